@@ -1,0 +1,3 @@
+// src/action.ts
+console.log("action");
+export {};

@@ -1,0 +1,12 @@
+import { readFileSync } from "node:fs";
+
+/** Makes `import text from "./x.nix"` give the file's text, in the bundle (rolldown) and in the tests (vitest) alike. */
+export function nixText() {
+  return {
+    name: "nix-text",
+    load(id: string) {
+      if (!id.endsWith(".nix")) return undefined;
+      return { code: `export default ${JSON.stringify(readFileSync(id, "utf8"))};`, moduleType: "js" as const };
+    },
+  };
+}

@@ -1,0 +1,100 @@
+import { realpathSync } from "node:fs";
+import { type SimpleGit, simpleGit } from "simple-git";
+import { FleetError, UnavailableError } from "../errors.ts";
+
+/** One entry of git's index: what is tracked. */
+export interface TrackedEntry {
+  /** Relative to the repository's top, with `/` between the parts. */
+  path: string;
+  mode: "100644" | "100755" | "120000" | "160000";
+}
+
+export interface Commit {
+  /** 40 hex digits. */
+  id: string;
+  /** The first line of its message. */
+  subject: string;
+}
+
+/** A git repository on disk. Methods that begin with `try` give undefined instead of throwing. */
+export class Repository {
+  readonly root: string;
+  readonly #git: SimpleGit;
+
+  private constructor(root: string) {
+    this.root = root;
+    this.#git = at(root);
+  }
+
+  /**
+   * Opens the repository that `dir` is in.
+   * @throws FleetError when it is in none, or git refuses it (another user's); UnavailableError without git.
+   */
+  static async open(dir: string): Promise<Repository> {
+    try {
+      const top = (await at(dir).raw("rev-parse", "--show-toplevel")).replace(/\n$/, "");
+      return new Repository(realpathSync(top));
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      if (/ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
+      if (/dubious ownership/.test(text)) {
+        throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
+          hint: `git config --global --add safe.directory ${dir}`,
+          cause: error,
+        });
+      }
+      throw new FleetError(`${dir} is not in a git repository`, { hint: "git init", cause: error });
+    }
+  }
+
+  /** Everything git tracks below `dir` (relative to the top; "" for all), in git's order. */
+  async tracked(dir = ""): Promise<TrackedEntry[]> {
+    const out = await this.#git.raw("ls-files", "--stage", "-z", "--", dir === "" ? "." : dir);
+    return out
+      .split("\0")
+      .filter((line) => line !== "")
+      .map((line) => {
+        const tab = line.indexOf("\t");
+        return { path: line.slice(tab + 1), mode: line.slice(0, 6) as TrackedEntry["mode"] };
+      });
+  }
+
+  /** Tracked files that differ from HEAD, relative to the top. */
+  async modified(): Promise<string[]> {
+    const out = await this.#git.raw("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames");
+    return out
+      .split("\0")
+      .filter((line) => line !== "")
+      .map((line) => line.slice(3));
+  }
+
+  /** @throws FleetError when there is no commit yet. */
+  async head(): Promise<Commit> {
+    try {
+      const out = await this.#git.raw("log", "-1", "--format=%H%n%s");
+      const [id = "", subject = ""] = out.split("\n");
+      return { id, subject };
+    } catch (error) {
+      throw new FleetError("the repository has no commit yet", { hint: "git add -A && git commit", cause: error });
+    }
+  }
+
+  /** Whether `ancestor` is `descendant` or one of its ancestors; undefined when `ancestor` isn't in this clone. */
+  async isAncestor(ancestor: string, descendant: string): Promise<boolean | undefined> {
+    try {
+      await this.#git.raw("cat-file", "-e", `${ancestor}^{commit}`);
+    } catch {
+      return undefined;
+    }
+    const base = await this.#git.raw("merge-base", ancestor, descendant).catch(() => "");
+    return base.trim() === ancestor;
+  }
+}
+
+function at(dir: string): SimpleGit {
+  try {
+    return simpleGit({ baseDir: dir });
+  } catch (error) {
+    throw new FleetError(`${dir} is not a directory`, { cause: error });
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * What a command says while it works. Results are returned, never printed here. Two adapters: `terminalOutput` (stderr) and
+ * `actionsOutput` (workflow commands and groups).
+ */
+export interface Output {
+  /** A step that a reader wants to see. One line. */
+  info(line: string): void;
+  /** Shown with --verbose, and behind `::debug::` on Actions. */
+  debug(line: string): void;
+  warning(line: string): void;
+  /** What goes on right now, e.g. "3/16 hosts evaluated". Overwritten in place on a terminal. */
+  progress(line: string): void;
+  /** Clears the progress line, before something else is printed. */
+  done(): void;
+}
+
+export interface TerminalOptions {
+  verbose: boolean;
+  stream?: NodeJS.WriteStream;
+}
+
+/** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
+export function terminalOutput({ verbose, stream = process.stderr }: TerminalOptions): Output {
+  let live = false;
+  const clear = () => {
+    if (live) stream.write("\r\x1b[K");
+    live = false;
+  };
+  const line = (text: string) => {
+    clear();
+    stream.write(`${inert(text)}\n`);
+  };
+  return {
+    info: line,
+    debug: (text) => {
+      if (verbose) line(text);
+    },
+    warning: (text) => line(`warning: ${text}`),
+    progress: (text) => {
+      // In a log file a line that changes ten times a second is noise, so elsewhere than on a terminal it is left out.
+      if (!stream.isTTY) return;
+      stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns ?? 80) - 1))}`);
+      live = true;
+    },
+    done: clear,
+  };
+}
+
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+export function inert(text: string): string {
+  return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "\ufffd");
+}

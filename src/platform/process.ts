@@ -1,0 +1,140 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { ChildProcess } from "node:child_process";
+import { subscribe } from "node:diagnostics_channel";
+import { constants } from "node:os";
+import { exec } from "@actions/exec";
+import { InterruptedError, UnavailableError } from "../errors.ts";
+
+export interface RunOptions {
+  cwd?: string;
+  /** Added to this process's environment; `undefined` removes a variable. */
+  env?: Record<string, string | undefined>;
+  /** Standard input; by default there is none. */
+  input?: Buffer;
+  signal?: AbortSignal;
+  /** Milliseconds after which the program is ended and the result says `timedOut`. */
+  timeout?: number;
+  /** Bytes of stdout and of stderr kept, each; a program that prints more is ended. Default 64 MiB. */
+  maxOutput?: number;
+  /** Called with each piece of stderr as it comes. */
+  onStderr?: (text: string) => void;
+}
+
+export interface RunResult {
+  /** The exit status; 128 + the signal's number when a signal ended the program. */
+  status: number;
+  stdout: string;
+  stderr: string;
+  timedOut: boolean;
+  /** The program printed more than `maxOutput` and was ended. */
+  overflowed: boolean;
+}
+
+/** Milliseconds between asking a program to end and killing it. */
+const KILL_GRACE = 5_000;
+
+// @actions/exec offers neither a timeout nor a way to end what it started. Node announces every child process on a
+// diagnostics channel, in the async context of the call that spawned it; that is how `run` gets hold of its own.
+const spawning = new AsyncLocalStorage<{ child?: ChildProcess }>();
+let listening = false;
+
+function listen(): void {
+  if (listening) return;
+  listening = true;
+  subscribe("child_process", (message) => {
+    const slot = spawning.getStore();
+    if (slot && slot.child === undefined) slot.child = (message as { process: ChildProcess }).process;
+  });
+}
+
+/**
+ * Runs `program` with an argument vector, never through a shell, and gives its exit status and output. A status other than
+ * zero is a result, not an error.
+ *
+ * @throws UnavailableError when the program isn't there; InterruptedError when `signal` aborted it.
+ */
+export async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  if (options.signal?.aborted) throw new InterruptedError();
+  listen();
+  const slot: { child?: ChildProcess } = {};
+  const maxOutput = options.maxOutput ?? 64 * 1024 * 1024;
+  const out = collector(maxOutput);
+  const err = collector(maxOutput);
+  let timedOut = false;
+  let overflowed = false;
+  let killTimer: NodeJS.Timeout | undefined;
+
+  const end = () => {
+    const child = slot.child;
+    if (!child || killTimer) return;
+    child.kill("SIGTERM");
+    killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
+  };
+  const take = (into: ReturnType<typeof collector>) => (data: Buffer) => {
+    if (!into.add(data)) {
+      overflowed = true;
+      end();
+    }
+  };
+  const timeout =
+    options.timeout === undefined
+      ? undefined
+      : setTimeout(() => {
+          timedOut = true;
+          end();
+        }, options.timeout);
+  options.signal?.addEventListener("abort", end);
+  try {
+    const status: number | null = await spawning.run(slot, () =>
+      // Its first argument is split at spaces like a shell's; the quotes keep a path with spaces in one piece.
+      exec(`"${program}"`, [...args], {
+        silent: true,
+        ignoreReturnCode: true,
+        ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+        env: environment(options.env),
+        input: options.input ?? Buffer.alloc(0),
+        listeners: {
+          stdout: take(out),
+          stderr: (data) => {
+            take(err)(data);
+            options.onStderr?.(data.toString("utf8"));
+          },
+        },
+      }),
+    );
+    if (options.signal?.aborted) throw new InterruptedError();
+    const signalNumber = slot.child?.signalCode ? constants.signals[slot.child.signalCode] : 0;
+    return { status: status ?? 128 + signalNumber, stdout: out.text(), stderr: err.text(), timedOut, overflowed };
+  } catch (error) {
+    if (options.signal?.aborted) throw new InterruptedError();
+    if (error instanceof Error && /unable to locate executable|ENOENT/i.test(error.message)) {
+      throw new UnavailableError(`${program} was not found on this machine`, { cause: error });
+    }
+    throw error;
+  } finally {
+    clearTimeout(timeout);
+    clearTimeout(killTimer);
+    options.signal?.removeEventListener("abort", end);
+  }
+}
+
+/** @actions/exec replaces the environment where it is given one, so this makes the whole of it. */
+function environment(changes: Record<string, string | undefined> = {}): Record<string, string> {
+  const whole = { ...process.env, ...changes };
+  return Object.fromEntries(Object.entries(whole).filter((pair): pair is [string, string] => pair[1] !== undefined));
+}
+
+function collector(limit: number) {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  return {
+    /** False when there is no more room. */
+    add(data: Buffer): boolean {
+      if (size + data.length > limit) return false;
+      pieces.push(data);
+      size += data.length;
+      return true;
+    },
+    text: () => Buffer.concat(pieces).toString("utf8"),
+  };
+}

@@ -1,0 +1,64 @@
+import type { HostFailure } from "../results.ts";
+
+/**
+ * The port between `deploy`, `status` and wherever releases are put. A publisher moves bytes; it knows nothing of Nix or of
+ * signatures. Every method works on many hosts at once, so that an adapter can pipeline, and gives each host its own result:
+ * one host's trouble never stops the others. What concerns them all (no connection, wrong host key, lock held) is thrown as
+ * UnavailableError.
+ */
+export interface Publisher extends AsyncDisposable {
+  /** For people, e.g. `sftp://bento@fleet.example.org:22`. */
+  readonly name: string;
+
+  /**
+   * Takes the fleet's lock. Only one deploy at a time holds it; it has an owner and a time to live, and is released on disposal.
+   * @throws UnavailableError naming the owner when another deploy holds it.
+   */
+  lock(owner: string): Promise<void>;
+
+  /** The envelope each host would be given now. */
+  readCurrent(hosts: readonly string[]): Promise<Map<string, Current>>;
+
+  /** Puts releases up, whole or not at all: a reader sees the old release or the new one. */
+  publish(
+    releases: readonly Upload[],
+    onProgress?: (progress: PublishProgress) => void,
+  ): Promise<Map<string, HostFailure | null>>;
+
+  /** What hosts said: `heartbeat.json` and the newest report of each. */
+  readReports(hosts: readonly string[]): Promise<Map<string, HostReports>>;
+}
+
+/** `missing` is a host that never had a release; `failed` is one whose state isn't known, which is never the same. */
+export type Current =
+  | { state: "present"; envelope: string }
+  | { state: "missing" }
+  | { state: "failed"; error: HostFailure };
+
+export interface Upload {
+  host: string;
+  /** The signed envelope's text: the pointer, written last. */
+  envelope: string;
+  archive: { name: string; bytes: Buffer } | null;
+  /** Archive names that stay on the server; others and stray temporaries are collected. */
+  keep: readonly string[];
+}
+
+export interface PublishProgress {
+  hosts: number;
+  /** Bytes sent and to be sent. */
+  sent: number;
+  total: number;
+}
+
+export interface ReceivedFile {
+  /** At most the reader's cap. */
+  text: string;
+  /** Milliseconds since 1970 by the server's clock. */
+  modified: number;
+}
+
+export type HostReports =
+  | { state: "read"; heartbeat: ReceivedFile | null; report: ReceivedFile | null; serverTime: number }
+  | { state: "missing" }
+  | { state: "failed"; error: HostFailure };

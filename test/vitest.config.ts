@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+import { nixText } from "../scripts/nix-text.ts";
+
+// `*.test.ts` need nothing but Node; `*.itest.ts` need real git, sshd and nix, and root for sshd's chroots.
+export default defineConfig({
+  root: new URL("..", import.meta.url).pathname,
+  plugins: [nixText()],
+  test: {
+    include: ["test/**/*.test.ts", "test/**/*.itest.ts"],
+    globalSetup: [],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+  },
+});
