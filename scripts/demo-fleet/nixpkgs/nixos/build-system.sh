@@ -1,0 +1,59 @@
+# Builds a system: what NixOS's toplevel has, as far as a tool that deploys it looks at it.
+set -eu
+PATH=/run/current-system/sw/bin:/usr/bin:/bin
+mkdir -p "$out/bin" "$out/sw/bin" "$out/etc" "$out/kernel-modules"
+echo "$stateVersion" > "$out/nixos-version"
+echo "$system" > "$out/system"
+echo "linux $kernelVersion" > "$out/kernel"
+echo "initrd for $kernelVersion" > "$out/initrd"
+echo "$kernelVersion" > "$out/kernel-modules/version"
+
+for package in $packages; do
+  for program in "$package"/bin/*; do ln -s "$program" "$out/sw/bin/"; done
+done
+
+# The two lists go side by side: the nth text is the nth name's.
+# shellcheck disable=SC2086
+set -- $etcTexts
+for name in $etcNames; do
+  case $name in */*) mkdir -p "$out/etc/${name%/*}" ;; esac
+  ln -s "$1" "$out/etc/$name"
+  shift
+done
+
+printf '%s' "$activationScript" > "$out/activate"
+printf '%s' "$bootScript" > "$out/install-bootloader"
+
+cat > "$out/bin/switch-to-configuration" << EOF
+#!/bin/sh
+# Acts on the machine in \$MACHINE: etc/, run/current-system, boot/default.
+set -eu
+out='$out'
+: "\${MACHINE:?the directory of the machine to switch}"
+EOF
+cat >> "$out/bin/switch-to-configuration" << 'EOF'
+activate() {
+  mkdir -p "$MACHINE/run" "$MACHINE/etc"
+  (cd "$out/etc" && find . -type l) | while IFS= read -r file; do
+    mkdir -p "$MACHINE/etc/$(dirname "$file")"
+    cp "$out/etc/$file" "$MACHINE/etc/$file.new" && mv "$MACHINE/etc/$file.new" "$MACHINE/etc/$file"
+  done
+  ln -sfn "$out" "$MACHINE/run/current-system.new"
+  mv -T "$MACHINE/run/current-system.new" "$MACHINE/run/current-system"
+  . "$out/activate"
+}
+install_bootloader() {
+  mkdir -p "$MACHINE/boot"
+  . "$out/install-bootloader"
+  ln -sfn "$out" "$MACHINE/boot/default.new"
+  mv -T "$MACHINE/boot/default.new" "$MACHINE/boot/default"
+}
+case "${1:-}" in
+  test) activate ;;
+  boot) install_bootloader ;;
+  switch) install_bootloader; activate ;;
+  dry-activate) ;;
+  *) echo "usage: switch-to-configuration switch|boot|test|dry-activate" >&2; exit 1 ;;
+esac
+EOF
+chmod +x "$out/bin/switch-to-configuration"
