@@ -1,0 +1,50 @@
+/**
+ * Reads vitest's JSON report, says which tests were skipped and why, and ends with `N passed, N failed, N skipped`.
+ * Arguments: the report, vitest's exit status. Exits with 1 unless something passed and nothing failed.
+ */
+import { readFileSync } from "node:fs";
+import path from "node:path";
+
+interface Report {
+  testResults: {
+    name: string;
+    status: string;
+    message: string;
+    assertionResults: { fullName: string; status: string; meta?: { skipped?: string } }[];
+  }[];
+}
+
+const [reportFile = "", vitestStatus = "1"] = process.argv.slice(2);
+const root = path.join(import.meta.dirname, "..");
+let passed = 0;
+let failed = 0;
+const skipped: string[] = [];
+
+const text = readFileSync(reportFile, "utf8");
+const report: Report = text === "" ? { testResults: [] } : JSON.parse(text);
+for (const file of report.testResults) {
+  const name = path.relative(root, file.name);
+  // A file that couldn't even be loaded has no tests to count.
+  if (file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed")) failed += 1;
+  for (const test of file.assertionResults) {
+    if (test.status === "passed") passed += 1;
+    else if (test.status === "failed") failed += 1;
+    else skipped.push(`${name}: ${test.fullName}`);
+  }
+}
+
+if (process.getuid?.() !== 0) skipped.push("test/**/*.itest.ts: they need root, for sshd's chroots and logins");
+const reasons = [
+  process.env.BENTO_TEST_NIXPKGS ? undefined : "BENTO_TEST_NIXPKGS is not set to a nixpkgs: no real NixOS is evaluated",
+  process.env.BENTO_TEST_ALL ? undefined : "without --all the long sweeps are left out",
+].filter((reason) => reason !== undefined);
+if (skipped.length > 0) {
+  console.log(`\nSkipped (${reasons.join("; ")}):`);
+  for (const line of skipped) console.log(`  ${line}`);
+}
+if (failed === 0 && vitestStatus !== "0") {
+  console.log("vitest failed outside of a test; see above");
+  failed = 1;
+}
+console.log(`\n${passed} passed, ${failed} failed, ${skipped.length} skipped`);
+process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
