@@ -79,6 +79,32 @@ export class Repository {
     }
   }
 
+  /**
+   * The commit a ref stands for.
+   * @throws FleetError when this clone doesn't have it.
+   */
+  async commitOf(ref: string): Promise<string> {
+    try {
+      return (await this.#git.raw("rev-parse", "--verify", "--quiet", "--end-of-options", `${ref}^{commit}`)).trim();
+    } catch (cause) {
+      throw new FleetError(`git knows no commit '${ref}' here`, {
+        hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
+        cause,
+      });
+    }
+  }
+
+  /** Checks a commit out into a directory of its own, beside what is checked out here. It goes with the scope. */
+  async checkout(commit: string, into: string): Promise<Repository & AsyncDisposable> {
+    await this.#git.raw("worktree", "add", "--quiet", "--detach", "--force", into, commit);
+    const repository = new Repository(realpathSync(into));
+    return Object.assign(repository, {
+      [Symbol.asyncDispose]: async () => {
+        await this.#git.raw("worktree", "remove", "--force", into);
+      },
+    });
+  }
+
   /** Whether `ancestor` is `descendant` or one of its ancestors; undefined when `ancestor` isn't in this clone. */
   async isAncestor(ancestor: string, descendant: string): Promise<boolean | undefined> {
     try {

@@ -1,0 +1,141 @@
+import { availableParallelism } from "node:os";
+import path from "node:path";
+import type { Fleet, Host } from "../fleet/fleet.ts";
+import { addFlakeHosts, loadFleet } from "../fleet/load.ts";
+import { selectHosts } from "../fleet/select.ts";
+import type { EvaluationLimits } from "../nix/evaluate.ts";
+import { Nix, type NixPassthrough } from "../nix/nix.ts";
+import { planBuild } from "../nix/plan.ts";
+import { parallel } from "../platform/parallel.ts";
+import { temporaryDirectory } from "../platform/temporary.ts";
+import type { CheckDocument, CheckStatus, HostCheck } from "../results.ts";
+import { narDigest } from "../tree/nar.ts";
+import { Stager } from "../tree/stage.ts";
+import type { Context } from "./context.ts";
+import { type EvaluatedHost, evaluateHosts, type OpenFleet, openFleet, withFlakeHosts } from "./evaluation.ts";
+
+export interface CheckOptions {
+  /** The fleet's directory. */
+  fleet: string;
+  /** Globs; none for every host. */
+  hosts: readonly string[];
+  /** A git ref to compare with. */
+  base: string | null;
+  nix: NixPassthrough;
+  /** Milliseconds for one host's evaluation. */
+  timeout: number;
+}
+
+export const DEFAULT_TIMEOUT = 10 * 60 * 1000;
+
+/**
+ * Dry-builds hosts: evaluates each one's staged tree, and says what would be built and fetched, and whether its system is
+ * another than at `base`.
+ *
+ */
+export async function check(context: Context, options: CheckOptions): Promise<CheckDocument> {
+  // 1. What there is.
+  await using open = await openFleet(options.fleet);
+  const base = options.base === null ? null : await open.repository.commitOf(options.base);
+  const nix = await Nix.find(options.nix, context.signal);
+  const fleet = await withFlakeHosts(open, nix, options);
+  const hosts = selectHosts(fleet.hosts, options.hosts);
+
+  // 2. Every host, at the same time as far as the machine goes.
+  const evaluated = await evaluateHosts(context, open.stager, nix, hosts, options);
+
+  // 3. What each would cost.
+  const plans = await parallel(evaluated, availableParallelism(), (result) =>
+    result.ok ? planBuild(nix, [result.drv]) : Promise.resolve(null),
+  );
+
+  // 4. What was before.
+  const before = base === null ? null : await toplevelsAt(context, open, base, evaluated, nix, options);
+
+  return {
+    version: 1,
+    command: "check",
+    base: options.base,
+    warnings: [...fleet.warnings, ...undeclaredWarnings(fleet)],
+    hosts: evaluated.map((result, index) => hostCheck(result, plans[index] ?? null, before)),
+  };
+}
+
+function hostCheck(
+  result: EvaluatedHost,
+  plan: HostCheck["plan"],
+  before: Map<string, string | null> | null,
+): HostCheck {
+  const base = before?.get(result.host.name) ?? null;
+  return {
+    name: result.host.name,
+    status: result.ok ? statusOf(result.toplevel, before === null ? undefined : base) : "failed",
+    toplevel: result.ok ? result.toplevel : null,
+    drv: result.ok ? result.drv : null,
+    base,
+    plan,
+    warnings: result.warnings,
+    error: result.ok ? null : result.failure,
+    duration: result.duration,
+  };
+}
+
+function statusOf(toplevel: string, base: string | null | undefined): CheckStatus {
+  if (base === undefined) return "ok";
+  return toplevel === base ? "unchanged" : "changed";
+}
+
+/** Each host's system at another commit, null where it had none. A host whose tree was the same isn't evaluated again. */
+async function toplevelsAt(
+  context: Context,
+  open: OpenFleet,
+  commit: string,
+  now: readonly EvaluatedHost[],
+  nix: Nix,
+  limits: EvaluationLimits,
+): Promise<Map<string, string | null>> {
+  await using temporary = await temporaryDirectory();
+  await using repository = await open.repository.checkout(commit, path.join(temporary.path, "base"));
+  const dir = path.join(repository.root, path.relative(open.repository.root, open.fleet.dir));
+  const base = await loadFleet(dir);
+  const stager = await Stager.open(repository, base, path.join(temporary.path, "staged"));
+
+  const toplevels = new Map<string, string | null>();
+  const others: Host[] = [];
+  for (const result of now) {
+    const host = await hostAt(base, result.host);
+    const release = host && (await stager.stage(host).catch(() => null));
+    if (!host || !release) toplevels.set(result.host.name, null);
+    else if (result.ok && sameEntry(host, result.host) && (await sameTree(release.treeDir, result.release.treeDir))) {
+      toplevels.set(host.name, result.toplevel);
+    } else others.push(host);
+  }
+  context.output.info(
+    `comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`,
+  );
+  for (const result of await evaluateHosts(context, stager, nix, others, limits)) {
+    toplevels.set(result.host.name, result.ok ? result.toplevel : null);
+  }
+  return toplevels;
+}
+
+/** The host of the same name at the base; one found only in a flake is taken to have been there. */
+async function hostAt(base: Fleet, host: Host): Promise<Host | undefined> {
+  const known = (await addFlakeHosts(base, async (flake) => (flake.path === host.path ? [host.attr] : []))).hosts;
+  return known.find((candidate) => candidate.name === host.name);
+}
+
+function sameEntry(a: Host, b: Host): boolean {
+  return a.kind === b.kind && a.attr === b.attr && a.config === b.config;
+}
+
+async function sameTree(a: string, b: string): Promise<boolean> {
+  return (await narDigest(a)) === (await narDigest(b));
+}
+
+function undeclaredWarnings(fleet: Fleet): string[] {
+  if (fleet.file === null) return [];
+  return fleet.hosts
+    .filter((host) => !host.declared)
+    .map((host) => `${host.name} (${host.path}) has no entry in ${fleet.file}: it is checked, and never deployed`);
+}

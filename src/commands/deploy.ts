@@ -1,0 +1,292 @@
+import { availableParallelism, hostname, userInfo } from "node:os";
+import { FleetError, HostError } from "../errors.ts";
+import type { Host } from "../fleet/fleet.ts";
+import { selectHosts } from "../fleet/select.ts";
+import { Nix, type NixPassthrough } from "../nix/nix.ts";
+import type { Commit, Repository } from "../platform/git.ts";
+import { parallel } from "../platform/parallel.ts";
+import type { Current, Upload } from "../publish/publisher.ts";
+import { SftpPublisher } from "../publish/sftp.ts";
+import { open as openEnvelope, requireSigner, seal } from "../release/envelope.ts";
+import { openPrivateKey } from "../release/keys.ts";
+import type { Manifest } from "../release/manifest.ts";
+import { archivesOf, type Candidate, isFarFuture, isSameRelease, nextManifest } from "../release/plan.ts";
+import type { DeployDocument, HostDeploy, HostFailure } from "../results.ts";
+import { type Archive, archive } from "../tree/nar.ts";
+import type { StagedRelease } from "../tree/stage.ts";
+import type { Context } from "./context.ts";
+import { evaluateHosts, failureOf, type OpenFleet, openFleet, withFlakeHosts } from "./evaluation.ts";
+import { keyFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
+
+export interface DeployOptions {
+  fleet: string;
+  hosts: readonly string[];
+  /** Say what would be done, and do nothing. */
+  dryRun: boolean;
+  /** Publish also where the published commit is no ancestor of this one, or what is published can't be verified. */
+  force: boolean;
+  /** False ships trees without evaluating them, with `toplevel: null`. */
+  evaluate: boolean;
+  nix: NixPassthrough;
+  /** Milliseconds for one host's evaluation. */
+  timeout: number;
+}
+
+/** A host on its way to being published, or out of the race with a result. */
+type Step<T> = { host: Host; value: T } | { host: Host; result: HostDeploy };
+
+/**
+ * Publishes the releases of the hosts that changed. Hosts whose evaluation fails are never published; the others are.
+ * @throws FleetError, UnavailableError; what is wrong with a single host is in its result.
+ */
+export async function deploy(context: Context, options: DeployOptions): Promise<DeployDocument> {
+  // 1. The fleet at a commit, and the keys.
+  await using opened = await openFleet(options.fleet);
+  const { server, signers } = opened.fleet;
+  if (server === null)
+    throw new FleetError("fleet.yaml has no server to deploy to", { hint: "see 'server' in the README" });
+  const commit = await opened.repository.head();
+  await using publisherKey = await openPrivateKey(
+    keyFromEnvironment(context.env, PUBLISHER_KEY, "the publisher's ssh key"),
+    "the publisher's ssh key",
+  );
+  await using signingKey = await openPrivateKey(
+    keyFromEnvironment(context.env, SIGNING_KEY, "the signing key"),
+    "the signing key",
+  );
+  requireSigner(signingKey, signers);
+
+  // 2. What each host should get: its tree, and the system that must come out of it.
+  const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
+  const fleet = nix === null ? opened.fleet : await withFlakeHosts(opened, nix, options);
+  const selected = selectHosts(fleet.hosts, options.hosts);
+  const prepared = await prepare(context, opened, nix, selected, commit, options);
+
+  // 3. What each host has.
+  await using publisher = await SftpPublisher.connect(server, publisherKey, context.signal);
+  if (!options.dryRun) await publisher.lock(`${userInfo().username}@${hostname()}`);
+  const current = await publisher.readCurrent(prepared.flatMap((step) => ("result" in step ? [] : [step.host.name])));
+
+  // 4. Who needs a release.
+  const now = Date.now();
+  const ancestry = new Ancestry(opened.repository, commit.id);
+  const planned = await parallel(prepared, availableParallelism(), (step) =>
+    plan(step, current, ancestry, signers, options, now),
+  );
+
+  // 5. Sign, and put them up.
+  const uploads = options.dryRun
+    ? []
+    : await parallel(
+        planned.flatMap((step) => ("result" in step ? [] : [step.value])),
+        availableParallelism(),
+        async ({ manifest, packed }): Promise<Upload> => ({
+          host: manifest.host,
+          envelope: await seal(manifest, signingKey),
+          archive: packed,
+          keep: archivesOf(manifest),
+        }),
+      );
+  const failures = await publisher.publish(uploads, ({ sent, total }) => {
+    context.output.progress(`publishing ${uploads.length} hosts: ${Math.round((100 * sent) / Math.max(total, 1))} %`);
+  });
+  context.output.done();
+
+  return {
+    version: 1,
+    command: "deploy",
+    dryRun: options.dryRun,
+    warnings: fleet.warnings,
+    hosts: planned.map((step) =>
+      "result" in step ? step.result : published(step.value.manifest, failures.get(step.host.name) ?? null),
+    ),
+  };
+}
+
+interface Prepared {
+  candidate: Candidate;
+  packed: Archive;
+}
+
+/** Stages, evaluates and packs the hosts that can be deployed; the others get their result here. */
+async function prepare(
+  context: Context,
+  opened: OpenFleet,
+  nix: Nix | null,
+  hosts: readonly Host[],
+  commit: Commit,
+  options: DeployOptions,
+): Promise<Step<Prepared>[]> {
+  const modified = new Set(await opened.repository.modified());
+  const deployable = hosts.filter((host) => host.declared && host.key !== null);
+  const evaluated =
+    nix === null
+      ? await stageOnly(opened, deployable)
+      : await evaluateHosts(context, opened.stager, nix, deployable, options);
+  const byName = new Map(evaluated.map((result) => [result.host.name, result]));
+  const packs = new Map<string, Promise<Archive>>();
+  return parallel(hosts, availableParallelism(), async (host): Promise<Step<Prepared>> => {
+    const result = byName.get(host.name);
+    if (result === undefined) {
+      const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
+      return { host, result: { ...nothing(host), status: "skipped", reason } };
+    }
+    if (!result.ok) return { host, result: failed(host, result.failure) };
+    const changed = result.release.sources.find((file) => modified.has(file));
+    if (changed !== undefined) {
+      // What is published says which commit it is of, so it has to be of one.
+      return {
+        host,
+        result: failed(host, {
+          message: `${changed} has changes that are not committed`,
+          hint: "commit them, or git stash",
+        }),
+      };
+    }
+    const pack = packs.get(result.release.dir) ?? archive(result.release.dir);
+    packs.set(result.release.dir, pack);
+    const packed = await pack;
+    return {
+      host,
+      value: {
+        packed,
+        candidate: {
+          host: host.name,
+          commit: commit.id,
+          subject: commit.subject.slice(0, 200),
+          digest: packed.digest,
+          archive: { name: packed.name, size: packed.size, sha256: packed.sha256 },
+          kind: host.kind,
+          attr: host.kind === "flake" ? host.attr : host.config,
+          toplevel: result.toplevel,
+        },
+      },
+    };
+  });
+}
+
+type Staged = { host: Host } & (
+  | { ok: true; release: StagedRelease; toplevel: null }
+  | { ok: false; failure: HostFailure }
+);
+
+async function stageOnly({ stager }: OpenFleet, hosts: readonly Host[]): Promise<Staged[]> {
+  return parallel(hosts, availableParallelism(), async (host): Promise<Staged> => {
+    try {
+      return { host, ok: true, release: await stager.stage(host), toplevel: null };
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      return { host, ok: false, failure: failureOf(error) };
+    }
+  });
+}
+
+interface Planned {
+  manifest: Manifest;
+  packed: Archive;
+}
+
+async function plan(
+  step: Step<Prepared>,
+  current: ReadonlyMap<string, Current>,
+  ancestry: Ancestry,
+  signers: readonly string[],
+  options: Pick<DeployOptions, "force" | "dryRun">,
+  now: number,
+): Promise<Step<Planned>> {
+  if ("result" in step) return step;
+  const { host, value } = step;
+  const { candidate, packed } = value;
+  const state = current.get(host.name);
+  if (state === undefined || state.state === "failed") {
+    return { host, result: failed(host, state?.error ?? { message: "what is published could not be read" }) };
+  }
+  const before = state.state === "missing" ? null : await openEnvelope(state.envelope, host.name, signers);
+  if (before?.ok === false && !options.force) {
+    return {
+      host,
+      result: failed(host, {
+        message: `what is published now can't be trusted: ${before.problem}`,
+        hint: "if the signers were changed on purpose, publish over it with --force",
+      }),
+    };
+  }
+  const published = before?.ok ? before.manifest : null;
+  if (published !== null && !options.force) {
+    if (isSameRelease(published, candidate)) return { host, result: unchanged(host, published) };
+    const problem = await ancestry.problem(published.commit);
+    if (problem !== null) return { host, result: failed(host, problem) };
+    if (isFarFuture(published, now)) {
+      return {
+        host,
+        result: failed(host, {
+          message: `the published release is of ${published.issued}, far in the future`,
+          hint: "check the clocks; --force publishes after it",
+        }),
+      };
+    }
+  }
+  const manifest = nextManifest(candidate, published, now);
+  // The first half of a deploy alone is the dry run: it says what the second would do.
+  if (options.dryRun) return { host, result: publishedResult(manifest) };
+  return { host, value: { manifest, packed } };
+}
+
+/** Whether published commits lie behind the one that is deployed; each is looked up once. */
+class Ancestry {
+  readonly #repository: Repository;
+  readonly #head: string;
+  readonly #known = new Map<string, Promise<boolean | undefined>>();
+
+  constructor(repository: Repository, head: string) {
+    this.#repository = repository;
+    this.#head = head;
+  }
+
+  async problem(published: string): Promise<HostFailure | null> {
+    const answer = this.#known.get(published) ?? this.#repository.isAncestor(published, this.#head);
+    this.#known.set(published, answer);
+    const isAncestor = await answer;
+    if (isAncestor === true) return null;
+    if (isAncestor === undefined) {
+      return {
+        message: `the published commit ${published.slice(0, 12)} is not in this clone, so it can't be told which one is newer`,
+        hint: "fetch the whole history (on GitHub, fetch-depth: 0), or --force",
+      };
+    }
+    return {
+      message: `the published commit ${published.slice(0, 12)} is not an ancestor of ${this.#head.slice(0, 12)}`,
+      hint: "merge it first; --force publishes all the same",
+    };
+  }
+}
+
+function nothing(host: Host): HostDeploy {
+  return {
+    name: host.name,
+    status: "failed",
+    digest: null,
+    sequence: null,
+    commit: null,
+    toplevel: null,
+    error: null,
+    reason: null,
+  };
+}
+
+function failed(host: Host, error: HostFailure): HostDeploy {
+  return { ...nothing(host), error };
+}
+
+function unchanged(host: Host, { digest, sequence, commit, toplevel }: Manifest): HostDeploy {
+  return { ...nothing(host), status: "unchanged", digest, sequence, commit, toplevel };
+}
+
+function publishedResult({ host, digest, sequence, commit, toplevel }: Manifest): HostDeploy {
+  return { name: host, status: "published", digest, sequence, commit, toplevel, error: null, reason: null };
+}
+
+function published(manifest: Manifest, failure: HostFailure | null): HostDeploy {
+  const result = publishedResult(manifest);
+  return failure === null ? result : { ...result, status: "failed", sequence: null, error: failure };
+}

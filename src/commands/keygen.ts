@@ -1,0 +1,55 @@
+import { existsSync } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { FleetError } from "../errors.ts";
+import { Repository } from "../platform/git.ts";
+import { run } from "../platform/process.ts";
+import { needsOpenSsh } from "../release/keys.ts";
+import type { Context } from "./context.ts";
+
+export interface KeygenOptions {
+  /** The directory that the keys are put into; made when it isn't there. */
+  directory: string;
+}
+
+export interface KeygenDocument {
+  version: 1;
+  command: "keygen";
+  keys: { name: "signing" | "publisher"; file: string; publicKey: string }[];
+}
+
+/**
+ * Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them.
+ * @throws FleetError when a key is there already, or the directory is in a git repository.
+ */
+export async function keygen(context: Context, options: KeygenOptions): Promise<KeygenDocument> {
+  const directory = path.resolve(context.cwd, options.directory);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const repository = await Repository.open(directory).catch(() => null);
+  if (repository !== null) {
+    throw new FleetError(
+      `${directory} is in the git repository ${repository.root}, where a private key is one commit from being public`,
+      {
+        hint: "choose a directory elsewhere: bento keygen ~/bento-keys",
+      },
+    );
+  }
+  const names = ["signing", "publisher"] as const;
+  for (const name of names) {
+    const file = path.join(directory, name);
+    if (existsSync(file))
+      throw new FleetError(`${file} is there already`, {
+        hint: "keys are never overwritten: choose another directory",
+      });
+  }
+  const keys: KeygenDocument["keys"] = [];
+  for (const name of names) {
+    const file = path.join(directory, name);
+    const result = await run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", `bento-${name}`, "-f", file]).catch(
+      needsOpenSsh,
+    );
+    if (result.status !== 0) throw new FleetError(`ssh-keygen could not make ${file}: ${result.stderr.trim()}`);
+    keys.push({ name, file, publicKey: (await readFile(`${file}.pub`, "utf8")).trim() });
+  }
+  return { version: 1, command: "keygen", keys };
+}

@@ -1,0 +1,173 @@
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import type { Host } from "../fleet/fleet.ts";
+import type { HostFailure } from "../results.ts";
+import type { EvaluationSource } from "./evaluate.ts";
+
+/** The trace kept with a failure, in characters: the end of it, where all versions of Nix but the oldest put the cause. */
+const MAX_TRACE = 20_000;
+const MAX_MESSAGE = 1_000;
+
+interface Position {
+  file: string;
+  line: number;
+  column: number;
+}
+
+/**
+ * Makes what Nix printed into what a reviewer wants to know: the innermost cause in one line, and the place in the fleet
+ * where it is. The versions of Nix say it in different orders: 2.8 puts the error first and then goes outwards, later ones
+ * come inwards and put the error last; each time the error's own place stands right behind it, if it has one.
+ */
+export function explainFailure(
+  run: { stderr: string; status: number },
+  source: EvaluationSource,
+  host: Pick<Host, "kind" | "path">,
+): HostFailure {
+  const text = withoutColours(run.stderr);
+  const places = treePlaces(text, source.treeDir);
+  const toFleet = (file: string): string | undefined => {
+    const place = places.find((prefix) => file === prefix || file.startsWith(`${prefix}/`));
+    return place === undefined ? undefined : source.origin(path.relative(place, file));
+  };
+  const lines = text.split("\n");
+  const at = causeLine(lines);
+  const readable = (line: string) => line.replace(PATH, (file) => toFleet(file) ?? file);
+
+  const message = at === undefined ? lastWords(lines, run.status) : readable(messageAt(lines, at));
+  const position = at === undefined ? undefined : findPosition(lines, at, toFleet);
+  return {
+    message: message.slice(0, MAX_MESSAGE),
+    ...(position ?? fileNamedIn(at === undefined ? "" : messageBlock(lines, at), toFleet)),
+    ...hintFor(text, host),
+    trace: readable(text.slice(-MAX_TRACE)),
+  };
+}
+
+/** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
+export function warningsIn(stderr: string): string[] {
+  const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
+  const ours =
+    /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|Nix search path entry/;
+  return [...new Set([...found].map((match) => match[1] ?? ""))]
+    .filter((text) => text !== "" && !ours.test(text))
+    .slice(0, 50);
+}
+
+const PATH = /\/[^\s'"`:«»]+/g;
+const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
+
+function withoutColours(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape character is what colours begin with.
+  return text.replace(/\x1b\[[0-9;]*m/g, "");
+}
+
+/** Where the staged tree is to Nix: itself, and its copy in the store, which is told by the flake.nix in it. */
+function treePlaces(text: string, treeDir: string): string[] {
+  const places = [treeDir];
+  const flake = path.join(treeDir, "flake.nix");
+  if (!existsSync(flake)) return places;
+  const expected = readFileSync(flake);
+  for (const copy of new Set(text.match(/(?:\/[^\s/'"`:«»]+)+\/[0-9a-z]{32}-source/g) ?? [])) {
+    const candidate = path.join(copy, "flake.nix");
+    if (existsSync(candidate) && expected.equals(readFileSync(candidate))) places.push(copy);
+  }
+  return places;
+}
+
+/** The line with the innermost error's message. */
+function causeLine(lines: readonly string[]): number | undefined {
+  let found: number | undefined;
+  lines.forEach((line, index) => {
+    if (/^\s*error: *\S/.test(line)) found = index;
+  });
+  return found;
+}
+
+function messageAt(lines: readonly string[], at: number): string {
+  // NixOS's failed assertions are a list below a heading that says nothing.
+  const block = messageBlock(lines, at);
+  if (/Failed assertions:/.test(block)) {
+    const assertions = [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1]);
+    if (assertions.length > 0) return assertions.join("; ");
+  }
+  return block.split("\n")[0]?.replace(/^\s*error: */, "") ?? "";
+}
+
+/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
+function messageBlock(lines: readonly string[], at: number): string {
+  const block = [lines[at] ?? ""];
+  for (const line of lines.slice(at + 1)) {
+    if (AT.test(line) || /^\s*…/.test(line) || (line.trim() === "" && !/assertions/.test(block.join("")))) break;
+    block.push(line);
+  }
+  return block.join("\n");
+}
+
+function lastWords(lines: readonly string[], status: number): string {
+  return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
+}
+
+type FleetPosition = { file: string; line: number; column: number };
+
+/** The error's own position if it is in the tree, or else that of the frame of the trace that is nearest to the error and in it. */
+function findPosition(
+  lines: readonly string[],
+  cause: number,
+  toFleet: (file: string) => string | undefined,
+): FleetPosition | undefined {
+  const inTree = (line: string): FleetPosition | undefined => {
+    const position = positionIn(line);
+    const file = position && toFleet(position.file);
+    return position && file !== undefined ? { ...position, file } : undefined;
+  };
+  for (const line of lines.slice(cause + 1)) {
+    const position = inTree(line);
+    if (position) return position;
+  }
+  for (const line of lines.slice(0, cause).reverse()) {
+    const position = inTree(line);
+    if (position) return position;
+  }
+  return undefined;
+}
+
+function positionIn(line: string): Position | undefined {
+  const [, file, row, column] = AT.exec(line) ?? [];
+  return file === undefined ? undefined : { file, line: Number(row), column: Number(column) };
+}
+
+/** A mistyped option has no position, but names its file: "- In `/…/configuration.nix'". */
+function fileNamedIn(text: string, toFleet: (file: string) => string | undefined): { file: string } | undefined {
+  for (const [file] of text.matchAll(PATH)) {
+    const known = toFleet(file);
+    if (known !== undefined && /\.nix$/.test(known)) return { file: known };
+  }
+  return undefined;
+}
+
+function hintFor(text: string, host: Pick<Host, "kind" | "path">): { hint: string } | undefined {
+  const lock = `nix flake lock ./${host.path}`;
+  if (
+    /requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(
+      text,
+    )
+  ) {
+    return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
+  }
+  if (
+    /in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) &&
+    host.kind === "flake"
+  ) {
+    return {
+      hint: `a flake sees only its own directory and its locked inputs: run '${lock}', or link the file in (ln -s)`,
+    };
+  }
+  if (/allow-import-from-derivation/.test(text)) {
+    return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
+  }
+  if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) {
+    return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
+  }
+  return undefined;
+}

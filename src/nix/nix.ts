@@ -1,0 +1,69 @@
+import { UnavailableError } from "../errors.ts";
+import { type RunOptions, type RunResult, run } from "../platform/process.ts";
+
+/** What a user passes through to Nix. */
+export interface NixPassthrough {
+  /** `--override-input NAME URL`, for flakes. */
+  overrideInputs: readonly (readonly [string, string])[];
+  /** `--option NAME VALUE`. */
+  options: readonly (readonly [string, string])[];
+  /** `-I PATH`, for hosts without flakes. */
+  searchPath: readonly string[];
+}
+
+export const NO_PASSTHROUGH: NixPassthrough = { overrideInputs: [], options: [], searchPath: [] };
+
+/** Nix's programs, found once; every call carries the same options. */
+export class Nix {
+  readonly version: string;
+  readonly passthrough: NixPassthrough;
+  readonly #signal: AbortSignal | undefined;
+
+  private constructor(version: string, passthrough: NixPassthrough, signal: AbortSignal | undefined) {
+    this.version = version;
+    this.passthrough = passthrough;
+    this.#signal = signal;
+  }
+
+  /** @throws UnavailableError when Nix is missing or too old. */
+  static async find(passthrough: NixPassthrough = NO_PASSTHROUGH, signal?: AbortSignal): Promise<Nix> {
+    let version: string;
+    try {
+      version = (await run("nix-store", ["--version"], signal ? { signal } : {})).stdout.trim().split(" ").at(-1) ?? "";
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      throw new UnavailableError("Nix was not found on this machine (no nix-store in PATH)", {
+        hint: "install it: https://nixos.org/download, or apt-get install nix-bin",
+        cause: error,
+      });
+    }
+    const [major = 0, minor = 0] = version.split(".").map(Number);
+    if (major < 2 || (major === 2 && minor < 8)) {
+      throw new UnavailableError(`Nix ${version} is too old: 2.8 is the first that works`);
+    }
+    return new Nix(version, passthrough, signal);
+  }
+
+  /**
+   * Runs one of Nix's programs. Its standard input is empty and its standard error free of colours; pull requests' flakes can
+   * set no options (`nixConfig`), and evaluation builds nothing (import-from-derivation is off).
+   */
+  async run(
+    program: "nix" | "nix-store" | "nix-instantiate",
+    args: readonly string[],
+    options: RunOptions = {},
+  ): Promise<RunResult> {
+    const common = [
+      ...(program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : []),
+      ...this.passthrough.options.flatMap(([name, value]) => ["--option", name, value]),
+    ];
+    const attempt = () =>
+      run(program, [...args, ...common], { ...options, ...(this.#signal ? { signal: this.#signal } : {}) });
+    let result = await attempt();
+    // Two programs that open a new store at once can collide; the one that lost has done nothing yet.
+    for (let again = 0; again < 3 && result.status !== 0 && /SQLite database .* is busy/.test(result.stderr); again++) {
+      result = await attempt();
+    }
+    return result;
+  }
+}

@@ -1,0 +1,38 @@
+import { UnavailableError } from "../errors.ts";
+import type { BuildPlan } from "../results.ts";
+import type { Nix } from "./nix.ts";
+
+/**
+ * What realising derivations would build and fetch, without doing it.
+ * @throws UnavailableError when Nix can't tell.
+ */
+export async function planBuild(nix: Nix, drvs: readonly string[]): Promise<BuildPlan> {
+  if (drvs.length === 0) return { build: 0, fetch: 0, download: 0, unpacked: 0 };
+  const run = await nix.run("nix-store", ["--realise", "--dry-run", ...drvs]);
+  if (run.status !== 0) {
+    throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+  }
+  return parsePlan(run.stderr);
+}
+
+/** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
+export function parsePlan(text: string): BuildPlan {
+  const build = /^(?:this derivation|these (\d+) derivations) will be built:$/m.exec(text);
+  const fetch =
+    /^(?:this path|these (\d+) paths) will be fetched(?: \(([\d.]+) (\w+) download, ([\d.]+) (\w+) unpacked\))?:$/m.exec(
+      text,
+    );
+  return {
+    build: build ? Number(build[1] ?? 1) : 0,
+    fetch: fetch ? Number(fetch[1] ?? 1) : 0,
+    download: fetch ? bytes(fetch[2], fetch[3]) : 0,
+    unpacked: fetch ? bytes(fetch[4], fetch[5]) : 0,
+  };
+}
+
+const UNITS: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 };
+
+function bytes(amount: string | undefined, unit: string | undefined): number | null {
+  const factor = UNITS[unit ?? ""];
+  return amount === undefined || factor === undefined ? null : Math.round(Number(amount) * factor);
+}

@@ -1,0 +1,344 @@
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import net from "node:net";
+import type { FileEntryWithStats, SFTPWrapper, Stats } from "ssh2";
+import SftpClient from "ssh2-sftp-client";
+import { InterruptedError, UnavailableError } from "../errors.ts";
+import type { Server } from "../fleet/fleet.ts";
+
+/** SFTP's error codes, as OpenSSH sends them: anything that is neither missing nor denied is `failure`. */
+export type SftpCode = "missing" | "denied" | "failure";
+
+export class SftpError extends Error {
+  readonly code: SftpCode;
+  constructor(code: SftpCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface SessionOptions {
+  server: Server;
+  /** OpenSSH's text of the private key. */
+  privateKey: Buffer;
+  signal: AbortSignal;
+}
+
+const CONNECT_TIMEOUT = 20_000;
+/** Milliseconds without an answer to anything, after which the server is taken to hang. */
+const SILENCE = 60_000;
+/** Bytes on their way at once. */
+const IN_FLIGHT = 16 * 1024 * 1024;
+/** OpenSSH takes 256 KiB in a packet, of which some is header. */
+const CHUNK = 254 * 1024;
+
+/**
+ * One SFTP connection with everything in flight at once. ssh2 leaves promises unsettled when a connection is lost, so every
+ * operation is raced with its end; and an end is always the same UnavailableError.
+ */
+export class SftpSession implements AsyncDisposable {
+  readonly #sftp: SFTPWrapper;
+  readonly #client: SftpClient;
+  readonly #ended: Promise<never>;
+  #end: (error: Error) => void = () => {};
+  #pending = 0;
+  #watchdog: NodeJS.Timeout | undefined;
+  #bytes = 0;
+  readonly #waiting: (() => void)[] = [];
+  readonly #signal: AbortSignal;
+  readonly #interrupt = () => this.#end(new InterruptedError());
+
+  private constructor(client: SftpClient, sftp: SFTPWrapper, signal: AbortSignal, where: string) {
+    this.#client = client;
+    this.#sftp = sftp;
+    this.#signal = signal;
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.#ended = promise;
+    // Nothing may be waiting for it when it comes.
+    promise.catch(() => {});
+    this.#end = reject;
+    const lost = () =>
+      reject(
+        new UnavailableError(`the connection to ${where} was lost`, { hint: "run it again; what was done is kept" }),
+      );
+    client.on("close", lost);
+    client.on("end", lost);
+    sftp.on("close", lost);
+    signal.addEventListener("abort", this.#interrupt);
+  }
+
+  /** @throws UnavailableError that says why there is no connection: unreachable, another host key, login refused. */
+  static async connect({ server, privateKey, signal }: SessionOptions): Promise<SftpSession> {
+    const where = `${server.address}:${server.port}`;
+    if (signal.aborted) throw new InterruptedError();
+    const socket = await connectSocket(server, signal);
+    let received: string | undefined;
+    const client = new SftpClient("bento", {
+      // The promises say it already; without listeners ssh2-sftp-client prints to the console.
+      error: () => {},
+      end: () => {},
+      close: () => {},
+    });
+    const abort = () => socket.destroy();
+    signal.addEventListener("abort", abort);
+    try {
+      const sftp = await client.connect({
+        sock: socket,
+        username: server.user,
+        privateKey,
+        authHandler: ["publickey"],
+        readyTimeout: CONNECT_TIMEOUT,
+        keepaliveInterval: 5_000,
+        keepaliveCountMax: 4,
+        algorithms: { serverHostKey: hostKeyAlgorithms(server.hostKeys) },
+        hostVerifier: (key: Buffer) => {
+          received = fingerprint(key);
+          return server.hostKeys.some((pinned) => key.equals(blobOf(pinned)));
+        },
+      });
+      return new SftpSession(client, sftp as unknown as SFTPWrapper, signal, where);
+    } catch (cause) {
+      socket.destroy();
+      if (signal.aborted) throw new InterruptedError();
+      throw connectionError(server, received, cause);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  /** Files that may be open at the same time. */
+  get parallelism(): number {
+    return 200;
+  }
+
+  async stat(file: string): Promise<Stats> {
+    return this.#call((done) => this.#sftp.stat(file, done));
+  }
+
+  async lstat(file: string): Promise<Stats> {
+    return this.#call((done) => this.#sftp.lstat(file, done));
+  }
+
+  async list(dir: string): Promise<FileEntryWithStats[]> {
+    return this.#call((done) => this.#sftp.readdir(dir, done));
+  }
+
+  /** The file's bytes; SftpError `failure` when there are more than `limit`, or it is no regular file. */
+  async read(file: string, limit: number): Promise<{ bytes: Buffer; stats: Stats }> {
+    const handle = await this.#call<Buffer>((done) => this.#sftp.open(file, "r", done));
+    try {
+      const stats = await this.#call<Stats>((done) => this.#sftp.fstat(handle, done));
+      if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
+      if (stats.size > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
+      const bytes = Buffer.alloc(stats.size);
+      let offset = 0;
+      while (offset < bytes.length) {
+        const count = await this.#call<number>((done) =>
+          this.#sftp.read(handle, bytes, offset, Math.min(CHUNK, bytes.length - offset), offset, (error, read) =>
+            done(error, read),
+          ),
+        );
+        if (count === 0) break;
+        offset += count;
+      }
+      return { bytes: bytes.subarray(0, offset), stats };
+    } finally {
+      await this.#call<void>((done) => this.#sftp.close(handle, done));
+    }
+  }
+
+  /** Writes a new file, all of it in one flight, and makes sure that it is on the server's disk. */
+  async write(file: string, bytes: Buffer, flags: "wx" | "w" = "wx"): Promise<void> {
+    const handle = await this.#call<Buffer>((done) => this.#sftp.open(file, flags, done));
+    try {
+      const writes: Promise<void>[] = [];
+      for (let offset = 0; offset < bytes.length; offset += CHUNK) {
+        const size = Math.min(CHUNK, bytes.length - offset);
+        await this.#room(size);
+        writes.push(
+          this.#call<void>((done) => this.#sftp.write(handle, bytes, offset, size, offset, done)).finally(() =>
+            this.#roomAgain(size),
+          ),
+        );
+      }
+      // All of them must be settled before the handle is closed; the first failure is the one to tell.
+      const results = await Promise.allSettled(writes);
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed) throw failed.reason;
+      await this.#sync(handle);
+    } finally {
+      await this.#call<void>((done) => this.#sftp.close(handle, done));
+    }
+  }
+
+  /** Renames, replacing what is there in one step. */
+  async replace(from: string, to: string): Promise<void> {
+    await this.#call<void>((done) => this.#sftp.ext_openssh_rename(from, to, done));
+  }
+
+  /** Renames, and fails when there is something already. */
+  async rename(from: string, to: string): Promise<void> {
+    await this.#call<void>((done) => this.#sftp.rename(from, to, done));
+  }
+
+  async unlink(file: string): Promise<void> {
+    await this.#call<void>((done) => this.#sftp.unlink(file, done));
+  }
+
+  /** Whether the file system that `dir` is on has no room left; undefined where the server doesn't say. */
+  async isFull(dir: string): Promise<boolean | undefined> {
+    try {
+      const info = await this.#call<{ f_bavail: number; f_favail: number }>((done) =>
+        this.#sftp.ext_openssh_statvfs(dir, (error: Error | undefined, stats: unknown) =>
+          done(error, stats as { f_bavail: number; f_favail: number }),
+        ),
+      );
+      return Number(info.f_bavail) < 64 || Number(info.f_favail) === 0;
+    } catch (error) {
+      if (error instanceof SftpError) return undefined;
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#watchdog);
+    this.#signal.removeEventListener("abort", this.#interrupt);
+    this.#end(new Error("the session was closed"));
+    await this.#client.end().catch(() => {});
+  }
+
+  async #sync(handle: Buffer): Promise<void> {
+    try {
+      await this.#call<void>((done) => this.#sftp.ext_openssh_fsync(handle, done));
+    } catch (error) {
+      // A server other than OpenSSH may not have it; ssh2 then throws before it sends anything.
+      if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
+    }
+  }
+
+  /** One request. Raced with the end of the connection, and watched: while anything is pending, something must come back. */
+  async #call<T>(start: (done: (error: Error | null | undefined, value?: T) => void) => void): Promise<T> {
+    this.#pending += 1;
+    this.#watch();
+    const answer = new Promise<T>((resolve, reject) => {
+      start((error, value) => (error ? reject(toSftpError(error)) : resolve(value as T)));
+    });
+    try {
+      return await Promise.race([answer, this.#ended]);
+    } finally {
+      this.#pending -= 1;
+      this.#watch();
+    }
+  }
+
+  #watch(): void {
+    clearTimeout(this.#watchdog);
+    if (this.#pending === 0) return;
+    this.#watchdog = setTimeout(() => {
+      this.#end(new UnavailableError(`the server has not answered for ${SILENCE / 1000} s`));
+      void this.#client.end().catch(() => {});
+    }, SILENCE);
+  }
+
+  async #room(size: number): Promise<void> {
+    while (this.#bytes > 0 && this.#bytes + size > IN_FLIGHT) {
+      await Promise.race([new Promise<void>((resolve) => this.#waiting.push(resolve)), this.#ended]);
+    }
+    this.#bytes += size;
+  }
+
+  #roomAgain(size: number): void {
+    this.#bytes -= size;
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
+}
+
+async function connectSocket(server: Server, signal: AbortSignal): Promise<net.Socket> {
+  const where = `${server.address}:${server.port}`;
+  // Nagle's algorithm costs a round trip for every small request.
+  const socket = net.connect({ host: server.address, port: server.port, noDelay: true });
+  try {
+    await once(socket, "connect", { signal: AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT)]) });
+    return socket;
+  } catch (cause) {
+    socket.destroy();
+    if (signal.aborted) throw new InterruptedError();
+    const { code } = cause as NodeJS.ErrnoException;
+    const reasons: Record<string, string> = {
+      ECONNREFUSED: "nothing listens there",
+      ENOTFOUND: "there is no such name",
+      EAI_AGAIN: "the name could not be looked up",
+      EHOSTUNREACH: "there is no route to it",
+      ENETUNREACH: "there is no network",
+      ABORT_ERR: `no answer within ${CONNECT_TIMEOUT / 1000} s`,
+    };
+    throw new UnavailableError(`can't reach the server ${where}: ${reasons[code ?? ""] ?? code}`, {
+      hint: "server.address and server.port in fleet.yaml say where it is",
+      cause,
+    });
+  }
+}
+
+function connectionError(server: Server, received: string | undefined, cause: unknown): UnavailableError {
+  const where = `${server.address}:${server.port}`;
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const pinned = server.hostKeys.map((key) => fingerprint(blobOf(key)));
+  if (received !== undefined && !pinned.includes(received)) {
+    return new UnavailableError(
+      `${where} showed another host key than the pinned one: expected ${pinned.join(" or ")}, got ${received}`,
+      {
+        hint: "if the server's key was really changed, put the new one into server.hostKeys; if not, somebody is in between",
+        cause,
+      },
+    );
+  }
+  if (/no matching host key|handshake.*host key/i.test(text)) {
+    return new UnavailableError(`${where} has no host key of the pinned types`, {
+      hint: "see server.hostKeys in fleet.yaml",
+      cause,
+    });
+  }
+  if (/authentication methods failed/i.test(text)) {
+    return new UnavailableError(`${where} refused the login '${server.user}' with the publisher's key`, {
+      hint: "its public half must be in server.publishers, and the server set up from the current fleet.json",
+      cause,
+    });
+  }
+  return new UnavailableError(`no sftp connection to ${server.user}@${where}: ${text}`, { cause });
+}
+
+function toSftpError(error: Error): Error {
+  const code = (error as Error & { code?: number | string }).code;
+  if (code === 2) return new SftpError("missing", error.message);
+  if (code === 3) return new SftpError("denied", error.message);
+  if (code === 4) return new SftpError("failure", error.message);
+  return error;
+}
+
+function blobOf(publicKey: string): Buffer {
+  return Buffer.from(publicKey.split(" ")[1] ?? "", "base64");
+}
+
+/** As ssh-keygen -l prints it. */
+function fingerprint(blob: Buffer): string {
+  return `SHA256:${createHash("sha256").update(blob).digest("base64").replace(/=+$/, "")}`;
+}
+
+type HostKeyAlgorithm =
+  | "ssh-ed25519"
+  | "ecdsa-sha2-nistp256"
+  | "ecdsa-sha2-nistp384"
+  | "ecdsa-sha2-nistp521"
+  | "rsa-sha2-512"
+  | "rsa-sha2-256";
+
+/** Only what is pinned is asked for: a server that also has a key of another type mustn't show that one. */
+function hostKeyAlgorithms(keys: readonly string[]): HostKeyAlgorithm[] {
+  const types = new Set(keys.map((key) => key.split(" ")[0]));
+  const algorithms: HostKeyAlgorithm[] = [];
+  for (const type of ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"] as const) {
+    if (types.has(type)) algorithms.push(type);
+  }
+  if (types.has("ssh-rsa")) algorithms.push("rsa-sha2-512", "rsa-sha2-256");
+  return algorithms;
+}

@@ -1,0 +1,106 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { lstat, readdir, readlink } from "node:fs/promises";
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { createGzip, constants as zlib } from "node:zlib";
+import { HostError } from "../errors.ts";
+
+/**
+ * NAR, Nix's archive format (Eelco Dolstra's thesis, figure 5.2): names, contents, executable bits and symlinks, in the bytes'
+ * order of names, and nothing else. Strings are a 64-bit little-endian length, the bytes, and zeros up to a multiple of 8.
+ */
+export async function* narOf(root: string): AsyncGenerator<Buffer> {
+  yield strings("nix-archive-1");
+  yield* node(Buffer.from(root));
+}
+
+// Paths are bytes here: a name need not be UTF-8, and names go in the order of their bytes.
+async function* node(file: Buffer): AsyncGenerator<Buffer> {
+  const info = await lstat(file);
+  if (info.isSymbolicLink()) {
+    yield strings("(", "type", "symlink", "target", await readlink(file, { encoding: "buffer" }), ")");
+  } else if (info.isFile()) {
+    yield strings("(", "type", "regular", ...((info.mode & 0o100) === 0 ? [] : ["executable", ""]), "contents");
+    yield* contents(file, info.size);
+    yield strings(")");
+  } else if (info.isDirectory()) {
+    yield strings("(", "type", "directory");
+    const names = await readdir(file, { encoding: "buffer" });
+    for (const name of names.sort(Buffer.compare)) {
+      yield strings("entry", "(", "name", name, "node");
+      yield* node(Buffer.concat([file, Buffer.from("/"), name]));
+      yield strings(")");
+    }
+    yield strings(")");
+  } else {
+    throw new HostError(`${file.toString()} is neither a file, a directory nor a symlink`);
+  }
+}
+
+async function* contents(file: Buffer, size: number): AsyncGenerator<Buffer> {
+  yield length(size);
+  let read = 0;
+  if (size > 0) {
+    for await (const chunk of createReadStream(file)) {
+      read += (chunk as Buffer).length;
+      yield chunk as Buffer;
+    }
+  }
+  if (read !== size) throw new HostError(`${file.toString()} changed while it was read`);
+  yield padding(size);
+}
+
+function strings(...values: (string | Buffer)[]): Buffer {
+  const pieces: Buffer[] = [];
+  for (const value of values) {
+    const bytes = typeof value === "string" ? Buffer.from(value) : value;
+    pieces.push(length(bytes.length), bytes, padding(bytes.length));
+  }
+  return Buffer.concat(pieces);
+}
+
+function length(size: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(BigInt(size));
+  return bytes;
+}
+
+function padding(size: number): Buffer {
+  return Buffer.alloc((8 - (size % 8)) % 8);
+}
+
+/** The NAR hash of a file or directory as Nix prints it: `sha256-` and base64 (SRI). */
+export async function narDigest(root: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const piece of narOf(root)) hash.update(piece);
+  return `sha256-${hash.digest("base64")}`;
+}
+
+export interface Archive {
+  /** `SHA256HEX.nar.gz`, of `bytes`. */
+  name: string;
+  bytes: Buffer;
+  size: number;
+  /** Hex, of `bytes`. */
+  sha256: string;
+  /** The NAR hash of what is in it, SRI. */
+  digest: string;
+}
+
+/** Packs a release directory: its NAR, gzipped. The same content gives the same bytes wherever zlib is the same. */
+export async function archive(root: string): Promise<Archive> {
+  const nar = createHash("sha256");
+  async function* hashed() {
+    for await (const piece of narOf(root)) {
+      nar.update(piece);
+      yield piece;
+    }
+  }
+  const gzip = createGzip({ level: zlib.Z_BEST_COMPRESSION });
+  const source = Readable.from(hashed(), { objectMode: false });
+  source.on("error", (error) => gzip.destroy(error));
+  const bytes = await buffer(source.pipe(gzip));
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  return { name: `${sha256}.nar.gz`, bytes, size: bytes.length, sha256, digest: `sha256-${nar.digest("base64")}` };
+}

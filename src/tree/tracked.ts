@@ -1,0 +1,131 @@
+import { readlink } from "node:fs/promises";
+import path from "node:path";
+import { HostError } from "../errors.ts";
+import type { TrackedEntry } from "../platform/git.ts";
+
+type Mode = TrackedEntry["mode"] | "directory";
+
+/** What a symlink stands for. `stays`: it means the same when only the directory `within` is copied somewhere else. */
+export interface Resolved {
+  path: string;
+  stays: boolean;
+}
+
+/** As many as Linux follows. */
+const MAX_HOPS = 40;
+
+/**
+ * The files git tracks, as a file system: the only one that staging looks at, so that what git doesn't know can't be reached,
+ * by whatever links. Paths are relative to the repository's top, "" for itself.
+ */
+export class TrackedFiles {
+  readonly #root: string;
+  readonly #modes = new Map<string, Mode>([["", "directory"]]);
+  readonly #children = new Map<string, string[]>([["", []]]);
+
+  constructor(root: string, entries: readonly TrackedEntry[]) {
+    this.#root = root;
+    for (const entry of entries) this.#add(entry.path, entry.mode);
+  }
+
+  #add(file: string, mode: Mode): void {
+    if (this.#modes.has(file)) return;
+    this.#modes.set(file, mode);
+    if (mode === "directory") this.#children.set(file, []);
+    const parent = parentOf(file);
+    this.#add(parent, "directory");
+    this.#children.get(parent)?.push(path.posix.basename(file));
+  }
+
+  mode(file: string): Mode | undefined {
+    return this.#modes.get(file);
+  }
+
+  /** The names in a directory. */
+  list(dir: string): readonly string[] {
+    return this.#children.get(dir) ?? [];
+  }
+
+  /** The link's own text. */
+  async linkTarget(link: string): Promise<string> {
+    try {
+      return await readlink(path.join(this.#root, link));
+    } catch (cause) {
+      throw new HostError(`${link} is a symlink to git, but not on disk`, {
+        at: { file: link },
+        hint: `git checkout -- ${link}`,
+        cause,
+      });
+    }
+  }
+
+  /**
+   * Follows a symlink hop by hop over tracked files.
+   * @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
+   */
+  async resolve(link: string, within: string): Promise<Resolved> {
+    const target = await this.linkTarget(link);
+    const state = { hops: 0, stays: true };
+    const end = await this.#walk(link, parentOf(link), target, within, state);
+    if (this.#modes.get(end) === undefined) {
+      throw new HostError(`${link} -> ${target}: git tracks nothing there`, {
+        at: { file: link },
+        hint: `git add ${end || target}`,
+      });
+    }
+    return { path: end, stays: state.stays };
+  }
+
+  async #walk(
+    link: string,
+    start: string,
+    target: string,
+    within: string,
+    state: { hops: number; stays: boolean },
+  ): Promise<string> {
+    if (target.startsWith("/")) {
+      throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
+        at: { file: link },
+        hint: "make it a relative link to something in the repository",
+      });
+    }
+    let at = start;
+    let throughLink = false;
+    for (const part of target.split("/")) {
+      if (part === "" || part === ".") continue;
+      if (part === "..") {
+        if (at === "") {
+          throw new HostError(`${link} -> ${target}: it leaves the repository`, {
+            at: { file: link },
+            hint: "bring what it points to into the repository",
+          });
+        }
+        at = parentOf(at);
+        // In the copy the link before it will be a directory, whose `..` is another.
+        if (throughLink) state.stays = false;
+      } else {
+        at = at === "" ? part : `${at}/${part}`;
+      }
+      if (!throughLink && !isWithin(at, within)) state.stays = false;
+      if (this.#modes.get(at) === "120000") {
+        state.hops += 1;
+        if (state.hops > MAX_HOPS)
+          throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
+        // Where this second link leads says nothing of whether the first one stays: it is copied, or kept, by itself.
+        at = await this.#walk(link, parentOf(at), await this.linkTarget(at), within, { ...state, stays: true });
+        throughLink = true;
+      }
+    }
+    return at;
+  }
+}
+
+export function parentOf(file: string): string {
+  const parent = path.posix.dirname(file);
+  return parent === "." ? "" : parent;
+}
+
+/** Whether `file` is `dir` or below it. */
+export function isWithin(file: string, dir: string): boolean {
+  return dir === "" || file === dir || file.startsWith(`${dir}/`);
+}
