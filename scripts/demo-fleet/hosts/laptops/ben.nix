@@ -1,0 +1,4 @@
+{
+  networking.hostName = "laptop-ben";
+  networking.gateway = "127.0.0.1";
+}

@@ -1,0 +1,6 @@
+{ pkgs, ... }:
+{
+  imports = [ ./utils/common.nix ];
+
+  environment.systemPackages = [ pkgs.git ];
+}

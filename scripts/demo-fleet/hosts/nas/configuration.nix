@@ -1,0 +1,7 @@
+{ pkgs, ... }:
+{
+  imports = [ ./utils/common.nix ];
+
+  networking.hostName = "nas";
+  environment.systemPackages = [ pkgs.postgresql ];
+}

@@ -1,0 +1,7 @@
+{ pkgs, ... }:
+{
+  imports = [ ./utils/common.nix ];
+
+  networking.hostName = "router";
+  environment.systemPackages = [ pkgs.nginx ];
+}

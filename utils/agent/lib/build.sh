@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# From the release to a system in the store: $built, kept alive by $BENTO_STATE/gcroots/next.
+
+nix_flags=(--extra-experimental-features 'nix-command flakes')
+
+# build_release: fails with $problem.
+build_release() {
+  local root=$BENTO_STATE/gcroots/next tree=$BENTO_STATE/release/tree
+  rm -f "$root"
+  built=
+  if [ -n "$manifest_toplevel" ] && [ "$BENTO_BUILD" != source ] &&
+    logged nix-store --realise "$manifest_toplevel" --add-root "$root" --indirect; then
+    built=$manifest_toplevel
+    return
+  fi
+  if [ "$BENTO_BUILD" = prebuilt ]; then
+    problem="no cache has $manifest_toplevel, and this host builds nothing itself"
+    return 1
+  fi
+  local status=0
+  if [ "$manifest_kind" = flake ]; then
+    # The attribute goes through a string literal of Nix's, where a dot or a quote in it stays a part of the name.
+    local quoted=${manifest_attr//\\/\\\\}
+    quoted=${quoted//\"/\\\"}
+    logged nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs --out-link "$root" \
+      "path:$tree#nixosConfigurations.\"$quoted\".config.system.build.toplevel" || status=$?
+  else
+    if [ ! -f "$tree/$manifest_attr" ]; then
+      problem="the release has no $manifest_attr"
+      return 1
+    fi
+    NIX_PATH=${NIX_PATH:-nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos} \
+      logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" --out-link "$root" || status=$?
+  fi
+  if [ "$status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
+    problem=$(no_space_or "$(nix_store_dir)" "it does not build: $(last_words 'error:')")
+    return 1
+  fi
+  built=$(readlink -f "$root")
+}
+
+# check_built: the runner and the host must come to the same system from the same flake.
+check_built() {
+  [ -n "$manifest_toplevel" ] && [ "$built" != "$manifest_toplevel" ] || return 0
+  if [ "$manifest_kind" = flake ]; then
+    problem="it built $built, where the fleet expects $manifest_toplevel"
+    return 1
+  fi
+  # Channels differ from machine to machine; that is what flakes are for.
+  say "built $built, not $manifest_toplevel: this host's channel is not the one it was checked with"
+}
+
+nix_store_dir() {
+  if [ -n "${NIX_STORE_DIR:-}" ]; then echo "$NIX_STORE_DIR"; else echo /nix/store; fi
+}
+
+# preflight: what could go wrong half way is looked at before. Fails with $problem.
+preflight() {
+  local free
+  free=$(free_kib "$(nix_store_dir)")
+  if [ -n "$free" ] && [ "$free" -lt "$BENTO_MIN_FREE_STORE" ]; then
+    problem="too little space is left in the store: $free KiB, and $BENTO_MIN_FREE_STORE are needed"
+    return 1
+  fi
+  if mountpoint -q "$BENTO_BOOT" 2> /dev/null; then
+    free=$(free_kib "$BENTO_BOOT")
+    if [ -n "$free" ] && [ "$free" -lt "$BENTO_MIN_FREE_BOOT" ]; then
+      problem="too little space is left in $BENTO_BOOT: $free KiB, and $BENTO_MIN_FREE_BOOT are needed"
+      return 1
+    fi
+  fi
+}

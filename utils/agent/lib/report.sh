@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# What this host says of itself. Reports wait in $BENTO_STATE/spool until they are delivered, and are named by when their
+# attempt began, so that one delivered twice is still one.
+
+# Bytes of a log that are kept, before compression; its end is what matters.
+max_log=1000000
+
+# spool_report OUTCOME REASON: writes the report of the attempt that $started, $from, $to and manifest_* describe.
+spool_report() {
+  local name finished
+  finished=$(date -u +%Y-%m-%dT%H:%M:%S.000Z)
+  name=$(printf '%013d-%s' "$(date -u -d "$started" +%s%3N)" "${manifest_sequence:-0}")
+  jq -n --arg host "$BENTO_HOST" --arg sequence "${manifest_sequence:-}" --arg digest "${manifest_digest:-}" \
+    --arg commit "${manifest_commit:-}" --arg outcome "$1" --arg reason "$2" --arg from "${from:-}" --arg to "${to:-}" \
+    --arg expected "${manifest_toplevel:-}" --arg started "$started" --arg finished "$finished" --arg bootId "$(boot_id)" \
+    --arg agent "$agent_version" '
+      def text: if . == "" then null else .[:1000] end;
+      { version: 1, host: $host, sequence: (if $sequence == "" then null else ($sequence | tonumber) end), digest: ($digest | text),
+        commit: ($commit | text), outcome: $outcome, reason: ($reason | text), from: ($from | text), to: ($to | text),
+        expected: ($expected | text), started: $started, finished: $finished, bootId: $bootId, agent: $agent }' \
+    > "$BENTO_STATE/.report.new" || return 1
+  if [ -n "$attempt_log" ] && [ -e "$attempt_log" ]; then
+    tail -c "$max_log" "$attempt_log" | gzip -c > "$BENTO_STATE/spool/.log.new" &&
+      mv -T "$BENTO_STATE/spool/.log.new" "$BENTO_STATE/spool/$name.log.gz"
+  fi
+  write_state last.json < "$BENTO_STATE/.report.new"
+  mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" && sync "$BENTO_STATE/spool"
+}
+
+# deliver_reports: what is in the spool, oldest first; what can't be delivered now stays. `latest.json` goes last: a reader
+# that wants only the newest needs one name.
+deliver_reports() {
+  local reports=("$BENTO_STATE/spool/"*.json) status=0 file files=()
+  [ -e "${reports[0]}" ] || return 0
+  # A week without a server must not fill the disk.
+  while [ "${#reports[@]}" -gt 50 ]; do
+    rm -f "${reports[0]}" "${reports[0]%.json}.log.gz"
+    reports=("${reports[@]:1}")
+  done
+  for file in "${reports[@]}"; do
+    [ ! -e "${file%.json}.log.gz" ] || files+=("${file%.json}.log.gz")
+    files+=("$file")
+  done
+  cp "${reports[-1]}" "$BENTO_RUN/latest.json"
+  apart "$reporter" report "${files[@]}" "$BENTO_RUN/latest.json" 2>> "${attempt_log:-/dev/null}" || status=$?
+  case $status in
+    0) rm -f "${files[@]}" ;;
+    69) rm -f "${files[@]}" ;;
+    *) say "the report could not be delivered now, and is kept" ;;
+  esac
+}
+
+# write_heartbeat: what this host is right now, for the fetcher to deliver on its way, or `deliver_heartbeat`.
+write_heartbeat() {
+  heartbeat=$BENTO_RUN/heartbeat.json
+  jq -n --arg host "$BENTO_HOST" --arg agent "$agent_version" --arg running "$(running_system || true)" \
+    --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(readlink -f "$BENTO_PROFILE" || true)" \
+    --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
+      { version: 1, host: $host, time: $time, agent: $agent, running: $running, booted: $booted, profile: $profile,
+        sequence: (if $sequence == 0 then null else $sequence end), suspended: false, bootId: $bootId }' > "$heartbeat"
+}
+
+deliver_heartbeat() {
+  write_heartbeat && apart "$reporter" report "$heartbeat" 2>> "${attempt_log:-/dev/null}" || true
+}
+
+show_status() {
+  printf 'host       %s\n' "$BENTO_HOST"
+  printf 'running    %s\n' "$(running_system)"
+  printf 'boots      %s\n' "$(readlink -f "$BENTO_PROFILE" || echo unknown)"
+  printf 'release    %s\n' "$(read_state applied.json .sequence | grep . || echo 'none yet')"
+  printf 'last       %s\n' "$(read_state last.json '"\(.outcome) at \(.finished)\(if .reason then ": " + .reason else "" end)"' | grep . || echo 'no attempt yet')"
+  printf 'undelivered reports: %s\n' "$(find "$BENTO_STATE/spool" -name '*.json' | wc -l)"
+}

@@ -1,0 +1,94 @@
+# shellcheck shell=bash
+# What the agent remembers, as small JSON files in BENTO_STATE:
+#
+#   seen.json      { sequence }: the newest release ever verified; an older one is never taken
+#   applied.json   { sequence, digest, toplevel }: the newest release that this machine runs
+#   bad.json       [ { sequence, digest, toplevel } ]: releases that cut the machine off, never tried again
+#   retry.json     { sequence, failures, bootId, until }: when a failed release may be tried again, `until` in uptime seconds
+#   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
+#   intent.json    what is being activated, from what; there only while that is going on
+#   last.json      the report of the last attempt
+#
+# Each is written to a temporary name, synced and renamed. One that can't be read counts as absent.
+
+# write_state NAME: standard input becomes the file.
+write_state() {
+  local file=$BENTO_STATE/$1 temporary=$BENTO_STATE/.$1.new
+  cat > "$temporary" && sync "$temporary" && mv -T "$temporary" "$file" && sync "$BENTO_STATE" || {
+    rm -f "$temporary"
+    say "could not write $file: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
+    return 1
+  }
+}
+
+# read_state NAME JQ-FILTER: prints what the filter gives, or nothing.
+read_state() {
+  local file=$BENTO_STATE/$1
+  [ -e "$file" ] || return 0
+  if ! jq -e . "$file" > /dev/null 2>&1; then
+    say "$file can't be read, and is taken as absent"
+    rm -f "$file"
+    return 0
+  fi
+  jq -r "($2) // empty" "$file" 2> /dev/null || true
+}
+
+# no_space_or PATH TEXT: says that the disk is full when it is, and TEXT otherwise.
+no_space_or() {
+  local free
+  free=$(free_kib "$1")
+  if [ -n "$free" ] && [ "$free" -lt 64 ]; then echo "no space is left on the disk"; else echo "$2"; fi
+}
+
+# KiB that are free where PATH is.
+free_kib() { df -Pk "$1" 2> /dev/null | awk 'NR == 2 { print $4 }'; }
+
+sequence_of() {
+  local sequence
+  sequence=$(read_state "$1" .sequence)
+  [[ $sequence =~ ^[0-9]{1,15}$ ]] || sequence=0
+  echo "$sequence"
+}
+
+is_bad() {
+  [ -n "$(read_state bad.json "map(select(.digest == \"$manifest_digest\" or (.toplevel != null and .toplevel == \"$1\"))) | .[0]")" ]
+}
+
+remember_bad() {
+  { read_state bad.json . | jq -e 'if type == "array" then . else [] end' 2> /dev/null || echo '[]'; } |
+    jq --argjson sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg toplevel "$1" \
+      '([{ sequence: $sequence, digest: $digest, toplevel: $toplevel }] + .) | unique_by(.digest, .toplevel) | sort_by(-.sequence) | .[:50]' |
+    write_state bad.json
+}
+
+remember_applied() {
+  jq -n --argjson sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg toplevel "$1" \
+    '{ sequence: $sequence, digest: $digest, toplevel: $toplevel }' | write_state applied.json
+  rm -f "$BENTO_STATE/retry.json"
+}
+
+# Twice as long after each failure, six hours at most, and up to a quarter more, so that a fleet doesn't come back at once.
+remember_failure() {
+  local failures=0 wait exponent
+  if [ "$(sequence_of retry.json)" = "$manifest_sequence" ]; then failures=$(read_state retry.json .failures); fi
+  [[ $failures =~ ^[0-9]{1,4}$ ]] || failures=0
+  exponent=$((failures < 10 ? failures : 10))
+  wait=$((BENTO_BACKOFF << exponent))
+  [ "$wait" -le 21600 ] || wait=21600
+  wait=$((wait + RANDOM % (wait / 4 + 1)))
+  jq -n --argjson sequence "$manifest_sequence" --argjson failures $((failures + 1)) --arg bootId "$(boot_id)" \
+    --argjson until $(($(uptime_seconds) + wait)) \
+    '{ sequence: $sequence, failures: $failures, bootId: $bootId, until: $until }' | write_state retry.json
+}
+
+# Prints the seconds that a failed release still has to wait, or nothing.
+seconds_to_wait() {
+  [ "$(sequence_of retry.json)" = "$manifest_sequence" ] || return 0
+  # After a restart the reason may be gone.
+  [ "$(read_state retry.json .bootId)" = "$(boot_id)" ] || return 0
+  local until
+  until=$(read_state retry.json .until)
+  [[ $until =~ ^[0-9]{1,12}$ ]] || return 0
+  local left=$((until - $(uptime_seconds)))
+  if [ "$left" -gt 0 ]; then echo "$left"; fi
+}
