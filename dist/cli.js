@@ -1,3 +1,3594 @@
+#!/usr/bin/env node
+import { A as check, B as findFleet, D as needsOpenSsh, E as SIGNING_KEY, F as _usingCtx, G as run, H as FLEET_FILE, I as archive, K as BentoError, L as temporaryDirectory, M as AGENT_FILE, N as renderedFiles, O as build, P as staleFiles, R as selectHosts, S as inert, T as PUBLISHER_KEY, U as parseFleetFile, V as loadFleet, W as require_dist, _ as warnings, b as onInterrupt, g as table, h as painter, j as Repository, k as DEFAULT_TIMEOUT, o as renderStatus, p as renderCheck, q as FleetError, t as exitStatus, u as renderDeploy, v as describeError, w as deploy, x as status, z as splitPatterns } from "./shared2.js";
+import fs, { existsSync, readFileSync } from "node:fs";
+import { copyFile, cp, mkdir, open, readFile, readdir, rename, rm, symlink } from "node:fs/promises";
+import path from "node:path";
+import { randomBytes } from "node:crypto";
+import childProcess from "node:child_process";
+import { EventEmitter } from "node:events";
+import { stripVTControlCharacters } from "node:util";
+import process$1 from "node:process";
+// node_modules/commander/lib/error.js
+/**
+* CommanderError class
+*/
+var CommanderError = class extends Error {
+	/**
+	* Constructs the CommanderError class
+	* @param {number} exitCode suggested exit code which could be used with process.exit
+	* @param {string} code an id string representing the error
+	* @param {string} message human-readable description of the error
+	*/
+	constructor(exitCode, code, message) {
+		super(message);
+		Error.captureStackTrace(this, this.constructor);
+		this.name = this.constructor.name;
+		this.code = code;
+		this.exitCode = exitCode;
+		this.nestedError = void 0;
+	}
+};
+/**
+* InvalidArgumentError class
+*/
+var InvalidArgumentError = class extends CommanderError {
+	/**
+	* Constructs the InvalidArgumentError class
+	* @param {string} [message] explanation of why argument is invalid
+	*/
+	constructor(message) {
+		super(1, "commander.invalidArgument", message);
+		Error.captureStackTrace(this, this.constructor);
+		this.name = this.constructor.name;
+	}
+};
+// node_modules/commander/lib/argument.js
+var Argument = class {
+	/**
+	* Initialize a new command argument with the given name and description.
+	* The default is that the argument is required, and you can explicitly
+	* indicate this with <> around the name. Put [] around the name for an optional argument.
+	*
+	* @param {string} name
+	* @param {string} [description]
+	*/
+	constructor(name, description) {
+		this.description = description || "";
+		this.variadic = false;
+		this.parseArg = void 0;
+		this.defaultValue = void 0;
+		this.defaultValueDescription = void 0;
+		this.argChoices = void 0;
+		switch (name[0]) {
+			case "<":
+				this.required = true;
+				this._name = name.slice(1, -1);
+				break;
+			case "[":
+				this.required = false;
+				this._name = name.slice(1, -1);
+				break;
+			default:
+				this.required = true;
+				this._name = name;
+		}
+		if (this._name.endsWith("...")) {
+			this.variadic = true;
+			this._name = this._name.slice(0, -3);
+		}
+	}
+	/**
+	* Return argument name.
+	*
+	* @return {string}
+	*/
+	name() {
+		return this._name;
+	}
+	/**
+	* @package
+	*/
+	_collectValue(value, previous) {
+		if (previous === this.defaultValue || !Array.isArray(previous)) return [value];
+		previous.push(value);
+		return previous;
+	}
+	/**
+	* Set the default value, and optionally supply the description to be displayed in the help.
+	*
+	* @param {*} value
+	* @param {string} [description]
+	* @return {Argument}
+	*/
+	default(value, description) {
+		this.defaultValue = value;
+		this.defaultValueDescription = description;
+		return this;
+	}
+	/**
+	* Set the custom handler for processing CLI command arguments into argument values.
+	*
+	* @param {Function} [fn]
+	* @return {Argument}
+	*/
+	argParser(fn) {
+		this.parseArg = fn;
+		return this;
+	}
+	/**
+	* Only allow argument value to be one of choices.
+	*
+	* @param {string[]} values
+	* @return {Argument}
+	*/
+	choices(values) {
+		this.argChoices = values.slice();
+		this.parseArg = (arg, previous) => {
+			if (!this.argChoices.includes(arg)) throw new InvalidArgumentError(`Allowed choices are ${this.argChoices.join(", ")}.`);
+			if (this.variadic) return this._collectValue(arg, previous);
+			return arg;
+		};
+		return this;
+	}
+	/**
+	* Make argument required.
+	*
+	* @returns {Argument}
+	*/
+	argRequired() {
+		this.required = true;
+		return this;
+	}
+	/**
+	* Make argument optional.
+	*
+	* @returns {Argument}
+	*/
+	argOptional() {
+		this.required = false;
+		return this;
+	}
+};
+/**
+* Takes an argument and returns its human readable equivalent for help usage.
+*
+* @param {Argument} arg
+* @return {string}
+* @private
+*/
+function humanReadableArgName(arg) {
+	const nameOutput = arg.name() + (arg.variadic === true ? "..." : "");
+	return arg.required ? "<" + nameOutput + ">" : "[" + nameOutput + "]";
+}
+// node_modules/commander/lib/help.js
+/**
+* TypeScript import types for JSDoc, used by Visual Studio Code IntelliSense and `npm run typescript-checkJS`
+* https://www.typescriptlang.org/docs/handbook/jsdoc-supported-types.html#import-types
+* @typedef { import("./argument.js").Argument } Argument
+* @typedef { import("./command.js").Command } Command
+* @typedef { import("./option.js").Option } Option
+*/
+var Help = class {
+	constructor() {
+		this.helpWidth = void 0;
+		this.minWidthToWrap = 40;
+		this.sortSubcommands = false;
+		this.sortOptions = false;
+		this.showGlobalOptions = false;
+	}
+	/**
+	* prepareContext is called by Commander after applying overrides from `Command.configureHelp()`
+	* and just before calling `formatHelp()`.
+	*
+	* Commander just uses the helpWidth and the rest is provided for optional use by more complex subclasses.
+	*
+	* @param {{ error?: boolean, helpWidth?: number, outputHasColors?: boolean }} contextOptions
+	*/
+	prepareContext(contextOptions) {
+		this.helpWidth = this.helpWidth ?? contextOptions.helpWidth ?? 80;
+	}
+	/**
+	* Get an array of the visible subcommands. Includes a placeholder for the implicit help command, if there is one.
+	*
+	* @param {Command} cmd
+	* @returns {Command[]}
+	*/
+	visibleCommands(cmd) {
+		const visibleCommands = cmd.commands.filter((cmd) => !cmd._hidden);
+		const helpCommand = cmd._getHelpCommand();
+		if (helpCommand && !helpCommand._hidden) visibleCommands.push(helpCommand);
+		if (this.sortSubcommands) visibleCommands.sort((a, b) => {
+			return a.name().localeCompare(b.name());
+		});
+		return visibleCommands;
+	}
+	/**
+	* Compare options for sort.
+	*
+	* @param {Option} a
+	* @param {Option} b
+	* @returns {number}
+	*/
+	compareOptions(a, b) {
+		const getSortKey = (option) => {
+			return option.short ? option.short.replace(/^-/, "") : option.long.replace(/^--/, "");
+		};
+		return getSortKey(a).localeCompare(getSortKey(b));
+	}
+	/**
+	* Get an array of the visible options. Includes a placeholder for the implicit help option, if there is one.
+	*
+	* @param {Command} cmd
+	* @returns {Option[]}
+	*/
+	visibleOptions(cmd) {
+		const visibleOptions = cmd.options.filter((option) => !option.hidden);
+		const helpOption = cmd._getHelpOption();
+		if (helpOption && !helpOption.hidden) {
+			const removeShort = helpOption.short && cmd._findOption(helpOption.short);
+			const removeLong = helpOption.long && cmd._findOption(helpOption.long);
+			if (!removeShort && !removeLong) visibleOptions.push(helpOption);
+			else if (helpOption.long && !removeLong) visibleOptions.push(cmd.createOption(helpOption.long, helpOption.description).helpGroup(helpOption.helpGroupHeading));
+			else if (helpOption.short && !removeShort) visibleOptions.push(cmd.createOption(helpOption.short, helpOption.description).helpGroup(helpOption.helpGroupHeading));
+		}
+		if (this.sortOptions) visibleOptions.sort(this.compareOptions);
+		return visibleOptions;
+	}
+	/**
+	* Get an array of the visible global options. (Not including help.)
+	*
+	* @param {Command} cmd
+	* @returns {Option[]}
+	*/
+	visibleGlobalOptions(cmd) {
+		if (!this.showGlobalOptions) return [];
+		const globalOptions = [];
+		for (let ancestorCmd = cmd.parent; ancestorCmd; ancestorCmd = ancestorCmd.parent) {
+			const visibleOptions = ancestorCmd.options.filter((option) => !option.hidden);
+			globalOptions.push(...visibleOptions);
+		}
+		if (this.sortOptions) globalOptions.sort(this.compareOptions);
+		return globalOptions;
+	}
+	/**
+	* Get an array of the arguments if any have a description.
+	*
+	* @param {Command} cmd
+	* @returns {Argument[]}
+	*/
+	visibleArguments(cmd) {
+		if (cmd._argsDescription) cmd.registeredArguments.forEach((argument) => {
+			argument.description = argument.description || cmd._argsDescription[argument.name()] || "";
+		});
+		if (cmd.registeredArguments.find((argument) => argument.description)) return cmd.registeredArguments;
+		return [];
+	}
+	/**
+	* Get the command term to show in the list of subcommands.
+	*
+	* @param {Command} cmd
+	* @returns {string}
+	*/
+	subcommandTerm(cmd) {
+		const args = cmd.registeredArguments.map((arg) => humanReadableArgName(arg)).join(" ");
+		return cmd._name + (cmd._aliases[0] ? "|" + cmd._aliases[0] : "") + (cmd.options.length ? " [options]" : "") + (args ? " " + args : "");
+	}
+	/**
+	* Get the option term to show in the list of options.
+	*
+	* @param {Option} option
+	* @returns {string}
+	*/
+	optionTerm(option) {
+		return option.flags;
+	}
+	/**
+	* Get the argument term to show in the list of arguments.
+	*
+	* @param {Argument} argument
+	* @returns {string}
+	*/
+	argumentTerm(argument) {
+		return argument.name();
+	}
+	/**
+	* Get the longest command term length.
+	*
+	* @param {Command} cmd
+	* @param {Help} helper
+	* @returns {number}
+	*/
+	longestSubcommandTermLength(cmd, helper) {
+		return helper.visibleCommands(cmd).reduce((max, command) => {
+			return Math.max(max, this.displayWidth(helper.styleSubcommandTerm(helper.subcommandTerm(command))));
+		}, 0);
+	}
+	/**
+	* Get the longest option term length.
+	*
+	* @param {Command} cmd
+	* @param {Help} helper
+	* @returns {number}
+	*/
+	longestOptionTermLength(cmd, helper) {
+		return helper.visibleOptions(cmd).reduce((max, option) => {
+			return Math.max(max, this.displayWidth(helper.styleOptionTerm(helper.optionTerm(option))));
+		}, 0);
+	}
+	/**
+	* Get the longest global option term length.
+	*
+	* @param {Command} cmd
+	* @param {Help} helper
+	* @returns {number}
+	*/
+	longestGlobalOptionTermLength(cmd, helper) {
+		return helper.visibleGlobalOptions(cmd).reduce((max, option) => {
+			return Math.max(max, this.displayWidth(helper.styleOptionTerm(helper.optionTerm(option))));
+		}, 0);
+	}
+	/**
+	* Get the longest argument term length.
+	*
+	* @param {Command} cmd
+	* @param {Help} helper
+	* @returns {number}
+	*/
+	longestArgumentTermLength(cmd, helper) {
+		return helper.visibleArguments(cmd).reduce((max, argument) => {
+			return Math.max(max, this.displayWidth(helper.styleArgumentTerm(helper.argumentTerm(argument))));
+		}, 0);
+	}
+	/**
+	* Get the command usage to be displayed at the top of the built-in help.
+	*
+	* @param {Command} cmd
+	* @returns {string}
+	*/
+	commandUsage(cmd) {
+		let cmdName = cmd._name;
+		if (cmd._aliases[0]) cmdName = cmdName + "|" + cmd._aliases[0];
+		let ancestorCmdNames = "";
+		for (let ancestorCmd = cmd.parent; ancestorCmd; ancestorCmd = ancestorCmd.parent) ancestorCmdNames = ancestorCmd.name() + " " + ancestorCmdNames;
+		return ancestorCmdNames + cmdName + " " + cmd.usage();
+	}
+	/**
+	* Get the description for the command.
+	*
+	* @param {Command} cmd
+	* @returns {string}
+	*/
+	commandDescription(cmd) {
+		return cmd.description();
+	}
+	/**
+	* Get the subcommand summary to show in the list of subcommands.
+	* (Fallback to description for backwards compatibility.)
+	*
+	* @param {Command} cmd
+	* @returns {string}
+	*/
+	subcommandDescription(cmd) {
+		return cmd.summary() || cmd.description();
+	}
+	/**
+	* Get the option description to show in the list of options.
+	*
+	* @param {Option} option
+	* @return {string}
+	*/
+	optionDescription(option) {
+		const extraInfo = [];
+		if (option.argChoices) extraInfo.push(`choices: ${option.argChoices.map((choice) => JSON.stringify(choice)).join(", ")}`);
+		if (option.defaultValue !== void 0) {
+			if (option.required || option.optional || option.isBoolean() && typeof option.defaultValue === "boolean") extraInfo.push(`default: ${option.defaultValueDescription || JSON.stringify(option.defaultValue)}`);
+		}
+		if (option.presetArg !== void 0 && option.optional) extraInfo.push(`preset: ${JSON.stringify(option.presetArg)}`);
+		if (option.envVar !== void 0) extraInfo.push(`env: ${option.envVar}`);
+		if (extraInfo.length > 0) {
+			const extraDescription = `(${extraInfo.join(", ")})`;
+			if (option.description) return `${option.description} ${extraDescription}`;
+			return extraDescription;
+		}
+		return option.description;
+	}
+	/**
+	* Get the argument description to show in the list of arguments.
+	*
+	* @param {Argument} argument
+	* @return {string}
+	*/
+	argumentDescription(argument) {
+		const extraInfo = [];
+		if (argument.argChoices) extraInfo.push(`choices: ${argument.argChoices.map((choice) => JSON.stringify(choice)).join(", ")}`);
+		if (argument.defaultValue !== void 0) extraInfo.push(`default: ${argument.defaultValueDescription || JSON.stringify(argument.defaultValue)}`);
+		if (extraInfo.length > 0) {
+			const extraDescription = `(${extraInfo.join(", ")})`;
+			if (argument.description) return `${argument.description} ${extraDescription}`;
+			return extraDescription;
+		}
+		return argument.description;
+	}
+	/**
+	* Format a list of items, given a heading and an array of formatted items.
+	*
+	* @param {string} heading
+	* @param {string[]} items
+	* @param {Help} helper
+	* @returns string[]
+	*/
+	formatItemList(heading, items, helper) {
+		if (items.length === 0) return [];
+		return [
+			helper.styleTitle(heading),
+			...items,
+			""
+		];
+	}
+	/**
+	* Group items by their help group heading.
+	*
+	* @param {Command[] | Option[]} unsortedItems
+	* @param {Command[] | Option[]} visibleItems
+	* @param {Function} getGroup
+	* @returns {Map<string, Command[] | Option[]>}
+	*/
+	groupItems(unsortedItems, visibleItems, getGroup) {
+		const result = /* @__PURE__ */ new Map();
+		unsortedItems.forEach((item) => {
+			const group = getGroup(item);
+			if (!result.has(group)) result.set(group, []);
+		});
+		visibleItems.forEach((item) => {
+			const group = getGroup(item);
+			if (!result.has(group)) result.set(group, []);
+			result.get(group).push(item);
+		});
+		return result;
+	}
+	/**
+	* Generate the built-in help text.
+	*
+	* @param {Command} cmd
+	* @param {Help} helper
+	* @returns {string}
+	*/
+	formatHelp(cmd, helper) {
+		const termWidth = helper.padWidth(cmd, helper);
+		const helpWidth = helper.helpWidth ?? 80;
+		function callFormatItem(term, description) {
+			return helper.formatItem(term, termWidth, description, helper);
+		}
+		let output = [`${helper.styleTitle("Usage:")} ${helper.styleUsage(helper.commandUsage(cmd))}`, ""];
+		const commandDescription = helper.commandDescription(cmd);
+		if (commandDescription.length > 0) output = output.concat([helper.boxWrap(helper.styleCommandDescription(commandDescription), helpWidth), ""]);
+		const argumentList = helper.visibleArguments(cmd).map((argument) => {
+			return callFormatItem(helper.styleArgumentTerm(helper.argumentTerm(argument)), helper.styleArgumentDescription(helper.argumentDescription(argument)));
+		});
+		output = output.concat(this.formatItemList("Arguments:", argumentList, helper));
+		this.groupItems(cmd.options, helper.visibleOptions(cmd), (option) => option.helpGroupHeading ?? "Options:").forEach((options, group) => {
+			const optionList = options.map((option) => {
+				return callFormatItem(helper.styleOptionTerm(helper.optionTerm(option)), helper.styleOptionDescription(helper.optionDescription(option)));
+			});
+			output = output.concat(this.formatItemList(group, optionList, helper));
+		});
+		if (helper.showGlobalOptions) {
+			const globalOptionList = helper.visibleGlobalOptions(cmd).map((option) => {
+				return callFormatItem(helper.styleOptionTerm(helper.optionTerm(option)), helper.styleOptionDescription(helper.optionDescription(option)));
+			});
+			output = output.concat(this.formatItemList("Global Options:", globalOptionList, helper));
+		}
+		this.groupItems(cmd.commands, helper.visibleCommands(cmd), (sub) => sub.helpGroup() || "Commands:").forEach((commands, group) => {
+			const commandList = commands.map((sub) => {
+				return callFormatItem(helper.styleSubcommandTerm(helper.subcommandTerm(sub)), helper.styleSubcommandDescription(helper.subcommandDescription(sub)));
+			});
+			output = output.concat(this.formatItemList(group, commandList, helper));
+		});
+		return output.join("\n");
+	}
+	/**
+	* Return display width of string, ignoring ANSI escape sequences. Used in padding and wrapping calculations.
+	*
+	* @param {string} str
+	* @returns {number}
+	*/
+	displayWidth(str) {
+		return stripVTControlCharacters(str).length;
+	}
+	/**
+	* Style the title for displaying in the help. Called with 'Usage:', 'Options:', etc.
+	*
+	* @param {string} str
+	* @returns {string}
+	*/
+	styleTitle(str) {
+		return str;
+	}
+	styleUsage(str) {
+		return str.split(" ").map((word) => {
+			if (word === "[options]") return this.styleOptionText(word);
+			if (word === "[command]") return this.styleSubcommandText(word);
+			if (word[0] === "[" || word[0] === "<") return this.styleArgumentText(word);
+			return this.styleCommandText(word);
+		}).join(" ");
+	}
+	styleCommandDescription(str) {
+		return this.styleDescriptionText(str);
+	}
+	styleOptionDescription(str) {
+		return this.styleDescriptionText(str);
+	}
+	styleSubcommandDescription(str) {
+		return this.styleDescriptionText(str);
+	}
+	styleArgumentDescription(str) {
+		return this.styleDescriptionText(str);
+	}
+	styleDescriptionText(str) {
+		return str;
+	}
+	styleOptionTerm(str) {
+		return this.styleOptionText(str);
+	}
+	styleSubcommandTerm(str) {
+		return str.split(" ").map((word) => {
+			if (word === "[options]") return this.styleOptionText(word);
+			if (word[0] === "[" || word[0] === "<") return this.styleArgumentText(word);
+			return this.styleSubcommandText(word);
+		}).join(" ");
+	}
+	styleArgumentTerm(str) {
+		return this.styleArgumentText(str);
+	}
+	styleOptionText(str) {
+		return str;
+	}
+	styleArgumentText(str) {
+		return str;
+	}
+	styleSubcommandText(str) {
+		return str;
+	}
+	styleCommandText(str) {
+		return str;
+	}
+	/**
+	* Calculate the pad width from the maximum term length.
+	*
+	* @param {Command} cmd
+	* @param {Help} helper
+	* @returns {number}
+	*/
+	padWidth(cmd, helper) {
+		return Math.max(helper.longestOptionTermLength(cmd, helper), helper.longestGlobalOptionTermLength(cmd, helper), helper.longestSubcommandTermLength(cmd, helper), helper.longestArgumentTermLength(cmd, helper));
+	}
+	/**
+	* Detect manually wrapped and indented strings by checking for line break followed by whitespace.
+	*
+	* @param {string} str
+	* @returns {boolean}
+	*/
+	preformatted(str) {
+		return /\n[^\S\r\n]/.test(str);
+	}
+	/**
+	* Format the "item", which consists of a term and description. Pad the term and wrap the description, indenting the following lines.
+	*
+	* So "TTT", 5, "DDD DDDD DD DDD" might be formatted for this.helpWidth=17 like so:
+	*   TTT  DDD DDDD
+	*        DD DDD
+	*
+	* @param {string} term
+	* @param {number} termWidth
+	* @param {string} description
+	* @param {Help} helper
+	* @returns {string}
+	*/
+	formatItem(term, termWidth, description, helper) {
+		const itemIndent = 2;
+		const itemIndentStr = " ".repeat(itemIndent);
+		if (!description) return itemIndentStr + term;
+		const paddedTerm = term.padEnd(termWidth + term.length - helper.displayWidth(term));
+		const spacerWidth = 2;
+		const remainingWidth = (this.helpWidth ?? 80) - termWidth - spacerWidth - itemIndent;
+		let formattedDescription;
+		if (remainingWidth < this.minWidthToWrap || helper.preformatted(description)) formattedDescription = description;
+		else formattedDescription = helper.boxWrap(description, remainingWidth).replace(/\n/g, "\n" + " ".repeat(termWidth + spacerWidth));
+		return itemIndentStr + paddedTerm + " ".repeat(spacerWidth) + formattedDescription.replace(/\n/g, `\n${itemIndentStr}`);
+	}
+	/**
+	* Wrap a string at whitespace, preserving existing line breaks.
+	* Wrapping is skipped if the width is less than `minWidthToWrap`.
+	*
+	* @param {string} str
+	* @param {number} width
+	* @returns {string}
+	*/
+	boxWrap(str, width) {
+		if (width < this.minWidthToWrap) return str;
+		const rawLines = str.split(/\r\n|\n/);
+		const chunkPattern = /[\s]*[^\s]+/g;
+		const wrappedLines = [];
+		rawLines.forEach((line) => {
+			const chunks = line.match(chunkPattern);
+			if (chunks === null) {
+				wrappedLines.push("");
+				return;
+			}
+			let sumChunks = [chunks.shift()];
+			let sumWidth = this.displayWidth(sumChunks[0]);
+			chunks.forEach((chunk) => {
+				const visibleWidth = this.displayWidth(chunk);
+				if (sumWidth + visibleWidth <= width) {
+					sumChunks.push(chunk);
+					sumWidth += visibleWidth;
+					return;
+				}
+				wrappedLines.push(sumChunks.join(""));
+				const nextChunk = chunk.trimStart();
+				sumChunks = [nextChunk];
+				sumWidth = this.displayWidth(nextChunk);
+			});
+			wrappedLines.push(sumChunks.join(""));
+		});
+		return wrappedLines.join("\n");
+	}
+};
+// node_modules/commander/lib/option.js
+var Option = class {
+	/**
+	* Initialize a new `Option` with the given `flags` and `description`.
+	*
+	* @param {string} flags
+	* @param {string} [description]
+	*/
+	constructor(flags, description) {
+		this.flags = flags;
+		this.description = description || "";
+		this.required = flags.includes("<");
+		this.optional = flags.includes("[");
+		this.variadic = /\p{ID_Continue}\.\.\.[>\]]$/u.test(flags);
+		this.mandatory = false;
+		const optionFlags = splitOptionFlags(flags);
+		this.short = optionFlags.shortFlag;
+		this.long = optionFlags.longFlag;
+		this.negate = false;
+		if (this.long) this.negate = this.long.startsWith("--no-");
+		this.defaultValue = void 0;
+		this.defaultValueDescription = void 0;
+		this.presetArg = void 0;
+		this.envVar = void 0;
+		this.parseArg = void 0;
+		this.hidden = false;
+		this.argChoices = void 0;
+		this.conflictsWith = [];
+		this.implied = void 0;
+		this.helpGroupHeading = void 0;
+	}
+	/**
+	* Set the default value, and optionally supply the description to be displayed in the help.
+	*
+	* @param {*} value
+	* @param {string} [description]
+	* @return {Option}
+	*/
+	default(value, description) {
+		this.defaultValue = value;
+		this.defaultValueDescription = description;
+		return this;
+	}
+	/**
+	* Preset to use when option used without option-argument, especially optional but also boolean and negated.
+	* The custom processing (parseArg) is called.
+	*
+	* @example
+	* new Option('--color').default('GREYSCALE').preset('RGB');
+	* new Option('--donate [amount]').preset('20').argParser(parseFloat);
+	*
+	* @param {*} arg
+	* @return {Option}
+	*/
+	preset(arg) {
+		this.presetArg = arg;
+		return this;
+	}
+	/**
+	* Add option name(s) that conflict with this option.
+	* An error will be displayed if conflicting options are found during parsing.
+	*
+	* @example
+	* new Option('--rgb').conflicts('cmyk');
+	* new Option('--js').conflicts(['ts', 'jsx']);
+	*
+	* @param {(string | string[])} names
+	* @return {Option}
+	*/
+	conflicts(names) {
+		this.conflictsWith = this.conflictsWith.concat(names);
+		return this;
+	}
+	/**
+	* Specify implied option values for when this option is set and the implied options are not.
+	*
+	* The custom processing (parseArg) is not called on the implied values.
+	*
+	* @example
+	* program
+	*   .addOption(new Option('--log', 'write logging information to file'))
+	*   .addOption(new Option('--trace', 'log extra details').implies({ log: 'trace.txt' }));
+	*
+	* @param {object} impliedOptionValues
+	* @return {Option}
+	*/
+	implies(impliedOptionValues) {
+		let newImplied = impliedOptionValues;
+		if (typeof impliedOptionValues === "string") newImplied = { [impliedOptionValues]: true };
+		this.implied = Object.assign(this.implied || {}, newImplied);
+		return this;
+	}
+	/**
+	* Set environment variable to check for option value.
+	*
+	* An environment variable is only used if when processed the current option value is
+	* undefined, or the source of the current value is 'default' or 'config' or 'env'.
+	*
+	* @param {string} name
+	* @return {Option}
+	*/
+	env(name) {
+		this.envVar = name;
+		return this;
+	}
+	/**
+	* Set the custom handler for processing CLI option arguments into option values.
+	*
+	* @param {Function} [fn]
+	* @return {Option}
+	*/
+	argParser(fn) {
+		this.parseArg = fn;
+		return this;
+	}
+	/**
+	* Whether the option is mandatory and must have a value after parsing.
+	*
+	* @param {boolean} [mandatory=true]
+	* @return {Option}
+	*/
+	makeOptionMandatory(mandatory = true) {
+		this.mandatory = !!mandatory;
+		return this;
+	}
+	/**
+	* Hide option in help.
+	*
+	* @param {boolean} [hide=true]
+	* @return {Option}
+	*/
+	hideHelp(hide = true) {
+		this.hidden = !!hide;
+		return this;
+	}
+	/**
+	* @package
+	*/
+	_collectValue(value, previous) {
+		if (previous === this.defaultValue || !Array.isArray(previous)) return [value];
+		previous.push(value);
+		return previous;
+	}
+	/**
+	* Only allow option value to be one of choices.
+	*
+	* @param {string[]} values
+	* @return {Option}
+	*/
+	choices(values) {
+		this.argChoices = values.slice();
+		this.parseArg = (arg, previous) => {
+			if (!this.argChoices.includes(arg)) throw new InvalidArgumentError(`Allowed choices are ${this.argChoices.join(", ")}.`);
+			if (this.variadic) return this._collectValue(arg, previous);
+			return arg;
+		};
+		return this;
+	}
+	/**
+	* Return option name.
+	*
+	* @return {string}
+	*/
+	name() {
+		if (this.long) return this.long.replace(/^--/, "");
+		return this.short.replace(/^-/, "");
+	}
+	/**
+	* Return option name, in a camelcase format that can be used
+	* as an object attribute key.
+	*
+	* @return {string}
+	*/
+	attributeName() {
+		if (this.negate) return camelcase(this.name().replace(/^no-/, ""));
+		return camelcase(this.name());
+	}
+	/**
+	* Set the help group heading.
+	*
+	* @param {string} heading
+	* @return {Option}
+	*/
+	helpGroup(heading) {
+		this.helpGroupHeading = heading;
+		return this;
+	}
+	/**
+	* Check if `arg` matches the short or long flag.
+	*
+	* @param {string} arg
+	* @return {boolean}
+	* @package
+	*/
+	is(arg) {
+		return this.short === arg || this.long === arg;
+	}
+	/**
+	* Return whether a boolean option.
+	*
+	* Options are one of boolean, negated, required argument, or optional argument.
+	*
+	* @return {boolean}
+	* @package
+	*/
+	isBoolean() {
+		return !this.required && !this.optional && !this.negate;
+	}
+};
+/**
+* This class is to make it easier to work with dual options, without changing the existing
+* implementation. We support separate dual options for separate positive and negative options,
+* like `--build` and `--no-build`, which share a single option value. This works nicely for some
+* use cases, but is tricky for others where we want separate behaviours despite
+* the single shared option value.
+*/
+var DualOptions = class {
+	/**
+	* @param {Option[]} options
+	*/
+	constructor(options) {
+		this.positiveOptions = /* @__PURE__ */ new Map();
+		this.negativeOptions = /* @__PURE__ */ new Map();
+		this.dualOptions = /* @__PURE__ */ new Set();
+		options.forEach((option) => {
+			if (option.negate) this.negativeOptions.set(option.attributeName(), option);
+			else this.positiveOptions.set(option.attributeName(), option);
+		});
+		this.negativeOptions.forEach((value, key) => {
+			if (this.positiveOptions.has(key)) this.dualOptions.add(key);
+		});
+	}
+	/**
+	* Did the value come from the option, and not from possible matching dual option?
+	*
+	* @param {*} value
+	* @param {Option} option
+	* @returns {boolean}
+	*/
+	valueFromOption(value, option) {
+		const optionKey = option.attributeName();
+		if (!this.dualOptions.has(optionKey)) return true;
+		const preset = this.negativeOptions.get(optionKey).presetArg;
+		const negativeValue = preset !== void 0 ? preset : false;
+		return option.negate === (negativeValue === value);
+	}
+};
+/**
+* Convert string from kebab-case to camelCase.
+*
+* @param {string} str
+* @return {string}
+* @private
+*/
+function camelcase(str) {
+	return str.split("-").reduce((str, word) => {
+		return str + word[0].toUpperCase() + word.slice(1);
+	});
+}
+/**
+* Split the short and long flag out of something like '-m,--mixed <value>'
+*
+* @private
+*/
+function splitOptionFlags(flags) {
+	let shortFlag;
+	let longFlag;
+	const shortFlagExp = /^-[^-]$/;
+	const longFlagExp = /^--[^-]/;
+	const flagParts = flags.split(/[ |,]+/).concat("guard");
+	if (shortFlagExp.test(flagParts[0])) shortFlag = flagParts.shift();
+	if (longFlagExp.test(flagParts[0])) longFlag = flagParts.shift();
+	if (!shortFlag && shortFlagExp.test(flagParts[0])) shortFlag = flagParts.shift();
+	if (!shortFlag && longFlagExp.test(flagParts[0])) {
+		shortFlag = longFlag;
+		longFlag = flagParts.shift();
+	}
+	if (flagParts[0].startsWith("-")) {
+		const unsupportedFlag = flagParts[0];
+		const baseError = `option creation failed due to '${unsupportedFlag}' in option flags '${flags}'`;
+		if (/^-[^-][^-]/.test(unsupportedFlag)) throw new Error(`${baseError}
+- a short flag is a single dash and a single character
+  - either use a single dash and a single character (for a short flag)
+  - or use a double dash for a long option (and can have two, like '--ws, --workspace')`);
+		if (shortFlagExp.test(unsupportedFlag)) throw new Error(`${baseError}
+- too many short flags`);
+		if (longFlagExp.test(unsupportedFlag)) throw new Error(`${baseError}
+- too many long flags`);
+		throw new Error(`${baseError}
+- unrecognised flag format`);
+	}
+	if (shortFlag === void 0 && longFlag === void 0) throw new Error(`option creation failed due to no flags found in '${flags}'.`);
+	return {
+		shortFlag,
+		longFlag
+	};
+}
+// node_modules/commander/lib/suggestSimilar.js
+const maxDistance = 3;
+function editDistance(a, b) {
+	if (Math.abs(a.length - b.length) > maxDistance) return Math.max(a.length, b.length);
+	const d = [];
+	for (let i = 0; i <= a.length; i++) d[i] = [i];
+	for (let j = 0; j <= b.length; j++) d[0][j] = j;
+	for (let j = 1; j <= b.length; j++) for (let i = 1; i <= a.length; i++) {
+		let cost;
+		if (a[i - 1] === b[j - 1]) cost = 0;
+		else cost = 1;
+		d[i][j] = Math.min(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + cost);
+		if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) d[i][j] = Math.min(d[i][j], d[i - 2][j - 2] + 1);
+	}
+	return d[a.length][b.length];
+}
+/**
+* Find close matches, restricted to same number of edits.
+*
+* @param {string} word
+* @param {string[]} candidates
+* @returns {string}
+*/
+function suggestSimilar(word, candidates) {
+	if (!candidates || candidates.length === 0) return "";
+	candidates = Array.from(new Set(candidates));
+	const searchingOptions = word.startsWith("--");
+	if (searchingOptions) {
+		word = word.slice(2);
+		candidates = candidates.map((candidate) => candidate.slice(2));
+	}
+	let similar = [];
+	let bestDistance = maxDistance;
+	const minSimilarity = .4;
+	candidates.forEach((candidate) => {
+		if (candidate.length <= 1) return;
+		const distance = editDistance(word, candidate);
+		const length = Math.max(word.length, candidate.length);
+		if ((length - distance) / length > minSimilarity) {
+			if (distance < bestDistance) {
+				bestDistance = distance;
+				similar = [candidate];
+			} else if (distance === bestDistance) similar.push(candidate);
+		}
+	});
+	similar.sort((a, b) => a.localeCompare(b));
+	if (searchingOptions) similar = similar.map((candidate) => `--${candidate}`);
+	if (similar.length > 1) return `\n(Did you mean one of ${similar.join(", ")}?)`;
+	if (similar.length === 1) return `\n(Did you mean ${similar[0]}?)`;
+	return "";
+}
+// node_modules/commander/lib/command.js
+var Command = class Command extends EventEmitter {
+	/**
+	* Initialize a new `Command`.
+	*
+	* @param {string} [name]
+	*/
+	constructor(name) {
+		super();
+		/** @type {Command[]} */
+		this.commands = [];
+		/** @type {Option[]} */
+		this.options = [];
+		this.parent = null;
+		this._allowUnknownOption = false;
+		this._allowExcessArguments = false;
+		/** @type {Argument[]} */
+		this.registeredArguments = [];
+		this._args = this.registeredArguments;
+		/** @type {string[]} */
+		this.args = [];
+		this.rawArgs = [];
+		this.processedArgs = [];
+		this._scriptPath = null;
+		this._name = name || "";
+		this._optionValues = {};
+		this._optionValueSources = {};
+		this._storeOptionsAsProperties = false;
+		this._actionHandler = null;
+		this._executableHandler = false;
+		this._executableFile = null;
+		this._executableDir = null;
+		this._defaultCommandName = null;
+		this._exitCallback = null;
+		this._aliases = [];
+		this._combineFlagAndOptionalValue = true;
+		this._description = "";
+		this._summary = "";
+		this._argsDescription = void 0;
+		this._enablePositionalOptions = false;
+		this._passThroughOptions = false;
+		this._lifeCycleHooks = {};
+		/** @type {(boolean | string)} */
+		this._showHelpAfterError = false;
+		this._showSuggestionAfterError = true;
+		this._savedState = null;
+		this._outputConfiguration = {
+			writeOut: (str) => process$1.stdout.write(str),
+			writeErr: (str) => process$1.stderr.write(str),
+			outputError: (str, write) => write(str),
+			getOutHelpWidth: () => process$1.stdout.isTTY ? process$1.stdout.columns : void 0,
+			getErrHelpWidth: () => process$1.stderr.isTTY ? process$1.stderr.columns : void 0,
+			getOutHasColors: () => useColor() ?? (process$1.stdout.isTTY && process$1.stdout.hasColors?.()),
+			getErrHasColors: () => useColor() ?? (process$1.stderr.isTTY && process$1.stderr.hasColors?.()),
+			stripColor: (str) => stripVTControlCharacters(str)
+		};
+		this._hidden = false;
+		/** @type {(Option | null | undefined)} */
+		this._helpOption = void 0;
+		this._addImplicitHelpCommand = void 0;
+		/** @type {Command} */
+		this._helpCommand = void 0;
+		this._helpConfiguration = {};
+		/** @type {string | undefined} */
+		this._helpGroupHeading = void 0;
+		/** @type {string | undefined} */
+		this._defaultCommandGroup = void 0;
+		/** @type {string | undefined} */
+		this._defaultOptionGroup = void 0;
+	}
+	/**
+	* Copy settings that are useful to have in common across root command and subcommands.
+	*
+	* (Used internally when adding a command using `.command()` so subcommands inherit parent settings.)
+	*
+	* @param {Command} sourceCommand
+	* @return {Command} `this` command for chaining
+	*/
+	copyInheritedSettings(sourceCommand) {
+		this._outputConfiguration = sourceCommand._outputConfiguration;
+		this._helpOption = sourceCommand._helpOption;
+		this._helpCommand = sourceCommand._helpCommand;
+		this._helpConfiguration = sourceCommand._helpConfiguration;
+		this._exitCallback = sourceCommand._exitCallback;
+		this._storeOptionsAsProperties = sourceCommand._storeOptionsAsProperties;
+		this._combineFlagAndOptionalValue = sourceCommand._combineFlagAndOptionalValue;
+		this._allowExcessArguments = sourceCommand._allowExcessArguments;
+		this._enablePositionalOptions = sourceCommand._enablePositionalOptions;
+		this._showHelpAfterError = sourceCommand._showHelpAfterError;
+		this._showSuggestionAfterError = sourceCommand._showSuggestionAfterError;
+		return this;
+	}
+	/**
+	* @returns {Command[]}
+	* @private
+	*/
+	_getCommandAndAncestors() {
+		const result = [];
+		for (let command = this; command; command = command.parent) result.push(command);
+		return result;
+	}
+	/**
+	* Define a command.
+	*
+	* There are two styles of command: pay attention to where to put the description.
+	*
+	* @example
+	* // Command implemented using action handler (description is supplied separately to `.command`)
+	* program
+	*   .command('clone <source> [destination]')
+	*   .description('clone a repository into a newly created directory')
+	*   .action((source, destination) => {
+	*     console.log('clone command called');
+	*   });
+	*
+	* // Command implemented using separate executable file (description is second parameter to `.command`)
+	* program
+	*   .command('start <service>', 'start named service')
+	*   .command('stop [service]', 'stop named service, or all if no name supplied');
+	*
+	* @param {string} nameAndArgs - command name and arguments, args are `<required>` or `[optional]` and last may also be `variadic...`
+	* @param {(object | string)} [actionOptsOrExecDesc] - configuration options (for action), or description (for executable)
+	* @param {object} [execOpts] - configuration options (for executable)
+	* @return {Command} returns new command for action handler, or `this` for executable command
+	*/
+	command(nameAndArgs, actionOptsOrExecDesc, execOpts) {
+		let desc = actionOptsOrExecDesc;
+		let opts = execOpts;
+		if (typeof desc === "object" && desc !== null) {
+			opts = desc;
+			desc = null;
+		}
+		opts = opts || {};
+		const [, name, args] = nameAndArgs.match(/([^ ]+) *(.*)/);
+		const cmd = this.createCommand(name);
+		if (desc) {
+			cmd.description(desc);
+			cmd._executableHandler = true;
+		}
+		if (opts.isDefault) this._defaultCommandName = cmd._name;
+		cmd._hidden = !!(opts.noHelp || opts.hidden);
+		cmd._executableFile = opts.executableFile || null;
+		if (args) cmd.arguments(args);
+		this._registerCommand(cmd);
+		cmd.parent = this;
+		cmd.copyInheritedSettings(this);
+		if (desc) return this;
+		return cmd;
+	}
+	/**
+	* Factory routine to create a new unattached command.
+	*
+	* See .command() for creating an attached subcommand, which uses this routine to
+	* create the command. You can override createCommand to customise subcommands.
+	*
+	* @param {string} [name]
+	* @return {Command} new command
+	*/
+	createCommand(name) {
+		return new Command(name);
+	}
+	/**
+	* You can customise the help with a subclass of Help by overriding createHelp,
+	* or by overriding Help properties using configureHelp().
+	*
+	* @return {Help}
+	*/
+	createHelp() {
+		return Object.assign(new Help(), this.configureHelp());
+	}
+	/**
+	* You can customise the help by overriding Help properties using configureHelp(),
+	* or with a subclass of Help by overriding createHelp().
+	*
+	* @param {object} [configuration] - configuration options
+	* @return {(Command | object)} `this` command for chaining, or stored configuration
+	*/
+	configureHelp(configuration) {
+		if (configuration === void 0) return this._helpConfiguration;
+		this._helpConfiguration = configuration;
+		return this;
+	}
+	/**
+	* The default output goes to stdout and stderr. You can customise this for special
+	* applications. You can also customise the display of errors by overriding outputError.
+	*
+	* The configuration properties are all functions:
+	*
+	*     // change how output being written, defaults to stdout and stderr
+	*     writeOut(str)
+	*     writeErr(str)
+	*     // change how output being written for errors, defaults to writeErr
+	*     outputError(str, write) // used for displaying errors and not used for displaying help
+	*     // specify width for wrapping help
+	*     getOutHelpWidth()
+	*     getErrHelpWidth()
+	*     // color support, currently only used with Help
+	*     getOutHasColors()
+	*     getErrHasColors()
+	*     stripColor() // used to remove ANSI escape codes if output does not have colors
+	*
+	* @param {object} [configuration] - configuration options
+	* @return {(Command | object)} `this` command for chaining, or stored configuration
+	*/
+	configureOutput(configuration) {
+		if (configuration === void 0) return this._outputConfiguration;
+		this._outputConfiguration = {
+			...this._outputConfiguration,
+			...configuration
+		};
+		return this;
+	}
+	/**
+	* Display the help or a custom message after an error occurs.
+	*
+	* @param {(boolean|string)} [displayHelp]
+	* @return {Command} `this` command for chaining
+	*/
+	showHelpAfterError(displayHelp = true) {
+		if (typeof displayHelp !== "string") displayHelp = !!displayHelp;
+		this._showHelpAfterError = displayHelp;
+		return this;
+	}
+	/**
+	* Display suggestion of similar commands for unknown commands, or options for unknown options.
+	*
+	* @param {boolean} [displaySuggestion]
+	* @return {Command} `this` command for chaining
+	*/
+	showSuggestionAfterError(displaySuggestion = true) {
+		this._showSuggestionAfterError = !!displaySuggestion;
+		return this;
+	}
+	/**
+	* Add a prepared subcommand.
+	*
+	* See .command() for creating an attached subcommand which inherits settings from its parent.
+	*
+	* @param {Command} cmd - new subcommand
+	* @param {object} [opts] - configuration options
+	* @return {Command} `this` command for chaining
+	*/
+	addCommand(cmd, opts) {
+		if (!cmd._name) throw new Error(`Command passed to .addCommand() must have a name
+- specify the name in Command constructor or using .name()`);
+		opts = opts || {};
+		if (opts.isDefault) this._defaultCommandName = cmd._name;
+		if (opts.noHelp || opts.hidden) cmd._hidden = true;
+		this._registerCommand(cmd);
+		cmd.parent = this;
+		cmd._checkForBrokenPassThrough();
+		return this;
+	}
+	/**
+	* Factory routine to create a new unattached argument.
+	*
+	* See .argument() for creating an attached argument, which uses this routine to
+	* create the argument. You can override createArgument to return a custom argument.
+	*
+	* @param {string} name
+	* @param {string} [description]
+	* @return {Argument} new argument
+	*/
+	createArgument(name, description) {
+		return new Argument(name, description);
+	}
+	/**
+	* Define argument syntax for command.
+	*
+	* The default is that the argument is required, and you can explicitly
+	* indicate this with <> around the name. Put [] around the name for an optional argument.
+	*
+	* @example
+	* program.argument('<input-file>');
+	* program.argument('[output-file]');
+	*
+	* @param {string} name
+	* @param {string} [description]
+	* @param {(Function|*)} [parseArg] - custom argument processing function or default value
+	* @param {*} [defaultValue]
+	* @return {Command} `this` command for chaining
+	*/
+	argument(name, description, parseArg, defaultValue) {
+		const argument = this.createArgument(name, description);
+		if (typeof parseArg === "function") argument.default(defaultValue).argParser(parseArg);
+		else argument.default(parseArg);
+		this.addArgument(argument);
+		return this;
+	}
+	/**
+	* Define argument syntax for command, adding multiple at once (without descriptions).
+	*
+	* See also .argument().
+	*
+	* @example
+	* program.arguments('<cmd> [env]');
+	*
+	* @param {string} names
+	* @return {Command} `this` command for chaining
+	*/
+	arguments(names) {
+		names.trim().split(/ +/).forEach((detail) => {
+			this.argument(detail);
+		});
+		return this;
+	}
+	/**
+	* Define argument syntax for command, adding a prepared argument.
+	*
+	* @param {Argument} argument
+	* @return {Command} `this` command for chaining
+	*/
+	addArgument(argument) {
+		const previousArgument = this.registeredArguments.slice(-1)[0];
+		if (previousArgument?.variadic) throw new Error(`only the last argument can be variadic '${previousArgument.name()}'`);
+		if (argument.required && argument.defaultValue !== void 0 && argument.parseArg === void 0) throw new Error(`a default value for a required argument is never used: '${argument.name()}'`);
+		this.registeredArguments.push(argument);
+		return this;
+	}
+	/**
+	* Customise or override default help command. By default a help command is automatically added if your command has subcommands.
+	*
+	* @example
+	*    program.helpCommand('help [cmd]');
+	*    program.helpCommand('help [cmd]', 'show help');
+	*    program.helpCommand(false); // suppress default help command
+	*    program.helpCommand(true); // add help command even if no subcommands
+	*
+	* @param {string|boolean} enableOrNameAndArgs - enable with custom name and/or arguments, or boolean to override whether added
+	* @param {string} [description] - custom description
+	* @return {Command} `this` command for chaining
+	*/
+	helpCommand(enableOrNameAndArgs, description) {
+		if (typeof enableOrNameAndArgs === "boolean") {
+			this._addImplicitHelpCommand = enableOrNameAndArgs;
+			if (enableOrNameAndArgs && this._defaultCommandGroup) this._initCommandGroup(this._getHelpCommand());
+			return this;
+		}
+		const [, helpName, helpArgs] = (enableOrNameAndArgs ?? "help [command]").match(/([^ ]+) *(.*)/);
+		const helpDescription = description ?? "display help for command";
+		const helpCommand = this.createCommand(helpName);
+		helpCommand.helpOption(false);
+		if (helpArgs) helpCommand.arguments(helpArgs);
+		if (helpDescription) helpCommand.description(helpDescription);
+		this._addImplicitHelpCommand = true;
+		this._helpCommand = helpCommand;
+		if (enableOrNameAndArgs || description) this._initCommandGroup(helpCommand);
+		return this;
+	}
+	/**
+	* Add prepared custom help command.
+	*
+	* @param {(Command|string|boolean)} helpCommand - custom help command, or deprecated enableOrNameAndArgs as for `.helpCommand()`
+	* @param {string} [deprecatedDescription] - deprecated custom description used with custom name only
+	* @return {Command} `this` command for chaining
+	*/
+	addHelpCommand(helpCommand, deprecatedDescription) {
+		if (typeof helpCommand !== "object") {
+			this.helpCommand(helpCommand, deprecatedDescription);
+			return this;
+		}
+		this._addImplicitHelpCommand = true;
+		this._helpCommand = helpCommand;
+		this._initCommandGroup(helpCommand);
+		return this;
+	}
+	/**
+	* Lazy create help command.
+	*
+	* @return {(Command|null)}
+	* @package
+	*/
+	_getHelpCommand() {
+		if (this._addImplicitHelpCommand ?? (this.commands.length && !this._actionHandler && !this._findCommand("help"))) {
+			if (this._helpCommand === void 0) this.helpCommand(void 0, void 0);
+			return this._helpCommand;
+		}
+		return null;
+	}
+	/**
+	* Add hook for life cycle event.
+	*
+	* @param {string} event
+	* @param {Function} listener
+	* @return {Command} `this` command for chaining
+	*/
+	hook(event, listener) {
+		const allowedValues = [
+			"preSubcommand",
+			"preAction",
+			"postAction"
+		];
+		if (!allowedValues.includes(event)) throw new Error(`Unexpected value for event passed to hook : '${event}'.
+Expecting one of '${allowedValues.join("', '")}'`);
+		if (this._lifeCycleHooks[event]) this._lifeCycleHooks[event].push(listener);
+		else this._lifeCycleHooks[event] = [listener];
+		return this;
+	}
+	/**
+	* Register callback to use as replacement for calling process.exit.
+	*
+	* @param {Function} [fn] optional callback which will be passed a CommanderError, defaults to throwing
+	* @return {Command} `this` command for chaining
+	*/
+	exitOverride(fn) {
+		if (fn) this._exitCallback = fn;
+		else this._exitCallback = (err) => {
+			if (err.code !== "commander.executeSubCommandAsync") throw err;
+		};
+		return this;
+	}
+	/**
+	* Call process.exit, and _exitCallback if defined.
+	*
+	* @param {number} exitCode exit code for using with process.exit
+	* @param {string} code an id string representing the error
+	* @param {string} message human-readable description of the error
+	* @return never
+	* @private
+	*/
+	_exit(exitCode, code, message) {
+		if (this._exitCallback) this._exitCallback(new CommanderError(exitCode, code, message));
+		process$1.exit(exitCode);
+	}
+	/**
+	* Register callback `fn` for the command.
+	*
+	* @example
+	* program
+	*   .command('serve')
+	*   .description('start service')
+	*   .action(function() {
+	*      // do work here
+	*   });
+	*
+	* @param {Function} fn
+	* @return {Command} `this` command for chaining
+	*/
+	action(fn) {
+		const listener = (args) => {
+			const expectedArgsCount = this.registeredArguments.length;
+			const actionArgs = args.slice(0, expectedArgsCount);
+			if (this._storeOptionsAsProperties) actionArgs[expectedArgsCount] = this;
+			else actionArgs[expectedArgsCount] = this.opts();
+			actionArgs.push(this);
+			return fn.apply(this, actionArgs);
+		};
+		this._actionHandler = listener;
+		return this;
+	}
+	/**
+	* Factory routine to create a new unattached option.
+	*
+	* See .option() for creating an attached option, which uses this routine to
+	* create the option. You can override createOption to return a custom option.
+	*
+	* @param {string} flags
+	* @param {string} [description]
+	* @return {Option} new option
+	*/
+	createOption(flags, description) {
+		return new Option(flags, description);
+	}
+	/**
+	* Wrap parseArgs to catch 'commander.invalidArgument'.
+	*
+	* @param {(Option | Argument)} target
+	* @param {string} value
+	* @param {*} previous
+	* @param {string} invalidArgumentMessage
+	* @private
+	*/
+	_callParseArg(target, value, previous, invalidArgumentMessage) {
+		try {
+			return target.parseArg(value, previous);
+		} catch (err) {
+			if (err.code === "commander.invalidArgument") {
+				const message = `${invalidArgumentMessage} ${err.message}`;
+				this.error(message, {
+					exitCode: err.exitCode,
+					code: err.code
+				});
+			}
+			throw err;
+		}
+	}
+	/**
+	* Check for option flag conflicts.
+	* Register option if no conflicts found, or throw on conflict.
+	*
+	* @param {Option} option
+	* @private
+	*/
+	_registerOption(option) {
+		const matchingOption = option.short && this._findOption(option.short) || option.long && this._findOption(option.long);
+		if (matchingOption) {
+			const matchingFlag = option.long && this._findOption(option.long) ? option.long : option.short;
+			throw new Error(`Cannot add option '${option.flags}'${this._name && ` to command '${this._name}'`} due to conflicting flag '${matchingFlag}'
+-  already used by option '${matchingOption.flags}'`);
+		}
+		this._initOptionGroup(option);
+		this.options.push(option);
+	}
+	/**
+	* Check for command name and alias conflicts with existing commands.
+	* Register command if no conflicts found, or throw on conflict.
+	*
+	* @param {Command} command
+	* @private
+	*/
+	_registerCommand(command) {
+		const knownBy = (cmd) => {
+			return [cmd.name()].concat(cmd.aliases());
+		};
+		const alreadyUsed = knownBy(command).find((name) => this._findCommand(name));
+		if (alreadyUsed) {
+			const existingCmd = knownBy(this._findCommand(alreadyUsed)).join("|");
+			const newCmd = knownBy(command).join("|");
+			throw new Error(`cannot add command '${newCmd}' as already have command '${existingCmd}'`);
+		}
+		this._initCommandGroup(command);
+		this.commands.push(command);
+	}
+	/**
+	* Add an option.
+	*
+	* @param {Option} option
+	* @return {Command} `this` command for chaining
+	*/
+	addOption(option) {
+		this._registerOption(option);
+		const oname = option.name();
+		const name = option.attributeName();
+		if (option.defaultValue !== void 0) this.setOptionValueWithSource(name, option.defaultValue, "default");
+		const handleOptionValue = (val, invalidValueMessage, valueSource) => {
+			if (val == null && option.presetArg !== void 0) val = option.presetArg;
+			const oldValue = this.getOptionValue(name);
+			if (val !== null && option.parseArg) val = this._callParseArg(option, val, oldValue, invalidValueMessage);
+			else if (val !== null && option.variadic) val = option._collectValue(val, oldValue);
+			if (val == null) {
+				if (option.negate) val = false;
+				else if (option.isBoolean() || option.optional) val = true;
+				else val = "";
+			}
+			this.setOptionValueWithSource(name, val, valueSource);
+		};
+		this.on("option:" + oname, (val) => {
+			const invalidValueMessage = `error: option '${option.flags}' argument '${val}' is invalid.`;
+			handleOptionValue(val, invalidValueMessage, "cli");
+		});
+		if (option.envVar) this.on("optionEnv:" + oname, (val) => {
+			const invalidValueMessage = `error: option '${option.flags}' value '${val}' from env '${option.envVar}' is invalid.`;
+			handleOptionValue(val, invalidValueMessage, "env");
+		});
+		return this;
+	}
+	/**
+	* Internal implementation shared by .option() and .requiredOption()
+	*
+	* @return {Command} `this` command for chaining
+	* @private
+	*/
+	_optionEx(config, flags, description, fn, defaultValue) {
+		if (typeof flags === "object" && flags instanceof Option) throw new Error("To add an Option object use addOption() instead of option() or requiredOption()");
+		const option = this.createOption(flags, description);
+		option.makeOptionMandatory(!!config.mandatory);
+		if (typeof fn === "function") option.default(defaultValue).argParser(fn);
+		else if (fn instanceof RegExp) {
+			const regex = fn;
+			fn = (val, def) => {
+				const m = regex.exec(val);
+				return m ? m[0] : def;
+			};
+			option.default(defaultValue).argParser(fn);
+		} else option.default(fn);
+		return this.addOption(option);
+	}
+	/**
+	* Define option with `flags`, `description`, and optional argument parsing function or `defaultValue` or both.
+	*
+	* The `flags` string contains the short and/or long flags, separated by comma, a pipe or space. A required
+	* option-argument is indicated by `<>` and an optional option-argument by `[]`.
+	*
+	* See the README for more details, and see also addOption() and requiredOption().
+	*
+	* @example
+	* program
+	*     .option('-p, --pepper', 'add pepper')
+	*     .option('--pt, --pizza-type <TYPE>', 'type of pizza') // required option-argument
+	*     .option('-c, --cheese [CHEESE]', 'add extra cheese', 'mozzarella') // optional option-argument with default
+	*     .option('-t, --tip <VALUE>', 'add tip to purchase cost', parseFloat) // custom parse function
+	*
+	* @param {string} flags
+	* @param {string} [description]
+	* @param {(Function|*)} [parseArg] - custom option processing function or default value
+	* @param {*} [defaultValue]
+	* @return {Command} `this` command for chaining
+	*/
+	option(flags, description, parseArg, defaultValue) {
+		return this._optionEx({}, flags, description, parseArg, defaultValue);
+	}
+	/**
+	* Add a required option which must have a value after parsing. This usually means
+	* the option must be specified on the command line. (Otherwise the same as .option().)
+	*
+	* The `flags` string contains the short and/or long flags, separated by comma, a pipe or space.
+	*
+	* @param {string} flags
+	* @param {string} [description]
+	* @param {(Function|*)} [parseArg] - custom option processing function or default value
+	* @param {*} [defaultValue]
+	* @return {Command} `this` command for chaining
+	*/
+	requiredOption(flags, description, parseArg, defaultValue) {
+		return this._optionEx({ mandatory: true }, flags, description, parseArg, defaultValue);
+	}
+	/**
+	* Alter parsing of short flags with optional values.
+	*
+	* @example
+	* // for `.option('-f,--flag [value]'):
+	* program.combineFlagAndOptionalValue(true);  // `-f80` is treated like `--flag=80`, this is the default behaviour
+	* program.combineFlagAndOptionalValue(false) // `-fb` is treated like `-f -b`
+	*
+	* @param {boolean} [combine] - if `true` or omitted, an optional value can be specified directly after the flag.
+	* @return {Command} `this` command for chaining
+	*/
+	combineFlagAndOptionalValue(combine = true) {
+		this._combineFlagAndOptionalValue = !!combine;
+		return this;
+	}
+	/**
+	* Allow unknown options on the command line.
+	*
+	* @param {boolean} [allowUnknown] - if `true` or omitted, no error will be thrown for unknown options.
+	* @return {Command} `this` command for chaining
+	*/
+	allowUnknownOption(allowUnknown = true) {
+		this._allowUnknownOption = !!allowUnknown;
+		return this;
+	}
+	/**
+	* Allow excess command-arguments on the command line. Pass false to make excess arguments an error.
+	*
+	* @param {boolean} [allowExcess] - if `true` or omitted, no error will be thrown for excess arguments.
+	* @return {Command} `this` command for chaining
+	*/
+	allowExcessArguments(allowExcess = true) {
+		this._allowExcessArguments = !!allowExcess;
+		return this;
+	}
+	/**
+	* Enable positional options. Positional means global options are specified before subcommands which lets
+	* subcommands reuse the same option names, and also enables subcommands to turn on passThroughOptions.
+	* The default behaviour is non-positional and global options may appear anywhere on the command line.
+	*
+	* @param {boolean} [positional]
+	* @return {Command} `this` command for chaining
+	*/
+	enablePositionalOptions(positional = true) {
+		this._enablePositionalOptions = !!positional;
+		return this;
+	}
+	/**
+	* Pass through options that come after command-arguments rather than treat them as command-options,
+	* so actual command-options come before command-arguments. Turning this on for a subcommand requires
+	* positional options to have been enabled on the program (parent commands).
+	* The default behaviour is non-positional and options may appear before or after command-arguments.
+	*
+	* @param {boolean} [passThrough] for unknown options.
+	* @return {Command} `this` command for chaining
+	*/
+	passThroughOptions(passThrough = true) {
+		this._passThroughOptions = !!passThrough;
+		this._checkForBrokenPassThrough();
+		return this;
+	}
+	/**
+	* @private
+	*/
+	_checkForBrokenPassThrough() {
+		if (this.parent && this._passThroughOptions && !this.parent._enablePositionalOptions) throw new Error(`passThroughOptions cannot be used for '${this._name}' without turning on enablePositionalOptions for parent command(s)`);
+	}
+	/**
+	* Whether to store option values as properties on command object,
+	* or store separately (specify false). In both cases the option values can be accessed using .opts().
+	*
+	* @param {boolean} [storeAsProperties=true]
+	* @return {Command} `this` command for chaining
+	*/
+	storeOptionsAsProperties(storeAsProperties = true) {
+		if (this.options.length) throw new Error("call .storeOptionsAsProperties() before adding options");
+		if (Object.keys(this._optionValues).length) throw new Error("call .storeOptionsAsProperties() before setting option values");
+		this._storeOptionsAsProperties = !!storeAsProperties;
+		return this;
+	}
+	/**
+	* Retrieve option value.
+	*
+	* @param {string} key
+	* @return {object} value
+	*/
+	getOptionValue(key) {
+		if (this._storeOptionsAsProperties) return this[key];
+		return this._optionValues[key];
+	}
+	/**
+	* Store option value.
+	*
+	* @param {string} key
+	* @param {object} value
+	* @return {Command} `this` command for chaining
+	*/
+	setOptionValue(key, value) {
+		return this.setOptionValueWithSource(key, value, void 0);
+	}
+	/**
+	* Store option value and where the value came from.
+	*
+	* @param {string} key
+	* @param {object} value
+	* @param {string} source - expected values are default/config/env/cli/implied
+	* @return {Command} `this` command for chaining
+	*/
+	setOptionValueWithSource(key, value, source) {
+		if (this._storeOptionsAsProperties) this[key] = value;
+		else this._optionValues[key] = value;
+		this._optionValueSources[key] = source;
+		return this;
+	}
+	/**
+	* Get source of option value.
+	* Expected values are default | config | env | cli | implied
+	*
+	* @param {string} key
+	* @return {string}
+	*/
+	getOptionValueSource(key) {
+		return this._optionValueSources[key];
+	}
+	/**
+	* Get source of option value. See also .optsWithGlobals().
+	* Expected values are default | config | env | cli | implied
+	*
+	* @param {string} key
+	* @return {string}
+	*/
+	getOptionValueSourceWithGlobals(key) {
+		let source;
+		this._getCommandAndAncestors().forEach((cmd) => {
+			if (Object.hasOwn(cmd._optionValueSources, key)) source = cmd.getOptionValueSource(key);
+		});
+		return source;
+	}
+	/**
+	* Get user arguments from implied or explicit arguments.
+	* Side-effects: set _scriptPath if args included script. Used for default program name, and subcommand searches.
+	*
+	* @private
+	*/
+	_prepareUserArgs(argv, parseOptions) {
+		if (argv !== void 0 && !Array.isArray(argv)) throw new Error("first parameter to parse must be array or undefined");
+		parseOptions = parseOptions || {};
+		if (argv === void 0 && parseOptions.from === void 0) {
+			if (process$1.versions?.electron) parseOptions.from = "electron";
+			const execArgv = process$1.execArgv ?? [];
+			if (execArgv.includes("-e") || execArgv.includes("--eval") || execArgv.includes("-p") || execArgv.includes("--print")) parseOptions.from = "eval";
+		}
+		if (argv === void 0) argv = process$1.argv;
+		this.rawArgs = argv.slice();
+		let userArgs;
+		switch (parseOptions.from) {
+			case void 0:
+			case "node":
+				this._scriptPath = argv[1];
+				userArgs = argv.slice(2);
+				break;
+			case "electron":
+				if (process$1.defaultApp) {
+					this._scriptPath = argv[1];
+					userArgs = argv.slice(2);
+				} else userArgs = argv.slice(1);
+				break;
+			case "user":
+				userArgs = argv.slice(0);
+				break;
+			case "eval":
+				userArgs = argv.slice(1);
+				break;
+			default: throw new Error(`unexpected parse option { from: '${parseOptions.from}' }`);
+		}
+		if (!this._name && this._scriptPath) this.nameFromFilename(this._scriptPath);
+		this._name = this._name || "program";
+		return userArgs;
+	}
+	/**
+	* Parse `argv`, setting options and invoking commands when defined.
+	*
+	* Use parseAsync instead of parse if any of your action handlers are async.
+	*
+	* Call with no parameters to parse `process.argv`. Detects Electron and special node options like `node --eval`. Easy mode!
+	*
+	* Or call with an array of strings to parse, and optionally where the user arguments start by specifying where the arguments are `from`:
+	* - `'node'`: default, `argv[0]` is the application and `argv[1]` is the script being run, with user arguments after that
+	* - `'electron'`: `argv[0]` is the application and `argv[1]` varies depending on whether the electron application is packaged
+	* - `'user'`: just user arguments
+	*
+	* @example
+	* program.parse(); // parse process.argv and auto-detect electron and special node flags
+	* program.parse(process.argv); // assume argv[0] is app and argv[1] is script
+	* program.parse(my-args, { from: 'user' }); // just user supplied arguments, nothing special about argv[0]
+	*
+	* @param {string[]} [argv] - optional, defaults to process.argv
+	* @param {object} [parseOptions] - optionally specify style of options with from: node/user/electron
+	* @param {string} [parseOptions.from] - where the args are from: 'node', 'user', 'electron'
+	* @return {Command} `this` command for chaining
+	*/
+	parse(argv, parseOptions) {
+		this._prepareForParse();
+		const userArgs = this._prepareUserArgs(argv, parseOptions);
+		this._parseCommand([], userArgs);
+		return this;
+	}
+	/**
+	* Parse `argv`, setting options and invoking commands when defined.
+	*
+	* Call with no parameters to parse `process.argv`. Detects Electron and special node options like `node --eval`. Easy mode!
+	*
+	* Or call with an array of strings to parse, and optionally where the user arguments start by specifying where the arguments are `from`:
+	* - `'node'`: default, `argv[0]` is the application and `argv[1]` is the script being run, with user arguments after that
+	* - `'electron'`: `argv[0]` is the application and `argv[1]` varies depending on whether the electron application is packaged
+	* - `'user'`: just user arguments
+	*
+	* @example
+	* await program.parseAsync(); // parse process.argv and auto-detect electron and special node flags
+	* await program.parseAsync(process.argv); // assume argv[0] is app and argv[1] is script
+	* await program.parseAsync(my-args, { from: 'user' }); // just user supplied arguments, nothing special about argv[0]
+	*
+	* @param {string[]} [argv]
+	* @param {object} [parseOptions]
+	* @param {string} parseOptions.from - where the args are from: 'node', 'user', 'electron'
+	* @return {Promise}
+	*/
+	async parseAsync(argv, parseOptions) {
+		this._prepareForParse();
+		const userArgs = this._prepareUserArgs(argv, parseOptions);
+		await this._parseCommand([], userArgs);
+		return this;
+	}
+	_prepareForParse() {
+		if (this._savedState === null) {
+			this.options.filter((option) => option.negate && option.defaultValue === void 0 && this.getOptionValue(option.attributeName()) === void 0).forEach((option) => {
+				const positiveLongFlag = option.long.replace(/^--no-/, "--");
+				if (!this._findOption(positiveLongFlag)) this.setOptionValueWithSource(option.attributeName(), true, "default");
+			});
+			this.saveStateBeforeParse();
+		} else this.restoreStateBeforeParse();
+	}
+	/**
+	* Called the first time parse is called to save state and allow a restore before subsequent calls to parse.
+	* Not usually called directly, but available for subclasses to save their custom state.
+	*
+	* This is called in a lazy way. Only commands used in parsing chain will have state saved.
+	*/
+	saveStateBeforeParse() {
+		this._savedState = {
+			_name: this._name,
+			_optionValues: { ...this._optionValues },
+			_optionValueSources: { ...this._optionValueSources }
+		};
+	}
+	/**
+	* Restore state before parse for calls after the first.
+	* Not usually called directly, but available for subclasses to save their custom state.
+	*
+	* This is called in a lazy way. Only commands used in parsing chain will have state restored.
+	*/
+	restoreStateBeforeParse() {
+		if (this._storeOptionsAsProperties) throw new Error(`Can not call parse again when storeOptionsAsProperties is true.
+- either make a new Command for each call to parse, or stop storing options as properties`);
+		this._name = this._savedState._name;
+		this._scriptPath = null;
+		this.rawArgs = [];
+		this._optionValues = { ...this._savedState._optionValues };
+		this._optionValueSources = { ...this._savedState._optionValueSources };
+		this.args = [];
+		this.processedArgs = [];
+	}
+	/**
+	* Throw if expected executable is missing. Add lots of help for author.
+	*
+	* @param {string} executableFile
+	* @param {string} executableDir
+	* @param {string} subcommandName
+	*/
+	_checkForMissingExecutable(executableFile, executableDir, subcommandName) {
+		if (fs.existsSync(executableFile)) return;
+		const executableMissing = `'${executableFile}' does not exist
+ - if '${subcommandName}' is not meant to be an executable command, remove description parameter from '.command()' and use '.description()' instead
+ - if the default executable name is not suitable, use the executableFile option to supply a custom name or path
+ - ${executableDir ? `searched for local subcommand relative to directory '${executableDir}'` : "no directory for search for local subcommand, use .executableDir() to supply a custom directory"}`;
+		throw new Error(executableMissing);
+	}
+	/**
+	* Execute a sub-command executable.
+	*
+	* @private
+	*/
+	_executeSubCommand(subcommand, args) {
+		args = args.slice();
+		const sourceExt = [
+			".js",
+			".ts",
+			".tsx",
+			".mjs",
+			".cjs"
+		];
+		function findFile(baseDir, baseName) {
+			const localBin = path.resolve(baseDir, baseName);
+			if (fs.existsSync(localBin)) return localBin;
+			if (sourceExt.includes(path.extname(baseName))) return void 0;
+			const foundExt = sourceExt.find((ext) => fs.existsSync(`${localBin}${ext}`));
+			if (foundExt) return `${localBin}${foundExt}`;
+		}
+		this._checkForMissingMandatoryOptions();
+		this._checkForConflictingOptions();
+		let executableFile = subcommand._executableFile || `${this._name}-${subcommand._name}`;
+		let executableDir = this._executableDir || "";
+		if (this._scriptPath) {
+			let resolvedScriptPath;
+			try {
+				resolvedScriptPath = fs.realpathSync(this._scriptPath);
+			} catch {
+				resolvedScriptPath = this._scriptPath;
+			}
+			executableDir = path.resolve(path.dirname(resolvedScriptPath), executableDir);
+		}
+		if (executableDir) {
+			let localFile = findFile(executableDir, executableFile);
+			if (!localFile && !subcommand._executableFile && this._scriptPath) {
+				const legacyName = path.basename(this._scriptPath, path.extname(this._scriptPath));
+				if (legacyName !== this._name) localFile = findFile(executableDir, `${legacyName}-${subcommand._name}`);
+			}
+			executableFile = localFile || executableFile;
+		}
+		const launchWithNode = sourceExt.includes(path.extname(executableFile));
+		let proc;
+		if (process$1.platform !== "win32") {
+			if (launchWithNode) {
+				args.unshift(executableFile);
+				args = incrementNodeInspectorPort(process$1.execArgv).concat(args);
+				proc = childProcess.spawn(process$1.argv[0], args, { stdio: "inherit" });
+			} else proc = childProcess.spawn(executableFile, args, { stdio: "inherit" });
+		} else {
+			this._checkForMissingExecutable(executableFile, executableDir, subcommand._name);
+			args.unshift(executableFile);
+			args = incrementNodeInspectorPort(process$1.execArgv).concat(args);
+			proc = childProcess.spawn(process$1.execPath, args, { stdio: "inherit" });
+		}
+		if (!proc.killed) [
+			"SIGUSR1",
+			"SIGUSR2",
+			"SIGTERM",
+			"SIGINT",
+			"SIGHUP"
+		].forEach((signal) => {
+			process$1.on(signal, () => {
+				if (proc.killed === false && proc.exitCode === null) proc.kill(signal);
+			});
+		});
+		const exitCallback = this._exitCallback;
+		proc.on("close", (code) => {
+			code = code ?? 1;
+			if (!exitCallback) process$1.exit(code);
+			else exitCallback(new CommanderError(code, "commander.executeSubCommandAsync", "(close)"));
+		});
+		proc.on("error", (err) => {
+			if (err.code === "ENOENT") this._checkForMissingExecutable(executableFile, executableDir, subcommand._name);
+			else if (err.code === "EACCES") throw new Error(`'${executableFile}' not executable`);
+			if (!exitCallback) process$1.exit(1);
+			else {
+				const wrappedError = new CommanderError(1, "commander.executeSubCommandAsync", "(error)");
+				wrappedError.nestedError = err;
+				exitCallback(wrappedError);
+			}
+		});
+		this.runningCommand = proc;
+	}
+	/**
+	* @private
+	*/
+	_dispatchSubcommand(commandName, operands, unknown) {
+		const subCommand = this._findCommand(commandName);
+		if (!subCommand) this.help({ error: true });
+		subCommand._prepareForParse();
+		let promiseChain;
+		promiseChain = this._chainOrCallSubCommandHook(promiseChain, subCommand, "preSubcommand");
+		promiseChain = this._chainOrCall(promiseChain, () => {
+			if (subCommand._executableHandler) this._executeSubCommand(subCommand, operands.concat(unknown));
+			else return subCommand._parseCommand(operands, unknown);
+		});
+		return promiseChain;
+	}
+	/**
+	* Invoke help directly if possible, or dispatch if necessary.
+	* e.g. help foo
+	*
+	* @private
+	*/
+	_dispatchHelpCommand(subcommandName) {
+		if (!subcommandName) this.help();
+		const subCommand = this._findCommand(subcommandName);
+		if (subCommand && !subCommand._executableHandler) subCommand.help();
+		return this._dispatchSubcommand(subcommandName, [], [this._getHelpOption()?.long ?? this._getHelpOption()?.short ?? "--help"]);
+	}
+	/**
+	* Check this.args against expected this.registeredArguments.
+	*
+	* @private
+	*/
+	_checkNumberOfArguments() {
+		this.registeredArguments.forEach((arg, i) => {
+			if (arg.required && this.args[i] == null) this.missingArgument(arg.name());
+		});
+		if (this.registeredArguments.length > 0 && this.registeredArguments[this.registeredArguments.length - 1].variadic) return;
+		if (this.args.length > this.registeredArguments.length) this._excessArguments(this.args);
+	}
+	/**
+	* Process this.args using this.registeredArguments and save as this.processedArgs!
+	*
+	* @private
+	*/
+	_processArguments() {
+		const myParseArg = (argument, value, previous) => {
+			let parsedValue = value;
+			if (value !== null && argument.parseArg) {
+				const invalidValueMessage = `error: command-argument value '${value}' is invalid for argument '${argument.name()}'.`;
+				parsedValue = this._callParseArg(argument, value, previous, invalidValueMessage);
+			}
+			return parsedValue;
+		};
+		this._checkNumberOfArguments();
+		const processedArgs = [];
+		this.registeredArguments.forEach((declaredArg, index) => {
+			let value = declaredArg.defaultValue;
+			if (declaredArg.variadic) {
+				if (index < this.args.length) {
+					value = this.args.slice(index);
+					if (declaredArg.parseArg) value = value.reduce((processed, v) => {
+						return myParseArg(declaredArg, v, processed);
+					}, declaredArg.defaultValue);
+				} else if (value === void 0) value = [];
+			} else if (index < this.args.length) {
+				value = this.args[index];
+				if (declaredArg.parseArg) value = myParseArg(declaredArg, value, declaredArg.defaultValue);
+			}
+			processedArgs[index] = value;
+		});
+		this.processedArgs = processedArgs;
+	}
+	/**
+	* Once we have a promise we chain, but call synchronously until then.
+	*
+	* @param {(Promise|undefined)} promise
+	* @param {Function} fn
+	* @return {(Promise|undefined)}
+	* @private
+	*/
+	_chainOrCall(promise, fn) {
+		if (promise?.then && typeof promise.then === "function") return promise.then(() => fn());
+		return fn();
+	}
+	/**
+	*
+	* @param {(Promise|undefined)} promise
+	* @param {string} event
+	* @return {(Promise|undefined)}
+	* @private
+	*/
+	_chainOrCallHooks(promise, event) {
+		let result = promise;
+		const hooks = [];
+		this._getCommandAndAncestors().reverse().filter((cmd) => cmd._lifeCycleHooks[event] !== void 0).forEach((hookedCommand) => {
+			hookedCommand._lifeCycleHooks[event].forEach((callback) => {
+				hooks.push({
+					hookedCommand,
+					callback
+				});
+			});
+		});
+		if (event === "postAction") hooks.reverse();
+		hooks.forEach((hookDetail) => {
+			result = this._chainOrCall(result, () => {
+				return hookDetail.callback(hookDetail.hookedCommand, this);
+			});
+		});
+		return result;
+	}
+	/**
+	*
+	* @param {(Promise|undefined)} promise
+	* @param {Command} subCommand
+	* @param {string} event
+	* @return {(Promise|undefined)}
+	* @private
+	*/
+	_chainOrCallSubCommandHook(promise, subCommand, event) {
+		let result = promise;
+		if (this._lifeCycleHooks[event] !== void 0) this._lifeCycleHooks[event].forEach((hook) => {
+			result = this._chainOrCall(result, () => {
+				return hook(this, subCommand);
+			});
+		});
+		return result;
+	}
+	/**
+	* Process arguments in context of this command.
+	* Returns action result, in case it is a promise.
+	*
+	* @private
+	*/
+	_parseCommand(operands, unknown) {
+		const parsed = this.parseOptions(unknown);
+		this._parseOptionsEnv();
+		this._parseOptionsImplied();
+		operands = operands.concat(parsed.operands);
+		unknown = parsed.unknown;
+		this.args = operands.concat(unknown);
+		if (operands && this._findCommand(operands[0])) return this._dispatchSubcommand(operands[0], operands.slice(1), unknown);
+		if (this._getHelpCommand() && operands[0] === this._getHelpCommand().name()) return this._dispatchHelpCommand(operands[1]);
+		if (this._defaultCommandName) {
+			this._outputHelpIfRequested(unknown);
+			return this._dispatchSubcommand(this._defaultCommandName, operands, unknown);
+		}
+		if (this.commands.length && this.args.length === 0 && !this._actionHandler && !this._defaultCommandName) this.help({ error: true });
+		this._outputHelpIfRequested(parsed.unknown);
+		this._checkForMissingMandatoryOptions();
+		this._checkForConflictingOptions();
+		const checkForUnknownOptions = () => {
+			if (parsed.unknown.length > 0) this.unknownOption(parsed.unknown[0]);
+		};
+		const commandEvent = `command:${this.name()}`;
+		if (this._actionHandler) {
+			checkForUnknownOptions();
+			this._processArguments();
+			let promiseChain;
+			promiseChain = this._chainOrCallHooks(promiseChain, "preAction");
+			promiseChain = this._chainOrCall(promiseChain, () => this._actionHandler(this.processedArgs));
+			if (this.parent) promiseChain = this._chainOrCall(promiseChain, () => {
+				this.parent.emit(commandEvent, operands, unknown);
+			});
+			promiseChain = this._chainOrCallHooks(promiseChain, "postAction");
+			return promiseChain;
+		}
+		if (this.parent?.listenerCount(commandEvent)) {
+			checkForUnknownOptions();
+			this._processArguments();
+			this.parent.emit(commandEvent, operands, unknown);
+		} else if (operands.length) {
+			if (this._findCommand("*")) return this._dispatchSubcommand("*", operands, unknown);
+			if (this.listenerCount("command:*")) this.emit("command:*", operands, unknown);
+			else if (this.commands.length) this.unknownCommand();
+			else {
+				checkForUnknownOptions();
+				this._processArguments();
+			}
+		} else if (this.commands.length) {
+			checkForUnknownOptions();
+			this.help({ error: true });
+		} else {
+			checkForUnknownOptions();
+			this._processArguments();
+		}
+	}
+	/**
+	* Find matching command.
+	*
+	* @private
+	* @return {Command | undefined}
+	*/
+	_findCommand(name) {
+		if (!name) return void 0;
+		return this.commands.find((cmd) => cmd._name === name || cmd._aliases.includes(name));
+	}
+	/**
+	* Return an option matching `arg` if any.
+	*
+	* @param {string} arg
+	* @return {Option}
+	* @package
+	*/
+	_findOption(arg) {
+		return this.options.find((option) => option.is(arg));
+	}
+	/**
+	* Display an error message if a mandatory option does not have a value.
+	* Called after checking for help flags in leaf subcommand.
+	*
+	* @private
+	*/
+	_checkForMissingMandatoryOptions() {
+		this._getCommandAndAncestors().forEach((cmd) => {
+			cmd.options.forEach((anOption) => {
+				if (anOption.mandatory && cmd.getOptionValue(anOption.attributeName()) === void 0) cmd.missingMandatoryOptionValue(anOption);
+			});
+		});
+	}
+	/**
+	* Display an error message if conflicting options are used together in this.
+	*
+	* @private
+	*/
+	_checkForConflictingLocalOptions() {
+		const definedNonDefaultOptions = this.options.filter((option) => {
+			const optionKey = option.attributeName();
+			if (this.getOptionValue(optionKey) === void 0) return false;
+			return this.getOptionValueSource(optionKey) !== "default";
+		});
+		definedNonDefaultOptions.filter((option) => option.conflictsWith.length > 0).forEach((option) => {
+			const conflictingAndDefined = definedNonDefaultOptions.find((defined) => option.conflictsWith.includes(defined.attributeName()));
+			if (conflictingAndDefined) this._conflictingOption(option, conflictingAndDefined);
+		});
+	}
+	/**
+	* Display an error message if conflicting options are used together.
+	* Called after checking for help flags in leaf subcommand.
+	*
+	* @private
+	*/
+	_checkForConflictingOptions() {
+		this._getCommandAndAncestors().forEach((cmd) => {
+			cmd._checkForConflictingLocalOptions();
+		});
+	}
+	/**
+	* Parse options from `argv` removing known options,
+	* and return argv split into operands and unknown arguments.
+	*
+	* Side effects: modifies command by storing options. Does not reset state if called again.
+	*
+	* Examples:
+	*
+	*     argv => operands, unknown
+	*     --known kkk op => [op], []
+	*     op --known kkk => [op], []
+	*     sub --unknown uuu op => [sub], [--unknown uuu op]
+	*     sub -- --unknown uuu op => [sub --unknown uuu op], []
+	*
+	* @param {string[]} args
+	* @return {{operands: string[], unknown: string[]}}
+	*/
+	parseOptions(args) {
+		const operands = [];
+		const unknown = [];
+		let dest = operands;
+		function maybeOption(arg) {
+			return arg.length > 1 && arg[0] === "-";
+		}
+		const negativeNumberArg = (arg) => {
+			if (!/^-(\d+|\d*\.\d+)([eE][+-]?\d+)?$/.test(arg)) return false;
+			return !this._getCommandAndAncestors().some((cmd) => cmd.options.map((opt) => opt.short).some((short) => /^-\d$/.test(short)));
+		};
+		let activeVariadicOption = null;
+		let activeGroup = null;
+		let i = 0;
+		while (i < args.length || activeGroup) {
+			const arg = activeGroup ?? args[i++];
+			activeGroup = null;
+			if (arg === "--") {
+				if (dest === unknown) dest.push(arg);
+				dest.push(...args.slice(i));
+				break;
+			}
+			if (activeVariadicOption && (!maybeOption(arg) || negativeNumberArg(arg))) {
+				this.emit(`option:${activeVariadicOption.name()}`, arg);
+				continue;
+			}
+			activeVariadicOption = null;
+			if (maybeOption(arg)) {
+				const option = this._findOption(arg);
+				if (option) {
+					if (option.required) {
+						const value = args[i++];
+						if (value === void 0) this.optionMissingArgument(option);
+						this.emit(`option:${option.name()}`, value);
+					} else if (option.optional) {
+						let value = null;
+						if (i < args.length && (!maybeOption(args[i]) || negativeNumberArg(args[i]))) value = args[i++];
+						this.emit(`option:${option.name()}`, value);
+					} else this.emit(`option:${option.name()}`);
+					activeVariadicOption = option.variadic ? option : null;
+					continue;
+				}
+			}
+			if (arg.length > 2 && arg[0] === "-" && arg[1] !== "-") {
+				const option = this._findOption(`-${arg[1]}`);
+				if (option) {
+					if (option.required || option.optional && this._combineFlagAndOptionalValue) this.emit(`option:${option.name()}`, arg.slice(2));
+					else {
+						this.emit(`option:${option.name()}`);
+						activeGroup = `-${arg.slice(2)}`;
+					}
+					continue;
+				}
+			}
+			if (/^--[^=]+=/.test(arg)) {
+				const index = arg.indexOf("=");
+				const option = this._findOption(arg.slice(0, index));
+				if (option && (option.required || option.optional)) {
+					this.emit(`option:${option.name()}`, arg.slice(index + 1));
+					continue;
+				}
+			}
+			if (dest === operands && maybeOption(arg) && !(this.commands.length === 0 && negativeNumberArg(arg))) dest = unknown;
+			if ((this._enablePositionalOptions || this._passThroughOptions) && operands.length === 0 && unknown.length === 0) {
+				if (this._findCommand(arg)) {
+					operands.push(arg);
+					unknown.push(...args.slice(i));
+					break;
+				} else if (this._getHelpCommand() && arg === this._getHelpCommand().name()) {
+					operands.push(arg, ...args.slice(i));
+					break;
+				} else if (this._defaultCommandName) {
+					unknown.push(arg, ...args.slice(i));
+					break;
+				}
+			}
+			if (this._passThroughOptions) {
+				dest.push(arg, ...args.slice(i));
+				break;
+			}
+			dest.push(arg);
+		}
+		return {
+			operands,
+			unknown
+		};
+	}
+	/**
+	* Return an object containing local option values as key-value pairs.
+	*
+	* @return {object}
+	*/
+	opts() {
+		if (this._storeOptionsAsProperties) {
+			const result = {};
+			const len = this.options.length;
+			for (let i = 0; i < len; i++) {
+				const key = this.options[i].attributeName();
+				result[key] = key === this._versionOptionName ? this._version : this[key];
+			}
+			return result;
+		}
+		return this._optionValues;
+	}
+	/**
+	* Return an object containing merged local and global option values as key-value pairs.
+	*
+	* @return {object}
+	*/
+	optsWithGlobals() {
+		return this._getCommandAndAncestors().reduce((combinedOptions, cmd) => Object.assign(combinedOptions, cmd.opts()), {});
+	}
+	/**
+	* Display error message and exit (or call exitOverride).
+	*
+	* @param {string} message
+	* @param {object} [errorOptions]
+	* @param {string} [errorOptions.code] - an id string representing the error
+	* @param {number} [errorOptions.exitCode] - used with process.exit
+	*/
+	error(message, errorOptions) {
+		this._outputConfiguration.outputError(`${message}\n`, this._outputConfiguration.writeErr);
+		if (typeof this._showHelpAfterError === "string") this._outputConfiguration.writeErr(`${this._showHelpAfterError}\n`);
+		else if (this._showHelpAfterError) {
+			this._outputConfiguration.writeErr("\n");
+			this.outputHelp({ error: true });
+		}
+		const config = errorOptions || {};
+		const exitCode = config.exitCode || 1;
+		const code = config.code || "commander.error";
+		this._exit(exitCode, code, message);
+	}
+	/**
+	* Apply any option related environment variables, if option does
+	* not have a value from cli or client code.
+	*
+	* @private
+	*/
+	_parseOptionsEnv() {
+		this.options.forEach((option) => {
+			if (option.envVar && option.envVar in process$1.env) {
+				const optionKey = option.attributeName();
+				if (this.getOptionValue(optionKey) === void 0 || [
+					"default",
+					"config",
+					"env"
+				].includes(this.getOptionValueSource(optionKey))) {
+					if (option.required || option.optional) this.emit(`optionEnv:${option.name()}`, process$1.env[option.envVar]);
+					else this.emit(`optionEnv:${option.name()}`);
+				}
+			}
+		});
+	}
+	/**
+	* Apply any implied option values, if option is undefined or default value.
+	*
+	* @private
+	*/
+	_parseOptionsImplied() {
+		const dualHelper = new DualOptions(this.options);
+		const hasCustomOptionValue = (optionKey) => {
+			return this.getOptionValue(optionKey) !== void 0 && !["default", "implied"].includes(this.getOptionValueSource(optionKey));
+		};
+		this.options.filter((option) => option.implied !== void 0 && hasCustomOptionValue(option.attributeName()) && dualHelper.valueFromOption(this.getOptionValue(option.attributeName()), option)).forEach((option) => {
+			Object.keys(option.implied).filter((impliedKey) => !hasCustomOptionValue(impliedKey)).forEach((impliedKey) => {
+				this.setOptionValueWithSource(impliedKey, option.implied[impliedKey], "implied");
+			});
+		});
+	}
+	/**
+	* Argument `name` is missing.
+	*
+	* @param {string} name
+	* @private
+	*/
+	missingArgument(name) {
+		const message = `error: missing required argument '${name}'`;
+		this.error(message, { code: "commander.missingArgument" });
+	}
+	/**
+	* `Option` is missing an argument.
+	*
+	* @param {Option} option
+	* @private
+	*/
+	optionMissingArgument(option) {
+		const message = `error: option '${option.flags}' argument missing`;
+		this.error(message, { code: "commander.optionMissingArgument" });
+	}
+	/**
+	* `Option` does not have a value, and is a mandatory option.
+	*
+	* @param {Option} option
+	* @private
+	*/
+	missingMandatoryOptionValue(option) {
+		const message = `error: required option '${option.flags}' not specified`;
+		this.error(message, { code: "commander.missingMandatoryOptionValue" });
+	}
+	/**
+	* `Option` conflicts with another option.
+	*
+	* @param {Option} option
+	* @param {Option} conflictingOption
+	* @private
+	*/
+	_conflictingOption(option, conflictingOption) {
+		const findBestOptionFromValue = (option) => {
+			const optionKey = option.attributeName();
+			const optionValue = this.getOptionValue(optionKey);
+			const negativeOption = this.options.find((target) => target.negate && optionKey === target.attributeName());
+			const positiveOption = this.options.find((target) => !target.negate && optionKey === target.attributeName());
+			if (negativeOption && (negativeOption.presetArg === void 0 && optionValue === false || negativeOption.presetArg !== void 0 && optionValue === negativeOption.presetArg)) return negativeOption;
+			return positiveOption || option;
+		};
+		const getErrorMessage = (option) => {
+			const bestOption = findBestOptionFromValue(option);
+			const optionKey = bestOption.attributeName();
+			if (this.getOptionValueSource(optionKey) === "env") return `environment variable '${bestOption.envVar}'`;
+			return `option '${bestOption.flags}'`;
+		};
+		const message = `error: ${getErrorMessage(option)} cannot be used with ${getErrorMessage(conflictingOption)}`;
+		this.error(message, { code: "commander.conflictingOption" });
+	}
+	/**
+	* Unknown option `flag`.
+	*
+	* @param {string} flag
+	* @private
+	*/
+	unknownOption(flag) {
+		if (this._allowUnknownOption) return;
+		let suggestion = "";
+		if (flag.startsWith("--") && this._showSuggestionAfterError) {
+			let candidateFlags = [];
+			let command = this;
+			do {
+				const moreFlags = command.createHelp().visibleOptions(command).filter((option) => option.long).map((option) => option.long);
+				candidateFlags = candidateFlags.concat(moreFlags);
+				command = command.parent;
+			} while (command && !command._enablePositionalOptions);
+			suggestion = suggestSimilar(flag, candidateFlags);
+		}
+		const message = `error: unknown option '${flag}'${suggestion}`;
+		this.error(message, { code: "commander.unknownOption" });
+	}
+	/**
+	* Excess arguments, more than expected.
+	*
+	* @param {string[]} receivedArgs
+	* @private
+	*/
+	_excessArguments(receivedArgs) {
+		if (this._allowExcessArguments) return;
+		const expected = this.registeredArguments.length;
+		const s = expected === 1 ? "" : "s";
+		const received = receivedArgs.length;
+		const message = `error: too many arguments${this.parent ? ` for '${this.name()}'` : ""}. Expected ${expected} argument${s} but got ${received}: ${receivedArgs.join(", ")}.`;
+		this.error(message, { code: "commander.excessArguments" });
+	}
+	/**
+	* Unknown command.
+	*
+	* @private
+	*/
+	unknownCommand() {
+		const unknownName = this.args[0];
+		let suggestion = "";
+		if (this._showSuggestionAfterError) {
+			const candidateNames = [];
+			this.createHelp().visibleCommands(this).forEach((command) => {
+				candidateNames.push(command.name());
+				if (command.alias()) candidateNames.push(command.alias());
+			});
+			suggestion = suggestSimilar(unknownName, candidateNames);
+		}
+		const message = `error: unknown command '${unknownName}'${suggestion}`;
+		this.error(message, { code: "commander.unknownCommand" });
+	}
+	/**
+	* Get or set the program version.
+	*
+	* This method auto-registers the "-V, --version" option which will print the version number.
+	*
+	* You can optionally supply the flags and description to override the defaults.
+	*
+	* @param {string} [str]
+	* @param {string} [flags]
+	* @param {string} [description]
+	* @return {(this | string | undefined)} `this` command for chaining, or version string if no arguments
+	*/
+	version(str, flags, description) {
+		if (str === void 0) return this._version;
+		this._version = str;
+		flags = flags || "-V, --version";
+		description = description || "output the version number";
+		const versionOption = this.createOption(flags, description);
+		this._versionOptionName = versionOption.attributeName();
+		this._registerOption(versionOption);
+		this.on("option:" + versionOption.name(), () => {
+			this._outputConfiguration.writeOut(`${str}\n`);
+			this._exit(0, "commander.version", str);
+		});
+		return this;
+	}
+	/**
+	* Set the description.
+	*
+	* @param {string} [str]
+	* @param {object} [argsDescription]
+	* @return {(string|Command)}
+	*/
+	description(str, argsDescription) {
+		if (str === void 0 && argsDescription === void 0) return this._description;
+		this._description = str;
+		if (argsDescription) this._argsDescription = argsDescription;
+		return this;
+	}
+	/**
+	* Set the summary. Used when listed as subcommand of parent.
+	*
+	* @param {string} [str]
+	* @return {(string|Command)}
+	*/
+	summary(str) {
+		if (str === void 0) return this._summary;
+		this._summary = str;
+		return this;
+	}
+	/**
+	* Set an alias for the command.
+	*
+	* You may call more than once to add multiple aliases. Only the first alias is shown in the auto-generated help.
+	*
+	* @param {string} [alias]
+	* @return {(string|Command)}
+	*/
+	alias(alias) {
+		if (alias === void 0) return this._aliases[0];
+		/** @type {Command} */
+		let command = this;
+		if (this.commands.length !== 0 && this.commands[this.commands.length - 1]._executableHandler) command = this.commands[this.commands.length - 1];
+		if (alias === command._name) throw new Error("Command alias can't be the same as its name");
+		const matchingCommand = this.parent?._findCommand(alias);
+		if (matchingCommand) {
+			const existingCmd = [matchingCommand.name()].concat(matchingCommand.aliases()).join("|");
+			throw new Error(`cannot add alias '${alias}' to command '${this.name()}' as already have command '${existingCmd}'`);
+		}
+		command._aliases.push(alias);
+		return this;
+	}
+	/**
+	* Set aliases for the command.
+	*
+	* Only the first alias is shown in the auto-generated help.
+	*
+	* @param {string[]} [aliases]
+	* @return {(string[]|Command)}
+	*/
+	aliases(aliases) {
+		if (aliases === void 0) return this._aliases;
+		aliases.forEach((alias) => this.alias(alias));
+		return this;
+	}
+	/**
+	* Set / get the command usage `str`.
+	*
+	* @param {string} [str]
+	* @return {(string|Command)}
+	*/
+	usage(str) {
+		if (str === void 0) {
+			if (this._usage) return this._usage;
+			const args = this.registeredArguments.map((arg) => {
+				return humanReadableArgName(arg);
+			});
+			return [].concat(this.options.length || this._helpOption !== null ? "[options]" : [], this.commands.length ? "[command]" : [], this.registeredArguments.length ? args : []).join(" ");
+		}
+		this._usage = str;
+		return this;
+	}
+	/**
+	* Get or set the name of the command.
+	*
+	* @param {string} [str]
+	* @return {(string|Command)}
+	*/
+	name(str) {
+		if (str === void 0) return this._name;
+		this._name = str;
+		return this;
+	}
+	/**
+	* Set/get the help group heading for this subcommand in parent command's help.
+	*
+	* @param {string} [heading]
+	* @return {Command | string}
+	*/
+	helpGroup(heading) {
+		if (heading === void 0) return this._helpGroupHeading ?? "";
+		this._helpGroupHeading = heading;
+		return this;
+	}
+	/**
+	* Set/get the default help group heading for subcommands added to this command.
+	* (This does not override a group set directly on the subcommand using .helpGroup().)
+	*
+	* @example
+	* program.commandsGroup('Development Commands:');
+	* program.command('watch')...
+	* program.command('lint')...
+	* ...
+	*
+	* @param {string} [heading]
+	* @returns {Command | string}
+	*/
+	commandsGroup(heading) {
+		if (heading === void 0) return this._defaultCommandGroup ?? "";
+		this._defaultCommandGroup = heading;
+		return this;
+	}
+	/**
+	* Set/get the default help group heading for options added to this command.
+	* (This does not override a group set directly on the option using .helpGroup().)
+	*
+	* @example
+	* program
+	*   .optionsGroup('Development Options:')
+	*   .option('-d, --debug', 'output extra debugging')
+	*   .option('-p, --profile', 'output profiling information')
+	*
+	* @param {string} [heading]
+	* @returns {Command | string}
+	*/
+	optionsGroup(heading) {
+		if (heading === void 0) return this._defaultOptionGroup ?? "";
+		this._defaultOptionGroup = heading;
+		return this;
+	}
+	/**
+	* @param {Option} option
+	* @private
+	*/
+	_initOptionGroup(option) {
+		if (this._defaultOptionGroup && !option.helpGroupHeading) option.helpGroup(this._defaultOptionGroup);
+	}
+	/**
+	* @param {Command} cmd
+	* @private
+	*/
+	_initCommandGroup(cmd) {
+		if (this._defaultCommandGroup && !cmd.helpGroup()) cmd.helpGroup(this._defaultCommandGroup);
+	}
+	/**
+	* Set the name of the command from script filename, such as process.argv[1],
+	* or import.meta.filename.
+	*
+	* (Used internally and public although not documented in README.)
+	*
+	* @example
+	* program.nameFromFilename(import.meta.filename);
+	*
+	* @param {string} filename
+	* @return {Command}
+	*/
+	nameFromFilename(filename) {
+		this._name = path.basename(filename, path.extname(filename));
+		return this;
+	}
+	/**
+	* Get or set the directory for searching for executable subcommands of this command.
+	*
+	* @example
+	* program.executableDir(import.meta.dirname);
+	* // or
+	* program.executableDir('subcommands');
+	*
+	* @param {string} [path]
+	* @return {(string|null|Command)}
+	*/
+	executableDir(path) {
+		if (path === void 0) return this._executableDir;
+		this._executableDir = path;
+		return this;
+	}
+	/**
+	* Return program help documentation.
+	*
+	* @param {{ error: boolean }} [contextOptions] - pass {error:true} to wrap for stderr instead of stdout
+	* @return {string}
+	*/
+	helpInformation(contextOptions) {
+		const helper = this.createHelp();
+		const context = this._getOutputContext(contextOptions);
+		helper.prepareContext({
+			error: context.error,
+			helpWidth: context.helpWidth,
+			outputHasColors: context.hasColors
+		});
+		const text = helper.formatHelp(this, helper);
+		if (context.hasColors) return text;
+		return this._outputConfiguration.stripColor(text);
+	}
+	/**
+	* @typedef HelpContext
+	* @type {object}
+	* @property {boolean} error
+	* @property {number} helpWidth
+	* @property {boolean} hasColors
+	* @property {function} write - includes stripColor if needed
+	*
+	* @returns {HelpContext}
+	* @private
+	*/
+	_getOutputContext(contextOptions) {
+		contextOptions = contextOptions || {};
+		const error = !!contextOptions.error;
+		let baseWrite;
+		let hasColors;
+		let helpWidth;
+		if (error) {
+			baseWrite = (str) => this._outputConfiguration.writeErr(str);
+			hasColors = this._outputConfiguration.getErrHasColors();
+			helpWidth = this._outputConfiguration.getErrHelpWidth();
+		} else {
+			baseWrite = (str) => this._outputConfiguration.writeOut(str);
+			hasColors = this._outputConfiguration.getOutHasColors();
+			helpWidth = this._outputConfiguration.getOutHelpWidth();
+		}
+		const write = (str) => {
+			if (!hasColors) str = this._outputConfiguration.stripColor(str);
+			return baseWrite(str);
+		};
+		return {
+			error,
+			write,
+			hasColors,
+			helpWidth
+		};
+	}
+	/**
+	* Output help information for this command.
+	*
+	* Outputs built-in help, and custom text added using `.addHelpText()`.
+	*
+	* @param {{ error: boolean } | Function} [contextOptions] - pass {error:true} to write to stderr instead of stdout
+	*/
+	outputHelp(contextOptions) {
+		let deprecatedCallback;
+		if (typeof contextOptions === "function") {
+			deprecatedCallback = contextOptions;
+			contextOptions = void 0;
+		}
+		const outputContext = this._getOutputContext(contextOptions);
+		/** @type {HelpTextEventContext} */
+		const eventContext = {
+			error: outputContext.error,
+			write: outputContext.write,
+			command: this
+		};
+		this._getCommandAndAncestors().reverse().forEach((command) => command.emit("beforeAllHelp", eventContext));
+		this.emit("beforeHelp", eventContext);
+		let helpInformation = this.helpInformation({ error: outputContext.error });
+		if (deprecatedCallback) {
+			helpInformation = deprecatedCallback(helpInformation);
+			if (typeof helpInformation !== "string" && !Buffer.isBuffer(helpInformation)) throw new Error("outputHelp callback must return a string or a Buffer");
+		}
+		outputContext.write(helpInformation);
+		if (this._getHelpOption()?.long) this.emit(this._getHelpOption().long);
+		this.emit("afterHelp", eventContext);
+		this._getCommandAndAncestors().forEach((command) => command.emit("afterAllHelp", eventContext));
+	}
+	/**
+	* You can pass in flags and a description to customise the built-in help option.
+	* Pass in false to disable the built-in help option.
+	*
+	* @example
+	* program.helpOption('-?, --help', 'show help'); // customise
+	* program.helpOption(false); // disable
+	*
+	* @param {(string | boolean)} flags
+	* @param {string} [description]
+	* @return {Command} `this` command for chaining
+	*/
+	helpOption(flags, description) {
+		if (typeof flags === "boolean") {
+			if (flags) {
+				if (this._helpOption === null) this._helpOption = void 0;
+				if (this._defaultOptionGroup) this._initOptionGroup(this._getHelpOption());
+			} else this._helpOption = null;
+			return this;
+		}
+		this._helpOption = this.createOption(flags ?? "-h, --help", description ?? "display help for command");
+		if (flags || description) this._initOptionGroup(this._helpOption);
+		return this;
+	}
+	/**
+	* Lazy create help option.
+	* Returns null if has been disabled with .helpOption(false).
+	*
+	* @returns {(Option | null)} the help option
+	* @package
+	*/
+	_getHelpOption() {
+		if (this._helpOption === void 0) this.helpOption(void 0, void 0);
+		return this._helpOption;
+	}
+	/**
+	* Supply your own option to use for the built-in help option.
+	* This is an alternative to using helpOption() to customise the flags and description etc.
+	*
+	* @param {Option} option
+	* @return {Command} `this` command for chaining
+	*/
+	addHelpOption(option) {
+		this._helpOption = option;
+		this._initOptionGroup(option);
+		return this;
+	}
+	/**
+	* Output help information and exit.
+	*
+	* Outputs built-in help, and custom text added using `.addHelpText()`.
+	*
+	* @param {{ error: boolean }} [contextOptions] - pass {error:true} to write to stderr instead of stdout
+	*/
+	help(contextOptions) {
+		this.outputHelp(contextOptions);
+		let exitCode = Number(process$1.exitCode ?? 0);
+		if (exitCode === 0 && contextOptions && typeof contextOptions !== "function" && contextOptions.error) exitCode = 1;
+		this._exit(exitCode, "commander.help", "(outputHelp)");
+	}
+	/**
+	* // Do a little typing to coordinate emit and listener for the help text events.
+	* @typedef HelpTextEventContext
+	* @type {object}
+	* @property {boolean} error
+	* @property {Command} command
+	* @property {function} write
+	*/
+	/**
+	* Add additional text to be displayed with the built-in help.
+	*
+	* Position is 'before' or 'after' to affect just this command,
+	* and 'beforeAll' or 'afterAll' to affect this command and all its subcommands.
+	*
+	* @param {string} position - before or after built-in help
+	* @param {(string | Function)} text - string to add, or a function returning a string
+	* @return {Command} `this` command for chaining
+	*/
+	addHelpText(position, text) {
+		const allowedValues = [
+			"beforeAll",
+			"before",
+			"after",
+			"afterAll"
+		];
+		if (!allowedValues.includes(position)) throw new Error(`Unexpected value for position to addHelpText.
+Expecting one of '${allowedValues.join("', '")}'`);
+		const helpEvent = `${position}Help`;
+		this.on(helpEvent, (context) => {
+			let helpStr;
+			if (typeof text === "function") helpStr = text({
+				error: context.error,
+				command: context.command
+			});
+			else helpStr = text;
+			if (helpStr) context.write(`${helpStr}\n`);
+		});
+		return this;
+	}
+	/**
+	* Output help information if help flags specified
+	*
+	* @param {Array} args - array of options to search for help flags
+	* @private
+	*/
+	_outputHelpIfRequested(args) {
+		const helpOption = this._getHelpOption();
+		if (helpOption && args.find((arg) => helpOption.is(arg))) {
+			this.outputHelp();
+			this._exit(0, "commander.helpDisplayed", "(outputHelp)");
+		}
+	}
+};
+/**
+* Scan arguments and increment port number for inspect calls (to avoid conflicts when spawning new command).
+*
+* @param {string[]} args - array of arguments from node.execArgv
+* @returns {string[]}
+* @private
+*/
+function incrementNodeInspectorPort(args) {
+	return args.map((arg) => {
+		if (!arg.startsWith("--inspect")) return arg;
+		let debugOption;
+		let debugHost = "127.0.0.1";
+		let debugPort = "9229";
+		let match;
+		if ((match = arg.match(/^(--inspect(-brk|-wait)?)$/)) !== null) debugOption = match[1];
+		else if ((match = arg.match(/^(--inspect(-brk|-port|-wait)?)=(\[[^\]]+\]|[^:]+)$/)) !== null) {
+			debugOption = match[1];
+			if (/^\d+$/.test(match[3])) debugPort = match[3];
+			else debugHost = match[3];
+		} else if ((match = arg.match(/^(--inspect(-brk|-port|-wait)?)=(\[[^\]]+\]|[^:]+):(\d+)$/)) !== null) {
+			debugOption = match[1];
+			debugHost = match[3];
+			debugPort = match[4];
+		}
+		if (debugOption && debugPort !== "0") return `${debugOption}=${debugHost}:${parseInt(debugPort) + 1}`;
+		return arg;
+	});
+}
+/**
+* Exported for using from tests, not otherwise used outside this file.
+*
+* @returns {boolean | undefined}
+* @package
+*/
+function useColor() {
+	if (process$1.env.NO_COLOR || process$1.env.FORCE_COLOR === "0" || process$1.env.FORCE_COLOR === "false") return false;
+	if (process$1.env.FORCE_COLOR || process$1.env.CLICOLOR_FORCE !== void 0) return true;
+}
+new Command();
+// src/platform/package.ts
+/** Bento's own directory, with utils/ and action.yml, whether it runs from src/ or bundled from dist/. */
+function packageRoot() {
+	let dir = import.meta.dirname;
+	while (!existsSync(path.join(dir, "action.yml"))) {
+		if (dir === path.dirname(dir)) throw new Error(`Bento's own files are not above ${import.meta.dirname}`);
+		dir = path.dirname(dir);
+	}
+	return dir;
+}
+// src/commands/bootstrap.sh
+var bootstrap_default = "#!/bin/sh\n# Brings the machine that it runs on into its fleet: installs nothing, but fetches this host's release with Bento's agent,\n# which it carries, activates it as any later upgrade would, and goes back if the server can't be reached any more. From then\n# on the configuration's own agent (services.bento) takes over. Run it as root on the machine itself:\n#\n#   bento bootstrap HOST | ssh root@MACHINE sh\n#\n# Exit status: the agent's; 2 when this machine can't take part yet.\nhost='@host@'\npinned='@key@'\n\nfail() {\n  echo \"bootstrap: $1\" >&2\n  exit 2\n}\n\nunpack() {\n  # Its end is far below: the archive is the rest of this function.\n  base64 -d << 'ARCHIVE' | gzip -dc | nix-store --restore \"$1\"\n@archive@\nARCHIVE\n}\n\nhave() { command -v \"$1\" > /dev/null 2>&1; }\n\nmain() {\n  set -eu\n  umask 077\n  [ \"$(id -u)\" -eq 0 ] || fail 'run it as root'\n  have nix-store || fail 'this machine has no Nix'\n  key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}\n  if [ ! -e \"$key\" ]; then\n    have ssh-keygen || fail \"there is no $key, and no ssh-keygen to make it\"\n    ssh-keygen -q -t ed25519 -N '' -C \"root@$host\" -f \"$key\"\n    echo \"made this machine's host key, $key\" >&2\n  fi\n  actual=$(cut -d' ' -f1,2 \"$key.pub\")\n  if [ \"$actual\" != \"$pinned\" ]; then\n    fail \"this machine's key is not the one that fleet.yaml has for $host. Its line there must be:\n  key: \\\"$actual root@$host\\\"\"\n  fi\n  scratch=$(mktemp -d)\n  trap 'chmod -R u+w \"$scratch\"; rm -rf \"$scratch\"' EXIT\n  trap 'exit 130' INT TERM HUP\n  unpack \"$scratch/bento\"\n  export BENTO_HOST=\"$host\" BENTO_CONFIG=\"${BENTO_CONFIG:-$scratch/bento/bento.json}\"\n  agent=$scratch/bento/agent/bento-agent\n  status=0\n  if have bash && have jq && have ssh && have sftp && have git && have gzip; then\n    bash \"$agent\" upgrade || status=$?\n  else\n    # A fresh NixOS has no jq.\n    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'\n    nix-shell -p bash jq openssh git gzip --run \"bash $agent upgrade\" || status=$?\n  fi\n  exit \"$status\"\n}\n\n# Standard input is this script itself, when it comes through a pipe: nothing that it runs may read it.\nmain < /dev/null\n";
+// src/commands/bootstrap.ts
+/**
+* Makes the script that brings a machine into the fleet: the agent, its settings and the host's name in one file. It holds no
+* secret.
+* @throws FleetError when the host isn't in fleet.yaml, or has no key yet.
+*/
+async function bootstrap(options) {
+	const fleet = await loadFleet(options.fleet);
+	const [host] = selectHosts(fleet.hosts.filter((candidate) => candidate.declared), [options.host]);
+	if (host === void 0) throw new FleetError(`no host is called '${options.host}'`);
+	if (host.key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet`, { hint: "on the machine: cat /etc/ssh/ssh_host_ed25519_key.pub (or, without one: ssh-keygen -A), and put it there" });
+	if ((await staleFiles(fleet)).length > 0) throw new FleetError(`${AGENT_FILE} is not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
+	const script = bootstrap_default.replace("@host@", host.name).replace("@key@", host.key.split(" ").slice(0, 2).join(" ")).replace("@archive@", await packedAgent(options.fleet));
+	return {
+		version: 1,
+		command: "bootstrap",
+		hosts: [{
+			name: host.name,
+			status: "ok",
+			script
+		}]
+	};
+}
+/** The fleet's own copy of the agent where it has one, as its hosts will; base64 of the gzipped NAR, in lines. */
+async function packedAgent(fleet) {
+	try {
+		var _usingCtx$1 = _usingCtx();
+		const directory = _usingCtx$1.a(await temporaryDirectory());
+		const own = path.join(fleet, "utils/agent");
+		const bundle = path.join(directory.path, "bento");
+		await mkdir(bundle);
+		await cp(existsSync(own) ? own : path.join(packageRoot(), "utils/agent"), path.join(bundle, "agent"), { recursive: true });
+		await copyFile(path.join(fleet, AGENT_FILE), path.join(bundle, "bento.json"));
+		const { bytes } = await archive(bundle);
+		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
+	} catch (_) {
+		_usingCtx$1.e = _;
+	} finally {
+		await _usingCtx$1.d();
+	}
+}
+// src/platform/files.ts
+var import_dist = require_dist();
+/**
+* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
+* content or the new. Directories on the way are made.
+*/
+async function writeFileAtomically(file, content, mode = 420) {
+	const dir = path.dirname(file);
+	await mkdir(dir, { recursive: true });
+	const temporary = path.join(dir, `.${path.basename(file)}.${randomBytes(6).toString("hex")}`);
+	try {
+		const handle = await open(temporary, "wx", mode);
+		try {
+			await handle.writeFile(content);
+			await handle.sync();
+		} finally {
+			await handle.close();
+		}
+		await rename(temporary, file);
+	} catch (error) {
+		await rm(temporary, { force: true });
+		throw error;
+	}
+}
+// src/fleet/edit.ts
+/** Text in, text out: fleet.yaml with one more host, its comments and order as they were. */
+function withHost(text, name, host) {
+	const document = (0, import_dist.parseDocument)(text);
+	if (document.hasIn(["hosts", name])) throw new FleetError(`there is a host '${name}' already`, { at: { file: FLEET_FILE } });
+	if (!(0, import_dist.isMap)(document.get("hosts"))) document.set("hosts", document.createNode({}));
+	const { key, path: place, groups, ssh } = host;
+	document.setIn(["hosts", name], document.createNode({
+		...key === void 0 ? {} : { key },
+		...place === void 0 ? {} : { path: place },
+		...groups === void 0 || groups.length === 0 ? {} : { groups },
+		...ssh === void 0 ? {} : { ssh }
+	}));
+	return serialise(document);
+}
+function withoutHost(text, name) {
+	const document = (0, import_dist.parseDocument)(text);
+	if (!document.deleteIn(["hosts", name])) throw new FleetError(`there is no host '${name}' in ${FLEET_FILE}`);
+	return serialise(document);
+}
+/** Applies `edit` to the fleet's fleet.yaml. Nothing is written unless the result is a fleet.yaml without mistakes. */
+async function editFleetFile(dir, edit) {
+	const file = path.join(dir, FLEET_FILE);
+	let text;
+	try {
+		text = await readFile(file, "utf8");
+	} catch (cause) {
+		throw new FleetError(`there is no ${FLEET_FILE} in ${dir}`, {
+			hint: "bento init makes one",
+			cause
+		});
+	}
+	parseFleetFile(text);
+	const edited = edit(text);
+	parseFleetFile(edited);
+	await writeFileAtomically(file, edited);
+}
+function serialise(document) {
+	return document.toString({
+		lineWidth: 0,
+		flowCollectionPadding: true
+	});
+}
+// src/commands/render.ts
+/** Writes the files that are made from fleet.yaml: what the server is set up from, and what the agents are. */
+async function render(options) {
+	return {
+		version: 1,
+		command: "render",
+		files: await writeRendered(options.fleet)
+	};
+}
+/** @throws FleetError when fleet.yaml is missing or wrong; nothing is written then. */
+async function writeRendered(dir) {
+	const fleet = await loadFleet(dir);
+	if (fleet.file === null) throw new FleetError(`there is no fleet.yaml in ${dir} to render from`, { hint: "bento init makes one" });
+	const stale = new Set(await staleFiles(fleet));
+	const results = [];
+	for (const [file, text] of renderedFiles(fleet)) {
+		if (stale.has(file)) await writeFileAtomically(path.join(dir, file), text);
+		results.push({
+			file,
+			status: stale.has(file) ? "written" : "unchanged"
+		});
+	}
+	return results;
+}
+// src/commands/host.ts
+/** The hosts of fleet.yaml, and configurations that were found without an entry. Needs no Nix, so a flake that has none counts once. */
+async function hostList(options) {
+	const fleet = await loadFleet(options.fleet);
+	return {
+		version: 1,
+		command: "host list",
+		hosts: selectHosts(fleet.hosts, options.hosts).map((host) => ({
+			name: host.name,
+			status: host.declared ? "declared" : "found",
+			kind: host.kind,
+			path: host.path,
+			groups: host.groups,
+			key: host.key,
+			ssh: host.ssh
+		}))
+	};
+}
+/**
+* Enters a host into fleet.yaml, links utils/ into its directory, and renders.
+* @throws FleetError when its configuration isn't there yet, or the entry would be wrong; nothing is changed then.
+*/
+async function hostAdd(context, options) {
+	const { fleet, name, keyFile, ...given } = options;
+	const place = given.path ?? `hosts/${name}`;
+	const directory = path.join(fleet, place);
+	if (!existsSync(path.join(directory, "flake.nix")) && !existsSync(path.join(directory, "configuration.nix"))) throw new FleetError(`there is neither ${place}/configuration.nix nor ${place}/flake.nix`, { hint: `bring the machine's configuration into the fleet first: scp -r root@${name}:/etc/nixos ${place}` });
+	const key = keyFile === void 0 ? given.key : await readPublicKey(path.resolve(context.cwd, keyFile));
+	await editFleetFile(fleet, (text) => withHost(text, name, {
+		...given,
+		...key === void 0 ? {} : { key }
+	}));
+	const linked = await linkUtils(fleet, place);
+	const files = [...linked ? [linked] : [], ...await writeRendered(fleet)];
+	const warnings = [];
+	if (key === void 0) warnings.push(`${name} has no key yet, so nothing is deployed to it: add the line of its ssh_host_ed25519_key.pub`);
+	if (!await importsAgent(directory)) warnings.push(`${place} does not seem to import ./utils/bento.nix: without it the host has no agent`);
+	return {
+		version: 1,
+		command: "host add",
+		hosts: [{
+			name,
+			status: "added"
+		}],
+		files,
+		warnings
+	};
+}
+/** Takes a host's entry out of fleet.yaml. Its configuration is left where it is. */
+async function hostRemove(options) {
+	const { fleet, name } = options;
+	await editFleetFile(fleet, (text) => withoutHost(text, name));
+	const files = await writeRendered(fleet);
+	const warnings = existsSync(path.join(fleet, "hosts", name)) ? [`hosts/${name} is left as it is: it is still checked, and never deployed`] : [];
+	return {
+		version: 1,
+		command: "host remove",
+		hosts: [{
+			name,
+			status: "removed"
+		}],
+		files,
+		warnings
+	};
+}
+async function readPublicKey(file) {
+	try {
+		return (await readFile(file, "utf8")).trim();
+	} catch (cause) {
+		throw new FleetError(`the key can't be read from ${file} (${cause.code})`, { cause });
+	}
+}
+/** Makes the link `utils` in the host's directory, unless there is something of that name. */
+async function linkUtils(fleet, place) {
+	const link = path.posix.join(place, "utils");
+	if (place === "." || !existsSync(path.join(fleet, "utils")) || existsSync(path.join(fleet, link))) return void 0;
+	await symlink(`${path.posix.relative(place, "utils")}/`, path.join(fleet, link));
+	return {
+		file: link,
+		status: "written"
+	};
+}
+async function importsAgent(directory) {
+	const names = (await readdir(directory)).filter((name) => name.endsWith(".nix"));
+	return (await Promise.all(names.map((name) => readFile(path.join(directory, name), "utf8").catch(() => "")))).some((text) => text.includes("bento.nix"));
+}
+// src/fleet/template.ts
+/** The text of a new fleet.yaml: what is known is filled in, and the rest stands there as a comment. */
+function fleetTemplate({ server, publishers, signers }) {
+	const block = [
+		"server:",
+		`  address: ${text(server?.address ?? "fleet.example.org")}`,
+		`  port: ${server?.port ?? 22}`,
+		"  # Pinned: the server's /etc/ssh/ssh_host_ed25519_key.pub, copied by hand. Nothing ever asks the network for it.",
+		...list("  hostKeys", server?.hostKeys ?? [], "ssh-ed25519 AAAA…"),
+		"  # Who may publish: the public key that bento keygen called 'publisher'.",
+		...list("  publishers", publishers, "ssh-ed25519 AAAA… publisher")
+	];
+	return `${[
+		"# The fleet: where its releases go, who signs them, and its hosts. After a change: bento render",
+		"",
+		"# The SFTP server that hosts poll.",
+		...server === null ? block.map((line) => `# ${line}`) : block,
+		"",
+		"# Whose releases hosts accept: the public key that bento keygen called 'signing'.",
+		...list("signers", signers, "ssh-ed25519 AAAA… signing"),
+		"",
+		"# One entry for each host: bento host add NAME --key 'ssh-ed25519 AAAA…'",
+		"hosts: {}"
+	].join("\n")}\n`;
+}
+function list(key, values, example) {
+	if (values.length === 0) return [`${key}: [] # [ ${text(example)} ]`];
+	const indent = key.replace(/\S.*/, "");
+	return [`${key}:`, ...values.map((value) => `${indent}  - ${text(value)}`)];
+}
+/** JSON's strings are YAML's. */
+function text(value) {
+	return JSON.stringify(value);
+}
+// src/commands/init-workflow.yml
+var init_workflow_default = "# Checks every pull request, and publishes what is merged. The deploy's two secrets are the private keys of `bento keygen`,\n# kept in the environment `fleet`, which should be limited to the branch main: pull requests never see them.\nname: bento\non:\n  pull_request:\n  push:\n    branches: [main]\n  schedule:\n    - cron: \"17 * * * *\"\n\npermissions: {}\n\njobs:\n  check:\n    if: github.event_name == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@v6\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@v31\n      - uses: bento-nix/bento@v1\n        with:\n          command: check\n\n  deploy:\n    if: github.event_name == 'push'\n    runs-on: ubuntu-latest\n    environment: fleet\n    # One after another, and none is ever cut off by the next.\n    concurrency:\n      group: bento-deploy\n      cancel-in-progress: false\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@v6\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@v31\n      - uses: bento-nix/bento@v1\n        with:\n          command: deploy\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n\n  status:\n    if: github.event_name == 'schedule'\n    runs-on: ubuntu-latest\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@v6\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        with:\n          command: status\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
+// src/commands/init.ts
+/** What is copied from Bento's own utils/ into a fleet's. */
+const UTILS = [
+	"bento.nix",
+	"fleet.nix",
+	"agent"
+];
+const WORKFLOW = ".github/workflows/bento.yml";
+/**
+* Makes a fleet: fleet.yaml, utils/, hosts/ and a workflow. What is there already is left as it is.
+* @throws FleetError when there is a fleet.yaml already, or what would go into one is wrong; nothing is written then.
+*/
+async function init(context, options) {
+	const fleet = path.resolve(context.cwd, options.directory);
+	if (existsSync(path.join(fleet, "fleet.yaml"))) throw new FleetError(`there is a ${FLEET_FILE} in ${fleet} already`, { hint: "edit it, and then run bento render" });
+	if (options.server === null && options.hostKeys.length > 0) throw new FleetError("--host-key says how to know a server, but there is no --server");
+	const text = fleetTemplate({
+		server: options.server === null ? null : {
+			address: options.server,
+			port: options.port,
+			hostKeys: options.hostKeys
+		},
+		publishers: await publicKeys(context, options.keys, "publisher"),
+		signers: await publicKeys(context, options.keys, "signing")
+	});
+	parseFleetFile(text);
+	await mkdir(path.join(fleet, "hosts"), { recursive: true });
+	const files = [];
+	for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
+	files.push(await writeOnce(fleet, WORKFLOW, init_workflow_default));
+	files.push(await writeOnce(fleet, FLEET_FILE, text));
+	files.push(...await writeRendered(fleet));
+	return {
+		version: 1,
+		command: "init",
+		fleet,
+		files,
+		next: [
+			...options.keys === null ? ["bento keygen DIRECTORY makes the keys that sign and publish releases"] : [],
+			...options.server === null ? [`fill in the server in ${FLEET_FILE}, then run bento render`] : [],
+			"bring each machine's configuration to hosts/NAME/, then: bento host add NAME --key 'ssh-ed25519 AAAA…'",
+			...existsSync(path.join(fleet, ".git")) ? [] : ["git init"],
+			"git add -A && git commit, then: bento check"
+		]
+	};
+}
+async function publicKeys(context, directory, name) {
+	if (directory === null) return [];
+	const file = path.join(path.resolve(context.cwd, directory), `${name}.pub`);
+	try {
+		return [(await readFile(file, "utf8")).trim()];
+	} catch (cause) {
+		throw new FleetError(`${file} can't be read (${cause.code})`, {
+			hint: "bento keygen DIRECTORY makes the keys",
+			cause
+		});
+	}
+}
+async function copyOnce(source, fleet, file) {
+	const target = path.join(fleet, file);
+	if (existsSync(target)) return {
+		file,
+		status: "unchanged"
+	};
+	await mkdir(path.dirname(target), { recursive: true });
+	await cp(source, target, {
+		recursive: true,
+		errorOnExist: true,
+		force: false
+	});
+	return {
+		file,
+		status: "written"
+	};
+}
+async function writeOnce(fleet, file, text) {
+	const target = path.join(fleet, file);
+	if (existsSync(target)) return {
+		file,
+		status: "unchanged"
+	};
+	await writeFileAtomically(target, text);
+	return {
+		file,
+		status: "written"
+	};
+}
+// src/commands/keygen.ts
+/**
+* Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them.
+* @throws FleetError when a key is there already, or the directory is in a git repository.
+*/
+async function keygen(context, options) {
+	const directory = path.resolve(context.cwd, options.directory);
+	await mkdir(directory, {
+		recursive: true,
+		mode: 448
+	});
+	const repository = await Repository.open(directory).catch(() => null);
+	if (repository !== null) throw new FleetError(`${directory} is in the git repository ${repository.root}, where a private key is one commit from being public`, { hint: "choose a directory elsewhere: bento keygen ~/bento-keys" });
+	const names = ["signing", "publisher"];
+	for (const name of names) {
+		const file = path.join(directory, name);
+		if (existsSync(file)) throw new FleetError(`${file} is there already`, { hint: "keys are never overwritten: choose another directory" });
+	}
+	const keys = [];
+	for (const name of names) {
+		const file = path.join(directory, name);
+		const result = await run("ssh-keygen", [
+			"-q",
+			"-t",
+			"ed25519",
+			"-N",
+			"",
+			"-C",
+			`bento-${name}`,
+			"-f",
+			file
+		]).catch(needsOpenSsh);
+		if (result.status !== 0) throw new FleetError(`ssh-keygen could not make ${file}: ${result.stderr.trim()}`);
+		keys.push({
+			name,
+			file,
+			publicKey: (await readFile(`${file}.pub`, "utf8")).trim()
+		});
+	}
+	return {
+		version: 1,
+		command: "keygen",
+		keys
+	};
+}
+// src/platform/output.ts
+/** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
+function terminalOutput({ verbose, stream = process.stderr }) {
+	let live = false;
+	const clear = () => {
+		if (live) stream.write("\r\x1B[K");
+		live = false;
+	};
+	const line = (text) => {
+		clear();
+		stream.write(`${inert(text)}\n`);
+	};
+	return {
+		info: line,
+		debug: (text) => {
+			if (verbose) line(text);
+		},
+		warning: (text) => line(`warning: ${text}`),
+		progress: (text) => {
+			if (!stream.isTTY) return;
+			stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns ?? 80) - 1))}`);
+			live = true;
+		},
+		done: clear
+	};
+}
+// src/render/lists.ts
+function renderFiles(files, paint) {
+	return files.map(({ file, status }) => status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`));
+}
+function renderRender(document, paint) {
+	return renderFiles(document.files, paint).join("\n");
+}
+function renderInit(document, paint) {
+	return [
+		`A fleet in ${document.fleet}`,
+		...renderFiles(document.files, paint),
+		"",
+		"Next:",
+		...document.next.map((step) => `  ${step}`)
+	].join("\n");
+}
+function renderKeygen(document) {
+	const key = (name) => document.keys.find((candidate) => candidate.name === name);
+	return [
+		...document.keys.map(({ name, file }) => `${file}: the ${name} key. Keep it secret; in CI it is a secret of the deploy job`),
+		"",
+		"Their public halves go into fleet.yaml:",
+		`  signers: [ "${key("signing")?.publicKey}" ]`,
+		`  server: { publishers: [ "${key("publisher")?.publicKey}" ] }`
+	].join("\n");
+}
+function renderHostList(document, paint) {
+	const rows = document.hosts.map((host) => [
+		host.name,
+		host.kind,
+		host.path,
+		host.groups.join(","),
+		host.status === "found" ? paint("yellow", "no entry in fleet.yaml") : host.key === null ? paint("yellow", "no key yet") : ""
+	]);
+	const heading = [
+		"HOST",
+		"KIND",
+		"PATH",
+		"GROUPS",
+		""
+	].map((text) => paint("dim", text));
+	return table([heading, ...rows]).join("\n");
+}
+function renderHostEdit(document, paint) {
+	return [
+		...document.hosts.map(({ name, status }) => `${paint("green", "✓")} ${status} ${name}`),
+		...renderFiles(document.files, paint),
+		...warnings(document.warnings, paint)
+	].join("\n");
+}
 // src/cli.ts
-console.log("cli");
+const USAGE_ERROR = 2;
+function session(options) {
+	const verbose = options.verbose === true;
+	const env = { ...process.env };
+	for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
+	const colour = options.color && !env.NO_COLOR && process.stdout.isTTY === true;
+	return {
+		context: {
+			output: terminalOutput({ verbose }),
+			signal: onInterrupt(),
+			env,
+			cwd: process.cwd()
+		},
+		options,
+		paint: painter(colour),
+		verbose,
+		fleet: () => options.fleet === void 0 ? findFleet(process.cwd()) : path.resolve(options.fleet),
+		hosts: splitPatterns(options.hosts ?? env.NAME)
+	};
+}
+/** Runs a command, prints its document, and sets the exit status; the one place where errors are printed. */
+async function show(options, work, text) {
+	const run = session(options);
+	try {
+		const document = await work(run);
+		run.context.output.done();
+		const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
+		process.stdout.write(printed.endsWith("\n") ? printed : `${printed}\n`);
+		process.exitCode = exitStatus(document);
+	} catch (error) {
+		run.context.output.done();
+		process.stderr.write(`${describeError(error, painter(options.color && process.stderr.isTTY === true))}\n`);
+		process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
+	}
+}
+function program() {
+	const bento = new Command("bento").description("Keeps a fleet of NixOS machines up to date from one git repository.").version(JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")).version).exitOverride().addHelpText("after", `
+Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
+done; 3 a server or a tool could not be reached or run; 130 interrupted.
+Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
+BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.`);
+	common(bento.command("init [directory]")).description("make a fleet: fleet.yaml, utils/, hosts/ and a workflow").option("--server <address>", "the server that hosts will poll").option("--port <number>", "its ssh port", wholeNumber, 22).option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, []).option("--keys <directory>", "where bento keygen left its keys").action((directory, options) => show(options, ({ context }) => init(context, {
+		directory: directory ?? options.fleet ?? ".",
+		server: options.server ?? null,
+		port: options.port,
+		hostKeys: options.hostKey,
+		keys: options.keys ?? null
+	}), (document, { paint }) => renderInit(document, paint)));
+	common(bento.command("render")).description("write the files that are made from fleet.yaml").action((options) => show(options, ({ fleet }) => render({ fleet: fleet() }), (document, { paint }) => renderRender(document, paint)));
+	const host = bento.command("host").description("list, add and remove hosts").exitOverride();
+	withHosts(common(host.command("list"))).description("the hosts of fleet.yaml, and configurations without an entry").action((options) => show(options, async ({ fleet, hosts }) => hostList({
+		fleet: fleet(),
+		hosts
+	}), (document, { paint }) => renderHostList(document, paint)));
+	common(host.command("add <name>")).description("enter a host into fleet.yaml").option("--key <key>", "its public ssh key, a line such as 'ssh-ed25519 AAAA… root@name'").option("--key-file <file>", "a file with that line").option("--path <directory>", "where its configuration is, within the fleet (default: hosts/NAME)").option("--group <name>", "a group that it is in (can be repeated)", append, []).option("--ssh <target>", "how an administrator reaches it, user@address").action((name, options) => show(options, ({ context, fleet }) => hostAdd(context, {
+		fleet: fleet(),
+		name,
+		groups: options.group,
+		...given("key", options.key),
+		...given("keyFile", options.keyFile),
+		...given("path", options.path),
+		...given("ssh", options.ssh)
+	}), (document, { paint }) => renderHostEdit(document, paint)));
+	common(host.command("remove <name>")).description("take a host's entry out of fleet.yaml").action((name, options) => show(options, ({ fleet }) => hostRemove({
+		fleet: fleet(),
+		name
+	}), (document, { paint }) => renderHostEdit(document, paint)));
+	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases").action((directory, options) => show(options, ({ context }) => keygen(context, { directory }), renderKeygen));
+	withNix(withHosts(common(bento.command("check")))).description("dry-build every host: evaluate it, and say what would be built and fetched").option("--base <ref>", "say what changes compared with this commit").action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
+		fleet: fleet(),
+		hosts,
+		base: options.base ?? null,
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
+	withNix(withHosts(common(bento.command("build")))).description("build every host, and keep the last three systems of each alive").option("--base <ref>", "say what changes compared with this commit").option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
+		fleet: fleet(),
+		hosts,
+		base: options.base ?? null,
+		roots: options.roots === void 0 ? null : path.resolve(options.roots),
+		...nixOptions(options)
+	}), (document, { paint }) => renderCheck(document, paint, true)));
+	withNix(withHosts(common(bento.command("deploy")))).description("publish the releases of the hosts that changed").option("--dry-run", "say what would be published, and do nothing", false).option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--no-eval", "ship the hosts' files without evaluating them").action((options) => show(options, ({ context, fleet, hosts }) => deploy(context, {
+		fleet: fleet(),
+		hosts,
+		dryRun: options.dryRun,
+		force: options.force,
+		evaluate: options.eval,
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
+	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").action((options) => show(options, ({ context, fleet, hosts }) => status(context, {
+		fleet: fleet(),
+		hosts
+	}), (document, { paint }) => renderStatus(document, paint, Date.now())));
+	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").action((name, options) => show(options, ({ fleet }) => bootstrap({
+		fleet: fleet(),
+		host: name
+	}), (document) => document.hosts.map(({ script }) => script).join("")));
+	return bento;
+}
+function common(command) {
+	return command.exitOverride().option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)").option("--json", "print one JSON document").option("--verbose", "say more").option("--no-color", "no colours");
+}
+function withHosts(command) {
+	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between");
+}
+function withNix(command) {
+	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);
+}
+/** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
+function pair(flags, description) {
+	const [long = "", ...names] = flags.split(" ");
+	return new Option(`${long} <pair>`, `${description}: ${names.join(" ")}`).default([], "none").argParser((value, before) => {
+		const [name = "", second] = value.split(PAIR);
+		if (second === void 0) throw new InvalidArgumentError(`it takes two values: ${names.join(" ")}`);
+		return [...before, [name, second]];
+	});
+}
+const PAIR = "\0";
+const PAIRED = ["--override-input", "--option"];
+/** Joins the two values behind each of PAIRED into one argument. */
+function withPairs(args) {
+	const joined = [];
+	for (let i = 0; i < args.length; i++) {
+		const arg = args[i] ?? "";
+		const [name, value] = [args[i + 1], args[i + 2]];
+		if (PAIRED.includes(arg) && name !== void 0 && value !== void 0) {
+			joined.push(arg, name + PAIR + value);
+			i += 2;
+		} else joined.push(arg);
+	}
+	return joined;
+}
+function nixOptions({ overrideInput, option, include, timeout }) {
+	return {
+		nix: {
+			overrideInputs: overrideInput,
+			options: option,
+			searchPath: include
+		},
+		timeout: timeout * 1e3
+	};
+}
+function append(value, before) {
+	return [...before, value];
+}
+function wholeNumber(value) {
+	if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError("it must be a whole number.");
+	return Number(value);
+}
+/** `{ [key]: value }`, or nothing when there is no value. */
+function given(key, value) {
+	return value === void 0 ? {} : { [key]: value };
+}
+try {
+	await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
+} catch (error) {
+	if (!(error instanceof CommanderError)) throw error;
+	process.exitCode = error.exitCode === 0 ? 0 : USAGE_ERROR;
+}
 export {};

@@ -1,1 +1,149 @@
-console.log("action");
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { build } from "./commands/build.ts";
+import { check } from "./commands/check.ts";
+import type { Context } from "./commands/context.ts";
+import { deploy } from "./commands/deploy.ts";
+import { status } from "./commands/status.ts";
+import { FleetError } from "./errors.ts";
+import { splitPatterns } from "./fleet/select.ts";
+import {
+  actionsOutput,
+  addSummary,
+  annotate,
+  booleanInput,
+  fail,
+  input,
+  lines,
+  printForeign,
+  secretInput,
+  setOutput,
+} from "./platform/actions.ts";
+import { onInterrupt } from "./platform/interrupt.ts";
+import { annotations } from "./render/annotations.ts";
+import { renderCheck } from "./render/check.ts";
+import { renderDeploy } from "./render/deploy.ts";
+import { describeError } from "./render/failure.ts";
+import { renderStatus } from "./render/status.ts";
+import { summary } from "./render/summary.ts";
+import { painter } from "./render/terminal.ts";
+import { type CheckDocument, type DeployDocument, failedHosts, type StatusDocument } from "./results.ts";
+
+type ActionDocument = CheckDocument | DeployDocument | StatusDocument;
+const COMMANDS = ["check", "build", "deploy", "status"] as const;
+
+/** All inputs, validated before anything happens. action.yml describes them. */
+function readInputs() {
+  const command = COMMANDS.find((name) => name === input("command"));
+  if (command === undefined) {
+    throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
+  }
+  const timeout = input("timeout");
+  if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
+  const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
+  const secrets = { BENTO_SSH_KEY: secretInput("ssh-key"), BENTO_SIGNING_KEY: secretInput("signing-key") };
+  return {
+    command,
+    place,
+    fleet: path.resolve(process.env.GITHUB_WORKSPACE ?? ".", place),
+    hosts: splitPatterns(input("hosts")),
+    ...baseOf(input("base")),
+    dryRun: flag("dry-run"),
+    force: flag("force"),
+    evaluate: flag("evaluate"),
+    nix: { overrideInputs: pairs("override-input"), options: pairs("option"), searchPath: lines("include") },
+    timeout: Number(timeout) * 1000,
+    // The keys are here alone: programs that are started inherit this process's own environment.
+    env: { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) },
+  };
+}
+
+function flag(name: string): boolean {
+  try {
+    return booleanInput(name);
+  } catch (cause) {
+    throw new FleetError(`the input '${name}' must be true or false, not '${input(name)}'`, { cause });
+  }
+}
+
+function pairs(name: string): [string, string][] {
+  return lines(name).map((line) => {
+    const [, first, second] = /^(\S+)\s+(.+)$/.exec(line) ?? [];
+    if (first === undefined || second === undefined)
+      throw new FleetError(`the input '${name}' needs a name and a value on each line, and has '${line}'`);
+    return [first, second];
+  });
+}
+
+/** The commit to compare with: the one asked for, or what a pull request would be merged into. */
+function baseOf(given: string): { base: string | null; baseOptional: boolean } {
+  if (given !== "") return { base: given, baseOptional: false };
+  const event = process.env.GITHUB_EVENT_PATH;
+  if (!event) return { base: null, baseOptional: true };
+  try {
+    const base: unknown = JSON.parse(readFileSync(event, "utf8"))?.pull_request?.base?.sha;
+    return { base: typeof base === "string" && /^[0-9a-f]{40}$/.test(base) ? base : null, baseOptional: true };
+  } catch (cause) {
+    throw new FleetError(`the event's payload can't be read: ${event}`, { cause });
+  }
+}
+
+type Inputs = ReturnType<typeof readInputs>;
+
+function runCommand(context: Context, inputs: Inputs): Promise<ActionDocument> {
+  switch (inputs.command) {
+    case "check":
+      return check(context, inputs);
+    case "build":
+      return build(context, { ...inputs, roots: null });
+    case "deploy":
+      return deploy(context, inputs);
+    case "status":
+      return status(context, inputs);
+  }
+}
+
+function text(document: ActionDocument): string {
+  const paint = painter(false);
+  switch (document.command) {
+    case "check":
+    case "build":
+      return renderCheck(document, paint, false);
+    case "deploy":
+      return renderDeploy(document, paint, false);
+    case "status":
+      return renderStatus(document, paint, Date.now());
+  }
+}
+
+function changedHosts(document: ActionDocument): string[] {
+  if (document.command === "status") return [];
+  return document.hosts.filter(({ status }) => status === "changed" || status === "published").map((host) => host.name);
+}
+
+async function main(): Promise<void> {
+  const inputs = readInputs();
+  const context = { output: actionsOutput(), signal: onInterrupt(), env: inputs.env, cwd: process.cwd() };
+  const document = await runCommand(context, inputs);
+  const failed = failedHosts(document);
+
+  printForeign(text(document));
+  for (const annotation of annotations(document, inputs.place)) annotate(annotation);
+  await addSummary(summary(document, Date.now()));
+  const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
+  await writeFile(file, JSON.stringify(document, null, 2));
+  setOutput("result", failed.length === 0 ? "success" : "failure");
+  setOutput("failed-hosts", JSON.stringify(failed));
+  setOutput("changed-hosts", JSON.stringify(changedHosts(document)));
+  setOutput("document", file);
+  if (failed.length > 0) fail(`bento ${inputs.command}: ${failed.length} failed: ${failed.join(", ")}`);
+}
+
+try {
+  await main();
+} catch (error) {
+  // Whatever was thrown, the run is red.
+  fail(describeError(error, painter(false)).replace(/^error: /, ""));
+}

@@ -1,26 +1,31 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { Command, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { bootstrap } from "./commands/bootstrap.ts";
 import { build } from "./commands/build.ts";
-import { check } from "./commands/check.ts";
+import { check, DEFAULT_TIMEOUT } from "./commands/check.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
 import { hostAdd, hostList, hostRemove } from "./commands/host.ts";
 import { init } from "./commands/init.ts";
 import { keygen } from "./commands/keygen.ts";
+import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
 import { render } from "./commands/render.ts";
 import { status } from "./commands/status.ts";
-import { BentoError, FleetError } from "./errors.ts";
+import { BentoError, type ExitStatus } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
+import { splitPatterns } from "./fleet/select.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
-import { describeError } from "./render/error.ts";
+import { describeError } from "./render/failure.ts";
+import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderRender } from "./render/lists.ts";
 import { renderStatus } from "./render/status.ts";
+import { type Paint, painter } from "./render/terminal.ts";
+import { exitStatus, type ResultDocument } from "./results.ts";
 
 /** What every command takes. */
 interface CommonOptions {
@@ -36,4 +41,296 @@ interface NixOptions {
   overrideInput: [string, string][];
   option: [string, string][];
   include: string[];
+  timeout: number;
+}
+
+interface Session {
+  context: Context;
+  options: CommonOptions;
+  paint: Paint;
+  verbose: boolean;
+  /** The fleet's directory. */
+  fleet(): string;
+  hosts: readonly string[];
+}
+
+const USAGE_ERROR: ExitStatus = 2;
+
+function session(options: CommonOptions): Session {
+  const verbose = options.verbose === true;
+  const env = { ...process.env };
+  // What is started (Nix, and with it the fleet's own code) inherits this process's environment, and has no use for the keys.
+  for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
+  const colour = options.color && !env.NO_COLOR && process.stdout.isTTY === true;
+  return {
+    context: { output: terminalOutput({ verbose }), signal: onInterrupt(), env, cwd: process.cwd() },
+    options,
+    paint: painter(colour),
+    verbose,
+    fleet: () => (options.fleet === undefined ? findFleet(process.cwd()) : path.resolve(options.fleet)),
+    hosts: splitPatterns(options.hosts ?? env.NAME),
+  };
+}
+
+/** Runs a command, prints its document, and sets the exit status; the one place where errors are printed. */
+async function show<T extends ResultDocument>(
+  options: CommonOptions,
+  work: (session: Session) => Promise<T>,
+  text: (document: T, session: Session) => string,
+): Promise<void> {
+  const run = session(options);
+  try {
+    const document = await work(run);
+    run.context.output.done();
+    const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
+    process.stdout.write(printed.endsWith("\n") ? printed : `${printed}\n`);
+    process.exitCode = exitStatus(document);
+  } catch (error) {
+    run.context.output.done();
+    process.stderr.write(`${describeError(error, painter(options.color && process.stderr.isTTY === true))}\n`);
+    process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
+  }
+}
+
+function program(): Command {
+  const bento = new Command("bento")
+    .description("Keeps a fleet of NixOS machines up to date from one git repository.")
+    .version(JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")).version)
+    .exitOverride()
+    .addHelpText(
+      "after",
+      `
+Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
+done; 3 a server or a tool could not be reached or run; 130 interrupted.
+Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
+BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.`,
+    );
+
+  common(bento.command("init [directory]"))
+    .description("make a fleet: fleet.yaml, utils/, hosts/ and a workflow")
+    .option("--server <address>", "the server that hosts will poll")
+    .option("--port <number>", "its ssh port", wholeNumber, 22)
+    .option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, [])
+    .option("--keys <directory>", "where bento keygen left its keys")
+    .action((directory: string | undefined, options) =>
+      show(
+        options,
+        ({ context }) =>
+          init(context, {
+            directory: directory ?? options.fleet ?? ".",
+            server: options.server ?? null,
+            port: options.port,
+            hostKeys: options.hostKey,
+            keys: options.keys ?? null,
+          }),
+        (document, { paint }) => renderInit(document, paint),
+      ),
+    );
+
+  common(bento.command("render"))
+    .description("write the files that are made from fleet.yaml")
+    .action((options) =>
+      show(
+        options,
+        ({ fleet }) => render({ fleet: fleet() }),
+        (document, { paint }) => renderRender(document, paint),
+      ),
+    );
+
+  const host = bento.command("host").description("list, add and remove hosts").exitOverride();
+  withHosts(common(host.command("list")))
+    .description("the hosts of fleet.yaml, and configurations without an entry")
+    .action((options) =>
+      show(
+        options,
+        async ({ fleet, hosts }) => hostList({ fleet: fleet(), hosts }),
+        (document, { paint }) => renderHostList(document, paint),
+      ),
+    );
+  common(host.command("add <name>"))
+    .description("enter a host into fleet.yaml")
+    .option("--key <key>", "its public ssh key, a line such as 'ssh-ed25519 AAAA… root@name'")
+    .option("--key-file <file>", "a file with that line")
+    .option("--path <directory>", "where its configuration is, within the fleet (default: hosts/NAME)")
+    .option("--group <name>", "a group that it is in (can be repeated)", append, [])
+    .option("--ssh <target>", "how an administrator reaches it, user@address")
+    .action((name: string, options) =>
+      show(
+        options,
+        ({ context, fleet }) =>
+          hostAdd(context, {
+            fleet: fleet(),
+            name,
+            groups: options.group,
+            ...given("key", options.key),
+            ...given("keyFile", options.keyFile),
+            ...given("path", options.path),
+            ...given("ssh", options.ssh),
+          }),
+        (document, { paint }) => renderHostEdit(document, paint),
+      ),
+    );
+  common(host.command("remove <name>"))
+    .description("take a host's entry out of fleet.yaml")
+    .action((name: string, options) =>
+      show(
+        options,
+        ({ fleet }) => hostRemove({ fleet: fleet(), name }),
+        (document, { paint }) => renderHostEdit(document, paint),
+      ),
+    );
+
+  common(bento.command("keygen <directory>"))
+    .description("make the keys that sign and publish releases")
+    .action((directory: string, options) =>
+      show(options, ({ context }) => keygen(context, { directory }), renderKeygen),
+    );
+
+  withNix(withHosts(common(bento.command("check"))))
+    .description("dry-build every host: evaluate it, and say what would be built and fetched")
+    .option("--base <ref>", "say what changes compared with this commit")
+    .action((options) =>
+      show(
+        options,
+        ({ context, fleet, hosts }) =>
+          check(context, { fleet: fleet(), hosts, base: options.base ?? null, ...nixOptions(options) }),
+        (document, { paint, verbose }) => renderCheck(document, paint, verbose),
+      ),
+    );
+
+  withNix(withHosts(common(bento.command("build"))))
+    .description("build every host, and keep the last three systems of each alive")
+    .option("--base <ref>", "say what changes compared with this commit")
+    .option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)")
+    .action((options) =>
+      show(
+        options,
+        ({ context, fleet, hosts }) =>
+          build(context, {
+            fleet: fleet(),
+            hosts,
+            base: options.base ?? null,
+            roots: options.roots === undefined ? null : path.resolve(options.roots),
+            ...nixOptions(options),
+          }),
+        (document, { paint }) => renderCheck(document, paint, true),
+      ),
+    );
+
+  withNix(withHosts(common(bento.command("deploy"))))
+    .description("publish the releases of the hosts that changed")
+    .option("--dry-run", "say what would be published, and do nothing", false)
+    .option("--force", "publish also what is older than, or can't be compared with, what is published", false)
+    .option("--no-eval", "ship the hosts' files without evaluating them")
+    .action((options) =>
+      show(
+        options,
+        ({ context, fleet, hosts }) =>
+          deploy(context, {
+            fleet: fleet(),
+            hosts,
+            dryRun: options.dryRun,
+            force: options.force,
+            evaluate: options.eval,
+            ...nixOptions(options),
+          }),
+        (document, { paint, verbose }) => renderDeploy(document, paint, verbose),
+      ),
+    );
+
+  withHosts(common(bento.command("status")))
+    .description("say how each host is, from what it reported")
+    .action((options) =>
+      show(
+        options,
+        ({ context, fleet, hosts }) => status(context, { fleet: fleet(), hosts }),
+        (document, { paint }) => renderStatus(document, paint, Date.now()),
+      ),
+    );
+
+  common(bento.command("bootstrap <host>"))
+    .description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh")
+    .action((name: string, options) =>
+      show(
+        options,
+        ({ fleet }) => bootstrap({ fleet: fleet(), host: name }),
+        (document) => document.hosts.map(({ script }) => script).join(""),
+      ),
+    );
+  return bento;
+}
+
+function common(command: Command): Command {
+  return command
+    .exitOverride()
+    .option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)")
+    .option("--json", "print one JSON document")
+    .option("--verbose", "say more")
+    .option("--no-color", "no colours");
+}
+
+function withHosts(command: Command): Command {
+  return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between");
+}
+
+function withNix(command: Command): Command {
+  return command
+    .addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)"))
+    .addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)"))
+    .option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, [])
+    .option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1000);
+}
+
+/** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
+function pair(flags: string, description: string): Option {
+  const [long = "", ...names] = flags.split(" ");
+  const option = new Option(`${long} <pair>`, `${description}: ${names.join(" ")}`);
+  return option.default([], "none").argParser((value: string, before: [string, string][]): [string, string][] => {
+    const [name = "", second] = value.split(PAIR);
+    if (second === undefined) throw new InvalidArgumentError(`it takes two values: ${names.join(" ")}`);
+    return [...before, [name, second]];
+  });
+}
+
+const PAIR = "\u0000";
+const PAIRED = ["--override-input", "--option"];
+
+/** Joins the two values behind each of PAIRED into one argument. */
+function withPairs(args: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i] ?? "";
+    const [name, value] = [args[i + 1], args[i + 2]];
+    if (PAIRED.includes(arg) && name !== undefined && value !== undefined) {
+      joined.push(arg, name + PAIR + value);
+      i += 2;
+    } else joined.push(arg);
+  }
+  return joined;
+}
+
+function nixOptions({ overrideInput, option, include, timeout }: NixOptions) {
+  return { nix: { overrideInputs: overrideInput, options: option, searchPath: include }, timeout: timeout * 1000 };
+}
+
+function append(value: string, before: string[]): string[] {
+  return [...before, value];
+}
+
+function wholeNumber(value: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError("it must be a whole number.");
+  return Number(value);
+}
+
+/** `{ [key]: value }`, or nothing when there is no value. */
+function given<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
+  return value === undefined ? {} : ({ [key]: value } as { [P in K]?: V });
+}
+
+try {
+  await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  // Help and version were printed; anything else commander has said already.
+  process.exitCode = error.exitCode === 0 ? 0 : USAGE_ERROR;
 }

@@ -26,6 +26,13 @@ export interface BuildPlan {
   unpacked: number | null;
 }
 
+/** One package of a system's build closure that is another than at the base; `from` or `to` is null where it isn't there. */
+export interface PackageChange {
+  name: string;
+  from: string | null;
+  to: string | null;
+}
+
 export interface HostCheck {
   name: string;
   status: CheckStatus;
@@ -34,6 +41,8 @@ export interface HostCheck {
   drv: string | null;
   /** The system's store path at the base that was compared with, null when there was none. */
   base: string | null;
+  /** What differs from the base, by name; null when there is nothing to compare. */
+  packages: PackageChange[] | null;
   plan: BuildPlan | null;
   warnings: string[];
   error: HostFailure | null;
@@ -105,4 +114,119 @@ export interface StatusDocument {
   version: 1;
   command: "status";
   hosts: HostStatus[];
+}
+
+/** A file that a command made or left as it was; its path is relative to the fleet. */
+export interface FileResult {
+  file: string;
+  status: "written" | "unchanged";
+}
+
+export interface RenderDocument {
+  version: 1;
+  command: "render";
+  files: FileResult[];
+}
+
+export interface InitDocument {
+  version: 1;
+  command: "init";
+  /** Absolute. */
+  fleet: string;
+  files: FileResult[];
+  /** What is to be done next, one sentence or command each. */
+  next: string[];
+}
+
+export interface KeygenDocument {
+  version: 1;
+  command: "keygen";
+  keys: { name: "signing" | "publisher"; file: string; publicKey: string }[];
+}
+
+export interface HostListDocument {
+  version: 1;
+  command: "host list";
+  hosts: {
+    name: string;
+    /** `found` is a configuration without an entry in fleet.yaml: it is checked, and never deployed. */
+    status: "declared" | "found";
+    kind: "flake" | "channel";
+    path: string;
+    groups: string[];
+    key: string | null;
+    ssh: string | null;
+  }[];
+}
+
+export interface HostEditDocument {
+  version: 1;
+  command: "host add" | "host remove";
+  hosts: { name: string; status: "added" | "removed" }[];
+  files: FileResult[];
+  warnings: string[];
+}
+
+export interface BootstrapDocument {
+  version: 1;
+  command: "bootstrap";
+  hosts: { name: string; status: "ok"; script: string }[];
+}
+
+export type ResultDocument =
+  | CheckDocument
+  | DeployDocument
+  | StatusDocument
+  | RenderDocument
+  | InitDocument
+  | KeygenDocument
+  | HostListDocument
+  | HostEditDocument
+  | BootstrapDocument;
+
+/** What a command's document means for its exit status: 1 when a host failed. */
+export function exitStatus(document: ResultDocument): 0 | 1 {
+  return failedHosts(document).length === 0 ? 0 : 1;
+}
+
+/** The hosts that make a run red, by name. */
+export function failedHosts(document: ResultDocument): string[] {
+  switch (document.command) {
+    case "check":
+    case "build":
+    case "deploy":
+      return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
+    case "status":
+      return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);
+    case "render":
+    case "init":
+    case "keygen":
+    case "host list":
+    case "host add":
+    case "host remove":
+    case "bootstrap":
+      return [];
+  }
+}
+
+/** The states in which somebody has to look at a host. */
+export function needsAttention(state: FleetState): boolean {
+  switch (state) {
+    case "failed":
+    case "rolled-back":
+    case "inconclusive":
+    case "refused":
+    case "drifted":
+    case "silent":
+    case "unknown":
+      return true;
+    case "up-to-date":
+    case "pending":
+    case "applying":
+    case "auto-updated":
+    case "reboot-pending":
+    case "suspended":
+    case "new":
+      return false;
+  }
 }

@@ -1,10 +1,10 @@
 import { defineConfig } from "vitest/config";
-import { nixText } from "../scripts/nix-text.ts";
+import { textFiles } from "../scripts/text-files.ts";
 
 // `*.test.ts` need nothing but Node; `*.itest.ts` need real git, sshd and nix, and root for sshd's chroots.
 export default defineConfig({
   root: new URL("..", import.meta.url).pathname,
-  plugins: [nixText()],
+  plugins: [textFiles()],
   test: {
     include: ["test/**/*.test.ts", "test/**/*.itest.ts"],
     globalSetup: [],

@@ -1,8 +1,10 @@
 import { availableParallelism } from "node:os";
 import path from "node:path";
+import { FleetError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import { addFlakeHosts, loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
+import { packageChanges } from "../nix/difference.ts";
 import type { EvaluationLimits } from "../nix/evaluate.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { planBuild } from "../nix/plan.ts";
@@ -21,6 +23,8 @@ export interface CheckOptions {
   hosts: readonly string[];
   /** A git ref to compare with. */
   base: string | null;
+  /** Check without comparing, rather than fail, when the clone doesn't have `base`. */
+  baseOptional?: boolean;
   nix: NixPassthrough;
   /** Milliseconds for one host's evaluation. */
   timeout: number;
@@ -36,7 +40,8 @@ export const DEFAULT_TIMEOUT = 10 * 60 * 1000;
 export async function check(context: Context, options: CheckOptions): Promise<CheckDocument> {
   // 1. What there is.
   await using open = await openFleet(options.fleet);
-  const base = options.base === null ? null : await open.repository.commitOf(options.base);
+  const warnings: string[] = [];
+  const base = await baseCommit(open, options, warnings);
   const nix = await Nix.find(options.nix, context.signal);
   const fleet = await withFlakeHosts(open, nix, options);
   const hosts = selectHosts(fleet.hosts, options.hosts);
@@ -49,30 +54,52 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
     result.ok ? planBuild(nix, [result.drv]) : Promise.resolve(null),
   );
 
-  // 4. What was before.
-  const before = base === null ? null : await toplevelsAt(context, open, base, evaluated, nix, options);
+  // 4. What was before, and what that makes different.
+  const before = base === null ? null : await systemsAt(context, open, base, evaluated, nix, options);
+  const packages = await parallel(evaluated, availableParallelism(), (result) => {
+    const earlier = before?.get(result.host.name);
+    if (!result.ok || !earlier || earlier.toplevel === result.toplevel) return Promise.resolve(null);
+    return packageChanges(nix, earlier.drv, result.drv);
+  });
 
   return {
     version: 1,
     command: "check",
-    base: options.base,
-    warnings: [...fleet.warnings, ...undeclaredWarnings(fleet)],
-    hosts: evaluated.map((result, index) => hostCheck(result, plans[index] ?? null, before)),
+    base: base === null ? null : options.base,
+    warnings: [...warnings, ...fleet.warnings, ...undeclaredWarnings(fleet)],
+    hosts: evaluated.map((result, index) => hostCheck(result, plans[index] ?? null, before, packages[index] ?? null)),
   };
+}
+
+async function baseCommit(
+  { repository }: OpenFleet,
+  { base, baseOptional }: Pick<CheckOptions, "base" | "baseOptional">,
+  warnings: string[],
+): Promise<string | null> {
+  if (base === null) return null;
+  try {
+    return await repository.commitOf(base);
+  } catch (error) {
+    if (!baseOptional || !(error instanceof FleetError)) throw error;
+    warnings.push(`nothing is compared: ${error.message} (${error.hint})`);
+    return null;
+  }
 }
 
 function hostCheck(
   result: EvaluatedHost,
   plan: HostCheck["plan"],
-  before: Map<string, string | null> | null,
+  before: ReadonlyMap<string, System | null> | null,
+  packages: HostCheck["packages"],
 ): HostCheck {
-  const base = before?.get(result.host.name) ?? null;
+  const base = before?.get(result.host.name)?.toplevel ?? null;
   return {
     name: result.host.name,
     status: result.ok ? statusOf(result.toplevel, before === null ? undefined : base) : "failed",
     toplevel: result.ok ? result.toplevel : null,
     drv: result.ok ? result.drv : null,
     base,
+    packages,
     plan,
     warnings: result.warnings,
     error: result.ok ? null : result.failure,
@@ -85,38 +112,43 @@ function statusOf(toplevel: string, base: string | null | undefined): CheckStatu
   return toplevel === base ? "unchanged" : "changed";
 }
 
+interface System {
+  drv: string;
+  toplevel: string;
+}
+
 /** Each host's system at another commit, null where it had none. A host whose tree was the same isn't evaluated again. */
-async function toplevelsAt(
+async function systemsAt(
   context: Context,
   open: OpenFleet,
   commit: string,
   now: readonly EvaluatedHost[],
   nix: Nix,
   limits: EvaluationLimits,
-): Promise<Map<string, string | null>> {
+): Promise<Map<string, System | null>> {
   await using temporary = await temporaryDirectory();
   await using repository = await open.repository.checkout(commit, path.join(temporary.path, "base"));
   const dir = path.join(repository.root, path.relative(open.repository.root, open.fleet.dir));
   const base = await loadFleet(dir);
   const stager = await Stager.open(repository, base, path.join(temporary.path, "staged"));
 
-  const toplevels = new Map<string, string | null>();
+  const systems = new Map<string, System | null>();
   const others: Host[] = [];
   for (const result of now) {
     const host = await hostAt(base, result.host);
     const release = host && (await stager.stage(host).catch(() => null));
-    if (!host || !release) toplevels.set(result.host.name, null);
+    if (!host || !release) systems.set(result.host.name, null);
     else if (result.ok && sameEntry(host, result.host) && (await sameTree(release.treeDir, result.release.treeDir))) {
-      toplevels.set(host.name, result.toplevel);
+      systems.set(host.name, result);
     } else others.push(host);
   }
   context.output.info(
     `comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`,
   );
   for (const result of await evaluateHosts(context, stager, nix, others, limits)) {
-    toplevels.set(result.host.name, result.ok ? result.toplevel : null);
+    systems.set(result.host.name, result.ok ? result : null);
   }
-  return toplevels;
+  return systems;
 }
 
 /** The host of the same name at the base; one found only in a flake is taken to have been there. */

@@ -5,17 +5,12 @@ import { FleetError } from "../errors.ts";
 import { Repository } from "../platform/git.ts";
 import { run } from "../platform/process.ts";
 import { needsOpenSsh } from "../release/keys.ts";
+import type { KeygenDocument } from "../results.ts";
 import type { Context } from "./context.ts";
 
 export interface KeygenOptions {
   /** The directory that the keys are put into; made when it isn't there. */
   directory: string;
-}
-
-export interface KeygenDocument {
-  version: 1;
-  command: "keygen";
-  keys: { name: "signing" | "publisher"; file: string; publicKey: string }[];
 }
 
 /**

@@ -33,3 +33,8 @@ function glob(pattern: string): RegExp {
   );
   return new RegExp(`^${body}$`);
 }
+
+/** What `--hosts` and NAME hold: patterns with commas or spaces between. */
+export function splitPatterns(text: string | undefined): string[] {
+  return (text ?? "").split(/[\s,]+/).filter((pattern) => pattern !== "");
+}

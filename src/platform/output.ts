@@ -1,3 +1,5 @@
+import { inert } from "../inert.ts";
+
 /**
  * What a command says while it works. Results are returned, never printed here. Two adapters: `terminalOutput` (stderr) and
  * `actionsOutput` (workflow commands and groups).
@@ -44,9 +46,4 @@ export function terminalOutput({ verbose, stream = process.stderr }: TerminalOpt
     },
     done: clear,
   };
-}
-
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-export function inert(text: string): string {
-  return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "\ufffd");
 }

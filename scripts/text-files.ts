@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 
 /** Makes `import text from "./x.nix"` give the file's text, in the bundle (rolldown) and in the tests (vitest) alike. */
-export function nixText() {
+export function textFiles() {
   return {
-    name: "nix-text",
+    name: "text-files",
     load(id: string) {
-      if (!id.endsWith(".nix")) return undefined;
+      if (!/\.(nix|sh|yml)$/.test(id)) return undefined;
       return { code: `export default ${JSON.stringify(readFileSync(id, "utf8"))};`, moduleType: "js" as const };
     },
   };

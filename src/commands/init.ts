@@ -1,0 +1,94 @@
+import { existsSync } from "node:fs";
+import { cp, mkdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { FleetError } from "../errors.ts";
+import { FLEET_FILE, parseFleetFile } from "../fleet/parse.ts";
+import { fleetTemplate } from "../fleet/template.ts";
+import { writeFileAtomically } from "../platform/files.ts";
+import { packageRoot } from "../platform/package.ts";
+import type { FileResult, InitDocument } from "../results.ts";
+import type { Context } from "./context.ts";
+import workflow from "./init-workflow.yml";
+import { writeRendered } from "./render.ts";
+
+export interface InitOptions {
+  /** Where the fleet shall be; made when it isn't there. */
+  directory: string;
+  /** The server's address, null to leave it for later. */
+  server: string | null;
+  port: number;
+  /** Its public host keys. */
+  hostKeys: readonly string[];
+  /** The directory in which `bento keygen` left its keys, null for none. */
+  keys: string | null;
+}
+
+/** What is copied from Bento's own utils/ into a fleet's. */
+const UTILS = ["bento.nix", "fleet.nix", "agent"];
+const WORKFLOW = ".github/workflows/bento.yml";
+
+/**
+ * Makes a fleet: fleet.yaml, utils/, hosts/ and a workflow. What is there already is left as it is.
+ * @throws FleetError when there is a fleet.yaml already, or what would go into one is wrong; nothing is written then.
+ */
+export async function init(context: Context, options: InitOptions): Promise<InitDocument> {
+  const fleet = path.resolve(context.cwd, options.directory);
+  if (existsSync(path.join(fleet, FLEET_FILE)))
+    throw new FleetError(`there is a ${FLEET_FILE} in ${fleet} already`, {
+      hint: "edit it, and then run bento render",
+    });
+  if (options.server === null && options.hostKeys.length > 0)
+    throw new FleetError("--host-key says how to know a server, but there is no --server");
+
+  const text = fleetTemplate({
+    server:
+      options.server === null ? null : { address: options.server, port: options.port, hostKeys: options.hostKeys },
+    publishers: await publicKeys(context, options.keys, "publisher"),
+    signers: await publicKeys(context, options.keys, "signing"),
+  });
+  parseFleetFile(text);
+
+  await mkdir(path.join(fleet, "hosts"), { recursive: true });
+  const files: FileResult[] = [];
+  for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
+  files.push(await writeOnce(fleet, WORKFLOW, workflow));
+  files.push(await writeOnce(fleet, FLEET_FILE, text));
+  files.push(...(await writeRendered(fleet)));
+
+  const next = [
+    ...(options.keys === null ? ["bento keygen DIRECTORY makes the keys that sign and publish releases"] : []),
+    ...(options.server === null ? [`fill in the server in ${FLEET_FILE}, then run bento render`] : []),
+    "bring each machine's configuration to hosts/NAME/, then: bento host add NAME --key 'ssh-ed25519 AAAA…'",
+    ...(existsSync(path.join(fleet, ".git")) ? [] : ["git init"]),
+    "git add -A && git commit, then: bento check",
+  ];
+  return { version: 1, command: "init", fleet, files, next };
+}
+
+async function publicKeys(context: Context, directory: string | null, name: string): Promise<string[]> {
+  if (directory === null) return [];
+  const file = path.join(path.resolve(context.cwd, directory), `${name}.pub`);
+  try {
+    return [(await readFile(file, "utf8")).trim()];
+  } catch (cause) {
+    throw new FleetError(`${file} can't be read (${(cause as NodeJS.ErrnoException).code})`, {
+      hint: "bento keygen DIRECTORY makes the keys",
+      cause,
+    });
+  }
+}
+
+async function copyOnce(source: string, fleet: string, file: string): Promise<FileResult> {
+  const target = path.join(fleet, file);
+  if (existsSync(target)) return { file, status: "unchanged" };
+  await mkdir(path.dirname(target), { recursive: true });
+  await cp(source, target, { recursive: true, errorOnExist: true, force: false });
+  return { file, status: "written" };
+}
+
+async function writeOnce(fleet: string, file: string, text: string): Promise<FileResult> {
+  const target = path.join(fleet, file);
+  if (existsSync(target)) return { file, status: "unchanged" };
+  await writeFileAtomically(target, text);
+  return { file, status: "written" };
+}

@@ -1,0 +1,55 @@
+import { UnavailableError } from "../errors.ts";
+import type { PackageChange } from "../results.ts";
+import type { Nix } from "./nix.ts";
+
+/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
+const NOT_A_PACKAGE =
+  /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
+
+/**
+ * The packages of which two systems' build closures have other versions, by name; nothing needs to be built for that.
+ * @throws UnavailableError when Nix can't tell.
+ */
+export async function packageChanges(nix: Nix, from: string, to: string): Promise<PackageChange[]> {
+  const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
+  return difference(before, after);
+}
+
+/** Names with their versions, of all packages that one closure has and the other hasn't. */
+export function difference(before: Packages, after: Packages): PackageChange[] {
+  const changes: PackageChange[] = [];
+  for (const name of [...new Set([...before.keys(), ...after.keys()])].sort()) {
+    const from = versions(before.get(name));
+    const to = versions(after.get(name));
+    if (from !== to) changes.push({ name, from, to });
+  }
+  return changes;
+}
+
+type Packages = ReadonlyMap<string, ReadonlySet<string>>;
+
+async function packagesOf(nix: Nix, drv: string): Promise<Packages> {
+  const run = await nix.run("nix-store", ["--query", "--requisites", drv]);
+  if (run.status !== 0) {
+    throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+  }
+  return parsePackages(run.stdout);
+}
+
+/** Reads store paths, one a line. Only derivations count that have a version in their name, as Nix tells it: at `-` and a digit. */
+export function parsePackages(paths: string): Packages {
+  const packages = new Map<string, Set<string>>();
+  for (const line of paths.split("\n")) {
+    const [, name] = /\/[0-9a-z]{32}-(.*)\.drv$/.exec(line) ?? [];
+    const [, base, version] = /^(.*?)-(\d.*)$/.exec(name ?? "") ?? [];
+    if (base === undefined || version === undefined || NOT_A_PACKAGE.test(version)) continue;
+    // The system itself has its release's version; that says nothing of what is in it.
+    if (base.startsWith("nixos-system-")) continue;
+    packages.set(base, (packages.get(base) ?? new Set()).add(version));
+  }
+  return packages;
+}
+
+function versions(found: ReadonlySet<string> | undefined): string | null {
+  return found === undefined ? null : [...found].sort().join(", ");
+}

@@ -1,0 +1,71 @@
+import { inertLine } from "../inert.ts";
+import type { CheckDocument, CheckStatus, HostCheck } from "../results.ts";
+import { failureLines } from "./failure.ts";
+import { count, type Paint, type Style, size, table, tally, warnings } from "./terminal.ts";
+
+const MARKS: Readonly<Record<CheckStatus, readonly [string, Style]>> = {
+  ok: ["✓", "green"],
+  unchanged: ["·", "dim"],
+  changed: ["~", "cyan"],
+  failed: ["✗", "red"],
+  skipped: ["-", "dim"],
+};
+
+/** Packages that are named; the others are counted. */
+const MAX_PACKAGES = 8;
+
+/** The table of a check or a build for a terminal. With `verbose`, failures carry the whole of what Nix said. */
+export function renderCheck(document: CheckDocument, paint: Paint, verbose: boolean): string {
+  const rows = document.hosts.map((host) => {
+    const [mark, style] = MARKS[host.status];
+    return [paint(style, mark), host.name, paint(style, host.status), detail(host)];
+  });
+  const lines = table(rows).flatMap((line, index) => {
+    const host = document.hosts[index];
+    return host === undefined ? [line] : [line, ...below(host, paint, verbose).map((text) => `    ${text}`)];
+  });
+  const statuses = document.hosts.map((host) => host.status);
+  const compared = document.base === null ? "" : ` (compared with ${inertLine(document.base)})`;
+  return [
+    ...lines,
+    ...warnings(document.warnings, paint),
+    "",
+    `${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
+  ].join("\n");
+}
+
+function detail(host: HostCheck): string {
+  return [planText(host), host.status === "changed" ? changeText(host) : ""].filter((text) => text !== "").join("; ");
+}
+
+/** "12 to build, 3 to fetch (1.2 MiB)", or nothing when all of it is there. */
+export function planText({ plan }: Pick<HostCheck, "plan">): string {
+  if (plan === null) return "";
+  const download = plan.download === null || plan.download === 0 ? "" : ` (${size(plan.download)})`;
+  const parts = [
+    plan.build > 0 ? `${plan.build} to build` : "",
+    plan.fetch > 0 ? `${plan.fetch} to fetch${download}` : "",
+  ].filter((text) => text !== "");
+  return parts.length === 0 ? "nothing to build" : parts.join(", ");
+}
+
+/** "+curl 8.17.0, nginx 1.28 → 1.29", of a host that changes. */
+export function changeText({ base, packages }: Pick<HostCheck, "base" | "packages">): string {
+  if (base === null) return "a new host";
+  if (packages === null) return "";
+  if (packages.length === 0) return "no package changes its version";
+  const named = packages.slice(0, MAX_PACKAGES).map(({ name, from, to }) => {
+    if (from === null) return `+${name} ${to}`;
+    if (to === null) return `-${name} ${from}`;
+    return `${name} ${from} → ${to}`;
+  });
+  const rest = packages.length - named.length;
+  return inertLine([...named, ...(rest > 0 ? [`and ${count(rest, "more package")}`] : [])].join(", "));
+}
+
+function below(host: HostCheck, paint: Paint, verbose: boolean): string[] {
+  return [
+    ...(host.error === null ? [] : failureLines(host.error, paint, verbose)),
+    ...host.warnings.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`),
+  ];
+}

@@ -1,0 +1,83 @@
+import type { Manifest } from "../release/manifest.ts";
+import type { FleetState } from "../results.ts";
+import type { Heartbeat, Report } from "./schema.ts";
+
+/** What is known of one host. Times are in milliseconds since 1970, by the server's clock. */
+export interface Known {
+  /** What is published for it; null when nothing is. */
+  published: Pick<Manifest, "sequence" | "toplevel"> | null;
+  heartbeat: { content: Heartbeat; received: number } | null;
+  /** Of its newest attempt. */
+  report: { content: Report; received: number } | null;
+  now: number;
+}
+
+export interface State {
+  state: FleetState;
+  /** One line for people; null where the state says it all. */
+  reason: string | null;
+}
+
+/** Milliseconds between a host's polls, as services.bento has it by default. */
+const INTERVAL = 15 * 60 * 1000;
+/** A host that has missed three polls is silent. */
+const SILENCE = 3 * INTERVAL;
+
+/** When a host was last heard of. A time in the future is no later than now: hosts set their files' times. */
+export function lastContact({ heartbeat, report, now }: Omit<Known, "published">): number | null {
+  const times = [heartbeat?.received, report?.received].filter((time) => time !== undefined);
+  return times.length === 0 ? null : Math.min(now, Math.max(...times));
+}
+
+/**
+ * The state of a host. Silence comes first, since whatever else is known is then old; then what became of the release that is
+ * published; and only what is left can be up to date.
+ */
+export function stateOf(known: Known): State {
+  const { published, heartbeat, report, now } = known;
+  const contact = lastContact(known);
+  if (published === null) return { state: "new", reason: "nothing has been published for it yet" };
+  if (contact === null) return { state: "new", reason: "it has not been heard of yet" };
+  if (now - contact > SILENCE) return { state: "silent", reason: `not heard of for ${duration(now - contact)}` };
+  if (heartbeat?.content.suspended) return { state: "suspended", reason: "its upgrades are suspended" };
+
+  const attempt = report?.content.sequence === published.sequence ? report.content : null;
+  const refused = report?.content.outcome === "refused" && report.content.sequence === null ? report.content : null;
+  const failure = attempt ?? refused;
+  switch (failure?.outcome) {
+    case "failed":
+    case "rolled-back":
+    case "inconclusive":
+    case "refused":
+      return { state: failure.outcome, reason: failure.reason };
+    case "auto-updated":
+      return { state: "auto-updated", reason: null };
+    case "success":
+    case "unchanged":
+    case undefined:
+      break;
+  }
+  const applied = attempt !== null || heartbeat?.content.sequence === published.sequence;
+  if (!applied) return { state: "pending", reason: null };
+  const expected = published.toplevel ?? attempt?.to ?? null;
+  const running = heartbeat?.content.running ?? null;
+  // A heartbeat that is older than the attempt's report says what ran before it.
+  const outdated = attempt !== null && heartbeat?.content.sequence !== published.sequence;
+  if (!outdated && expected !== null && running !== null && running !== expected && running !== attempt?.to) {
+    return { state: "drifted", reason: `it runs ${running}, and not what it confirmed` };
+  }
+  return { state: "up-to-date", reason: null };
+}
+
+/** "3 hours": the largest unit that fits, of a time in milliseconds. */
+export function duration(milliseconds: number): string {
+  const units = [
+    [86_400_000, "day"],
+    [3_600_000, "hour"],
+    [60_000, "minute"],
+    [1000, "second"],
+  ] as const;
+  const [size, name] = units.find(([size]) => milliseconds >= size) ?? [1000, "second"];
+  const count = Math.max(0, Math.floor(milliseconds / size));
+  return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
