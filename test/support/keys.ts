@@ -1,0 +1,14 @@
+import { readFile } from "node:fs/promises";
+import { succeed } from "./programs.ts";
+
+export interface KeyPair {
+  /** The private key's file. */
+  file: string;
+  /** `ssh-ed25519 AAAA…`, without a comment. */
+  publicKey: string;
+}
+
+export async function makeKey(file: string): Promise<KeyPair> {
+  await succeed("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", file]);
+  return { file, publicKey: (await readFile(`${file}.pub`, "utf8")).trim() };
+}

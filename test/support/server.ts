@@ -1,0 +1,119 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { packageRoot } from "../../src/platform/package.ts";
+import { familyOf, kill, succeed } from "./programs.ts";
+
+export interface ServerLogins {
+  /** The publisher's. */
+  user: string;
+  publishers: readonly string[];
+  /** By host. */
+  hosts: Readonly<Record<string, { login: string; key: string }>>;
+}
+
+/** A fleet's server: a real sshd on loopback, set up by utils/server/provision, with a chroot and a login for each host. */
+export class TestServer implements AsyncDisposable {
+  /** Where the chroots are. */
+  readonly root: string;
+  readonly #dir: string;
+  readonly #env: Record<string, string>;
+  #port = 0;
+  #sshd: ChildProcess | undefined;
+
+  /** `env` marks the processes that it starts. */
+  constructor(world: string, env: Record<string, string>) {
+    this.#dir = path.join(world, "sshd");
+    this.root = path.join(world, "server");
+    this.#env = env;
+  }
+
+  get address(): string {
+    return "127.0.0.1";
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Its host key, `ssh-ed25519 AAAA…`. */
+  async hostKey(): Promise<string> {
+    const text = await readFile(path.join(this.#dir, "host_key.pub"), "utf8");
+    return text.trim().split(" ").slice(0, 2).join(" ");
+  }
+
+  chroot(host: string): string {
+    return path.join(this.root, host);
+  }
+
+  /** Sets it up for these logins, as an administrator does after each change of the fleet. */
+  async provision({ user, publishers, hosts }: ServerLogins): Promise<void> {
+    const fleetJson = path.join(this.#dir, "fleet.json");
+    await mkdir(this.#dir, { recursive: true });
+    const server = { root: this.root, user, publishers, loginPrefix: "" };
+    await writeFile(fleetJson, JSON.stringify({ version: 1, server, hosts }));
+    const options = ["--listen", this.address, "--port", String(this.#port || 1)];
+    await succeed("bash", [path.join(packageRoot(), "utils/server/provision"), fleetJson, this.#dir, ...options]);
+    if (this.#sshd) {
+      await this.stop();
+      await this.start();
+    }
+  }
+
+  /** Starts it, at the first time on a port that is free, and later on the same one. */
+  async start(): Promise<void> {
+    // Below the ports that outgoing connections are given, so that none of those is in the way when it starts again.
+    for (let attempt = 0; ; attempt++) {
+      const port = this.#port || 20_000 + Math.floor(Math.random() * 12_000);
+      if (await this.#listen(port)) {
+        this.#port = port;
+        return;
+      }
+      if (attempt === 20) throw new Error(`sshd can't listen on port ${port}`);
+    }
+  }
+
+  /** Ends it, and every session with it: for those who are connected, it is as if the server lost its power. */
+  async stop(): Promise<void> {
+    const sshd = this.#sshd;
+    if (sshd?.pid === undefined) return;
+    this.#sshd = undefined;
+    const ended = once(sshd, "exit");
+    // Stopped first, so that it makes no new sessions while those it has are looked for.
+    kill([sshd.pid], "SIGSTOP");
+    kill(familyOf(sshd.pid));
+    await ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    if (existsSync(this.#dir)) await succeed("bash", [path.join(packageRoot(), "utils/server/deprovision"), this.#dir]);
+  }
+
+  /** False when the port is taken. */
+  async #listen(port: number): Promise<boolean> {
+    // sshd keeps its unprivileged half there, and Debian makes it when the service is started. It is left, since another
+    // sshd may need it by then.
+    await mkdir("/run/sshd", { recursive: true });
+    const options = ["-D", "-e", "-f", path.join(this.#dir, "sshd_config"), "-p", String(port)];
+    const sshd = spawn("/usr/sbin/sshd", options, {
+      env: { ...process.env, ...this.#env },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    this.#sshd = sshd;
+    let output = "";
+    for await (const line of createInterface({ input: sshd.stderr })) {
+      output += `${line}\n`;
+      if (/^Server listening on/.test(line)) {
+        sshd.stderr.resume();
+        return true;
+      }
+    }
+    this.#sshd = undefined;
+    if (/Address already in use/.test(output)) return false;
+    throw new Error(`sshd does not start:\n${output}`);
+  }
+}
