@@ -35,11 +35,15 @@ export class Repository {
       const top = (await at(dir).raw("rev-parse", "--show-toplevel")).replace(/\n$/, "");
       return new Repository(realpathSync(top));
     } catch (error) {
+      if (error instanceof FleetError) throw error;
       const text = error instanceof Error ? error.message : String(error);
-      if (/ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
+      if (/spawn git ENOENT/.test(text))
+        throw new UnavailableError("git was not found on this machine", { cause: error });
       if (/dubious ownership/.test(text)) {
+        // `dir` may be below the repository's top, which is what git wants to hear.
+        const top = /git config --global --add safe\.directory .+/.exec(text);
         throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
-          hint: `git config --global --add safe.directory ${dir}`,
+          hint: top?.[0] ?? `git config --global --add safe.directory ${dir}`,
           cause: error,
         });
       }
@@ -85,7 +89,8 @@ export class Repository {
    */
   async commitOf(ref: string): Promise<string> {
     try {
-      return (await this.#git.raw("rev-parse", "--verify", "--quiet", "--end-of-options", `${ref}^{commit}`)).trim();
+      // Without --quiet, since simple-git takes a failure that says nothing for a success.
+      return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
     } catch (cause) {
       throw new FleetError(`git knows no commit '${ref}' here`, {
         hint: "git fetch it; on GitHub, check out with fetch-depth: 0",

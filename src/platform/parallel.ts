@@ -1,4 +1,7 @@
-/** Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. The first error is thrown. */
+/**
+ * Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
+ * is begun; the first one is thrown when what was under way has ended.
+ */
 export async function parallel<T, R>(
   items: readonly T[],
   limit: number,
@@ -6,9 +9,18 @@ export async function parallel<T, R>(
 ): Promise<R[]> {
   const results: R[] = new Array(items.length);
   const queue = items.entries();
+  const errors: unknown[] = [];
   const worker = async () => {
-    for (const [index, item] of queue) results[index] = await work(item, index);
+    for (const [index, item] of queue) {
+      try {
+        results[index] = await work(item, index);
+      } catch (error) {
+        errors.push(error);
+      }
+      if (errors.length > 0) return;
+    }
   };
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+  if (errors.length > 0) throw errors[0];
   return results;
 }

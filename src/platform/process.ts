@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import type { ChildProcess } from "node:child_process";
 import { subscribe } from "node:diagnostics_channel";
 import { constants } from "node:os";
+import { StringDecoder } from "node:string_decoder";
 import { exec } from "@actions/exec";
 import { InterruptedError, UnavailableError } from "../errors.ts";
 
@@ -33,9 +34,15 @@ export interface RunResult {
 /** Milliseconds between asking a program to end and killing it. */
 const KILL_GRACE = 5_000;
 
+interface Slot {
+  child?: ChildProcess;
+  /** Called when the program runs. */
+  spawned: (child: ChildProcess) => void;
+}
+
 // @actions/exec offers neither a timeout nor a way to end what it started. Node announces every child process on a
 // diagnostics channel, in the async context of the call that spawned it; that is how `run` gets hold of its own.
-const spawning = new AsyncLocalStorage<{ child?: ChildProcess }>();
+const spawning = new AsyncLocalStorage<Slot>();
 let listening = false;
 
 function listen(): void {
@@ -43,7 +50,10 @@ function listen(): void {
   listening = true;
   subscribe("child_process", (message) => {
     const slot = spawning.getStore();
-    if (slot && slot.child === undefined) slot.child = (message as { process: ChildProcess }).process;
+    if (!slot || slot.child !== undefined) return;
+    const child = (message as { process: ChildProcess }).process;
+    slot.child = child;
+    child.once("spawn", () => slot.spawned(child));
   });
 }
 
@@ -56,17 +66,26 @@ function listen(): void {
 export async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   if (options.signal?.aborted) throw new InterruptedError();
   listen();
-  const slot: { child?: ChildProcess } = {};
   const maxOutput = options.maxOutput ?? 64 * 1024 * 1024;
   const out = collector(maxOutput);
   const err = collector(maxOutput);
   let timedOut = false;
   let overflowed = false;
   let killTimer: NodeJS.Timeout | undefined;
+  let unwanted = false;
 
+  const slot: Slot = {
+    spawned: (child) => {
+      // A program may end without reading its input; that is its own affair, and its status tells.
+      child.stdin?.on("error", () => {});
+      if (unwanted) end();
+    },
+  };
   const end = () => {
+    // It may not run yet; then it is ended as soon as it does.
+    unwanted = true;
     const child = slot.child;
-    if (!child || killTimer) return;
+    if (child?.pid === undefined || killTimer) return;
     child.kill("SIGTERM");
     killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
   };
@@ -76,6 +95,7 @@ export async function run(program: string, args: readonly string[], options: Run
       end();
     }
   };
+  const decoder = new StringDecoder("utf8");
   const timeout =
     options.timeout === undefined
       ? undefined
@@ -97,7 +117,7 @@ export async function run(program: string, args: readonly string[], options: Run
           stdout: take(out),
           stderr: (data) => {
             take(err)(data);
-            options.onStderr?.(data.toString("utf8"));
+            options.onStderr?.(decoder.write(data));
           },
         },
       }),

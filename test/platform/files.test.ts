@@ -1,0 +1,55 @@
+import { once } from "node:events";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { Worker } from "node:worker_threads";
+import { expect, test } from "vitest";
+import { writeFileAtomically } from "../../src/platform/files.ts";
+import { scratch } from "./scratch.ts";
+
+test("makes the directories on the way, and the mode that is asked for", async () => {
+  await using dir = await scratch();
+  const file = path.join(dir.path, "a/b/c.json");
+  await writeFileAtomically(file, "text\n");
+  expect(await readFile(file, "utf8")).toBe("text\n");
+  expect((await stat(file)).mode & 0o777).toBe(0o644);
+  await writeFileAtomically(file, "secret\n", 0o600);
+  expect((await stat(file)).mode & 0o777).toBe(0o600);
+});
+
+test("leaves nothing beside the file, neither when it works nor when it doesn't", async () => {
+  await using dir = await scratch();
+  await writeFileAtomically(path.join(dir.path, "file"), "one");
+  await writeFileAtomically(path.join(dir.path, "file"), "two");
+  await mkdir(path.join(dir.path, "directory/full"), { recursive: true });
+  await expect(writeFileAtomically(path.join(dir.path, "directory"), "text")).rejects.toThrow(/EISDIR|ENOTEMPTY/);
+  expect((await readdir(dir.path)).sort()).toEqual(["directory", "file"]);
+});
+
+test("a reader sees the old content or the new, never a part", async () => {
+  await using dir = await scratch();
+  const file = path.join(dir.path, "file");
+  const contents = ["a".repeat(300_000), "b".repeat(400_000)];
+  await writeFile(file, contents[0] ?? "");
+  // A thread of its own, since reading and writing in one would take turns.
+  const reader = new Worker(
+    `const { readFileSync } = require("node:fs");
+     const { parentPort, workerData } = require("node:worker_threads");
+     const seen = new Set();
+     let reading = true;
+     parentPort.on("message", () => { reading = false; });
+     const read = () => {
+       const text = readFileSync(workerData, "utf8");
+       seen.add(text[0] + text.length + (text === text[0].repeat(text.length)));
+       if (reading) setImmediate(read);
+       else { parentPort.postMessage([...seen].sort()); parentPort.close(); }
+     };
+     parentPort.postMessage("ready");
+     read();`,
+    { eval: true, workerData: file },
+  );
+  await once(reader, "message");
+  for (let i = 1; i <= 40; i++) await writeFileAtomically(file, contents[i % 2] ?? "");
+  const answer = once(reader, "message");
+  reader.postMessage("stop");
+  expect((await answer)[0]).toEqual(["a300000true", "b400000true"]);
+});
