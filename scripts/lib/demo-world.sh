@@ -20,8 +20,9 @@ make_world() {
   unset NAME
   private_store
   make_keys
-  start_server
+  port=$(free_port)
   make_fleet
+  start_server
   for host in "${hosts[@]}"; do make_machine "$host"; done
 }
 
@@ -44,18 +45,71 @@ substituters ='
 make_keys() {
   mkdir -m 700 "$world/keys"
   local name
-  for name in publisher signing sshd; do ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$world/keys/$name"; done
+  for name in publisher signing "${hosts[@]/#/host-}"; do ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$world/keys/$name"; done
+  mkdir "$world/sshd"
+  ssh-keygen -q -t ed25519 -N '' -C 'the fleet server' -f "$world/sshd/host_key"
+  echo "fleet $(public_key "$world/sshd/host_key")" > "$world/known_hosts"
   export BENTO_SSH_KEY_FILE=$world/keys/publisher BENTO_SIGNING_KEY_FILE=$world/keys/signing
 }
 
 public_key() { cut -d' ' -f1,2 "$1.pub"; }
+
+# A port on loopback that nobody listens on.
+free_port() {
+  local candidate
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    candidate=$((20000 + RANDOM % 12000))
+    if ! (: < "/dev/tcp/127.0.0.1/$candidate") 2> /dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "no free port was found on 127.0.0.1" >&2
+  return 3
+}
+
+# A real sshd, set up from fleet.json as a fleet's server is.
+start_server() {
+  bash "$root/utils/server/provision" "$fleet/fleet.json" "$world/sshd" --listen 127.0.0.1 --port "$port" > /dev/null
+  # Debian's sshd wants this directory, which its own service makes.
+  if [ ! -e /run/sshd ]; then mkdir -m 755 /run/sshd && made_run_sshd=yes; fi
+  "$(command -v sshd)" -f "$world/sshd/sshd_config" -E "$world/sshd/log"
+  local deadline=$((SECONDS + 10))
+  until [ -s "$world/sshd/sshd.pid" ] && (: < "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do
+    if [ "$SECONDS" -ge "$deadline" ]; then
+      echo "sshd did not start:" >&2
+      cat "$world/sshd/log" >&2
+      return 3
+    fi
+    sleep 0.1
+  done
+}
+
+fleet_yaml() {
+  cat << EOF
+server:
+  address: 127.0.0.1
+  port: $port
+  root: $world/server
+  user: ${prefix}pub
+  loginPrefix: $prefix
+  hostKeys: [ "$(public_key "$world/sshd/host_key")" ]
+  publishers: [ "$(public_key "$world/keys/publisher")" ]
+signers: [ "$(public_key "$world/keys/signing")" ]
+hosts:
+  router: { key: "$(public_key "$world/keys/host-router")" }
+  nas: { key: "$(public_key "$world/keys/host-nas")" }
+  laptop-anna: { path: hosts/laptops, key: "$(public_key "$world/keys/host-laptop-anna")" }
+  laptop-ben: { path: hosts/laptops, key: "$(public_key "$world/keys/host-laptop-ben")" }
+EOF
+}
 
 # The fleet's git repository, as its administrator has it.
 make_fleet() {
   fleet=$world/fleet
   cp -R "$root/scripts/demo-fleet" "$fleet"
   rm -rf "$fleet/nixpkgs" "$fleet/README.md"
-  cp "$world/fleet.yaml" "$fleet/fleet.yaml"
+  fleet_yaml > "$fleet/fleet.yaml"
   cd "$fleet"
   local flake
   for flake in hosts/*/flake.nix; do
@@ -101,6 +155,14 @@ on() {
 
 agent() { on "$1" bash "$root/utils/agent/bento-agent" "${@:2}"; }
 
+# sftp_as HOST COMMAND: one command of sftp's with that machine's key and login.
+sftp_as() {
+  echo "$2" | sftp -q -b - -P "$port" -F none -o User="$prefix$1" -o IdentityFile="$world/keys/host-$1" -o IdentitiesOnly=yes \
+    -o BatchMode=yes -o UserKnownHostsFile="$world/known_hosts" -o StrictHostKeyChecking=yes -o HostKeyAlias=fleet 127.0.0.1
+}
+
+count_reports() { find "$world/server/$1/reports" -name '[0-9]*.json' | wc -l; }
+
 running() { basename "$(readlink -f "$world/machines/$1/run/current-system")"; }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -109,12 +171,24 @@ running() { basename "$(readlink -f "$world/machines/$1/run/current-system")"; }
 leave_world() {
   [ -n "${world:-}" ] || return 0
   cd /
+  end_server "$world/sshd"
   end_processes "$world"
   if [ -e "$world/sshd" ]; then bash "$root/utils/server/deprovision" "$world/sshd" > /dev/null || true; fi
   [ -z "${made_run_sshd:-}" ] || rmdir /run/sshd 2> /dev/null || true
   chmod -R u+w "$world"
   rm -rf "$world"
   world=
+}
+
+# The listener and its sessions; sshd overwrites its environment, so `end_processes` doesn't see them.
+end_server() {
+  local pid
+  [ -s "$1/sshd.pid" ] || return 0
+  read -r pid < "$1/sshd.pid"
+  # Not somebody else's process, which has got the number since.
+  grep -qzF "$1/sshd_config" "/proc/$pid/cmdline" 2> /dev/null || return 0
+  pkill -TERM -P "$pid" 2> /dev/null || true
+  kill -TERM "$pid" 2> /dev/null || true
 }
 
 # Every process that has `$1` as its world, but for this one and those it waits for.
@@ -126,7 +200,7 @@ end_processes() {
       pid=${environment#/proc/}
       pid=${pid%/environ}
       if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
-      if tr '\0' '\n' < "$environment" 2> /dev/null | grep -qxF "BENTO_DEMO_WORLD=$1"; then
+      if grep -qzxF "BENTO_DEMO_WORLD=$1" "$environment" 2> /dev/null; then
         found=yes
         kill "-$signal" "$pid" 2> /dev/null || true
       fi
