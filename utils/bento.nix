@@ -1,0 +1,380 @@
+# services.bento: keeps this machine at the release that its fleet has for it. Import it and set
+#
+#   services.bento.enable = true;
+#
+# It installs two units, bento-upgrade.service and bento-upgrade.timer, and the command bento-agent. The fleet's
+# settings come from bento.json beside this file, which `bento render` makes from fleet.yaml; what is particular to one
+# machine is set here. Works on NixOS 20.09 and everything since.
+{ config, lib, options, pkgs, ... }:
+
+let
+  inherit (lib) mkIf mkOption types;
+  cfg = config.services.bento;
+
+  fleet = if builtins.pathExists cfg.configFile then builtins.fromJSON (builtins.readFile cfg.configFile) else { };
+  server = fleet.server or null;
+  substituters = fleet.substituters or [ ];
+
+  # What the agent and fetchers call. The system's own programs come last, for health checks and fetchers of the
+  # administrator's; during an upgrade they are already those of the new system, which is what a health check is about.
+  programs = [
+    config.nix.package
+    config.programs.ssh.package
+    config.systemd.package
+    pkgs.bash
+    pkgs.coreutils
+    pkgs.findutils
+    pkgs.gawk
+    pkgs.gitMinimal
+    pkgs.gnugrep
+    pkgs.gnused
+    pkgs.gnutar
+    pkgs.gzip
+    pkgs.jq
+    (pkgs.util-linux or pkgs.utillinux)
+    pkgs.xz
+  ];
+  path = "${lib.makeBinPath programs}:/run/current-system/sw/bin";
+
+  # In the store on its own, so that the way back stays the same program whatever becomes of the release's files.
+  agent = builtins.path { path = ./agent; name = "bento-agent-files"; };
+
+  # Everything the agent is told. It is set in the command below and nowhere else, so that the unit and an administrator
+  # at a shell can't get two different agents. See agent/lib/settings.sh for what each of them means.
+  environment = {
+    BENTO_CONFIG = "${cfg.configFile}";
+    BENTO_HOST = cfg.host;
+    BENTO_KEY = cfg.key;
+    BENTO_FETCHER = "${cfg.fetcher}";
+    BENTO_REPORTER = "${if cfg.reporter == null then cfg.fetcher else cfg.reporter}";
+    BENTO_BUILD = cfg.build;
+    BENTO_CONFIRM_TIMEOUT = toString cfg.confirm.timeout;
+    BENTO_CONFIRM_SETTLE = toString cfg.confirm.settle;
+    BENTO_MIN_FREE_STORE = toString (cfg.minimumFree.store * 1024);
+    BENTO_MIN_FREE_BOOT = toString (cfg.minimumFree.boot * 1024);
+    BENTO_HEALTH_CHECKS = lib.optionalString (cfg.healthChecks != [ ]) "${healthChecks}";
+    BENTO_SSH_CONFIG = lib.optionalString (cfg.sshConfig != "") "${pkgs.writeText "bento-ssh-config" cfg.sshConfig}";
+    # Where hosts without a flake find <nixpkgs>; empty where channels are switched off, and then not needed.
+    NIX_PATH = lib.concatStringsSep ":" config.nix.nixPath;
+    # A service has none, and Nix keeps its caches there.
+    HOME = "/root";
+    PATH = path;
+  }
+  // config.nix.envVars
+  // config.networking.proxy.envVars
+  // cfg.environment;
+
+  command = pkgs.writeShellScriptBin "bento-agent" ''
+    ${lib.concatStringsSep "\n"
+      (lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg (toString value)}") environment)}
+    exec ${pkgs.bash}/bin/bash ${agent}/bento-agent "$@"
+  '';
+
+  # One directory of executables. What can't be one is found when the system is built, not when it is to be confirmed.
+  healthChecks = pkgs.runCommand "bento-health-checks"
+    { checks = map (check: "${check}") cfg.healthChecks; preferLocalBuild = true; allowSubstitutes = false; }
+    ''
+      mkdir $out
+      for check in $checks; do
+        # Of a package, each of its programs is a check.
+        if [ -d "$check" ]; then files=("$check"/bin/*); else files=("$check"); fi
+        for file in "''${files[@]}"; do
+          if [ ! -f "$file" ] || [ ! -x "$file" ]; then
+            echo "services.bento.healthChecks: $check is no executable file and has none in bin/ (chmod +x?)" >&2
+            exit 1
+          fi
+          name=$(basename "$file")
+          # Without the store's hash: it is the name that a report shows.
+          if [[ $name =~ ^[0-9a-z]{32}-(.+)$ ]]; then name=''${BASH_REMATCH[1]}; fi
+          if [ -e "$out/$name" ]; then
+            echo "services.bento.healthChecks: two are called $name" >&2
+            exit 1
+          fi
+          ln -s "$file" "$out/$name"
+        done
+      done
+    '';
+
+  # Every quarter of an hour, at a second of it that follows from the host's name: the hosts of a fleet spread evenly,
+  # and one host's polls stay 15 minutes apart, also on systemd 246, which has no FixedRandomDelay.
+  offset = lib.mod (fromHex (builtins.substring 0 7 (builtins.hashString "sha256" cfg.host))) 900;
+  fromHex = hex: lib.foldl' (sum: digit: sum * 16 + valueOf digit) 0 (lib.stringToCharacters hex);
+  valueOf = digit: builtins.stringLength (builtins.head (builtins.split digit "0123456789abcdef"));
+  digits = lib.fixedWidthNumber 2;
+  defaultInterval = "*:${digits (offset / 60)}/15:${digits (lib.mod offset 60)}";
+
+  hostKey = "/etc/ssh/ssh_host_ed25519_key";
+  hostKeyPaths = map (key: key.path) config.services.openssh.hostKeys;
+  # Newer NixOS can make the keys of a machine without sshd.
+  makesHostKeys = config.services.openssh.generateHostKeys or config.services.openssh.enable;
+
+  fetcherType = types.either (types.enum [ "sftp" ]) types.path;
+in
+{
+  options.services.bento = {
+    enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether this machine upgrades itself to what its fleet's repository has for it: it polls for signed releases,
+        builds them, activates them, and goes back to the system before when a new one cuts it off.
+      '';
+    };
+
+    host = mkOption {
+      type = types.str;
+      default = config.networking.hostName;
+      defaultText = "config.networking.hostName";
+      example = "router";
+      description = ''
+        What this machine is called in fleet.yaml. Set it where that is not its networking.hostName.
+      '';
+    };
+
+    key = mkOption {
+      type = types.str;
+      default = hostKey;
+      example = "/root/.ssh/id_ed25519";
+      description = ''
+        The private ssh key that this machine logs in with at the fleet's server; fleet.yaml has its public half. The
+        default is the key that sshd has made, so there is nothing to generate and nothing to hand out. Set it on a
+        machine without sshd. It is read when the agent runs, and never copied to the Nix store.
+      '';
+    };
+
+    configFile = mkOption {
+      type = types.path;
+      default = ./bento.json;
+      defaultText = "./bento.json, beside this module";
+      description = ''
+        The fleet's settings as bento render writes them: the server, its pinned host keys, and whose releases are
+        taken. Leave it alone unless this module is not used from a fleet's repository.
+      '';
+    };
+
+    interval = mkOption {
+      type = types.str;
+      default = defaultInterval;
+      defaultText = "every 15 minutes, at a moment that follows from the host's name";
+      example = "hourly";
+      description = ''
+        When to poll, in the form of systemd.time(7). An expression of your own is used as it is: where many hosts have
+        the same one they poll at the same moment; for those that mind, there is
+        systemd.timers.bento-upgrade.timerConfig.RandomizedDelaySec. A run that was missed because the machine was off
+        is made up for at the next start.
+      '';
+    };
+
+    fetcher = mkOption {
+      type = fetcherType;
+      default = "sftp";
+      example = "./my-fetcher";
+      description = ''
+        How releases get here: sftp, or an executable of your own that does what agent/fetchers/sftp does. Set it where
+        hosts can't reach an ssh server, not even through a ProxyCommand in services.bento.sshConfig. Whatever it brings
+        must be signed by one of the fleet's signers.
+      '';
+    };
+
+    reporter = mkOption {
+      type = types.nullOr fetcherType;
+      default = null;
+      example = "sftp";
+      description = ''
+        How reports get back; null is the same way that releases come. Set it for a fetcher that has no way back.
+      '';
+    };
+
+    build = mkOption {
+      type = types.enum [ "auto" "source" "prebuilt" ];
+      default = "auto";
+      description = ''
+        Where systems come from. auto: from a binary cache that has the very system that was checked, or else built
+        here. source: always evaluated and built here. prebuilt: never built here, for machines that are too small to;
+        such a release fails, and is tried again, until a cache has it.
+      '';
+    };
+
+    healthChecks = mkOption {
+      type = types.listOf types.path;
+      default = [ ];
+      example = [ "./checks/dns" ];
+      description = ''
+        Executables of the repository, or packages whose bin/ has some, that tell by their exit status whether this
+        machine does its job. A new system stays only if all of them succeed three times in a row after its activation,
+        and the server can be reached; otherwise the machine goes back. They run as root, each for 30 seconds at most,
+        and by their names a report says which one failed. Add one for what would make you drive to the machine.
+      '';
+    };
+
+    confirm = {
+      timeout = mkOption {
+        type = types.ints.positive;
+        default = 180;
+        description = ''
+          Seconds that a new system has, once it is activated, to prove itself; after that the machine goes back. Raise
+          it where services or the uplink take longer than that to come up.
+        '';
+      };
+      settle = mkOption {
+        type = types.ints.positive;
+        default = 20;
+        description = ''
+          Seconds over which the three passes of the confirmation are spread. Raise it for trouble that shows late, such
+          as a lease that isn't renewed; it must leave room within services.bento.confirm.timeout.
+        '';
+      };
+    };
+
+    sshConfig = mkOption {
+      type = types.lines;
+      default = "";
+      example = "ProxyCommand nc -X 5 -x 127.0.0.1:9050 %h %p";
+      description = ''
+        Lines of ssh_config(5) for the connection to the fleet's server: a jump host, a proxy, Tor. They are used
+        instead of the system's and root's own. They can't change what is pinned: the server's host key, and this
+        machine's key.
+      '';
+    };
+
+    minimumFree = {
+      store = mkOption {
+        type = types.ints.between 0 900000;
+        default = 512;
+        description = ''
+          MiB that must be free where the Nix store is before a release is built or activated. Set it to what a large
+          upgrade of this machine takes.
+        '';
+      };
+      boot = mkOption {
+        type = types.ints.between 0 900000;
+        default = 32;
+        description = ''
+          MiB that must be free in /boot, where that is a file system of its own: a kernel and its initrd have to fit.
+          0 never minds.
+        '';
+      };
+    };
+
+    environment = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+      example = { BENTO_ACTIVATION_TIMEOUT = "1200"; };
+      description = ''
+        More environment for the agent: its rarer settings (agent/lib/settings.sh lists them all) and those of a fetcher
+        of your own. It ends up in the Nix store, where everybody on this machine can read it: no secrets here.
+      '';
+    };
+  };
+
+  config = mkIf cfg.enable {
+    # One line each, since `bento check` and annotations on pull requests show one line.
+    assertions = [
+      {
+        assertion = builtins.match "[a-z0-9][a-z0-9-]{0,62}" cfg.host != null;
+        message = "services.bento.host is '${cfg.host}', which can't be a host of a fleet: those are lower-case "
+          + "letters, digits and '-', at most 63. Set services.bento.host to this machine's name in fleet.yaml.";
+      }
+      {
+        assertion = builtins.pathExists cfg.configFile;
+        message = "services.bento: there is no ${toString cfg.configFile}. Run 'bento render' and commit what it "
+          + "makes.";
+      }
+      {
+        assertion = builtins.pathExists cfg.configFile -> fleet.version or null == 1;
+        message = "services.bento: ${toString cfg.configFile} is not what the 'bento render' that goes with this "
+          + "module makes. Run it again.";
+      }
+      {
+        assertion = cfg.fetcher == "sftp" || cfg.reporter == "sftp" -> server != null;
+        message = "services.bento talks to the fleet's server, and bento.json names none. Set server in fleet.yaml "
+          + "and run 'bento render', or set services.bento.fetcher to another way for releases to come.";
+      }
+      {
+        assertion = fleet.signers or [ ] != [ ];
+        message = "services.bento: bento.json names no signers, so no release would ever be accepted. Make a key "
+          + "('bento keygen'), put its public half under signers in fleet.yaml, and run 'bento render'.";
+      }
+      {
+        assertion = cfg.key == hostKey -> makesHostKeys && lib.elem hostKey hostKeyPaths;
+        message = "services.bento.key is sshd's host key ${hostKey}, which this machine doesn't make. Set "
+          + "services.openssh.enable = true (with openFirewall = false where nobody is to log in), or make a key with "
+          + "ssh-keygen and set services.bento.key to its path.";
+      }
+      {
+        assertion = !lib.hasPrefix builtins.storeDir cfg.key;
+        message = "services.bento.key is in the Nix store, where everybody can read it. Keep the key on the machine "
+          + "alone, and set its path as a string.";
+      }
+      {
+        assertion = cfg.confirm.settle * 2 <= cfg.confirm.timeout;
+        message = "services.bento.confirm.settle, ${toString cfg.confirm.settle} s, leaves no room for the "
+          + "confirmation: it can be at most half of services.bento.confirm.timeout, "
+          + "${toString cfg.confirm.timeout} s. Raise that.";
+      }
+    ];
+
+    systemd.services.bento-upgrade = {
+      description = "Upgrade to the fleet's release for this machine";
+      after = [ "network-online.target" ];
+      wants = [ "network-online.target" ];
+
+      # It is this unit that activates a new system, so the activation must leave it alone, whether the new system has
+      # it changed or doesn't have it any more.
+      restartIfChanged = false;
+      stopIfChanged = false;
+      unitConfig.X-StopOnRemoval = false;
+
+      # What this unit starts is not only the agent, but the activation, the boot loader's installer and builds, and
+      # they inherit its limits. Therefore it can't have:
+      # - ProtectSystem, ProtectHome, PrivateTmp, PrivateDevices or anything else that makes a mount namespace: mounts
+      #   that an activation makes (secrets in a ramfs, for one) would be seen by nobody else;
+      # - NoNewPrivileges, RestrictSUIDSGID: activation makes the setuid wrappers, and activation scripts may use sudo;
+      # - CapabilityBoundingSet: with a capability less than PID 1, systemctl thinks it is in a chroot and does nothing;
+      # - RestrictNamespaces, LockPersonality, MemoryDenyWriteExecute, RestrictAddressFamilies, SystemCallFilter and
+      #   -Architectures: builds need these, and what fails to build only here is a release that fails for no reason;
+      # - RuntimeDirectory: the guard's files in /run/bento must outlive the unit.
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${command}/bin/bento-agent upgrade";
+        # A build may take hours, and everything that may hang has a deadline of its own.
+        TimeoutStartSec = "infinity";
+        # The server could not be reached now: common for a laptop, and no fault of this machine's.
+        SuccessExitStatus = 75;
+        # A build that was killed for want of memory is a failed build; the agent lives on to say so.
+        OOMPolicy = "continue";
+        RestrictRealtime = true;
+        KeyringMode = "private";
+        # A core of ssh's would have the key in it.
+        LimitCORE = 0;
+      };
+    };
+
+    systemd.timers.bento-upgrade = {
+      description = "Poll for a release of the fleet for this machine";
+      wantedBy = [ "timers.target" ];
+      timerConfig = {
+        OnCalendar = cfg.interval;
+        Persistent = true;
+        # The default of a minute would undo a part of the spreading.
+        AccuracySec = "5s";
+      };
+    };
+
+    # The agent makes it too; this is for one that is there with other modes, e.g. from before.
+    systemd.tmpfiles.rules = [ "d /var/bento 0700 root root -" ];
+
+    environment.systemPackages = [ command ];
+
+    # fleet.yaml's binary caches, beside those that this machine has anyway. The options' names changed with 22.05.
+    nix = mkIf (substituters != [ ]) (
+      if options.nix ? settings then {
+        settings.substituters = map (cache: cache.url) substituters;
+        settings.trusted-public-keys = map (cache: cache.key) substituters;
+      } else {
+        binaryCaches = map (cache: cache.url) substituters;
+        binaryCachePublicKeys = map (cache: cache.key) substituters;
+      }
+    );
+  };
+}
