@@ -4,44 +4,57 @@
 # running_system: the exact path that runs, which is the only thing ever gone back to.
 running_system() { readlink -f "$BENTO_RUNNING"; }
 
-# switch_to SYSTEM ACTION: SYSTEM's own program does it, in a process group of its own that the guard can end.
+# booting_system: what the system profile stands for; nothing when there is none.
+booting_system() { if [ -e "$BENTO_PROFILE" ]; then readlink -f "$BENTO_PROFILE"; fi; }
+
+# switch_to SYSTEM ACTION: SYSTEM's own program does it, in a process group of its own (timeout makes it), noted before it
+# begins: whoever finds the agent dead can end it.
 switch_to() {
-  local status=0
-  if [ -n "${guard:-}" ] && [ -e "$guard/armed" ]; then
-    apart timeout --kill-after=10 "$BENTO_ACTIVATION_TIMEOUT" "$1/bin/switch-to-configuration" "$2" >> "$attempt_log" 2>&1 &
-    # timeout leads a process group.
-    echo $! > "$guard/activation"
-    wait $! || status=$?
-    rm -f "$guard/activation"
-  else
-    logged timeout --kill-after=10 "$BENTO_ACTIVATION_TIMEOUT" "$1/bin/switch-to-configuration" "$2" || status=$?
-  fi
+  local status=0 note=$BENTO_RUN/activation
+  # shellcheck disable=SC2016
+  logged "$BASH" -c 'echo $$ > "$1" && shift && exec "$@"' activation "$note" \
+    timeout --kill-after=10 "$BENTO_ACTIVATION_TIMEOUT" "$1/bin/switch-to-configuration" "$2" || status=$?
+  rm -f "$note"
   return "$status"
 }
+
+# end_activation: ends the one that an agent which was killed has left behind.
+end_activation() {
+  local group note=$BENTO_RUN/activation
+  read -r group 2> /dev/null < "$note" || return 0
+  rm -f "$note"
+  # Unless the number is another program's by now.
+  if [ -e "/proc/$group" ] && ! grep -qzF -e '/bin/switch-to-configuration' "/proc/$group/cmdline"; then return 0; fi
+  # The number alone for the moment before it leads its group.
+  kill -TERM -- "-$group" 2> /dev/null || kill -TERM "$group" 2> /dev/null || return 0
+  say "ending an activation that is still going on"
+  await 10 group_is_gone "$group" || kill -KILL -- "-$group" 2> /dev/null || true
+}
+
+group_is_gone() { ! kill -0 -- "-$1" 2> /dev/null; }
 
 # keep_alive SYSTEM NAME: a gc root, so that what may be gone back to is still there.
 keep_alive() {
   logged nix-store --realise "$1" --add-root "$BENTO_STATE/gcroots/$2" --indirect
 }
 
-# Each phase is on disk before what it announces is done. See lib/state.sh.
+# write_intent PHASE: each phase is on disk before what it announces is done. See lib/recover.sh.
 write_intent() {
-  jq -n --arg phase "$1" --arg from "$from" --arg to "$to" --arg guard "${guard:-}" --arg bootId "$(boot_id)" \
+  jq -n --arg phase "$1" --arg from "$from" --arg to "$to" --arg guard "$guard" --arg bootId "$(boot_id)" \
     --arg started "$started" --arg sequence "$manifest_sequence" --arg digest "$manifest_digest" \
     --arg commit "$manifest_commit" --arg expected "$manifest_toplevel" \
     '{ phase: $phase, from: $from, to: $to, guard: $guard, bootId: $bootId, started: $started,
        sequence: ($sequence | tonumber), digest: $digest, commit: $commit, expected: $expected }' | write_state intent.json
 }
 
-# activate_and_confirm: sets $outcome (activated, rolled-back or inconclusive) and $reason.
+# activate_and_confirm: sets $outcome (activated, or how it ended) and $reason.
 activate_and_confirm() {
   local status=0 deadline
-  write_intent activating || { outcome=failed reason="the state can't be written"; return; }
-  deadline=$(($(uptime_seconds) + BENTO_ACTIVATION_TIMEOUT + BENTO_CONFIRM_TIMEOUT + 15))
-  if ! arm_guard "$from" "$deadline" || ! write_intent activating; then
+  name_guard
+  deadline=$(($(uptime_seconds) + BENTO_ACTIVATION_TIMEOUT + BENTO_CONFIRM_TIMEOUT + BENTO_GUARD_SLACK))
+  if ! write_intent activating || ! arm_guard "$from" "$deadline"; then
     disarm_guard || true
-    rm -f "$BENTO_STATE/intent.json"
-    outcome=failed reason="the guard could not be armed"
+    outcome=failed reason="the guard could not be armed, so nothing was activated"
     return
   fi
   say "activating $to"
@@ -56,12 +69,11 @@ activate_and_confirm() {
     0 | 4)
       if confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); then
         # From here on the new system is right, whatever happens to this program; unless the guard was faster.
-        write_intent committing || true
-        if disarm_guard; then
+        if write_intent committing && disarm_guard; then
           outcome=activated
           return
         fi
-        problem="the guard's deadline passed"
+        problem="the guard's deadline passed, or the state could not be written"
       fi
       reason="${reason:+$reason; }$problem"
       ;;
@@ -70,40 +82,38 @@ activate_and_confirm() {
   go_back
 }
 
-# go_back: the recorded path runs again, by this program or by the guard. Sets $outcome.
+# go_back: the recorded path runs again, by this program or by the guard. Sets $outcome, and adds to $reason.
 go_back() {
-  if [ -z "$guard" ] || disarm_guard; then
-    switch_to "$from" test || say "going back ended with status $?"
+  local status=0
+  if disarm_guard; then
+    switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
   else
-    wait_for_guard
+    wait_for_guard || say "the guard has not ended yet"
+  fi
+  # Once more, in case what failed was a passing thing, or the guard is gone.
+  if [ "$(running_system)" != "$from" ]; then
+    end_activation
+    switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
   fi
   if [ "$(running_system)" != "$from" ]; then
-    # Once more, in case what failed was a passing thing.
-    switch_to "$from" test || true
-  fi
-  if contact_returns; then
+    outcome=stuck
+    reason="$reason; and going back failed with status $status: $(running_system) runs, and $(booting_system) boots"
+  elif contact_returns; then
     outcome=rolled-back
-    say "back on $from, and the server can be reached: this release won't be tried again"
   else
     # It was the network, and not the release.
     outcome=inconclusive
-    say "back on $from, and the server still can't be reached: the release may not be to blame"
+    reason="$reason; the server can't be reached from the system before it either"
   fi
-}
-
-# The guard has won: it takes the time that an activation takes.
-wait_for_guard() {
-  local deadline=$(($(uptime_seconds) + BENTO_ACTIVATION_TIMEOUT))
-  [ -e "$guard/fired" ] || return 0
-  while [ ! -e "$guard/done" ] && [ "$(uptime_seconds)" -lt "$deadline" ]; do sleep 1; done
 }
 
 # commit: the confirmed system becomes the one that boots. Fails with $problem; then the profile is as it was.
 commit() {
-  local profile_before status=0
-  profile_before=$(readlink -f "$BENTO_PROFILE" || true)
+  local before status=0
+  before=$(booting_system)
   if ! logged nix-env --profile "$BENTO_PROFILE" --set "$to"; then
     problem=$(no_space_or "$(dirname "$BENTO_PROFILE")" "the system profile could not be set: $(last_words)")
+    problem="it runs, but does not boot: $problem"
     return 1
   fi
   switch_to "$to" boot || status=$?
@@ -111,10 +121,12 @@ commit() {
   if [ "$status" -eq 0 ] && [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then status=28; fi
   [ "$status" -ne 0 ] || return 0
   problem="it runs, but could not be made the boot default (status $status): $(last_words)"
-  if [ -n "$profile_before" ]; then
-    logged nix-env --profile "$BENTO_PROFILE" --set "$profile_before"
-    problem="$problem; the profile is back at $profile_before"
-    switch_to "$profile_before" boot || problem="$problem, whose boot entry could not be written either"
+  [ -n "$before" ] || return 1
+  if logged nix-env --profile "$BENTO_PROFILE" --set "$before"; then
+    problem="$problem; the profile is back at $before"
+    switch_to "$before" boot || problem="$problem, whose boot entry could not be written either"
+  else
+    problem="$problem; and the profile could not be put back to $before"
   fi
   return 1
 }

@@ -13,17 +13,15 @@ build_release() {
     built=$manifest_toplevel
     return
   fi
-  if [ "$BENTO_BUILD" = prebuilt ]; then
-    problem="no cache has $manifest_toplevel, and this host builds nothing itself"
+  if [ "$BENTO_BUILD" = prebuilt ] || [ -z "$manifest_archive" ]; then
+    problem="no cache has ${manifest_toplevel:-its system}, and it is not built here: $(last_words 'error:')"
     return 1
   fi
   local status=0
   if [ "$manifest_kind" = flake ]; then
-    # The attribute goes through a string literal of Nix's, where a dot or a quote in it stays a part of the name.
-    local quoted=${manifest_attr//\\/\\\\}
-    quoted=${quoted//\"/\\\"}
+    # In quotes, so that a dot is a part of the name; and a flake reference's fragment is percent-encoded.
     logged nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs --out-link "$root" \
-      "path:$tree#nixosConfigurations.\"$quoted\".config.system.build.toplevel" || status=$?
+      "path:$tree#nixosConfigurations.\"${manifest_attr//%/%25}\".config.system.build.toplevel" || status=$?
   else
     if [ ! -f "$tree/$manifest_attr" ]; then
       problem="the release has no $manifest_attr"

@@ -3,25 +3,50 @@
 # neither the agent nor the new system: it outlives the one, and runs the recorded system's own program.
 #
 # Its directory below BENTO_RUN has `armed`, which either disarm_guard or the guard moves away, so that exactly one of them
-# wins; and afterwards `disarmed`, or `fired` and then `done`.
+# wins; and afterwards `disarmed`, or `fired` and then `done`. A restart ends the guard, and empties BENTO_RUN: what boots
+# then is the recorded system anyway.
 
-# arm_guard FROM DEADLINE: DEADLINE in uptime seconds. Sets $guard.
+# name_guard: sets $guard, so that the intent on disk can name it before it is armed.
+name_guard() { guard=$BENTO_RUN/guard-$$-$RANDOM; }
+
+# arm_guard FROM DEADLINE: DEADLINE in uptime seconds.
 arm_guard() {
-  guard=$BENTO_RUN/guard-$$-$RANDOM
-  mkdir -p "$guard"
-  printf '%s\n' "$1" > "$guard/from"
-  printf '%s\n' "$2" > "$guard/deadline"
-  : > "$guard/armed"
+  mkdir -p "$guard" && printf '%s\n' "$1" > "$guard/from" && printf '%s\n' "$2" > "$guard/deadline" &&
+    : > "$guard/armed" || return 1
   local watcher=("$BASH" "$agent/guard" "$guard")
   if [ "$BENTO_GUARD" = systemd ]; then
     local wait=$(($2 - $(uptime_seconds)))
     # A name of its own each time: one that failed before would be in the way.
-    apart systemd-run --quiet --unit "bento-guard-$$-$RANDOM" --on-active="$((wait > 1 ? wait : 1))" --timer-property=AccuracySec=1s \
-      --setenv=PATH="$PATH" -- "${watcher[@]}" 2>> "${attempt_log:-/dev/null}" || return 1
+    logged systemd-run --quiet --unit "bento-${guard##*/}" --on-active="$((wait > 1 ? wait : 1))" \
+      --timer-property=AccuracySec=1s --setenv=PATH="$PATH" -- "${watcher[@]}"
   else
     apart setsid "${watcher[@]}" < /dev/null > /dev/null 2>&1 &
+    await 10 test -e "$guard/watching"
   fi
 }
 
 # disarm_guard: fails when the guard was faster.
-disarm_guard() { mv -T "$guard/armed" "$guard/disarmed" 2> /dev/null; }
+disarm_guard() { [ -n "$guard" ] && mv -T "$guard/armed" "$guard/disarmed" 2> /dev/null; }
+
+# forget_guard: takes away what is left of one that has no more to do.
+forget_guard() {
+  [ -n "$guard" ] || return 0
+  rm -rf "$guard"
+  [ "$BENTO_GUARD" != systemd ] || systemctl stop "bento-${guard##*/}.timer" 2> /dev/null || true
+}
+
+# wait_for_guard: the guard has won; it takes the time that an activation takes.
+wait_for_guard() {
+  [ -e "$guard/fired" ] || return 0
+  await "$((BENTO_ACTIVATION_TIMEOUT + 10))" test -e "$guard/done"
+}
+
+# await SECONDS COMMAND…: until it succeeds.
+await() {
+  local deadline=$(($(uptime_seconds) + $1))
+  shift
+  until "$@"; do
+    [ "$(uptime_seconds)" -lt "$deadline" ] || return 1
+    sleep 0.2
+  done
+}

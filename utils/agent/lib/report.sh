@@ -18,20 +18,22 @@ spool_report() {
       { version: 1, host: $host, sequence: (if $sequence == "" then null else ($sequence | tonumber) end), digest: ($digest | text),
         commit: ($commit | text), outcome: $outcome, reason: ($reason | text), from: ($from | text), to: ($to | text),
         expected: ($expected | text), started: $started, finished: $finished, bootId: $bootId, agent: $agent }' \
-    > "$BENTO_STATE/.report.new" || return 1
-  if [ -n "$attempt_log" ] && [ -e "$attempt_log" ]; then
-    tail -c "$max_log" "$attempt_log" | gzip -c > "$BENTO_STATE/spool/.log.new" &&
-      mv -T "$BENTO_STATE/spool/.log.new" "$BENTO_STATE/spool/$name.log.gz"
+    2> /dev/null > "$BENTO_STATE/.report.new" || return 1
+  if [ -n "$attempt_log" ]; then
+    # A report without its log is still one.
+    if tail -c "$max_log" "$attempt_log" 2> /dev/null | gzip -c 2> /dev/null > "$BENTO_STATE/.log.new"; then
+      mv -T "$BENTO_STATE/.log.new" "$BENTO_STATE/spool/$name.log.gz"
+    fi
   fi
-  write_state last.json < "$BENTO_STATE/.report.new"
-  mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" && sync "$BENTO_STATE/spool"
+  write_state last.json < "$BENTO_STATE/.report.new" || true
+  mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" && sync "$BENTO_STATE/spool/$name.json" "$BENTO_STATE/spool"
 }
 
-# deliver_reports: what is in the spool, oldest first; what can't be delivered now stays. `latest.json` goes last: a reader
-# that wants only the newest needs one name.
-deliver_reports() {
-  local reports=("$BENTO_STATE/spool/"*.json) status=0 file files=()
-  [ -e "${reports[0]}" ] || return 0
+# deliver: the heartbeat, and what is in the spool, oldest first; what can't be delivered now stays. `latest.json` goes last: a
+# reader that wants only the newest needs one name.
+deliver() {
+  local reports=("$BENTO_STATE/spool/"*.json) status=0 file files=() said=$BENTO_RUN/reporter.err
+  [ -e "${reports[0]}" ] || reports=()
   # A week without a server must not fill the disk.
   while [ "${#reports[@]}" -gt 50 ]; do
     rm -f "${reports[0]}" "${reports[0]%.json}.log.gz"
@@ -41,27 +43,35 @@ deliver_reports() {
     [ ! -e "${file%.json}.log.gz" ] || files+=("${file%.json}.log.gz")
     files+=("$file")
   done
-  cp "${reports[-1]}" "$BENTO_RUN/latest.json"
-  apart "$reporter" report "${files[@]}" "$BENTO_RUN/latest.json" 2>> "${attempt_log:-/dev/null}" || status=$?
+  local latest=()
+  if [ "${#reports[@]}" -gt 0 ] && cp "${reports[-1]}" "$BENTO_RUN/latest.json"; then latest=("$BENTO_RUN/latest.json"); fi
+  write_heartbeat || return 0
+  apart timeout --kill-after=5 "$BENTO_POLL_TIMEOUT" "$reporter" report "${files[@]}" "${latest[@]}" "$heartbeat" \
+    > "$said" 2>&1 || status=$?
   case $status in
-    0) rm -f "${files[@]}" ;;
-    69) rm -f "${files[@]}" ;;
-    *) say "the report could not be delivered now, and is kept" ;;
+    # 69: there is nowhere to deliver to, and there won't be.
+    0 | 69) rm -f "${files[@]}" ;;
+    *) [ "${#files[@]}" -eq 0 ] || say "the report could not be delivered now, and is kept: $(last_words . "$said")" ;;
   esac
 }
 
-# write_heartbeat: what this host is right now, for the fetcher to deliver on its way, or `deliver_heartbeat`.
+# has_undelivered: whether reports wait.
+has_undelivered() {
+  local reports=("$BENTO_STATE/spool/"*.json)
+  [ -e "${reports[0]}" ]
+}
+
+# write_heartbeat: what this host is right now.
 write_heartbeat() {
   heartbeat=$BENTO_RUN/heartbeat.json
   jq -n --arg host "$BENTO_HOST" --arg agent "$agent_version" --arg running "$(running_system || true)" \
-    --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(readlink -f "$BENTO_PROFILE" || true)" \
-    --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
-      { version: 1, host: $host, time: $time, agent: $agent, running: $running, booted: $booted, profile: $profile,
-        sequence: (if $sequence == 0 then null else $sequence end), suspended: false, bootId: $bootId }' > "$heartbeat"
-}
-
-deliver_heartbeat() {
-  write_heartbeat && apart "$reporter" report "$heartbeat" 2>> "${attempt_log:-/dev/null}" || true
+    --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(booting_system)" \
+    --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" \
+    --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
+      def text: if . == "" then null else . end;
+      { version: 1, host: $host, time: $time, agent: $agent, running: ($running | text), booted: ($booted | text),
+        profile: ($profile | text), sequence: (if $sequence == 0 then null else $sequence end), suspended: false,
+        bootId: $bootId }' > "$heartbeat"
 }
 
 show_status() {
@@ -70,5 +80,5 @@ show_status() {
   printf 'boots      %s\n' "$(readlink -f "$BENTO_PROFILE" || echo unknown)"
   printf 'release    %s\n' "$(read_state applied.json .sequence | grep . || echo 'none yet')"
   printf 'last       %s\n' "$(read_state last.json '"\(.outcome) at \(.finished)\(if .reason then ": " + .reason else "" end)"' | grep . || echo 'no attempt yet')"
-  printf 'undelivered reports: %s\n' "$(find "$BENTO_STATE/spool" -name '*.json' | wc -l)"
+  printf 'undelivered reports: %s\n' "$(find "$BENTO_STATE/spool" -name '*.json' 2> /dev/null | wc -l)"
 }

@@ -9,12 +9,19 @@ bad_settings() {
   exit 2
 }
 
+# What the agent and its own fetcher call, but for what every system has in its coreutils.
+programs=(awk base64 flock grep gzip jq nix-env nix-store sed sftp sha256sum ssh-keygen timeout)
+
 # whole_number NAME: the variable NAME must hold one.
 whole_number() {
   [[ ${!1} =~ ^[0-9]{1,9}$ ]] || bad_settings "$1 must be a whole number of seconds or bytes, not '${!1}'"
 }
 
 load_settings() {
+  local name missing=()
+  for name in "${programs[@]}"; do command -v "$name" > /dev/null || missing+=("$name"); done
+  [ "${#missing[@]}" -eq 0 ] || bad_settings "not in PATH: ${missing[*]}"
+
   export BENTO_HOST=${BENTO_HOST:-$(uname -n)}
   export BENTO_CONFIG=${BENTO_CONFIG:-$agent/../bento.json}
   export BENTO_STATE=${BENTO_STATE:-/var/bento}
@@ -37,15 +44,18 @@ load_settings() {
   export BENTO_ACTIVATION_TIMEOUT=${BENTO_ACTIVATION_TIMEOUT:-600}
   export BENTO_RECOVERY_TIMEOUT=${BENTO_RECOVERY_TIMEOUT:-120}
   export BENTO_CONNECT_TIMEOUT=${BENTO_CONNECT_TIMEOUT:-20}
+  # What the guard leaves beyond these, and how long a poll may take.
+  export BENTO_GUARD_SLACK=${BENTO_GUARD_SLACK:-30}
+  export BENTO_POLL_TIMEOUT=${BENTO_POLL_TIMEOUT:-120}
   # Seconds before a release that failed is tried again, the first time; it doubles each time.
   export BENTO_BACKOFF=${BENTO_BACKOFF:-300}
   # KiB that must be free where the store, and where /boot is, before anything is built or activated.
   export BENTO_MIN_FREE_STORE=${BENTO_MIN_FREE_STORE:-524288}
   export BENTO_MIN_FREE_BOOT=${BENTO_MIN_FREE_BOOT:-32768}
   export BENTO_BOOT=${BENTO_BOOT:-/boot}
-  local name
   for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
-    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_BACKOFF BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
+    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_BACKOFF BENTO_MIN_FREE_STORE \
+    BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done
 
@@ -57,12 +67,25 @@ load_settings() {
   case $BENTO_BUILD in auto | source | prebuilt) ;; *) bad_settings "BENTO_BUILD must be auto, source or prebuilt, not '$BENTO_BUILD'" ;; esac
   [[ $BENTO_HOST =~ ^[a-z0-9][a-z0-9-]{0,62}$ ]] || bad_settings "BENTO_HOST is no host name: '$BENTO_HOST'"
 
+  # A typing error here would mean that nothing is checked.
+  [ -z "$BENTO_HEALTH_CHECKS" ] || [ -d "$BENTO_HEALTH_CHECKS" ] ||
+    bad_settings "BENTO_HEALTH_CHECKS is no directory: $BENTO_HEALTH_CHECKS"
+
   fetcher=$(executable_of "$BENTO_FETCHER")
   reporter=$(executable_of "$BENTO_REPORTER")
-  jq -e '.version == 1 and (.signers | type == "array")' "$BENTO_CONFIG" > /dev/null 2>&1 ||
-    bad_settings "$BENTO_CONFIG is missing, or is not what 'bento render' makes"
-  mkdir -p "$BENTO_STATE" "$BENTO_RUN" || bad_settings "$BENTO_STATE and $BENTO_RUN can't be made"
-  mkdir -p "$BENTO_STATE/spool" "$BENTO_STATE/gcroots"
+  [ -e "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG is missing; it is utils/bento.json of the fleet"
+  [ -r "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG can't be read"
+  jq -e '.version == 1 and (.signers | type == "array" and all(type == "string"))' "$BENTO_CONFIG" > /dev/null 2>&1 ||
+    bad_settings "$BENTO_CONFIG is not what 'bento render' makes"
+}
+
+# make_places: the directories that the agent writes to.
+make_places() {
+  local said
+  said=$(mkdir -p "$BENTO_STATE/spool" "$BENTO_STATE/gcroots" "$BENTO_RUN" 2>&1) || bad_settings "${said%%$'\n'*}"
+  for said in "$BENTO_STATE" "$BENTO_STATE/spool" "$BENTO_RUN"; do
+    [ -w "$said" ] || bad_settings "$said can't be written to; the agent runs as root"
+  done
 }
 
 # A fetcher is one of those beside the agent, by its name, or any executable, by its path.
@@ -75,7 +98,7 @@ executable_of() {
 
 # One attempt at a time. The lock goes with descriptor 9, which `apart` keeps from everything that may outlive the agent.
 take_lock() {
-  exec 9> "$BENTO_STATE/lock"
+  exec 9> "$BENTO_RUN/lock"
   flock -n 9
 }
 

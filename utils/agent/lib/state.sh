@@ -14,23 +14,24 @@
 # write_state NAME: standard input becomes the file.
 write_state() {
   local file=$BENTO_STATE/$1 temporary=$BENTO_STATE/.$1.new
-  cat > "$temporary" && sync "$temporary" && mv -T "$temporary" "$file" && sync "$BENTO_STATE" || {
-    rm -f "$temporary"
-    say "could not write $file: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
-    return 1
-  }
+  {
+    cat > "$temporary" && [ -s "$temporary" ] && sync "$temporary" && mv -T "$temporary" "$file" && sync "$BENTO_STATE"
+  } 2> /dev/null && return
+  rm -f "$temporary"
+  say "could not write $file: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
+  return 1
 }
 
 # read_state NAME JQ-FILTER: prints what the filter gives, or nothing.
 read_state() {
-  local file=$BENTO_STATE/$1
+  local file=$BENTO_STATE/$1 value
   [ -e "$file" ] || return 0
-  if ! jq -e . "$file" > /dev/null 2>&1; then
-    say "$file can't be read, and is taken as absent"
+  if value=$(jq -r "($2) // empty" "$file" 2> /dev/null); then
+    [ -z "$value" ] || printf '%s\n' "$value"
+  else
+    say "$file is damaged, and is taken as absent"
     rm -f "$file"
-    return 0
   fi
-  jq -r "($2) // empty" "$file" 2> /dev/null || true
 }
 
 # no_space_or PATH TEXT: says that the disk is full when it is, and TEXT otherwise.
@@ -50,17 +51,35 @@ sequence_of() {
   echo "$sequence"
 }
 
-is_bad() {
-  [ -n "$(read_state bad.json "map(select(.digest == \"$manifest_digest\" or (.toplevel != null and .toplevel == \"$1\"))) | .[0]")" ]
+# The newest release ever taken for real. Where one file was lost, the other still knows.
+newest_seen() {
+  local seen applied
+  seen=$(sequence_of seen.json)
+  applied=$(sequence_of applied.json)
+  echo "$((seen > applied ? seen : applied))"
 }
 
+remember_seen() {
+  [ "$manifest_sequence" -gt "$(sequence_of seen.json)" ] || return 0
+  jq -n --argjson sequence "$manifest_sequence" '{ sequence: $sequence }' | write_state seen.json
+}
+
+# is_bad TOPLEVEL: whether the release, or the system, is remembered as one that cut the machine off.
+is_bad() {
+  local known="arrays | map(select(.digest == \"$manifest_digest\" or (.toplevel == \"$1\" and .toplevel != \"\"))) | .[0]"
+  [ -n "$(read_state bad.json "$known")" ]
+}
+
+# remember_bad TOPLEVEL
 remember_bad() {
-  { read_state bad.json . | jq -e 'if type == "array" then . else [] end' 2> /dev/null || echo '[]'; } |
+  { read_state bad.json 'arrays' | grep . || echo '[]'; } |
     jq --argjson sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg toplevel "$1" \
-      '([{ sequence: $sequence, digest: $digest, toplevel: $toplevel }] + .) | unique_by(.digest, .toplevel) | sort_by(-.sequence) | .[:50]' |
+      '([{ sequence: $sequence, digest: $digest, toplevel: $toplevel }] + .) | unique_by([.digest, .toplevel]) |
+        sort_by(-.sequence) | .[:50]' |
     write_state bad.json
 }
 
+# remember_applied TOPLEVEL
 remember_applied() {
   jq -n --argjson sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg toplevel "$1" \
     '{ sequence: $sequence, digest: $digest, toplevel: $toplevel }' | write_state applied.json
