@@ -60,8 +60,8 @@ expect() {
   fi
 }
 
-# expect_output REGEX: the last command printed it.
-expect_output() { expect "it says: $1" grep -qE -- "$1" "$output"; }
+# expect_output WHAT REGEX: the last command printed it.
+expect_output() { expect "$1" grep -qE -- "$2" "$output"; }
 
 # expect_hosts WORD COUNT: the last table has COUNT hosts in the state WORD.
 expect_hosts() {
