@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# How the demo talks, and how it makes sure that each step came out as told. Sourced by scripts/demo.
+# How the demo talks, and how it makes sure that each step came out as told. Sourced by scripts/demo, with $world and $hosts set.
+# shellcheck disable=SC2154 # they are the caller's
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
-  bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
+  bold=$'\e[1m' green=$'\e[32m' red=$'\e[31m' plain=$'\e[0m'
 else
-  bold='' dim='' green='' red='' plain=''
+  bold='' green='' red='' plain=''
 fi
 steps=0
 

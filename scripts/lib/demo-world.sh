@@ -2,6 +2,7 @@
 # The demo's world: a fleet repository, a server (a real sshd on loopback), and one directory per machine. Everything is
 # below $world, but for the logins that sshd needs; `leave_world` takes it all away again.
 # Sourced; needs $root (the project) and $node (a Node.js of at least 22).
+# shellcheck disable=SC2154 # they are the caller's
 
 hosts=(router nas laptop-anna laptop-ben)
 
@@ -110,7 +111,7 @@ make_fleet() {
   cp -R "$root/scripts/demo-fleet" "$fleet"
   rm -rf "$fleet/nixpkgs" "$fleet/README.md"
   fleet_yaml > "$fleet/fleet.yaml"
-  cd "$fleet"
+  cd "$fleet" || return
   local flake
   for flake in hosts/*/flake.nix; do
     sed -i "s|@nixpkgs@|$nixpkgs|; s|@system@|$system|" "$flake"
@@ -171,13 +172,17 @@ running() { basename "$(readlink -f "$world/machines/$1/run/current-system")"; }
 leave_world() {
   [ -n "${world:-}" ] || return 0
   cd /
-  end_server "$world/sshd"
-  end_processes "$world"
-  if [ -e "$world/sshd" ]; then bash "$root/utils/server/deprovision" "$world/sshd" > /dev/null || true; fi
+  remove_world "$world"
   [ -z "${made_run_sshd:-}" ] || rmdir /run/sshd 2> /dev/null || true
-  chmod -R u+w "$world"
-  rm -rf "$world"
   world=
+}
+
+remove_world() {
+  end_server "$1/sshd"
+  end_processes "$1"
+  if [ -e "$1/sshd" ]; then bash "$root/utils/server/deprovision" "$1/sshd" > /dev/null || true; fi
+  chmod -R u+w "$1"
+  rm -rf "$1"
 }
 
 # The listener and its sessions; sshd overwrites its environment, so `end_processes` doesn't see them.
@@ -217,6 +222,6 @@ sweep_worlds() {
     [ -e "$left/pid" ] || continue
     if [ -e "$left/keep" ] || kill -0 "$(cat "$left/pid")" 2> /dev/null; then continue; fi
     echo "Removing what an earlier demo, which was killed, has left: $left"
-    (world=$left made_run_sshd='' && leave_world)
+    remove_world "$left"
   done
 }
