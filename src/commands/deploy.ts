@@ -96,7 +96,10 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
     version: 1,
     command: "deploy",
     dryRun: options.dryRun,
-    warnings: fleet.warnings,
+    warnings: [
+      ...fleet.warnings,
+      ...(fleet.git === null ? [] : ["git in fleet.yaml: this version publishes to the sftp server only"]),
+    ],
     hosts: planned.map((step) =>
       "result" in step ? step.result : published(step.value.manifest, failures.get(step.host.name) ?? null),
     ),
@@ -132,6 +135,16 @@ async function prepare(
       return { host, result: { ...nothing(host), status: "skipped", reason } };
     }
     if (!result.ok) return { host, result: failed(host, result.failure) };
+    if (host.deliver === "system") {
+      // Its tree would show the host more than was meant.
+      return {
+        host,
+        result: failed(host, {
+          message: "deliver: system is not supported by this version, and its tree is not to leave the repository",
+          hint: "deliver: tree, with include naming what the host may see",
+        }),
+      };
+    }
     const changed = result.release.sources.find((file) => modified.has(file));
     if (changed !== undefined) {
       // What is published says which commit it is of, so it has to be of one.
