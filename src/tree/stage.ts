@@ -75,34 +75,51 @@ export class Stager {
       });
     }
     const include = host.include?.map((place) => path.posix.join(source, place)) ?? null;
+    const nowhere = include?.find((place) => this.#files.mode(place) === undefined);
+    if (nowhere !== undefined) {
+      throw new HostError(`include: git tracks nothing at ${path.posix.relative(source, nowhere)}`, {
+        hint: `git add ${nowhere}, or take it out of the host's include`,
+      });
+    }
     const treeDir = path.join(dir, "tree");
     await mkdir(dir, { recursive: true });
     const copy = new Copy(this.#root, this.#files);
-    await copy.directory(source, treeDir, include);
-    const tree = copy.origins;
-    if (secrets !== null) await copy.directory(secrets, path.join(dir, "secrets"), null);
+    try {
+      await copy.directory(source, treeDir, include);
+      if (secrets !== null) await copy.directory(secrets, path.join(dir, "secrets"), null);
+    } catch (error) {
+      throw error instanceof HostError ? this.#placed(error) : error;
+    }
     return {
       dir,
       treeDir,
       sources: copy.sources,
-      origin: (file) => path.posix.relative(this.#prefix, originOf(tree, path.join(treeDir, file))) || ".",
+      origin: (file) => this.#inFleet(copy.originOf(path.join(treeDir, file))),
     };
   }
-}
 
-/** `target` directories were made from `source` directories; the longest that fits says where a file is from. */
-function originOf(origins: readonly { source: string; target: string }[], file: string): string {
-  let best = { source: "", target: "" };
-  for (const origin of origins) {
-    if (isWithin(file, origin.target) && origin.target.length > best.target.length) best = origin;
+  #inFleet(file: string): string {
+    return path.posix.relative(this.#prefix, file) || ".";
   }
-  return path.posix.join(best.source, path.relative(best.target, file));
+
+  /** A copy's error with its place relative to the fleet, as everybody else has it. */
+  #placed(error: HostError): HostError {
+    const { message, at, hint, cause } = error;
+    return new HostError(message, {
+      ...(at === undefined ? {} : { at: { ...at, file: this.#inFleet(at.file) } }),
+      ...(hint === undefined ? {} : { hint }),
+      cause,
+    });
+  }
 }
 
 /** Copies tracked directories, each symlink that leaves the copied directory replaced by what it points to. */
 class Copy {
-  readonly origins: { source: string; target: string }[] = [];
   readonly sources: string[] = [];
+  /** `target`, a directory or file of the copy, was made from `source`. */
+  readonly #origins: { source: string; target: string }[] = [];
+  /** Symlinks of the copy, and the places in it that they lead to. */
+  readonly #kept = new Map<string, string>();
   readonly #root: string;
   readonly #files: TrackedFiles;
   readonly #realDirs = new Map<string, Promise<void>>();
@@ -111,6 +128,21 @@ class Copy {
   constructor(root: string, files: TrackedFiles) {
     this.#root = root;
     this.#files = files;
+  }
+
+  /** Where a file of the copy comes from, relative to the repository's top. */
+  originOf(file: string): string {
+    let place = file;
+    for (let hops = this.#kept.size; hops > 0; hops--) {
+      const link = [...this.#kept.keys()].find((link) => isWithin(place, link));
+      if (link === undefined) break;
+      place = path.join(this.#kept.get(link) ?? "", path.relative(link, place));
+    }
+    let best = { source: "", target: "" };
+    for (const origin of this.#origins) {
+      if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
+    }
+    return path.posix.join(best.source, path.relative(best.target, place));
   }
 
   /** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */
@@ -128,7 +160,7 @@ class Copy {
         },
       );
     }
-    this.origins.push({ source, target });
+    this.#origins.push({ source, target });
     await this.#directory(source, target, source, include, [...through, source]);
   }
 
@@ -142,7 +174,7 @@ class Copy {
     await mkdir(target, { mode: 0o755 });
     for (const name of this.#files.list(source)) {
       const file = source === "" ? name : `${source}/${name}`;
-      if (include && !include.some((place) => isWithin(file, place) || isWithin(place, file))) continue;
+      if (!isIncluded(file, include)) continue;
       await this.#entry(file, path.join(target, name), within, include, through);
     }
   }
@@ -162,18 +194,24 @@ class Copy {
         return this.#directory(file, target, within, include, through);
       case "120000": {
         this.sources.push(file);
-        const resolved = await this.#files.resolve(file, within);
-        if (resolved.stays) return symlink(await this.#files.linkTarget(file), target);
+        await this.#realDirectory(parentOf(file));
+        const resolved = await this.#files.resolve(
+          file,
+          (place) => isWithin(place, within) && isIncluded(place, include),
+        );
+        if (resolved.stays) {
+          const text = await this.#files.linkTarget(file);
+          this.#kept.set(target, path.resolve(path.dirname(target), text));
+          return symlink(text, target);
+        }
         if (this.#files.mode(resolved.path) === "directory")
           return this.directory(resolved.path, target, null, through);
-        this.origins.push({ source: resolved.path, target });
+        if (this.#files.mode(resolved.path) === "160000") throw submodule(resolved.path);
+        this.#origins.push({ source: resolved.path, target });
         return this.#file(resolved.path, target);
       }
       case "160000":
-        throw new HostError(`${file} is a git submodule, which is not staged`, {
-          at: { file },
-          hint: "use it as a flake input, or take its files into the repository",
-        });
+        throw submodule(file);
       default:
         return this.#file(file, target);
     }
@@ -220,4 +258,16 @@ class Copy {
     this.#realDirs.set(dir, checked);
     return checked;
   }
+}
+
+/** Whether there is anything of `file` in a copy of what `include` names: it, a part of it, or what it is a part of. */
+function isIncluded(file: string, include: readonly string[] | null): boolean {
+  return include === null || include.some((place) => isWithin(file, place) || isWithin(place, file));
+}
+
+function submodule(file: string): HostError {
+  return new HostError(`${file} is a git submodule, which is not staged`, {
+    at: { file },
+    hint: "use it as a flake input, or take its files into the repository",
+  });
 }

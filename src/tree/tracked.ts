@@ -5,9 +5,15 @@ import type { TrackedEntry } from "../platform/git.ts";
 
 type Mode = TrackedEntry["mode"] | "directory";
 
-/** What a symlink stands for. `stays`: it means the same when only the directory `within` is copied somewhere else. */
+/** What a symlink stands for. `stays`: it means the same in a copy that has only the files for which `copied` is true. */
 export interface Resolved {
   path: string;
+  stays: boolean;
+}
+
+interface Walk {
+  /** Symlinks followed so far, all that one leads to counted. */
+  hops: { count: number };
   stays: boolean;
 }
 
@@ -60,28 +66,24 @@ export class TrackedFiles {
   }
 
   /**
-   * Follows a symlink hop by hop over tracked files.
+   * Follows a symlink hop by hop over tracked files. `copied` tells which files and directories will be beside the link in
+   * the copy.
    * @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
    */
-  async resolve(link: string, within: string): Promise<Resolved> {
+  async resolve(link: string, copied: (file: string) => boolean): Promise<Resolved> {
     const target = await this.linkTarget(link);
-    const state = { hops: 0, stays: true };
-    const end = await this.#walk(link, parentOf(link), target, within, state);
-    if (this.#modes.get(end) === undefined) {
-      throw new HostError(`${link} -> ${target}: git tracks nothing there`, {
-        at: { file: link },
-        hint: `git add ${end || target}`,
-      });
-    }
-    return { path: end, stays: state.stays };
+    const walk: Walk = { hops: { count: 0 }, stays: true };
+    const end = await this.#walk(link, parentOf(link), target, copied, walk);
+    if (this.#modes.get(end) === undefined) throw nothingThere(link, target, end);
+    return { path: end, stays: walk.stays };
   }
 
   async #walk(
     link: string,
     start: string,
     target: string,
-    within: string,
-    state: { hops: number; stays: boolean },
+    copied: (file: string) => boolean,
+    walk: Walk,
   ): Promise<string> {
     if (target.startsWith("/")) {
       throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
@@ -93,6 +95,7 @@ export class TrackedFiles {
     let throughLink = false;
     for (const part of target.split("/")) {
       if (part === "" || part === ".") continue;
+      if (this.#modes.get(at) !== "directory") throw nothingThere(link, target, at);
       if (part === "..") {
         if (at === "") {
           throw new HostError(`${link} -> ${target}: it leaves the repository`, {
@@ -102,22 +105,29 @@ export class TrackedFiles {
         }
         at = parentOf(at);
         // In the copy the link before it will be a directory, whose `..` is another.
-        if (throughLink) state.stays = false;
+        if (throughLink) walk.stays = false;
       } else {
         at = at === "" ? part : `${at}/${part}`;
       }
-      if (!throughLink && !isWithin(at, within)) state.stays = false;
+      if (!throughLink && !copied(at)) walk.stays = false;
       if (this.#modes.get(at) === "120000") {
-        state.hops += 1;
-        if (state.hops > MAX_HOPS)
+        walk.hops.count += 1;
+        if (walk.hops.count > MAX_HOPS)
           throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
         // Where this second link leads says nothing of whether the first one stays: it is copied, or kept, by itself.
-        at = await this.#walk(link, parentOf(at), await this.linkTarget(at), within, { ...state, stays: true });
+        at = await this.#walk(link, parentOf(at), await this.linkTarget(at), copied, { ...walk, stays: true });
         throughLink = true;
       }
     }
     return at;
   }
+}
+
+function nothingThere(link: string, target: string, end: string): HostError {
+  return new HostError(`${link} -> ${target}: git tracks nothing there`, {
+    at: { file: link },
+    hint: `git add ${end || target}`,
+  });
 }
 
 export function parentOf(file: string): string {

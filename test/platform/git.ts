@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdir } from "node:fs/promises";
+import { appendFile, mkdir } from "node:fs/promises";
 import path from "node:path";
 import { type Entry, scratch, writeTree } from "./scratch.ts";
 
@@ -12,17 +12,18 @@ export async function gitRepository(files: Readonly<Record<string, Entry>> = {})
   await mkdir(dir);
   const git = (...args: string[]) => gitIn(dir, ...args);
   git("init", "-q", "-b", "main");
-  git("config", "user.name", "Ada");
-  git("config", "user.email", "ada@example.org");
-  git("config", "core.autocrlf", "false");
+  await appendFile(
+    path.join(dir, ".git/config"),
+    "[user]\n\tname = Ada\n\temail = ada@example.org\n[core]\n\tautocrlf = false\n[gc]\n\tauto = 0\n",
+  );
   const commit = async (more: Readonly<Record<string, Entry>>, message = "change") => {
     await writeTree(dir, more);
     git("add", "-A");
     git("commit", "-q", "--allow-empty", "-m", message);
-    return git("rev-parse", "HEAD").trim();
   };
+  const head = () => git("rev-parse", "HEAD").trim();
   if (Object.keys(files).length > 0) await commit(files, "first");
-  return { dir, git, commit, [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]() };
+  return { dir, git, commit, head, [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]() };
 }
 
 export function gitIn(dir: string, ...args: string[]): string {
