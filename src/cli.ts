@@ -61,15 +61,19 @@ function session(options: CommonOptions): Session {
   const env = { ...process.env };
   // What is started (Nix, and with it the fleet's own code) inherits this process's environment, and has no use for the keys.
   for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
-  const colour = options.color && !env.NO_COLOR && process.stdout.isTTY === true;
   return {
     context: { output: terminalOutput({ verbose }), signal: onInterrupt(), env, cwd: process.cwd() },
     options,
-    paint: painter(colour),
+    paint: painterFor(process.stdout, options),
     verbose,
     fleet: () => (options.fleet === undefined ? findFleet(process.cwd()) : path.resolve(options.fleet)),
     hosts: splitPatterns(options.hosts ?? env.NAME),
   };
+}
+
+/** Colours are for a terminal, and for somebody who doesn't mind them. */
+function painterFor(stream: NodeJS.WriteStream, { color }: CommonOptions): Paint {
+  return painter(color && !process.env.NO_COLOR && stream.isTTY === true);
 }
 
 /** Runs a command, prints its document, and sets the exit status; the one place where errors are printed. */
@@ -87,7 +91,7 @@ async function show<T extends ResultDocument>(
     process.exitCode = exitStatus(document);
   } catch (error) {
     run.context.output.done();
-    process.stderr.write(`${describeError(error, painter(options.color && process.stderr.isTTY === true))}\n`);
+    process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
     process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
   }
 }

@@ -41,7 +41,8 @@ export function terminalOutput({ verbose, stream = process.stderr }: TerminalOpt
     progress: (text) => {
       // In a log file a line that changes ten times a second is noise, so elsewhere than on a terminal it is left out.
       if (!stream.isTTY) return;
-      stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns ?? 80) - 1))}`);
+      // A terminal that doesn't know how wide it is says 0.
+      stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
       live = true;
     },
     done: clear,

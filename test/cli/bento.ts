@@ -1,0 +1,88 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { packageRoot } from "../../src/platform/package.ts";
+import { type Exit, processesWith, type Running, type StartOptions, start, succeed } from "../support/programs.ts";
+
+const CLI = path.join(packageRoot(), "dist/cli.js");
+/** What a program is given of this process's environment: not one of a developer's own variables, nor of the test runner's. */
+const KEPT = /^(?:PATH|HOME|NIX_.*|BENTO_TEST_WORLD)$/;
+/** In the environment of one run and of all that it starts. */
+const RUN = "BENTO_TEST_RUN";
+
+/** A command that runs. `finished` is `done`, after a look at what it left behind. */
+export interface RunningBento extends Running {
+  readonly finished: Promise<Exit>;
+  /** What it started, and what is running now. */
+  children(): number[];
+}
+
+/** An environment that holds nothing but what a program needs, and `env`. */
+export function onlyEnvironment(env: Readonly<Record<string, string | undefined>> = {}) {
+  const cleared = Object.keys(process.env).filter((name) => !KEPT.test(name));
+  return { ...Object.fromEntries(cleared.map((name) => [name, undefined])), ...env };
+}
+
+/** Starts `program` with a directory for temporary files of its own, in which it must leave nothing, nor any process. */
+export async function startTidy(
+  program: string,
+  args: readonly string[],
+  { env, ...options }: StartOptions = {},
+): Promise<RunningBento> {
+  const temporary = await mkdtemp(path.join(tmpdir(), "bento-test-"));
+  const id = randomUUID();
+  const running = start(program, args, {
+    ...options,
+    env: onlyEnvironment({ TMPDIR: temporary, [RUN]: id, ...env }),
+  });
+  const children = () => processesWith(RUN, id).filter((pid) => pid !== running.pid);
+  const finished = running.done.then(async (exit) => {
+    const left = await readdir(temporary);
+    await rm(temporary, { recursive: true, force: true });
+    const processes = children();
+    if (left.length > 0 || processes.length > 0) {
+      const what = `files ${left.join(", ") || "none"}, processes ${processes.join(", ") || "none"}`;
+      throw new Error(`${program} ${args.join(" ")} left behind: ${what}\n${exit.stderr}`);
+    }
+    return exit;
+  });
+  return { ...running, finished, children };
+}
+
+/** Starts the command line as a user has it: `bento ARGS`. */
+export function startBento(args: readonly string[], options: StartOptions = {}): Promise<RunningBento> {
+  return startTidy(process.execPath, [CLI, ...args], options);
+}
+
+export async function bento(args: readonly string[], options: StartOptions = {}): Promise<Exit> {
+  return (await startBento(args, options)).finished;
+}
+
+/** Runs it with `--json`: stdout must be one JSON document, and nothing else. */
+export async function bentoJson<T>(args: readonly string[], options: StartOptions = {}) {
+  const exit = await bento([...args, "--json"], options);
+  return { ...exit, document: JSON.parse(exit.stdout) as T };
+}
+
+/** Runs it on a terminal, and gives what that shows: stdout and stderr in one. */
+export async function bentoOnTerminal(args: readonly string[], options: StartOptions = {}): Promise<Exit> {
+  const words = [process.execPath, CLI, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  return (await startTidy("script", ["-qec", words.join(" "), "/dev/null"], options)).finished;
+}
+
+/** A directory to be PATH, with these programs in it and no others. */
+export async function pathWith(dir: string, programs: readonly string[]): Promise<string> {
+  await mkdir(dir);
+  for (const program of programs) {
+    await symlink(await succeed("sh", ["-c", 'command -v "$0"', program]), path.join(dir, program));
+  }
+  return dir;
+}
+
+/** The line of a table that is this host's. */
+export function lineOf(host: string, output: string): string {
+  const line = output.split("\n").find((candidate) => candidate.split(/\s+/).includes(host));
+  if (line === undefined) throw new Error(`there is no line of ${host}:\n${output}`);
+  return line;
+}

@@ -1,0 +1,441 @@
+import { open, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import type { CheckDocument, HostCheck } from "../../src/results.ts";
+import { gitRepository } from "../platform/git.ts";
+import { scratch } from "../platform/scratch.ts";
+import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
+import { kill, succeed } from "../support/programs.ts";
+import { World } from "../support/world.ts";
+import { bento, bentoJson, bentoOnTerminal, lineOf, pathWith, startBento } from "./bento.ts";
+import { configuration, endless, flake } from "./configurations.ts";
+
+let world: World;
+let fleet: FleetRepository;
+let first: string;
+
+beforeAll(async () => {
+  world = await World.make();
+  fleet = await world.makeFleet();
+  first = await fleet.git("rev-parse", "HEAD");
+});
+
+afterEach(async () => {
+  await fleet.git("reset", "-q", "--hard", first);
+  await fleet.git("clean", "-fdq");
+});
+
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]();
+});
+
+const check = (args: readonly string[] = [], env: Record<string, string> = {}, cwd = fleet.dir) =>
+  bento(["check", ...args], { cwd, env });
+const checkJson = (args: readonly string[] = [], cwd = fleet.dir) =>
+  bentoJson<CheckDocument>(["check", ...args], { cwd });
+
+/** Puts a mistake into the router's sixth line. */
+const breakRouter = () => fleet.edit("hosts/router/configuration.nix", "pkgs.nginx", "pkgs.nginxx");
+
+const hostIn = (document: CheckDocument, name: string): HostCheck => {
+  const host = document.hosts.find((candidate) => candidate.name === name);
+  if (host === undefined) throw new Error(`the document has no ${name}`);
+  return host;
+};
+
+test("a fleet that is well: a line for each host, what it would cost, a sum, and nothing else", async () => {
+  const { status, stdout, stderr } = await check();
+  expect(stdout).toBe(
+    [
+      "✓  laptop-anna  ok  4 to build",
+      "✓  laptop-ben   ok  4 to build",
+      "✓  nas          ok  4 to build",
+      "✓  router       ok  4 to build",
+      "",
+      "4 hosts: 4 ok",
+      "",
+    ].join("\n"),
+  );
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+});
+
+test("a broken host: the file, line and column of the mistake, and the others are not affected", async () => {
+  await breakRouter();
+  const { status, stdout } = await check();
+  expect(stdout).toMatch(
+    /^✗ {2}router {7}failed\n {4}hosts\/router\/configuration\.nix:6:\d+: attribute 'nginxx' missing$/m,
+  );
+  for (const host of ["laptop-anna", "laptop-ben", "nas"]) expect(lineOf(host, stdout)).toMatch(/^✓ .* ok /);
+  expect(stdout).toMatch(/\n4 hosts: 1 failed, 3 ok\n$/);
+  expect(status).toBe(1);
+});
+
+test("a mistake in what several hosts share is shown where it is: in utils/", async () => {
+  await fleet.edit("utils/common.nix", "pkgs.htop", "pkgs.htopp");
+  const { status, document } = await checkJson(["--hosts", "nas,router"]);
+  for (const name of ["nas", "router"]) {
+    expect(hostIn(document, name).error).toMatchObject({ file: "utils/common.nix", line: 4 });
+  }
+  expect(status).toBe(1);
+});
+
+test("--json: one document, with each host's system and derivation, or its error", async () => {
+  await breakRouter();
+  const { status, document, stderr } = await checkJson();
+  const system = (name: string) =>
+    expect.stringMatching(new RegExp(`^${world.store.dir}/[0-9a-z]{32}-nixos-system-${name}-26\\.05$`));
+  const drv = (name: string) =>
+    expect.stringMatching(new RegExp(`^${world.store.dir}/[0-9a-z]{32}-nixos-system-${name}-26\\.05\\.drv$`));
+  const well = (name: string) => ({
+    name,
+    status: "ok",
+    toplevel: system(name),
+    drv: drv(name),
+    base: null,
+    packages: null,
+    plan: { build: 4, fetch: 0, download: 0, unpacked: 0 },
+    warnings: [],
+    error: null,
+    duration: expect.any(Number),
+  });
+  expect(document).toEqual({
+    version: 1,
+    command: "check",
+    base: null,
+    warnings: [],
+    hosts: [
+      well("laptop-anna"),
+      well("laptop-ben"),
+      well("nas"),
+      {
+        ...well("router"),
+        status: "failed",
+        toplevel: null,
+        drv: null,
+        plan: null,
+        error: {
+          message: "attribute 'nginxx' missing",
+          file: "hosts/router/configuration.nix",
+          line: 6,
+          column: expect.any(Number),
+          trace: expect.stringContaining("Did you mean nginx?"),
+        },
+      },
+    ],
+  });
+  expect(stderr).toBe("");
+  expect(status).toBe(1);
+});
+
+test("--verbose shows all that Nix said of a failure", async () => {
+  await breakRouter();
+  const args = ["--hosts", "router"];
+  expect((await check([...args, "--verbose"])).stdout).toContain("Did you mean nginx?");
+  expect((await check(args)).stdout).not.toContain("Did you mean nginx?");
+});
+
+test("--hosts takes globs and lists, NAME is its older spelling, and the option goes first", async () => {
+  const names = async (args: readonly string[], env: Record<string, string> = {}) => {
+    const { stdout } = await check(args, env);
+    return DEMO_HOSTS.filter((host) => stdout.includes(` ${host} `));
+  };
+  expect(await names(["--hosts", "laptop-*,router"])).toEqual(["router", "laptop-anna", "laptop-ben"]);
+  expect(await names([], { NAME: "n?s" })).toEqual(["nas"]);
+  expect(await names(["--hosts", "router"], { NAME: "nas" })).toEqual(["router"]);
+});
+
+test("a host that isn't there: nothing is done, and the nearest name is suggested", async () => {
+  for (const run of [check(["--hosts", "ruoter"]), check([], { NAME: "ruoter" })]) {
+    expect(await run).toEqual({
+      status: 2,
+      stdout: "",
+      stderr: "error: no host is called 'ruoter'\n→ did you mean 'router'?\n",
+    });
+  }
+});
+
+test("--base says of each host whether its system changes, and by which packages", async () => {
+  await fleet.edit("hosts/nas/configuration.nix", "pkgs.postgresql", "pkgs.curl");
+  await fleet.edit("hosts/router/configuration.nix", "networking", 'environment.etc.hello = "world";\n  networking');
+  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
+  await fleet.commit("Changes");
+  const { status, stdout, stderr } = await check(["--base", "HEAD~1"]);
+  expect(lineOf("nas", stdout)).toMatch(/^~ .* changed .*; \+curl 8\.17\.0, -postgresql 18\.1$/);
+  expect(lineOf("router", stdout)).toMatch(/^~ .* changed .*; no package changes its version$/);
+  expect(lineOf("printer", stdout)).toMatch(/^~ .* changed .*; a new host$/);
+  for (const host of ["laptop-anna", "laptop-ben"]) expect(lineOf(host, stdout)).toMatch(/^· .* unchanged /);
+  expect(stdout).toMatch(/\n5 hosts: 3 changed, 2 unchanged \(compared with HEAD~1\)\n$/);
+  expect(stderr).toContain(`comparing with ${first.slice(0, 12)}: 2 of 5 hosts differ in their files`);
+  expect(status).toBe(0);
+  expect((await fleet.git("worktree", "list")).split("\n")).toHaveLength(1);
+});
+
+test("--base in the document: the system before, and each package's versions", async () => {
+  await fleet.edit("utils/common.nix", "pkgs.htop pkgs.openssh", "pkgs.htop pkgs.git");
+  const { document } = await checkJson(["--base", "main", "--hosts", "router"]);
+  const router = hostIn(document, "router");
+  expect(document.base).toBe("main");
+  expect(router.status).toBe("changed");
+  expect(router.base).toMatch(/-nixos-system-router-26\.05$/);
+  expect(router.base).not.toBe(router.toplevel);
+  expect(router.packages).toEqual([
+    { name: "git", from: null, to: "2.52.0" },
+    { name: "openssh", from: "10.2p1", to: null },
+  ]);
+});
+
+test("a change that makes no other system is no change, though the file is another", async () => {
+  await fleet.edit("hosts/router/configuration.nix", "networking", "# A comment.\n  networking");
+  const { document } = await checkJson(["--base", "HEAD", "--hosts", "router"]);
+  expect(hostIn(document, "router")).toMatchObject({ status: "unchanged", packages: null });
+});
+
+test("a host that was broken at the base is compared with nothing", async () => {
+  await breakRouter();
+  await fleet.commit("broken");
+  await fleet.git("revert", "--no-edit", "HEAD");
+  const { status, document } = await checkJson(["--base", "HEAD~1", "--hosts", "router"]);
+  expect(hostIn(document, "router")).toMatchObject({ status: "changed", base: null, packages: null });
+  expect(status).toBe(0);
+});
+
+test("a base that git doesn't know is a mistake, and not no comparison", async () => {
+  const { status, stdout, stderr } = await check(["--base", "nowhere"]);
+  expect([status, stdout]).toEqual([2, ""]);
+  expect(stderr).toBe(
+    "error: git knows no commit 'nowhere' here\n→ git fetch it; on GitHub, check out with fetch-depth: 0\n",
+  );
+});
+
+test("a fleet.json that is not what fleet.yaml says: the hint is what mends it", async () => {
+  await fleet.edit("fleet.json", '"version": 1', '"version": 2');
+  const { status, stdout, stderr } = await check();
+  expect([status, stdout]).toEqual([2, ""]);
+  expect(stderr).toBe("error: fleet.json is not what fleet.yaml says\n→ run 'bento render' and commit the result\n");
+  expect((await bento(["render"], { cwd: fleet.dir })).status).toBe(0);
+  expect((await check(["--hosts", "router"])).status).toBe(0);
+});
+
+test("a fleet.yaml with mistakes: each one's file, line and column, and what was meant", async () => {
+  const lines = (await fleet.read("fleet.yaml")).split("\n");
+  const at = lines.findIndex((line) => line.startsWith("  router:"));
+  await fleet.edit("fleet.yaml", "  router:", "  router:\n    atr: router\n    grups: []");
+  const { status, stdout, stderr } = await check();
+  expect([status, stdout]).toEqual([2, ""]);
+  expect(stderr).toBe(
+    `error: fleet.yaml:${at + 2}:5: hosts.router.atr is not a known key; did you mean 'attr'?\n` +
+      `fleet.yaml:${at + 3}:5: hosts.router.grups is not a known key; did you mean 'groups'?\n`,
+  );
+});
+
+test("an entry whose configuration is gone is a mistake: no host is ever dropped in silence", async () => {
+  await fleet.git("rm", "-rq", "hosts/router");
+  const { status, stderr } = await check();
+  expect(status).toBe(2);
+  expect(stderr).toMatch(
+    /^error: fleet\.yaml:\d+:3: router: there is no hosts\/router\/configuration\.nix\n→ .*bento host remove router\n$/,
+  );
+});
+
+test("without Nix, or git, there is nothing to check with", async () => {
+  await using dir = await scratch();
+  const withoutNix = await pathWith(path.join(dir.path, "a"), ["git"]);
+  const noNix = await check([], { PATH: withoutNix });
+  expect([noNix.status, noNix.stdout]).toEqual([3, ""]);
+  expect(noNix.stderr).toMatch(/^error: Nix was not found on this machine \(no nix-store in PATH\)\n→ install it.*\n$/);
+  const withoutGit = await pathWith(path.join(dir.path, "b"), ["nix", "nix-store", "nix-instantiate"]);
+  expect(await check([], { PATH: withoutGit })).toEqual({
+    status: 3,
+    stdout: "",
+    stderr: "error: git was not found on this machine\n",
+  });
+});
+
+test("outside of a fleet, and in a fleet that is in no git repository", async () => {
+  await using dir = await scratch();
+  const nowhere = await check([], {}, dir.path);
+  expect([nowhere.status, nowhere.stdout]).toEqual([2, ""]);
+  expect(nowhere.stderr).toMatch(/^error: no fleet here: .* fleet\.yaml or hosts\/\n→ bento init makes one\n$/);
+  await succeed("mkdir", ["-p", "hosts/lonely"], { cwd: dir.path });
+  await writeFile(path.join(dir.path, "hosts/lonely/configuration.nix"), configuration("lonely"));
+  expect(await check([], {}, dir.path)).toEqual({
+    status: 2,
+    stdout: "",
+    stderr: `error: ${dir.path} is not in a git repository\n→ git init\n`,
+  });
+});
+
+test("a fleet without fleet.yaml: what lies below hosts/ is checked, also before there is a commit", async () => {
+  await using repo = await gitRepository();
+  await using empty = await gitRepository({ "hosts/.keep": "" });
+  for (const name of ["one", "two"]) {
+    await succeed("mkdir", ["-p", `hosts/${name}`], { cwd: repo.dir });
+    await writeFile(path.join(repo.dir, `hosts/${name}/configuration.nix`), configuration(name));
+  }
+  repo.git("add", ".");
+  const { status, stdout } = await check([], {}, path.join(repo.dir, "hosts/one"));
+  expect(stdout).toBe("✓  one  ok  1 to build\n✓  two  ok  1 to build\n\n2 hosts: 2 ok\n");
+  expect(status).toBe(0);
+  const none = await check([], {}, empty.dir);
+  expect([none.status, none.stdout]).toEqual([2, ""]);
+  expect(none.stderr).toMatch(/^error: the fleet has no hosts\n→ bento host add /);
+});
+
+test("a flake at the root alone: every one of its systems is a host", async () => {
+  await using repo = await gitRepository();
+  await succeed("cp", ["-r", world.store.nixpkgs, "nixpkgs"], { cwd: repo.dir });
+  await repo.commit({ "flake.nix": flake(world.store, ["alpha", "beta"]) });
+  const { status, document } = await checkJson([], repo.dir);
+  expect(document.hosts.map(({ name, status }) => [name, status])).toEqual([
+    ["alpha", "ok"],
+    ["beta", "ok"],
+  ]);
+  expect(status).toBe(0);
+});
+
+test("a fleet in a directory of the repository, from elsewhere with --fleet", async () => {
+  await using repo = await gitRepository({ "machines/hosts/one/configuration.nix": configuration("one", "  x = 1;") });
+  const { status, document } = await checkJson(["--fleet", "machines"], repo.dir);
+  expect(document.hosts).toMatchObject([{ name: "one", error: { file: "hosts/one/configuration.nix" } }]);
+  expect(status).toBe(1);
+});
+
+test("a configuration without an entry is checked, with a warning that it is never deployed", async () => {
+  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
+  await fleet.git("add", "-A");
+  const { status, stdout } = await check(["--hosts", "printer"]);
+  expect(lineOf("printer", stdout)).toMatch(/^✓ .* ok /);
+  expect(stdout).toContain(
+    "warning: printer (hosts/printer) has no entry in fleet.yaml: it is checked, and never deployed",
+  );
+  expect(status).toBe(0);
+});
+
+test("a file that git doesn't track is invisible, as it will be on the host", async () => {
+  await fleet.edit("hosts/router/configuration.nix", "./utils/common.nix", "./utils/common.nix ./extra.nix");
+  await fleet.write("hosts/router/extra.nix", "{ }");
+  const { status, stdout } = await check(["--hosts", "router"]);
+  expect(stdout).toMatch(/hosts\/router\/extra\.nix.*No such file/);
+  expect(status).toBe(1);
+  await fleet.git("add", "hosts/router/extra.nix");
+  expect((await check(["--hosts", "router"])).status).toBe(0);
+});
+
+test("a warning of the evaluation stands below its host", async () => {
+  await fleet.edit("hosts/router/configuration.nix", "[ pkgs.nginx ]", 'builtins.trace "warning: nginx is old" [ ]');
+  const { status, stdout } = await check(["--hosts", "router"]);
+  expect(stdout).toMatch(/^✓ {2}router.*\n {4}warning: nginx is old$/m);
+  expect(status).toBe(0);
+});
+
+const ESCAPE = "\u001b";
+
+test("colours are for terminals, and for those who don't mind them", async () => {
+  const args = ["check", "--hosts", "router"];
+  const on = { cwd: fleet.dir };
+  const terminal = await bentoOnTerminal(args, on);
+  expect(terminal.stdout).toContain(`${ESCAPE}[32m✓${ESCAPE}[39m  router`);
+  expect(terminal.stdout).toContain("evaluated 0 of 1 hosts");
+  expect(terminal.status).toBe(0);
+  for (const plain of [
+    await bentoOnTerminal(args, { ...on, env: { NO_COLOR: "1" } }),
+    await bentoOnTerminal([...args, "--no-color"], on),
+  ]) {
+    expect(plain.stdout).toContain("✓  router  ok");
+    expect(plain.stdout).not.toContain(`${ESCAPE}[3`);
+  }
+  expect((await bento(args, on)).stdout).not.toContain(ESCAPE);
+});
+
+test("errors, too, are coloured on a terminal only, and not for NO_COLOR", async () => {
+  const args = ["check", "--hosts", "nobody"];
+  const on = { cwd: fleet.dir };
+  expect((await bentoOnTerminal(args, on)).stdout).toContain(`${ESCAPE}[31merror:${ESCAPE}[39m no host is called`);
+  expect((await bentoOnTerminal(args, { ...on, env: { NO_COLOR: "1" } })).stdout).toMatch(/^error: no host is called/m);
+});
+
+test("what Nix says can neither paint nor command, whoever reads it", async () => {
+  // Printed by the evaluation, and part of its error: escape sequences, a carriage return, a direction override.
+  const hostile = `::error::owned \${builtins.fromJSON ''"\\u001b]0;title\\u0007 \\r \\u202e \\u009b31m"''}`;
+  await using repo = await gitRepository({
+    "hosts/a/configuration.nix": configuration("a", `  networking.gateway = throw "${hostile}\\n::error::again";`),
+    "hosts/b/configuration.nix": configuration("b", `  networking.gateway = builtins.trace "warning: ${hostile}" "x";`),
+  });
+  const { status, stdout, stderr } = await check(["--verbose"], {}, repo.dir);
+  expect(stdout).toContain("owned");
+  expect(stdout).toMatch(/^ {4}warning: ::error::owned/m);
+  expect(stdout + stderr).not.toMatch(/^::/m);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: there must be none.
+  expect(stdout + stderr).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
+  expect(status).toBe(1);
+  const { document } = await checkJson([], repo.dir);
+  expect(document.hosts.map((host) => host.status)).toEqual(["failed", "ok"]);
+});
+
+/** A repository with an endless host and one that is well; `reached` is there when the endless one is being evaluated. */
+async function endlessFleet() {
+  const dir = await scratch();
+  const fifo = path.join(dir.path, "fifo");
+  await succeed("mkfifo", [fifo]);
+  const repo = await gitRepository({
+    "hosts/endless/configuration.nix": endless("endless", fifo),
+    "hosts/well/configuration.nix": configuration("well"),
+  });
+  return {
+    dir: repo.dir,
+    // To open a fifo for writing takes as long as nobody reads from it. While it is open Nix waits, and then it works.
+    reached: () => open(fifo, "w"),
+    [Symbol.asyncDispose]: async () => {
+      await repo[Symbol.asyncDispose]();
+      await dir[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test.each([
+  ["SIGINT", "waits"],
+  ["SIGTERM", "works"],
+] as const)("%s while Nix %s: 130, and neither a process nor a file is left", async (signal, what) => {
+  await using repo = await endlessFleet();
+  const running = await startBento(["check"], { cwd: repo.dir });
+  await using fifo = await repo.reached();
+  if (what === "works") await fifo.close();
+  expect(running.children().length).toBeGreaterThan(0);
+  kill([running.pid], signal);
+  expect(await running.finished).toEqual({ status: 130, stdout: "", stderr: "error: interrupted\n" });
+});
+
+test("interrupted while it compares: the base's checkout goes too", async () => {
+  await using repo = await endlessFleet();
+  const git = (...args: string[]) => succeed("git", args, { cwd: repo.dir });
+  await git("rm", "-rq", "hosts/endless");
+  await git("mv", "hosts/well", "hosts/endless");
+  await git("commit", "-qm", "cured");
+  const running = await startBento(["check", "--base", "HEAD~1"], { cwd: repo.dir });
+  await using _ = await repo.reached();
+  kill([running.pid], "SIGINT");
+  const { status, stderr } = await running.finished;
+  expect(stderr).toMatch(/error: interrupted\n$/);
+  expect(status).toBe(130);
+  expect((await git("worktree", "list")).split("\n")).toHaveLength(1);
+});
+
+test("an evaluation that takes too long is that host's failure alone", async () => {
+  await using repo = await endlessFleet();
+  const running = await startBento(["check", "--timeout", "8"], { cwd: repo.dir });
+  await using _ = await repo.reached();
+  const { status, stdout } = await running.finished;
+  expect(stdout).toMatch(/^✗ {2}endless {2}failed\n {4}the evaluation took longer than 8 s and was ended$/m);
+  expect(lineOf("well", stdout)).toMatch(/^✓ .* ok /);
+  expect(status).toBe(1);
+});
+
+test("bento runs where there is no home and no terminal, as in a bare CI job", async () => {
+  const { status, stdout } = await bento(["check", "--hosts", "router", "-I", `nixpkgs=${world.store.nixpkgs}`], {
+    cwd: fleet.dir,
+    env: { HOME: undefined, NIX_PATH: undefined },
+  });
+  expect(lineOf("router", stdout)).toMatch(/^✓ .* ok /);
+  expect(status).toBe(0);
+});
