@@ -66,10 +66,10 @@ export class Machine {
       BENTO_SSH_CONFIG: this.path("etc/ssh/ssh_config"),
       BENTO_HEALTH_CHECKS: this.path("checks"),
       BENTO_GUARD: "process",
-      BENTO_CONFIRM_TIMEOUT: "5",
+      // Long where waiting for it would mean that something is wrong: these machines can be slow.
+      BENTO_CONFIRM_TIMEOUT: "60",
       BENTO_CONFIRM_SETTLE: "0",
-      BENTO_RECOVERY_TIMEOUT: "2",
-      BENTO_CONNECT_TIMEOUT: "5",
+      BENTO_RECOVERY_TIMEOUT: "60",
     };
   }
 
@@ -110,6 +110,13 @@ export class Machine {
   /** How many generations the system profile has. */
   async generations(): Promise<number> {
     return (await readdir(this.path("profiles"))).filter((name) => /^system-\d+-link$/.test(name)).length;
+  }
+
+  /** The agent's clock at which a failed release is tried again is set back, as if the time had passed. */
+  async endBackoff(): Promise<void> {
+    const retry = await this.state("retry.json");
+    if (!retry) throw new Error(`${this.name} waits for nothing`);
+    await writeFile(this.path("state/retry.json"), JSON.stringify({ ...retry, until: 0 }));
   }
 
   /** One of the agent's state files; undefined where there is none. */

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { packageRoot } from "../../src/platform/package.ts";
@@ -47,6 +47,13 @@ export class TestServer implements AsyncDisposable {
 
   chroot(host: string): string {
     return path.join(this.root, host);
+  }
+
+  /** Puts a file into a host's releases, as only somebody who holds the server can. */
+  async plant(host: string, name: string, content: string | Buffer): Promise<void> {
+    const file = path.join(this.chroot(host), "releases", name);
+    await rm(file, { force: true });
+    await writeFile(file, content, { mode: 0o640 });
   }
 
   /** Sets it up for these logins, as an administrator does after each change of the fleet. */

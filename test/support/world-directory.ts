@@ -19,6 +19,8 @@ export interface WorldDirectory extends AsyncDisposable {
 export async function worldDirectory(): Promise<WorldDirectory> {
   await sweep();
   const dir = await mkdtemp(PREFIX);
+  // In memory, where that is allowed: much of what is tested waits for its files to reach the disk.
+  await exec("mount", ["-t", "tmpfs", "-o", "mode=0755", "bento-test", dir]);
   await chmod(dir, 0o755);
   await writeFile(path.join(dir, "pid"), String(process.pid));
   return { path: dir, mark: { [MARK]: dir }, [Symbol.asyncDispose]: () => remove(dir) };
@@ -53,7 +55,7 @@ async function remove(dir: string): Promise<void> {
   const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n");
   for (const line of mounts.reverse()) {
     const place = line.split(" ")[1] ?? "";
-    if (place.startsWith(`${dir}/`)) await succeed("umount", ["--lazy", place]);
+    if (`${place}/`.startsWith(`${dir}/`)) await succeed("umount", ["--lazy", place]);
   }
   // What Nix makes can't be written to; root is not held up by that, and `rm` knows how to.
   await exec("rm", ["-rf", dir]);
