@@ -15,7 +15,7 @@ export interface NewHost {
 
 /** Text in, text out: fleet.yaml with one more host, its comments and order as they were. */
 export function withHost(text: string, name: string, host: NewHost): string {
-  const document = parseDocument(text);
+  const document = parseDocument(text, { stringKeys: true });
   if (document.hasIn(["hosts", name])) {
     throw new FleetError(`there is a host '${name}' already`, { at: { file: FLEET_FILE } });
   }
@@ -34,8 +34,9 @@ export function withHost(text: string, name: string, host: NewHost): string {
 }
 
 export function withoutHost(text: string, name: string): string {
-  const document = parseDocument(text);
-  if (!document.deleteIn(["hosts", name])) throw new FleetError(`there is no host '${name}' in ${FLEET_FILE}`);
+  const document = parseDocument(text, { stringKeys: true });
+  if (!document.hasIn(["hosts", name])) throw new FleetError(`there is no host '${name}' in ${FLEET_FILE}`);
+  document.deleteIn(["hosts", name]);
   return serialise(document);
 }
 

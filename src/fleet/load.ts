@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
@@ -8,6 +8,7 @@ import { FLEET_FILE, type ParsedFleet, parseFleetFile } from "./parse.ts";
 import { hostName } from "./schema.ts";
 
 const HOSTS = "hosts";
+const ROOT = ".";
 const CHANNEL_ENTRY = "configuration.nix";
 
 /**
@@ -16,7 +17,7 @@ const CHANNEL_ENTRY = "configuration.nix";
  */
 export function findFleet(start: string): string {
   for (let dir = path.resolve(start); ; dir = path.dirname(dir)) {
-    if (existsSync(path.join(dir, FLEET_FILE)) || existsSync(path.join(dir, HOSTS))) return dir;
+    if (existsSync(path.join(dir, FLEET_FILE)) || isDirectory(path.join(dir, HOSTS))) return dir;
     if (existsSync(path.join(dir, ".git")) && existsSync(path.join(dir, "flake.nix"))) return dir;
     if (dir === path.dirname(dir)) break;
   }
@@ -63,9 +64,17 @@ export async function addFlakeHosts(
   for (const [dir, flake] of flakes) {
     const declaredAttrs = new Set(hosts.filter((host) => host.declared && host.path === dir).map((host) => host.attr));
     const attrs = await list(flake);
-    if (attrs === null && !flake.declared) hosts.push(flake);
+    if (attrs === null && !flake.declared) {
+      hosts.push(hosts.some((host) => host.name === flake.name) ? { ...flake, name: dir } : flake);
+    }
+    if (attrs?.length === 0 && !flake.declared && dir !== ROOT) {
+      warnings.push(`${dir}/flake.nix has no nixosConfigurations: it is no host`);
+    }
     for (const attr of attrs ?? []) {
       if (declaredAttrs.has(attr)) continue;
+      // Below hosts/ is where a flake at the root commonly has its modules.
+      const module = dir === ROOT ? hosts.findIndex((host) => !host.declared && host.path === `${HOSTS}/${attr}`) : -1;
+      if (module >= 0 && hosts[module]?.kind === "channel") hosts.splice(module, 1);
       if (!hostName.safeParse(attr).success) {
         warnings.push(`${dir}/flake.nix: nixosConfigurations.${JSON.stringify(attr)} is no host name, and is left out`);
       } else if (hosts.some((host) => host.name === attr)) {
@@ -160,21 +169,36 @@ async function declaredHosts(dir: string, { content, locate }: ParsedFleet): Pro
   return hosts;
 }
 
-/** What lies below hosts/, or at the root, and has no entry. A flake's hosts are known by its directory until Nix names them. */
+/**
+ * What lies below hosts/, or at the root, and has no entry. A flake's hosts are known by its directory until Nix names them.
+ * What a declared host includes, or is called like one, is taken for a part of it.
+ */
 async function foundHosts(dir: string, declared: readonly Host[]): Promise<Host[]> {
   const taken = new Set(declared.map((host) => host.path));
+  const names = new Set(declared.map((host) => host.name));
+  const included = declared.flatMap((host) => host.include?.map((place) => path.posix.join(host.path, place)) ?? []);
   const found: Host[] = [];
   const entries = await readdir(path.join(dir, HOSTS), { withFileTypes: true }).catch(() => []);
   for (const entry of entries) {
-    const place = `${HOSTS}/${entry.name}`;
+    const { name } = entry;
+    const place = `${HOSTS}/${name}`;
     if (!entry.isDirectory() || taken.has(place)) continue;
-    if (existsSync(path.join(dir, place, "flake.nix"))) found.push(undeclared(entry.name, place, "flake"));
-    else if (existsSync(path.join(dir, place, CHANNEL_ENTRY)) && hostName.safeParse(entry.name).success) {
-      found.push(undeclared(entry.name, place, "channel"));
+    if (existsSync(path.join(dir, place, "flake.nix"))) {
+      found.push(undeclared(names.has(name) ? place : name, place, "flake"));
+    } else if (
+      existsSync(path.join(dir, place, CHANNEL_ENTRY)) &&
+      hostName.safeParse(name).success &&
+      !names.has(name) &&
+      !included.some((part) => part === place || part.startsWith(`${place}/`))
+    ) {
+      found.push(undeclared(name, place, "channel"));
     }
   }
-  if (!taken.has(".") && existsSync(path.join(dir, "flake.nix")))
-    found.push(undeclared(path.basename(dir), ".", "flake"));
+  if (!taken.has(ROOT) && existsSync(path.join(dir, "flake.nix"))) {
+    const name = path.basename(dir);
+    const clash = names.has(name) || found.some((host) => host.name === name);
+    found.push(undeclared(clash ? ROOT : name, ROOT, "flake"));
+  }
   return found;
 }
 
@@ -197,6 +221,10 @@ function undeclared(name: string, place: string, kind: HostKind): Host {
 async function isFile(file: string): Promise<boolean> {
   const info = await stat(file).catch(() => undefined);
   return info?.isFile() ?? false;
+}
+
+function isDirectory(place: string): boolean {
+  return statSync(place, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 function sortHosts(hosts: readonly Host[]): Host[] {

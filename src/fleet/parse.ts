@@ -21,14 +21,19 @@ interface Problem {
  * Reads the text of a fleet.yaml.
  * @throws FleetError that names file, line and column of the first problem, and lists the others.
  */
-export function parseFleetFile(text: string): ParsedFleet {
+export function parseFleetFile(file: string): ParsedFleet {
+  const text = file.replace(/^\ufeff/, "");
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, stringKeys: true, prettyErrors: false });
   const place = (offset: number): Location => {
     const { line, col } = lines.linePos(offset);
     return { file: FLEET_FILE, line, column: col };
   };
-  const syntax = document.errors.map((error) => ({ at: place(error.pos[0]), text: firstLine(error.message) }));
+  const syntax = document.errors.map((error) => ({
+    // Of a key that is there twice, yaml gives where the one before it ends.
+    at: place(error.code === "DUPLICATE_KEY" ? skipBlanks(text, error.pos[0]) : error.pos[0]),
+    text: firstLine(error.message),
+  }));
   if (syntax.length > 0) throw problemsError(syntax);
 
   let value: unknown;
@@ -42,14 +47,26 @@ export function parseFleetFile(text: string): ParsedFleet {
   }
   const locate = (path: readonly PropertyKey[]) => place(offsetOf(document, path));
   const result = fleetSchema.safeParse(value ?? {});
-  if (!result.success) throw problemsError(result.error.issues.flatMap((issue) => problems(issue, locate)));
+  const found = result.success ? [] : result.error.issues.flatMap((issue) => problems(issue, locate));
+  // zod passes over this one key of a record without a word.
+  if (document.hasIn(["hosts", "__proto__"])) {
+    found.push({ at: locate(["hosts", "__proto__"]), text: "hosts.__proto__ must be a host name" });
+  }
+  if (!result.success || found.length > 0) throw problemsError(found);
   return { content: result.data, locate };
 }
 
+/** More than these are one mistake's echo. */
+const MAX_PROBLEMS = 20;
+
 function problemsError(problems: Problem[]): FleetError {
-  const [first, ...others] = problems;
+  const sorted = problems.toSorted(({ at: a }, { at: b }) =>
+    a.line === b.line ? (a.column ?? 0) - (b.column ?? 0) : (a.line ?? 0) - (b.line ?? 0),
+  );
+  const [first, ...others] = sorted;
   if (first === undefined) throw new Error("an error without a problem");
-  const rest = others.map((problem) => `\n${formatLocation(problem.at)}: ${problem.text}`);
+  const rest = others.slice(0, MAX_PROBLEMS).map((problem) => `\n${formatLocation(problem.at)}: ${problem.text}`);
+  if (others.length > MAX_PROBLEMS) rest.push(`\n… and ${others.length - MAX_PROBLEMS} more`);
   return new FleetError(first.text + rest.join(""), { at: first.at });
 }
 
@@ -119,6 +136,13 @@ function offsetOf(document: Document, path: readonly PropertyKey[]): number {
 
 function startOf(node: unknown): number {
   return (node as Node | null | undefined)?.range?.[0] ?? 0;
+}
+
+/** The next offset that is neither white space nor in a comment. */
+function skipBlanks(text: string, offset: number): number {
+  const blanks = /(?:\s|#.*)*/y;
+  blanks.lastIndex = offset;
+  return offset + (blanks.exec(text)?.[0].length ?? 0);
 }
 
 function firstLine(text: string): string {

@@ -44,7 +44,8 @@ const server = z.strictObject({
   root: oneLine.regex(/^\/[^\s:]*[^\s:/]$/, "must be an absolute path without spaces").default("/home/chroot"),
   hostKeys: z.array(publicKey).min(1, "needs at least one pinned host key"),
   loginPrefix: z
-    .union([z.literal(""), z.string().regex(/^[a-z_][a-z0-9_-]{0,15}$/, "must begin a unix login")])
+    .string()
+    .regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login")
     .default(""),
 });
 
@@ -79,12 +80,14 @@ export const fleetSchema = z.strictObject({
   git: gitRemote.optional(),
   signers: z.array(publicKey).default([]),
   substituters: z.array(substituter).default([]),
-  // A host with nothing to say about it is written `nas:` and is null in YAML.
+  // A host with nothing to say about it is written `nas:` and is null in YAML, and so are hosts that are all taken out.
   hosts: z
     .record(
       hostName,
       host.nullable().transform((value) => value ?? host.parse({})),
     )
+    .nullable()
+    .transform((value) => value ?? {})
     .default({}),
 });
 

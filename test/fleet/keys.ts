@@ -1,0 +1,8 @@
+/** Public keys that nobody has the other half of. */
+export const ED25519_1 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFIUZOYdsHiPCN34H2mzuQ01j2h0LAR55wRQBCM3pJ/l";
+export const ED25519_2 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICEEjf6V82GL9wTc3dDkKYjPJt8HUemFKRRDObQs1jAu";
+export const ED25519_3 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFXpynW6oN2Ifl3cSc3XMDIsajOSAzX5pzaZQKehz4Dt";
+export const RSA =
+  "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCi+/cUMg64XgrcI1PtHEmgcczv0qbdQZmKog1X1pELAPTZTVjaMSYNjv6mjAPw1/trbtQZWSR3UbSHNyMY8hL8Xsqec/atiPSoxxlg1E7/vOTQHSJGPxZoK+xkXkskVTmdTrmaLI2rt1GCrjnUZ3KLa0yeDezCTd40Q6NoLctb7D1Ej+gW/y574T3b7ZoG5CjcEd4wBwilCt+ZE5lCy3Adl6ZylNyB3oTLEveMQ44UuKSPn260mBpWoJj6g137pYbbnAOUCDSy9E31aaE5depFxbNhF2m/D3gb/17o4PEVNIRmvQSW/VLamjpedNdB7YTaEnsbMnapPYtt1I49idxr";
+export const ECDSA =
+  "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBH8NCe0IMKK+XccTJe8Hexhxorpap6plUkW/rvkAC/oacbukB3uktPSCXiHoLJzrg+gzdDkYNYlrHRU+vleYIa0=";
