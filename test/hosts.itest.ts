@@ -1,0 +1,365 @@
+import { mkdir, readdir, readFile, readlink, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { describe, expect, test } from "vitest";
+import type { Context } from "../src/commands/context.ts";
+import { evaluateHosts, openFleet } from "../src/commands/evaluation.ts";
+import { loadFleet } from "../src/fleet/load.ts";
+import { staleFiles } from "../src/fleet/rendered.ts";
+import { nixString } from "../src/nix/evaluate.ts";
+import { Nix } from "../src/nix/nix.ts";
+import { temporaryDirectory } from "../src/platform/temporary.ts";
+import { exec, succeed } from "./support/programs.ts";
+
+/**
+ * The example fleet, and the two NixOS modules that it uses. BENTO_TEST_NIXPKGS, the path of a nixpkgs of 20.09 or later, adds
+ * the tests that evaluate them as real NixOS systems; BENTO_TEST_NIXPKGS_LIB, the path of another nixpkgs' lib, tries the
+ * modules with that one's module system.
+ */
+const root = path.resolve(import.meta.dirname, "..");
+const nixpkgs = process.env.BENTO_TEST_NIXPKGS;
+/** What every machine needs to be one. */
+const MACHINE = `fileSystems."/" = { device = "/dev/vda1"; fsType = "ext4"; }; boot.loader.grub.device = "/dev/vda";`;
+
+describe("as they are in the repository", () => {
+  test("the rendered files are what fleet.yaml says", async () => {
+    expect(await staleFiles(await loadFleet(root))).toEqual([]);
+  });
+
+  test("every host has a key, and is found where fleet.yaml says", async () => {
+    const { hosts } = await loadFleet(root);
+    expect(hosts.map(({ name, kind, path: place }) => `${name}: ${kind} in ${place}`)).toEqual([
+      "nas: flake in hosts/nas",
+      "router: channel in hosts/router",
+      "t470: flake in hosts/laptops",
+      "x1: flake in hosts/laptops",
+    ]);
+    for (const host of hosts) {
+      expect(host.key, host.name).toMatch(/^ssh-ed25519 /);
+      expect(host.declared, host.name).toBe(true);
+    }
+  });
+
+  test("each host's utils is the shared directory", async () => {
+    for (const host of await readdir(path.join(root, "hosts"))) {
+      expect(await readlink(path.join(root, "hosts", host, "utils")), host).toBe("../../utils/");
+    }
+  });
+
+  test.each(["nas", "laptops"])("the lock file of %s locks what its flake.nix asks for", async (host) => {
+    const flake = await readFile(path.join(root, "hosts", host, "flake.nix"), "utf8");
+    const lock = JSON.parse(await readFile(path.join(root, "hosts", host, "flake.lock"), "utf8"));
+    expect(lock).toMatchObject({ version: 7, root: "root" });
+    expect(Object.keys(lock.nodes).sort()).toEqual(["nixpkgs", "root"]);
+    expect(lock.nodes.root.inputs).toEqual({ nixpkgs: "nixpkgs" });
+    const { original, locked } = lock.nodes.nixpkgs;
+    expect(flake).toContain(`inputs.nixpkgs.url = "github:${original.owner}/${original.repo}/${original.ref}";`);
+    const { type, owner, repo } = original;
+    expect(locked).toMatchObject({ type, owner, repo });
+    expect(locked.rev).toMatch(/^[0-9a-f]{40}$/);
+    expect(locked.narHash).toMatch(/^sha256-[A-Za-z0-9+/]{43}=$/);
+    expect(locked.lastModified).toBeGreaterThan(0);
+  });
+
+  test("every .nix file parses", async () => {
+    const files = (await succeed("git", ["-C", root, "ls-files", "--", "hosts/*.nix", "utils/*.nix"])).split("\n");
+    expect(files).toEqual(expect.arrayContaining(["utils/bento.nix", "utils/fleet.nix", "hosts/nas/flake.nix"]));
+    await succeed("nix-instantiate", ["--parse", ...files.map((file) => path.join(root, file))]);
+  });
+});
+
+describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
+  test("every host is a system, staged and evaluated as check does it", { timeout: 400_000 }, async () => {
+    await using open = await openFleet(root);
+    // In the store, and called as a flake's source is, Nix takes it as it is instead of copying it for each host.
+    const source: string = await json(`"\${builtins.path { path = ${nixpkgs}; name = "source"; }}"`);
+    const nix = await Nix.find({
+      overrideInputs: [["nixpkgs", `path:${source}`]],
+      options: [],
+      searchPath: [`nixpkgs=${nixpkgs}`],
+    });
+    const results = await evaluateHosts(quiet(), open.stager, nix, open.fleet.hosts, { timeout: 300_000 });
+    for (const { host, warnings, ...result } of results) {
+      expect(result, host.name).toMatchObject({
+        ok: true,
+        toplevel: expect.stringMatching(new RegExp(`^/nix/store/[0-9a-z]{32}-nixos-system-${host.name}-`)),
+        drv: expect.stringMatching(/^\/nix\/store\/.*\.drv$/),
+      });
+      // What Nix says of its own installation is no matter of the host's.
+      expect(warnings.filter((text) => !text.includes("build-users-group"))).toEqual([]);
+    }
+    expect(results.length).toBe(4);
+  });
+
+  describe("the router", () => {
+    const router = once(async () => {
+      await using open = await openFleet(root);
+      const host = open.fleet.hosts.find(({ name }) => name === "router");
+      if (!host) throw new Error("the fleet has no router");
+      const { treeDir } = await open.stager.stage(host);
+      const found = await evaluate(
+        `{ imports = [ (/. + ${nixString(`${treeDir}/configuration.nix`)}) ]; }`,
+        `let
+          package = lib.findFirst (package: package.name or "" == "bento-agent") null config.environment.systemPackages;
+        in {
+          units = builtins.mapAttrs (name: unit: unit.text)
+            (lib.filterAttrs (name: unit: lib.hasPrefix "bento" name) config.systemd.units);
+          command = package.text;
+          inputs = builtins.attrNames (builtins.getContext package.text);
+        }`,
+      );
+      return found as { units: Record<string, string>; command: string; inputs: string[] };
+    });
+
+    test("has the two units, and nothing else of Bento's", async () => {
+      const { units } = await router();
+      expect(Object.keys(units).sort()).toEqual(["bento-upgrade.service", "bento-upgrade.timer"]);
+      expect(units["bento-upgrade.service"]?.split("\n")).toEqual(
+        expect.arrayContaining([
+          "After=network-online.target",
+          "Wants=network-online.target",
+          "X-StopOnRemoval=false",
+          "X-RestartIfChanged=false",
+          "X-StopIfChanged=false",
+          "Type=oneshot",
+          "TimeoutStartSec=infinity",
+          expect.stringMatching(/^ExecStart=\/nix\/store\/[0-9a-z]{32}-bento-agent\/bin\/bento-agent upgrade$/),
+        ]),
+      );
+      expect(units["bento-upgrade.timer"]?.split("\n")).toEqual(
+        expect.arrayContaining(["Persistent=true", expect.stringMatching(/^OnCalendar=\*:(0\d|1[0-4])\/15:[0-5]\d$/)]),
+      );
+    });
+
+    test("tells the agent what its configuration says", async () => {
+      const { command } = await router();
+      const environment: Record<string, string | undefined> = Object.fromEntries(
+        [...command.matchAll(/^export (\w+)='?([^']*?)'?$/gm)].map(([, name, value]) => [name, value]),
+      );
+      expect(environment).toMatchObject({
+        BENTO_HOST: "router",
+        BENTO_KEY: "/etc/ssh/ssh_host_ed25519_key",
+        BENTO_FETCHER: "sftp",
+        BENTO_REPORTER: "sftp",
+        BENTO_BUILD: "auto",
+        BENTO_CONFIRM_TIMEOUT: "300",
+        BENTO_CONFIRM_SETTLE: "20",
+        BENTO_MIN_FREE_STORE: "524288",
+        BENTO_HEALTH_CHECKS: expect.stringMatching(/^\/nix\/store\/.*-bento-health-checks$/),
+        NIX_PATH: expect.stringMatching(/^nixpkgs=/),
+        PATH: expect.stringMatching(/^\/nix\/store\/[^:]*-nix-[^:]*\/bin:.*:\/run\/current-system\/sw\/bin$/),
+      });
+      expect(await readFile(environment.BENTO_CONFIG ?? "", "utf8")).toBe(
+        await readFile(path.join(root, "utils/bento.json"), "utf8"),
+      );
+    });
+
+    test("has an agent that runs", async () => {
+      const { command } = await router();
+      const [, bash, agent = ""] = /^exec (\S+\/bash) (\S+\/bento-agent) "\$@"$/m.exec(command) ?? [];
+      expect(bash).toMatch(/^\/nix\/store\//);
+      expect(agent).toMatch(/^\/nix\/store\//);
+      expect(await succeed("bash", [agent, "version"])).toMatch(/^\d+\.\d+\.\d+$/);
+    });
+
+    test("has its health checks in one directory, under their own names; what is none is refused", async () => {
+      const drv = (await router()).inputs.find((input) => input.endsWith("-bento-health-checks.drv")) ?? "";
+      const shown = await succeed("nix", ["--extra-experimental-features", "nix-command", "show-derivation", drv]);
+      const { checks = "", buildCommand = "" } = JSON.parse(shown)[drv].env;
+      await using scratch = await temporaryDirectory();
+      const place = (name: string) => path.join(scratch.path, name);
+      await mkdir(place("package/bin"), { recursive: true });
+      await writeFile(place("package/bin/web"), "#!/bin/sh\n", { mode: 0o755 });
+      await writeFile(place("notes"), "", { mode: 0o644 });
+      const build = (list: string, out: string) =>
+        exec("bash", ["-eu", "-c", buildCommand], { env: { out: place(out), checks: list } });
+
+      expect(await build(`${checks} ${place("package")}`, "good")).toMatchObject({ status: 0, stderr: "" });
+      expect((await readdir(place("good"))).sort()).toEqual(["dns", "web"]);
+      await succeed("test", ["-x", place("good/dns")]);
+      expect(await build(place("notes"), "bad")).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining("is no executable file"),
+      });
+      expect(await build(`${checks} ${checks}`, "twice")).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining("two are called dns"),
+      });
+    });
+  });
+
+  test("settings that can't work are refused, in words that say the way out", async () => {
+    await using scratch = await temporaryDirectory();
+    const settings = path.join(scratch.path, "bento.json");
+    await writeFile(settings, JSON.stringify({ version: 1, server: null, signers: [] }));
+    const refused: string = await evaluate(
+      `{
+        imports = [ ${root}/utils/bento.nix ];
+        ${MACHINE}
+        networking.hostName = "Router";
+        services.bento = { enable = true; configFile = /. + ${nixString(settings)}; confirm.settle = 170; };
+      }`,
+      "config.system.build.toplevel.outPath",
+    ).then(() => "nothing", String);
+    for (const words of [
+      "services.bento.host is 'Router'",
+      "Set services.bento.host to this machine's name in fleet.yaml",
+      "bento.json names none. Set server in fleet.yaml and run 'bento render'",
+      "names no signers",
+      "services.openssh.enable = true",
+      "Raise that",
+    ]) {
+      expect(refused).toContain(words);
+    }
+  });
+
+  describe("the server", () => {
+    const configuration = `{
+      imports = [ ${root}/utils/fleet.nix ];
+      ${MACHINE}
+      services.openssh.enable = true;
+      services.openssh.extraConfig = "AllowUsers alice\\nMatch User alice\\n  X11Forwarding no\\n";
+      services.bento-server.enable = true;
+      # An administrator's own addition to what the module makes.
+      users.users.bento.openssh.authorizedKeys.keys = [ "ssh-ed25519 AAAA more" ];
+    }`;
+    const server = once(async () => {
+      const found = await evaluate(
+        configuration,
+        `{
+          system = config.system.build.toplevel.outPath;
+          sshd = config.services.openssh.extraConfig;
+          rules = lib.filter (rule: lib.hasInfix "chroot" rule) config.systemd.tmpfiles.rules;
+          users = lib.mapAttrs
+            (name: user: { inherit (user) group home isSystemUser; inherit (user.openssh.authorizedKeys) keys; })
+            (lib.filterAttrs (name: user: user.description == "Bento fleet") config.users.users);
+        }`,
+      );
+      return found as { system: string; sshd: string; rules: string[]; users: Record<string, { keys: string[] }> };
+    });
+
+    test("gives each login its chroot and sftp, and leaves the other logins alone", async () => {
+      await using scratch = await temporaryDirectory();
+      const place = (name: string) => path.join(scratch.path, name);
+      await succeed("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", place("key")]);
+      await mkdir("/run/sshd", { recursive: true });
+      await writeFile(place("sshd_config"), (await server()).sshd.replace(/^HostKey .*$/gm, ""));
+      const sshd = await succeed("sh", ["-c", "PATH=$PATH:/usr/sbin:/sbin command -v sshd"]);
+      const rules = async (user: string) => {
+        const connection = `user=${user},host=client.example.org,addr=192.0.2.1`;
+        const text = await succeed(sshd, ["-T", "-f", place("sshd_config"), "-h", place("key"), "-C", connection]);
+        return text.split("\n");
+      };
+      for (const [user, chroot] of [
+        ["bento", "/home/chroot"],
+        ["router", "/home/chroot/router"],
+        ["t470", "/home/chroot/t470"],
+      ] as const) {
+        expect(await rules(user), user).toEqual(
+          expect.arrayContaining([
+            `chrootdirectory ${chroot}`,
+            "forcecommand internal-sftp -u 0027",
+            "authenticationmethods publickey",
+            "passwordauthentication no",
+            "kbdinteractiveauthentication no",
+            "disableforwarding yes",
+            "permittty no",
+            "authorizedkeysfile /etc/ssh/authorized_keys.d/%u",
+            `allowusers ${user}`,
+          ]),
+        );
+      }
+      const alice = await rules("alice");
+      expect(alice).toEqual(
+        expect.arrayContaining([
+          "chrootdirectory none",
+          "forcecommand none",
+          "authenticationmethods any",
+          "passwordauthentication yes",
+          "permittty yes",
+          "disableforwarding no",
+          "allowusers alice",
+          "maxstartups 200:30:1000",
+        ]),
+      );
+      expect(alice.filter((line) => line.startsWith("allow"))).toEqual(
+        expect.not.arrayContaining(["allowusers router", "allowgroups router"]),
+      );
+    });
+
+    test("has the directories and logins that provision makes", async () => {
+      const { system, rules, users } = await server();
+      expect(system).toMatch(/^\/nix\/store\//);
+      expect(rules.slice(0, 5)).toEqual([
+        "d /home/chroot 0755 root root -",
+        "d /home/chroot/.bento 0700 bento bento -",
+        "d /home/chroot/nas 0755 root root -",
+        "d /home/chroot/nas/releases 2750 bento nas -",
+        "d /home/chroot/nas/reports 2750 nas bento -",
+      ]);
+      expect(Object.keys(users)).toEqual(["bento", "nas", "router", "t470", "x1"]);
+      const nas = (await loadFleet(root)).hosts.find(({ name }) => name === "nas");
+      expect(users.nas).toEqual({ group: "nas", home: "/", isSystemUser: true, keys: [`restrict ${nas?.key}`] });
+      expect(users.bento?.keys.length).toBe(2);
+    });
+
+    test("doesn't take a login that is somebody's already", async () => {
+      const taken = `{ imports = [ ${configuration} ]; users.users.router.isNormalUser = true; }`;
+      await expect(evaluate(taken, "config.system.build.toplevel.outPath")).rejects.toThrow(
+        /login 'router' is in users\.users of this machine already/,
+      );
+    });
+  });
+
+  test("the modules do with a module system alone, and every option is documented", async () => {
+    const lib = process.env.BENTO_TEST_NIXPKGS_LIB ?? `${nixpkgs}/lib`;
+    const [host, server] = await json(
+      `map (modules: let e = import ${root}/test/fixtures/modules/eval.nix { lib = ${lib}; inherit modules; }; in {
+         inherit (e) failed documented;
+         units = e.config.systemd.services;
+         sshd = e.config.services.openssh.extraConfig;
+         settings = e.config.services.openssh.settings;
+       }) [
+         [ ${root}/utils/bento.nix { networking.hostName = "router"; services.openssh.enable = true; services.bento.enable = true; } ]
+         [ ${root}/utils/fleet.nix { services.openssh.enable = true; services.bento-server.enable = true; } ]
+       ]`,
+    );
+    expect([host.failed, server.failed]).toEqual([[], []]);
+    expect(Object.keys(host.units)).toEqual(["bento-upgrade"]);
+    expect(server.settings.MaxStartups).toBe("200:30:1000");
+    expect(server.sshd).toContain("ChrootDirectory /home/chroot/router\n");
+    for (const option of [...host.documented, ...server.documented]) {
+      expect(option.description, option.name).toMatch(/\w{3}/);
+      // NixOS up to 22.11 reads descriptions as DocBook, where these begin something.
+      expect(option.description, option.name).not.toMatch(/[<&]/);
+    }
+  });
+});
+
+/** `wanted`, with `config` and `lib` in scope, of the NixOS machine that `configuration`, a Nix expression, describes. */
+async function evaluate(configuration: string, wanted: string) {
+  return json(`let
+      nixos = import ${nixpkgs}/nixos { configuration = ${configuration}; };
+      inherit (nixos) config;
+      lib = import ${nixpkgs}/lib;
+    in ${wanted}`);
+}
+
+/** The same work for several tests, done when the first of them asks. */
+function once<T>(work: () => Promise<T>): () => Promise<T> {
+  let result: Promise<T> | undefined;
+  return () => {
+    result ??= work();
+    return result;
+  };
+}
+
+async function json(expression: string) {
+  const options = ["--eval", "--strict", "--json", "--read-write-mode"];
+  return JSON.parse(await succeed("nix-instantiate", [...options, "--expr", expression]));
+}
+
+function quiet(): Context {
+  const silent = () => {};
+  const output = { info: silent, debug: silent, warning: silent, progress: silent, done: silent };
+  return { output, signal: new AbortController().signal, env: {}, cwd: root };
+}
