@@ -1,0 +1,390 @@
+import { readFile, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { DeployDocument, HostDeploy } from "../../src/results.ts";
+import { scratch } from "../platform/scratch.ts";
+import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
+import { makeKey } from "../support/keys.ts";
+import { succeed } from "../support/programs.ts";
+import { World } from "../support/world.ts";
+import { bento, bentoJson, lineOf, pathWith } from "./bento.ts";
+import { configuration } from "./configurations.ts";
+
+let world: World;
+let fleet: FleetRepository;
+let first: string;
+
+beforeAll(async () => {
+  world = await World.make();
+  fleet = await world.makeFleet();
+  first = await fleet.git("rev-parse", "HEAD");
+});
+
+beforeEach(async () => {
+  await fleet.git("reset", "-q", "--hard", first);
+  await fleet.git("clean", "-fdq");
+});
+
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]();
+});
+
+type Environment = Record<string, string | undefined>;
+
+const keys = () => ({ BENTO_SSH_KEY_FILE: world.publisherKey.file, BENTO_SIGNING_KEY_FILE: world.signingKey.file });
+const deploy = (args: readonly string[] = [], env: Environment = {}) =>
+  bento(["deploy", ...args], { cwd: fleet.dir, env: { ...keys(), ...env } });
+const deployJson = (args: readonly string[] = [], env: Environment = {}) =>
+  bentoJson<DeployDocument>(["deploy", ...args], { cwd: fleet.dir, env: { ...keys(), ...env } });
+
+const hostIn = (document: DeployDocument, name: string): HostDeploy => {
+  const host = document.hosts.find((candidate) => candidate.name === name);
+  if (host === undefined) throw new Error(`the document has no ${name}`);
+  return host;
+};
+const statuses = (document: DeployDocument) =>
+  Object.fromEntries(document.hosts.map(({ name, status }) => [name, status]));
+
+/** Everything on the server: each file's path, mode, owner, size, time of change and inode. */
+const listing = () =>
+  succeed("find", [world.server.root, "-printf", "%p %m %u:%g %s %T@ %i\n"]).then((text) => text.split("\n").sort());
+
+/** What a host is given now. */
+async function manifestOf(host: string) {
+  const envelope = JSON.parse(await readFile(path.join(world.server.chroot(host), "releases/current"), "utf8"));
+  return JSON.parse(Buffer.from(envelope.payload, "base64").toString());
+}
+
+/** As if nothing had ever been published. */
+const nothingPublished = () => succeed("sh", ["-c", 'rm -f "$0"/*/releases/* "$0"/.bento/*', world.server.root]);
+
+/** A change to one host, by a comment, so that each makes a release and none costs a build. */
+let changes = 0;
+async function change(host: string): Promise<string> {
+  changes += 1;
+  await fleet.edit(`hosts/${host}/configuration.nix`, "{ pkgs, ... }:", `# ${changes}\n{ pkgs, ... }:`);
+  return fleet.commit(`${host}: change ${changes}`);
+}
+
+test("the first deploy publishes every host, and the next one nothing", async () => {
+  await nothingPublished();
+  const { status, stdout, stderr } = await deploy();
+  for (const host of DEMO_HOSTS) {
+    expect(lineOf(host, stdout)).toMatch(new RegExp(`^✓ .* published +release \\d{13} of ${first.slice(0, 12)}$`));
+  }
+  expect(stdout).toMatch(/\n4 hosts: 4 published\n$/);
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+  const before = await listing();
+  const again = await deploy();
+  expect(again.stdout).toMatch(/\n4 hosts: 4 unchanged\n$/);
+  expect(again.status).toBe(0);
+  expect((await listing()).filter((line) => !line.includes("/.bento"))).toEqual(
+    before.filter((line) => !line.includes("/.bento")),
+  );
+});
+
+test("what is published is what was checked, of the commit that was deployed, and the document says so", async () => {
+  await nothingPublished();
+  const { status, document, stderr } = await deployJson(["--hosts", "nas,router"]);
+  const manifest = await manifestOf("router");
+  expect(document).toEqual({
+    version: 1,
+    command: "deploy",
+    dryRun: false,
+    warnings: [],
+    hosts: [
+      expect.objectContaining({ name: "nas", status: "published" }),
+      {
+        name: "router",
+        status: "published",
+        digest: manifest.digest,
+        sequence: manifest.sequence,
+        commit: first,
+        toplevel: manifest.toplevel,
+        error: null,
+        reason: null,
+      },
+    ],
+  });
+  expect(manifest).toMatchObject({ host: "router", commit: first, subject: "A fleet of four", kind: "channel" });
+  expect(manifest.toplevel).toMatch(/-nixos-system-router-26\.05$/);
+  const { document: checked } = await bentoJson<{ hosts: { toplevel: string }[] }>(["check", "--hosts", "router"], {
+    cwd: fleet.dir,
+  });
+  expect(checked.hosts[0]?.toplevel).toBe(manifest.toplevel);
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+});
+
+test("a change to one host makes exactly one release, and its sequence rises", async () => {
+  await deploy(["--force"]);
+  const before = await manifestOf("nas");
+  const commit = await change("nas");
+  const { document } = await deployJson();
+  expect(statuses(document)).toEqual({
+    nas: "published",
+    router: "unchanged",
+    "laptop-anna": "unchanged",
+    "laptop-ben": "unchanged",
+  });
+  const after = await manifestOf("nas");
+  expect(after.commit).toBe(commit);
+  expect(after.sequence).toBeGreaterThan(before.sequence);
+  expect(after.history[0]).toBe(before.archive.name);
+  // What is unchanged keeps saying of which commit it is.
+  expect(hostIn(document, "router").commit).toBe(first);
+});
+
+test("a host that doesn't evaluate is not published; the others go out", async () => {
+  await deploy(["--force"]);
+  const before = await manifestOf("router");
+  await fleet.edit("hosts/router/configuration.nix", "pkgs.nginx", "pkgs.nginxx");
+  await change("nas");
+  const { status, stdout } = await deploy();
+  expect(stdout).toMatch(
+    /^✗ {2}router {7}failed\n {4}hosts\/router\/configuration\.nix:6:\d+: attribute 'nginxx' missing$/m,
+  );
+  expect(lineOf("nas", stdout)).toMatch(/^✓ .* published /);
+  expect(stdout).toMatch(/\n4 hosts: 1 failed, 1 published, 2 unchanged\n$/);
+  expect(status).toBe(1);
+  expect(await manifestOf("router")).toEqual(before);
+});
+
+test("without a key: which one, and how to give it", async () => {
+  const before = await listing();
+  for (const [name, what] of [
+    ["BENTO_SSH_KEY", "the publisher's ssh key"],
+    ["BENTO_SIGNING_KEY", "the signing key"],
+  ] as const) {
+    const { status, stdout, stderr } = await deploy([], { [`${name}_FILE`]: undefined });
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toBe(
+      `error: ${what} is missing\n→ put it into the environment as ${name}, or its file's path as ${name}_FILE; bento keygen makes one\n`,
+    );
+  }
+  expect(await listing()).toEqual(before);
+});
+
+test("a key that is no key, or can't be read, is not shown", async () => {
+  const secret = (await readFile(world.signingKey.file, "utf8")).slice(0, 200);
+  const broken = await deploy([], { BENTO_SIGNING_KEY_FILE: undefined, BENTO_SIGNING_KEY: secret });
+  expect(broken.status).toBe(2);
+  expect(broken.stderr).toMatch(/^error: the signing key is not an OpenSSH private key\n→ /);
+  expect(broken.stderr).not.toContain(secret.split("\n")[1]);
+  const missing = await deploy([], { BENTO_SSH_KEY_FILE: "/nonexistent/key" });
+  expect(missing).toMatchObject({
+    status: 2,
+    stderr: "error: the publisher's ssh key can't be read from /nonexistent/key (ENOENT)\n",
+  });
+});
+
+test("keys may be in the environment as CI has them, with carriage returns and without the last line end", async () => {
+  const text = async (file: string) => (await readFile(file, "utf8")).trimEnd().replaceAll("\n", "\r\n");
+  const { status } = await deploy(["--hosts", "router", "--dry-run"], {
+    BENTO_SSH_KEY_FILE: undefined,
+    BENTO_SIGNING_KEY_FILE: undefined,
+    BENTO_SSH_KEY: await text(world.publisherKey.file),
+    BENTO_SIGNING_KEY: await text(world.signingKey.file),
+  });
+  expect(status).toBe(0);
+});
+
+test("what is evaluated can't read the keys", async () => {
+  const secrets = {
+    BENTO_SSH_KEY_FILE: undefined,
+    BENTO_SIGNING_KEY_FILE: undefined,
+    BENTO_SSH_KEY: await readFile(world.publisherKey.file, "utf8"),
+    BENTO_SIGNING_KEY: await readFile(world.signingKey.file, "utf8"),
+  };
+  const read = ["BENTO_SSH_KEY", "BENTO_SIGNING_KEY"].map((name) => `builtins.getEnv "${name}"`).join(" + ");
+  await fleet.edit(
+    "hosts/router/configuration.nix",
+    "[ pkgs.nginx ]",
+    `builtins.trace ("warning: <" + ${read} + "|" + builtins.getEnv "CANARY" + ">") [ ]`,
+  );
+  const { stdout } = await bento(["check", "--hosts", "router"], {
+    cwd: fleet.dir,
+    env: { ...secrets, CANARY: "others are read" },
+  });
+  expect(stdout).toContain("warning: <|others are read>");
+});
+
+test("a signing key that no host would believe is refused before anything is done", async () => {
+  await using dir = await scratch();
+  const other = await makeKey(path.join(dir.path, "other"));
+  const before = await listing();
+  const { status, stdout, stderr } = await deploy([], { BENTO_SIGNING_KEY_FILE: other.file });
+  expect([status, stdout]).toEqual([2, ""]);
+  expect(stderr).toContain(
+    "error: the signing key is not one of the fleet's signers, so no host would accept what it signs\n",
+  );
+  expect(stderr).toContain(other.publicKey);
+  expect(stderr).toContain(world.signingKey.publicKey);
+  expect(await listing()).toEqual(before);
+});
+
+/** fleet.yaml with another server, rendered, and not committed. */
+async function serverIs(from: string, to: string): Promise<void> {
+  await fleet.edit("fleet.yaml", from, to);
+  await fleet.render();
+}
+
+test("a server that isn't there", async () => {
+  await serverIs(`port: ${world.server.port}`, "port: 1");
+  const { status, stdout, stderr } = await deploy(["--no-eval"]);
+  expect([status, stdout]).toEqual([3, ""]);
+  expect(stderr).toBe(
+    "error: can't reach the server 127.0.0.1:1: nothing listens there\n→ server.address and server.port in fleet.yaml say where it is\n",
+  );
+});
+
+test("a server with another host key: both fingerprints, as ssh-keygen prints them, and nothing is sent", async () => {
+  await using dir = await scratch();
+  const other = await makeKey(path.join(dir.path, "other"));
+  const real = await world.server.hostKey();
+  await writeFile(path.join(dir.path, "real.pub"), real);
+  const fingerprint = async (file: string) => (await succeed("ssh-keygen", ["-lf", file])).split(" ")[1];
+  await serverIs(real, other.publicKey);
+  const before = await listing();
+  const { status, stderr } = await deploy(["--no-eval"]);
+  expect(stderr).toContain(
+    `showed another host key than the pinned one: expected ${await fingerprint(`${other.file}.pub`)}, got ${await fingerprint(path.join(dir.path, "real.pub"))}\n`,
+  );
+  expect(status).toBe(3);
+  expect(await listing()).toEqual(before);
+});
+
+test("a login that the server refuses", async () => {
+  const { status, stderr } = await deploy(["--no-eval"], { BENTO_SSH_KEY_FILE: world.signingKey.file });
+  expect(stderr).toMatch(
+    /^error: 127\.0\.0\.1:\d+ refused the login '.*-publisher' with the publisher's key\n→ its public half must be in server\.publishers, /,
+  );
+  expect(status).toBe(3);
+});
+
+test("an older commit is not published over a newer one, unless --force says so", async () => {
+  await deploy(["--force", "--hosts", "nas,router"]);
+  const newer = await change("nas");
+  await deploy(["--hosts", "nas"]);
+  await fleet.git("checkout", "-q", "-B", "side", first);
+  await change("nas");
+  const refused = await deploy(["--hosts", "nas,router"]);
+  expect(refused.stdout).toContain(`the published commit ${newer.slice(0, 12)} is not an ancestor of`);
+  expect(refused.stdout).toContain("→ merge it first; --force publishes all the same");
+  // The router has what it should have, so there is nothing to refuse.
+  expect(lineOf("router", refused.stdout)).toContain("unchanged");
+  expect(refused.status).toBe(1);
+  expect((await manifestOf("nas")).commit).toBe(newer);
+  const forced = await deploy(["--hosts", "nas", "--force"]);
+  expect(forced.status).toBe(0);
+  expect((await manifestOf("nas")).commit).toBe(await fleet.git("rev-parse", "HEAD"));
+  await fleet.git("checkout", "-q", "main");
+});
+
+test("a published commit that this clone doesn't have: fetch the whole history", async () => {
+  await deploy(["--force", "--hosts", "nas"]);
+  await using dir = await scratch();
+  await change("nas");
+  await succeed("git", ["clone", "-q", "--depth=1", `file://${fleet.dir}`, "shallow"], { cwd: dir.path });
+  const { status, stdout } = await bento(["deploy", "--hosts", "nas"], {
+    cwd: path.join(dir.path, "shallow"),
+    env: keys(),
+  });
+  expect(stdout).toContain(`the published commit ${first.slice(0, 12)} is not in this clone`);
+  expect(stdout).toContain("fetch-depth: 0");
+  expect(status).toBe(1);
+});
+
+test("changes that are not committed fail the hosts that would get them, and name the file", async () => {
+  await deploy(["--force"]);
+  await fleet.edit("hosts/nas/configuration.nix", "pkgs.postgresql", "pkgs.curl");
+  const { status, stdout } = await deploy();
+  expect(stdout).toMatch(
+    /^✗ {2}nas {10}failed\n {4}hosts\/nas\/configuration\.nix has changes that are not committed\n {4}→ commit them, or git stash$/m,
+  );
+  expect(stdout).toMatch(/\n4 hosts: 1 failed, 3 unchanged\n$/);
+  expect(status).toBe(1);
+  expect((await manifestOf("nas")).commit).toBe(first);
+});
+
+test("hosts without an entry, or a key, are skipped, and it is said why", async () => {
+  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
+  await fleet.write("hosts/scanner/configuration.nix", configuration("scanner"));
+  await fleet.edit("fleet.yaml", "hosts:\n", "hosts:\n  scanner:\n");
+  await fleet.render();
+  await fleet.commit("Two more");
+  const { status, stdout } = await deploy(["--hosts", "printer,scanner"]);
+  expect(lineOf("printer", stdout)).toMatch(/^- .* skipped +it has no entry in fleet\.yaml$/);
+  expect(lineOf("scanner", stdout)).toMatch(/^- .* skipped +it has no key in fleet\.yaml yet$/);
+  expect(status).toBe(0);
+});
+
+test("a host that the server has no place for fails alone", async () => {
+  await using dir = await scratch();
+  const key = await makeKey(path.join(dir.path, "printer"));
+  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
+  await fleet.edit("fleet.yaml", "hosts:\n", `hosts:\n  printer: { key: "${key.publicKey}" }\n`);
+  await fleet.render();
+  await fleet.commit("A printer");
+  await change("nas");
+  const { status, stdout } = await deploy(["--hosts", "printer,nas", "--force"]);
+  expect(stdout).toMatch(
+    /^✗ {2}printer {2}failed\n {4}the server has no place for printer yet\n {4}→ set the server up from the current fleet\.json/m,
+  );
+  expect(lineOf("nas", stdout)).toContain("published");
+  expect(status).toBe(1);
+});
+
+test("--dry-run says what would be done and changes nothing at all on the server", async () => {
+  await deploy(["--force"]);
+  await change("nas");
+  const before = await listing();
+  const { status, stdout } = await deploy(["--dry-run"]);
+  expect(lineOf("nas", stdout)).toMatch(/^✓ .* would be published /);
+  expect(lineOf("router", stdout)).toContain("unchanged");
+  expect(stdout).toMatch(/ \(dry run: nothing was done\)\n$/);
+  expect(status).toBe(0);
+  expect(await listing()).toEqual(before);
+});
+
+test("--no-eval needs no Nix, ships the same files, and leaves it to the host which system they make", async () => {
+  await deploy(["--force", "--hosts", "router"]);
+  const evaluated = await manifestOf("router");
+  await using dir = await scratch();
+  const PATH = await pathWith(path.join(dir.path, "bin"), ["git", "ssh-keygen"]);
+  const { status, document } = await deployJson(["--no-eval", "--hosts", "router"], { PATH });
+  expect(status).toBe(0);
+  expect(hostIn(document, "router")).toMatchObject({ status: "published", toplevel: null, digest: evaluated.digest });
+  expect((await manifestOf("router")).toplevel).toBeNull();
+});
+
+test("--no-eval ships what doesn't evaluate: nobody looked", async () => {
+  await fleet.edit("hosts/router/configuration.nix", "pkgs.nginx", "pkgs.nginxx");
+  await fleet.commit("broken");
+  expect((await deploy(["--no-eval", "--hosts", "router", "--force"])).status).toBe(0);
+});
+
+const LOCK = () => path.join(world.server.root, ".bento/lock");
+
+test("while somebody else deploys: who it is, and since when", async () => {
+  const owner = { owner: "grace@laptop", host: "laptop", pid: 4711, token: "x" };
+  await writeFile(LOCK(), JSON.stringify(owner));
+  const before = await listing();
+  const { status, stdout, stderr } = await deploy(["--no-eval"]);
+  expect([status, stdout]).toEqual([3, ""]);
+  expect(stderr).toMatch(
+    /^error: another deploy holds the fleet's lock: grace@laptop \(process 4711 on laptop\), last seen \d+ s ago\n→ wait for it/,
+  );
+  expect((await listing()).filter((line) => !line.includes("/.bento "))).toEqual(
+    before.filter((line) => !line.includes("/.bento ")),
+  );
+  await rm(LOCK());
+});
+
+test("a lock whose owner died long ago holds nobody up", async () => {
+  await writeFile(LOCK(), JSON.stringify({ owner: "grace@laptop", host: "laptop", pid: 4711, token: "x" }));
+  await succeed("touch", ["-d", "10 minutes ago", LOCK()]);
+  expect((await deploy(["--no-eval", "--hosts", "router", "--force"])).status).toBe(0);
+  await expect(readFile(LOCK())).rejects.toThrow(/ENOENT/);
+});
