@@ -20,27 +20,29 @@ export class Hold implements AsyncDisposable {
     return hold;
   }
 
-  /** For the script; it does nothing once the hold is removed. */
+  /** For the script. It stops there until it is let go, and never after that. */
   get script(): string {
     return `if [ -p ${this.#reached} ]; then echo > ${this.#reached}; read -r _ < ${this.#go}; fi`;
   }
 
-  /** Resolves when the script is there, once for each time. */
+  /** Resolves when the script is there. */
   async reached(): Promise<void> {
     // Another program waits, since a read of ours that nobody answers could not be given up.
     await start("cat", [this.#reached], { env: this.#machine.env }).done;
   }
 
   async letGo(): Promise<void> {
+    await rm(this.#reached);
     await start("sh", ["-c", `echo > ${this.#go}`], { env: this.#machine.env }).done;
   }
 
-  async remove(): Promise<void> {
+  /** For a script that was killed: the next one doesn't stop there. */
+  async forget(): Promise<void> {
     await rm(this.#reached, { force: true });
     await rm(this.#go, { force: true });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.remove();
+    return this.forget();
   }
 }

@@ -14,7 +14,7 @@ build_release() {
     return
   fi
   if [ "$BENTO_BUILD" = prebuilt ] || [ -z "$manifest_archive" ]; then
-    problem="no cache has ${manifest_toplevel:-its system}, and it is not built here: $(last_words 'error:')"
+    problem="no cache has ${manifest_toplevel:-its system}, and it is not built here: $(nix_error)"
     return 1
   fi
   local status=0
@@ -31,7 +31,7 @@ build_release() {
       logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" --out-link "$root" || status=$?
   fi
   if [ "$status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
-    problem=$(no_space_or "$(nix_store_dir)" "it does not build: $(last_words 'error:')")
+    problem=$(no_space_or "$(nix_store_dir)" "it does not build: $(nix_error)")
     return 1
   fi
   built=$(readlink -f "$root")

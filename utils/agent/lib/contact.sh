@@ -9,7 +9,7 @@ poll_server() {
   case $status in
     0) return ;;
     124 | 137) problem="no contact: no answer within $2 s" status=75 ;;
-    *) problem="no contact: $(last_words . "$said")" ;;
+    *) problem="no contact: $(last_words "$said")" ;;
   esac
   return "$status"
 }

@@ -12,9 +12,14 @@ say() {
 # logged COMMAND…: runs it with all of its output in the attempt's log only.
 logged() { apart "$@" >> "${attempt_log:-/dev/null}" 2>&1; }
 
-# last_words [REGEX [FILE]]: the last line, of the attempt's log unless told otherwise, that says something (or matches), for
-# a report's reason. It is foreign text: one line, printable, and short.
-last_words() {
-  { tail -c 20000 "${2:-$attempt_log}" 2> /dev/null || true; } | sed 's/\x1b\[[0-9;]*m//g' | tr -c '[:print:]\n' '?' |
-    { grep -E "${1:-.}" || echo 'nothing was said'; } | tail -n 1 | sed 's/^[[:space:]]*//' | cut -c1-300
+# The end of a log, or of the attempt's: foreign text made printable, without empty lines.
+printable() {
+  { tail -c 20000 "${1:-$attempt_log}" 2> /dev/null || true; } | sed 's/\x1b\[[0-9;]*m//g' | tr -c '[:print:]\n' '?' |
+    sed 's/^[[:space:]]*//; /^$/d' | cut -c1-300
 }
+
+# last_words [FILE]: the last line, for a report's reason.
+last_words() { printable "${1:-}" | grep . | tail -n 1 || echo 'nothing was said'; }
+
+# nix_error: what Nix said was wrong. Its first line with a text is the cause; what follows is what that was the cause of.
+nix_error() { printable | grep -E '^error: .' | sed -n 1p || last_words; }

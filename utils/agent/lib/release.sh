@@ -8,7 +8,7 @@ fetch_release() {
   apart "$fetcher" fetch "$manifest" "$fresh" > "$said" 2>&1 || status=$?
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   if [ "$status" -ne 0 ]; then
-    problem=$(no_space_or "$BENTO_STATE" "it could not be fetched: $(last_words . "$said")")
+    problem=$(no_space_or "$BENTO_STATE" "it could not be fetched: $(last_words "$said")")
     remove_tree "$fresh"
     [ "$status" -eq 75 ] && return 75
     return 1

@@ -51,7 +51,7 @@ deliver() {
   case $status in
     # 69: there is nowhere to deliver to, and there won't be.
     0 | 69) rm -f "${files[@]}" ;;
-    *) [ "${#files[@]}" -eq 0 ] || say "the report could not be delivered now, and is kept: $(last_words . "$said")" ;;
+    *) [ "${#files[@]}" -eq 0 ] || say "the report could not be delivered now, and is kept: $(last_words "$said")" ;;
   esac
 }
 

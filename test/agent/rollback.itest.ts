@@ -1,0 +1,175 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Hold } from "../support/hold.ts";
+import { channelHost } from "../support/release.ts";
+import { World } from "../support/world.ts";
+
+let world: World;
+const hosts = ["cut", "gone", "sick", "broken", "fails", "units", "boot"];
+beforeAll(async () => {
+  world = await World.make({ hosts });
+});
+afterAll(async () => world?.[Symbol.asyncDispose]());
+
+/** Seconds that are enough for a confirmation that can't succeed. */
+const SHORT = { BENTO_CONFIRM_TIMEOUT: "1" };
+
+function shell(option: "activationScript" | "bootScript", script: string): string {
+  return `system.${option} = ''${script}'';`;
+}
+
+test("a release that cuts the host off is undone to the path, and never tried again; the next one is", async () => {
+  const machine = await world.machine("cut");
+  const good = await world.publish("cut", channelHost("cut", "environment.systemPackages = [ pkgs.curl ];"));
+  expect((await machine.agent()).status).toBe(0);
+  const generations = await machine.generations();
+  const gateway = channelHost("cut", 'networking.gateway = "127.0.0.9";');
+  const bad = await world.publish("cut", gateway);
+
+  const { status, stderr } = await machine.agent(SHORT);
+  expect(stderr).toContain(`activating ${bad.manifest.toplevel}\n`);
+  expect(stderr).toMatch(/rolled-back: no contact: sftp: \S+ can't be reached: .*127\.0\.0\.9.*\n$/);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(good.manifest.toplevel);
+  expect(await machine.profile()).toBe(good.manifest.toplevel);
+  expect(await machine.bootDefault()).toBe(good.manifest.toplevel);
+  expect(await machine.generations()).toBe(generations);
+  expect(await world.report("cut")).toMatchObject({
+    outcome: "rolled-back",
+    sequence: bad.manifest.sequence,
+    from: good.manifest.toplevel,
+    to: bad.manifest.toplevel,
+    reason: expect.stringContaining("127.0.0.9"),
+  });
+  expect(await world.heartbeat("cut")).toMatchObject({
+    running: good.manifest.toplevel,
+    sequence: good.manifest.sequence,
+  });
+
+  const again = await machine.agent(SHORT);
+  expect(again.stderr).toBe(`release ${bad.manifest.sequence} cut this machine off before, and is not tried again\n`);
+  expect(again.status).toBe(0);
+
+  // The same system under another commit is no better.
+  const same = await world.publish("cut", channelHost("cut", 'networking.gateway = "127.0.0.9"; # a comment'));
+  const renamed = await machine.agent(SHORT);
+  expect(renamed.stderr).toBe(
+    `release ${same.manifest.sequence} cut this machine off before, and is not tried again\n`,
+  );
+  expect(await world.outcomes("cut")).toEqual(["success", "rolled-back"]);
+
+  const next = await world.publish("cut", channelHost("cut", "environment.systemPackages = [ pkgs.git ];"));
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.running()).toBe(next.manifest.toplevel);
+});
+
+test("a server that goes away during the confirmation is not the release's fault", async () => {
+  const machine = await world.machine("gone");
+  await using hold = await Hold.make(machine, "activation");
+  const { manifest } = await world.publish("gone", channelHost("gone", shell("activationScript", hold.script)));
+  const attempt = machine.startAgent({ ...SHORT, BENTO_RECOVERY_TIMEOUT: "1" });
+  await hold.reached();
+  await world.server.stop();
+  await hold.letGo();
+  const { status, stderr } = await attempt.done;
+  expect(stderr).toMatch(
+    /\ninconclusive: no contact: .*; the server can't be reached from the system before it either\n/,
+  );
+  expect(stderr).toMatch(/the report could not be delivered now, and is kept: sftp: \S+ can't be reached: .*\n$/);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await machine.profile()).toBe(machine.factory);
+
+  await world.server.start();
+  const waiting = await machine.agent();
+  expect(waiting.stderr).toMatch(/^release \d+ failed before, and is tried again in \d+ s\n$/);
+  expect(waiting.status).toBe(0);
+  expect(await world.report("gone")).toMatchObject({ outcome: "inconclusive", sequence: manifest.sequence });
+
+  await machine.endBackoff();
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.running()).toBe(manifest.toplevel);
+  expect(await world.outcomes("gone")).toEqual(["inconclusive", "success"]);
+});
+
+test("a release that fails a health check is undone", async () => {
+  const machine = await world.machine("sick");
+  await machine.healthCheck("dns", 'echo "no answer from 9.9.9.9"; [ ! -e $MACHINE/etc/sick ]');
+  const { manifest } = await world.publish("sick", channelHost("sick", 'environment.etc."sick" = "yes";'));
+  const { status, stderr } = await machine.agent(SHORT);
+  expect(stderr).toMatch(/\nrolled-back: the health check dns failed: no answer from 9\.9\.9\.9\n$/);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await world.report("sick")).toMatchObject({ outcome: "rolled-back", sequence: manifest.sequence });
+});
+
+test("a release that doesn't build costs nothing, and is tried again later", async () => {
+  const machine = await world.machine("broken");
+  const builder = `environment.systemPackages = [
+    (derivation { name = "broken-1.0"; system = pkgs.system; builder = "/bin/sh"; args = [ "-c" "echo no such header >&2; exit 1" ]; })
+  ];`;
+  const { manifest } = await world.publish("broken", channelHost("broken", builder));
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toMatch(/\nfailed: it does not build: error: builder for '\S+-broken-1\.0\.drv' failed with exit code 1.*\n$/);
+  expect(stderr).not.toContain("activating");
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await world.report("broken")).toMatchObject({ outcome: "failed", from: machine.factory, to: null });
+
+  const waiting = await machine.agent();
+  expect(waiting.stderr).toMatch(/^release \d+ failed before, and is tried again in (29\d|3\d\d) s\n$/);
+  expect(waiting.status).toBe(0);
+  await machine.endBackoff();
+  expect((await machine.agent()).status).toBe(1);
+  expect(await world.outcomes("broken")).toEqual(["failed", "failed"]);
+  expect(await machine.state("retry.json")).toMatchObject({ sequence: manifest.sequence, failures: 2 });
+
+  // Mended: taken at once.
+  await world.publish("broken", channelHost("broken", "environment.systemPackages = [ pkgs.git ];"));
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.state("retry.json")).toBeUndefined();
+});
+
+test("a release whose activation fails is undone", async () => {
+  const machine = await world.machine("fails");
+  const script = shell("activationScript", "echo could not mount /srv >&2; exit 1");
+  const { manifest } = await world.publish("fails", channelHost("fails", script));
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toMatch(/\nrolled-back: the activation failed with status 1: could not mount \/srv\n$/);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await machine.bootDefault()).toBe(machine.factory);
+  expect(await world.report("fails")).toMatchObject({ outcome: "rolled-back", to: manifest.toplevel });
+});
+
+test("units that fail to start are told, and don't undo a machine that is well", async () => {
+  const machine = await world.machine("units");
+  const script = shell("activationScript", "echo warning: the following units failed: cups.service >&2; exit 4");
+  const { manifest } = await world.publish("units", channelHost("units", script));
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toMatch(/\nsuccess: some units failed to start\n$/);
+  expect(status).toBe(0);
+  expect(await machine.running()).toBe(manifest.toplevel);
+  expect(await machine.bootDefault()).toBe(manifest.toplevel);
+  expect(await world.report("units")).toMatchObject({ outcome: "success", reason: "some units failed to start" });
+});
+
+test("where the boot loader can't be told, the profile goes back, and the report says what runs and what boots", async () => {
+  const machine = await world.machine("boot");
+  const script = shell("bootScript", "echo cp: No space left on device >&2; exit 1");
+  const { manifest } = await world.publish("boot", channelHost("boot", script));
+  const { status, stderr } = await machine.agent();
+  const reason =
+    "it runs, but could not be made the boot default (status 1): cp: No space left on device; " +
+    `the profile is back at ${machine.factory}`;
+  expect(stderr).toContain(`\nfailed: ${reason}\n`);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(manifest.toplevel);
+  expect(await machine.profile()).toBe(machine.factory);
+  expect(await machine.bootDefault()).toBe(machine.factory);
+  expect(await world.report("boot")).toMatchObject({ outcome: "failed", reason });
+  expect(await world.heartbeat("boot")).toMatchObject({ running: manifest.toplevel, profile: machine.factory });
+
+  const next = await world.publish("boot", channelHost("boot"));
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.bootDefault()).toBe(next.manifest.toplevel);
+});
