@@ -75,6 +75,7 @@ export async function listFlakeHosts(nix: Nix, source: EvaluationSource, limits:
     { timeout: limits.timeout, maxOutput: MAX_OUTPUT },
   );
   if (run.status === 0) return JSON.parse(run.stdout);
+  if (/does not provide attribute .*'nixosConfigurations'/.test(run.stderr)) return [];
   const failure = explainFailure(run, source, { kind: "flake", path: source.origin(".") });
   const { message, file, line, column, hint } = failure;
   throw new HostError(message, {
@@ -120,25 +121,22 @@ async function evaluateChannel(
       ...["--eval", "--strict", "--json", "--read-write-mode", "--show-trace"],
       ...["--option", "allow-import-from-derivation", "false"],
       ...nix.passthrough.searchPath.flatMap((entry) => ["-I", entry]),
+      // Configurations may import <nixos-config> themselves. Not by NIX_PATH, which takes Nix's defaults away when it is set.
+      ...["-I", `nixos-config=${configuration}`],
       expression,
       // An argument of type path, so that what is relative in it stays so.
       ...["--arg", "configuration", `/. + ${nixString(configuration)}`],
     ],
-    {
-      timeout: limits.timeout,
-      maxOutput: MAX_OUTPUT,
-      // Configurations may import <nixos-config> themselves.
-      env: { NIX_PATH: [process.env.NIX_PATH, `nixos-config=${configuration}`].filter(Boolean).join(":") },
-    },
+    { timeout: limits.timeout, maxOutput: MAX_OUTPUT },
   );
 }
 
 /** Options of every `nix` command on a flake. `path:` sees exactly the staged files, whatever git thinks of them. */
 export function flakeArguments(nix: Nix): string[] {
   return [
-    "--no-write-lock-file",
-    // With an input overridden the lock can't be as it was.
-    ...(nix.passthrough.overrideInputs.length === 0 ? ["--no-update-lock-file"] : []),
+    // The first refuses a lock that is missing or stale, and so writes none either; beside the second Nix would not look. With
+    // an input overridden the lock can't be as it was.
+    nix.passthrough.overrideInputs.length === 0 ? "--no-update-lock-file" : "--no-write-lock-file",
     ...["--option", "allow-import-from-derivation", "false"],
     ...nix.passthrough.overrideInputs.flatMap(([name, url]) => ["--override-input", name, url]),
   ];
@@ -146,7 +144,8 @@ export function flakeArguments(nix: Nix): string[] {
 
 /** A Nix string literal. */
 export function nixString(text: string): string {
-  return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("${", "\\${")}"`;
+  // A carriage return as itself would be read as a line end.
+  return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
 }
 
 export function hasLockFile(treeDir: string): boolean {

@@ -39,7 +39,7 @@ export function explainFailure(
   return {
     message: message.slice(0, MAX_MESSAGE),
     ...(position ?? fileNamedIn(at === undefined ? "" : messageBlock(lines, at), toFleet)),
-    ...hintFor(text, host),
+    ...(hintFor(text, host) ?? missingFile(text, toFleet)),
     trace: readable(text.slice(-MAX_TRACE)),
   };
 }
@@ -79,7 +79,9 @@ function treePlaces(text: string, treeDir: string): string[] {
 function causeLine(lines: readonly string[]): number | undefined {
   let found: number | undefined;
   lines.forEach((line, index) => {
-    if (/^\s*error: *\S/.test(line)) found = index;
+    // A message that begins with a line end, as NixOS's failed assertions do, stands below its heading.
+    const below = lines[index + 1] ?? "";
+    if (/^\s*error: *\S/.test(line) || (/^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below))) found = index;
   });
   return found;
 }
@@ -91,7 +93,8 @@ function messageAt(lines: readonly string[], at: number): string {
     const assertions = [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1]);
     if (assertions.length > 0) return assertions.join("; ");
   }
-  return block.split("\n")[0]?.replace(/^\s*error: */, "") ?? "";
+  const first = block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "";
+  return first.replace(/ Definition values:$/, "");
 }
 
 /** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
@@ -155,12 +158,15 @@ function hintFor(text: string, host: Pick<Host, "kind" | "path">): { hint: strin
   ) {
     return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
   }
+  if (/access to absolute path .* in pure eval/.test(text)) {
+    return { hint: "a flake sees only its own directory: link the file in (ln -s), or name it in the host's include" };
+  }
   if (
     /in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) &&
     host.kind === "flake"
   ) {
     return {
-      hint: `a flake sees only its own directory and its locked inputs: run '${lock}', or link the file in (ln -s)`,
+      hint: `a flake sees only its locked inputs: run '${lock}' and commit it`,
     };
   }
   if (/allow-import-from-derivation/.test(text)) {
@@ -170,4 +176,16 @@ function hintFor(text: string, host: Pick<Host, "kind" | "path">): { hint: strin
     return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
   }
   return undefined;
+}
+
+/** A file that is imported and isn't in the staged tree, which is only the host's, and only what git tracks of it. */
+function missingFile(text: string, toFleet: (file: string) => string | undefined): { hint: string } | undefined {
+  const file = /getting status of '(\/[^']+)': No such file|path '(\/[^']+)' does not exist/.exec(text);
+  const missing = file?.[1] ?? file?.[2];
+  if (missing === undefined) return undefined;
+  const place = toFleet(missing);
+  if (place !== undefined) return { hint: `git tracks no ${place}: git add it` };
+  return {
+    hint: "a host has only its own directory: link in what is outside of it (ln -s), or name it in the host's include",
+  };
 }

@@ -1,0 +1,483 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, symlink } from "node:fs/promises";
+import path from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { HostError, InterruptedError, UnavailableError } from "../../src/errors.ts";
+import { type Evaluation, evaluateHost, listFlakeHosts, nixString } from "../../src/nix/evaluate.ts";
+import { Nix, NO_PASSTHROUGH } from "../../src/nix/nix.ts";
+import { planBuild } from "../../src/nix/plan.ts";
+import { Repository } from "../../src/platform/git.ts";
+import { parallel } from "../../src/platform/parallel.ts";
+import { Stager } from "../../src/tree/stage.ts";
+import { hostNamed } from "../fleet/host.ts";
+import { type GitRepository, gitRepository } from "../platform/git.ts";
+import type { Entry } from "../platform/scratch.ts";
+import { privateStore, type Store } from "./store.ts";
+
+const LIMITS = { timeout: 60_000 };
+
+let store: Store;
+let nix: Nix;
+beforeAll(async () => {
+  store = await privateStore();
+  nix = await Nix.find();
+});
+afterAll(() => store.remove());
+
+// ---- Mistakes, each made in a file that the host has through its link to utils, by a host of either kind.
+
+const mistakes: Record<
+  string,
+  { text: string; message: string | RegExp; line?: number; column?: number; hint?: string; file?: null }
+> = {
+  "a syntax error": {
+    text: "{ pkgs, ... }:\n{\n  networking.hostName = ;\n}\n",
+    message: "syntax error, unexpected ';'",
+    line: 3,
+    column: 25,
+  },
+  "an undefined variable": {
+    text: "{ pkgs, ... }:\n{\n  networking.hostName = nmae;\n}\n",
+    message: "undefined variable 'nmae'",
+    line: 3,
+    column: 25,
+  },
+  "a missing attribute": {
+    text: "{ pkgs, ... }:\n{\n  environment.systemPackages = [ pkgs.htpo ];\n}\n",
+    message: "attribute 'htpo' missing",
+    line: 3,
+    column: 34,
+  },
+  "an unknown option": {
+    text: '{ pkgs, ... }:\n{\n  netwrking.hostName = "x";\n}\n',
+    message: "The option `netwrking' does not exist.",
+  },
+  "a throw": {
+    text: '{ pkgs, ... }:\n\nthrow "not on Mondays"\n',
+    message: "not on Mondays",
+    line: 1,
+    column: 1,
+  },
+  // Nix 2.8 says nothing of where a value was that is thrown when it is used; then no place is better than a wrong one.
+  "a throw in a value": {
+    text: '{ pkgs, ... }:\n{\n  networking.hostName = throw "no name yet";\n}\n',
+    message: "no name yet",
+    file: null,
+  },
+  "an assertion": {
+    text: '{ pkgs, ... }:\n{\n  networking.hostName =\n    assert 1 == 2; "x";\n}\n',
+    message: "assertion '(1 == 2)' failed",
+    line: 4,
+    column: 5,
+  },
+  "NixOS's failed assertions": {
+    text: '{ pkgs, ... }:\n{\n  networking.hostName = throw "\\nFailed assertions:\\n- No root file system.\\n- No boot loader.";\n}\n',
+    message: "No root file system.; No boot loader.",
+    file: null,
+  },
+  "infinite recursion": {
+    text: "{ pkgs, ... }:\n{\n  networking.hostName = let a = b; b = a; in a;\n}\n",
+    message: "infinite recursion encountered",
+    line: 3,
+    column: 40,
+  },
+  "another type": {
+    text: '{ pkgs, ... }:\n{\n  networking.hostName = "a" + 1;\n}\n',
+    message: "cannot coerce an integer to a string",
+    line: 3,
+    column: 31,
+  },
+  "import from derivation": {
+    text: `{ pkgs, ... }:
+{
+  imports = [
+    (import (derivation { name = "x"; system = pkgs.system; builder = "/bin/sh"; args = [ "-c" "echo '{ }' > $out" ]; }))
+  ];
+}
+`,
+    message:
+      /^cannot build '.*-x\.drv' during evaluation because the option 'allow-import-from-derivation' is disabled$/,
+    line: 4,
+    column: 6,
+    hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow",
+  },
+};
+
+const dirOf = (name: string) => name.replaceAll(/[^a-z]+/gi, "-");
+const importUtils = "{ ... }:\n{\n  imports = [ ./utils/common.nix ];\n}\n";
+
+describeMistakes();
+
+function describeMistakes() {
+  const results = new Map<string, Evaluation>();
+  let repo: GitRepository;
+  beforeAll(async () => {
+    const files: Record<string, Entry> = {};
+    const flake = store.flake(
+      `{ web = nixpkgs.lib.nixosSystem { system = "${store.system}"; modules = [ ./configuration.nix ]; }; }`,
+    );
+    const locked = await store.tree("locked", { "flake.nix": flake });
+    await store.lock(locked);
+    const lock = await readFile(path.join(locked, "flake.lock"), "utf8");
+    const hosts = Object.keys(mistakes).flatMap((name) =>
+      (["channel", "flake"] as const).map((kind) => {
+        const host = hostNamed(`${dirOf(name)}-${kind}`, { kind, attr: "web" });
+        files[`utils/${dirOf(name)}/common.nix`] = mistakes[name]?.text ?? "";
+        files[`${host.path}/configuration.nix`] = importUtils;
+        files[`${host.path}/utils`] = { link: `../../utils/${dirOf(name)}` };
+        if (kind === "flake")
+          Object.assign(files, { [`${host.path}/flake.nix`]: flake, [`${host.path}/flake.lock`]: lock });
+        return host;
+      }),
+    );
+    repo = await gitRepository(files);
+    const stager = await Stager.open(await Repository.open(repo.dir), repo, path.join(store.dir, "staged"));
+    await parallel(hosts, 2, async (host) => {
+      results.set(host.name, await evaluateHost(nix, host, await stager.stage(host), LIMITS));
+    });
+  });
+  afterAll(() => repo[Symbol.asyncDispose]());
+
+  test.each(Object.keys(mistakes).flatMap((name) => [["channel", name] as const, ["flake", name] as const]))(
+    "%s: %s is said in one line, with its place in utils/",
+    (kind, name) => {
+      const result = results.get(`${dirOf(name)}-${kind}`);
+      const expected = mistakes[name];
+      if (result === undefined || result.ok || expected === undefined) throw new Error("it should have failed");
+      const { trace, message, ...place } = result.failure;
+      if (typeof expected.message === "string") expect(message).toBe(expected.message);
+      else expect(message).toMatch(expected.message);
+      expect(place).toEqual({
+        ...(expected.file === null ? {} : { file: `utils/${dirOf(name)}/common.nix` }),
+        ...(expected.line === undefined ? {} : { line: expected.line, column: expected.column }),
+        ...(expected.hint === undefined ? {} : { hint: expected.hint }),
+      });
+      expect(trace).toContain(message.split(";")[0]);
+      expect(trace).not.toContain(path.join(store.dir, "staged"));
+    },
+  );
+}
+
+/** Evaluates a host whose tree has these files, at its places as if it were hosts/web. */
+async function evaluate(
+  name: string,
+  files: Readonly<Record<string, Entry>>,
+  {
+    attr,
+    lock = true,
+    nixWith = nix,
+    inDir = name,
+  }: { attr?: string; lock?: boolean; nixWith?: Nix; inDir?: string } = {},
+) {
+  const treeDir = await store.tree(path.join(inDir, "tree"), files);
+  const kind = "flake.nix" in files ? "flake" : "channel";
+  if (kind === "flake" && lock && !("flake.lock" in files)) await store.lock(treeDir);
+  const host = hostNamed("web", { kind, attr: attr ?? "web" });
+  const source = { treeDir, origin: (file: string) => path.join("hosts/web", file) };
+  return { treeDir, host, source, result: await evaluateHost(nixWith, host, source, LIMITS) };
+}
+
+function failureOf(result: Evaluation) {
+  if (result.ok) throw new Error("it should have failed");
+  const { trace: _, ...failure } = result.failure;
+  return failure;
+}
+
+const system = (modules: string) => `nixpkgs.lib.nixosSystem { system = "${store.system}"; modules = [ ${modules} ]; }`;
+
+// ---- Systems that can be built
+
+test("a host without a flake: the system that nix-build would make", async () => {
+  const { treeDir, result } = await evaluate("channel", {
+    "configuration.nix": "{ pkgs, ... }:\n{ imports = [ ./part.nix ]; environment.systemPackages = [ pkgs.git ]; }",
+    "part.nix": '{ networking.hostName = "web"; }',
+  });
+  const drv = execFileSync(
+    "nix-instantiate",
+    [`${store.nixpkgs}/nixos`, "-A", "system", "--arg", "configuration", path.join(treeDir, "configuration.nix")],
+    { stdio: ["ignore", "pipe", "ignore"] },
+  ).toString();
+  const out = execFileSync("nix-store", ["--query", "--outputs", drv.trim()]).toString();
+  expect(result).toEqual({ ok: true, drv: drv.trim(), toplevel: out.trim(), warnings: [] });
+  expect(result.ok && existsSync(result.drv)).toBe(true);
+});
+
+test("a flake's host: the system that nix build would make, and the lock isn't touched", async () => {
+  const { treeDir, result } = await evaluate("flake", {
+    "flake.nix": store.flake(`{ web = ${system("./configuration.nix")}; }`),
+    "configuration.nix": '{ networking.hostName = "web"; }',
+  });
+  const reference = `path:${treeDir}#nixosConfigurations.web.config.system.build.toplevel`;
+  const before = await readFile(path.join(treeDir, "flake.lock"), "utf8");
+  const json = execFileSync("nix", ["build", "--dry-run", "--json", reference], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [built] = JSON.parse(json.toString());
+  expect(result).toEqual({ ok: true, drv: built.drvPath, toplevel: built.outputs.out, warnings: [] });
+  expect(await readFile(path.join(treeDir, "flake.lock"), "utf8")).toBe(before);
+});
+
+test("the same tree in another place is the same system", async () => {
+  const files = { "configuration.nix": '{ environment.etc.motd = "hello"; }' };
+  const flake = { "flake.nix": store.flake(`{ web = ${system("./configuration.nix")}; }`), ...files };
+  for (const [index, tree] of [files, flake].entries()) {
+    const one = await evaluate(`place-${index}-a`, tree);
+    const two = await evaluate(`place-${index}-b`, tree);
+    expect(one.result.ok && one.result.toplevel).toBeTruthy();
+    expect(two.result).toEqual(one.result);
+  }
+});
+
+test("a host without a flake, staged in a directory with spaces and signs in its name", async () => {
+  const files = { "configuration.nix": '{ networking.hostName = "web"; }' };
+  for (const [index, name] of ["a b", "a+b", `a $\{x} "b" 'c'`].entries()) {
+    const channel = await evaluate("", files, { inDir: `signs-${index}/${name}` });
+    expect(channel.result).toMatchObject({ ok: true });
+  }
+});
+
+async function lockText(): Promise<string> {
+  const dir = await store.tree(`lock-${Math.random()}`, { "flake.nix": store.flake("{ }") });
+  await store.lock(dir);
+  return readFile(path.join(dir, "flake.lock"), "utf8");
+}
+
+test("attributes with dots, quotes and interpolations are names, and nothing else", async () => {
+  const names = ["web.example.org", 'we"b', `we$\{b}`, "we\\b", "config"];
+  const attributes = names.map((name) => `${nixString(name)} = ${system('{ networking.hostName = "n"; }')};`);
+  const flake = {
+    "flake.nix": store.flake(`{ ${attributes.join(" ")} web.example.org = 1; }`),
+    "flake.lock": await lockText(),
+  };
+  for (const [index, attr] of names.entries()) {
+    const { result } = await evaluate(`attribute-${index}`, flake, { attr });
+    expect([attr, result.ok]).toEqual([attr, true]);
+  }
+  expect(failureOf((await evaluate("attribute-none", flake, { attr: "gone" })).result).message).toBe(
+    "attribute 'gone' missing",
+  );
+});
+
+test("any text is one Nix string", () => {
+  const special = fc.constantFrom(
+    "$",
+    "{",
+    "}",
+    '"',
+    "\\",
+    "''",
+    "$${",
+    "${",
+    "\\${",
+    "\n",
+    "\r",
+    "\r\n",
+    "\t",
+    "é",
+    "n",
+    "r",
+  );
+  const text = fc
+    .array(fc.oneof(special, fc.string({ unit: "grapheme", maxLength: 3 })), { maxLength: 12 })
+    .map((parts) => parts.join(""));
+  const usable = text.filter((value) => !value.includes("\0") && value.isWellFormed());
+  // All at once, since starting Nix takes longer than evaluating.
+  const texts = fc.sample(usable, 400);
+  const list = `[ ${texts.map(nixString).join(" ")} ]`;
+  const json = execFileSync("nix-instantiate", ["--eval", "--strict", "--json", "-"], { input: list });
+  expect(JSON.parse(json.toString())).toEqual(texts);
+});
+
+test("warnings of an evaluation that works", async () => {
+  const { result } = await evaluate("warning", {
+    "configuration.nix": '{ networking.hostName = builtins.trace "warning: it is late" "web"; }',
+  });
+  expect(result).toMatchObject({ ok: true, warnings: ["it is late"] });
+});
+
+// ---- Locks and inputs
+
+test("a flake without its lock isn't given one", async () => {
+  const { treeDir, result } = await evaluate(
+    "no-lock",
+    { "flake.nix": store.flake(`{ web = ${system("{ }")}; }`) },
+    { lock: false },
+  );
+  expect(failureOf(result).hint).toBe(
+    "its flake.lock is missing or stale: run 'nix flake lock ./hosts/web' and commit it",
+  );
+  expect(existsSync(path.join(treeDir, "flake.lock"))).toBe(false);
+});
+
+test("a lock that doesn't fit its flake any more is left alone", async () => {
+  const stale = JSON.stringify({ nodes: { root: {} }, root: "root", version: 7 });
+  const { treeDir, result } = await evaluate("stale-lock", {
+    "flake.nix": store.flake(`{ web = ${system("{ }")}; }`),
+    "flake.lock": stale,
+  });
+  expect(failureOf(result).hint).toBe(
+    "its flake.lock is missing or stale: run 'nix flake lock ./hosts/web' and commit it",
+  );
+  expect(await readFile(path.join(treeDir, "flake.lock"), "utf8")).toBe(stale);
+});
+
+test("an input can be overridden, without any lock being written", async () => {
+  const other = await store.tree("other-nixpkgs", {
+    "flake.nix": `{ outputs = { self }: { lib.nixosSystem = _: { config.system.build.toplevel = { drvPath = "/other.drv"; outPath = "/other"; }; }; }; }`,
+  });
+  const overriding = await Nix.find({ ...NO_PASSTHROUGH, overrideInputs: [["nixpkgs", `path:${other}`]] });
+  const flake = { "flake.nix": store.flake(`{ web = ${system("{ }")}; }`), "flake.lock": await lockText() };
+  const { treeDir, result } = await evaluate("overridden", flake, { nixWith: overriding });
+  expect(result).toMatchObject({ ok: true, toplevel: "/other" });
+  expect(await readFile(path.join(treeDir, "flake.lock"), "utf8")).toBe(flake["flake.lock"]);
+});
+
+test("a flake can't allow itself what a check doesn't", async () => {
+  const text = store
+    .flake(`{ web = ${system("./configuration.nix")}; }`)
+    .replace("{\n", "{\n  nixConfig.allow-import-from-derivation = true;\n");
+  const { result } = await evaluate("nix-config", {
+    "flake.nix": text,
+    "configuration.nix": mistakes["import from derivation"]?.text ?? "",
+  });
+  expect(failureOf(result).message).toContain("'allow-import-from-derivation' is disabled");
+});
+
+// ---- Files that aren't there
+
+test("an import out of a flake", async () => {
+  const { result } = await evaluate("outside-flake", {
+    "flake.nix": store.flake(`{ web = ${system("./configuration.nix")}; }`),
+    "configuration.nix": "{ imports = [ ../../secret.nix ]; }",
+  });
+  const failure = failureOf(result);
+  expect(failure.message).toMatch(/secret\.nix' is forbidden in pure eval/);
+  expect(failure.hint).toBe(
+    "a flake sees only its own directory: link the file in (ln -s), or name it in the host's include",
+  );
+});
+
+test("an import out of a host without a flake", async () => {
+  const { result } = await evaluate("outside-channel", { "configuration.nix": "{ imports = [ ../../secret.nix ]; }" });
+  expect(failureOf(result).hint).toBe(
+    "a host has only its own directory: link in what is outside of it (ln -s), or name it in the host's include",
+  );
+});
+
+test("an import of what git doesn't track", async () => {
+  const files = { "configuration.nix": "{ imports = [ ./gone.nix ]; }" };
+  const flake = { ...files, "flake.nix": store.flake(`{ web = ${system("./configuration.nix")}; }`) };
+  for (const [index, tree] of [files, flake].entries()) {
+    const failure = failureOf((await evaluate(`untracked-${index}`, tree)).result);
+    expect(failure.message).toBe("getting status of 'hosts/web/gone.nix': No such file or directory");
+    expect(failure.hint).toBe("git tracks no hosts/web/gone.nix: git add it");
+  }
+});
+
+test("a host without a flake on a machine without a nixpkgs", async () => {
+  vi.stubEnv("NIX_PATH", "");
+  try {
+    const { result } = await evaluate("no-nixpkgs", { "configuration.nix": "{ }" });
+    expect(failureOf(result).hint).toBe(
+      "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…",
+    );
+    const passed = await Nix.find({ ...NO_PASSTHROUGH, searchPath: [`nixpkgs=${store.nixpkgs}`] });
+    expect((await evaluate("passed-nixpkgs", { "configuration.nix": "{ }" }, { nixWith: passed })).result.ok).toBe(
+      true,
+    );
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
+
+test("the user's own channel is found where Nix looks when NIX_PATH isn't set", async () => {
+  const channels = path.join(store.dir, "home/.nix-defexpr/channels");
+  await mkdir(channels, { recursive: true });
+  await symlink(store.nixpkgs, path.join(channels, "nixpkgs"));
+  vi.stubEnv("NIX_PATH", undefined);
+  try {
+    expect((await evaluate("channel-of-user", { "configuration.nix": "{ }" })).result).toMatchObject({ ok: true });
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
+
+test("a configuration may ask for <nixos-config>", async () => {
+  const { result } = await evaluate("nixos-config", {
+    "configuration.nix": "{ networking.hostName = builtins.baseNameOf <nixos-config>; }",
+  });
+  expect(result).toMatchObject({ ok: true, toplevel: expect.stringContaining("nixos-system-configuration.nix-") });
+});
+
+// ---- Which hosts a flake has
+
+test("the hosts of a flake, without evaluating them", async () => {
+  const { source } = await evaluate("listed", {
+    "flake.nix": store.flake(`{ b = throw "not looked at"; a = 1; "c.d" = 2; }`),
+  });
+  expect(await listFlakeHosts(nix, source, LIMITS)).toEqual(["a", "b", "c.d"]);
+});
+
+test("a flake for developers alone has none", async () => {
+  const { source } = await evaluate("shell", { "flake.nix": "{ outputs = { self }: { devShells = { }; }; }" });
+  expect(await listFlakeHosts(nix, source, LIMITS)).toEqual([]);
+});
+
+test("a flake that is broken says where", async () => {
+  const { source } = await evaluate("broken", {
+    "flake.nix": "{\n  outputs = { self }: { nixosConfigurations = ; };\n}\n",
+    "flake.lock": "{}",
+  });
+  const error = await listFlakeHosts(nix, source, LIMITS).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(HostError);
+  expect((error as HostError).message).toBe("syntax error, unexpected ';'");
+  expect((error as HostError).at).toEqual({ file: "hosts/web/flake.nix", line: 2, column: 47 });
+});
+
+// ---- Limits
+
+test("an evaluation without end is ended", async () => {
+  const { host, source } = await evaluate("slow", { "configuration.nix": "{ }" });
+  await store.write(
+    "slow/tree/configuration.nix",
+    "{ networking.hostName = builtins.head (builtins.filter (n: n < 0) (builtins.genList (n: n) 500000000)); }",
+  );
+  const result = await evaluateHost(nix, host, source, { timeout: 1_000 });
+  expect(failureOf(result).message).toBe("the evaluation took longer than 1 s and was ended");
+});
+
+test("interrupting ends an evaluation", async () => {
+  const abort = new AbortController();
+  const interruptible = await Nix.find(NO_PASSTHROUGH, abort.signal);
+  const { host, source } = await evaluate("interrupted", { "configuration.nix": "{ }" });
+  const running = evaluateHost(interruptible, host, source, LIMITS);
+  abort.abort();
+  await expect(running).rejects.toBeInstanceOf(InterruptedError);
+});
+
+// ---- What it would cost
+
+test("a plan: what would be built, and nothing once it is", async () => {
+  const { result } = await evaluate("plan", {
+    "configuration.nix": "{ pkgs, ... }: { environment.systemPackages = [ pkgs.curl ]; }",
+  });
+  if (!result.ok) throw new Error(result.failure.message);
+  expect(await planBuild(nix, [result.drv])).toEqual({ build: 2, fetch: 0, download: 0, unpacked: 0 });
+  execFileSync("nix-store", ["--realise", result.drv], { stdio: "ignore" });
+  expect(await planBuild(nix, [result.drv])).toEqual({ build: 0, fetch: 0, download: 0, unpacked: 0 });
+  expect(await planBuild(nix, [])).toEqual({ build: 0, fetch: 0, download: 0, unpacked: 0 });
+  await expect(planBuild(nix, [path.join(store.dir, "nix/store/none.drv")])).rejects.toBeInstanceOf(UnavailableError);
+});
+
+test("a machine without Nix", async () => {
+  vi.stubEnv("PATH", "/nonexistent");
+  try {
+    const error = await Nix.find().catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(UnavailableError);
+    expect((error as Error).message).toBe("Nix was not found on this machine (no nix-store in PATH)");
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
