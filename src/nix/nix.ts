@@ -55,6 +55,8 @@ export class Nix {
   ): Promise<RunResult> {
     const common = [
       ...(program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : []),
+      // What a flake sets for itself comes over the options given here, and actions that install Nix often accept it.
+      ...(program === "nix" ? ["--option", "accept-flake-config", "false"] : []),
       ...this.passthrough.options.flatMap(([name, value]) => ["--option", name, value]),
     ];
     const attempt = () =>

@@ -7,6 +7,8 @@ export interface TrackedEntry {
   /** Relative to the repository's top, with `/` between the parts. */
   path: string;
   mode: "100644" | "100755" | "120000" | "160000";
+  /** The hash by which git knows its content. */
+  blob: string;
 }
 
 export interface Commit {
@@ -59,7 +61,8 @@ export class Repository {
       .filter((line) => line !== "")
       .map((line) => {
         const tab = line.indexOf("\t");
-        return { path: line.slice(tab + 1), mode: line.slice(0, 6) as TrackedEntry["mode"] };
+        const [mode, blob = ""] = line.slice(0, tab).split(" ");
+        return { path: line.slice(tab + 1), mode: mode as TrackedEntry["mode"], blob };
       });
   }
 

@@ -13,6 +13,10 @@ export interface RunOptions {
   /** Standard input; by default there is none. */
   input?: Buffer;
   signal?: AbortSignal;
+  /** Ends the program when it is aborted; its status tells, and nothing is thrown. */
+  kill?: AbortSignal;
+  /** Told the program's process id. */
+  onStart?: (pid: number) => void;
   /** Milliseconds after which the program is ended and the result says `timedOut`. */
   timeout?: number;
   /** Bytes of stdout and of stderr kept, each; a program that prints more is ended. Default 64 MiB. */
@@ -78,6 +82,7 @@ export async function run(program: string, args: readonly string[], options: Run
     spawned: (child) => {
       // A program may end without reading its input; that is its own affair, and its status tells.
       child.stdin?.on("error", () => {});
+      if (child.pid !== undefined) options.onStart?.(child.pid);
       if (unwanted) end();
     },
   };
@@ -104,6 +109,8 @@ export async function run(program: string, args: readonly string[], options: Run
           end();
         }, options.timeout);
   options.signal?.addEventListener("abort", end);
+  options.kill?.addEventListener("abort", end);
+  if (options.kill?.aborted) end();
   try {
     const status: number | null = await spawning.run(slot, () =>
       // Its first argument is split at spaces like a shell's; the quotes keep a path with spaces in one piece.
@@ -135,6 +142,7 @@ export async function run(program: string, args: readonly string[], options: Run
     clearTimeout(timeout);
     clearTimeout(killTimer);
     options.signal?.removeEventListener("abort", end);
+    options.kill?.removeEventListener("abort", end);
   }
 }
 

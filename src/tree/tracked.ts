@@ -27,11 +27,15 @@ const MAX_HOPS = 40;
 export class TrackedFiles {
   readonly #root: string;
   readonly #modes = new Map<string, Mode>([["", "directory"]]);
+  readonly #blobs = new Map<string, string>();
   readonly #children = new Map<string, string[]>([["", []]]);
 
   constructor(root: string, entries: readonly TrackedEntry[]) {
     this.#root = root;
-    for (const entry of entries) this.#add(entry.path, entry.mode);
+    for (const entry of entries) {
+      this.#add(entry.path, entry.mode);
+      this.#blobs.set(entry.path, entry.blob);
+    }
   }
 
   #add(file: string, mode: Mode): void {
@@ -45,6 +49,11 @@ export class TrackedFiles {
 
   mode(file: string): Mode | undefined {
     return this.#modes.get(file);
+  }
+
+  /** Git's name for the content of a file, as the index has it. */
+  blob(file: string): string | undefined {
+    return this.#blobs.get(file);
   }
 
   /** The names in a directory. */

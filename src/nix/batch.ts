@@ -1,0 +1,136 @@
+import { randomUUID } from "node:crypto";
+import type { Nix } from "./nix.ts";
+
+/** A Nix expression whose value is wanted as JSON. */
+export interface Job {
+  /** In parentheses wherever it needs them. */
+  expression: string;
+  /**
+   * `pure`: it sees nothing but what it is given by hash, and gives the same wherever and whenever it is evaluated.
+   * `restricted`: it reads files only below `readable` and what NIX_PATH or -I name, but sees the clock and the environment.
+   */
+  mode: "pure" | "restricted";
+  /** Absolute paths, for `restricted`. */
+  readable: readonly string[];
+  /** Entries of the search path, as -I takes them, before NIX_PATH's. */
+  searchPath: readonly string[];
+}
+
+export type JobResult = { stderr: string } & (
+  | { ok: true; value: unknown }
+  | { ok: false; reason: "failed" | "timed-out" | "overflowed" | "killed"; status: number }
+);
+
+export interface JobLimits {
+  /** Milliseconds for each job. */
+  timeout: number;
+}
+
+/** Bytes that one job may print. */
+export const MAX_OUTPUT = 16 * 1024 * 1024;
+
+/**
+ * Evaluates jobs one after the other in one process, which reads and parses what they share only once, and gives the results
+ * of those that it came to: all of them, or up to and including the first that failed. Nix can't go on after an error, so
+ * the caller starts again behind it.
+ */
+export async function evaluateBatch(
+  nix: Nix,
+  jobs: readonly Job[],
+  { timeout }: JobLimits,
+  onStart: (pid: number) => void = () => {},
+): Promise<JobResult[]> {
+  const [first] = jobs;
+  if (first === undefined) return [];
+  // What is evaluated can print lines of its own; it can't know this one.
+  const mark = randomUUID();
+  const results: JobResult[] = [];
+  const kill = new AbortController();
+  let killed: "timed-out" | "overflowed" | undefined;
+  const end = (reason: "timed-out" | "overflowed") => {
+    killed ??= reason;
+    kill.abort();
+  };
+  let timer = setTimeout(() => end("timed-out"), timeout);
+  let said = "";
+  const lines = lineReader((line) => {
+    const value = line.startsWith(`trace: ${mark} `) ? line.slice(`trace: ${mark} `.length) : undefined;
+    if (value === undefined) {
+      said += `${line}\n`;
+      if (said.length > MAX_OUTPUT) end("overflowed");
+      return;
+    }
+    if (killed !== undefined) return;
+    results.push({ ok: true, value: JSON.parse(value), stderr: said });
+    said = "";
+    clearTimeout(timer);
+    timer = setTimeout(() => end("timed-out"), timeout);
+  });
+  try {
+    const run = await nix.run("nix-instantiate", batchArguments(jobs, first, mark), {
+      maxOutput: (jobs.length + 2) * MAX_OUTPUT,
+      onStderr: (text) => {
+        lines.add(text);
+        if (said.length + lines.pending() > MAX_OUTPUT) end("overflowed");
+      },
+      onStart,
+      kill: kill.signal,
+    });
+    lines.end();
+    if (results.length < jobs.length) {
+      const reason = killed ?? (run.overflowed ? "overflowed" : outOfMemory(run.status, said) ? "killed" : "failed");
+      results.push({ ok: false, reason, status: run.status, stderr: said });
+    }
+    return results;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Whether two jobs can be in one batch. */
+export function isSameKind(a: Job, b: Job): boolean {
+  return a.mode === b.mode && JSON.stringify(a.searchPath) === JSON.stringify(b.searchPath);
+}
+
+function batchArguments(jobs: readonly Job[], { mode, searchPath }: Job, mark: string): string[] {
+  const tell = `value: builtins.trace "${mark} \${builtins.unsafeDiscardStringContext (builtins.toJSON value)}" null`;
+  const list = jobs.map((job) => `(${job.expression})`).join("\n");
+  const expression = `let tell = ${tell}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${list}\n]`;
+  return [
+    ...["--eval", "--read-write-mode", "--show-trace", "--expr", expression],
+    ...["--extra-experimental-features", "nix-command flakes"],
+    ...["--option", mode === "pure" ? "pure-eval" : "restrict-eval", "true"],
+    // What configurations fetch at evaluation has to be allowed by its URL.
+    ...(mode === "pure"
+      ? []
+      : ["--option", "allowed-uris", "https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab: file://"]),
+    ...["--option", "allow-import-from-derivation", "false"],
+    // Otherwise each staged tree is first asked for at the caches, which can't have it.
+    ...["--option", "substitute", "false"],
+    ...[...searchPath, ...new Set(jobs.flatMap((job) => job.readable))].flatMap((entry) => ["-I", entry]),
+  ];
+}
+
+/** The kernel's way of ending what is too large, and the two ways in which Nix says that it got no memory. */
+function outOfMemory(status: number, said: string): boolean {
+  return (
+    status === 137 || /^error: out of memory|std::bad_alloc|Out of Memory! Aborting|Too many heap sections/m.test(said)
+  );
+}
+
+/** Makes lines of the pieces in which output comes. */
+function lineReader(onLine: (line: string) => void) {
+  let rest = "";
+  return {
+    add(text: string) {
+      const pieces = (rest + text).split("\n");
+      rest = pieces.pop() ?? "";
+      for (const piece of pieces) onLine(piece);
+    },
+    pending: () => rest.length,
+    end() {
+      if (rest !== "") onLine(rest);
+      rest = "";
+    },
+  };
+}

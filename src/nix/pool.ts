@@ -1,0 +1,144 @@
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { evaluateBatch, isSameKind, type Job, type JobLimits, type JobResult } from "./batch.ts";
+import type { Nix } from "./nix.ts";
+
+/** Jobs in one process at most: what it remembers of them grows. */
+const MAX_BATCH = 16;
+/** Bytes that an evaluation of a NixOS system is taken to need until one has shown what it needs. */
+const USUAL_NEED = 700 * 1024 ** 2;
+/** Bytes that stay free for the rest of the machine. */
+const RESERVE = 256 * 1024 ** 2;
+/** Milliseconds between looks at how much memory evaluations have. */
+const LOOK = 250;
+
+/**
+ * Evaluates jobs, as many processes at a time as there are processors and memory for. Jobs that share much should follow one
+ * another. One that fails costs the others nothing; one that was killed for want of memory is tried again when nothing else
+ * runs. `onResult` hears of each as it is done.
+ */
+export async function evaluateAll(
+  nix: Nix,
+  jobs: readonly Job[],
+  limits: JobLimits,
+  onResult: (index: number) => void = () => {},
+): Promise<JobResult[]> {
+  const results = new Array<JobResult>(jobs.length);
+  const queue = jobs.map((_, index) => index);
+  const alone: number[] = [];
+  const memory = new Memory();
+  const workers = Math.min(availableParallelism(), jobs.length);
+
+  const settle = (index: number, result: JobResult) => {
+    results[index] = result;
+    onResult(index);
+  };
+  const evaluate = async (indices: readonly number[]): Promise<JobResult[]> => {
+    const process = await memory.enter();
+    try {
+      const batch = indices.flatMap((index) => jobs[index] ?? []);
+      return await evaluateBatch(nix, batch, limits, (pid) => memory.watch(process, pid));
+    } finally {
+      memory.leave(process);
+    }
+  };
+  const worker = async () => {
+    for (let batch = take(queue, jobs, workers); batch.length > 0; batch = take(queue, jobs, workers)) {
+      const done = await evaluate(batch);
+      done.forEach((result, position) => {
+        const index = batch[position] ?? 0;
+        if (!result.ok && result.reason === "killed") alone.push(index);
+        else settle(index, result);
+      });
+      queue.unshift(...batch.slice(done.length));
+    }
+  };
+  await Promise.all(Array.from({ length: workers }, worker));
+  for (const index of alone) {
+    const [result] = await evaluate([index]);
+    if (result !== undefined) settle(index, result);
+  }
+  return results;
+}
+
+/** The next batch: a share of what is left, so that the workers end at about the same time. */
+function take(queue: number[], jobs: readonly Job[], workers: number): number[] {
+  const first = jobs[queue[0] ?? -1];
+  if (first === undefined) return [];
+  const share = workers === 1 ? MAX_BATCH : Math.max(1, Math.ceil(queue.length / (workers + 1)));
+  let size = 1;
+  while (size < Math.min(share, MAX_BATCH, queue.length)) {
+    const next = jobs[queue[size] ?? -1];
+    if (next === undefined || !isSameKind(first, next)) break;
+    size += 1;
+  }
+  return queue.splice(0, size);
+}
+
+interface Watched {
+  pid: number | undefined;
+  /** Bytes. */
+  resident: number;
+}
+
+/** Lets evaluations begin only while there is memory for them: a machine that swaps evaluates nothing at all. */
+class Memory {
+  readonly #running = new Set<Watched>();
+  #need = USUAL_NEED;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** Waits for its turn, and for room. The first to come needs none. */
+  async enter(): Promise<Watched> {
+    const turn = this.#turn.then(async () => {
+      while (!this.#hasRoom()) await new Promise((resolve) => setTimeout(resolve, LOOK));
+      const entered: Watched = { pid: undefined, resident: 0 };
+      this.#running.add(entered);
+      return entered;
+    });
+    this.#turn = turn;
+    return await turn;
+  }
+
+  watch(process: Watched, pid: number): void {
+    process.pid = pid;
+  }
+
+  leave(process: Watched): void {
+    this.#running.delete(process);
+  }
+
+  #hasRoom(): boolean {
+    if (this.#running.size === 0) return true;
+    let promised = 0;
+    for (const process of this.#running) {
+      if (process.pid !== undefined) process.resident = Math.max(process.resident, residentMemory(process.pid));
+      this.#need = Math.max(this.#need, process.resident);
+      promised += Math.max(0, this.#need - process.resident);
+    }
+    const free = availableMemory();
+    return free === undefined || free - promised - RESERVE >= this.#need;
+  }
+}
+
+/** Bytes of memory that a process has had at most; 0 when it is gone. */
+function residentMemory(pid: number): number {
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(text(`/proc/${pid}/status`))?.[1];
+  return Number(kilobytes ?? 0) * 1024;
+}
+
+/** Bytes that programs can still have, on this machine and in this container; undefined where nobody says. */
+export function availableMemory(): number | undefined {
+  const machine = /^MemAvailable:\s+(\d+) kB$/m.exec(text("/proc/meminfo"))?.[1];
+  const limit = Number(text("/sys/fs/cgroup/memory.max").trim() || Number.NaN);
+  const used = Number(text("/sys/fs/cgroup/memory.current").trim() || Number.NaN);
+  const known = [machine === undefined ? Number.NaN : Number(machine) * 1024, limit - used].filter(Number.isFinite);
+  return known.length === 0 ? undefined : Math.min(...known);
+}
+
+function text(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}
