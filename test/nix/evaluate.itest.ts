@@ -334,16 +334,27 @@ test("an input can be overridden, without any lock being written", async () => {
   expect(await readFile(path.join(treeDir, "flake.lock"), "utf8")).toBe(flake["flake.lock"]);
 });
 
-test("a flake can't allow itself what a check doesn't", async () => {
-  const text = store
-    .flake(`{ web = ${system("./configuration.nix")}; }`)
-    .replace("{\n", "{\n  nixConfig.allow-import-from-derivation = true;\n");
-  const { result } = await evaluate("nix-config", {
-    "flake.nix": text,
-    "configuration.nix": mistakes["import from derivation"]?.text ?? "",
-  });
-  expect(failureOf(result).message).toContain("'allow-import-from-derivation' is disabled");
-});
+test.each([false, true])(
+  "a flake can't allow itself what a check doesn't, accept-flake-config = %s",
+  async (accept) => {
+    const text = store
+      .flake(`{ web = ${system("./configuration.nix")}; }`)
+      .replace("{\n", "{\n  nixConfig.allow-import-from-derivation = true;\n");
+    const files = {
+      "flake.nix": text,
+      "flake.lock": await lockText(),
+      "configuration.nix": mistakes["import from derivation"]?.text ?? "",
+    };
+    // As some actions that install Nix set it.
+    vi.stubEnv("NIX_CONFIG", `${process.env.NIX_CONFIG}\naccept-flake-config = ${accept}`);
+    try {
+      const { result } = await evaluate(`nix-config-${accept}`, files);
+      expect(failureOf(result).message).toContain("'allow-import-from-derivation' is disabled");
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  },
+);
 
 // ---- Files that aren't there
 
