@@ -4,7 +4,9 @@ import path from "node:path";
 import { FleetError } from "../errors.ts";
 import { editFleetFile, type NewHost, withHost, withoutHost } from "../fleet/edit.ts";
 import { loadFleet } from "../fleet/load.ts";
+import { FLEET_FILE } from "../fleet/parse.ts";
 import { selectHosts } from "../fleet/select.ts";
+import { writeFileAtomically } from "../platform/files.ts";
 import type { FileResult, HostEditDocument, HostListDocument } from "../results.ts";
 import type { Context } from "./context.ts";
 import { writeRendered } from "./render.ts";
@@ -50,7 +52,15 @@ export async function hostAdd(context: Context, options: HostAddOptions): Promis
     });
   }
   const key = keyFile === undefined ? given.key : await readPublicKey(path.resolve(context.cwd, keyFile));
+  const before = await readFile(path.join(fleet, FLEET_FILE), "utf8").catch(() => "");
   await editFleetFile(fleet, (text) => withHost(text, name, { ...given, ...(key === undefined ? {} : { key }) }));
+  try {
+    await loadFleet(fleet);
+  } catch (error) {
+    // Only the fleet as a whole shows some mistakes, such as the key of another host.
+    await writeFileAtomically(path.join(fleet, FLEET_FILE), before);
+    throw error;
+  }
   const linked = await linkUtils(fleet, place);
   const files = [...(linked ? [linked] : []), ...(await writeRendered(fleet))];
   const warnings: string[] = [];

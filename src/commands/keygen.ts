@@ -19,8 +19,7 @@ export interface KeygenOptions {
  */
 export async function keygen(context: Context, options: KeygenOptions): Promise<KeygenDocument> {
   const directory = path.resolve(context.cwd, options.directory);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const repository = await Repository.open(directory).catch(() => null);
+  const repository = await Repository.open(nearestExisting(directory)).catch(() => null);
   if (repository !== null) {
     throw new FleetError(
       `${directory} is in the git repository ${repository.root}, where a private key is one commit from being public`,
@@ -37,6 +36,7 @@ export async function keygen(context: Context, options: KeygenOptions): Promise<
         hint: "keys are never overwritten: choose another directory",
       });
   }
+  await mkdir(directory, { recursive: true, mode: 0o700 });
   const keys: KeygenDocument["keys"] = [];
   for (const name of names) {
     const file = path.join(directory, name);
@@ -47,4 +47,9 @@ export async function keygen(context: Context, options: KeygenOptions): Promise<
     keys.push({ name, file, publicKey: (await readFile(`${file}.pub`, "utf8")).trim() });
   }
   return { version: 1, command: "keygen", keys };
+}
+
+/** The directory itself, or the one that it would be made in. */
+function nearestExisting(directory: string): string {
+  return existsSync(directory) ? directory : nearestExisting(path.dirname(directory));
 }
