@@ -67,6 +67,12 @@ test("the envelope is what the design says, and the agent's own tools verify it"
   });
 });
 
+test("the signers' file holds each key to this one purpose", () => {
+  expect(allowedSigners(["ssh-ed25519 AAAA ci", "ssh-rsa BBBB"])).toBe(
+    'bento namespaces="bento-release" ssh-ed25519 AAAA ci\nbento namespaces="bento-release" ssh-rsa BBBB\n',
+  );
+});
+
 test("another signer, and no signers at all", async () => {
   const text = await seal(manifest(), other);
   expect(await problem(text)).toBe(NOT_SIGNED);

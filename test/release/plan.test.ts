@@ -39,6 +39,11 @@ test("releasing old content again takes it out of the history", () => {
   expect(nextManifest(candidate(), published, NOW).history).toEqual(["2", "3"].map(nameOf));
 });
 
+test("doubles in a history that another program wrote go", () => {
+  const published = manifest({ archive: archiveOf("2"), history: ["3", "2", "3", "4"].map(nameOf) });
+  expect(nextManifest(candidate(), published, NOW).history).toEqual(["2", "3", "4"].map(nameOf));
+});
+
 test("the same archive with another system is no history of itself", () => {
   const other = candidate({ toplevel: `/nix/store/${"1".repeat(32)}-other` });
   expect(nextManifest(other, manifest({ history: [nameOf("3")] }), NOW).history).toEqual([nameOf("3")]);
