@@ -4,9 +4,9 @@ import { mkdir, readFile, symlink } from "node:fs/promises";
 import path from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { HostError, InterruptedError, UnavailableError } from "../../src/errors.ts";
-import { type Evaluation, evaluateHost, listFlakeHosts, nixString } from "../../src/nix/evaluate.ts";
-import { Nix, NO_PASSTHROUGH } from "../../src/nix/nix.ts";
+import { InterruptedError, UnavailableError } from "../../src/errors.ts";
+import { type Evaluation, inspectFlakes } from "../../src/nix/evaluate.ts";
+import { Nix, NO_PASSTHROUGH, nixString } from "../../src/nix/nix.ts";
 import { planBuild } from "../../src/nix/plan.ts";
 import { Repository } from "../../src/platform/git.ts";
 import { parallel } from "../../src/platform/parallel.ts";
@@ -14,6 +14,7 @@ import { Stager } from "../../src/tree/stage.ts";
 import { hostNamed } from "../fleet/host.ts";
 import { type GitRepository, gitRepository } from "../platform/git.ts";
 import type { Entry } from "../platform/scratch.ts";
+import { evaluateHost } from "../support/evaluate.ts";
 import { privateStore, type Store } from "./store.ts";
 
 const LIMITS = { timeout: 60_000 };
@@ -428,12 +429,12 @@ test("the hosts of a flake, without evaluating them", async () => {
   const { source } = await evaluate("listed", {
     "flake.nix": store.flake(`{ b = throw "not looked at"; a = 1; "c.d" = 2; }`),
   });
-  expect(await listFlakeHosts(nix, source, LIMITS)).toEqual(["a", "b", "c.d"]);
+  expect(await inspectFlakes(nix, [source], LIMITS)).toEqual([{ ok: true, hosts: ["a", "b", "c.d"] }]);
 });
 
 test("a flake for developers alone has none", async () => {
   const { source } = await evaluate("shell", { "flake.nix": "{ outputs = { self }: { devShells = { }; }; }" });
-  expect(await listFlakeHosts(nix, source, LIMITS)).toEqual([]);
+  expect(await inspectFlakes(nix, [source], LIMITS)).toEqual([{ ok: true, hosts: [] }]);
 });
 
 test("a flake that is broken says where", async () => {
@@ -441,10 +442,13 @@ test("a flake that is broken says where", async () => {
     "flake.nix": "{\n  outputs = { self }: { nixosConfigurations = ; };\n}\n",
     "flake.lock": "{}",
   });
-  const error = await listFlakeHosts(nix, source, LIMITS).catch((thrown: unknown) => thrown);
-  expect(error).toBeInstanceOf(HostError);
-  expect((error as HostError).message).toBe("syntax error, unexpected ';'");
-  expect((error as HostError).at).toEqual({ file: "hosts/web/flake.nix", line: 2, column: 47 });
+  const failure = {
+    message: "syntax error, unexpected ';'",
+    file: "hosts/web/flake.nix",
+    line: 2,
+    column: 47,
+  };
+  expect(await inspectFlakes(nix, [source], LIMITS)).toMatchObject([{ ok: false, failure }]);
 });
 
 // ---- Limits

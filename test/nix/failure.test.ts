@@ -21,8 +21,11 @@ async function explain(text: string, kind: "flake" | "channel" = "flake") {
     await writeTree(copy, { "flake.nix": "{ mine = 1; }" });
   }
   const stderr = text.replaceAll("TREE", treeDir).replaceAll("COPY", copy).replaceAll("NIXPKGS", NIXPKGS);
-  const source = { treeDir, origin: (file: string) => `hosts/web/${file}`.replace("hosts/web/utils", "utils") };
-  const { trace, ...failure } = explainFailure({ stderr, status: 1 }, source, { kind, path: "hosts/web" });
+  const places = {
+    dirs: kind === "flake" ? [treeDir, copy] : [treeDir],
+    origin: (file: string) => `hosts/web/${file}`.replace("hosts/web/utils", "utils"),
+  };
+  const { trace, ...failure } = explainFailure({ stderr, status: 1 }, places, { kind, path: "hosts/web" });
   expect(trace ?? "").not.toContain(treeDir);
   return failure;
 }
