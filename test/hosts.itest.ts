@@ -1,19 +1,17 @@
 import { mkdir, readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { check } from "../src/commands/check.ts";
 import type { Context } from "../src/commands/context.ts";
-import { evaluateHosts, openFleet } from "../src/commands/evaluation.ts";
 import { loadFleet } from "../src/fleet/load.ts";
 import { staleFiles } from "../src/fleet/rendered.ts";
-import { nixString } from "../src/nix/evaluate.ts";
-import { Nix } from "../src/nix/nix.ts";
 import { temporaryDirectory } from "../src/platform/temporary.ts";
 import { exec, succeed } from "./support/programs.ts";
 
 /**
- * The example fleet, and the two NixOS modules that it uses. BENTO_TEST_NIXPKGS, the path of a nixpkgs of 20.09 or later, adds
- * the tests that evaluate them as real NixOS systems; BENTO_TEST_NIXPKGS_LIB, the path of another nixpkgs' lib, tries the
- * modules with that one's module system.
+ * The example fleet, and the two NixOS modules that it uses. BENTO_TEST_NIXPKGS, the path of a nixpkgs of 20.09 or
+ * later, adds the tests that evaluate them as real NixOS systems; BENTO_TEST_NIXPKGS_LIB, the path of another nixpkgs'
+ * lib, tries the modules with that one's module system.
  */
 const root = path.resolve(import.meta.dirname, "..");
 const nixpkgs = process.env.BENTO_TEST_NIXPKGS;
@@ -69,35 +67,33 @@ describe("as they are in the repository", () => {
 
 describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
   test("every host is a system, staged and evaluated as check does it", { timeout: 400_000 }, async () => {
-    await using open = await openFleet(root);
     // In the store, and called as a flake's source is, Nix takes it as it is instead of copying it for each host.
     const source: string = await json(`"\${builtins.path { path = ${nixpkgs}; name = "source"; }}"`);
-    const nix = await Nix.find({
-      overrideInputs: [["nixpkgs", `path:${source}`]],
-      options: [],
-      searchPath: [`nixpkgs=${nixpkgs}`],
+    const { warnings, hosts } = await check(quiet(), {
+      fleet: root,
+      hosts: [],
+      base: null,
+      nix: { overrideInputs: [["nixpkgs", `path:${source}`]], options: [], searchPath: [`nixpkgs=${nixpkgs}`] },
+      timeout: 300_000,
     });
-    const results = await evaluateHosts(quiet(), open.stager, nix, open.fleet.hosts, { timeout: 300_000 });
-    for (const { host, warnings, ...result } of results) {
-      expect(result, host.name).toMatchObject({
-        ok: true,
+    expect(warnings).toEqual([]);
+    expect(hosts.map(({ name }) => name)).toEqual(["nas", "router", "t470", "x1"]);
+    for (const host of hosts) {
+      expect(host, host.name).toMatchObject({
+        status: "ok",
+        error: null,
         toplevel: expect.stringMatching(new RegExp(`^/nix/store/[0-9a-z]{32}-nixos-system-${host.name}-`)),
         drv: expect.stringMatching(/^\/nix\/store\/.*\.drv$/),
       });
       // What Nix says of its own installation is no matter of the host's.
-      expect(warnings.filter((text) => !text.includes("build-users-group"))).toEqual([]);
+      expect(host.warnings.filter((text) => !text.includes("build-users-group"))).toEqual([]);
     }
-    expect(results.length).toBe(4);
   });
 
   describe("the router", () => {
     const router = once(async () => {
-      await using open = await openFleet(root);
-      const host = open.fleet.hosts.find(({ name }) => name === "router");
-      if (!host) throw new Error("the fleet has no router");
-      const { treeDir } = await open.stager.stage(host);
       const found = await evaluate(
-        `{ imports = [ (/. + ${nixString(`${treeDir}/configuration.nix`)}) ]; }`,
+        `{ imports = [ ${root}/hosts/router/configuration.nix ]; }`,
         `let
           package = lib.findFirst (package: package.name or "" == "bento-agent") null config.environment.systemPackages;
         in {
@@ -196,7 +192,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
         imports = [ ${root}/utils/bento.nix ];
         ${MACHINE}
         networking.hostName = "Router";
-        services.bento = { enable = true; configFile = /. + ${nixString(settings)}; confirm.settle = 170; };
+        services.bento = { enable = true; configFile = ${settings}; confirm.settle = 170; };
       }`,
       "config.system.build.toplevel.outPath",
     ).then(() => "nothing", String);
@@ -319,7 +315,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
          sshd = e.config.services.openssh.extraConfig;
          settings = e.config.services.openssh.settings;
        }) [
-         [ ${root}/utils/bento.nix { networking.hostName = "router"; services.openssh.enable = true; services.bento.enable = true; } ]
+         [ ${root}/utils/bento.nix { services.openssh.enable = true; services.bento.enable = true; } ]
          [ ${root}/utils/fleet.nix { services.openssh.enable = true; services.bento-server.enable = true; } ]
        ]`,
     );
@@ -335,7 +331,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
   });
 });
 
-/** `wanted`, with `config` and `lib` in scope, of the NixOS machine that `configuration`, a Nix expression, describes. */
+/** `wanted`, an expression with `config` and `lib` in scope, of the NixOS machine that `configuration` describes. */
 async function evaluate(configuration: string, wanted: string) {
   return json(`let
       nixos = import ${nixpkgs}/nixos { configuration = ${configuration}; };

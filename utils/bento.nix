@@ -96,7 +96,7 @@ let
     '';
 
   # Every quarter of an hour, at a second of it that follows from the host's name: the hosts of a fleet spread evenly,
-  # and one host's polls stay 15 minutes apart, also on systemd 246, which has no FixedRandomDelay.
+  # and one host's polls stay 15 minutes apart, also where systemd has no FixedRandomDelay yet (before 247).
   offset = lib.mod (fromHex (builtins.substring 0 7 (builtins.hashString "sha256" cfg.host))) 900;
   fromHex = hex: lib.foldl' (sum: digit: sum * 16 + valueOf digit) 0 (lib.stringToCharacters hex);
   valueOf = digit: builtins.stringLength (builtins.head (builtins.split digit "0123456789abcdef"));

@@ -30,6 +30,8 @@ in
     "10-wan" = {
       matchConfig.Name = wan;
       networkConfig.DHCP = "ipv4";
+      # The router asks itself, see below.
+      dhcpV4Config.UseDNS = false;
     };
     "20-lan" = {
       matchConfig.Name = lan;
@@ -45,6 +47,7 @@ in
     };
   };
 
+  networking.nameservers = [ "127.0.0.1" ];
   services.coredns = {
     enable = true;
     config = ''
@@ -62,7 +65,11 @@ in
     '';
   };
 
-  boot.kernel.sysctl."net.ipv4.ip_forward" = 1;
+  boot.kernel.sysctl = {
+    "net.ipv4.ip_forward" = 1;
+    # The LAN's address is there only while something is plugged in, and coredns must start all the same.
+    "net.ipv4.ip_nonlocal_bind" = 1;
+  };
 
   # One ruleset instead of the firewall's and NAT's generated ones: on a router it is read more often than written.
   networking.firewall.enable = false;
@@ -72,7 +79,7 @@ in
       table inet filter {
         chain input {
           type filter hook input priority 0; policy drop;
-          iif lo accept
+          iifname lo accept
           ct state { established, related } accept
           ct state invalid drop
           iifname "${lan}" udp dport { 53, 67 } accept
