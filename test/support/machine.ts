@@ -1,8 +1,8 @@
-import { mkdir, readdir, readFile, readlink, realpath, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { packageRoot } from "../../src/platform/package.ts";
 import type { KeyPair } from "./keys.ts";
-import { type Exit, type Running, start, succeed } from "./programs.ts";
+import { type Exit, kill, processesWith, type Running, start, succeed } from "./programs.ts";
 import type { PrivateStore } from "./store.ts";
 
 const AGENT = path.join(packageRoot(), "utils/agent/bento-agent");
@@ -110,6 +110,22 @@ export class Machine {
   /** How many generations the system profile has. */
   async generations(): Promise<number> {
     return (await readdir(this.path("profiles"))).filter((name) => /^system-\d+-link$/.test(name)).length;
+  }
+
+  /**
+   * As if the power had been lost and come back: what ran is gone, so is /run, and the boot default runs. The state says that
+   * it was written under another boot.
+   */
+  async restart(): Promise<void> {
+    kill(processesWith("MACHINE", this.dir));
+    await rm(this.path("run/bento"), { recursive: true, force: true });
+    const boots = await this.bootDefault();
+    await rm(this.path("run/current-system"));
+    await symlink(boots, this.path("run/current-system"));
+    for (const file of ["intent.json", "retry.json"]) {
+      const state = await this.state(file);
+      if (state) await writeFile(this.path(`state/${file}`), JSON.stringify({ ...state, bootId: "the boot before" }));
+    }
   }
 
   /** The agent's clock at which a failed release is tried again is set back, as if the time had passed. */

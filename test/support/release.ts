@@ -1,7 +1,5 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { type EvaluationLimits, evaluateHost } from "../../src/nix/evaluate.ts";
-import { Nix } from "../../src/nix/nix.ts";
 import { seal } from "../../src/release/envelope.ts";
 import { openPrivateKey } from "../../src/release/keys.ts";
 import type { Manifest } from "../../src/release/manifest.ts";
@@ -30,7 +28,6 @@ export interface ReleaseOptions {
   evaluate?: boolean;
 }
 
-const LIMITS: EvaluationLimits = { timeout: 60_000 };
 let commits = 0;
 
 /** A host without flakes: its configuration.nix, with `definitions` as its content. */
@@ -71,7 +68,7 @@ export async function makeRelease(
     const source = { kind: isFlake ? "flake" : "channel", attr: isFlake ? host : "configuration.nix" } as const;
     if (isFlake) await succeed("nix", ["flake", "lock", `path:${treeDir}`]);
     const packed = await archive(dir);
-    const toplevel = options.evaluate === false ? null : await evaluate(host, source, treeDir);
+    const toplevel = options.evaluate === false ? null : await evaluate(source, treeDir);
     commits += 1;
     const candidate = {
       host,
@@ -95,11 +92,13 @@ export async function sealWith(manifest: Manifest, { file }: KeyPair): Promise<s
   return await seal(manifest, key);
 }
 
-async function evaluate(host: string, source: Pick<Manifest, "kind" | "attr">, treeDir: string): Promise<string> {
-  const options = { kind: source.kind, config: source.attr, attr: source.attr, path: `hosts/${host}` };
-  const result = await evaluateHost(await Nix.find(), options, { treeDir, origin: (file) => file }, LIMITS);
-  if (!result.ok) throw new Error(`${host} does not evaluate: ${result.failure.message}`);
-  return result.toplevel;
+async function evaluate({ kind, attr }: Pick<Manifest, "kind" | "attr">, treeDir: string): Promise<string> {
+  if (kind === "flake") {
+    const system = `path:${treeDir}#nixosConfigurations.${attr}.config.system.build.toplevel.outPath`;
+    return succeed("nix", ["eval", "--raw", "--no-write-lock-file", system]);
+  }
+  const expression = `(import <nixpkgs/nixos> { configuration = ${treeDir}/${attr}; }).system.outPath`;
+  return JSON.parse(await succeed("nix-instantiate", ["--eval", "--json", "--expr", expression]));
 }
 
 async function writeTree(dir: string, files: Readonly<Record<string, string>>): Promise<string> {

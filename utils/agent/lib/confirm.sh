@@ -17,7 +17,7 @@ healthy() {
 # confirm DEADLINE: three passes in a row, spread over the settle time, before the deadline in uptime seconds. A pass that
 # fails starts the count again, since a service that comes and goes is not up. Fails with $problem.
 confirm() {
-  local deadline=$1 passes=0 pause=$((BENTO_CONFIRM_SETTLE / 2)) left
+  local deadline=$1 passes=0 pause=$((BENTO_CONFIRM_SETTLE / 2)) left why=
   while :; do
     left=$((deadline - $(uptime_seconds)))
     if [ "$left" -gt 0 ] && contact "$left" && healthy; then
@@ -28,6 +28,9 @@ confirm() {
     else
       passes=0
       [ "$left" -gt 0 ] || return 1
+      # A try that the deadline cut short tells less than the one before it.
+      case $problem in *'no answer within'*) problem=${why:-$problem} ;; esac
+      why=$problem
       say "not confirmed yet: $problem"
       # Trying again at once would only be in the way of what is still starting.
       [ "$pause" -gt 0 ] || pause=1

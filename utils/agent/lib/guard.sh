@@ -20,7 +20,8 @@ arm_guard() {
     logged systemd-run --quiet --unit "bento-${guard##*/}" --on-active="$((wait > 1 ? wait : 1))" \
       --timer-property=AccuracySec=1s --setenv=PATH="$PATH" -- "${watcher[@]}"
   else
-    apart setsid "${watcher[@]}" < /dev/null > /dev/null 2>&1 &
+    # Without `apart`: in the background that would be one more shell, which waits for the guard and has the lock.
+    setsid "${watcher[@]}" 9>&- < /dev/null > /dev/null 2>&1 &
     await 10 test -e "$guard/watching"
   fi
 }

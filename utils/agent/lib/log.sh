@@ -22,4 +22,4 @@ printable() {
 last_words() { printable "${1:-}" | grep . | tail -n 1 || echo 'nothing was said'; }
 
 # nix_error: what Nix said was wrong. Its first line with a text is the cause; what follows is what that was the cause of.
-nix_error() { printable | grep -E '^error: .' | sed -n 1p || last_words; }
+nix_error() { printable | grep -E '^error: .' | sed -n 1p || last_words "$attempt_log"; }

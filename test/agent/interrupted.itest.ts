@@ -1,0 +1,203 @@
+import { existsSync, readFileSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { Hold } from "../support/hold.ts";
+import type { Machine } from "../support/machine.ts";
+import { kill, processesWith, type Running } from "../support/programs.ts";
+import { channelHost } from "../support/release.ts";
+import { World } from "../support/world.ts";
+
+let world: World;
+const hosts = ["activating", "hanging", "confirming", "soon", "committing", "restarted", "slow"];
+beforeAll(async () => {
+  world = await World.make({ hosts });
+});
+afterAll(async () => world?.[Symbol.asyncDispose]());
+
+/** Whatever happened, nothing of Bento's runs on: no guard, no activation, no fetcher. */
+afterEach(() => vi.waitFor(() => expect(programsOf(world)).toEqual([]), { timeout: 30_000, interval: 50 }));
+
+function programsOf({ dir }: World): string[] {
+  return processesWith("BENTO_TEST_WORLD", dir)
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
+      } catch {
+        return "";
+      }
+    })
+    .filter((command) => /utils\/agent|switch-to-configuration/.test(command));
+}
+
+/** Its guard's deadline comes soon, but not before a slow machine has got to where it is killed. */
+const SOON = { BENTO_ACTIVATION_TIMEOUT: "5", BENTO_GUARD_SLACK: "0" };
+const changed = "environment.systemPackages = [ pkgs.curl ];";
+
+/** Ends the agent as the kernel does when memory is short: without a chance to do anything. */
+async function killOutright({ pid, done }: Running): Promise<void> {
+  kill([pid]);
+  // Its output may be held by what it started; that it doesn't end is what these tests are about.
+  await vi.waitFor(() => expect(existsSync(`/proc/${pid}/exe`)).toBe(false), { timeout: 10_000, interval: 10 });
+  void done;
+}
+
+async function guardOf(machine: Machine): Promise<string> {
+  const names = (await readdir(machine.path("run/bento"))).filter((name) => name.startsWith("guard-"));
+  expect(names).toHaveLength(1);
+  return machine.path(`run/bento/${names[0]}`);
+}
+
+test("killed while the new system is being activated: the guard puts the old one back", async () => {
+  const machine = await world.machine("activating");
+  await using hold = await Hold.make(machine, "activation");
+  // An activation that ignores being asked to end.
+  const script = `system.activationScript = ''trap : TERM; ${hold.script}; ${hold.script}'';`;
+  const { manifest } = await world.publish("activating", channelHost("activating", script));
+  const attempt = machine.startAgent({ ...SOON, BENTO_CONFIRM_TIMEOUT: "1" });
+  await hold.reached();
+  await killOutright(attempt);
+  expect(await machine.running()).toBe(manifest.toplevel);
+
+  const guard = await guardOf(machine);
+  await vi.waitFor(() => expect(existsSync(`${guard}/done`)).toBe(true), { timeout: 60_000, interval: 50 });
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await machine.bootDefault()).toBe(machine.factory);
+
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toBe(
+    `an upgrade to release ${manifest.sequence} was cut off\n` +
+      "inconclusive: the upgrade was cut off before it was confirmed; the system before it runs again\n",
+  );
+  expect(status).toBe(1);
+  expect(await world.report("activating")).toMatchObject({
+    outcome: "inconclusive",
+    sequence: manifest.sequence,
+    from: machine.factory,
+    to: manifest.toplevel,
+  });
+});
+
+test("killed during an activation that hangs: the next run ends it, and puts the old system back", async () => {
+  const machine = await world.machine("hanging");
+  await using hold = await Hold.make(machine, "activation");
+  const script = `system.activationScript = ''${hold.script}'';`;
+  const { manifest } = await world.publish("hanging", channelHost("hanging", script));
+  const attempt = machine.startAgent();
+  await hold.reached();
+  await killOutright(attempt);
+  expect(await machine.running()).toBe(manifest.toplevel);
+
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toBe(
+    `an upgrade to release ${manifest.sequence} was cut off\n` +
+      "ending an activation that is still going on\n" +
+      `going back to ${machine.factory}\n` +
+      "inconclusive: the upgrade was cut off before it was confirmed; the system before it runs again\n",
+  );
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect((await machine.agent()).stderr).toMatch(/failed before, and is tried again in/);
+
+  await hold.forget();
+  await machine.endBackoff();
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.running()).toBe(manifest.toplevel);
+});
+
+test("killed during the confirmation: the guard puts the old system back", async () => {
+  const machine = await world.machine("confirming");
+  await using hold = await Hold.make(machine, "check");
+  await machine.healthCheck("hold", hold.script);
+  const { manifest } = await world.publish("confirming", channelHost("confirming", changed));
+  const attempt = machine.startAgent({ ...SOON, BENTO_CONFIRM_TIMEOUT: "10" });
+  await hold.reached();
+  expect(await machine.running()).toBe(manifest.toplevel);
+  await killOutright(attempt);
+
+  const guard = await guardOf(machine);
+  await vi.waitFor(() => expect(existsSync(`${guard}/done`)).toBe(true), { timeout: 60_000, interval: 50 });
+  expect(await machine.running()).toBe(machine.factory);
+  await hold.letGo();
+  const { status } = await machine.agent();
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await world.outcomes("confirming")).toEqual(["inconclusive"]);
+});
+
+test("killed during the confirmation: a next run before the guard's deadline puts the old system back itself", async () => {
+  const machine = await world.machine("soon");
+  await using hold = await Hold.make(machine, "check");
+  await machine.healthCheck("hold", hold.script);
+  const { manifest } = await world.publish("soon", channelHost("soon", changed));
+  const attempt = machine.startAgent();
+  await hold.reached();
+  await killOutright(attempt);
+  await hold.letGo();
+  expect(await machine.running()).toBe(manifest.toplevel);
+
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toContain(`going back to ${machine.factory}\ninconclusive: `);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect((await readdir(machine.path("run/bento"))).filter((name) => name.startsWith("guard-"))).toEqual([]);
+});
+
+test("killed after the confirmation, while it tells the boot loader: the next run completes it", async () => {
+  const machine = await world.machine("committing");
+  await using hold = await Hold.make(machine, "boot");
+  const { manifest } = await world.publish(
+    "committing",
+    channelHost("committing", `system.bootScript = ''${hold.script}'';`),
+  );
+  const attempt = machine.startAgent();
+  await hold.reached();
+  await killOutright(attempt);
+  await hold.forget();
+  expect(await machine.running()).toBe(manifest.toplevel);
+  expect(await machine.bootDefault()).toBe(machine.factory);
+
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toBe(
+    `an upgrade to release ${manifest.sequence} was cut off\n` +
+      "ending an activation that is still going on\n" +
+      "success: the upgrade was cut off after it was confirmed, and completed at the next run\n",
+  );
+  expect(status).toBe(0);
+  expect(await machine.running()).toBe(manifest.toplevel);
+  expect(await machine.profile()).toBe(manifest.toplevel);
+  expect(await machine.bootDefault()).toBe(manifest.toplevel);
+  expect(await world.outcomes("committing")).toEqual(["success"]);
+  expect((await machine.agent()).stderr).toMatch(/^up to date with release/);
+});
+
+test("power lost before the confirmation: the old system boots, and the next run says so", async () => {
+  const machine = await world.machine("restarted");
+  await using hold = await Hold.make(machine, "check");
+  await machine.healthCheck("hold", hold.script);
+  const { manifest } = await world.publish("restarted", channelHost("restarted", changed));
+  const attempt = machine.startAgent();
+  await hold.reached();
+  await killOutright(attempt);
+  await hold.letGo();
+  await machine.restart();
+  expect(await machine.running()).toBe(machine.factory);
+
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toBe(
+    `an upgrade to release ${manifest.sequence} was cut off\n` +
+      `inconclusive: the machine was restarted during the upgrade; ${machine.factory} runs\n`,
+  );
+  expect(status).toBe(1);
+  expect(await machine.profile()).toBe(machine.factory);
+});
+
+test("an activation that takes too long is ended and undone", async () => {
+  const machine = await world.machine("slow");
+  const script = "system.activationScript = ''sleep 1000'';";
+  const { manifest } = await world.publish("slow", channelHost("slow", script));
+  const { status, stderr } = await machine.agent({ BENTO_ACTIVATION_TIMEOUT: "1" });
+  expect(stderr).toMatch(/\nrolled-back: the activation took longer than 1 s\n$/);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await world.report("slow")).toMatchObject({ outcome: "rolled-back", to: manifest.toplevel });
+});

@@ -1,0 +1,96 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Machine } from "../support/machine.ts";
+import { exec, succeed } from "../support/programs.ts";
+import { type Content, channelHost } from "../support/release.ts";
+import { World } from "../support/world.ts";
+
+let world: World;
+const hosts = ["full", "narrow", "store"];
+beforeAll(async () => {
+  world = await World.make({ hosts });
+});
+afterAll(async () => world?.[Symbol.asyncDispose]());
+
+const change = (host: string) => channelHost(host, "environment.systemPackages = [ pkgs.curl ];");
+
+/** Puts the machine's state on a file system of its own. */
+async function smallState(machine: Machine, size: string): Promise<string> {
+  const state = machine.path("state");
+  await succeed("mount", ["-t", "tmpfs", "-o", `size=${size}`, "bento-test", state]);
+  return state;
+}
+
+/** Fills a directory's file system to the last byte. */
+async function fill(dir: string): Promise<string> {
+  const filler = `${dir}/filler`;
+  const { stderr } = await exec("dd", ["if=/dev/zero", `of=${filler}`, "bs=4096"]);
+  expect(stderr).toContain("No space left on device");
+  return filler;
+}
+
+test("a host whose disk is full says so, does nothing, is known to be alive, and works again when there is room", async () => {
+  const machine = await world.machine("full");
+  const state = await smallState(machine, "4m");
+  const filler = await fill(state);
+  const { manifest } = await world.publish("full", change("full"));
+  for (const env of [{}, { BENTO_FETCHER: "sftp" }]) {
+    const { status, stderr } = await machine.agent(env);
+    expect(stderr).toBe(`no space is left on the disk of ${state}: nothing was done\n`);
+    expect(status).toBe(1);
+  }
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await world.said("full")).toMatchObject({ state: "read", report: null });
+  expect(await world.heartbeat("full")).toMatchObject({ running: machine.factory, sequence: null });
+
+  await rm(filler);
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.running()).toBe(manifest.toplevel);
+
+  // Full once more, with a release that is up to date: nothing to write, nothing wrong.
+  await fill(state);
+  const upToDate = await machine.agent();
+  expect(upToDate.stderr).toBe(`up to date with release ${manifest.sequence}\n`);
+  expect(upToDate.status).toBe(0);
+});
+
+test("a disk that gets full while the release is fetched leaves nothing half done", async () => {
+  const machine = await world.machine("narrow");
+  const state = await smallState(machine, "2500k");
+  const dir = machine.path("large");
+  await mkdir(`${dir}/tree`, { recursive: true });
+  const { files } = change("narrow") as Extract<Content, { files: unknown }>;
+  await writeFile(`${dir}/tree/configuration.nix`, files["configuration.nix"] ?? "");
+  await writeFile(`${dir}/tree/picture`, randomBytes(4 * 1024 ** 2));
+  const { manifest } = await world.publish("narrow", { dir });
+
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toMatch(/\nfailed: .*no space.*\n$/i);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect((await readdir(state)).filter((name) => /release|\.new$/.test(name))).toEqual([]);
+  expect(await world.report("narrow")).toMatchObject({
+    outcome: "failed",
+    reason: expect.stringMatching(/no space/i),
+    sequence: manifest.sequence,
+  });
+
+  await succeed("mount", ["-o", "remount,size=64m", state]);
+  await machine.endBackoff();
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.running()).toBe(manifest.toplevel);
+});
+
+test("too little room in the store ends the attempt before anything is built", async () => {
+  const machine = await world.machine("store");
+  const { manifest } = await world.publish("store", change("store"));
+  const { status, stderr } = await machine.agent({ BENTO_MIN_FREE_STORE: "999999999" });
+  expect(stderr).toMatch(/\nfailed: too little space is left in the store: \d+ KiB, and 999999999 are needed\n$/);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(machine.factory);
+  expect(await world.report("store")).toMatchObject({ outcome: "failed", to: null });
+  await machine.endBackoff();
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.running()).toBe(manifest.toplevel);
+});
