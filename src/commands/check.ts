@@ -4,8 +4,9 @@ import { FleetError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import { addFlakeHosts, loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
+import type { JobLimits } from "../nix/batch.ts";
 import { packageChanges } from "../nix/difference.ts";
-import type { EvaluationLimits } from "../nix/evaluate.ts";
+import type { System as EvaluatedSystem } from "../nix/evaluate.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { planBuild } from "../nix/plan.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -14,7 +15,7 @@ import type { CheckDocument, CheckStatus, HostCheck } from "../results.ts";
 import { narDigest } from "../tree/nar.ts";
 import { Stager } from "../tree/stage.ts";
 import type { Context } from "./context.ts";
-import { type EvaluatedHost, evaluateHosts, type OpenFleet, openFleet, withFlakeHosts } from "./evaluation.ts";
+import { type EvaluatedHost, evaluateFleet, type OpenFleet, openFleet, withFlakeHosts } from "./evaluation.ts";
 
 export interface CheckOptions {
   /** The fleet's directory. */
@@ -47,7 +48,7 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   const hosts = selectHosts(fleet.hosts, options.hosts);
 
   // 2. Every host, at the same time as far as the machine goes.
-  const evaluated = await evaluateHosts(context, open.stager, nix, hosts, options);
+  const evaluated = await evaluateFleet(context, open.stager, nix, hosts, options);
 
   // 3. What each would cost.
   const plans = await parallel(evaluated, availableParallelism(), (result) =>
@@ -112,10 +113,7 @@ function statusOf(toplevel: string, base: string | null | undefined): CheckStatu
   return toplevel === base ? "unchanged" : "changed";
 }
 
-interface System {
-  drv: string;
-  toplevel: string;
-}
+type System = Pick<EvaluatedSystem, "drv" | "toplevel">;
 
 /** Each host's system at another commit, null where it had none. A host whose tree was the same isn't evaluated again. */
 async function systemsAt(
@@ -124,7 +122,7 @@ async function systemsAt(
   commit: string,
   now: readonly EvaluatedHost[],
   nix: Nix,
-  limits: EvaluationLimits,
+  limits: JobLimits,
 ): Promise<Map<string, System | null>> {
   await using temporary = await temporaryDirectory();
   await using repository = await open.repository.checkout(commit, path.join(temporary.path, "base"));
@@ -145,7 +143,7 @@ async function systemsAt(
   context.output.info(
     `comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`,
   );
-  for (const result of await evaluateHosts(context, stager, nix, others, limits)) {
+  for (const result of await evaluateFleet(context, stager, nix, others, limits)) {
     systems.set(result.host.name, result.ok ? result : null);
   }
   return systems;

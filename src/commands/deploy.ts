@@ -1,5 +1,5 @@
 import { availableParallelism, hostname, userInfo } from "node:os";
-import { FleetError, HostError } from "../errors.ts";
+import { FleetError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
 import { selectHosts } from "../fleet/select.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
@@ -13,9 +13,8 @@ import type { Manifest } from "../release/manifest.ts";
 import { archivesOf, type Candidate, isFarFuture, isSameRelease, nextManifest } from "../release/plan.ts";
 import type { DeployDocument, HostDeploy, HostFailure } from "../results.ts";
 import { type Archive, archive } from "../tree/nar.ts";
-import type { StagedRelease } from "../tree/stage.ts";
 import type { Context } from "./context.ts";
-import { evaluateHosts, failureOf, type OpenFleet, openFleet, withFlakeHosts } from "./evaluation.ts";
+import { evaluateFleet, type OpenFleet, openFleet, stageAll, withFlakeHosts } from "./evaluation.ts";
 import { keyFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
 
 export interface DeployOptions {
@@ -124,8 +123,8 @@ async function prepare(
   const deployable = hosts.filter((host) => host.declared && host.key !== null);
   const evaluated =
     nix === null
-      ? await stageOnly(opened, deployable)
-      : await evaluateHosts(context, opened.stager, nix, deployable, options);
+      ? (await stageAll(opened.stager, deployable)).map((staged) => ({ ...staged, toplevel: null }))
+      : await evaluateFleet(context, opened.stager, nix, deployable, options);
   const byName = new Map(evaluated.map((result) => [result.host.name, result]));
   const packs = new Map<string, Promise<Archive>>();
   return parallel(hosts, availableParallelism(), async (host): Promise<Step<Prepared>> => {
@@ -134,7 +133,7 @@ async function prepare(
       const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
       return { host, result: { ...nothing(host), status: "skipped", reason } };
     }
-    if (!result.ok) return { host, result: failed(host, result.failure) };
+    if (!("release" in result)) return { host, result: failed(host, result.failure) };
     if (host.deliver === "system") {
       // Its tree would show the host more than was meant.
       return {
@@ -175,22 +174,6 @@ async function prepare(
         },
       },
     };
-  });
-}
-
-type Staged = { host: Host } & (
-  | { ok: true; release: StagedRelease; toplevel: null }
-  | { ok: false; failure: HostFailure }
-);
-
-async function stageOnly({ stager }: OpenFleet, hosts: readonly Host[]): Promise<Staged[]> {
-  return parallel(hosts, availableParallelism(), async (host): Promise<Staged> => {
-    try {
-      return { host, ok: true, release: await stager.stage(host), toplevel: null };
-    } catch (error) {
-      if (!(error instanceof HostError)) throw error;
-      return { host, ok: false, failure: failureOf(error) };
-    }
   });
 }
 

@@ -2,9 +2,10 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import { FleetError, HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
-import { addFlakeHosts, loadFleet } from "../fleet/load.ts";
+import { addFlakeHosts, flakesOf, loadFleet } from "../fleet/load.ts";
 import { staleFiles } from "../fleet/rendered.ts";
-import { type Evaluation, type EvaluationLimits, evaluateHost, listFlakeHosts } from "../nix/evaluate.ts";
+import type { JobLimits } from "../nix/batch.ts";
+import { type Evaluation, evaluateHosts, inspectFlakes } from "../nix/evaluate.ts";
 import type { Nix } from "../nix/nix.ts";
 import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -44,63 +45,72 @@ export async function openFleet(dir: string): Promise<OpenFleet> {
 }
 
 /** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
-export async function withFlakeHosts(open: OpenFleet, nix: Nix, limits: EvaluationLimits): Promise<Fleet> {
-  return addFlakeHosts(open.fleet, async (flake) => {
+export async function withFlakeHosts({ fleet, stager }: OpenFleet, nix: Nix, limits: JobLimits): Promise<Fleet> {
+  const staged = await stageAll(stager, flakesOf(fleet));
+  const flakes = staged.flatMap((one) => ("release" in one ? [one] : []));
+  const inspected = await inspectFlakes(
+    nix,
+    flakes.map(({ release }) => release),
+    limits,
+  );
+  const names = new Map(
+    flakes.map(({ host }, index) => {
+      const result = inspected[index];
+      return [host.path, result?.ok ? result.hosts : null];
+    }),
+  );
+  return addFlakeHosts(fleet, async (flake) => names.get(flake.path) ?? null);
+}
+
+/** One host, staged and evaluated, or why it could not be. */
+export type EvaluatedHost = { host: Host } & (
+  | (Evaluation & { ok: true } & { release: StagedRelease })
+  | FailedEvaluation
+);
+type FailedEvaluation = Evaluation & { ok: false };
+
+/** Stages and evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
+export async function evaluateFleet(
+  context: Context,
+  stager: Stager,
+  nix: Nix,
+  hosts: readonly Host[],
+  limits: JobLimits,
+): Promise<EvaluatedHost[]> {
+  const staged = await stageAll(stager, hosts);
+  const evaluable = staged.flatMap(({ host, ...one }) => ("release" in one ? [{ host, source: one.release }] : []));
+  let done = 0;
+  const progress = () => context.output.progress(`evaluated ${done} of ${evaluable.length} hosts`);
+  progress();
+  const evaluations = await evaluateHosts(nix, evaluable, limits, () => {
+    done += 1;
+    progress();
+  });
+  context.output.done();
+  let next = 0;
+  return staged.map(({ host, ...one }): EvaluatedHost => {
+    if (!("release" in one)) return { host, ok: false, failure: one.failure, warnings: [], duration: 0 };
+    const evaluation = evaluations[next++];
+    if (evaluation === undefined) throw new Error(`no evaluation of ${host.name}`);
+    return evaluation.ok ? { host, release: one.release, ...evaluation } : { host, ...evaluation };
+  });
+}
+
+export type StagedHost = { host: Host } & ({ release: StagedRelease } | { failure: HostFailure });
+
+/** Stages hosts. What is wrong with one is its own failure. */
+export async function stageAll(stager: Stager, hosts: readonly Host[]): Promise<StagedHost[]> {
+  return parallel(hosts, availableParallelism(), async (host): Promise<StagedHost> => {
     try {
-      return await listFlakeHosts(nix, await open.stager.stage(flake), limits);
+      return { host, release: await stager.stage(host) };
     } catch (error) {
-      if (error instanceof HostError) return null;
+      if (error instanceof HostError) return { host, failure: failureOf(error) };
       throw error;
     }
   });
 }
 
-/** One host, staged and evaluated, or why it could not be. */
-export type EvaluatedHost = {
-  host: Host;
-  /** Seconds. */
-  duration: number;
-} & (
-  | { ok: true; release: StagedRelease; drv: string; toplevel: string; warnings: string[] }
-  | { ok: false; failure: HostFailure; warnings: string[] }
-);
-
-/** Stages and evaluates hosts, as many at a time as there are processors. One that fails costs the others nothing. */
-export async function evaluateHosts(
-  context: Context,
-  stager: Stager,
-  nix: Nix,
-  hosts: readonly Host[],
-  limits: EvaluationLimits,
-): Promise<EvaluatedHost[]> {
-  let done = 0;
-  const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
-  progress();
-  const results = await parallel(hosts, availableParallelism(), async (host): Promise<EvaluatedHost> => {
-    const started = performance.now();
-    const result = await evaluateOne(stager, nix, host, limits);
-    done += 1;
-    progress();
-    return { ...result, host, duration: (performance.now() - started) / 1000 };
-  });
-  context.output.done();
-  return results;
-}
-
-type Outcome = (Extract<Evaluation, { ok: true }> & { release: StagedRelease }) | Extract<Evaluation, { ok: false }>;
-
-async function evaluateOne(stager: Stager, nix: Nix, host: Host, limits: EvaluationLimits): Promise<Outcome> {
-  try {
-    const release = await stager.stage(host);
-    const evaluation = await evaluateHost(nix, host, release, limits);
-    return evaluation.ok ? { ...evaluation, release } : evaluation;
-  } catch (error) {
-    if (error instanceof HostError) return { ok: false, failure: failureOf(error), warnings: [] };
-    throw error;
-  }
-}
-
 /** An error as a host's result carries it. */
-export function failureOf(error: Pick<HostError, "message" | "at" | "hint">): HostFailure {
+function failureOf(error: Pick<HostError, "message" | "at" | "hint">): HostFailure {
   return { message: error.message, ...error.at, ...(error.hint === undefined ? {} : { hint: error.hint }) };
 }

@@ -58,10 +58,10 @@ export async function addFlakeHosts(
   fleet: Fleet,
   list: (flake: Host) => Promise<readonly string[] | null>,
 ): Promise<Fleet> {
-  const flakes = new Map(fleet.hosts.filter((host) => host.kind === "flake").map((host) => [host.path, host]));
   const hosts = fleet.hosts.filter((host) => host.declared || host.kind !== "flake");
   const warnings = [...fleet.warnings];
-  for (const [dir, flake] of flakes) {
+  for (const flake of flakesOf(fleet)) {
+    const dir = flake.path;
     const declaredAttrs = new Set(hosts.filter((host) => host.declared && host.path === dir).map((host) => host.attr));
     const attrs = await list(flake);
     if (attrs === null && !flake.declared) {
@@ -87,6 +87,11 @@ export async function addFlakeHosts(
     }
   }
   return { ...fleet, hosts: sortHosts(hosts), warnings };
+}
+
+/** One host for each directory that has a flake. */
+export function flakesOf({ hosts }: Pick<Fleet, "hosts">): Host[] {
+  return [...new Map(hosts.filter((host) => host.kind === "flake").map((host) => [host.path, host])).values()];
 }
 
 async function readFleetFile(dir: string): Promise<ParsedFleet | null> {

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { Nix } from "./nix.ts";
 
-/** A Nix expression whose value is wanted as JSON. */
-export interface Job {
-  /** In parentheses wherever it needs them. */
+/** A Nix expression whose value is wanted as JSON. Several can be evaluated by one process. */
+export interface ExpressionJob {
+  kind: "expression";
   expression: string;
   /**
    * `pure`: it sees nothing but what it is given by hash, and gives the same wherever and whenever it is evaluated.
@@ -16,7 +16,22 @@ export interface Job {
   searchPath: readonly string[];
 }
 
-export type JobResult = { stderr: string } & (
+/** A function applied to an output of a flake, as `nix eval --apply` does it: with its lock file checked, or inputs overridden. */
+export interface FlakeJob {
+  kind: "flake";
+  /** Such as `path:/somewhere#nixosConfigurations`. */
+  installable: string;
+  apply: string;
+  arguments: readonly string[];
+}
+
+export type Job = ExpressionJob | FlakeJob;
+
+export type JobResult = {
+  stderr: string;
+  /** Seconds. */
+  duration: number;
+} & (
   | { ok: true; value: unknown }
   | { ok: false; reason: "failed" | "timed-out" | "overflowed" | "killed"; status: number }
 );
@@ -42,6 +57,7 @@ export async function evaluateBatch(
 ): Promise<JobResult[]> {
   const [first] = jobs;
   if (first === undefined) return [];
+  if (first.kind === "flake") return [await evaluateFlake(nix, first, timeout, onStart)];
   // What is evaluated can print lines of its own; it can't know this one.
   const mark = randomUUID();
   const results: JobResult[] = [];
@@ -53,6 +69,7 @@ export async function evaluateBatch(
   };
   let timer = setTimeout(() => end("timed-out"), timeout);
   let said = "";
+  const time = stopwatch();
   const lines = lineReader((line) => {
     const value = line.startsWith(`trace: ${mark} `) ? line.slice(`trace: ${mark} `.length) : undefined;
     if (value === undefined) {
@@ -61,13 +78,13 @@ export async function evaluateBatch(
       return;
     }
     if (killed !== undefined) return;
-    results.push({ ok: true, value: JSON.parse(value), stderr: said });
+    results.push({ ok: true, value: JSON.parse(value), stderr: said, duration: time() });
     said = "";
     clearTimeout(timer);
     timer = setTimeout(() => end("timed-out"), timeout);
   });
   try {
-    const run = await nix.run("nix-instantiate", batchArguments(jobs, first, mark), {
+    const run = await nix.run("nix-instantiate", batchArguments(jobs.filter(isExpression), first, mark), {
       maxOutput: (jobs.length + 2) * MAX_OUTPUT,
       onStderr: (text) => {
         lines.add(text);
@@ -79,7 +96,7 @@ export async function evaluateBatch(
     lines.end();
     if (results.length < jobs.length) {
       const reason = killed ?? (run.overflowed ? "overflowed" : outOfMemory(run.status, said) ? "killed" : "failed");
-      results.push({ ok: false, reason, status: run.status, stderr: said });
+      results.push({ ok: false, reason, status: run.status, stderr: said, duration: time() });
     }
     return results;
   } finally {
@@ -87,12 +104,47 @@ export async function evaluateBatch(
   }
 }
 
-/** Whether two jobs can be in one batch. */
-export function isSameKind(a: Job, b: Job): boolean {
-  return a.mode === b.mode && JSON.stringify(a.searchPath) === JSON.stringify(b.searchPath);
+async function evaluateFlake(
+  nix: Nix,
+  job: FlakeJob,
+  timeout: number,
+  onStart: (pid: number) => void,
+): Promise<JobResult> {
+  const { installable, apply } = job;
+  const time = stopwatch();
+  const command = ["eval", "--json", "--show-trace", ...job.arguments, installable, "--apply", apply];
+  const run = await nix.run("nix", [...command, ...SAFE], { timeout, maxOutput: MAX_OUTPUT, onStart });
+  const { status, stderr } = run;
+  const duration = time();
+  if (status === 0 && !run.overflowed) return { ok: true, value: JSON.parse(run.stdout), stderr, duration };
+  const reason = run.timedOut
+    ? "timed-out"
+    : run.overflowed
+      ? "overflowed"
+      : outOfMemory(status, stderr)
+        ? "killed"
+        : "failed";
+  return { ok: false, reason, status, stderr, duration };
 }
 
-function batchArguments(jobs: readonly Job[], { mode, searchPath }: Job, mark: string): string[] {
+/** Whether two jobs can be in one batch. */
+export function isSameKind(a: Job, b: Job): boolean {
+  return (
+    isExpression(a) &&
+    isExpression(b) &&
+    a.mode === b.mode &&
+    JSON.stringify(a.searchPath) === JSON.stringify(b.searchPath)
+  );
+}
+
+function isExpression(job: Job): job is ExpressionJob {
+  return job.kind === "expression";
+}
+
+/** Building something in order to evaluate runs a pull request's code, outside of what anybody has agreed to. */
+const SAFE = ["--option", "allow-import-from-derivation", "false"];
+
+function batchArguments(jobs: readonly ExpressionJob[], { mode, searchPath }: ExpressionJob, mark: string): string[] {
   const tell = `value: builtins.trace "${mark} \${builtins.unsafeDiscardStringContext (builtins.toJSON value)}" null`;
   const list = jobs.map((job) => `(${job.expression})`).join("\n");
   const expression = `let tell = ${tell}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${list}\n]`;
@@ -104,10 +156,12 @@ function batchArguments(jobs: readonly Job[], { mode, searchPath }: Job, mark: s
     ...(mode === "pure"
       ? []
       : ["--option", "allowed-uris", "https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab: file://"]),
-    ...["--option", "allow-import-from-derivation", "false"],
+    ...SAFE,
     // Otherwise each staged tree is first asked for at the caches, which can't have it.
     ...["--option", "substitute", "false"],
-    ...[...searchPath, ...new Set(jobs.flatMap((job) => job.readable))].flatMap((entry) => ["-I", entry]),
+    ...searchPath.flatMap((entry) => ["-I", entry]),
+    // With names, so that they are found by nobody who doesn't know them.
+    ...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir, n) => ["-I", `bento-${mark}-${n}=${dir}`]),
   ];
 }
 
@@ -132,5 +186,15 @@ function lineReader(onLine: (line: string) => void) {
       if (rest !== "") onLine(rest);
       rest = "";
     },
+  };
+}
+
+/** Gives the seconds since it was last asked, or made. */
+function stopwatch(): () => number {
+  let last = performance.now();
+  return () => {
+    const before = last;
+    last = performance.now();
+    return (last - before) / 1000;
   };
 }

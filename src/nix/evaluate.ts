@@ -1,14 +1,14 @@
-import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
-import { HostError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
-import type { RunResult } from "../platform/process.ts";
-import { temporaryDirectory } from "../platform/temporary.ts";
 import type { HostFailure } from "../results.ts";
-import channelExpression from "./channel.nix";
-import { explainFailure, warningsIn } from "./failure.ts";
-import type { Nix } from "./nix.ts";
+import { narDigest } from "../tree/nar.ts";
+import { type Job, type JobLimits, type JobResult, MAX_OUTPUT } from "./batch.ts";
+import { type ExplainedHost, explainFailure, type TreePlaces, warningsIn } from "./failure.ts";
+import { type Nix, nixString } from "./nix.ts";
+import { evaluateAll } from "./pool.ts";
+import { sourcePath } from "./store-path.ts";
+import systemExpression from "./system.nix";
 
 /** What is evaluated: a staged tree, and how its places are called in the fleet. */
 export interface EvaluationSource {
@@ -18,136 +18,248 @@ export interface EvaluationSource {
   origin(file: string): string;
 }
 
-export type Evaluation =
-  | { ok: true; drv: string; toplevel: string; warnings: string[] }
-  | { ok: false; failure: HostFailure; warnings: string[] };
-
-export interface EvaluationLimits {
-  /** Milliseconds. */
-  timeout: number;
+/** What an evaluation says of a host's system; system.nix gives it. */
+export interface System {
+  drv: string;
+  toplevel: string;
+  /** Store paths, null where the system has none. */
+  kernel: string | null;
+  initrd: string | null;
+  modules: string | null;
+  /** Whether Bento's agent is in it. */
+  agent: boolean;
+  /** The name by which the agent asks for releases. */
+  agentHost: string | null;
 }
 
-/** An evaluation that prints more than this is out of order. */
-const MAX_OUTPUT = 16 * 1024 * 1024;
+export type Evaluation = {
+  warnings: string[];
+  /** Seconds. */
+  duration: number;
+} & (({ ok: true } & System) | { ok: false; failure: HostFailure });
+
+export type EvaluableHost = Pick<Host, "kind" | "config" | "attr" | "path" | "include">;
+
+export interface Evaluable {
+  host: EvaluableHost;
+  source: EvaluationSource;
+}
 
 /**
- * Evaluates a host's system without building anything, and never writes a lock file. A configuration that is wrong is a
- * result, not an error.
+ * Evaluates hosts' systems without building anything, and never writes a lock file. A configuration that is wrong is a result,
+ * not an error. Hosts that share much should follow one another.
  */
-export async function evaluateHost(
+export async function evaluateHosts(
   nix: Nix,
-  host: Pick<Host, "kind" | "config" | "attr" | "path">,
-  source: EvaluationSource,
-  limits: EvaluationLimits,
-): Promise<Evaluation> {
-  const run =
-    host.kind === "flake"
-      ? await evaluateFlake(nix, host.attr, source, limits)
-      : await evaluateChannel(nix, host, source, limits);
-  const warnings = warningsIn(run.stderr);
-  const fail = (failure: HostFailure): Evaluation => ({ ok: false, failure, warnings });
-  if (run.timedOut)
-    return fail({
-      message: `the evaluation took longer than ${limits.timeout / 1000} s and was ended`,
-      trace: run.stderr,
-    });
-  if (run.overflowed) return fail({ message: "the evaluation printed more than 16 MiB and was ended" });
-  if (run.status !== 0) return fail(explainFailure(run, source, host));
-  const result: { drv: string; toplevel: string } = JSON.parse(run.stdout);
-  return { ok: true, ...result, warnings };
-}
-
-/**
- * The names of the nixosConfigurations of a staged flake.
- * @throws HostError when the flake can't be evaluated.
- */
-export async function listFlakeHosts(nix: Nix, source: EvaluationSource, limits: EvaluationLimits): Promise<string[]> {
-  const run = await nix.run(
-    "nix",
-    [
-      "eval",
-      "--json",
-      ...flakeArguments(nix),
-      `path:${source.treeDir}#nixosConfigurations`,
-      "--apply",
-      "builtins.attrNames",
-    ],
-    { timeout: limits.timeout, maxOutput: MAX_OUTPUT },
-  );
-  if (run.status === 0) return JSON.parse(run.stdout);
-  if (/does not provide attribute .*'nixosConfigurations'/.test(run.stderr)) return [];
-  const failure = explainFailure(run, source, { kind: "flake", path: source.origin(".") });
-  const { message, file, line, column, hint } = failure;
-  throw new HostError(message, {
-    ...(file === undefined
-      ? {}
-      : { at: { file, ...(line === undefined ? {} : { line }), ...(column === undefined ? {} : { column }) } }),
-    ...(hint === undefined ? {} : { hint }),
+  hosts: readonly Evaluable[],
+  limits: JobLimits,
+  onResult: (index: number) => void = () => {},
+): Promise<Evaluation[]> {
+  const jobs = await Promise.all(hosts.map((item) => hostJob(nix, item)));
+  const results = await evaluateAll(nix, jobs, limits, onResult);
+  const doubtful = hosts.flatMap((item, index) => {
+    const result = results[index];
+    return result !== undefined && doubtsLock(result, item) ? [index] : [];
   });
+  const again = doubtful.flatMap((index) => {
+    const item = hosts[index];
+    return item === undefined ? [] : [lockCheckedJob(nix, item.host, item.source)];
+  });
+  (await evaluateAll(nix, again, limits)).forEach((result, position) => {
+    results[doubtful[position] ?? 0] = result;
+  });
+  return Promise.all(
+    hosts.map((item, index) => {
+      const result = results[index];
+      if (result === undefined) throw new Error(`no result for ${item.host.path}`);
+      return interpret(result, item, limits);
+    }),
+  );
 }
 
-function evaluateFlake(nix: Nix, attr: string, source: EvaluationSource, limits: EvaluationLimits): Promise<RunResult> {
+/** What is known of a flake before any of its hosts is evaluated. */
+export type InspectedFlake = { ok: true; hosts: string[] } | { ok: false; failure: HostFailure };
+
+/** The names of the nixosConfigurations of staged flakes. */
+export async function inspectFlakes(
+  nix: Nix,
+  sources: readonly EvaluationSource[],
+  limits: JobLimits,
+): Promise<InspectedFlake[]> {
+  const jobs = await Promise.all(sources.map((source) => flakeNamesJob(nix, source)));
+  const results = await evaluateAll(nix, jobs, limits);
+  return Promise.all(
+    sources.map(async (source, index): Promise<InspectedFlake> => {
+      const result = results[index];
+      if (result === undefined) throw new Error(`no result for ${source.treeDir}`);
+      if (result.ok) return { ok: true, hosts: result.value as string[] };
+      const host = { kind: "flake" as const, path: source.origin("."), include: null };
+      return { ok: false, failure: await explain(result, host, source, limits) };
+    }),
+  );
+}
+
+async function flakeNamesJob(nix: Nix, source: EvaluationSource): Promise<Job> {
+  const names = "flake: builtins.attrNames (flake.nixosConfigurations or { })";
+  if (nix.passthrough.overrideInputs.length > 0) return flakeJob(nix, source, "", names);
+  return pureJob(`(${names}) (${await getFlake(source)})`);
+}
+
+async function hostJob(nix: Nix, { host, source }: Evaluable): Promise<Job> {
+  if (host.kind === "channel") return channelJob(nix, host, source);
+  // With inputs overridden the lock file is none that could be taken as it is.
+  if (nix.passthrough.overrideInputs.length > 0) return lockCheckedJob(nix, host, source);
+  const system = `(${systemExpression}) flake.nixosConfigurations.${nixString(host.attr)}.config`;
+  return pureJob(`let flake = ${await getFlake(source)}; in ${system} // { inputs = ${FLAKE_INPUTS}; }`);
+}
+
+/** The inputs that flake.nix names, also those that only `outputs` takes. The lock file has others when it is stale. */
+const FLAKE_INPUTS = `let raw = import (flake.outPath + "/flake.nix");
+  in builtins.attrNames (raw.inputs or { } // builtins.functionArgs raw.outputs)`;
+
+/** `builtins.getFlake` of a staged tree, by its hash, as pure evaluation wants it. */
+async function getFlake({ treeDir }: EvaluationSource): Promise<string> {
+  const url = `path:${treeDir}?narHash=${encodeURIComponent(await narDigest(treeDir))}`;
+  return `(builtins.getFlake ${nixString(url)})`;
+}
+
+function pureJob(expression: string): Job {
+  return { kind: "expression", mode: "pure", expression, readable: [], searchPath: [] };
+}
+
+/** Evaluates one flake by itself, with all that `nix eval` has to say of its lock file. */
+function lockCheckedJob(nix: Nix, host: EvaluableHost, source: EvaluationSource): Job {
   // The attribute is chosen in the expression rather than in the flake reference: there, a name with a quote or a dot in it
   // could name something else.
-  const apply = `hosts: let system = hosts.${nixString(attr)}.config.system.build.toplevel; in { drv = system.drvPath; toplevel = system.outPath; }`;
-  return nix.run(
-    "nix",
-    [
-      "eval",
-      "--json",
-      "--show-trace",
-      ...flakeArguments(nix),
-      `path:${source.treeDir}#nixosConfigurations`,
-      "--apply",
-      apply,
-    ],
-    { timeout: limits.timeout, maxOutput: MAX_OUTPUT },
-  );
+  const apply = `hosts: (${systemExpression}) hosts.${nixString(host.attr)}.config`;
+  return flakeJob(nix, source, "nixosConfigurations", apply);
 }
 
-async function evaluateChannel(
-  nix: Nix,
-  host: Pick<Host, "config">,
+function flakeJob(nix: Nix, { treeDir }: EvaluationSource, output: string, apply: string): Job {
+  return { kind: "flake", installable: `path:${treeDir}#${output}`, apply, arguments: flakeArguments(nix) };
+}
+
+function channelJob(nix: Nix, host: EvaluableHost, { treeDir }: EvaluationSource): Job {
+  const configuration = path.join(treeDir, host.config);
+  // A path, so that what is relative in it stays so.
+  const expression = `(${systemExpression}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`;
+  return {
+    kind: "expression",
+    mode: "restricted",
+    expression,
+    readable: [treeDir],
+    searchPath: [
+      // Configurations may import <nixos-config> themselves, which is another for each host.
+      ...(findText(treeDir, "nixos-config") ? [`nixos-config=${configuration}`] : []),
+      ...nix.passthrough.searchPath,
+      ...defaultSearchPath(process.env),
+    ].flatMap(resolvedEntries),
+  };
+}
+
+/** Entries of NIX_PATH, or what stands for it where it isn't set (Nix manual, "nix-path"). */
+function defaultSearchPath({ NIX_PATH, HOME }: NodeJS.ProcessEnv): string[] {
+  if (NIX_PATH !== undefined) return NIX_PATH.split(/:(?!\/\/)/).filter((entry) => entry !== "");
+  const channels = "/nix/var/nix/profiles/per-user/root/channels";
+  return [`${HOME ?? "/root"}/.nix-defexpr/channels`, `nixpkgs=${channels}/nixpkgs`, channels];
+}
+
+/** Restricted evaluation allows what an entry leads to only when that is what it says, and channels are symlinks. */
+function resolvedEntries(entry: string): string[] {
+  const [, name = "", place = ""] = /^((?:[^=/]*=)?)(.*)$/s.exec(entry) ?? [];
+  if (!place.startsWith("/") || !existsSync(place)) return [entry];
+  const real = realpathSync(place);
+  if (name !== "" || !statSync(real).isDirectory()) return [name + real];
+  // A directory of channels: what is in it is found by its name.
+  const links = readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink());
+  const channels = links.map((link) => [link.name, path.join(real, link.name)] as const);
+  return [...channels.filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
+}
+
+/** Where the Nix files of a tree have a text first: the file, relative to the tree, and what is before it. */
+function findText(dir: string, text: string): { file: string; before: string } | undefined {
+  for (const entry of readdirSync(dir, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() || !entry.name.endsWith(".nix")) continue;
+    const file = path.join(entry.parentPath, entry.name);
+    const content = readFileSync(file, "utf8");
+    const at = content.indexOf(text);
+    if (at >= 0) return { file: path.relative(dir, file), before: content.slice(0, at) };
+  }
+  return undefined;
+}
+
+async function interpret(result: JobResult, { host, source }: Evaluable, limits: JobLimits): Promise<Evaluation> {
+  const { duration } = result;
+  const warnings = warningsIn(result.stderr);
+  if (!result.ok) return { ok: false, failure: await explain(result, host, source, limits), warnings, duration };
+  const { inputs: _, ...system } = result.value as System & { inputs?: string[] };
+  return { ok: true, ...system, warnings, duration };
+}
+
+/** Whether a flake has to be evaluated by itself for the truth of its lock file, which a batch doesn't check. */
+function doubtsLock(result: JobResult, { host, source }: Evaluable): boolean {
+  if (host.kind !== "flake") return false;
+  if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr);
+  const { inputs } = result.value as { inputs?: string[] };
+  return inputs !== undefined && lockedInputs(source.treeDir).some((name) => !inputs.includes(name));
+}
+
+/** The inputs of the root node of a flake.lock; none when there is no such file, or it is malformed. */
+function lockedInputs(treeDir: string): string[] {
+  try {
+    const lock = JSON.parse(readFileSync(path.join(treeDir, "flake.lock"), "utf8"));
+    return Object.keys(lock.nodes[lock.root].inputs ?? {});
+  } catch {
+    return [];
+  }
+}
+
+type FailedJob = Extract<JobResult, { ok: false }>;
+
+async function explain(
+  { reason, status, stderr }: FailedJob,
+  host: ExplainedHost,
   source: EvaluationSource,
-  limits: EvaluationLimits,
-): Promise<RunResult> {
-  await using dir = await temporaryDirectory();
-  const expression = path.join(dir.path, "channel.nix");
-  await writeFile(expression, channelExpression);
-  const configuration = path.join(source.treeDir, host.config);
-  return await nix.run(
-    "nix-instantiate",
-    [
-      ...["--eval", "--strict", "--json", "--read-write-mode", "--show-trace"],
-      ...["--option", "allow-import-from-derivation", "false"],
-      ...nix.passthrough.searchPath.flatMap((entry) => ["-I", entry]),
-      // Configurations may import <nixos-config> themselves. Not by NIX_PATH, which takes Nix's defaults away when it is set.
-      ...["-I", `nixos-config=${configuration}`],
-      expression,
-      // An argument of type path, so that what is relative in it stays so.
-      ...["--arg", "configuration", `/. + ${nixString(configuration)}`],
-    ],
-    { timeout: limits.timeout, maxOutput: MAX_OUTPUT },
-  );
+  { timeout }: JobLimits,
+): Promise<HostFailure> {
+  switch (reason) {
+    case "timed-out":
+      return {
+        message: `the evaluation took longer than ${timeout / 1000} s and was ended`,
+        trace: stderr.slice(-20_000),
+      };
+    case "overflowed":
+      return { message: `the evaluation printed more than ${MAX_OUTPUT / 1024 ** 2} MiB and was ended` };
+    case "killed":
+      return {
+        message: "the evaluation was killed, also with nothing else running: this machine has too little memory for it",
+        hint: "evaluate it on a machine with more memory; NixOS systems take 1 to 5 GB",
+      };
+    case "failed":
+      return explainFailure({ status, stderr }, await placesOf(source), host);
+  }
+}
+
+/** Where Nix may say that the tree is, and how its files are called in the fleet. */
+async function placesOf({ treeDir, origin }: EvaluationSource): Promise<TreePlaces> {
+  const digest = await narDigest(treeDir);
+  const dirs = [treeDir, sourcePath(digest, process.env.NIX_STORE_DIR ?? "/nix/store")];
+  const find = (text: string) => {
+    const found = findText(treeDir, text);
+    if (found === undefined) return undefined;
+    const lines = found.before.split("\n");
+    return { file: origin(found.file), line: lines.length, column: (lines.at(-1)?.length ?? 0) + 1 };
+  };
+  return { dirs, origin, find };
 }
 
 /** Options of every `nix` command on a flake. `path:` sees exactly the staged files, whatever git thinks of them. */
-export function flakeArguments(nix: Nix): string[] {
+function flakeArguments({ passthrough }: Nix): string[] {
+  const { overrideInputs } = passthrough;
   return [
     // The first refuses a lock that is missing or stale, and so writes none either; beside the second Nix would not look. With
     // an input overridden the lock can't be as it was.
-    nix.passthrough.overrideInputs.length === 0 ? "--no-update-lock-file" : "--no-write-lock-file",
-    ...["--option", "allow-import-from-derivation", "false"],
-    ...nix.passthrough.overrideInputs.flatMap(([name, url]) => ["--override-input", name, url]),
+    overrideInputs.length === 0 ? "--no-update-lock-file" : "--no-write-lock-file",
+    ...overrideInputs.flatMap(([name, url]) => ["--override-input", name, url]),
   ];
-}
-
-/** A Nix string literal. */
-export function nixString(text: string): string {
-  // A carriage return as itself would be read as a line end.
-  return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
-}
-
-export function hasLockFile(treeDir: string): boolean {
-  return existsSync(path.join(treeDir, "flake.lock"));
 }

@@ -1,12 +1,22 @@
-import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { Host } from "../fleet/fleet.ts";
 import type { HostFailure } from "../results.ts";
-import type { EvaluationSource } from "./evaluate.ts";
 
 /** The trace kept with a failure, in characters: the end of it, where all versions of Nix but the oldest put the cause. */
 const MAX_TRACE = 20_000;
 const MAX_MESSAGE = 1_000;
+
+export type ExplainedHost = Pick<Host, "kind" | "path" | "include">;
+
+/** Where Nix says that a host's files are, and what they really are. */
+export interface TreePlaces {
+  /** Absolute: the staged tree, and its copies in the store. */
+  dirs: readonly string[];
+  /** From a path relative to the tree to one relative to the fleet. */
+  origin(file: string): string;
+  /** Where in the tree's Nix files a text stands first, as a place in the fleet. */
+  find(text: string): FleetPosition | undefined;
+}
 
 interface Position {
   file: string;
@@ -21,25 +31,28 @@ interface Position {
  */
 export function explainFailure(
   run: { stderr: string; status: number },
-  source: EvaluationSource,
-  host: Pick<Host, "kind" | "path">,
+  { dirs, origin, find }: TreePlaces,
+  host: ExplainedHost,
 ): HostFailure {
-  const text = withoutColours(run.stderr);
-  const places = treePlaces(text, source.treeDir);
+  const text = withoutOurs(withoutColours(run.stderr));
   const toFleet = (file: string): string | undefined => {
-    const place = places.find((prefix) => file === prefix || file.startsWith(`${prefix}/`));
-    return place === undefined ? undefined : source.origin(path.relative(place, file));
+    const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
+    return dir === undefined ? undefined : origin(path.relative(dir, file));
   };
   const lines = text.split("\n");
   const at = causeLine(lines);
   const readable = (line: string) => line.replace(PATH, (file) => toFleet(file) ?? file);
 
+  const unreached = unreachedFile(text, dirs, toFleet, host);
   const message = at === undefined ? lastWords(lines, run.status) : readable(messageAt(lines, at));
   const position = at === undefined ? undefined : findPosition(lines, at, toFleet);
   return {
     message: message.slice(0, MAX_MESSAGE),
-    ...(position ?? fileNamedIn(at === undefined ? "" : messageBlock(lines, at), toFleet)),
-    ...(hintFor(text, host) ?? missingFile(text, toFleet)),
+    ...(position ??
+      (unreached && find(unreached.written)) ??
+      fileNamedIn(at === undefined ? "" : messageBlock(lines, at), toFleet)),
+    ...(hintFor(text, host) ?? {}),
+    ...(unreached && { message: unreached.message, hint: unreached.hint }),
     trace: readable(text.slice(-MAX_TRACE)),
   };
 }
@@ -62,17 +75,22 @@ function withoutColours(text: string): string {
   return text.replace(/\x1b\[[0-9;]*m/g, "");
 }
 
-/** Where the staged tree is to Nix: itself, and its copy in the store, which is told by the flake.nix in it. */
-function treePlaces(text: string, treeDir: string): string[] {
-  const places = [treeDir];
-  const flake = path.join(treeDir, "flake.nix");
-  if (!existsSync(flake)) return places;
-  const expected = readFileSync(flake);
-  for (const copy of new Set(text.match(/(?:\/[^\s/'"`:«»]+)+\/[0-9a-z]{32}-source/g) ?? [])) {
-    const candidate = path.join(copy, "flake.nix");
-    if (existsSync(candidate) && expected.equals(readFileSync(candidate))) places.push(copy);
+/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
+function withoutOurs(text: string): string {
+  const kept: string[] = [];
+  let ours = false;
+  for (const line of text.split("\n")) {
+    if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
+      ours = true;
+      // What the frame is, stands above its place.
+      while (kept.at(-1)?.trim() === "") kept.pop();
+      if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
+    } else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
+      ours = false;
+      kept.push(line);
+    }
   }
-  return places;
+  return kept.join("\n");
 }
 
 /** The line with the innermost error's message. */
@@ -111,7 +129,7 @@ function lastWords(lines: readonly string[], status: number): string {
   return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
 }
 
-type FleetPosition = { file: string; line: number; column: number };
+export type FleetPosition = { file: string; line: number; column: number };
 
 /** The error's own position if it is in the tree, or else that of the frame of the trace that is nearest to the error and in it. */
 function findPosition(
@@ -158,9 +176,6 @@ function hintFor(text: string, host: Pick<Host, "kind" | "path">): { hint: strin
   ) {
     return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
   }
-  if (/access to absolute path .* in pure eval/.test(text)) {
-    return { hint: "a flake sees only its own directory: link the file in (ln -s), or name it in the host's include" };
-  }
   if (
     /in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) &&
     host.kind === "flake"
@@ -178,14 +193,49 @@ function hintFor(text: string, host: Pick<Host, "kind" | "path">): { hint: strin
   return undefined;
 }
 
-/** A file that is imported and isn't in the staged tree, which is only the host's, and only what git tracks of it. */
-function missingFile(text: string, toFleet: (file: string) => string | undefined): { hint: string } | undefined {
-  const file = /getting status of '(\/[^']+)': No such file|path '(\/[^']+)' does not exist/.exec(text);
-  const missing = file?.[1] ?? file?.[2];
-  if (missing === undefined) return undefined;
-  const place = toFleet(missing);
-  if (place !== undefined) return { hint: `git tracks no ${place}: git add it` };
+/** The file that Nix could not reach, whatever it says of the reason. */
+const UNREACHED =
+  /access to (?:absolute )?path '(?<forbidden>\/[^']+)' is forbidden|getting status of '(?<missing>\/[^']+)': No such file|path '(?<absent>\/[^']+)' does not exist/;
+
+/**
+ * A file that is used and isn't in the staged tree, which is only the host's, and only what git tracks of it: what is wrong
+ * and what mends it. Undefined when it is something else.
+ */
+function unreachedFile(
+  text: string,
+  dirs: readonly string[],
+  toFleet: (file: string) => string | undefined,
+  host: ExplainedHost,
+): { message: string; hint: string; written: string } | undefined {
+  const { forbidden, missing, absent } = UNREACHED.exec(text)?.groups ?? {};
+  const file = forbidden ?? missing ?? absent;
+  if (file === undefined) return undefined;
+  const place = toFleet(file);
+  if (place !== undefined) {
+    const written = path.posix.basename(place);
+    if (host.include !== null)
+      return {
+        message: `${place} is not in what the host gets`,
+        hint: `add it to the host's include: ${place}`,
+        written,
+      };
+    const message = `there is no ${place}, or git doesn't track it`;
+    return { message, hint: `if it is there: git add ${place}`, written };
+  }
+  // A way out of the tree leads to the same place in the fleet from the host's own directory.
+  const ways = dirs.map((dir) => path.posix.relative(dir, file)).filter((way) => way.startsWith("../"));
+  const way = ways.find((way) => !path.posix.join(host.path, way).startsWith(".."));
+  if (way === undefined || file.startsWith("/etc/")) {
+    return {
+      message: `it uses ${file}, which a host does not have`,
+      hint: "a host has only its own directory, and what is linked into it (ln -s) or named in its include",
+      written: file,
+    };
+  }
+  const name = path.posix.basename(way);
   return {
-    hint: "a host has only its own directory: link in what is outside of it (ln -s), or name it in the host's include",
+    message: `it uses ${way}, which is outside of ${host.path}: it would be missing on the host`,
+    hint: `link it in: ln -s ${way} ${host.path}/${name} && git add ${host.path}/${name}; then use ./${name}`,
+    written: way,
   };
 }

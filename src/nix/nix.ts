@@ -69,3 +69,9 @@ export class Nix {
     return result;
   }
 }
+
+/** A Nix string literal. */
+export function nixString(text: string): string {
+  // A carriage return as itself would be read as a line end.
+  return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
+}

@@ -24,8 +24,13 @@ async function explain(text: string, kind: "flake" | "channel" = "flake") {
   const places = {
     dirs: kind === "flake" ? [treeDir, copy] : [treeDir],
     origin: (file: string) => `hosts/web/${file}`.replace("hosts/web/utils", "utils"),
+    find: () => undefined,
   };
-  const { trace, ...failure } = explainFailure({ stderr, status: 1 }, places, { kind, path: "hosts/web" });
+  const { trace, ...failure } = explainFailure({ stderr, status: 1 }, places, {
+    kind,
+    path: "hosts/web",
+    include: null,
+  });
   expect(trace ?? "").not.toContain(treeDir);
   return failure;
 }
@@ -143,7 +148,7 @@ test("an import out of the flake, by its names in 2.8 and later", async () => {
       `error: access to absolute path '/nix/store/secret.nix' is forbidden in pure ${mode} mode (use '--impure' to override)\n`,
     );
     expect(failure.hint).toBe(
-      "a flake sees only its own directory: link the file in (ln -s), or name it in the host's include",
+      "a host has only its own directory, and what is linked into it (ln -s) or named in its include",
     );
   }
 });
@@ -151,8 +156,8 @@ test("an import out of the flake, by its names in 2.8 and later", async () => {
 test("2.26: a file that isn't there", async () => {
   const failure = await explain(`error: path 'TREE/gone.nix' does not exist\n`, "channel");
   expect(failure).toMatchObject({
-    message: "path 'hosts/web/gone.nix' does not exist",
-    hint: "git tracks no hosts/web/gone.nix: git add it",
+    message: "there is no hosts/web/gone.nix, or git doesn't track it",
+    hint: "if it is there: git add hosts/web/gone.nix",
   });
 });
 

@@ -1,0 +1,19 @@
+# What Bento wants to know of a host's system, from its `config`: strings and booleans, so that the memory of the rest is free
+# again. Attributes that a configuration doesn't have, or can't give, are null.
+config:
+let
+  maybe = value: let tried = builtins.tryEval value; in if tried.success then tried.value else null;
+  toplevel = config.system.build.toplevel;
+in
+# Before anything else, so that its error is the one that is told.
+builtins.seq toplevel.drvPath {
+  drv = toplevel.drvPath;
+  toplevel = toplevel.outPath;
+  # A machine runs another one of these only after a reboot. A container has none.
+  kernel = maybe (config.system.build.kernel.outPath or null);
+  initrd = maybe (config.system.build.initialRamdisk.outPath or null);
+  modules = maybe (config.system.modulesTree.outPath or null);
+  # Bento's agent, and the name by which it will ask for releases.
+  agent = maybe (config.services.bento.enable or false) == true;
+  agentHost = maybe (config.services.bento.host or config.networking.hostName or null);
+}
