@@ -340,8 +340,8 @@ async function evaluate(configuration: string, wanted: string) {
 }
 
 /**
- * A directory as a store path that Nix takes for a flake's source as it is, instead of copying it for each host. Adding a
- * nixpkgs takes Nix a minute, and hashing it two seconds, so one that is there is left alone.
+ * A directory as a store path that Nix takes for a flake's source as it is, instead of copying it for each host. To add
+ * a nixpkgs takes Nix a minute, and to hash it two seconds, so one that is there is left alone.
  */
 async function inStore(dir: string): Promise<string> {
   const hash = await succeed("nix-hash", ["--type", "sha256", "--base32", dir]);
