@@ -6,6 +6,7 @@ import { build } from "./commands/build.ts";
 import { check } from "./commands/check.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
+import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
 import { status } from "./commands/status.ts";
 import { FleetError } from "./errors.ts";
 import { splitPatterns } from "./fleet/select.ts";
@@ -43,7 +44,10 @@ function readInputs() {
   const timeout = input("timeout");
   if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
   const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
-  const secrets = { BENTO_SSH_KEY: secretInput("ssh-key"), BENTO_SIGNING_KEY: secretInput("signing-key") };
+  const secrets = { [PUBLISHER_KEY]: secretInput("ssh-key"), [SIGNING_KEY]: secretInput("signing-key") };
+  const env = { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) };
+  // Programs that are started, and with them the fleet's own code, inherit this process's environment: no key stays in it.
+  for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
   return {
     command,
     place,
@@ -55,8 +59,7 @@ function readInputs() {
     evaluate: flag("evaluate"),
     nix: { overrideInputs: pairs("override-input"), options: pairs("option"), searchPath: lines("include") },
     timeout: Number(timeout) * 1000,
-    // The keys are here alone: programs that are started inherit this process's own environment.
-    env: { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) },
+    env,
   };
 }
 
