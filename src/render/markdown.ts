@@ -2,10 +2,13 @@ import { inertLine } from "../inert.ts";
 
 /**
  * Text as it is, on one line of GitHub's markdown: nothing in it is markup, a link, a mention or a reference. Each character that
- * markdown or HTML gives a meaning becomes an HTML entity.
+ * markdown or HTML gives a meaning becomes an HTML entity. Mentions and references are looked for in what was rendered, where
+ * an entity is the character again: a space without width keeps `@` and `#` apart from what they would refer to.
  */
 export function plain(text: string, limit = 500): string {
-  return inertLine(text, limit).replace(/[^\p{L}\p{N} .,;()/+=%-]/gu, (letter) => `&#${letter.codePointAt(0)};`);
+  return inertLine(text, limit)
+    .replace(/@(?=\w)|#(?=\d)/g, "$&\u200b")
+    .replace(/[^\p{L}\p{N} .,;()/+=%-]|(?<=[wW]{3})\./gu, (letter) => `&#${letter.codePointAt(0)};`);
 }
 
 /** The same in the look of code. */

@@ -9,6 +9,8 @@ import { count } from "./terminal.ts";
 
 /** GitHub drops a step's whole summary when it is over 1 MiB. */
 const MAX_SUMMARY = 900_000;
+const MAX_TABLE = 600_000;
+const MAX_WARNINGS = 100_000;
 const MAX_TRACE = 10_000;
 
 /** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
@@ -73,11 +75,20 @@ function compose(
   warnings: readonly string[],
   hosts: readonly { name: string; error: HostFailure | null }[],
 ): string {
-  const parts = [heading, table, ...warnings.map((text) => `- ⚠️ ${plain(text)}`)];
+  const elsewhere = "see the log, or the file of the output `document`";
+  const rows = withRoom(table.split("\n"), MAX_TABLE);
+  const notes = withRoom(
+    warnings.map((text) => `- ⚠️ ${plain(text)}`),
+    MAX_WARNINGS,
+  );
+  const parts = [
+    heading,
+    rows.lines.join("\n"),
+    ...(rows.left > 0 ? [`And ${count(rows.left, "more host")}: ${elsewhere}.`] : []),
+    ...(notes.lines.length > 0 ? [notes.lines.join("\n")] : []),
+    ...(notes.left > 0 ? [`And ${count(notes.left, "more warning")}: ${elsewhere}.`] : []),
+  ];
   let length = parts.reduce((sum, part) => sum + Buffer.byteLength(part) + 2, 0);
-  if (length > MAX_SUMMARY) {
-    return `${heading}\n\nThe table is too long for a summary: see the log, or the file of the output \`document\`.\n`;
-  }
   for (const { name, error } of hosts) {
     if (error?.trace === undefined) continue;
     const details = folded(`${plain(name)}: all that was said`, error.trace, MAX_TRACE);
@@ -86,6 +97,16 @@ function compose(
     parts.push(details);
   }
   return `${parts.join("\n\n")}\n`;
+}
+
+/** As many lines as there is room for, in bytes, and how many there is none for. */
+function withRoom(lines: readonly string[], room: number): { lines: readonly string[]; left: number } {
+  let size = 0;
+  const end = lines.findIndex((line) => {
+    size += Buffer.byteLength(line) + 1;
+    return size > room;
+  });
+  return end < 0 ? { lines, left: 0 } : { lines: lines.slice(0, end), left: lines.length - end };
 }
 
 function failureCell(failure: HostFailure): string {
