@@ -7,8 +7,8 @@ running_system() { readlink -f "$BENTO_RUNNING"; }
 # booting_system: what the system profile stands for; nothing when there is none.
 booting_system() { if [ -e "$BENTO_PROFILE" ]; then readlink -f "$BENTO_PROFILE"; fi; }
 
-# switch_to SYSTEM ACTION: SYSTEM's own program does it, in a process group of its own (timeout makes it), noted before it
-# begins: whoever finds the agent dead can end it.
+# switch_to SYSTEM ACTION: SYSTEM's own program does it, in a process group of its own (timeout makes it), noted
+# before it begins: whoever finds the agent dead can end it.
 switch_to() {
   local status=0 note=$BENTO_RUN/activation
   # shellcheck disable=SC2016
@@ -44,7 +44,8 @@ write_intent() {
     --arg started "$started" --arg sequence "$manifest_sequence" --arg digest "$manifest_digest" \
     --arg commit "$manifest_commit" --arg expected "$manifest_toplevel" \
     '{ phase: $phase, from: $from, to: $to, guard: $guard, bootId: $bootId, started: $started,
-       sequence: ($sequence | tonumber), digest: $digest, commit: $commit, expected: $expected }' | write_state intent.json
+       sequence: ($sequence | tonumber), digest: $digest, commit: $commit, expected: $expected }' |
+    write_state intent.json
 }
 
 # activate_and_confirm: sets $outcome (activated, or how it ended) and $reason.

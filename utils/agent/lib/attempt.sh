@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# One attempt, step by step. Once there is something to tell, every way out of it goes through `finish`, which remembers,
-# reports, and says.
+# One attempt, step by step. Once there is something to tell, every way out of it goes through `finish`, which
+# remembers, reports, and says.
 
 upgrade() {
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' from='' to='' manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' problem='' reason=''
+  guard='' from='' to='' problem='' reason=''
+  manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
 
@@ -46,7 +47,11 @@ upgrade() {
   # 4. Get it, and build it. Until here nothing of the machine was touched.
   if [ -n "$manifest_archive" ]; then
     say "fetching"
-    fetch_release || { local status=$?; [ "$status" -ne 75 ] || { say "$problem"; exit 75; }; finish failed "$problem"; }
+    fetch_release || {
+      local status=$?
+      [ "$status" -ne 75 ] || { say "$problem"; exit 75; }
+      finish failed "$problem"
+    }
   fi
   say "building"
   preflight || finish failed "$problem"
@@ -68,8 +73,8 @@ upgrade() {
   finish success "$reason"
 }
 
-# finish OUTCOME REASON: the attempt's one end. What is remembered comes before the report, and the report before the intent
-# is forgotten: cut off anywhere, the next run does the rest, and reports under the same name.
+# finish OUTCOME REASON: the attempt's one end. What is remembered comes before the report, and the report before the
+# intent is forgotten: cut off anywhere, the next run does the rest, and reports under the same name.
 finish() {
   local outcome=$1 reason=$2
   case $outcome in
@@ -85,7 +90,8 @@ finish() {
     failed | inconclusive) remember_failure || true ;;
   esac
   say "$outcome${reason:+: $reason}"
-  spool_report "$outcome" "$reason" || say "the report could not be written: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
+  spool_report "$outcome" "$reason" ||
+    say "the report could not be written: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
   rm -f "$BENTO_STATE/intent.json"
   forget_guard
   deliver
@@ -95,7 +101,8 @@ finish() {
 # give_up STATUS: of a fetcher that failed.
 give_up() { if [ "$1" -eq 75 ]; then exit 75; else exit 1; fi; }
 
-# poll_with_heartbeat FILE: Bento's own fetcher takes the heartbeat along in its session; others deliver it by themselves.
+# poll_with_heartbeat FILE: Bento's own fetcher takes the heartbeat along in its session; others deliver it by
+# themselves.
 poll_with_heartbeat() {
   write_heartbeat || true
   if [ "$fetcher" = "$agent/fetchers/sftp" ] && [ "$reporter" = "$fetcher" ]; then
@@ -107,7 +114,8 @@ poll_with_heartbeat() {
 }
 
 is_applied() {
-  [ "$(sequence_of applied.json)" = "$manifest_sequence" ] && [ "$(read_state applied.json .digest)" = "$manifest_digest" ]
+  [ "$(sequence_of applied.json)" = "$manifest_sequence" ] &&
+    [ "$(read_state applied.json .digest)" = "$manifest_digest" ]
 }
 
 # has_room: what an attempt writes down, and its log, must have a place.

@@ -8,6 +8,7 @@ build_release() {
   local root=$BENTO_STATE/gcroots/next tree=$BENTO_STATE/release/tree
   rm -f "$root"
   built=
+  mark_log
   if [ -n "$manifest_toplevel" ] && [ "$BENTO_BUILD" != source ] &&
     logged nix-store --realise "$manifest_toplevel" --add-root "$root" --indirect; then
     built=$manifest_toplevel
@@ -18,9 +19,11 @@ build_release() {
     return 1
   fi
   local status=0
+  mark_log
   if [ "$manifest_kind" = flake ]; then
     # In quotes, so that a dot is a part of the name; and a flake reference's fragment is percent-encoded.
-    logged nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs --out-link "$root" \
+    logged nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs \
+      --out-link "$root" \
       "path:$tree#nixosConfigurations.\"${manifest_attr//%/%25}\".config.system.build.toplevel" || status=$?
   else
     if [ ! -f "$tree/$manifest_attr" ]; then
@@ -28,7 +31,8 @@ build_release() {
       return 1
     fi
     NIX_PATH=${NIX_PATH:-nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos} \
-      logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" --out-link "$root" || status=$?
+      logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" --out-link "$root" ||
+      status=$?
   fi
   if [ "$status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
     problem=$(no_space_or "$(nix_store_dir)" "it does not build: $(nix_error)")

@@ -14,8 +14,8 @@ healthy() {
   done
 }
 
-# confirm DEADLINE: three passes in a row, spread over the settle time, before the deadline in uptime seconds. A pass that
-# fails starts the count again, since a service that comes and goes is not up. Fails with $problem.
+# confirm DEADLINE: three passes in a row, spread over the settle time, before the deadline in uptime seconds. A pass
+# that fails starts the count again, since a service that comes and goes is not up. Fails with $problem.
 confirm() {
   local deadline=$1 passes=0 pause=$((BENTO_CONFIRM_SETTLE / 2)) left why=
   while :; do

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Asking the server, through the fetcher, which says what this host's release is.
 
-# poll_server FILE SECONDS: the envelope goes to FILE. Fails with $problem, and with status 75 when it is worth trying later.
+# poll_server FILE SECONDS: the envelope goes to FILE. Fails with $problem, and with status 75 when it is worth trying
+# later.
 poll_server() {
   local status=0 said=$BENTO_RUN/fetcher.err
   apart timeout --kill-after=5 "$2" "$fetcher" poll > "$1" 2> "$said" || status=$?
@@ -14,8 +15,8 @@ poll_server() {
   return "$status"
 }
 
-# contact SECONDS: authenticated contact with the server, which is what an administrator's next release will need. Fails with
-# $problem.
+# contact SECONDS: authenticated contact with the server, which is what an administrator's next release will need.
+# Fails with $problem.
 contact() { poll_server /dev/null "$1"; }
 
 # contact_returns: tries for the recovery time.

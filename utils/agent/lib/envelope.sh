@@ -26,8 +26,8 @@ open_envelope() {
     { problem="it is older ($manifest_sequence) than a release seen before ($seen)"; return 1; }
 }
 
-# read_manifest FILE: sets manifest_*, and fails unless it is schema version 1, as src/release/manifest.ts has it. None of what
-# it sets has a line end in it: `\z` is the very end, where `$` would pass over one.
+# read_manifest FILE: sets manifest_*, and fails unless it is schema version 1, as src/release/manifest.ts has it.
+# None of what it sets has a line end in it: `\z` is the very end, where `$` would pass over one.
 read_manifest() {
   local lines
   lines=$(jq -ers '

@@ -2,9 +2,9 @@
 # The guard: something other than the agent that puts the recorded system back unless it is disarmed in time. It needs
 # neither the agent nor the new system: it outlives the one, and runs the recorded system's own program.
 #
-# Its directory below BENTO_RUN has `armed`, which either disarm_guard or the guard moves away, so that exactly one of them
-# wins; and afterwards `disarmed`, or `fired` and then `done`. A restart ends the guard, and empties BENTO_RUN: what boots
-# then is the recorded system anyway.
+# Its directory below BENTO_RUN has `armed`, which either disarm_guard or the guard moves away, so that exactly one of
+# them wins; and afterwards `disarmed`, or `fired` and then `done`. A restart ends the guard, and empties BENTO_RUN:
+# what boots then is the recorded system anyway.
 
 # name_guard: sets $guard, so that the intent on disk can name it before it is armed.
 name_guard() { guard=$BENTO_RUN/guard-$$-$RANDOM; }

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # One readable line for each step, for the journal, and in the attempt's log, which goes to the server with its report.
 
-attempt_log=
+attempt_log=''
+log_mark=0
 
 say() {
   printf '%s\n' "$1" >&2
@@ -12,14 +13,23 @@ say() {
 # logged COMMAND…: runs it with all of its output in the attempt's log only.
 logged() { apart "$@" >> "${attempt_log:-/dev/null}" 2>&1; }
 
-# The end of a log, or of the attempt's: foreign text made printable, without empty lines.
+# printable: a log, which is foreign text, without what isn't printable, and without empty lines.
 printable() {
-  { tail -c 20000 "${1:-$attempt_log}" 2> /dev/null || true; } | sed 's/\x1b\[[0-9;]*m//g' | tr -c '[:print:]\n' '?' |
-    sed 's/^[[:space:]]*//; /^$/d' | cut -c1-300
+  sed 's/\x1b\[[0-9;]*m//g' | tr -c '[:print:]\n' '?' | sed 's/^[[:space:]]*//; /^$/d' | cut -c1-300
 }
 
-# last_words [FILE]: the last line, for a report's reason.
-last_words() { printable "${1:-}" | grep . | tail -n 1 || echo 'nothing was said'; }
+# last_words [FILE]: the last line, of the attempt's log unless told otherwise, for a report's reason.
+last_words() {
+  tail -c 20000 "${1:-$attempt_log}" 2> /dev/null | printable | grep . | tail -n 1 || echo 'nothing was said'
+}
 
-# nix_error: what Nix said was wrong. Its first line with a text is the cause; what follows is what that was the cause of.
-nix_error() { printable | grep -E '^error: .' | sed -n 1p || last_words "$attempt_log"; }
+# mark_log: from here on is what nix_error looks at.
+mark_log() { log_mark=$(stat -c %s "$attempt_log" 2> /dev/null || echo 0); }
+
+# nix_error: what Nix said was wrong. Its first line with a text is the cause; what follows is what that was the cause
+# of.
+nix_error() {
+  tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | tail -c 20000 | printable | { grep -E '^error: .' || true; } |
+    sed -n 1p | grep . ||
+    last_words "$attempt_log"
+}

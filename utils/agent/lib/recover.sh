@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What an attempt that was cut off has left: an intent on disk means that its program was killed, or the machine lost its power.
+# What an attempt that was cut off has left: an intent on disk means that its program was killed, or the machine lost
+# its power.
 
 # resolve_interrupted: brings it to an end, which it reports.
 resolve_interrupted() {

@@ -22,7 +22,8 @@ fetch_release() {
   mv -T "$fresh" "$BENTO_STATE/release" || { problem="$BENTO_STATE/release could not be replaced"; return 1; }
 }
 
-# is_release DIR: whether it is what the manifest's digest stands for: a NAR hash, the sha256 of what nix-store --dump prints.
+# is_release DIR: whether it is what the manifest's digest stands for: a NAR hash, the sha256 of what nix-store --dump
+# prints.
 is_release() {
   local expected actual
   [ -d "$1/tree" ] || return 1

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What this host says of itself. Reports wait in $BENTO_STATE/spool until they are delivered, and are named by when their
-# attempt began, so that one delivered twice is still one.
+# What this host says of itself. Reports wait in $BENTO_STATE/spool until they are delivered, and are named by when
+# their attempt began, so that one delivered twice is still one.
 
 # Bytes of a log that are kept, before compression; its end is what matters.
 max_log=1000000
@@ -12,11 +12,11 @@ spool_report() {
   name=$(printf '%013d-%s' "$(date -u -d "$started" +%s%3N)" "${manifest_sequence:-0}")
   jq -n --arg host "$BENTO_HOST" --arg sequence "${manifest_sequence:-}" --arg digest "${manifest_digest:-}" \
     --arg commit "${manifest_commit:-}" --arg outcome "$1" --arg reason "$2" --arg from "${from:-}" --arg to "${to:-}" \
-    --arg expected "${manifest_toplevel:-}" --arg started "$started" --arg finished "$finished" --arg bootId "$(boot_id)" \
-    --arg agent "$agent_version" '
+    --arg expected "${manifest_toplevel:-}" --arg started "$started" --arg finished "$finished" \
+    --arg bootId "$(boot_id)" --arg agent "$agent_version" '
       def text: if . == "" then null else .[:1000] end;
-      { version: 1, host: $host, sequence: (if $sequence == "" then null else ($sequence | tonumber) end), digest: ($digest | text),
-        commit: ($commit | text), outcome: $outcome, reason: ($reason | text), from: ($from | text), to: ($to | text),
+      { version: 1, host: $host, sequence: (if $sequence == "" then null else ($sequence | tonumber) end),
+        digest: ($digest | text), commit: ($commit | text), outcome: $outcome, reason: ($reason | text), from: ($from | text), to: ($to | text),
         expected: ($expected | text), started: $started, finished: $finished, bootId: $bootId, agent: $agent }' \
     2> /dev/null > "$BENTO_STATE/.report.new" || return 1
   if [ -n "$attempt_log" ]; then
@@ -26,11 +26,12 @@ spool_report() {
     fi
   fi
   write_state last.json < "$BENTO_STATE/.report.new" || true
-  mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" && sync "$BENTO_STATE/spool/$name.json" "$BENTO_STATE/spool"
+  mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" &&
+    sync "$BENTO_STATE/spool/$name.json" "$BENTO_STATE/spool"
 }
 
-# deliver: the heartbeat, and what is in the spool, oldest first; what can't be delivered now stays. `latest.json` goes last: a
-# reader that wants only the newest needs one name.
+# deliver: the heartbeat, and what is in the spool, oldest first; what can't be delivered now stays. `latest.json`
+# goes last: a reader that wants only the newest needs one name.
 deliver() {
   local reports=("$BENTO_STATE/spool/"*.json) status=0 file files=() said=$BENTO_RUN/reporter.err
   [ -e "${reports[0]}" ] || reports=()
@@ -44,7 +45,9 @@ deliver() {
     files+=("$file")
   done
   local latest=()
-  if [ "${#reports[@]}" -gt 0 ] && cp "${reports[-1]}" "$BENTO_RUN/latest.json"; then latest=("$BENTO_RUN/latest.json"); fi
+  if [ "${#reports[@]}" -gt 0 ] && cp "${reports[-1]}" "$BENTO_RUN/latest.json"; then
+    latest=("$BENTO_RUN/latest.json")
+  fi
   write_heartbeat || return 0
   apart timeout --kill-after=5 "$BENTO_POLL_TIMEOUT" "$reporter" report "${files[@]}" "${latest[@]}" "$heartbeat" \
     > "$said" 2>&1 || status=$?
@@ -79,6 +82,7 @@ show_status() {
   printf 'running    %s\n' "$(running_system)"
   printf 'boots      %s\n' "$(readlink -f "$BENTO_PROFILE" || echo unknown)"
   printf 'release    %s\n' "$(read_state applied.json .sequence | grep . || echo 'none yet')"
-  printf 'last       %s\n' "$(read_state last.json '"\(.outcome) at \(.finished)\(if .reason then ": " + .reason else "" end)"' | grep . || echo 'no attempt yet')"
+  local last='"\(.outcome) at \(.finished)\(if .reason then ": " + .reason else "" end)"'
+  printf 'last       %s\n' "$(read_state last.json "$last" | grep . || echo 'no attempt yet')"
   printf 'undelivered reports: %s\n' "$(find "$BENTO_STATE/spool" -name '*.json' 2> /dev/null | wc -l)"
 }

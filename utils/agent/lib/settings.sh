@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Where everything is, and what utils/bento.json says. All of it can be moved by the environment, so that several hosts can
-# live on one machine; what is not set is as on a machine of its own.
+# Where everything is, and what utils/bento.json says. All of it can be moved by the environment, so that several
+# hosts can live on one machine; what is not set is as on a machine of its own.
 
 agent_version=0.1.0
 
@@ -36,8 +36,8 @@ load_settings() {
   export BENTO_BUILD=${BENTO_BUILD:-auto}
   # A directory of executables, each of which says by its exit status whether this machine does its job.
   export BENTO_HEALTH_CHECKS=${BENTO_HEALTH_CHECKS:-}
-  # Seconds: from the activation to the last moment for its confirmation; over which three passes are spread; for one health
-  # check; for the activation itself; for contact to come back after a rollback.
+  # Seconds: from the activation to the last moment for its confirmation; over which three passes are spread; for one
+  # health check; for the activation itself; for contact to come back after a rollback.
   export BENTO_CONFIRM_TIMEOUT=${BENTO_CONFIRM_TIMEOUT:-180}
   export BENTO_CONFIRM_SETTLE=${BENTO_CONFIRM_SETTLE:-20}
   export BENTO_HEALTH_TIMEOUT=${BENTO_HEALTH_TIMEOUT:-30}
@@ -54,8 +54,8 @@ load_settings() {
   export BENTO_MIN_FREE_BOOT=${BENTO_MIN_FREE_BOOT:-32768}
   export BENTO_BOOT=${BENTO_BOOT:-/boot}
   for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
-    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_BACKOFF BENTO_MIN_FREE_STORE \
-    BENTO_MIN_FREE_BOOT; do
+    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_BACKOFF \
+    BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done
 
@@ -63,8 +63,14 @@ load_settings() {
     if [ -d /run/systemd/system ]; then BENTO_GUARD=systemd; else BENTO_GUARD=process; fi
   fi
   export BENTO_GUARD
-  case $BENTO_GUARD in systemd | process) ;; *) bad_settings "BENTO_GUARD must be systemd or process, not '$BENTO_GUARD'" ;; esac
-  case $BENTO_BUILD in auto | source | prebuilt) ;; *) bad_settings "BENTO_BUILD must be auto, source or prebuilt, not '$BENTO_BUILD'" ;; esac
+  case $BENTO_GUARD in
+    systemd | process) ;;
+    *) bad_settings "BENTO_GUARD must be systemd or process, not '$BENTO_GUARD'" ;;
+  esac
+  case $BENTO_BUILD in
+    auto | source | prebuilt) ;;
+    *) bad_settings "BENTO_BUILD must be auto, source or prebuilt, not '$BENTO_BUILD'" ;;
+  esac
   [[ $BENTO_HOST =~ ^[a-z0-9][a-z0-9-]{0,62}$ ]] || bad_settings "BENTO_HOST is no host name: '$BENTO_HOST'"
 
   # A typing error here would mean that nothing is checked.
@@ -96,7 +102,8 @@ executable_of() {
   echo "$file"
 }
 
-# One attempt at a time. The lock goes with descriptor 9, which `apart` keeps from everything that may outlive the agent.
+# One attempt at a time. The lock goes with descriptor 9, which `apart` keeps from everything that may outlive the
+# agent.
 take_lock() {
   exec 9> "$BENTO_RUN/lock"
   flock -n 9

@@ -4,7 +4,7 @@
 #   seen.json      { sequence }: the newest release ever verified; an older one is never taken
 #   applied.json   { sequence, digest, toplevel }: the newest release that this machine runs
 #   bad.json       [ { sequence, digest, toplevel } ]: releases that cut the machine off, never tried again
-#   retry.json     { sequence, failures, bootId, until }: when a failed release may be tried again, `until` in uptime seconds
+#   retry.json     { sequence, failures, bootId, until }: when a failed release may be tried again, in uptime seconds
 #   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
 #   intent.json    what is being activated, from what; there only while that is going on
 #   last.json      the report of the last attempt
@@ -66,8 +66,8 @@ remember_seen() {
 
 # is_bad TOPLEVEL: whether the release, or the system, is remembered as one that cut the machine off.
 is_bad() {
-  local known="arrays | map(select(.digest == \"$manifest_digest\" or (.toplevel == \"$1\" and .toplevel != \"\"))) | .[0]"
-  [ -n "$(read_state bad.json "$known")" ]
+  local same=".digest == \"$manifest_digest\" or (.toplevel == \"$1\" and .toplevel != \"\")"
+  [ -n "$(read_state bad.json "arrays | map(select($same)) | .[0]")" ]
 }
 
 # remember_bad TOPLEVEL
@@ -86,7 +86,8 @@ remember_applied() {
   rm -f "$BENTO_STATE/retry.json"
 }
 
-# Twice as long after each failure, six hours at most, and up to a quarter more, so that a fleet doesn't come back at once.
+# Twice as long after each failure, six hours at most, and up to a quarter more, so that a fleet doesn't come back at
+# once.
 remember_failure() {
   local failures=0 wait exponent
   if [ "$(sequence_of retry.json)" = "$manifest_sequence" ]; then failures=$(read_state retry.json .failures); fi
