@@ -1,4 +1,4 @@
-import { open, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { CheckDocument, HostCheck } from "../../src/results.ts";
@@ -9,6 +9,7 @@ import { kill, succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 import { bento, bentoJson, bentoOnTerminal, lineOf, pathWith, startBento } from "./bento.ts";
 import { configuration, endless, flake } from "./configurations.ts";
+import { makeFifo, reached } from "./fifo.ts";
 
 let world: World;
 let fleet: FleetRepository;
@@ -316,7 +317,8 @@ test("a file that git doesn't track is invisible, as it will be on the host", as
   await fleet.edit("hosts/router/configuration.nix", "./utils/common.nix", "./utils/common.nix ./extra.nix");
   await fleet.write("hosts/router/extra.nix", "{ }");
   const { status, stdout } = await check(["--hosts", "router"]);
-  expect(stdout).toMatch(/hosts\/router\/extra\.nix.*No such file/);
+  expect(stdout).toMatch(/^ {4}hosts\/router\/configuration\.nix:3:\d+: .*hosts\/router\/extra\.nix/m);
+  expect(stdout).toContain("→ if it is there: git add hosts/router/extra.nix");
   expect(status).toBe(1);
   await fleet.git("add", "hosts/router/extra.nix");
   expect((await check(["--hosts", "router"])).status).toBe(0);
@@ -373,19 +375,19 @@ test("what Nix says can neither paint nor command, whoever reads it", async () =
   expect(document.hosts.map((host) => host.status)).toEqual(["failed", "ok"]);
 });
 
-/** A repository with an endless host and one that is well; `reached` is there when the endless one is being evaluated. */
+/** A repository with an endless host, which reads from a fifo, and one that is well. */
 async function endlessFleet() {
   const dir = await scratch();
-  const fifo = path.join(dir.path, "fifo");
-  await succeed("mkfifo", [fifo]);
+  const fifo = await makeFifo(path.join(dir.path, "fifo"));
   const repo = await gitRepository({
     "hosts/endless/configuration.nix": endless("endless", fifo),
     "hosts/well/configuration.nix": configuration("well"),
   });
   return {
     dir: repo.dir,
-    // To open a fifo for writing takes as long as nobody reads from it. While it is open Nix waits, and then it works.
-    reached: () => open(fifo, "w"),
+    fifo,
+    // What is evaluated reads only what it is allowed to.
+    check: (...args: string[]) => startBento(["check", "-I", `fifo=${dir.path}`, ...args], { cwd: repo.dir }),
     [Symbol.asyncDispose]: async () => {
       await repo[Symbol.asyncDispose]();
       await dir[Symbol.asyncDispose]();
@@ -397,23 +399,24 @@ test.each([
   ["SIGINT", "waits"],
   ["SIGTERM", "works"],
 ] as const)("%s while Nix %s: 130, and neither a process nor a file is left", async (signal, what) => {
-  await using repo = await endlessFleet();
-  const running = await startBento(["check"], { cwd: repo.dir });
-  await using fifo = await repo.reached();
-  if (what === "works") await fifo.close();
+  await using fleet = await endlessFleet();
+  const running = await fleet.check();
+  await using held = await reached(fleet.fifo, running);
+  if (what === "works") await held.close();
   expect(running.children().length).toBeGreaterThan(0);
   kill([running.pid], signal);
   expect(await running.finished).toEqual({ status: 130, stdout: "", stderr: "error: interrupted\n" });
 });
 
 test("interrupted while it compares: the base's checkout goes too", async () => {
-  await using repo = await endlessFleet();
-  const git = (...args: string[]) => succeed("git", args, { cwd: repo.dir });
+  await using fleet = await endlessFleet();
+  const git = (...args: string[]) => succeed("git", args, { cwd: fleet.dir });
   await git("rm", "-rq", "hosts/endless");
   await git("mv", "hosts/well", "hosts/endless");
   await git("commit", "-qm", "cured");
-  const running = await startBento(["check", "--base", "HEAD~1"], { cwd: repo.dir });
-  await using _ = await repo.reached();
+  const running = await fleet.check("--base", "HEAD~1");
+  await using _ = await reached(fleet.fifo, running);
+  expect((await git("worktree", "list")).split("\n")).toHaveLength(2);
   kill([running.pid], "SIGINT");
   const { status, stderr } = await running.finished;
   expect(stderr).toMatch(/error: interrupted\n$/);
@@ -422,9 +425,9 @@ test("interrupted while it compares: the base's checkout goes too", async () => 
 });
 
 test("an evaluation that takes too long is that host's failure alone", async () => {
-  await using repo = await endlessFleet();
-  const running = await startBento(["check", "--timeout", "8"], { cwd: repo.dir });
-  await using _ = await repo.reached();
+  await using fleet = await endlessFleet();
+  const running = await fleet.check("--timeout", "8");
+  await using _ = await reached(fleet.fifo, running);
   const { status, stdout } = await running.finished;
   expect(stdout).toMatch(/^✗ {2}endless {2}failed\n {4}the evaluation took longer than 8 s and was ended$/m);
   expect(lineOf("well", stdout)).toMatch(/^✓ .* ok /);
