@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { packageRoot } from "../../src/platform/package.ts";
@@ -78,6 +78,17 @@ export async function pathWith(dir: string, programs: readonly string[]): Promis
     await symlink(await succeed("sh", ["-c", 'command -v "$0"', program]), path.join(dir, program));
   }
   return dir;
+}
+
+/** A PATH on which every program that bento starts writes down the environment it is given, and `seen`, all of them. */
+export async function recordingPath(dir: string): Promise<{ PATH: string; seen(): Promise<string> }> {
+  const record = path.join(dir, "environments");
+  for (const program of ["git", "nix", "nix-instantiate", "nix-store", "ssh-keygen"]) {
+    const real = await succeed("sh", ["-c", 'command -v "$0"', program]);
+    const script = `#!/bin/sh\nenv >> ${record}\nexec ${real} "$@"\n`;
+    await writeFile(path.join(dir, program), script, { mode: 0o755 });
+  }
+  return { PATH: `${dir}:${process.env.PATH}`, seen: () => readFile(record, "utf8") };
 }
 
 /** The line of a table that is this host's. */
