@@ -1,9 +1,8 @@
 #!/usr/bin/env node
-import { A as check, B as findFleet, D as needsOpenSsh, E as SIGNING_KEY, F as _usingCtx, G as run, H as FLEET_FILE, I as archive, K as BentoError, L as temporaryDirectory, M as AGENT_FILE, N as renderedFiles, O as build, P as staleFiles, R as selectHosts, S as inert, T as PUBLISHER_KEY, U as parseFleetFile, V as loadFleet, W as require_dist, _ as warnings, b as onInterrupt, g as table, h as painter, j as Repository, k as DEFAULT_TIMEOUT, o as renderStatus, p as renderCheck, q as FleetError, t as exitStatus, u as renderDeploy, v as describeError, w as deploy, x as status, z as splitPatterns } from "./shared2.js";
+import { $ as run, A as DEFAULT_TIMEOUT, B as staleFiles, D as SIGNING_KEY, E as PUBLISHER_KEY, F as Repository, G as FLEET_FILE, H as temporaryDirectory, I as writeFileAtomically, J as parseShard, K as parseFleetFile, L as archive, M as openFleet, N as openMemory, O as needsOpenSsh, P as withFlakeHosts, Q as Nix, R as AGENT_FILE, S as inert, T as deploy, U as findFleet, V as _usingCtx, W as loadFleet, X as shardOf, Y as selectHosts, Z as splitPatterns, _ as warnings, b as onInterrupt, et as BentoError, g as table, h as painter, j as check, k as build, o as renderStatus, p as renderCheck, q as require_dist, t as exitStatus, tt as FleetError, u as renderDeploy, v as describeError, w as report, x as status, z as renderedFiles } from "./shared2.js";
 import fs, { existsSync, readFileSync } from "node:fs";
-import { copyFile, cp, mkdir, open, readFile, readdir, rename, rm, symlink } from "node:fs/promises";
+import { copyFile, cp, mkdir, readFile, readdir, symlink } from "node:fs/promises";
 import path from "node:path";
-import { randomBytes } from "node:crypto";
 import childProcess from "node:child_process";
 import { EventEmitter } from "node:events";
 import { stripVTControlCharacters } from "node:util";
@@ -2995,8 +2994,8 @@ async function bootstrap(options) {
 /** The fleet's own copy of the agent where it has one, as its hosts will; base64 of the gzipped NAR, in lines. */
 async function packedAgent(fleet) {
 	try {
-		var _usingCtx$1 = _usingCtx();
-		const directory = _usingCtx$1.a(await temporaryDirectory());
+		var _usingCtx$2 = _usingCtx();
+		const directory = _usingCtx$2.a(await temporaryDirectory());
 		const own = path.join(fleet, "utils/agent");
 		const bundle = path.join(directory.path, "bento");
 		await mkdir(bundle);
@@ -3005,39 +3004,16 @@ async function packedAgent(fleet) {
 		const { bytes } = await archive(bundle);
 		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
 	} catch (_) {
-		_usingCtx$1.e = _;
+		_usingCtx$2.e = _;
 	} finally {
-		await _usingCtx$1.d();
-	}
-}
-// src/platform/files.ts
-var import_dist = require_dist();
-/**
-* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
-* content or the new. Directories on the way are made.
-*/
-async function writeFileAtomically(file, content, mode = 420) {
-	const dir = path.dirname(file);
-	await mkdir(dir, { recursive: true });
-	const temporary = path.join(dir, `.${path.basename(file)}.${randomBytes(6).toString("hex")}`);
-	try {
-		const handle = await open(temporary, "wx", mode);
-		try {
-			await handle.writeFile(content);
-			await handle.sync();
-		} finally {
-			await handle.close();
-		}
-		await rename(temporary, file);
-	} catch (error) {
-		await rm(temporary, { force: true });
-		throw error;
+		await _usingCtx$2.d();
 	}
 }
 // src/fleet/edit.ts
+var import_dist = require_dist();
 /** Text in, text out: fleet.yaml with one more host, its comments and order as they were. */
 function withHost(text, name, host) {
-	const document = (0, import_dist.parseDocument)(text);
+	const document = (0, import_dist.parseDocument)(text, { stringKeys: true });
 	if (document.hasIn(["hosts", name])) throw new FleetError(`there is a host '${name}' already`, { at: { file: FLEET_FILE } });
 	if (!(0, import_dist.isMap)(document.get("hosts"))) document.set("hosts", document.createNode({}));
 	const { key, path: place, groups, ssh } = host;
@@ -3050,8 +3026,9 @@ function withHost(text, name, host) {
 	return serialise(document);
 }
 function withoutHost(text, name) {
-	const document = (0, import_dist.parseDocument)(text);
-	if (!document.deleteIn(["hosts", name])) throw new FleetError(`there is no host '${name}' in ${FLEET_FILE}`);
+	const document = (0, import_dist.parseDocument)(text, { stringKeys: true });
+	if (!document.hasIn(["hosts", name])) throw new FleetError(`there is no host '${name}' in ${FLEET_FILE}`);
+	document.deleteIn(["hosts", name]);
 	return serialise(document);
 }
 /** Applies `edit` to the fleet's fleet.yaml. Nothing is written unless the result is a fleet.yaml without mistakes. */
@@ -3129,10 +3106,17 @@ async function hostAdd(context, options) {
 	const directory = path.join(fleet, place);
 	if (!existsSync(path.join(directory, "flake.nix")) && !existsSync(path.join(directory, "configuration.nix"))) throw new FleetError(`there is neither ${place}/configuration.nix nor ${place}/flake.nix`, { hint: `bring the machine's configuration into the fleet first: scp -r root@${name}:/etc/nixos ${place}` });
 	const key = keyFile === void 0 ? given.key : await readPublicKey(path.resolve(context.cwd, keyFile));
+	const before = await readFile(path.join(fleet, FLEET_FILE), "utf8").catch(() => "");
 	await editFleetFile(fleet, (text) => withHost(text, name, {
 		...given,
 		...key === void 0 ? {} : { key }
 	}));
+	try {
+		await loadFleet(fleet);
+	} catch (error) {
+		await writeFileAtomically(path.join(fleet, FLEET_FILE), before);
+		throw error;
+	}
 	const linked = await linkUtils(fleet, place);
 	const files = [...linked ? [linked] : [], ...await writeRendered(fleet)];
 	const warnings = [];
@@ -3222,7 +3206,7 @@ function text(value) {
 	return JSON.stringify(value);
 }
 // src/commands/init-workflow.yml
-var init_workflow_default = "# Checks every pull request, and publishes what is merged. The deploy's two secrets are the private keys of `bento keygen`,\n# kept in the environment `fleet`, which should be limited to the branch main: pull requests never see them.\nname: bento\non:\n  pull_request:\n  push:\n    branches: [main]\n  schedule:\n    - cron: \"17 * * * *\"\n\npermissions: {}\n\njobs:\n  check:\n    if: github.event_name == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@v6\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@v31\n      - uses: bento-nix/bento@v1\n        with:\n          command: check\n\n  deploy:\n    if: github.event_name == 'push'\n    runs-on: ubuntu-latest\n    environment: fleet\n    # One after another, and none is ever cut off by the next.\n    concurrency:\n      group: bento-deploy\n      cancel-in-progress: false\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@v6\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@v31\n      - uses: bento-nix/bento@v1\n        with:\n          command: deploy\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n\n  status:\n    if: github.event_name == 'schedule'\n    runs-on: ubuntu-latest\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@v6\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        with:\n          command: status\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
+var init_workflow_default = "# Checks every pull request, and publishes what is merged. The deploy's two secrets are the private keys of `bento keygen`,\n# kept in the environment `fleet`, which should be limited to the branch main: pull requests never see them.\nname: bento\non:\n  pull_request:\n  push:\n    branches: [main]\n  schedule:\n    - cron: \"17 * * * *\"\n\npermissions: {}\n\njobs:\n  check:\n    if: github.event_name == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        with:\n          command: check\n\n  deploy:\n    if: github.event_name == 'push'\n    runs-on: ubuntu-latest\n    environment: fleet\n    # One after another, and none is ever cut off by the next.\n    concurrency:\n      group: bento-deploy\n      cancel-in-progress: false\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        with:\n          command: deploy\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n\n  status:\n    if: github.event_name == 'schedule'\n    runs-on: ubuntu-latest\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        with:\n          command: status\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
 // src/commands/init.ts
 /** What is copied from Bento's own utils/ into a fleet's. */
 const UTILS = [
@@ -3317,17 +3301,17 @@ async function writeOnce(fleet, file, text) {
 */
 async function keygen(context, options) {
 	const directory = path.resolve(context.cwd, options.directory);
-	await mkdir(directory, {
-		recursive: true,
-		mode: 448
-	});
-	const repository = await Repository.open(directory).catch(() => null);
+	const repository = await Repository.open(nearestExisting(directory)).catch(() => null);
 	if (repository !== null) throw new FleetError(`${directory} is in the git repository ${repository.root}, where a private key is one commit from being public`, { hint: "choose a directory elsewhere: bento keygen ~/bento-keys" });
 	const names = ["signing", "publisher"];
 	for (const name of names) {
 		const file = path.join(directory, name);
 		if (existsSync(file)) throw new FleetError(`${file} is there already`, { hint: "keys are never overwritten: choose another directory" });
 	}
+	await mkdir(directory, {
+		recursive: true,
+		mode: 448
+	});
 	const keys = [];
 	for (const name of names) {
 		const file = path.join(directory, name);
@@ -3355,6 +3339,43 @@ async function keygen(context, options) {
 		keys
 	};
 }
+/** The directory itself, or the one that it would be made in. */
+function nearestExisting(directory) {
+	return existsSync(directory) ? directory : nearestExisting(path.dirname(directory));
+}
+// src/commands/plan.ts
+/** Divides a fleet's hosts among machines, for `check --shard`: no more parts than there are hosts. */
+async function plan(context, options) {
+	try {
+		var _usingCtx$1 = _usingCtx();
+		const open = _usingCtx$1.a(await openFleet(options.fleet, options));
+		const evaluator = {
+			context,
+			nix: await Nix.find(options.nix, context.signal),
+			stager: open.stager,
+			memory: openMemory(context.env),
+			limits: options
+		};
+		const { hosts } = await withFlakeHosts(open.fleet, evaluator);
+		const selected = selectHosts(hosts, options.hosts);
+		const count = Math.min(options.shards, selected.length);
+		return {
+			version: 1,
+			command: "plan",
+			shards: Array.from({ length: count }, (_, n) => ({
+				shard: `${n + 1}/${count}`,
+				hosts: shardOf(selected, {
+					index: n + 1,
+					count
+				}).map((host) => host.name)
+			}))
+		};
+	} catch (_) {
+		_usingCtx$1.e = _;
+	} finally {
+		await _usingCtx$1.d();
+	}
+}
 // src/platform/output.ts
 /** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
 function terminalOutput({ verbose, stream = process.stderr }) {
@@ -3375,7 +3396,7 @@ function terminalOutput({ verbose, stream = process.stderr }) {
 		warning: (text) => line(`warning: ${text}`),
 		progress: (text) => {
 			if (!stream.isTTY) return;
-			stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns ?? 80) - 1))}`);
+			stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
 			live = true;
 		},
 		done: clear
@@ -3384,6 +3405,10 @@ function terminalOutput({ verbose, stream = process.stderr }) {
 // src/render/lists.ts
 function renderFiles(files, paint) {
 	return files.map(({ file, status }) => status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`));
+}
+function renderPlan(document, paint) {
+	const rows = document.shards.map(({ shard, hosts }) => [shard, hosts.join(", ")]);
+	return table([["SHARD", "HOSTS"].map((text) => paint("dim", text)), ...rows]).join("\n");
 }
 function renderRender(document, paint) {
 	return renderFiles(document.files, paint).join("\n");
@@ -3437,7 +3462,6 @@ function session(options) {
 	const verbose = options.verbose === true;
 	const env = { ...process.env };
 	for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
-	const colour = options.color && !env.NO_COLOR && process.stdout.isTTY === true;
 	return {
 		context: {
 			output: terminalOutput({ verbose }),
@@ -3446,11 +3470,15 @@ function session(options) {
 			cwd: process.cwd()
 		},
 		options,
-		paint: painter(colour),
+		paint: painterFor(process.stdout, options),
 		verbose,
 		fleet: () => options.fleet === void 0 ? findFleet(process.cwd()) : path.resolve(options.fleet),
 		hosts: splitPatterns(options.hosts ?? env.NAME)
 	};
+}
+/** Colours are for a terminal, and for somebody who doesn't mind them. */
+function painterFor(stream, { color }) {
+	return painter(color && !process.env.NO_COLOR && stream.isTTY === true);
 }
 /** Runs a command, prints its document, and sets the exit status; the one place where errors are printed. */
 async function show(options, work, text) {
@@ -3463,7 +3491,7 @@ async function show(options, work, text) {
 		process.exitCode = exitStatus(document);
 	} catch (error) {
 		run.context.output.done();
-		process.stderr.write(`${describeError(error, painter(options.color && process.stderr.isTTY === true))}\n`);
+		process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
 		process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
 	}
 }
@@ -3500,16 +3528,24 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
 		name
 	}), (document, { paint }) => renderHostEdit(document, paint)));
 	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases").action((directory, options) => show(options, ({ context }) => keygen(context, { directory }), renderKeygen));
-	withNix(withHosts(common(bento.command("check")))).description("dry-build every host: evaluate it, and say what would be built and fetched").option("--base <ref>", "say what changes compared with this commit").action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
+	withNix(withHosts(common(bento.command("check")))).description("dry-build every host: evaluate it, and say what would be built and fetched").option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false).action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
 		fleet: fleet(),
 		hosts,
-		base: options.base ?? null,
+		...checkOptions(options),
 		...nixOptions(options)
 	}), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
-	withNix(withHosts(common(bento.command("build")))).description("build every host, and keep the last three systems of each alive").option("--base <ref>", "say what changes compared with this commit").option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
+	withNix(withHosts(common(bento.command("plan")))).description("divide the hosts among several machines, for check --shard").requiredOption("--shards <number>", "into how many parts, at most", wholeNumber).action((options) => show(options, ({ context, fleet, hosts }) => plan(context, {
 		fleet: fleet(),
 		hosts,
-		base: options.base ?? null,
+		shards: options.shards,
+		dirty: false,
+		...nixOptions(options)
+	}), (document, { paint }) => renderPlan(document, paint)));
+	common(bento.command("report <files...>")).description("show the documents of check --shard --json as one").action((files, options) => show(options, ({ context }) => report(context, { files }), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
+	withNix(withHosts(common(bento.command("build")))).description("build every host, and keep the last three systems of each alive").option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false).option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
+		fleet: fleet(),
+		hosts,
+		...checkOptions(options),
 		roots: options.roots === void 0 ? null : path.resolve(options.roots),
 		...nixOptions(options)
 	}), (document, { paint }) => renderCheck(document, paint, true)));
@@ -3572,6 +3608,13 @@ function nixOptions({ overrideInput, option, include, timeout }) {
 			searchPath: include
 		},
 		timeout: timeout * 1e3
+	};
+}
+function checkOptions({ base, shard, dirty }) {
+	return {
+		base: base ?? null,
+		shard: shard === void 0 ? null : parseShard(shard),
+		dirty
 	};
 }
 function append(value, before) {

@@ -1,4 +1,4 @@
-import { A as check, C as inertLine, J as formatLocation, O as build, S as inert, X as __require, Y as __commonJSMin, a as releaseText, b as onInterrupt, c as deployDetail, d as changeText, f as planText, h as painter, i as look, l as deployWord, m as count, n as failedHosts, o as renderStatus, p as renderCheck, q as FleetError, r as contactText, s as worstFirst, u as renderDeploy, v as describeError, w as deploy, x as status, y as locationOf, z as splitPatterns } from "./shared2.js";
+import { C as inertLine, D as SIGNING_KEY, E as PUBLISHER_KEY, J as parseShard, S as inert, T as deploy, Z as splitPatterns, a as releaseText, b as onInterrupt, c as deployDetail, d as changeText, f as planText, h as painter, i as look, it as __require, j as check, k as build, l as deployWord, m as count, n as failedHosts, nt as formatLocation, o as renderStatus, p as renderCheck, r as contactText, rt as __commonJSMin, s as worstFirst, tt as FleetError, u as renderDeploy, v as describeError, w as report, x as status, y as locationOf } from "./shared2.js";
 import { readFileSync } from "node:fs";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16665,10 +16665,11 @@ function capped(all, level, noun) {
 // src/render/markdown.ts
 /**
 * Text as it is, on one line of GitHub's markdown: nothing in it is markup, a link, a mention or a reference. Each character that
-* markdown or HTML gives a meaning becomes an HTML entity.
+* markdown or HTML gives a meaning becomes an HTML entity. Mentions and references are looked for in what was rendered, where
+* an entity is the character again: a space without width keeps `@` and `#` apart from what they would refer to.
 */
 function plain(text, limit = 500) {
-	return inertLine(text, limit).replace(/[^\p{L}\p{N} .,;()/+=%-]/gu, (letter) => `&#${letter.codePointAt(0)};`);
+	return inertLine(text, limit).replace(/@(?=\w)|#(?=\d)/g, "$&​").replace(/[^\p{L}\p{N} .,;()/+=%-]|(?<=[wW]{3})\./gu, (letter) => `&#${letter.codePointAt(0)};`);
 }
 /** The same in the look of code. */
 function code(text, limit = 500) {
@@ -16690,6 +16691,8 @@ function folded(title, text, limit) {
 // src/render/summary.ts
 /** GitHub drops a step's whole summary when it is over 1 MiB. */
 const MAX_SUMMARY = 9e5;
+const MAX_TABLE = 6e5;
+const MAX_WARNINGS = 1e5;
 const MAX_TRACE = 1e4;
 /** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
 function summary(document, now) {
@@ -16752,13 +16755,17 @@ function statusSummary(document, now) {
 	return compose(`## Bento status: ${count(document.hosts.length, "host")}`, table, [], []);
 }
 function compose(heading, table, warnings, hosts) {
+	const elsewhere = "see the log, or the file of the output `document`";
+	const rows = withRoom(table.split("\n"), MAX_TABLE);
+	const notes = withRoom(warnings.map((text) => `- ⚠️ ${plain(text)}`), MAX_WARNINGS);
 	const parts = [
 		heading,
-		table,
-		...warnings.map((text) => `- ⚠️ ${plain(text)}`)
+		rows.lines.join("\n"),
+		...rows.left > 0 ? [`And ${count(rows.left, "more host")}: ${elsewhere}.`] : [],
+		...notes.lines.length > 0 ? [notes.lines.join("\n")] : [],
+		...notes.left > 0 ? [`And ${count(notes.left, "more warning")}: ${elsewhere}.`] : []
 	];
 	let length = parts.reduce((sum, part) => sum + Buffer.byteLength(part) + 2, 0);
-	if (length > MAX_SUMMARY) return `${heading}\n\nThe table is too long for a summary: see the log, or the file of the output \`document\`.\n`;
 	for (const { name, error } of hosts) {
 		if (error?.trace === void 0) continue;
 		const details = folded(`${plain(name)}: all that was said`, error.trace, MAX_TRACE);
@@ -16767,6 +16774,21 @@ function compose(heading, table, warnings, hosts) {
 		parts.push(details);
 	}
 	return `${parts.join("\n\n")}\n`;
+}
+/** As many lines as there is room for, in bytes, and how many there is none for. */
+function withRoom(lines, room) {
+	let size = 0;
+	const end = lines.findIndex((line) => {
+		size += Buffer.byteLength(line) + 1;
+		return size > room;
+	});
+	return end < 0 ? {
+		lines,
+		left: 0
+	} : {
+		lines: lines.slice(0, end),
+		left: lines.length - end
+	};
 }
 function failureCell(failure) {
 	const at = locationOf(failure);
@@ -16788,6 +16810,7 @@ function mark(status) {
 // src/action.ts
 const COMMANDS = [
 	"check",
+	"report",
 	"build",
 	"deploy",
 	"status"
@@ -16800,14 +16823,22 @@ function readInputs() {
 	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
 	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
 	const secrets = {
-		BENTO_SSH_KEY: secretInput("ssh-key"),
-		BENTO_SIGNING_KEY: secretInput("signing-key")
+		[PUBLISHER_KEY]: secretInput("ssh-key"),
+		[SIGNING_KEY]: secretInput("signing-key")
 	};
+	const env = {
+		...process.env,
+		...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== ""))
+	};
+	for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
 	return {
 		command,
 		place,
 		fleet: path.resolve(process.env.GITHUB_WORKSPACE ?? ".", place),
 		hosts: splitPatterns(input("hosts")),
+		shard: input("shard") === "" ? null : parseShard(input("shard")),
+		dirty: false,
+		documents: lines("documents"),
 		...baseOf(input("base")),
 		dryRun: flag("dry-run"),
 		force: flag("force"),
@@ -16818,10 +16849,7 @@ function readInputs() {
 			searchPath: lines("include")
 		},
 		timeout: Number(timeout) * 1e3,
-		env: {
-			...process.env,
-			...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== ""))
-		}
+		env
 	};
 }
 function flag(name) {
@@ -16862,6 +16890,7 @@ function baseOf(given) {
 function runCommand(context, inputs) {
 	switch (inputs.command) {
 		case "check": return check(context, inputs);
+		case "report": return report(context, { files: inputs.documents });
 		case "build": return build(context, {
 			...inputs,
 			roots: null

@@ -1,21 +1,22 @@
 import { createRequire } from "node:module";
-import { constants, createReadStream, existsSync, readFileSync, realpathSync } from "node:fs";
-import { chmod as chmod$1, copyFile as copyFile$1, lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile, readdir as readdir$1, readlink, realpath, rm as rm$1, stat as stat$1, symlink as symlink$1, writeFile } from "node:fs/promises";
+import { constants, createReadStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, symlink as symlink$1, utimes, writeFile } from "node:fs/promises";
 import { availableParallelism, constants as constants$1, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
+import { StringDecoder } from "node:string_decoder";
 import * as os$1 from "os";
 import * as events from "events";
 import * as child from "child_process";
 import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
-import { createHash, randomUUID } from "node:crypto";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { pipeline } from "node:stream/promises";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { constants as constants$3, createGzip } from "node:zlib";
-import { pipeline } from "node:stream/promises";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import net from "node:net";
@@ -725,7 +726,10 @@ function listen() {
 	listening = true;
 	subscribe("child_process", (message) => {
 		const slot = spawning.getStore();
-		if (slot && slot.child === void 0) slot.child = message.process;
+		if (!slot || slot.child !== void 0) return;
+		const child = message.process;
+		slot.child = child;
+		child.once("spawn", () => slot.spawned(child));
 	});
 }
 /**
@@ -737,16 +741,22 @@ function listen() {
 async function run(program, args, options = {}) {
 	if (options.signal?.aborted) throw new InterruptedError();
 	listen();
-	const slot = {};
 	const maxOutput = options.maxOutput ?? 67108864;
 	const out = collector(maxOutput);
 	const err = collector(maxOutput);
 	let timedOut = false;
 	let overflowed = false;
 	let killTimer;
+	let unwanted = false;
+	const slot = { spawned: (child) => {
+		child.stdin?.on("error", () => {});
+		if (child.pid !== void 0) options.onStart?.(child.pid);
+		if (unwanted) end();
+	} };
 	const end = () => {
+		unwanted = true;
 		const child = slot.child;
-		if (!child || killTimer) return;
+		if (child?.pid === void 0 || killTimer) return;
 		child.kill("SIGTERM");
 		killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
 	};
@@ -756,11 +766,14 @@ async function run(program, args, options = {}) {
 			end();
 		}
 	};
+	const decoder = new StringDecoder("utf8");
 	const timeout = options.timeout === void 0 ? void 0 : setTimeout(() => {
 		timedOut = true;
 		end();
 	}, options.timeout);
 	options.signal?.addEventListener("abort", end);
+	options.kill?.addEventListener("abort", end);
+	if (options.kill?.aborted) end();
 	try {
 		const status = await spawning.run(slot, () => exec(`"${program}"`, [...args], {
 			silent: true,
@@ -772,7 +785,7 @@ async function run(program, args, options = {}) {
 				stdout: take(out),
 				stderr: (data) => {
 					take(err)(data);
-					options.onStderr?.(data.toString("utf8"));
+					options.onStderr?.(decoder.write(data));
 				}
 			}
 		}));
@@ -793,6 +806,7 @@ async function run(program, args, options = {}) {
 		clearTimeout(timeout);
 		clearTimeout(killTimer);
 		options.signal?.removeEventListener("abort", end);
+		options.kill?.removeEventListener("abort", end);
 	}
 }
 /** @actions/exec replaces the environment where it is given one, so this makes the whole of it. */
@@ -854,11 +868,19 @@ var Nix = class Nix {
 	* set no options (`nixConfig`), and evaluation builds nothing (import-from-derivation is off).
 	*/
 	async run(program, args, options = {}) {
-		const common = [...program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [], ...this.passthrough.options.flatMap(([name, value]) => [
-			"--option",
-			name,
-			value
-		])];
+		const common = [
+			...program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [],
+			...program === "nix" ? [
+				"--option",
+				"accept-flake-config",
+				"false"
+			] : [],
+			...this.passthrough.options.flatMap(([name, value]) => [
+				"--option",
+				name,
+				value
+			])
+		];
 		const attempt = () => run(program, [...args, ...common], {
 			...options,
 			...this.#signal ? { signal: this.#signal } : {}
@@ -868,16 +890,200 @@ var Nix = class Nix {
 		return result;
 	}
 };
+/** A Nix string literal. */
+function nixString(text) {
+	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
+}
 // src/platform/parallel.ts
-/** Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. The first error is thrown. */
+/**
+* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
+* is begun; the first one is thrown when what was under way has ended.
+*/
 async function parallel(items, limit, work) {
 	const results = new Array(items.length);
 	const queue = items.entries();
+	const errors = [];
 	const worker = async () => {
-		for (const [index, item] of queue) results[index] = await work(item, index);
+		for (const [index, item] of queue) {
+			try {
+				results[index] = await work(item, index);
+			} catch (error) {
+				errors.push(error);
+			}
+			if (errors.length > 0) return;
+		}
 	};
 	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+	if (errors.length > 0) throw errors[0];
 	return results;
+}
+// src/fleet/suggest.ts
+/** The candidate nearest to `word`, when it is near enough to have been meant. */
+function nearest(word, candidates) {
+	const allowed = Math.max(1, Math.floor(word.length / 3));
+	let best;
+	for (const candidate of candidates) {
+		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
+			candidate,
+			distance
+		};
+	}
+	return best?.candidate;
+}
+/** Levenshtein's distance: single letters added, dropped or exchanged. */
+function editDistance(a, b) {
+	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+	for (let i = 1; i <= a.length; i++) {
+		const current = [i];
+		for (let j = 1; j <= b.length; j++) {
+			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+		}
+		previous = current;
+	}
+	return previous[b.length] ?? 0;
+}
+// src/fleet/select.ts
+/**
+* The hosts that `patterns` name: shell globs (`web-*`), all of them for no pattern at all.
+* @throws FleetError when a pattern matches no host, or there is no host to choose from.
+*/
+function selectHosts(hosts, patterns) {
+	if (hosts.length === 0) throw new FleetError("the fleet has no hosts", { hint: "bento host add NAME --key 'ssh-ed25519 …'" });
+	if (patterns.length === 0) return [...hosts];
+	const chosen = /* @__PURE__ */ new Set();
+	for (const pattern of patterns) {
+		const matching = hosts.filter((host) => glob(pattern).test(host.name));
+		if (matching.length === 0) {
+			const names = hosts.map((host) => host.name);
+			const meant = nearest(pattern, names);
+			throw new FleetError(`no host is called '${pattern}'`, { hint: meant ? `did you mean '${meant}'?` : `the hosts are: ${names.join(", ")}` });
+		}
+		for (const host of matching) chosen.add(host);
+	}
+	return hosts.filter((host) => chosen.has(host));
+}
+/** A shell's pattern as a regular expression: `*` any letters, `?` one; host names have no others to be special about. */
+function glob(pattern) {
+	const body = pattern.replace(/[^a-zA-Z0-9]/g, (letter) => letter === "*" ? ".*" : letter === "?" ? "." : `\\${letter}`);
+	return new RegExp(`^${body}$`);
+}
+/** What `--hosts` and NAME hold: patterns with commas or spaces between. */
+function splitPatterns(text) {
+	return (text ?? "").split(/[\s,]+/).filter((pattern) => pattern !== "");
+}
+/** @throws FleetError for what isn't I/N. */
+function parseShard(text) {
+	const [, index, count] = (/^([1-9]\d{0,3})\/([1-9]\d{0,3})$/.exec(text) ?? []).map(Number);
+	if (index === void 0 || count === void 0 || index > count) throw new FleetError(`a shard is I/N, such as 2/4, and not '${text}'`);
+	return {
+		index,
+		count
+	};
+}
+/** One part of the hosts. Those of one directory share much, and stay together as far as parts of the same size allow. */
+function shardOf(hosts, shard) {
+	if (shard === null) return [...hosts];
+	const { index, count } = shard;
+	const byPath = [...hosts].sort((a, b) => compare(a.path, b.path) || compare(a.name, b.name));
+	const from = Math.floor((index - 1) * hosts.length / count);
+	const chosen = new Set(byPath.slice(from, Math.floor(index * hosts.length / count)));
+	return hosts.filter((host) => chosen.has(host));
+}
+function compare(a, b) {
+	return a < b ? -1 : Number(a > b);
+}
+// src/nix/difference.ts
+/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
+const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
+/**
+* The packages of which two systems' build closures have other versions, by name; nothing needs to be built for that.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function packageChanges(nix, from, to) {
+	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
+	return difference(before, after);
+}
+/** Names with their versions, of all packages that one closure has and the other hasn't. */
+function difference(before, after) {
+	const changes = [];
+	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
+		const from = versions(before.get(name));
+		const to = versions(after.get(name));
+		if (from !== to) changes.push({
+			name,
+			from,
+			to
+		});
+	}
+	return changes;
+}
+async function packagesOf(nix, drv) {
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		drv
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePackages(run.stdout);
+}
+/** Reads store paths, one a line. Only derivations count that have a version in their name, as Nix tells it: at `-` and a digit. */
+function parsePackages(paths) {
+	const packages = /* @__PURE__ */ new Map();
+	for (const line of paths.split("\n")) {
+		const [, name] = /\/[0-9a-z]{32}-(.*)\.drv$/.exec(line) ?? [];
+		const [, base, version] = /^(.*?)-(\d.*)$/.exec(name ?? "") ?? [];
+		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
+		if (base.startsWith("nixos-system-")) continue;
+		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
+	}
+	return packages;
+}
+function versions(found) {
+	return found === void 0 ? null : [...found].sort().join(", ");
+}
+// src/nix/plan.ts
+/**
+* What realising derivations would build and fetch, without doing it.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function planBuild(nix, drvs) {
+	if (drvs.length === 0) return {
+		build: 0,
+		fetch: 0,
+		download: 0,
+		unpacked: 0
+	};
+	const run = await nix.run("nix-store", [
+		"--realise",
+		"--dry-run",
+		...drvs
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePlan(run.stderr);
+}
+/** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
+function parsePlan(text) {
+	const build = /^(?:this derivation|these (\d+) derivations) will be built:$/m.exec(text);
+	const fetch = /^(?:this path|these (\d+) paths) will be fetched(?: \(([\d.]+) (\w+) download, ([\d.]+) (\w+) unpacked\))?:$/m.exec(text);
+	return {
+		build: build ? Number(build[1] ?? 1) : 0,
+		fetch: fetch ? Number(fetch[1] ?? 1) : 0,
+		download: fetch ? bytes(fetch[2], fetch[3]) : 0,
+		unpacked: fetch ? bytes(fetch[4], fetch[5]) : 0
+	};
+}
+const UNITS = {
+	B: 1,
+	KiB: 1024,
+	MiB: 1024 ** 2,
+	GiB: 1024 ** 3,
+	TiB: 1024 ** 4
+};
+function bytes(amount, unit) {
+	const factor = UNITS[unit ?? ""];
+	return amount === void 0 || factor === void 0 ? null : Math.round(Number(amount) * factor);
 }
 // src/fleet/fleet.ts
 /** A host's login at the server. */
@@ -8543,7 +8749,7 @@ function datetime$1(args) {
 }
 const anyString = /^[\s\S]{0,}$/;
 const integer = /^-?\d+$/;
-const number = /^-?\d+(?:\.\d+)?$/;
+const number$1 = /^-?\d+(?:\.\d+)?$/;
 const boolean$1 = /^(?:true|false)$/i;
 const lowercase = /^[^A-Z]*$/;
 const uppercase = /^[^a-z]*$/;
@@ -9322,7 +9528,7 @@ const $ZodJWT = /*@__PURE__*/ $constructor("$ZodJWT", (inst, def) => {
 });
 const $ZodNumber = /*@__PURE__*/ $constructor("$ZodNumber", (inst, def) => {
 	$ZodType.init(inst, def);
-	inst._zod.pattern = number;
+	inst._zod.pattern = number$1;
 	inst._zod.parse = (payload, _ctx) => {
 		if (def.coerce) try {
 			payload.value = Number(payload.value);
@@ -9959,7 +10165,7 @@ const $ZodRecord = /*@__PURE__*/ $constructor("$ZodRecord", (inst, def) => {
 					issues: []
 				}, ctx);
 				if (keyResult instanceof Promise) throw new Error("Async schemas not supported in object keys currently");
-				if (typeof key === "string" && number.test(key) && keyResult.issues.length) {
+				if (typeof key === "string" && number$1.test(key) && keyResult.issues.length) {
 					const retryResult = def.keyType._zod.run({
 						value: Number(key),
 						issues: []
@@ -10957,6 +11163,14 @@ function _isoDuration(Class, params) {
 	});
 }
 // @__NO_SIDE_EFFECTS__
+function _number(Class, params) {
+	return new Class(snapshotChecks({
+		type: "number",
+		checks: [],
+		...normalizeParams(params)
+	}));
+}
+// @__NO_SIDE_EFFECTS__
 function _int(Class, params) {
 	return new Class({
 		type: "number",
@@ -11919,7 +12133,7 @@ function stringifyKeyNames(bySchema, json, visited) {
 	else if (typeof rest.const === "number") rest.const = String(rest.const);
 	if (!numericType) return rest;
 	rest.type = "string";
-	if (!values) rest.pattern = (types.includes("number") ? number : integer).source;
+	if (!values) rest.pattern = (types.includes("number") ? number$1 : integer).source;
 	return rest;
 }
 /** Every record of one conversion, so the carriers are found in a single pass rather than once per record. */
@@ -12179,10 +12393,10 @@ const ZodType = /*@__PURE__*/ $constructor("ZodType", (inst, def) => {
 		return exactOptional(this);
 	},
 	nullable() {
-		return nullable(this);
+		return nullable$1(this);
 	},
 	nullish() {
-		return optional(nullable(this));
+		return optional(nullable$1(this));
 	},
 	nonoptional(params) {
 		return nonoptional(this, params);
@@ -12619,6 +12833,9 @@ const ZodNumber = /*@__PURE__*/ $constructor("ZodNumber", (inst, def) => {
 		return this;
 	}
 }));
+function number(params) {
+	return /* @__PURE__ */ _number(ZodNumber, params);
+}
 const ZodNumberFormat = /*@__PURE__*/ $constructor("ZodNumberFormat", (inst, def) => {
 	$ZodNumberFormat.init(inst, def);
 	ZodNumber.init(inst, def);
@@ -12907,7 +13124,7 @@ const ZodNullable = /*@__PURE__*/ $constructor("ZodNullable", (inst, def) => {
 	inst._zod.processJSONSchema = (ctx, json, params) => nullableProcessor(inst, ctx, json, params);
 	inst.unwrap = () => inst._zod.def.innerType;
 });
-function nullable(innerType) {
+function nullable$1(innerType) {
 	return new ZodNullable({
 		type: "nullable",
 		innerType
@@ -13051,7 +13268,7 @@ const server = strictObject({
 	publishers: array(publicKey).default([]),
 	root: oneLine.regex(/^\/[^\s:]*[^\s:/]$/, "must be an absolute path without spaces").default("/home/chroot"),
 	hostKeys: array(publicKey).min(1, "needs at least one pinned host key"),
-	loginPrefix: union([literal(""), string().regex(/^[a-z_][a-z0-9_-]{0,15}$/, "must begin a unix login")]).default("")
+	loginPrefix: string().regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login").default("")
 });
 const gitRemote = strictObject({
 	remote: oneLine.min(1),
@@ -13061,6 +13278,11 @@ const substituter = strictObject({
 	url: url(),
 	key: string().regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'")
 });
+/** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
+const nixpkgsPin = strictObject({
+	url: url(),
+	hash: string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='")
+});
 const host = strictObject({
 	key: publicKey.optional(),
 	path: relativePath.optional(),
@@ -13068,6 +13290,8 @@ const host = strictObject({
 	attr: oneLine.min(1).optional(),
 	deliver: _enum(["tree", "system"]).default("tree"),
 	include: array(relativePath).min(1).optional(),
+	nixpkgs: nixpkgsPin.optional(),
+	agent: boolean().default(true),
 	groups: array(string().regex(/^[a-z0-9][a-z0-9-]*$/, "must be lower-case letters, digits and '-'")).default([]),
 	ssh: oneLine.regex(/^[^\s-]\S*$/, "must be user@address").optional()
 });
@@ -13076,7 +13300,8 @@ const fleetSchema = strictObject({
 	git: gitRemote.optional(),
 	signers: array(publicKey).default([]),
 	substituters: array(substituter).default([]),
-	hosts: record(hostName, host.nullable().transform((value) => value ?? host.parse({}))).default({})
+	nixpkgs: nixpkgsPin.optional(),
+	hosts: record(hostName, host.nullable().transform((value) => value ?? host.parse({}))).nullable().transform((value) => value ?? {}).default({})
 });
 /** The keys that may stand at each place, for suggestions; `*` is any host's name or a position in a list. */
 const KNOWN_KEYS = {
@@ -13084,42 +13309,18 @@ const KNOWN_KEYS = {
 	server: Object.keys(server.shape),
 	git: Object.keys(gitRemote.shape),
 	"substituters.*": Object.keys(substituter.shape),
-	"hosts.*": Object.keys(host.shape)
+	nixpkgs: Object.keys(nixpkgsPin.shape),
+	"hosts.*": Object.keys(host.shape),
+	"hosts.*.nixpkgs": Object.keys(nixpkgsPin.shape)
 };
-// src/fleet/suggest.ts
-/** The candidate nearest to `word`, when it is near enough to have been meant. */
-function nearest(word, candidates) {
-	const allowed = Math.max(1, Math.floor(word.length / 3));
-	let best;
-	for (const candidate of candidates) {
-		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
-			candidate,
-			distance
-		};
-	}
-	return best?.candidate;
-}
-/** Levenshtein's distance: single letters added, dropped or exchanged. */
-function editDistance(a, b) {
-	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-	for (let i = 1; i <= a.length; i++) {
-		const current = [i];
-		for (let j = 1; j <= b.length; j++) {
-			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
-		}
-		previous = current;
-	}
-	return previous[b.length] ?? 0;
-}
 // src/fleet/parse.ts
 const FLEET_FILE = "fleet.yaml";
 /**
 * Reads the text of a fleet.yaml.
 * @throws FleetError that names file, line and column of the first problem, and lists the others.
 */
-function parseFleetFile(text) {
+function parseFleetFile(file) {
+	const text = file.replace(/^\ufeff/, "");
 	const lines = new import_dist$2.LineCounter();
 	const document = (0, import_dist$2.parseDocument)(text, {
 		lineCounter: lines,
@@ -13136,7 +13337,7 @@ function parseFleetFile(text) {
 		};
 	};
 	const syntax = document.errors.map((error) => ({
-		at: place(error.pos[0]),
+		at: place(error.code === "DUPLICATE_KEY" ? skipBlanks(text, error.pos[0]) : error.pos[0]),
 		text: firstLine(error.message)
 	}));
 	if (syntax.length > 0) throw problemsError(syntax);
@@ -13151,16 +13352,24 @@ function parseFleetFile(text) {
 	}
 	const locate = (path) => place(offsetOf(document, path));
 	const result = fleetSchema.safeParse(value ?? {});
-	if (!result.success) throw problemsError(result.error.issues.flatMap((issue) => problems(issue, locate)));
+	const found = result.success ? [] : result.error.issues.flatMap((issue) => problems(issue, locate));
+	if (document.hasIn(["hosts", "__proto__"])) found.push({
+		at: locate(["hosts", "__proto__"]),
+		text: "hosts.__proto__ must be a host name"
+	});
+	if (!result.success || found.length > 0) throw problemsError(found);
 	return {
 		content: result.data,
 		locate
 	};
 }
+/** More than these are one mistake's echo. */
+const MAX_PROBLEMS = 20;
 function problemsError(problems) {
-	const [first, ...others] = problems;
+	const [first, ...others] = problems.toSorted(({ at: a }, { at: b }) => a.line === b.line ? (a.column ?? 0) - (b.column ?? 0) : (a.line ?? 0) - (b.line ?? 0));
 	if (first === void 0) throw new Error("an error without a problem");
-	const rest = others.map((problem) => `\n${formatLocation(problem.at)}: ${problem.text}`);
+	const rest = others.slice(0, MAX_PROBLEMS).map((problem) => `\n${formatLocation(problem.at)}: ${problem.text}`);
+	if (others.length > MAX_PROBLEMS) rest.push(`\n… and ${others.length - MAX_PROBLEMS} more`);
 	return new FleetError(first.text + rest.join(""), { at: first.at });
 }
 function problems(issue, locate) {
@@ -13227,11 +13436,18 @@ function offsetOf(document, path) {
 function startOf(node) {
 	return node?.range?.[0] ?? 0;
 }
+/** The next offset that is neither white space nor in a comment. */
+function skipBlanks(text, offset) {
+	const blanks = /(?:\s|#.*)*/y;
+	blanks.lastIndex = offset;
+	return offset + (blanks.exec(text)?.[0].length ?? 0);
+}
 function firstLine(text) {
 	return text.split("\n")[0] ?? text;
 }
 // src/fleet/load.ts
 const HOSTS = "hosts";
+const ROOT = ".";
 const CHANNEL_ENTRY = "configuration.nix";
 /**
 * The fleet's directory: the nearest one, from `start` upwards, that has a fleet.yaml or hosts/.
@@ -13239,7 +13455,7 @@ const CHANNEL_ENTRY = "configuration.nix";
 */
 function findFleet(start) {
 	for (let dir = path$2.resolve(start);; dir = path$2.dirname(dir)) {
-		if (existsSync(path$2.join(dir, "fleet.yaml")) || existsSync(path$2.join(dir, HOSTS))) return dir;
+		if (existsSync(path$2.join(dir, "fleet.yaml")) || isDirectory(path$2.join(dir, HOSTS))) return dir;
 		if (existsSync(path$2.join(dir, ".git")) && existsSync(path$2.join(dir, "flake.nix"))) return dir;
 		if (dir === path$2.dirname(dir)) break;
 	}
@@ -13273,15 +13489,21 @@ async function loadFleet(dir) {
 * stands for its unknown hosts under its directory's name, so that its error is shown.
 */
 async function addFlakeHosts(fleet, list) {
-	const flakes = new Map(fleet.hosts.filter((host) => host.kind === "flake").map((host) => [host.path, host]));
 	const hosts = fleet.hosts.filter((host) => host.declared || host.kind !== "flake");
 	const warnings = [...fleet.warnings];
-	for (const [dir, flake] of flakes) {
+	for (const flake of flakesOf(fleet)) {
+		const dir = flake.path;
 		const declaredAttrs = new Set(hosts.filter((host) => host.declared && host.path === dir).map((host) => host.attr));
 		const attrs = await list(flake);
-		if (attrs === null && !flake.declared) hosts.push(flake);
+		if (attrs === null && !flake.declared) hosts.push(hosts.some((host) => host.name === flake.name) ? {
+			...flake,
+			name: dir
+		} : flake);
+		if (attrs?.length === 0 && !flake.declared && dir !== ROOT) warnings.push(`${dir}/flake.nix has no nixosConfigurations: it is no host`);
 		for (const attr of attrs ?? []) {
 			if (declaredAttrs.has(attr)) continue;
+			const module = dir === ROOT ? hosts.findIndex((host) => !host.declared && host.path === `${HOSTS}/${attr}`) : -1;
+			if (module >= 0 && hosts[module]?.kind === "channel") hosts.splice(module, 1);
 			if (!hostName.safeParse(attr).success) warnings.push(`${dir}/flake.nix: nixosConfigurations.${JSON.stringify(attr)} is no host name, and is left out`);
 			else if (hosts.some((host) => host.name === attr)) warnings.push(`${dir}/flake.nix: nixosConfigurations.${attr} is left out, as there is another host of that name`);
 			else hosts.push(undeclared(attr, dir, "flake"));
@@ -13292,6 +13514,10 @@ async function addFlakeHosts(fleet, list) {
 		hosts: sortHosts(hosts),
 		warnings
 	};
+}
+/** One host for each directory that has a flake. */
+function flakesOf({ hosts }) {
+	return [...new Map(hosts.filter((host) => host.kind === "flake").map((host) => [host.path, host])).values()];
 }
 async function readFleetFile(dir) {
 	let text;
@@ -13349,23 +13575,35 @@ async function declaredHosts(dir, { content, locate }) {
 			groups: entry.groups,
 			ssh: entry.ssh ?? null,
 			include: entry.include ?? null,
+			nixpkgs: kind === "channel" ? entry.nixpkgs ?? content.nixpkgs ?? null : null,
+			agent: entry.agent,
 			declared: true
 		});
 	}
 	return hosts;
 }
-/** What lies below hosts/, or at the root, and has no entry. A flake's hosts are known by its directory until Nix names them. */
+/**
+* What lies below hosts/, or at the root, and has no entry. A flake's hosts are known by its directory until Nix names them.
+* What a declared host includes, or is called like one, is taken for a part of it.
+*/
 async function foundHosts(dir, declared) {
 	const taken = new Set(declared.map((host) => host.path));
+	const names = new Set(declared.map((host) => host.name));
+	const included = declared.flatMap((host) => host.include?.map((place) => path$2.posix.join(host.path, place)) ?? []);
 	const found = [];
 	const entries = await readdir$1(path$2.join(dir, HOSTS), { withFileTypes: true }).catch(() => []);
 	for (const entry of entries) {
-		const place = `${HOSTS}/${entry.name}`;
+		const { name } = entry;
+		const place = `${HOSTS}/${name}`;
 		if (!entry.isDirectory() || taken.has(place)) continue;
-		if (existsSync(path$2.join(dir, place, "flake.nix"))) found.push(undeclared(entry.name, place, "flake"));
-		else if (existsSync(path$2.join(dir, place, CHANNEL_ENTRY)) && hostName.safeParse(entry.name).success) found.push(undeclared(entry.name, place, "channel"));
+		if (existsSync(path$2.join(dir, place, "flake.nix"))) found.push(undeclared(names.has(name) ? place : name, place, "flake"));
+		else if (existsSync(path$2.join(dir, place, CHANNEL_ENTRY)) && hostName.safeParse(name).success && !names.has(name) && !included.some((part) => part === place || part.startsWith(`${place}/`))) found.push(undeclared(name, place, "channel"));
 	}
-	if (!taken.has(".") && existsSync(path$2.join(dir, "flake.nix"))) found.push(undeclared(path$2.basename(dir), ".", "flake"));
+	if (!taken.has(ROOT) && existsSync(path$2.join(dir, "flake.nix"))) {
+		const name = path$2.basename(dir);
+		const clash = names.has(name) || found.some((host) => host.name === name);
+		found.push(undeclared(clash ? ROOT : name, ROOT, "flake"));
+	}
 	return found;
 }
 function undeclared(name, place, kind) {
@@ -13380,134 +13618,19 @@ function undeclared(name, place, kind) {
 		groups: [],
 		ssh: null,
 		include: null,
+		nixpkgs: null,
+		agent: true,
 		declared: false
 	};
 }
 async function isFile(file) {
 	return (await stat$1(file).catch(() => void 0))?.isFile() ?? false;
 }
+function isDirectory(place) {
+	return statSync(place, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
 function sortHosts(hosts) {
 	return [...hosts].sort((a, b) => a.name < b.name ? -1 : 1);
-}
-// src/fleet/select.ts
-/**
-* The hosts that `patterns` name: shell globs (`web-*`), all of them for no pattern at all.
-* @throws FleetError when a pattern matches no host, or there is no host to choose from.
-*/
-function selectHosts(hosts, patterns) {
-	if (hosts.length === 0) throw new FleetError("the fleet has no hosts", { hint: "bento host add NAME --key 'ssh-ed25519 …'" });
-	if (patterns.length === 0) return [...hosts];
-	const chosen = /* @__PURE__ */ new Set();
-	for (const pattern of patterns) {
-		const matching = hosts.filter((host) => glob(pattern).test(host.name));
-		if (matching.length === 0) {
-			const names = hosts.map((host) => host.name);
-			const meant = nearest(pattern, names);
-			throw new FleetError(`no host is called '${pattern}'`, { hint: meant ? `did you mean '${meant}'?` : `the hosts are: ${names.join(", ")}` });
-		}
-		for (const host of matching) chosen.add(host);
-	}
-	return hosts.filter((host) => chosen.has(host));
-}
-/** A shell's pattern as a regular expression: `*` any letters, `?` one; host names have no others to be special about. */
-function glob(pattern) {
-	const body = pattern.replace(/[^a-zA-Z0-9]/g, (letter) => letter === "*" ? ".*" : letter === "?" ? "." : `\\${letter}`);
-	return new RegExp(`^${body}$`);
-}
-/** What `--hosts` and NAME hold: patterns with commas or spaces between. */
-function splitPatterns(text) {
-	return (text ?? "").split(/[\s,]+/).filter((pattern) => pattern !== "");
-}
-// src/nix/difference.ts
-/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
-const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
-/**
-* The packages of which two systems' build closures have other versions, by name; nothing needs to be built for that.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function packageChanges(nix, from, to) {
-	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
-	return difference(before, after);
-}
-/** Names with their versions, of all packages that one closure has and the other hasn't. */
-function difference(before, after) {
-	const changes = [];
-	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
-		const from = versions(before.get(name));
-		const to = versions(after.get(name));
-		if (from !== to) changes.push({
-			name,
-			from,
-			to
-		});
-	}
-	return changes;
-}
-async function packagesOf(nix, drv) {
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		drv
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePackages(run.stdout);
-}
-/** Reads store paths, one a line. Only derivations count that have a version in their name, as Nix tells it: at `-` and a digit. */
-function parsePackages(paths) {
-	const packages = /* @__PURE__ */ new Map();
-	for (const line of paths.split("\n")) {
-		const [, name] = /\/[0-9a-z]{32}-(.*)\.drv$/.exec(line) ?? [];
-		const [, base, version] = /^(.*?)-(\d.*)$/.exec(name ?? "") ?? [];
-		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
-		if (base.startsWith("nixos-system-")) continue;
-		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
-	}
-	return packages;
-}
-function versions(found) {
-	return found === void 0 ? null : [...found].sort().join(", ");
-}
-// src/nix/plan.ts
-/**
-* What realising derivations would build and fetch, without doing it.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function planBuild(nix, drvs) {
-	if (drvs.length === 0) return {
-		build: 0,
-		fetch: 0,
-		download: 0,
-		unpacked: 0
-	};
-	const run = await nix.run("nix-store", [
-		"--realise",
-		"--dry-run",
-		...drvs
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePlan(run.stderr);
-}
-/** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
-function parsePlan(text) {
-	const build = /^(?:this derivation|these (\d+) derivations) will be built:$/m.exec(text);
-	const fetch = /^(?:this path|these (\d+) paths) will be fetched(?: \(([\d.]+) (\w+) download, ([\d.]+) (\w+) unpacked\))?:$/m.exec(text);
-	return {
-		build: build ? Number(build[1] ?? 1) : 0,
-		fetch: fetch ? Number(fetch[1] ?? 1) : 0,
-		download: fetch ? bytes(fetch[2], fetch[3]) : 0,
-		unpacked: fetch ? bytes(fetch[4], fetch[5]) : 0
-	};
-}
-const UNITS = {
-	B: 1,
-	KiB: 1024,
-	MiB: 1024 ** 2,
-	GiB: 1024 ** 3,
-	TiB: 1024 ** 4
-};
-function bytes(amount, unit) {
-	const factor = UNITS[unit ?? ""];
-	return amount === void 0 || factor === void 0 ? null : Math.round(Number(amount) * factor);
 }
 // src/platform/temporary.ts
 /** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
@@ -13534,6 +13657,551 @@ async function temporarySecretFile(name, content) {
 		path: file,
 		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
 	};
+}
+// src/tree/tracked.ts
+/** As many as Linux follows. */
+const MAX_HOPS = 40;
+/**
+* The files git tracks, as a file system: the only one that staging looks at, so that what git doesn't know can't be reached,
+* by whatever links. Paths are relative to the repository's top, "" for itself.
+*/
+var TrackedFiles = class {
+	#root;
+	#modes = /* @__PURE__ */ new Map([["", "directory"]]);
+	#blobs = /* @__PURE__ */ new Map();
+	#children = /* @__PURE__ */ new Map([["", []]]);
+	constructor(root, entries) {
+		this.#root = root;
+		for (const entry of entries) {
+			this.#add(entry.path, entry.mode);
+			this.#blobs.set(entry.path, entry.blob);
+		}
+	}
+	#add(file, mode) {
+		if (this.#modes.has(file)) return;
+		this.#modes.set(file, mode);
+		if (mode === "directory") this.#children.set(file, []);
+		const parent = parentOf(file);
+		this.#add(parent, "directory");
+		this.#children.get(parent)?.push(path$2.posix.basename(file));
+	}
+	mode(file) {
+		return this.#modes.get(file);
+	}
+	/** Git's name for the content of a file, as the index has it. */
+	blob(file) {
+		return this.#blobs.get(file);
+	}
+	/** The names in a directory. */
+	list(dir) {
+		return this.#children.get(dir) ?? [];
+	}
+	/** The link's own text. */
+	async linkTarget(link) {
+		try {
+			return await readlink(path$2.join(this.#root, link));
+		} catch (cause) {
+			throw new HostError(`${link} is a symlink to git, but not on disk`, {
+				at: { file: link },
+				hint: `git checkout -- ${link}`,
+				cause
+			});
+		}
+	}
+	/**
+	* Follows a symlink hop by hop over tracked files. `copied` tells which files and directories will be beside the link in
+	* the copy.
+	* @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
+	*/
+	async resolve(link, copied) {
+		const target = await this.linkTarget(link);
+		const walk = {
+			hops: { count: 0 },
+			stays: true
+		};
+		const end = await this.#walk(link, parentOf(link), target, copied, walk);
+		if (this.#modes.get(end) === void 0) throw nothingThere(link, target, end);
+		return {
+			path: end,
+			stays: walk.stays
+		};
+	}
+	async #walk(link, start, target, copied, walk) {
+		if (target.startsWith("/")) throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
+			at: { file: link },
+			hint: "make it a relative link to something in the repository"
+		});
+		let at = start;
+		let throughLink = false;
+		for (const part of target.split("/")) {
+			if (part === "" || part === ".") continue;
+			if (this.#modes.get(at) !== "directory") throw nothingThere(link, target, at);
+			if (part === "..") {
+				if (at === "") throw new HostError(`${link} -> ${target}: it leaves the repository`, {
+					at: { file: link },
+					hint: "bring what it points to into the repository"
+				});
+				at = parentOf(at);
+				if (throughLink) walk.stays = false;
+			} else at = at === "" ? part : `${at}/${part}`;
+			if (!throughLink && !copied(at)) walk.stays = false;
+			if (this.#modes.get(at) === "120000") {
+				walk.hops.count += 1;
+				if (walk.hops.count > MAX_HOPS) throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
+				at = await this.#walk(link, parentOf(at), await this.linkTarget(at), copied, {
+					...walk,
+					stays: true
+				});
+				throughLink = true;
+			}
+		}
+		return at;
+	}
+};
+function nothingThere(link, target, end) {
+	return new HostError(`${link} -> ${target}: git tracks nothing there`, {
+		at: { file: link },
+		hint: `git add ${end || target}`
+	});
+}
+function parentOf(file) {
+	const parent = path$2.posix.dirname(file);
+	return parent === "." ? "" : parent;
+}
+/** Whether `file` is `dir` or below it. */
+function isWithin(file, dir) {
+	return dir === "" || file === dir || file.startsWith(`${dir}/`);
+}
+// src/tree/layout.ts
+/**
+* What a release directory is made of, before any of it is copied: tracked directories, each symlink that leaves the copied
+* directory replaced by what it points to.
+*/
+var Layout = class {
+	entries = [];
+	/** Every tracked file that it depends on, links that were followed too, relative to the repository's top. */
+	sources = [];
+	/** `target`, a directory or file of the release, comes from `source`. */
+	#origins = [];
+	/** Symlinks of the release, and the places in it that they lead to. */
+	#kept = /* @__PURE__ */ new Map();
+	#root;
+	#files;
+	#realDirs = /* @__PURE__ */ new Map();
+	constructor(root, files) {
+		this.#root = root;
+		this.#files = files;
+	}
+	/** Where a file of the release comes from, relative to the repository's top. */
+	originOf(file) {
+		let place = file;
+		for (let hops = this.#kept.size; hops > 0; hops--) {
+			const link = [...this.#kept.keys()].find((link) => isWithin(place, link));
+			if (link === void 0) break;
+			place = path$2.posix.join(this.#kept.get(link) ?? "", path$2.posix.relative(link, place));
+		}
+		let best = {
+			source: "",
+			target: ""
+		};
+		for (const origin of this.#origins) if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
+		return path$2.posix.join(best.source, path$2.posix.relative(best.target, place));
+	}
+	/** A file that no file of the repository stands for. */
+	text(target, text) {
+		this.entries.push({
+			kind: "text",
+			target,
+			text
+		});
+	}
+	/** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */
+	async directory(source, target, include, through = []) {
+		if (through.includes(source)) throw new HostError(`a symlink leads back to ${source || "the repository"}, which it is in: the tree would never end`, { at: { file: source || "." } });
+		this.#origins.push({
+			source,
+			target
+		});
+		await this.#directory(source, target, source, include, [...through, source]);
+	}
+	async #directory(source, target, within, include, through) {
+		this.entries.push({
+			kind: "directory",
+			target
+		});
+		for (const name of this.#files.list(source)) {
+			const file = source === "" ? name : `${source}/${name}`;
+			if (!isIncluded(file, include)) continue;
+			await this.#entry(file, `${target}/${name}`, within, include, through);
+		}
+	}
+	async #entry(file, target, within, include, through) {
+		if (file.includes("�")) throw new HostError(`${file}: its name is not valid UTF-8`, {
+			at: { file },
+			hint: "git mv it to another name"
+		});
+		switch (this.#files.mode(file)) {
+			case "directory": return this.#directory(file, target, within, include, through);
+			case "120000": {
+				this.sources.push(file);
+				await this.#realDirectory(parentOf(file));
+				const resolved = await this.#files.resolve(file, (place) => isWithin(place, within) && isIncluded(place, include));
+				if (resolved.stays) {
+					const text = await this.#files.linkTarget(file);
+					this.#kept.set(target, path$2.posix.join(path$2.posix.dirname(target), text));
+					this.entries.push({
+						kind: "link",
+						target,
+						source: file,
+						text
+					});
+					return;
+				}
+				if (this.#files.mode(resolved.path) === "directory") return this.directory(resolved.path, target, null, through);
+				if (this.#files.mode(resolved.path) === "160000") throw submodule(resolved.path);
+				this.#origins.push({
+					source: resolved.path,
+					target
+				});
+				return this.#file(resolved.path, target);
+			}
+			case "160000": throw submodule(file);
+			default: return this.#file(file, target);
+		}
+	}
+	async #file(file, target) {
+		this.sources.push(file);
+		await this.#realDirectory(parentOf(file));
+		this.entries.push({
+			kind: "file",
+			target,
+			source: file,
+			executable: this.#files.mode(file) === "100755"
+		});
+	}
+	/** Throws unless each part of a tracked directory's path is a directory on disk as well, and not a link to another. */
+	#realDirectory(dir) {
+		const known = this.#realDirs.get(dir);
+		if (known) return known;
+		const checked = realpath(path$2.join(this.#root, dir)).then((real) => {
+			if (real !== path$2.join(this.#root, dir)) throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
+		});
+		this.#realDirs.set(dir, checked);
+		return checked;
+	}
+};
+/** Whether there is anything of `file` in a copy of what `include` names: it, a part of it, or what it is a part of. */
+function isIncluded(file, include) {
+	return include === null || include.some((place) => isWithin(file, place) || isWithin(place, file));
+}
+function submodule(file) {
+	return new HostError(`${file} is a git submodule, which is not staged`, {
+		at: { file },
+		hint: "use it as a flake input, or take its files into the repository"
+	});
+}
+// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
+function _usingCtx() {
+	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
+		var n = Error();
+		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
+	}, e = {}, n = [];
+	function using(r, e) {
+		if (null != e) {
+			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
+			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
+			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
+			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
+			t && (o = function o() {
+				try {
+					t.call(e);
+				} catch (r) {
+					return Promise.reject(r);
+				}
+			}), n.push({
+				v: e,
+				d: o,
+				a: r
+			});
+		} else r && n.push({
+			d: e,
+			a: r
+		});
+		return e;
+	}
+	return {
+		e,
+		u: using.bind(null, !1),
+		a: using.bind(null, !0),
+		d: function d() {
+			var o, t = this.e, s = 0;
+			function next() {
+				for (; o = n.pop();) try {
+					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
+					if (o.d) {
+						var r = o.d.call(o.v);
+						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
+					} else s |= 1;
+				} catch (r) {
+					return err(r);
+				}
+				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
+				if (t !== e) throw t;
+			}
+			function err(n) {
+				return t = t !== e ? new r(n, t) : n, next();
+			}
+			return next();
+		}
+	};
+}
+// src/tree/stage.ts
+/** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
+const PIN_FILE = "nixpkgs.json";
+/** More than any configuration has; a release is held in memory while it is sent. */
+const MAX_BYTES = 1024 ** 3;
+/** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
+var Stager = class Stager {
+	#root;
+	#files;
+	/** The fleet's directory relative to the repository's top. */
+	#prefix;
+	#into;
+	/** What on disk is another than in git's index, relative to the repository's top. */
+	#modified;
+	#layouts = /* @__PURE__ */ new Map();
+	#staged = /* @__PURE__ */ new Map();
+	constructor(root, files, prefix, into, modified) {
+		this.#root = root;
+		this.#files = files;
+		this.#prefix = prefix;
+		this.#into = into;
+		this.#modified = modified;
+	}
+	/** Reads what git tracks in the repository; `into` is a directory that the caller removes; `untracked` is staged as well. */
+	static async open(repository, fleet, into, untracked = []) {
+		const [entries, modified] = await Promise.all([repository.tracked(), repository.modified()]);
+		const prefix = path$2.relative(repository.root, await realpath(fleet.dir));
+		if (prefix.startsWith("..")) throw new FleetError(`${fleet.dir} is outside the repository ${repository.root}`);
+		return new Stager(repository.root, new TrackedFiles(repository.root, [...entries, ...untracked]), prefix, into, /* @__PURE__ */ new Set([...modified, ...untracked.map((entry) => entry.path)]));
+	}
+	/**
+	* What a host's release is made of, as a hash: two hosts, or two commits, for which it is the same have the same release.
+	* Nothing is copied for it, and of what is as in git's index not even read.
+	* @throws HostError when the release can't be made as it is.
+	*/
+	async identify(host) {
+		const hash = createHash("sha256");
+		for (const entry of (await this.#layout(host)).entries) hash.update(`${JSON.stringify([entry, entry.kind === "file" ? await this.#contentOf(entry.source) : null])}\n`);
+		return hash.digest("hex");
+	}
+	/**
+	* The release of one host, made when it is first asked for.
+	* @throws HostError when the release can't be made as it is.
+	*/
+	stage(host) {
+		const key = this.#key(host);
+		const known = this.#staged.get(key);
+		if (known) return known;
+		const staged = this.#stage(host, path$2.join(this.#into, String(this.#staged.size)));
+		this.#staged.set(key, staged);
+		return staged;
+	}
+	#layout(host) {
+		const key = this.#key(host);
+		const known = this.#layouts.get(key);
+		if (known) return known;
+		const layout = this.#layOut(host);
+		this.#layouts.set(key, layout);
+		return layout;
+	}
+	/** Hosts for which it is the same have the same release. */
+	#key(host) {
+		return JSON.stringify([
+			host.path,
+			host.include,
+			host.nixpkgs,
+			this.#secretsOf(host)
+		]);
+	}
+	/** The directory with a host's secrets, null where there is none. */
+	#secretsOf(host) {
+		const secrets = this.#at(`secrets/${host.name}`);
+		return this.#files.mode(secrets) === "directory" ? secrets : null;
+	}
+	#at(place) {
+		const joined = path$2.posix.join(this.#prefix, place);
+		return joined === "." ? "" : joined;
+	}
+	async #layOut(host) {
+		const source = this.#at(host.path);
+		if (this.#files.mode(source) !== "directory") throw new HostError(`git tracks no file in ${host.path}/`, {
+			at: { file: host.path },
+			hint: `git add ${host.path}`
+		});
+		const include = host.include?.map((place) => path$2.posix.join(source, place)) ?? null;
+		const nowhere = include?.find((place) => this.#files.mode(place) === void 0);
+		if (nowhere !== void 0) throw new HostError(`include: git tracks nothing at ${path$2.posix.relative(source, nowhere)}`, { hint: `git add ${nowhere}, or take it out of the host's include` });
+		const layout = new Layout(this.#root, this.#files);
+		const secrets = this.#secretsOf(host);
+		try {
+			await layout.directory(source, "tree", include);
+			if (secrets !== null) await layout.directory(secrets, "secrets", null);
+			if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
+		} catch (error) {
+			throw error instanceof HostError ? this.#placed(error) : error;
+		}
+		return layout;
+	}
+	async #stage(host, dir) {
+		const layout = await this.#layout(host);
+		await mkdir$1(dir, { recursive: true });
+		try {
+			await write(layout.entries, this.#root, dir);
+		} catch (error) {
+			throw error instanceof HostError ? this.#placed(error) : error;
+		}
+		return {
+			dir,
+			treeDir: path$2.join(dir, "tree"),
+			sources: layout.sources,
+			origin: (file) => this.#inFleet(layout.originOf(path$2.posix.join("tree", file)))
+		};
+	}
+	/** What stands for a file's content: git's name of it, or, where the disk has something else, its hash. */
+	async #contentOf(file) {
+		try {
+			var _usingCtx$6 = _usingCtx();
+			const known = this.#files.blob(file);
+			if (known !== void 0 && !this.#modified.has(file)) return known;
+			const source = _usingCtx$6.a(await openTracked(this.#root, file));
+			const hash = createHash("sha256");
+			for await (const chunk of source.createReadStream({ autoClose: false })) hash.update(chunk);
+			return hash.digest("hex");
+		} catch (_) {
+			_usingCtx$6.e = _;
+		} finally {
+			await _usingCtx$6.d();
+		}
+	}
+	#inFleet(file) {
+		return path$2.posix.relative(this.#prefix, file) || ".";
+	}
+	/** An error with its place relative to the fleet, as everybody else has it. */
+	#placed(error) {
+		const { message, at, hint, cause } = error;
+		return new HostError(message, {
+			...at === void 0 ? {} : { at: {
+				...at,
+				file: this.#inFleet(at.file)
+			} },
+			...hint === void 0 ? {} : { hint },
+			cause
+		});
+	}
+};
+/** Makes a release directory of what it is laid out to be. */
+async function write(entries, root, dir) {
+	let bytes = 0;
+	for (const entry of entries) {
+		const target = path$2.join(dir, entry.target);
+		switch (entry.kind) {
+			case "directory":
+				await mkdir$1(target, { mode: 493 });
+				break;
+			case "link":
+				await symlink$1(entry.text, target);
+				break;
+			case "text":
+				await writeFile(target, entry.text, {
+					mode: 420,
+					flag: "wx"
+				});
+				break;
+			case "file": try {
+				var _usingCtx3 = _usingCtx();
+				const source = _usingCtx3.a(await openTracked(root, entry.source));
+				bytes += (await source.stat()).size;
+				if (bytes > MAX_BYTES) throw tooLarge(entry.source);
+				const copy = await open$3(target, "wx", entry.executable ? 493 : 420);
+				await pipeline(source.createReadStream({ autoClose: false }), copy.createWriteStream());
+			} catch (_) {
+				_usingCtx3.e = _;
+			} finally {
+				await _usingCtx3.d();
+			}
+		}
+	}
+}
+function tooLarge(file) {
+	return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
+		at: { file },
+		hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
+	});
+}
+/** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
+async function openTracked(root, file) {
+	const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+	const handle = await open$3(path$2.join(root, file), flags).catch((cause) => {
+		throw new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
+			at: { file },
+			hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
+			cause
+		});
+	});
+	if ((await handle.stat()).isFile()) return handle;
+	await handle.close();
+	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
+}
+// src/fleet/rendered.ts
+/** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
+const SERVER_FILE = "fleet.json";
+/** What every host's agent is set up from. It goes to all of them, so it names none. */
+const AGENT_FILE = "utils/bento.json";
+/** The files that are made from fleet.yaml and committed beside it: their paths, relative to the fleet, and texts. */
+function renderedFiles(fleet) {
+	return /* @__PURE__ */ new Map([[SERVER_FILE, json(serverSettings(fleet))], [AGENT_FILE, json(agentSettings(fleet))]]);
+}
+/** Those of `renderedFiles` that are missing or different on disk. A fleet without fleet.yaml has none. */
+async function staleFiles(fleet) {
+	if (fleet.file === null) return [];
+	const stale = [];
+	for (const [file, text] of renderedFiles(fleet)) if (await readFile(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
+	return stale;
+}
+function serverSettings(fleet) {
+	const { server } = fleet;
+	const hosts = fleet.hosts.flatMap((host) => host.key === null || server === null ? [] : [[host.name, {
+		login: loginOf(host, server),
+		key: host.key
+	}]]);
+	return {
+		version: 1,
+		server: server && {
+			root: server.root,
+			user: server.user,
+			publishers: server.publishers,
+			loginPrefix: server.loginPrefix
+		},
+		hosts: Object.fromEntries(hosts)
+	};
+}
+function agentSettings({ server, git, signers, substituters }) {
+	return {
+		version: 1,
+		server: server && {
+			address: server.address,
+			port: server.port,
+			loginPrefix: server.loginPrefix,
+			hostKeys: server.hostKeys
+		},
+		git,
+		signers,
+		substituters
+	};
+}
+function json(value) {
+	return `${JSON.stringify(value, null, 2)}\n`;
 }
 // src/tree/nar.ts
 /**
@@ -13620,384 +14288,178 @@ async function archive(root) {
 		digest: `sha256-${nar.digest("base64")}`
 	};
 }
-// src/tree/tracked.ts
-/** As many as Linux follows. */
-const MAX_HOPS = 40;
+// src/nix/batch.ts
+/** Bytes that one job may print. */
+const MAX_OUTPUT = 16777216;
 /**
-* The files git tracks, as a file system: the only one that staging looks at, so that what git doesn't know can't be reached,
-* by whatever links. Paths are relative to the repository's top, "" for itself.
+* Evaluates jobs one after the other in one process, which reads and parses what they share only once, and gives the results
+* of those that it came to: all of them, or up to and including the first that failed. Nix can't go on after an error, so
+* the caller starts again behind it.
 */
-var TrackedFiles = class {
-	#root;
-	#modes = /* @__PURE__ */ new Map([["", "directory"]]);
-	#children = /* @__PURE__ */ new Map([["", []]]);
-	constructor(root, entries) {
-		this.#root = root;
-		for (const entry of entries) this.#add(entry.path, entry.mode);
-	}
-	#add(file, mode) {
-		if (this.#modes.has(file)) return;
-		this.#modes.set(file, mode);
-		if (mode === "directory") this.#children.set(file, []);
-		const parent = parentOf(file);
-		this.#add(parent, "directory");
-		this.#children.get(parent)?.push(path$2.posix.basename(file));
-	}
-	mode(file) {
-		return this.#modes.get(file);
-	}
-	/** The names in a directory. */
-	list(dir) {
-		return this.#children.get(dir) ?? [];
-	}
-	/** The link's own text. */
-	async linkTarget(link) {
-		try {
-			return await readlink(path$2.join(this.#root, link));
-		} catch (cause) {
-			throw new HostError(`${link} is a symlink to git, but not on disk`, {
-				at: { file: link },
-				hint: `git checkout -- ${link}`,
-				cause
+async function evaluateBatch(nix, jobs, { timeout }, onStart = () => {}) {
+	const [first] = jobs;
+	if (first === void 0) return [];
+	if (first.kind === "flake") return [await evaluateFlake(nix, first, timeout, onStart)];
+	const mark = randomUUID();
+	const results = [];
+	const kill = new AbortController();
+	let killed;
+	const end = (reason) => {
+		killed ??= reason;
+		kill.abort();
+	};
+	let timer = setTimeout(() => end("timed-out"), timeout);
+	let said = "";
+	const time = stopwatch();
+	const lines = lineReader((line) => {
+		const value = line.startsWith(`trace: ${mark} `) ? line.slice(`trace: ${mark} `.length) : void 0;
+		if (value === void 0) {
+			said += `${line}\n`;
+			if (said.length > 16777216) end("overflowed");
+			return;
+		}
+		if (killed !== void 0) return;
+		results.push({
+			ok: true,
+			value: JSON.parse(value),
+			stderr: said,
+			duration: time()
+		});
+		said = "";
+		clearTimeout(timer);
+		timer = setTimeout(() => end("timed-out"), timeout);
+	});
+	try {
+		const run = await nix.run("nix-instantiate", batchArguments(jobs.filter(isExpression), first, mark), {
+			maxOutput: (jobs.length + 2) * MAX_OUTPUT,
+			onStderr: (text) => {
+				lines.add(text);
+				if (said.length + lines.pending() > 16777216) end("overflowed");
+			},
+			onStart,
+			kill: kill.signal
+		});
+		lines.end();
+		if (results.length < jobs.length) {
+			const reason = killed ?? (run.overflowed ? "overflowed" : outOfMemory(run.status, said) ? "killed" : "failed");
+			results.push({
+				ok: false,
+				reason,
+				status: run.status,
+				stderr: said,
+				duration: time()
 			});
 		}
+		return results;
+	} finally {
+		clearTimeout(timer);
 	}
-	/**
-	* Follows a symlink hop by hop over tracked files.
-	* @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
-	*/
-	async resolve(link, within) {
-		const target = await this.linkTarget(link);
-		const state = {
-			hops: 0,
-			stays: true
-		};
-		const end = await this.#walk(link, parentOf(link), target, within, state);
-		if (this.#modes.get(end) === void 0) throw new HostError(`${link} -> ${target}: git tracks nothing there`, {
-			at: { file: link },
-			hint: `git add ${end || target}`
-		});
-		return {
-			path: end,
-			stays: state.stays
-		};
-	}
-	async #walk(link, start, target, within, state) {
-		if (target.startsWith("/")) throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
-			at: { file: link },
-			hint: "make it a relative link to something in the repository"
-		});
-		let at = start;
-		let throughLink = false;
-		for (const part of target.split("/")) {
-			if (part === "" || part === ".") continue;
-			if (part === "..") {
-				if (at === "") throw new HostError(`${link} -> ${target}: it leaves the repository`, {
-					at: { file: link },
-					hint: "bring what it points to into the repository"
-				});
-				at = parentOf(at);
-				if (throughLink) state.stays = false;
-			} else at = at === "" ? part : `${at}/${part}`;
-			if (!throughLink && !isWithin(at, within)) state.stays = false;
-			if (this.#modes.get(at) === "120000") {
-				state.hops += 1;
-				if (state.hops > MAX_HOPS) throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
-				at = await this.#walk(link, parentOf(at), await this.linkTarget(at), within, {
-					...state,
-					stays: true
-				});
-				throughLink = true;
-			}
-		}
-		return at;
-	}
-};
-function parentOf(file) {
-	const parent = path$2.posix.dirname(file);
-	return parent === "." ? "" : parent;
 }
-/** Whether `file` is `dir` or below it. */
-function isWithin(file, dir) {
-	return dir === "" || file === dir || file.startsWith(`${dir}/`);
-}
-// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
-function _usingCtx() {
-	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
-		var n = Error();
-		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
-	}, e = {}, n = [];
-	function using(r, e) {
-		if (null != e) {
-			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
-			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
-			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
-			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
-			t && (o = function o() {
-				try {
-					t.call(e);
-				} catch (r) {
-					return Promise.reject(r);
-				}
-			}), n.push({
-				v: e,
-				d: o,
-				a: r
-			});
-		} else r && n.push({
-			d: e,
-			a: r
-		});
-		return e;
-	}
+async function evaluateFlake(nix, job, timeout, onStart) {
+	const { installable, apply } = job;
+	const time = stopwatch();
+	const command = [
+		"eval",
+		"--json",
+		"--show-trace",
+		...job.arguments,
+		installable,
+		"--apply",
+		apply
+	];
+	const run = await nix.run("nix", [...command, ...SAFE], {
+		timeout,
+		maxOutput: MAX_OUTPUT,
+		onStart
+	});
+	const { status, stderr } = run;
+	const duration = time();
+	if (status === 0 && !run.overflowed) return {
+		ok: true,
+		value: JSON.parse(run.stdout),
+		stderr,
+		duration
+	};
 	return {
-		e,
-		u: using.bind(null, !1),
-		a: using.bind(null, !0),
-		d: function d() {
-			var o, t = this.e, s = 0;
-			function next() {
-				for (; o = n.pop();) try {
-					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
-					if (o.d) {
-						var r = o.d.call(o.v);
-						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
-					} else s |= 1;
-				} catch (r) {
-					return err(r);
-				}
-				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
-				if (t !== e) throw t;
-			}
-			function err(n) {
-				return t = t !== e ? new r(n, t) : n, next();
-			}
-			return next();
-		}
+		ok: false,
+		reason: run.timedOut ? "timed-out" : run.overflowed ? "overflowed" : outOfMemory(status, stderr) ? "killed" : "failed",
+		status,
+		stderr,
+		duration
 	};
 }
-// src/tree/stage.ts
-/** More than any configuration has; a release is held in memory while it is sent. */
-const MAX_BYTES = 1024 ** 3;
-/** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
-var Stager = class Stager {
-	#root;
-	#files;
-	/** The fleet's directory relative to the repository's top. */
-	#prefix;
-	#into;
-	#staged = /* @__PURE__ */ new Map();
-	constructor(root, files, prefix, into) {
-		this.#root = root;
-		this.#files = files;
-		this.#prefix = prefix;
-		this.#into = into;
-	}
-	/** Reads what git tracks in the repository; `into` is a directory that the caller removes. */
-	static async open(repository, fleet, into) {
-		const entries = await repository.tracked();
-		const prefix = path$2.relative(repository.root, await realpath(fleet.dir));
-		if (prefix.startsWith("..")) throw new FleetError(`${fleet.dir} is outside the repository ${repository.root}`);
-		return new Stager(repository.root, new TrackedFiles(repository.root, entries), prefix, into);
-	}
-	/**
-	* The release of one host, made when it is first asked for.
-	* @throws HostError when the tree can't be made as it is.
-	*/
-	stage(host) {
-		const secrets = this.#at(`secrets/${host.name}`);
-		const hasSecrets = this.#files.mode(secrets) === "directory";
-		const key = JSON.stringify([
-			host.path,
-			host.include,
-			hasSecrets ? host.name : null
-		]);
-		const known = this.#staged.get(key);
-		if (known) return known;
-		const staged = this.#make(host, hasSecrets ? secrets : null, path$2.join(this.#into, String(this.#staged.size)));
-		this.#staged.set(key, staged);
-		return staged;
-	}
-	#at(place) {
-		const joined = path$2.posix.join(this.#prefix, place);
-		return joined === "." ? "" : joined;
-	}
-	async #make(host, secrets, dir) {
-		const source = this.#at(host.path);
-		if (this.#files.mode(source) !== "directory") throw new HostError(`git tracks no file in ${host.path}/`, {
-			at: { file: host.path },
-			hint: `git add ${host.path}`
-		});
-		const include = host.include?.map((place) => path$2.posix.join(source, place)) ?? null;
-		const treeDir = path$2.join(dir, "tree");
-		await mkdir$1(dir, { recursive: true });
-		const copy = new Copy(this.#root, this.#files);
-		await copy.directory(source, treeDir, include);
-		const tree = copy.origins;
-		if (secrets !== null) await copy.directory(secrets, path$2.join(dir, "secrets"), null);
-		return {
-			dir,
-			treeDir,
-			sources: copy.sources,
-			origin: (file) => path$2.posix.relative(this.#prefix, originOf(tree, path$2.join(treeDir, file))) || "."
-		};
-	}
-};
-/** `target` directories were made from `source` directories; the longest that fits says where a file is from. */
-function originOf(origins, file) {
-	let best = {
-		source: "",
-		target: ""
-	};
-	for (const origin of origins) if (isWithin(file, origin.target) && origin.target.length > best.target.length) best = origin;
-	return path$2.posix.join(best.source, path$2.relative(best.target, file));
+/** Whether two jobs can be in one batch. */
+function isSameKind(a, b) {
+	return isExpression(a) && isExpression(b) && a.mode === b.mode && JSON.stringify(a.searchPath) === JSON.stringify(b.searchPath);
 }
-/** Copies tracked directories, each symlink that leaves the copied directory replaced by what it points to. */
-var Copy = class {
-	origins = [];
-	sources = [];
-	#root;
-	#files;
-	#realDirs = /* @__PURE__ */ new Map();
-	#bytes = 0;
-	constructor(root, files) {
-		this.#root = root;
-		this.#files = files;
-	}
-	/** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */
-	async directory(source, target, include, through = []) {
-		if (through.includes(source)) throw new HostError(`a symlink leads back to ${source || "the repository"}, which it is in: the tree would never end`, { at: { file: source || "." } });
-		this.origins.push({
-			source,
-			target
-		});
-		await this.#directory(source, target, source, include, [...through, source]);
-	}
-	async #directory(source, target, within, include, through) {
-		await mkdir$1(target, { mode: 493 });
-		for (const name of this.#files.list(source)) {
-			const file = source === "" ? name : `${source}/${name}`;
-			if (include && !include.some((place) => isWithin(file, place) || isWithin(place, file))) continue;
-			await this.#entry(file, path$2.join(target, name), within, include, through);
-		}
-	}
-	async #entry(file, target, within, include, through) {
-		if (file.includes("�")) throw new HostError(`${file}: its name is not valid UTF-8`, {
-			at: { file },
-			hint: "git mv it to another name"
-		});
-		switch (this.#files.mode(file)) {
-			case "directory": return this.#directory(file, target, within, include, through);
-			case "120000": {
-				this.sources.push(file);
-				const resolved = await this.#files.resolve(file, within);
-				if (resolved.stays) return symlink$1(await this.#files.linkTarget(file), target);
-				if (this.#files.mode(resolved.path) === "directory") return this.directory(resolved.path, target, null, through);
-				this.origins.push({
-					source: resolved.path,
-					target
-				});
-				return this.#file(resolved.path, target);
-			}
-			case "160000": throw new HostError(`${file} is a git submodule, which is not staged`, {
-				at: { file },
-				hint: "use it as a flake input, or take its files into the repository"
-			});
-			default: return this.#file(file, target);
-		}
-	}
-	async #file(file, target) {
-		try {
-			var _usingCtx$6 = _usingCtx();
-			this.sources.push(file);
-			await this.#realDirectory(parentOf(file));
-			const source = await open$3(path$2.join(this.#root, file), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((cause) => {
-				throw new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
-					at: { file },
-					hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
-					cause
-				});
-			});
-			_usingCtx$6.a(source);
-			const info = await source.stat();
-			if (!info.isFile()) throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
-			this.#bytes += info.size;
-			if (this.#bytes > MAX_BYTES) throw new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
-				at: { file },
-				hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
-			});
-			const mode = this.#files.mode(file) === "100755" ? 493 : 420;
-			const copy = await open$3(target, "wx", mode);
-			await pipeline(source.createReadStream({ autoClose: false }), copy.createWriteStream());
-		} catch (_) {
-			_usingCtx$6.e = _;
-		} finally {
-			await _usingCtx$6.d();
-		}
-	}
-	/** Throws unless each part of a tracked directory's path is a directory on disk as well, and not a link to another. */
-	#realDirectory(dir) {
-		const known = this.#realDirs.get(dir);
-		if (known) return known;
-		const checked = realpath(path$2.join(this.#root, dir)).then((real) => {
-			if (real !== path$2.join(this.#root, dir)) throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
-		});
-		this.#realDirs.set(dir, checked);
-		return checked;
-	}
-};
-// src/fleet/rendered.ts
-/** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
-const SERVER_FILE = "fleet.json";
-/** What every host's agent is set up from. It goes to all of them, so it names none. */
-const AGENT_FILE = "utils/bento.json";
-/** The files that are made from fleet.yaml and committed beside it: their paths, relative to the fleet, and texts. */
-function renderedFiles(fleet) {
-	return /* @__PURE__ */ new Map([[SERVER_FILE, json(serverSettings(fleet))], [AGENT_FILE, json(agentSettings(fleet))]]);
+function isExpression(job) {
+	return job.kind === "expression";
 }
-/** Those of `renderedFiles` that are missing or different on disk. A fleet without fleet.yaml has none. */
-async function staleFiles(fleet) {
-	if (fleet.file === null) return [];
-	const stale = [];
-	for (const [file, text] of renderedFiles(fleet)) if (await readFile(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
-	return stale;
+/** Building something in order to evaluate runs a pull request's code, outside of what anybody has agreed to. */
+const SAFE = [
+	"--option",
+	"allow-import-from-derivation",
+	"false"
+];
+function batchArguments(jobs, { mode, searchPath }, mark) {
+	return [
+		...[
+			"--eval",
+			"--read-write-mode",
+			"--show-trace",
+			"--expr",
+			`let tell = ${`value: builtins.trace "${mark} \${builtins.unsafeDiscardStringContext (builtins.toJSON value)}" null`}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${jobs.map((job) => `(${job.expression})`).join("\n")}\n]`
+		],
+		...["--extra-experimental-features", "nix-command flakes"],
+		...[
+			"--option",
+			mode === "pure" ? "pure-eval" : "restrict-eval",
+			"true"
+		],
+		...mode === "pure" ? [] : [
+			"--option",
+			"allowed-uris",
+			"https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab: file://"
+		],
+		...SAFE,
+		...[
+			"--option",
+			"substitute",
+			"false"
+		],
+		...searchPath.flatMap((entry) => ["-I", entry]),
+		...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir, n) => ["-I", `bento-${mark}-${n}=${dir}`])
+	];
 }
-function serverSettings(fleet) {
-	const { server } = fleet;
-	const hosts = fleet.hosts.flatMap((host) => host.key === null || server === null ? [] : [[host.name, {
-		login: loginOf(host, server),
-		key: host.key
-	}]]);
+/** The kernel's way of ending what is too large, and the two ways in which Nix says that it got no memory. */
+function outOfMemory(status, said) {
+	return status === 137 || /^error: out of memory|std::bad_alloc|Out of Memory! Aborting|Too many heap sections/m.test(said);
+}
+/** Makes lines of the pieces in which output comes. */
+function lineReader(onLine) {
+	let rest = "";
 	return {
-		version: 1,
-		server: server && {
-			root: server.root,
-			user: server.user,
-			publishers: server.publishers,
-			loginPrefix: server.loginPrefix
+		add(text) {
+			const pieces = (rest + text).split("\n");
+			rest = pieces.pop() ?? "";
+			for (const piece of pieces) onLine(piece);
 		},
-		hosts: Object.fromEntries(hosts)
+		pending: () => rest.length,
+		end() {
+			if (rest !== "") onLine(rest);
+			rest = "";
+		}
 	};
 }
-function agentSettings({ server, git, signers, substituters }) {
-	return {
-		version: 1,
-		server: server && {
-			address: server.address,
-			port: server.port,
-			loginPrefix: server.loginPrefix,
-			hostKeys: server.hostKeys
-		},
-		git,
-		signers,
-		substituters
+/** Gives the seconds since it was last asked, or made. */
+function stopwatch() {
+	let last = performance.now();
+	return () => {
+		const before = last;
+		last = performance.now();
+		return (last - before) / 1e3;
 	};
 }
-function json(value) {
-	return `${JSON.stringify(value, null, 2)}\n`;
-}
-// src/nix/channel.nix
-var channel_default = "# A host without flakes, as nixos-rebuild evaluates it: <nixpkgs/nixos> with its configuration.\n# Strings are returned rather than derivations, so that the evaluator can forget the rest.\n{ configuration }:\nlet\n  nixos = import <nixpkgs/nixos> { inherit configuration; };\nin\n{\n  drv = nixos.system.drvPath;\n  toplevel = nixos.system.outPath;\n}\n";
 // src/nix/failure.ts
 const MAX_MESSAGE = 1e3;
 /**
@@ -14005,29 +14467,33 @@ const MAX_MESSAGE = 1e3;
 * where it is. The versions of Nix say it in different orders: 2.8 puts the error first and then goes outwards, later ones
 * come inwards and put the error last; each time the error's own place stands right behind it, if it has one.
 */
-function explainFailure(run, source, host) {
-	const text = withoutColours(run.stderr);
-	const places = treePlaces(text, source.treeDir);
+function explainFailure(run, { dirs, origin, find }, host) {
+	const text = withoutOurs(withoutColours(run.stderr));
 	const toFleet = (file) => {
-		const place = places.find((prefix) => file === prefix || file.startsWith(`${prefix}/`));
-		return place === void 0 ? void 0 : source.origin(path$2.relative(place, file));
+		const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
+		return dir === void 0 ? void 0 : origin(path$2.relative(dir, file));
 	};
 	const lines = text.split("\n");
 	const at = causeLine(lines);
 	const readable = (line) => line.replace(PATH, (file) => toFleet(file) ?? file);
+	const unreached = unreachedFile(text, dirs, toFleet, host);
 	const message = at === void 0 ? lastWords(lines, run.status) : readable(messageAt(lines, at));
 	const position = at === void 0 ? void 0 : findPosition(lines, at, toFleet);
 	return {
 		message: message.slice(0, MAX_MESSAGE),
-		...position ?? fileNamedIn(at === void 0 ? "" : messageBlock(lines, at), toFleet),
-		...hintFor(text, host),
+		...position ?? (unreached && find(unreached.written)) ?? fileNamedIn(at === void 0 ? "" : messageBlock(lines, at), toFleet),
+		...hintFor(text, host) ?? {},
+		...unreached && {
+			message: unreached.message,
+			hint: unreached.hint
+		},
 		trace: readable(text.slice(-2e4))
 	};
 }
 /** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
 function warningsIn(stderr) {
 	const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
-	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|Nix search path entry/;
+	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
 	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50);
 }
 const PATH = /\/[^\s'"`:«»]+/g;
@@ -14035,23 +14501,26 @@ const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.
 function withoutColours(text) {
 	return text.replace(/\x1b\[[0-9;]*m/g, "");
 }
-/** Where the staged tree is to Nix: itself, and its copy in the store, which is told by the flake.nix in it. */
-function treePlaces(text, treeDir) {
-	const places = [treeDir];
-	const flake = path$2.join(treeDir, "flake.nix");
-	if (!existsSync(flake)) return places;
-	const expected = readFileSync(flake);
-	for (const copy of new Set(text.match(/(?:\/[^\s/'"`:«»]+)+\/[0-9a-z]{32}-source/g) ?? [])) {
-		const candidate = path$2.join(copy, "flake.nix");
-		if (existsSync(candidate) && expected.equals(readFileSync(candidate))) places.push(copy);
+/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
+function withoutOurs(text) {
+	const kept = [];
+	let ours = false;
+	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
+		ours = true;
+		while (kept.at(-1)?.trim() === "") kept.pop();
+		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
+	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
+		ours = false;
+		kept.push(line);
 	}
-	return places;
+	return kept.join("\n");
 }
 /** The line with the innermost error's message. */
 function causeLine(lines) {
 	let found;
 	lines.forEach((line, index) => {
-		if (/^\s*error: *\S/.test(line)) found = index;
+		const below = lines[index + 1] ?? "";
+		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
 	});
 	return found;
 }
@@ -14061,7 +14530,7 @@ function messageAt(lines, at) {
 		const assertions = [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1]);
 		if (assertions.length > 0) return assertions.join("; ");
 	}
-	return block.split("\n")[0]?.replace(/^\s*error: */, "") ?? "";
+	return (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "");
 }
 /** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
 function messageBlock(lines, at) {
@@ -14112,140 +14581,546 @@ function fileNamedIn(text, toFleet) {
 function hintFor(text, host) {
 	const lock = `nix flake lock ./${host.path}`;
 	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
-	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its own directory and its locked inputs: run '${lock}', or link the file in (ln -s)` };
+	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
 	if (/allow-import-from-derivation/.test(text)) return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
 	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
 }
-// src/nix/evaluate.ts
-/** An evaluation that prints more than this is out of order. */
-const MAX_OUTPUT = 16777216;
+/** The file that Nix could not reach, whatever it says of the reason. */
+const UNREACHED = /access to (?:absolute )?path '(?<forbidden>\/[^']+)' is forbidden|getting status of '(?<missing>\/[^']+)': No such file|path '(?<absent>\/[^']+)' does not exist/;
 /**
-* Evaluates a host's system without building anything, and never writes a lock file. A configuration that is wrong is a
-* result, not an error.
+* A file that is used and isn't in the staged tree, which is only the host's, and only what git tracks of it: what is wrong
+* and what mends it. Undefined when it is something else.
 */
-async function evaluateHost(nix, host, source, limits) {
-	const run = host.kind === "flake" ? await evaluateFlake(nix, host.attr, source, limits) : await evaluateChannel(nix, host, source, limits);
-	const warnings = warningsIn(run.stderr);
-	const fail = (failure) => ({
-		ok: false,
-		failure,
-		warnings
-	});
-	if (run.timedOut) return fail({
-		message: `the evaluation took longer than ${limits.timeout / 1e3} s and was ended`,
-		trace: run.stderr
-	});
-	if (run.overflowed) return fail({ message: "the evaluation printed more than 16 MiB and was ended" });
-	if (run.status !== 0) return fail(explainFailure(run, source, host));
+function unreachedFile(text, dirs, toFleet, host) {
+	const { forbidden, missing, absent } = UNREACHED.exec(text)?.groups ?? {};
+	const file = forbidden ?? missing ?? absent;
+	if (file === void 0) return void 0;
+	const place = toFleet(file);
+	if (place !== void 0) {
+		const written = path$2.posix.basename(place);
+		if (host.include !== null) return {
+			message: `${place} is not in what the host gets`,
+			hint: `add it to the host's include: ${place}`,
+			written
+		};
+		return {
+			message: `there is no ${place}, or git doesn't track it`,
+			hint: `if it is there: git add ${place}`,
+			written
+		};
+	}
+	const way = dirs.map((dir) => path$2.posix.relative(dir, file)).filter((way) => way.startsWith("../")).find((way) => !path$2.posix.join(host.path, way).startsWith(".."));
+	if (way === void 0 || file.startsWith("/etc/")) return {
+		message: `it uses ${file}, which a host does not have`,
+		hint: "a host has only its own directory, and what is linked into it (ln -s) or named in its include",
+		written: file
+	};
+	const name = path$2.posix.basename(way);
 	return {
-		ok: true,
-		...JSON.parse(run.stdout),
-		warnings
+		message: `it uses ${way}, which is outside of ${host.path}: it would be missing on the host`,
+		hint: `link it in: ln -s ${way} ${host.path}/${name} && git add ${host.path}/${name}; then use ./${name}`,
+		written: way
 	};
 }
+// src/nix/pool.ts
+/** Jobs in one process at most: what it remembers of them grows. */
+const MAX_BATCH = 16;
+/** Bytes that an evaluation of a NixOS system is taken to need until one has shown what it needs. */
+const USUAL_NEED = 700 * 1024 ** 2;
+/** Bytes that stay free for the rest of the machine. */
+const RESERVE = 256 * 1024 ** 2;
+/** Milliseconds between looks at how much memory evaluations have. */
+const LOOK = 250;
 /**
-* The names of the nixosConfigurations of a staged flake.
-* @throws HostError when the flake can't be evaluated.
+* Evaluates jobs, as many processes at a time as there are processors and memory for. Jobs that share much should follow one
+* another. One that fails costs the others nothing; one that was killed for want of memory is tried again when nothing else
+* runs. `onResult` hears of each as it is done.
 */
-async function listFlakeHosts(nix, source, limits) {
-	const run = await nix.run("nix", [
-		"eval",
-		"--json",
-		...flakeArguments(nix),
-		`path:${source.treeDir}#nixosConfigurations`,
-		"--apply",
-		"builtins.attrNames"
-	], {
-		timeout: limits.timeout,
-		maxOutput: MAX_OUTPUT
-	});
-	if (run.status === 0) return JSON.parse(run.stdout);
-	const { message, file, line, column, hint } = explainFailure(run, source, {
-		kind: "flake",
-		path: source.origin(".")
-	});
-	throw new HostError(message, {
-		...file === void 0 ? {} : { at: {
-			file,
-			...line === void 0 ? {} : { line },
-			...column === void 0 ? {} : { column }
-		} },
-		...hint === void 0 ? {} : { hint }
-	});
+async function evaluateAll(nix, jobs, limits, onResult = () => {}) {
+	const results = new Array(jobs.length);
+	const queue = jobs.map((_, index) => index);
+	const alone = [];
+	const memory = new Memory();
+	const workers = Math.min(availableParallelism(), jobs.length);
+	const settle = (index, result) => {
+		results[index] = result;
+		onResult(index);
+	};
+	const evaluate = async (indices) => {
+		const process = await memory.enter();
+		try {
+			return await evaluateBatch(nix, indices.flatMap((index) => jobs[index] ?? []), limits, (pid) => memory.watch(process, pid));
+		} finally {
+			memory.leave(process);
+		}
+	};
+	const worker = async () => {
+		for (let batch = take(queue, jobs, workers); batch.length > 0; batch = take(queue, jobs, workers)) {
+			const done = await evaluate(batch);
+			done.forEach((result, position) => {
+				const index = batch[position] ?? 0;
+				if (!result.ok && result.reason === "killed") alone.push(index);
+				else settle(index, result);
+			});
+			queue.unshift(...batch.slice(done.length));
+		}
+	};
+	await Promise.all(Array.from({ length: workers }, worker));
+	for (const index of alone) {
+		const [result] = await evaluate([index]);
+		if (result !== void 0) settle(index, result);
+	}
+	return results;
 }
-function evaluateFlake(nix, attr, source, limits) {
-	const apply = `hosts: let system = hosts.${nixString(attr)}.config.system.build.toplevel; in { drv = system.drvPath; toplevel = system.outPath; }`;
-	return nix.run("nix", [
-		"eval",
-		"--json",
-		"--show-trace",
-		...flakeArguments(nix),
-		`path:${source.treeDir}#nixosConfigurations`,
-		"--apply",
-		apply
-	], {
-		timeout: limits.timeout,
-		maxOutput: MAX_OUTPUT
-	});
+/** The next batch: a share of what is left, so that the workers end at about the same time. */
+function take(queue, jobs, workers) {
+	const first = jobs[queue[0] ?? -1];
+	if (first === void 0) return [];
+	const share = workers === 1 ? MAX_BATCH : Math.max(1, Math.ceil(queue.length / (workers + 1)));
+	let size = 1;
+	while (size < Math.min(share, MAX_BATCH, queue.length)) {
+		const next = jobs[queue[size] ?? -1];
+		if (next === void 0 || !isSameKind(first, next)) break;
+		size += 1;
+	}
+	return queue.splice(0, size);
 }
-async function evaluateChannel(nix, host, source, limits) {
-	try {
-		var _usingCtx$5 = _usingCtx();
-		const dir = _usingCtx$5.a(await temporaryDirectory());
-		const expression = path$2.join(dir.path, "channel.nix");
-		await writeFile(expression, channel_default);
-		const configuration = path$2.join(source.treeDir, host.config);
-		return await nix.run("nix-instantiate", [
-			...[
-				"--eval",
-				"--strict",
-				"--json",
-				"--read-write-mode",
-				"--show-trace"
-			],
-			...[
-				"--option",
-				"allow-import-from-derivation",
-				"false"
-			],
-			...nix.passthrough.searchPath.flatMap((entry) => ["-I", entry]),
-			expression,
-			...[
-				"--arg",
-				"configuration",
-				`/. + ${nixString(configuration)}`
-			]
-		], {
-			timeout: limits.timeout,
-			maxOutput: MAX_OUTPUT,
-			env: { NIX_PATH: [process.env.NIX_PATH, `nixos-config=${configuration}`].filter(Boolean).join(":") }
+/** Lets evaluations begin only while there is memory for them: a machine that swaps evaluates nothing at all. */
+var Memory = class {
+	#running = /* @__PURE__ */ new Set();
+	#need = USUAL_NEED;
+	#turn = Promise.resolve();
+	/** Waits for its turn, and for room. The first to come needs none. */
+	async enter() {
+		const turn = this.#turn.then(async () => {
+			while (!this.#hasRoom()) await new Promise((resolve) => setTimeout(resolve, LOOK));
+			const entered = {
+				pid: void 0,
+				resident: 0
+			};
+			this.#running.add(entered);
+			return entered;
 		});
-	} catch (_) {
-		_usingCtx$5.e = _;
-	} finally {
-		await _usingCtx$5.d();
+		this.#turn = turn;
+		return await turn;
+	}
+	watch(process, pid) {
+		process.pid = pid;
+	}
+	leave(process) {
+		this.#running.delete(process);
+	}
+	#hasRoom() {
+		if (this.#running.size === 0) return true;
+		let promised = 0;
+		for (const process of this.#running) {
+			if (process.pid !== void 0) process.resident = Math.max(process.resident, residentMemory(process.pid));
+			this.#need = Math.max(this.#need, process.resident);
+			promised += Math.max(0, this.#need - process.resident);
+		}
+		const free = availableMemory();
+		return free === void 0 || free - promised - RESERVE >= this.#need;
+	}
+};
+/** Bytes of memory that a process has had at most; 0 when it is gone. */
+function residentMemory(pid) {
+	const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(text(`/proc/${pid}/status`))?.[1];
+	return Number(kilobytes ?? 0) * 1024;
+}
+/** Bytes that programs can still have, on this machine and in this container; undefined where nobody says. */
+function availableMemory() {
+	const machine = /^MemAvailable:\s+(\d+) kB$/m.exec(text("/proc/meminfo"))?.[1];
+	const limit = Number(text("/sys/fs/cgroup/memory.max").trim() || NaN);
+	const used = Number(text("/sys/fs/cgroup/memory.current").trim() || NaN);
+	const known = [machine === void 0 ? NaN : Number(machine) * 1024, limit - used].filter(Number.isFinite);
+	return known.length === 0 ? void 0 : Math.min(...known);
+}
+function text(file) {
+	try {
+		return readFileSync(file, "utf8");
+	} catch {
+		return "";
 	}
 }
-/** Options of every `nix` command on a flake. `path:` sees exactly the staged files, whatever git thinks of them. */
-function flakeArguments(nix) {
+// src/nix/store-path.ts
+/** Nix's own base 32: no e, o, t or u. */
+const DIGITS = "0123456789abcdfghijklmnpqrsvwxyz";
+/**
+* The store path that a directory has once Nix has copied it there, as it does with the source of a `path:` flake: a fixed-output
+* path named after its NAR hash (Nix manual, "Store Path Specification").
+*
+* @param digest SRI sha256 of the directory's NAR.
+*/
+function sourcePath(digest, storeDir, name = "source") {
+	const hash = Buffer.from(digest.replace(/^sha256-/, ""), "base64").toString("hex");
+	return `${storeDir}/${base32(folded(createHash("sha256").update(`source:sha256:${hash}:${storeDir}:${name}`).digest(), 20))}-${name}`;
+}
+/** A hash made shorter, by XOR of what goes beyond `size` bytes. */
+function folded(hash, size) {
+	const result = Buffer.alloc(size);
+	hash.forEach((byte, index) => {
+		const at = index % size;
+		result[at] = (result[at] ?? 0) ^ byte;
+	});
+	return result;
+}
+/** Five bits a digit, the last bits first. */
+function base32(bytes) {
+	const length = Math.ceil(bytes.length * 8 / 5);
+	let text = "";
+	for (let n = length - 1; n >= 0; n--) {
+		const bit = n * 5;
+		const at = bit >> 3;
+		const shift = bit & 7;
+		const pair = (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8;
+		text += DIGITS[pair >> shift & 31];
+	}
+	return text;
+}
+// src/nix/system.nix
+var system_default = "# What Bento wants to know of a host's system, from its `config`: strings and booleans, so that the memory of the rest is free\n# again. Attributes that a configuration doesn't have, or can't give, are null.\nconfig:\nlet\n  maybe = value: let tried = builtins.tryEval value; in if tried.success then tried.value else null;\n  toplevel = config.system.build.toplevel;\nin\n# Before anything else, so that its error is the one that is told.\nbuiltins.seq toplevel.drvPath {\n  drv = toplevel.drvPath;\n  toplevel = toplevel.outPath;\n  # A machine runs another one of these only after a reboot. A container has none.\n  kernel = maybe (config.system.build.kernel.outPath or null);\n  initrd = maybe (config.system.build.initialRamdisk.outPath or null);\n  modules = maybe (config.system.modulesTree.outPath or null);\n  # Bento's agent, and the name by which it will ask for releases.\n  agent = maybe (config.services.bento.enable or false) == true;\n  agentHost = maybe (config.services.bento.host or config.networking.hostName or null);\n}\n";
+// src/nix/evaluate.ts
+/**
+* Evaluates hosts' systems without building anything, and never writes a lock file. A configuration that is wrong is a result,
+* not an error. Hosts that share much should follow one another.
+*/
+async function evaluateHosts(nix, hosts, limits, onResult = () => {}) {
+	const pins = await pinnedPaths(nix, hosts, limits);
+	const results = new Array(hosts.length);
+	const evaluable = [];
+	const jobs = [];
+	for (const [index, { host, source }] of hosts.entries()) {
+		const pin = host.nixpkgs === null ? null : pins.get(pinKey(host.nixpkgs));
+		if (pin !== null && pin !== void 0 && "failure" in pin) {
+			results[index] = {
+				ok: false,
+				failure: pin.failure,
+				warnings: [],
+				duration: 0
+			};
+			continue;
+		}
+		evaluable.push(index);
+		jobs.push(await hostJob(nix, host, source, pin?.path ?? null));
+	}
+	const told = await evaluateAll(nix, jobs, limits, (position) => onResult(evaluable[position] ?? 0));
+	const doubtful = [...told.keys()].filter((position) => {
+		const item = hosts[evaluable[position] ?? -1];
+		const result = told[position];
+		return item !== void 0 && result !== void 0 && doubtsLock(result, item);
+	});
+	(await evaluateAll(nix, doubtful.flatMap((position) => {
+		const item = hosts[evaluable[position] ?? -1];
+		return item === void 0 ? [] : [lockCheckedJob(nix, item.host, item.source)];
+	}), limits)).forEach((result, n) => {
+		told[doubtful[n] ?? 0] = result;
+	});
+	for (const [position, index] of evaluable.entries()) {
+		const [item, result] = [hosts[index], told[position]];
+		if (item !== void 0 && result !== void 0) results[index] = await interpret(result, item, limits);
+	}
+	return results;
+}
+/** Where the pinned nixpkgs of hosts are in the store, fetched where they aren't there yet; by `pinKey`. */
+async function pinnedPaths(nix, hosts, limits) {
+	const pins = new Map(hosts.flatMap(({ host }) => host.nixpkgs ? [[pinKey(host.nixpkgs), host.nixpkgs]] : []));
+	const results = await evaluateAll(nix, [...pins.values()].map(({ url, hash }) => {
+		return {
+			kind: "expression",
+			mode: "restricted",
+			expression: `"\${${`builtins.fetchTarball { url = ${nixString(url)}; sha256 = ${nixString(hash)}; }`}}"`,
+			readable: [],
+			searchPath: []
+		};
+	}), limits);
+	return new Map([...pins].map(([key, { url }], index) => {
+		const result = results[index];
+		if (result?.ok) return [key, { path: String(result.value) }];
+		return [key, { failure: {
+			message: `the pinned nixpkgs ${url} can't be had: ${result?.stderr.match(/^\s*error: *(.*\S)/m)?.[1] ?? ""}`,
+			hint: "nixpkgs in fleet.yaml has its url and its hash",
+			trace: result?.stderr ?? ""
+		} }];
+	}));
+}
+function pinKey({ url, hash }) {
+	return `${hash} ${url}`;
+}
+/** The names of the nixosConfigurations of staged flakes. */
+async function inspectFlakes(nix, sources, limits) {
+	const results = await evaluateAll(nix, await Promise.all(sources.map((source) => flakeNamesJob(nix, source))), limits);
+	return Promise.all(sources.map(async (source, index) => {
+		const result = results[index];
+		if (result === void 0) throw new Error(`no result for ${source.treeDir}`);
+		if (result.ok) return {
+			ok: true,
+			hosts: result.value
+		};
+		return {
+			ok: false,
+			failure: await explain(result, {
+				kind: "flake",
+				path: source.origin("."),
+				include: null
+			}, source, limits)
+		};
+	}));
+}
+async function flakeNamesJob(nix, source) {
+	const names = "flake: builtins.attrNames (flake.nixosConfigurations or { })";
+	if (nix.passthrough.overrideInputs.length > 0) return flakeJob(nix, source, "", names);
+	return pureJob(`(${names}) (${await getFlake(source)})`);
+}
+/** `pinned` is the store path of the host's nixpkgs. */
+async function hostJob(nix, host, source, pinned) {
+	if (host.kind === "channel") return channelJob(nix, host, source, pinned);
+	if (nix.passthrough.overrideInputs.length > 0) return lockCheckedJob(nix, host, source);
+	const system = `(${system_default}) flake.nixosConfigurations.${nixString(host.attr)}.config`;
+	return pureJob(`let flake = ${await getFlake(source)}; in ${system} // { inputs = ${FLAKE_INPUTS}; }`);
+}
+/** The inputs that flake.nix names, also those that only `outputs` takes. The lock file has others when it is stale. */
+const FLAKE_INPUTS = `let raw = import (flake.outPath + "/flake.nix");
+  in builtins.attrNames (raw.inputs or { } // builtins.functionArgs raw.outputs)`;
+/** `builtins.getFlake` of a staged tree, by its hash, as pure evaluation wants it. */
+async function getFlake({ treeDir }) {
+	return `(builtins.getFlake ${nixString(`path:${treeDir}?narHash=${encodeURIComponent(await narDigest(treeDir))}`)})`;
+}
+function pureJob(expression) {
+	return {
+		kind: "expression",
+		mode: "pure",
+		expression,
+		readable: [],
+		searchPath: []
+	};
+}
+/** Evaluates one flake by itself, with all that `nix eval` has to say of its lock file. */
+function lockCheckedJob(nix, host, source) {
+	return flakeJob(nix, source, "nixosConfigurations", `hosts: (${system_default}) hosts.${nixString(host.attr)}.config`);
+}
+function flakeJob(nix, { treeDir }, output, apply) {
+	return {
+		kind: "flake",
+		installable: `path:${treeDir}#${output}`,
+		apply,
+		arguments: flakeArguments(nix)
+	};
+}
+function channelJob(nix, host, { treeDir }, pinned) {
+	const configuration = path$2.join(treeDir, host.config);
+	return {
+		kind: "expression",
+		mode: "restricted",
+		expression: `(${system_default}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`,
+		readable: [treeDir],
+		searchPath: [
+			...findText(treeDir, "nixos-config") ? [`nixos-config=${configuration}`] : [],
+			...nix.passthrough.searchPath,
+			...pinned === null ? [] : [`nixpkgs=${pinned}`],
+			...defaultSearchPath(process.env)
+		].flatMap(resolvedEntries)
+	};
+}
+/** Entries of NIX_PATH, or what stands for it where it isn't set (Nix manual, "nix-path"). */
+function defaultSearchPath({ NIX_PATH, HOME }) {
+	if (NIX_PATH !== void 0) return NIX_PATH.split(/:(?!\/\/)/).filter((entry) => entry !== "");
+	const channels = "/nix/var/nix/profiles/per-user/root/channels";
 	return [
-		"--no-write-lock-file",
-		...nix.passthrough.overrideInputs.length === 0 ? ["--no-update-lock-file"] : [],
-		...[
-			"--option",
-			"allow-import-from-derivation",
-			"false"
-		],
-		...nix.passthrough.overrideInputs.flatMap(([name, url]) => [
-			"--override-input",
-			name,
-			url
-		])
+		`${HOME ?? "/root"}/.nix-defexpr/channels`,
+		`nixpkgs=${channels}/nixpkgs`,
+		channels
 	];
 }
-/** A Nix string literal. */
-function nixString(text) {
-	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("${", "\\${")}"`;
+/** Restricted evaluation allows what an entry leads to only when that is what it says, and channels are symlinks. */
+function resolvedEntries(entry) {
+	const [, name = "", place = ""] = /^((?:[^=/]*=)?)(.*)$/s.exec(entry) ?? [];
+	if (!place.startsWith("/") || !existsSync(place)) return [entry];
+	const real = realpathSync(place);
+	if (name !== "" || !statSync(real).isDirectory()) return [name + real];
+	return [...readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink()).map((link) => [link.name, path$2.join(real, link.name)]).filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
+}
+/** Where the Nix files of a tree have a text first: the file, relative to the tree, and what is before it. */
+function findText(dir, text) {
+	for (const entry of readdirSync(dir, {
+		recursive: true,
+		withFileTypes: true
+	})) {
+		if (!entry.isFile() || !entry.name.endsWith(".nix")) continue;
+		const file = path$2.join(entry.parentPath, entry.name);
+		const content = readFileSync(file, "utf8");
+		const at = content.indexOf(text);
+		if (at >= 0) return {
+			file: path$2.relative(dir, file),
+			before: content.slice(0, at)
+		};
+	}
+}
+async function interpret(result, { host, source }, limits) {
+	const { duration } = result;
+	const warnings = warningsIn(result.stderr);
+	if (!result.ok) return {
+		ok: false,
+		failure: await explain(result, host, source, limits),
+		warnings,
+		duration
+	};
+	const { inputs: _, ...system } = result.value;
+	return {
+		ok: true,
+		...system,
+		warnings,
+		duration
+	};
+}
+/** Whether a flake has to be evaluated by itself for the truth of its lock file, which a batch doesn't check. */
+function doubtsLock(result, { host, source }) {
+	if (host.kind !== "flake") return false;
+	if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr);
+	const { inputs } = result.value;
+	return inputs !== void 0 && lockedInputs(source.treeDir).some((name) => !inputs.includes(name));
+}
+/** The inputs of the root node of a flake.lock; none when there is no such file, or it is malformed. */
+function lockedInputs(treeDir) {
+	try {
+		const lock = JSON.parse(readFileSync(path$2.join(treeDir, "flake.lock"), "utf8"));
+		return Object.keys(lock.nodes[lock.root].inputs ?? {});
+	} catch {
+		return [];
+	}
+}
+async function explain({ reason, status, stderr }, host, source, { timeout }) {
+	switch (reason) {
+		case "timed-out": return {
+			message: `the evaluation took longer than ${timeout / 1e3} s and was ended`,
+			trace: stderr.slice(-2e4)
+		};
+		case "overflowed": return { message: `the evaluation printed more than ${MAX_OUTPUT / 1024 ** 2} MiB and was ended` };
+		case "killed": return {
+			message: "the evaluation was killed, also with nothing else running: this machine has too little memory for it",
+			hint: "evaluate it on a machine with more memory; NixOS systems take 1 to 5 GB"
+		};
+		case "failed": return explainFailure({
+			status,
+			stderr
+		}, await placesOf(source), host);
+	}
+}
+/** Where Nix may say that the tree is, and how its files are called in the fleet. */
+async function placesOf({ treeDir, origin }) {
+	const dirs = [treeDir, sourcePath(await narDigest(treeDir), process.env.NIX_STORE_DIR ?? "/nix/store")];
+	const find = (text) => {
+		const found = findText(treeDir, text);
+		if (found === void 0) return void 0;
+		const lines = found.before.split("\n");
+		return {
+			file: origin(found.file),
+			line: lines.length,
+			column: (lines.at(-1)?.length ?? 0) + 1
+		};
+	};
+	return {
+		dirs,
+		origin,
+		find
+	};
+}
+/** Options of every `nix` command on a flake. `path:` sees exactly the staged files, whatever git thinks of them. */
+function flakeArguments({ passthrough }) {
+	const { overrideInputs } = passthrough;
+	return [overrideInputs.length === 0 ? "--no-update-lock-file" : "--no-write-lock-file", ...overrideInputs.flatMap(([name, url]) => [
+		"--override-input",
+		name,
+		url
+	])];
+}
+// src/platform/files.ts
+/**
+* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
+* content or the new. Directories on the way are made.
+*/
+async function writeFileAtomically(file, content, mode = 420) {
+	const dir = path$2.dirname(file);
+	await mkdir$1(dir, { recursive: true });
+	const temporary = path$2.join(dir, `.${path$2.basename(file)}.${randomBytes(6).toString("hex")}`);
+	try {
+		const handle = await open$3(temporary, "wx", mode);
+		try {
+			await handle.writeFile(content);
+			await handle.sync();
+		} finally {
+			await handle.close();
+		}
+		await rename$1(temporary, file);
+	} catch (error) {
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+// src/nix/memory.ts
+/** Raised when what is remembered has another form. */
+const FORMAT = 1;
+/** Milliseconds after its last use that something is forgotten. */
+const LIFETIME = 2592e6;
+/** A use is noted once in this many milliseconds: a note is a write. */
+const NOTE = 864e5;
+/**
+* Remembers what pure evaluations gave, each under a hash of everything that it depends on, so that nothing is evaluated
+* twice. A directory of JSON files, which CI can keep between jobs.
+*/
+var EvaluationMemory = class {
+	#dir;
+	constructor(dir) {
+		this.#dir = dir;
+	}
+	/** What was remembered, or undefined. A file that can't be read is as none. */
+	async recall(key) {
+		const file = this.#file(key);
+		try {
+			const value = JSON.parse(await readFile(file, "utf8"));
+			const { mtimeMs } = await stat$1(file);
+			if (Date.now() - mtimeMs > NOTE) await utimes(file, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+			return value;
+		} catch {
+			return;
+		}
+	}
+	async remember(key, value) {
+		await writeFileAtomically(this.#file(key), `${JSON.stringify(value)}\n`);
+	}
+	/** Forgets what has not been used for long; looks once a day. */
+	async forgetOld(now = Date.now()) {
+		await mkdir$1(this.#dir, { recursive: true });
+		const note = path$2.join(this.#dir, "looked-for-old");
+		if (now - await modified(note) < NOTE) return;
+		await writeFileAtomically(note, "");
+		for (const name of await readdir$1(this.#dir)) {
+			const file = path$2.join(this.#dir, name);
+			if (name.endsWith(".json") && now - await modified(file) > LIFETIME) await rm$1(file, { force: true });
+		}
+	}
+	#file(key) {
+		return path$2.join(this.#dir, `${key}.json`);
+	}
+};
+/** Milliseconds since 1970; 0 for a file that isn't there. */
+async function modified(file) {
+	return stat$1(file).then((info) => info.mtimeMs, () => 0);
+}
+/** The key of something that depends on `parts` alone, and on how Nix evaluates. */
+function memoryKey(nix, ...parts) {
+	const all = [
+		FORMAT,
+		system_default,
+		nix.version,
+		nix.passthrough.options,
+		process.env.NIX_STORE_DIR ?? "",
+		parts
+	];
+	return createHash("sha256").update(JSON.stringify(all)).digest("hex");
+}
+/** Whether evaluations of flakes depend on nothing but the flake: an overridden input may be anything. */
+function isPure(nix) {
+	return nix.passthrough.overrideInputs.length === 0;
 }
 // node_modules/@simple-git/args-pathspec/dist/index.mjs
 const t = /* @__PURE__ */ new WeakMap();
@@ -18136,12 +19011,16 @@ var Repository = class Repository {
 			const top = (await at(dir).raw("rev-parse", "--show-toplevel")).replace(/\n$/, "");
 			return new Repository(realpathSync(top));
 		} catch (error) {
+			if (error instanceof FleetError) throw error;
 			const text = error instanceof Error ? error.message : String(error);
-			if (/ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
-			if (/dubious ownership/.test(text)) throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
-				hint: `git config --global --add safe.directory ${dir}`,
-				cause: error
-			});
+			if (/spawn git ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
+			if (/dubious ownership/.test(text)) {
+				const top = /git config --global --add safe\.directory .+/.exec(text);
+				throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
+					hint: top?.[0] ?? `git config --global --add safe.directory ${dir}`,
+					cause: error
+				});
+			}
 			throw new FleetError(`${dir} is not in a git repository`, {
 				hint: "git init",
 				cause: error
@@ -18152,11 +19031,25 @@ var Repository = class Repository {
 	async tracked(dir = "") {
 		return (await this.#git.raw("ls-files", "--stage", "-z", "--", dir === "" ? "." : dir)).split("\0").filter((line) => line !== "").map((line) => {
 			const tab = line.indexOf("	");
+			const [mode, blob = ""] = line.slice(0, tab).split(" ");
 			return {
 				path: line.slice(tab + 1),
-				mode: line.slice(0, 6)
+				mode,
+				blob
 			};
 		});
+	}
+	/** What git neither tracks nor ignores, as it would be tracked. */
+	async untracked() {
+		const files = (await this.#git.raw("ls-files", "--others", "--exclude-standard", "-z")).split("\0").filter((file) => file !== "" && !file.endsWith("/"));
+		return Promise.all(files.map(async (file) => {
+			const info = await lstat$1(path$2.join(this.root, file));
+			return {
+				path: file,
+				mode: info.isSymbolicLink() ? "120000" : (info.mode & 64) === 0 ? "100644" : "100755",
+				blob: ""
+			};
+		}));
 	}
 	/** Tracked files that differ from HEAD, relative to the top. */
 	async modified() {
@@ -18183,7 +19076,7 @@ var Repository = class Repository {
 	*/
 	async commitOf(ref) {
 		try {
-			return (await this.#git.raw("rev-parse", "--verify", "--quiet", "--end-of-options", `${ref}^{commit}`)).trim();
+			return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
 		} catch (cause) {
 			throw new FleetError(`git knows no commit '${ref}' here`, {
 				hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
@@ -18221,17 +19114,19 @@ function at(dir) {
 * Loads the fleet in `dir`, and opens its repository.
 * @throws FleetError when either is wrong, or when a rendered file is stale.
 */
-async function openFleet(dir) {
+async function openFleet(dir, { dirty }) {
 	const fleet = await loadFleet(dir);
 	const stale = await staleFiles(fleet);
 	if (stale.length > 0) throw new FleetError(`${stale.join(" and ")} ${stale.length > 1 ? "are" : "is"} not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
 	const repository = await Repository.open(dir);
 	const temporary = await temporaryDirectory();
 	try {
+		const untracked = dirty ? await repository.untracked() : [];
 		return {
 			fleet,
 			repository,
-			stager: await Stager.open(repository, fleet, path$2.join(temporary.path, "staged")),
+			stager: await Stager.open(repository, fleet, path$2.join(temporary.path, "staged"), untracked),
+			warnings: untracked.length === 0 ? [] : [`--dirty: ${untracked.length} files that git doesn't track are taken in; a deploy will not have them`],
 			[Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]()
 		};
 	} catch (error) {
@@ -18240,51 +19135,115 @@ async function openFleet(dir) {
 	}
 }
 /** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
-async function withFlakeHosts(open, nix, limits) {
-	return addFlakeHosts(open.fleet, async (flake) => {
+async function withFlakeHosts(fleet, evaluator) {
+	const { nix, stager, limits } = evaluator;
+	const { known, missing } = await recall(evaluator, flakesOf(fleet), () => "hosts");
+	const staged = await stageAll(stager, missing);
+	const inspected = await inspectFlakes(nix, staged.flatMap((one) => "release" in one ? [one.release] : []), limits);
+	let next = 0;
+	for (const one of staged) {
+		const result = "release" in one ? inspected[next++] : void 0;
+		if (result?.ok) await remember(evaluator, known, one.host, "hosts", result.hosts);
+	}
+	return addFlakeHosts(fleet, async (flake) => known.get(flake) ?? null);
+}
+/** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
+async function evaluateFleet(evaluator, hosts) {
+	const { context, nix, stager, limits } = evaluator;
+	const { known, missing } = await recall(evaluator, hosts, systemOf);
+	const staged = await stageAll(stager, missing);
+	const evaluable = staged.flatMap(({ host, ...one }) => "release" in one ? [{
+		host,
+		source: one.release
+	}] : []);
+	const results = /* @__PURE__ */ new Map();
+	for (const [host, evaluation] of known) results.set(host, {
+		...evaluation,
+		host,
+		remembered: true,
+		duration: 0
+	});
+	for (const { host, ...one } of staged) if ("failure" in one) results.set(host, {
+		host,
+		ok: false,
+		failure: one.failure,
+		warnings: [],
+		duration: 0,
+		remembered: false
+	});
+	let done = hosts.length - evaluable.length;
+	const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
+	progress();
+	const evaluations = await evaluateHosts(nix, evaluable, limits, () => {
+		done += 1;
+		progress();
+	});
+	context.output.done();
+	for (const [index, { host }] of evaluable.entries()) {
+		const evaluation = evaluations[index];
+		if (evaluation === void 0) continue;
+		results.set(host, {
+			...evaluation,
+			host,
+			remembered: false
+		});
+		if (evaluation.ok) await remember(evaluator, known, host, systemOf(host), evaluation);
+	}
+	return hosts.flatMap((host) => results.get(host) ?? []);
+}
+/** What, of a flake, an evaluation is of. */
+function systemOf(host) {
+	return `system ${host.attr}`;
+}
+/** What is remembered of hosts whose evaluation is pure, and the hosts of which nothing is. */
+async function recall(evaluator, hosts, what) {
+	const known = /* @__PURE__ */ new Map();
+	await parallel(hosts, 16, async (host) => {
+		const key = await keyOf(evaluator, host, what(host));
+		const value = key === null ? void 0 : await evaluator.memory?.recall(key);
+		if (value !== void 0) known.set(host, value);
+	});
+	return {
+		known,
+		missing: hosts.filter((host) => !known.has(host))
+	};
+}
+async function remember(evaluator, known, host, what, value) {
+	known.set(host, value);
+	const key = await keyOf(evaluator, host, what);
+	if (key !== null) await evaluator.memory?.remember(key, value);
+}
+/** The key under which an evaluation is remembered; null for one that isn't pure, or of what can't be staged. */
+async function keyOf({ nix, stager, memory }, host, what) {
+	if (memory === null || host.kind !== "flake" || !isPure(nix)) return null;
+	try {
+		return memoryKey(nix, await stager.identify(host), what);
+	} catch (error) {
+		if (error instanceof HostError) return null;
+		throw error;
+	}
+}
+/** Where evaluations are remembered. */
+function openMemory(env) {
+	const cache = env.XDG_CACHE_HOME || path$2.join(env.HOME || homedir(), ".cache");
+	return new EvaluationMemory(path$2.join(cache, "bento/evaluations"));
+}
+/** Stages hosts. What is wrong with one is its own failure. */
+async function stageAll(stager, hosts) {
+	return parallel(hosts, availableParallelism(), async (host) => {
 		try {
-			return await listFlakeHosts(nix, await open.stager.stage(flake), limits);
+			return {
+				host,
+				release: await stager.stage(host)
+			};
 		} catch (error) {
-			if (error instanceof HostError) return null;
+			if (error instanceof HostError) return {
+				host,
+				failure: failureOf(error)
+			};
 			throw error;
 		}
 	});
-}
-/** Stages and evaluates hosts, as many at a time as there are processors. One that fails costs the others nothing. */
-async function evaluateHosts(context, stager, nix, hosts, limits) {
-	let done = 0;
-	const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
-	progress();
-	const results = await parallel(hosts, availableParallelism(), async (host) => {
-		const started = performance.now();
-		const result = await evaluateOne(stager, nix, host, limits);
-		done += 1;
-		progress();
-		return {
-			...result,
-			host,
-			duration: (performance.now() - started) / 1e3
-		};
-	});
-	context.output.done();
-	return results;
-}
-async function evaluateOne(stager, nix, host, limits) {
-	try {
-		const release = await stager.stage(host);
-		const evaluation = await evaluateHost(nix, host, release, limits);
-		return evaluation.ok ? {
-			...evaluation,
-			release
-		} : evaluation;
-	} catch (error) {
-		if (error instanceof HostError) return {
-			ok: false,
-			failure: failureOf(error),
-			warnings: []
-		};
-		throw error;
-	}
 }
 /** An error as a host's result carries it. */
 function failureOf(error) {
@@ -18294,47 +19253,8 @@ function failureOf(error) {
 		...error.hint === void 0 ? {} : { hint: error.hint }
 	};
 }
-// src/commands/check.ts
-const DEFAULT_TIMEOUT = 6e5;
-/**
-* Dry-builds hosts: evaluates each one's staged tree, and says what would be built and fetched, and whether its system is
-* another than at `base`.
-*
-*/
-async function check(context, options) {
-	try {
-		var _usingCtx$4 = _usingCtx();
-		const open = _usingCtx$4.a(await openFleet(options.fleet));
-		const warnings = [];
-		const base = await baseCommit(open, options, warnings);
-		const nix = await Nix.find(options.nix, context.signal);
-		const fleet = await withFlakeHosts(open, nix, options);
-		const hosts = selectHosts(fleet.hosts, options.hosts);
-		const evaluated = await evaluateHosts(context, open.stager, nix, hosts, options);
-		const plans = await parallel(evaluated, availableParallelism(), (result) => result.ok ? planBuild(nix, [result.drv]) : Promise.resolve(null));
-		const before = base === null ? null : await systemsAt(context, open, base, evaluated, nix, options);
-		const packages = await parallel(evaluated, availableParallelism(), (result) => {
-			const earlier = before?.get(result.host.name);
-			if (!result.ok || !earlier || earlier.toplevel === result.toplevel) return Promise.resolve(null);
-			return packageChanges(nix, earlier.drv, result.drv);
-		});
-		return {
-			version: 1,
-			command: "check",
-			base: base === null ? null : options.base,
-			warnings: [
-				...warnings,
-				...fleet.warnings,
-				...undeclaredWarnings(fleet)
-			],
-			hosts: evaluated.map((result, index) => hostCheck(result, plans[index] ?? null, before, packages[index] ?? null))
-		};
-	} catch (_) {
-		_usingCtx$4.e = _;
-	} finally {
-		await _usingCtx$4.d();
-	}
-}
+// src/commands/base.ts
+/** The commit to compare with, null for none. */
 async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 	if (base === null) return null;
 	try {
@@ -18345,60 +19265,177 @@ async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 		return null;
 	}
 }
-function hostCheck(result, plan, before, packages) {
-	const base = before?.get(result.host.name)?.toplevel ?? null;
-	return {
-		name: result.host.name,
-		status: result.ok ? statusOf(result.toplevel, before === null ? void 0 : base) : "failed",
-		toplevel: result.ok ? result.toplevel : null,
-		drv: result.ok ? result.drv : null,
-		base,
-		packages,
-		plan,
-		warnings: result.warnings,
-		error: result.ok ? null : result.failure,
-		duration: result.duration
-	};
-}
-function statusOf(toplevel, base) {
-	if (base === void 0) return "ok";
-	return toplevel === base ? "unchanged" : "changed";
-}
-/** Each host's system at another commit, null where it had none. A host whose tree was the same isn't evaluated again. */
-async function systemsAt(context, open, commit, now, nix, limits) {
+/**
+* Each host's system at another commit. A host whose files were the same isn't evaluated again; those whose system differs have
+* their derivations in the store afterwards, now and then, so that they can be compared.
+*/
+async function compareWith(evaluator, open, commit, now) {
 	try {
-		var _usingCtx3 = _usingCtx();
-		const temporary = _usingCtx3.a(await temporaryDirectory());
-		const repository = _usingCtx3.a(await open.repository.checkout(commit, path$2.join(temporary.path, "base")));
+		var _usingCtx$5 = _usingCtx();
+		const temporary = _usingCtx$5.a(await temporaryDirectory());
+		const repository = _usingCtx$5.a(await open.repository.checkout(commit, path$2.join(temporary.path, "base")));
 		const base = await loadFleet(path$2.join(repository.root, path$2.relative(open.repository.root, open.fleet.dir)));
 		const stager = await Stager.open(repository, base, path$2.join(temporary.path, "staged"));
-		const systems = /* @__PURE__ */ new Map();
+		const atBase = {
+			...evaluator,
+			stager
+		};
+		const hosts = await hostsAt(base, now);
 		const others = [];
-		for (const result of now) {
-			const host = await hostAt(base, result.host);
-			const release = host && await stager.stage(host).catch(() => null);
-			if (!host || !release) systems.set(result.host.name, null);
-			else if (result.ok && sameEntry(host, result.host) && await sameTree(release.treeDir, result.release.treeDir)) systems.set(host.name, result);
-			else others.push(host);
+		for (const [{ host, ok }, then] of hosts) if (then !== void 0 && !(ok && await isSame(evaluator.stager, host, stager, then))) others.push(then);
+		evaluator.context.output.info(`comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`);
+		const evaluated = new Map((await evaluateFleet(atBase, others)).map((result) => [result.host, result]));
+		const systemThen = (result, then) => {
+			if (then === void 0) return null;
+			const before = evaluated.get(then);
+			if (before === void 0) return result.ok ? result : null;
+			return before.ok ? before : null;
+		};
+		const compared = hosts.map(([result, then]) => ({
+			now: result,
+			then,
+			before: systemThen(result, then)
+		}));
+		const isGone = ({ now, before }) => now.ok && before !== null && now.toplevel !== before.toplevel && !(existsSync(now.drv) && existsSync(before.drv));
+		const gone = compared.filter(isGone);
+		const again = await evaluateFleet({
+			...evaluator,
+			memory: null
+		}, gone.map(({ now }) => now.host));
+		const thenAgain = await evaluateFleet({
+			...atBase,
+			memory: null
+		}, gone.flatMap(({ then }) => then ?? []));
+		for (const [index, comparison] of gone.entries()) {
+			const [fresh, old] = [again[index], thenAgain[index]];
+			if (fresh !== void 0) comparison.now = fresh;
+			if (old?.ok) comparison.before = old;
 		}
-		context.output.info(`comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`);
-		for (const result of await evaluateHosts(context, stager, nix, others, limits)) systems.set(result.host.name, result.ok ? result : null);
-		return systems;
+		return compared;
 	} catch (_) {
-		_usingCtx3.e = _;
+		_usingCtx$5.e = _;
 	} finally {
-		await _usingCtx3.d();
+		await _usingCtx$5.d();
 	}
 }
-/** The host of the same name at the base; one found only in a flake is taken to have been there. */
-async function hostAt(base, host) {
-	return (await addFlakeHosts(base, async (flake) => flake.path === host.path ? [host.attr] : [])).hosts.find((candidate) => candidate.name === host.name);
+/** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
+async function hostsAt(base, now) {
+	const attrs = Map.groupBy(now, ({ host }) => host.path);
+	const { hosts } = await addFlakeHosts(base, async (flake) => (attrs.get(flake.path) ?? []).map(({ host }) => host.attr));
+	const byName = new Map(hosts.map((host) => [host.name, host]));
+	return now.map((result) => [result, byName.get(result.host.name)]);
 }
-function sameEntry(a, b) {
-	return a.kind === b.kind && a.attr === b.attr && a.config === b.config;
+async function isSame(stager, host, stagerThen, then) {
+	if (host.kind !== then.kind || host.attr !== then.attr || host.config !== then.config) return false;
+	if (JSON.stringify(host.nixpkgs) !== JSON.stringify(then.nixpkgs)) return false;
+	const identity = await stagerThen.identify(then).catch(() => null);
+	return identity !== null && identity === await stager.identify(host);
 }
-async function sameTree(a, b) {
-	return await narDigest(a) === await narDigest(b);
+// src/commands/check.ts
+const DEFAULT_TIMEOUT = 6e5;
+/**
+* Dry-builds hosts: evaluates each one's staged tree, and says what would be built and fetched, and whether its system is
+* another than at `base`.
+*/
+async function check(context, options) {
+	try {
+		var _usingCtx$4 = _usingCtx();
+		const open = _usingCtx$4.a(await openFleet(options.fleet, options));
+		const warnings = [...open.warnings];
+		const base = await baseCommit(open, options, warnings);
+		const nix = await Nix.find(options.nix, context.signal);
+		const memory = openMemory(context.env);
+		await memory.forgetOld();
+		const evaluator = {
+			context,
+			nix,
+			stager: open.stager,
+			memory,
+			limits: options
+		};
+		const fleet = await withFlakeHosts(open.fleet, evaluator);
+		const evaluated = await evaluateFleet(evaluator, shardOf(selectHosts(fleet.hosts, options.hosts), options.shard));
+		const checks = await parallel(base === null ? evaluated.map((now) => ({
+			now,
+			before: null
+		})) : await compareWith(evaluator, open, base, evaluated), availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null));
+		return {
+			version: 1,
+			command: "check",
+			base: base === null ? null : options.base,
+			warnings: [
+				...warnings,
+				...fleet.warnings,
+				...undeclaredWarnings(fleet)
+			],
+			hosts: checks
+		};
+	} catch (_) {
+		_usingCtx$4.e = _;
+	} finally {
+		await _usingCtx$4.d();
+	}
+}
+async function hostCheck$1(nix, { now, before }, isCompared) {
+	const { host, warnings, duration, remembered } = now;
+	const nothing = {
+		name: host.name,
+		base: before?.toplevel ?? null,
+		warnings,
+		duration,
+		remembered
+	};
+	const reproducible = host.kind === "flake" || host.nixpkgs !== null;
+	if (!now.ok) {
+		const none = {
+			toplevel: null,
+			drv: null,
+			packages: null,
+			reboot: null,
+			plan: null
+		};
+		return {
+			...nothing,
+			...none,
+			reproducible,
+			status: "failed",
+			error: now.failure
+		};
+	}
+	const { drv, toplevel } = now;
+	const error = host.declared && host.key !== null && host.agent ? agentProblem(host, now) : null;
+	const status = error !== null ? "failed" : isCompared ? changeOf(now, before) : "ok";
+	const differs = before !== null && before.toplevel !== toplevel;
+	return {
+		...nothing,
+		status,
+		toplevel,
+		drv,
+		reproducible,
+		packages: differs ? await packageChanges(nix, before.drv, drv) : null,
+		reboot: differs ? needsReboot(before, now) : null,
+		plan: existsSync(drv) && !(remembered && !differs) ? await planBuild(nix, [drv]) : null,
+		error
+	};
+}
+function changeOf(now, before) {
+	return now.toplevel === before?.toplevel ? "unchanged" : "changed";
+}
+/** Whether a machine that runs `before` runs all of `after` only once it is started anew. */
+function needsReboot(before, after) {
+	return before.kernel !== after.kernel || before.initrd !== after.initrd || before.modules !== after.modules;
+}
+/** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
+function agentProblem(host, { agent, agentHost }) {
+	if (!agent) return {
+		message: "Bento's agent is not in this configuration: after this release the host would never take another",
+		hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`
+	};
+	if (agentHost !== null && agentHost !== host.name) return {
+		message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
+		hint: `set services.bento.host = "${host.name}"`
+	};
+	return null;
 }
 function undeclaredWarnings(fleet) {
 	if (fleet.file === null) return [];
@@ -18449,14 +19486,8 @@ function defaultRoots(env) {
 * @throws FleetError for a key that is malformed, protected by a passphrase, or can't be read. Its text is never part of it.
 */
 async function openPrivateKey(source, what) {
-	const copy = await temporarySecretFile("key", "content" in source ? source.content.replaceAll("\r", "").trim() : "");
+	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey(source.file, what)).replaceAll("\r", "").trim());
 	try {
-		if ("file" in source) {
-			await copyFile$1(source.file, copy.path).catch((error) => {
-				throw new FleetError(`${what} can't be read from ${source.file} (${error.code})`);
-			});
-			await chmod$1(copy.path, 384);
-		}
 		const publicKey = await publicHalf(copy.path, what);
 		return {
 			file: copy.path,
@@ -18467,6 +19498,11 @@ async function openPrivateKey(source, what) {
 		await copy[Symbol.asyncDispose]();
 		throw error;
 	}
+}
+async function readKey(file, what) {
+	return readFile(file, "utf8").catch((error) => {
+		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+	});
 }
 async function publicHalf(file, what) {
 	const result = await run("ssh-keygen", [
@@ -40396,7 +41432,7 @@ const SIGNING_KEY = "BENTO_SIGNING_KEY";
 async function deploy(context, options) {
 	try {
 		var _usingCtx$2 = _usingCtx();
-		const opened = _usingCtx$2.a(await openFleet(options.fleet));
+		const opened = _usingCtx$2.a(await openFleet(options.fleet, { dirty: false }));
 		const { server, signers } = opened.fleet;
 		if (server === null) throw new FleetError("fleet.yaml has no server to deploy to", { hint: "see 'server' in the README" });
 		const commit = await opened.repository.head();
@@ -40404,8 +41440,16 @@ async function deploy(context, options) {
 		const signingKey = _usingCtx$2.a(await openPrivateKey(keyFromEnvironment(context.env, SIGNING_KEY, "the signing key"), "the signing key"));
 		requireSigner(signingKey, signers);
 		const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
-		const fleet = nix === null ? opened.fleet : await withFlakeHosts(opened, nix, options);
-		const prepared = await prepare(context, opened, nix, selectHosts(fleet.hosts, options.hosts), commit, options);
+		const { stager } = opened;
+		const evaluator = nix && {
+			context,
+			nix,
+			stager,
+			memory: openMemory(context.env),
+			limits: options
+		};
+		const fleet = evaluator === null ? opened.fleet : await withFlakeHosts(opened.fleet, evaluator);
+		const prepared = await prepare(opened, evaluator, selectHosts(fleet.hosts, options.hosts), commit);
 		const publisher = _usingCtx$2.a(await SftpPublisher.connect(server, publisherKey, context.signal));
 		if (!options.dryRun) await publisher.lock(`${userInfo().username}@${hostname()}`);
 		const current = await publisher.readCurrent(prepared.flatMap((step) => "result" in step ? [] : [step.host.name]));
@@ -40426,7 +41470,7 @@ async function deploy(context, options) {
 			version: 1,
 			command: "deploy",
 			dryRun: options.dryRun,
-			warnings: fleet.warnings,
+			warnings: [...fleet.warnings, ...fleet.git === null ? [] : ["git in fleet.yaml: this version publishes to the sftp server only"]],
 			hosts: planned.map((step) => "result" in step ? step.result : published(step.value.manifest, failures.get(step.host.name) ?? null))
 		};
 	} catch (_) {
@@ -40435,16 +41479,17 @@ async function deploy(context, options) {
 		await _usingCtx$2.d();
 	}
 }
-/** Stages, evaluates and packs the hosts that can be deployed; the others get their result here. */
-async function prepare(context, opened, nix, hosts, commit, options) {
-	const modified = new Set(await opened.repository.modified());
+/** Evaluates, stages and packs the hosts that can be deployed; the others get their result here. */
+async function prepare({ repository, stager }, evaluator, hosts, commit) {
+	const modified = new Set(await repository.modified());
 	const deployable = hosts.filter((host) => host.declared && host.key !== null);
-	const evaluated = nix === null ? await stageOnly(opened, deployable) : await evaluateHosts(context, opened.stager, nix, deployable, options);
-	const byName = new Map(evaluated.map((result) => [result.host.name, result]));
+	const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
+	const systems = new Map(evaluated.map((result) => [result.host, result]));
+	const staged = new Map((await stageAll(stager, deployable)).map((one) => [one.host, one]));
 	const packs = /* @__PURE__ */ new Map();
 	return parallel(hosts, availableParallelism(), async (host) => {
-		const result = byName.get(host.name);
-		if (result === void 0) {
+		const one = staged.get(host);
+		if (one === void 0) {
 			const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
 			return {
 				host,
@@ -40455,11 +41500,24 @@ async function prepare(context, opened, nix, hosts, commit, options) {
 				}
 			};
 		}
-		if (!result.ok) return {
+		if ("failure" in one) return {
 			host,
-			result: failed(host, result.failure)
+			result: failed(host, one.failure)
 		};
-		const changed = result.release.sources.find((file) => modified.has(file));
+		const system = systems.get(host);
+		if (system?.ok === false) return {
+			host,
+			result: failed(host, system.failure)
+		};
+		const { release } = one;
+		if (host.deliver === "system") return {
+			host,
+			result: failed(host, {
+				message: "deliver: system is not supported by this version, and its tree is not to leave the repository",
+				hint: "deliver: tree, with include naming what the host may see"
+			})
+		};
+		const changed = release.sources.find((file) => modified.has(file));
 		if (changed !== void 0) return {
 			host,
 			result: failed(host, {
@@ -40467,8 +41525,8 @@ async function prepare(context, opened, nix, hosts, commit, options) {
 				hint: "commit them, or git stash"
 			})
 		};
-		const pack = packs.get(result.release.dir) ?? archive(result.release.dir);
-		packs.set(result.release.dir, pack);
+		const pack = packs.get(release.dir) ?? archive(release.dir);
+		packs.set(release.dir, pack);
 		const packed = await pack;
 		return {
 			host,
@@ -40486,29 +41544,10 @@ async function prepare(context, opened, nix, hosts, commit, options) {
 					},
 					kind: host.kind,
 					attr: host.kind === "flake" ? host.attr : host.config,
-					toplevel: result.toplevel
+					toplevel: system?.toplevel ?? null
 				}
 			}
 		};
-	});
-}
-async function stageOnly({ stager }, hosts) {
-	return parallel(hosts, availableParallelism(), async (host) => {
-		try {
-			return {
-				host,
-				ok: true,
-				release: await stager.stage(host),
-				toplevel: null
-			};
-		} catch (error) {
-			if (!(error instanceof HostError)) throw error;
-			return {
-				host,
-				ok: false,
-				failure: failureOf(error)
-			};
-		}
 	});
 }
 async function plan(step, current, ancestry, signers, options, now) {
@@ -40632,6 +41671,84 @@ function published(manifest, failure) {
 		sequence: null,
 		error: failure
 	};
+}
+// src/commands/report.ts
+const nullable = (type) => type.nullable();
+const hostCheck = object({
+	name: string(),
+	status: _enum([
+		"ok",
+		"unchanged",
+		"changed",
+		"failed",
+		"skipped"
+	]),
+	toplevel: nullable(string()),
+	drv: nullable(string()),
+	base: nullable(string()),
+	packages: nullable(array(object({
+		name: string(),
+		from: nullable(string()),
+		to: nullable(string())
+	}))),
+	reboot: nullable(boolean()),
+	reproducible: boolean(),
+	remembered: boolean(),
+	plan: nullable(object({
+		build: int(),
+		fetch: int(),
+		download: nullable(number()),
+		unpacked: nullable(number())
+	})),
+	warnings: array(string()),
+	error: nullable(object({
+		message: string(),
+		hint: string().exactOptional(),
+		trace: string().exactOptional(),
+		file: string().exactOptional(),
+		line: int().exactOptional(),
+		column: int().exactOptional()
+	})),
+	duration: number()
+});
+/** The document of `check --json`, as another job wrote it. */
+const checkDocument = object({
+	version: literal(1),
+	command: _enum(["check", "build"]),
+	base: nullable(string()),
+	warnings: array(string()),
+	hosts: array(hostCheck)
+});
+/**
+* Makes one document of those of several shards. They may come from jobs that ran a pull request's code, so nothing in them is
+* taken for granted.
+* @throws FleetError when one can't be read, or isn't such a document, or two have the same host.
+*/
+async function report(context, options) {
+	const documents = await Promise.all(options.files.map((file) => readDocument(path$2.resolve(context.cwd, file))));
+	const [first] = documents;
+	if (first === void 0) throw new FleetError("there is no document to report on");
+	const hosts = documents.flatMap((document) => document.hosts).sort((a, b) => a.name < b.name ? -1 : 1);
+	const twice = hosts.find((host, index) => host.name === hosts[index + 1]?.name);
+	if (twice !== void 0) throw new FleetError(`${twice.name} is in more than one of the documents`);
+	return {
+		version: 1,
+		command: first.command,
+		base: first.base,
+		warnings: [...new Set(documents.flatMap((document) => document.warnings))],
+		hosts
+	};
+}
+async function readDocument(file) {
+	let value;
+	try {
+		value = JSON.parse(await readFile(file, "utf8"));
+	} catch (cause) {
+		throw new FleetError(`${file} can't be read as JSON`, { cause });
+	}
+	const result = checkDocument.safeParse(value);
+	if (!result.success) throw new FleetError(`${file} is not what bento check --json prints: ${prettifyError(result.error)}`);
+	return result.data;
 }
 // src/inert.ts
 /** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
@@ -40999,7 +42116,10 @@ function renderCheck(document, paint, verbose) {
 	].join("\n");
 }
 function detail(host) {
-	return [planText(host), host.status === "changed" ? changeText(host) : ""].filter((text) => text !== "").join("; ");
+	const parts = [host.remembered && host.plan === null ? "as remembered" : planText(host)];
+	if (host.status === "changed") parts.push(changeText(host));
+	if (host.reboot) parts.push("needs a reboot");
+	return parts.filter((text) => text !== "").join("; ");
 }
 /** "12 to build, 3 to fetch (1.2 MiB)", or nothing when all of it is there. */
 function planText({ plan }) {
@@ -41199,6 +42319,7 @@ function failedHosts(document) {
 		case "deploy": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
 		case "status": return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);
 		case "render":
+		case "plan":
 		case "init":
 		case "keygen":
 		case "host list":
@@ -41226,4 +42347,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { check as A, findFleet as B, inertLine as C, needsOpenSsh as D, SIGNING_KEY as E, _usingCtx as F, run as G, FLEET_FILE as H, archive as I, formatLocation as J, BentoError as K, temporaryDirectory as L, AGENT_FILE as M, renderedFiles as N, build as O, staleFiles as P, selectHosts as R, inert as S, PUBLISHER_KEY as T, parseFleetFile as U, loadFleet as V, require_dist$2 as W, __require as X, __commonJSMin as Y, __toESM as Z, warnings as _, releaseText as a, onInterrupt as b, deployDetail as c, changeText as d, planText as f, table as g, painter as h, look as i, Repository as j, DEFAULT_TIMEOUT as k, deployWord as l, count as m, failedHosts as n, renderStatus as o, renderCheck as p, FleetError as q, contactText as r, worstFirst as s, exitStatus as t, renderDeploy as u, describeError as v, deploy as w, status as x, locationOf as y, splitPatterns as z };
+export { run as $, DEFAULT_TIMEOUT as A, staleFiles as B, inertLine as C, SIGNING_KEY as D, PUBLISHER_KEY as E, Repository as F, FLEET_FILE as G, temporaryDirectory as H, writeFileAtomically as I, parseShard as J, parseFleetFile as K, archive as L, openFleet as M, openMemory as N, needsOpenSsh as O, withFlakeHosts as P, Nix as Q, AGENT_FILE as R, inert as S, deploy as T, findFleet as U, _usingCtx as V, loadFleet as W, shardOf as X, selectHosts as Y, splitPatterns as Z, warnings as _, releaseText as a, __toESM as at, onInterrupt as b, deployDetail as c, changeText as d, BentoError as et, planText as f, table as g, painter as h, look as i, __require as it, check as j, build as k, deployWord as l, count as m, failedHosts as n, formatLocation as nt, renderStatus as o, renderCheck as p, require_dist$2 as q, contactText as r, __commonJSMin as rt, worstFirst as s, exitStatus as t, FleetError as tt, renderDeploy as u, describeError as v, report as w, status as x, locationOf as y, renderedFiles as z };

@@ -7,9 +7,10 @@ import { check } from "./commands/check.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
 import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
+import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
 import { FleetError } from "./errors.ts";
-import { splitPatterns } from "./fleet/select.ts";
+import { parseShard, splitPatterns } from "./fleet/select.ts";
 import {
   actionsOutput,
   addSummary,
@@ -33,7 +34,7 @@ import { painter } from "./render/terminal.ts";
 import { type CheckDocument, type DeployDocument, failedHosts, type StatusDocument } from "./results.ts";
 
 type ActionDocument = CheckDocument | DeployDocument | StatusDocument;
-const COMMANDS = ["check", "build", "deploy", "status"] as const;
+const COMMANDS = ["check", "report", "build", "deploy", "status"] as const;
 
 /** All inputs, validated before anything happens. action.yml describes them. */
 function readInputs() {
@@ -53,6 +54,9 @@ function readInputs() {
     place,
     fleet: path.resolve(process.env.GITHUB_WORKSPACE ?? ".", place),
     hosts: splitPatterns(input("hosts")),
+    shard: input("shard") === "" ? null : parseShard(input("shard")),
+    dirty: false,
+    documents: lines("documents"),
     ...baseOf(input("base")),
     dryRun: flag("dry-run"),
     force: flag("force"),
@@ -99,6 +103,8 @@ function runCommand(context: Context, inputs: Inputs): Promise<ActionDocument> {
   switch (inputs.command) {
     case "check":
       return check(context, inputs);
+    case "report":
+      return report(context, { files: inputs.documents });
     case "build":
       return build(context, { ...inputs, roots: null });
     case "deploy":

@@ -11,18 +11,20 @@ import { hostAdd, hostList, hostRemove } from "./commands/host.ts";
 import { init } from "./commands/init.ts";
 import { keygen } from "./commands/keygen.ts";
 import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
+import { plan } from "./commands/plan.ts";
 import { render } from "./commands/render.ts";
+import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
 import { BentoError, type ExitStatus } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
-import { splitPatterns } from "./fleet/select.ts";
+import { parseShard, splitPatterns } from "./fleet/select.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
-import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderRender } from "./render/lists.ts";
+import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderPlan, renderRender } from "./render/lists.ts";
 import { renderStatus } from "./render/status.ts";
 import { type Paint, painter } from "./render/terminal.ts";
 import { exitStatus, type ResultDocument } from "./results.ts";
@@ -193,11 +195,35 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
   withNix(withHosts(common(bento.command("check"))))
     .description("dry-build every host: evaluate it, and say what would be built and fetched")
     .option("--base <ref>", "say what changes compared with this commit")
+    .option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan")
+    .option("--dirty", "take in what git doesn't track", false)
     .action((options) =>
       show(
         options,
         ({ context, fleet, hosts }) =>
-          check(context, { fleet: fleet(), hosts, base: options.base ?? null, ...nixOptions(options) }),
+          check(context, { fleet: fleet(), hosts, ...checkOptions(options), ...nixOptions(options) }),
+        (document, { paint, verbose }) => renderCheck(document, paint, verbose),
+      ),
+    );
+
+  withNix(withHosts(common(bento.command("plan"))))
+    .description("divide the hosts among several machines, for check --shard")
+    .requiredOption("--shards <number>", "into how many parts, at most", wholeNumber)
+    .action((options) =>
+      show(
+        options,
+        ({ context, fleet, hosts }) =>
+          plan(context, { fleet: fleet(), hosts, shards: options.shards, dirty: false, ...nixOptions(options) }),
+        (document, { paint }) => renderPlan(document, paint),
+      ),
+    );
+
+  common(bento.command("report <files...>"))
+    .description("show the documents of check --shard --json as one")
+    .action((files: string[], options) =>
+      show(
+        options,
+        ({ context }) => report(context, { files }),
         (document, { paint, verbose }) => renderCheck(document, paint, verbose),
       ),
     );
@@ -205,6 +231,8 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
   withNix(withHosts(common(bento.command("build"))))
     .description("build every host, and keep the last three systems of each alive")
     .option("--base <ref>", "say what changes compared with this commit")
+    .option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan")
+    .option("--dirty", "take in what git doesn't track", false)
     .option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)")
     .action((options) =>
       show(
@@ -213,7 +241,7 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
           build(context, {
             fleet: fleet(),
             hosts,
-            base: options.base ?? null,
+            ...checkOptions(options),
             roots: options.roots === undefined ? null : path.resolve(options.roots),
             ...nixOptions(options),
           }),
@@ -315,6 +343,10 @@ function withPairs(args: readonly string[]): string[] {
 
 function nixOptions({ overrideInput, option, include, timeout }: NixOptions) {
   return { nix: { overrideInputs: overrideInput, options: option, searchPath: include }, timeout: timeout * 1000 };
+}
+
+function checkOptions({ base, shard, dirty }: { base?: string; shard?: string; dirty: boolean }) {
+  return { base: base ?? null, shard: shard === undefined ? null : parseShard(shard), dirty };
 }
 
 function append(value: string, before: string[]): string[] {

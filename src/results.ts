@@ -43,6 +43,13 @@ export interface HostCheck {
   base: string | null;
   /** What differs from the base, by name; null when there is nothing to compare. */
   packages: PackageChange[] | null;
+  /** Whether a machine runs all of it only after a reboot, compared with the base; null when there is nothing to compare. */
+  reboot: boolean | null;
+  /** Whether the host will build the same: a flake, or a host with a pinned nixpkgs. */
+  reproducible: boolean;
+  /** Nothing was evaluated: the same files gave this result before. */
+  remembered: boolean;
+  /** Null also for what was only remembered, and is as it was. */
   plan: BuildPlan | null;
   warnings: string[];
   error: HostFailure | null;
@@ -128,6 +135,13 @@ export interface RenderDocument {
   files: FileResult[];
 }
 
+export interface PlanDocument {
+  version: 1;
+  command: "plan";
+  /** As `--shard` takes them. */
+  shards: { shard: string; hosts: string[] }[];
+}
+
 export interface InitDocument {
   version: 1;
   command: "init";
@@ -178,6 +192,7 @@ export type ResultDocument =
   | DeployDocument
   | StatusDocument
   | RenderDocument
+  | PlanDocument
   | InitDocument
   | KeygenDocument
   | HostListDocument
@@ -199,6 +214,7 @@ export function failedHosts(document: ResultDocument): string[] {
     case "status":
       return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);
     case "render":
+    case "plan":
     case "init":
     case "keygen":
     case "host list":

@@ -72,6 +72,8 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
       fleet: root,
       hosts: [],
       base: null,
+      shard: null,
+      dirty: false,
       nix: { overrideInputs: [["nixpkgs", `path:${source}`]], options: [], searchPath: [`nixpkgs=${nixpkgs}`] },
       timeout: 300_000,
     });

@@ -1,31 +1,26 @@
+import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import path from "node:path";
-import { FleetError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
-import { addFlakeHosts, loadFleet } from "../fleet/load.ts";
-import { selectHosts } from "../fleet/select.ts";
-import type { JobLimits } from "../nix/batch.ts";
+import { type Shard, selectHosts, shardOf } from "../fleet/select.ts";
 import { packageChanges } from "../nix/difference.ts";
-import type { System as EvaluatedSystem } from "../nix/evaluate.ts";
+import type { System } from "../nix/evaluate.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { planBuild } from "../nix/plan.ts";
 import { parallel } from "../platform/parallel.ts";
-import { temporaryDirectory } from "../platform/temporary.ts";
-import type { CheckDocument, CheckStatus, HostCheck } from "../results.ts";
-import { narDigest } from "../tree/nar.ts";
-import { Stager } from "../tree/stage.ts";
+import type { CheckDocument, CheckStatus, HostCheck, HostFailure } from "../results.ts";
+import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./base.ts";
 import type { Context } from "./context.ts";
-import { type EvaluatedHost, evaluateFleet, type OpenFleet, openFleet, withFlakeHosts } from "./evaluation.ts";
+import { evaluateFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 
-export interface CheckOptions {
+export interface CheckOptions extends BaseOptions {
   /** The fleet's directory. */
   fleet: string;
   /** Globs; none for every host. */
   hosts: readonly string[];
-  /** A git ref to compare with. */
-  base: string | null;
-  /** Check without comparing, rather than fail, when the clone doesn't have `base`. */
-  baseOptional?: boolean;
+  /** Only a part of them, for one of several machines. */
+  shard: Shard | null;
+  /** Stage also what git doesn't track and doesn't ignore. */
+  dirty: boolean;
   nix: NixPassthrough;
   /** Milliseconds for one host's evaluation. */
   timeout: number;
@@ -36,131 +31,91 @@ export const DEFAULT_TIMEOUT = 10 * 60 * 1000;
 /**
  * Dry-builds hosts: evaluates each one's staged tree, and says what would be built and fetched, and whether its system is
  * another than at `base`.
- *
  */
 export async function check(context: Context, options: CheckOptions): Promise<CheckDocument> {
   // 1. What there is.
-  await using open = await openFleet(options.fleet);
-  const warnings: string[] = [];
+  await using open = await openFleet(options.fleet, options);
+  const warnings = [...open.warnings];
   const base = await baseCommit(open, options, warnings);
   const nix = await Nix.find(options.nix, context.signal);
-  const fleet = await withFlakeHosts(open, nix, options);
-  const hosts = selectHosts(fleet.hosts, options.hosts);
+  const memory = openMemory(context.env);
+  await memory.forgetOld();
+  const evaluator = { context, nix, stager: open.stager, memory, limits: options };
+  const fleet = await withFlakeHosts(open.fleet, evaluator);
+  const hosts = shardOf(selectHosts(fleet.hosts, options.hosts), options.shard);
 
-  // 2. Every host, at the same time as far as the machine goes.
-  const evaluated = await evaluateFleet(context, open.stager, nix, hosts, options);
+  // 2. Every host, as many at a time as the machine allows.
+  const evaluated = await evaluateFleet(evaluator, hosts);
 
-  // 3. What each would cost.
-  const plans = await parallel(evaluated, availableParallelism(), (result) =>
-    result.ok ? planBuild(nix, [result.drv]) : Promise.resolve(null),
+  // 3. What was before.
+  const compared: Comparison[] =
+    base === null
+      ? evaluated.map((now) => ({ now, before: null }))
+      : await compareWith(evaluator, open, base, evaluated);
+
+  // 4. What that means for each host: what it would cost, and what is different.
+  const checks = await parallel(compared, availableParallelism(), (comparison) =>
+    hostCheck(nix, comparison, base !== null),
   );
-
-  // 4. What was before, and what that makes different.
-  const before = base === null ? null : await systemsAt(context, open, base, evaluated, nix, options);
-  const packages = await parallel(evaluated, availableParallelism(), (result) => {
-    const earlier = before?.get(result.host.name);
-    if (!result.ok || !earlier || earlier.toplevel === result.toplevel) return Promise.resolve(null);
-    return packageChanges(nix, earlier.drv, result.drv);
-  });
-
   return {
     version: 1,
     command: "check",
     base: base === null ? null : options.base,
     warnings: [...warnings, ...fleet.warnings, ...undeclaredWarnings(fleet)],
-    hosts: evaluated.map((result, index) => hostCheck(result, plans[index] ?? null, before, packages[index] ?? null)),
+    hosts: checks,
   };
 }
 
-async function baseCommit(
-  { repository }: OpenFleet,
-  { base, baseOptional }: Pick<CheckOptions, "base" | "baseOptional">,
-  warnings: string[],
-): Promise<string | null> {
-  if (base === null) return null;
-  try {
-    return await repository.commitOf(base);
-  } catch (error) {
-    if (!baseOptional || !(error instanceof FleetError)) throw error;
-    warnings.push(`nothing is compared: ${error.message} (${error.hint})`);
-    return null;
+async function hostCheck(nix: Nix, { now, before }: Comparison, isCompared: boolean): Promise<HostCheck> {
+  const { host, warnings, duration, remembered } = now;
+  const nothing = { name: host.name, base: before?.toplevel ?? null, warnings, duration, remembered };
+  const reproducible = host.kind === "flake" || host.nixpkgs !== null;
+  if (!now.ok) {
+    const none = { toplevel: null, drv: null, packages: null, reboot: null, plan: null };
+    return { ...nothing, ...none, reproducible, status: "failed", error: now.failure };
   }
-}
-
-function hostCheck(
-  result: EvaluatedHost,
-  plan: HostCheck["plan"],
-  before: ReadonlyMap<string, System | null> | null,
-  packages: HostCheck["packages"],
-): HostCheck {
-  const base = before?.get(result.host.name)?.toplevel ?? null;
+  const { drv, toplevel } = now;
+  const error = host.declared && host.key !== null && host.agent ? agentProblem(host, now) : null;
+  const status = error !== null ? "failed" : isCompared ? changeOf(now, before) : "ok";
+  const differs = before !== null && before.toplevel !== toplevel;
   return {
-    name: result.host.name,
-    status: result.ok ? statusOf(result.toplevel, before === null ? undefined : base) : "failed",
-    toplevel: result.ok ? result.toplevel : null,
-    drv: result.ok ? result.drv : null,
-    base,
-    packages,
-    plan,
-    warnings: result.warnings,
-    error: result.ok ? null : result.failure,
-    duration: result.duration,
+    ...nothing,
+    status,
+    toplevel,
+    drv,
+    reproducible,
+    packages: differs ? await packageChanges(nix, before.drv, drv) : null,
+    reboot: differs ? needsReboot(before, now) : null,
+    // Of what is only remembered the derivations may be gone; and it is as it was.
+    plan: existsSync(drv) && !(remembered && !differs) ? await planBuild(nix, [drv]) : null,
+    error,
   };
 }
 
-function statusOf(toplevel: string, base: string | null | undefined): CheckStatus {
-  if (base === undefined) return "ok";
-  return toplevel === base ? "unchanged" : "changed";
+function changeOf(now: System, before: System | null): CheckStatus {
+  return now.toplevel === before?.toplevel ? "unchanged" : "changed";
 }
 
-type System = Pick<EvaluatedSystem, "drv" | "toplevel">;
+/** Whether a machine that runs `before` runs all of `after` only once it is started anew. */
+function needsReboot(before: System, after: System): boolean {
+  return before.kernel !== after.kernel || before.initrd !== after.initrd || before.modules !== after.modules;
+}
 
-/** Each host's system at another commit, null where it had none. A host whose tree was the same isn't evaluated again. */
-async function systemsAt(
-  context: Context,
-  open: OpenFleet,
-  commit: string,
-  now: readonly EvaluatedHost[],
-  nix: Nix,
-  limits: JobLimits,
-): Promise<Map<string, System | null>> {
-  await using temporary = await temporaryDirectory();
-  await using repository = await open.repository.checkout(commit, path.join(temporary.path, "base"));
-  const dir = path.join(repository.root, path.relative(open.repository.root, open.fleet.dir));
-  const base = await loadFleet(dir);
-  const stager = await Stager.open(repository, base, path.join(temporary.path, "staged"));
-
-  const systems = new Map<string, System | null>();
-  const others: Host[] = [];
-  for (const result of now) {
-    const host = await hostAt(base, result.host);
-    const release = host && (await stager.stage(host).catch(() => null));
-    if (!host || !release) systems.set(result.host.name, null);
-    else if (result.ok && sameEntry(host, result.host) && (await sameTree(release.treeDir, result.release.treeDir))) {
-      systems.set(host.name, result);
-    } else others.push(host);
+/** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
+function agentProblem(host: Host, { agent, agentHost }: System): HostFailure | null {
+  if (!agent) {
+    return {
+      message: "Bento's agent is not in this configuration: after this release the host would never take another",
+      hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`,
+    };
   }
-  context.output.info(
-    `comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`,
-  );
-  for (const result of await evaluateFleet(context, stager, nix, others, limits)) {
-    systems.set(result.host.name, result.ok ? result : null);
+  if (agentHost !== null && agentHost !== host.name) {
+    return {
+      message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
+      hint: `set services.bento.host = "${host.name}"`,
+    };
   }
-  return systems;
-}
-
-/** The host of the same name at the base; one found only in a flake is taken to have been there. */
-async function hostAt(base: Fleet, host: Host): Promise<Host | undefined> {
-  const known = (await addFlakeHosts(base, async (flake) => (flake.path === host.path ? [host.attr] : []))).hosts;
-  return known.find((candidate) => candidate.name === host.name);
-}
-
-function sameEntry(a: Host, b: Host): boolean {
-  return a.kind === b.kind && a.attr === b.attr && a.config === b.config;
-}
-
-async function sameTree(a: string, b: string): Promise<boolean> {
-  return (await narDigest(a)) === (await narDigest(b));
+  return null;
 }
 
 function undeclaredWarnings(fleet: Fleet): string[] {

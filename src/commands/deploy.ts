@@ -14,7 +14,15 @@ import { archivesOf, type Candidate, isFarFuture, isSameRelease, nextManifest } 
 import type { DeployDocument, HostDeploy, HostFailure } from "../results.ts";
 import { type Archive, archive } from "../tree/nar.ts";
 import type { Context } from "./context.ts";
-import { evaluateFleet, type OpenFleet, openFleet, stageAll, withFlakeHosts } from "./evaluation.ts";
+import {
+  type Evaluator,
+  evaluateFleet,
+  type OpenFleet,
+  openFleet,
+  openMemory,
+  stageAll,
+  withFlakeHosts,
+} from "./evaluation.ts";
 import { keyFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
 
 export interface DeployOptions {
@@ -40,7 +48,7 @@ type Step<T> = { host: Host; value: T } | { host: Host; result: HostDeploy };
  */
 export async function deploy(context: Context, options: DeployOptions): Promise<DeployDocument> {
   // 1. The fleet at a commit, and the keys.
-  await using opened = await openFleet(options.fleet);
+  await using opened = await openFleet(options.fleet, { dirty: false });
   const { server, signers } = opened.fleet;
   if (server === null)
     throw new FleetError("fleet.yaml has no server to deploy to", { hint: "see 'server' in the README" });
@@ -57,9 +65,11 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
 
   // 2. What each host should get: its tree, and the system that must come out of it.
   const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
-  const fleet = nix === null ? opened.fleet : await withFlakeHosts(opened, nix, options);
+  const { stager } = opened;
+  const evaluator = nix && { context, nix, stager, memory: openMemory(context.env), limits: options };
+  const fleet = evaluator === null ? opened.fleet : await withFlakeHosts(opened.fleet, evaluator);
   const selected = selectHosts(fleet.hosts, options.hosts);
-  const prepared = await prepare(context, opened, nix, selected, commit, options);
+  const prepared = await prepare(opened, evaluator, selected, commit);
 
   // 3. What each host has.
   await using publisher = await SftpPublisher.connect(server, publisherKey, context.signal);
@@ -110,30 +120,29 @@ interface Prepared {
   packed: Archive;
 }
 
-/** Stages, evaluates and packs the hosts that can be deployed; the others get their result here. */
+/** Evaluates, stages and packs the hosts that can be deployed; the others get their result here. */
 async function prepare(
-  context: Context,
-  opened: OpenFleet,
-  nix: Nix | null,
+  { repository, stager }: OpenFleet,
+  evaluator: Evaluator | null,
   hosts: readonly Host[],
   commit: Commit,
-  options: DeployOptions,
 ): Promise<Step<Prepared>[]> {
-  const modified = new Set(await opened.repository.modified());
+  const modified = new Set(await repository.modified());
   const deployable = hosts.filter((host) => host.declared && host.key !== null);
-  const evaluated =
-    nix === null
-      ? (await stageAll(opened.stager, deployable)).map((staged) => ({ ...staged, toplevel: null }))
-      : await evaluateFleet(context, opened.stager, nix, deployable, options);
-  const byName = new Map(evaluated.map((result) => [result.host.name, result]));
+  const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
+  const systems = new Map(evaluated.map((result) => [result.host, result]));
+  const staged = new Map((await stageAll(stager, deployable)).map((one) => [one.host, one]));
   const packs = new Map<string, Promise<Archive>>();
   return parallel(hosts, availableParallelism(), async (host): Promise<Step<Prepared>> => {
-    const result = byName.get(host.name);
-    if (result === undefined) {
+    const one = staged.get(host);
+    if (one === undefined) {
       const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
       return { host, result: { ...nothing(host), status: "skipped", reason } };
     }
-    if (!("release" in result)) return { host, result: failed(host, result.failure) };
+    if ("failure" in one) return { host, result: failed(host, one.failure) };
+    const system = systems.get(host);
+    if (system?.ok === false) return { host, result: failed(host, system.failure) };
+    const { release } = one;
     if (host.deliver === "system") {
       // Its tree would show the host more than was meant.
       return {
@@ -144,7 +153,7 @@ async function prepare(
         }),
       };
     }
-    const changed = result.release.sources.find((file) => modified.has(file));
+    const changed = release.sources.find((file) => modified.has(file));
     if (changed !== undefined) {
       // What is published says which commit it is of, so it has to be of one.
       return {
@@ -155,8 +164,8 @@ async function prepare(
         }),
       };
     }
-    const pack = packs.get(result.release.dir) ?? archive(result.release.dir);
-    packs.set(result.release.dir, pack);
+    const pack = packs.get(release.dir) ?? archive(release.dir);
+    packs.set(release.dir, pack);
     const packed = await pack;
     return {
       host,
@@ -170,7 +179,7 @@ async function prepare(
           archive: { name: packed.name, size: packed.size, sha256: packed.sha256 },
           kind: host.kind,
           attr: host.kind === "flake" ? host.attr : host.config,
-          toplevel: result.toplevel,
+          toplevel: system?.toplevel ?? null,
         },
       },
     };

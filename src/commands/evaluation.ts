@@ -1,4 +1,4 @@
-import { availableParallelism } from "node:os";
+import { availableParallelism, homedir } from "node:os";
 import path from "node:path";
 import { FleetError, HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
@@ -6,6 +6,7 @@ import { addFlakeHosts, flakesOf, loadFleet } from "../fleet/load.ts";
 import { staleFiles } from "../fleet/rendered.ts";
 import type { JobLimits } from "../nix/batch.ts";
 import { type Evaluation, evaluateHosts, inspectFlakes } from "../nix/evaluate.ts";
+import { EvaluationMemory, isPure, memoryKey } from "../nix/memory.ts";
 import type { Nix } from "../nix/nix.ts";
 import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -19,13 +20,15 @@ export interface OpenFleet extends AsyncDisposable {
   fleet: Fleet;
   repository: Repository;
   stager: Stager;
+  /** For people. */
+  warnings: string[];
 }
 
 /**
  * Loads the fleet in `dir`, and opens its repository.
  * @throws FleetError when either is wrong, or when a rendered file is stale.
  */
-export async function openFleet(dir: string): Promise<OpenFleet> {
+export async function openFleet(dir: string, { dirty }: { dirty: boolean }): Promise<OpenFleet> {
   const fleet = await loadFleet(dir);
   const stale = await staleFiles(fleet);
   if (stale.length > 0) {
@@ -36,64 +39,131 @@ export async function openFleet(dir: string): Promise<OpenFleet> {
   const repository = await Repository.open(dir);
   const temporary = await temporaryDirectory();
   try {
-    const stager = await Stager.open(repository, fleet, path.join(temporary.path, "staged"));
-    return { fleet, repository, stager, [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]() };
+    const untracked = dirty ? await repository.untracked() : [];
+    const stager = await Stager.open(repository, fleet, path.join(temporary.path, "staged"), untracked);
+    const warnings =
+      untracked.length === 0
+        ? []
+        : [`--dirty: ${untracked.length} files that git doesn't track are taken in; a deploy will not have them`];
+    return { fleet, repository, stager, warnings, [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]() };
   } catch (error) {
     await temporary[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-/** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
-export async function withFlakeHosts({ fleet, stager }: OpenFleet, nix: Nix, limits: JobLimits): Promise<Fleet> {
-  const staged = await stageAll(stager, flakesOf(fleet));
-  const flakes = staged.flatMap((one) => ("release" in one ? [one] : []));
-  const inspected = await inspectFlakes(
-    nix,
-    flakes.map(({ release }) => release),
-    limits,
-  );
-  const names = new Map(
-    flakes.map(({ host }, index) => {
-      const result = inspected[index];
-      return [host.path, result?.ok ? result.hosts : null];
-    }),
-  );
-  return addFlakeHosts(fleet, async (flake) => names.get(flake.path) ?? null);
+/** What evaluating a fleet's hosts takes. */
+export interface Evaluator {
+  context: Context;
+  nix: Nix;
+  stager: Stager;
+  /** Null to evaluate everything anew. */
+  memory: EvaluationMemory | null;
+  limits: JobLimits;
 }
 
-/** One host, staged and evaluated, or why it could not be. */
-export type EvaluatedHost = { host: Host } & (
-  | (Evaluation & { ok: true } & { release: StagedRelease })
-  | FailedEvaluation
-);
-type FailedEvaluation = Evaluation & { ok: false };
+/** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
+export async function withFlakeHosts(fleet: Fleet, evaluator: Evaluator): Promise<Fleet> {
+  const { nix, stager, limits } = evaluator;
+  const flakes = flakesOf(fleet);
+  const { known, missing } = await recall<string[]>(evaluator, flakes, () => "hosts");
+  const staged = await stageAll(stager, missing);
+  const sources = staged.flatMap((one) => ("release" in one ? [one.release] : []));
+  const inspected = await inspectFlakes(nix, sources, limits);
+  let next = 0;
+  for (const one of staged) {
+    const result = "release" in one ? inspected[next++] : undefined;
+    if (result?.ok) await remember(evaluator, known, one.host, "hosts", result.hosts);
+  }
+  return addFlakeHosts(fleet, async (flake) => known.get(flake) ?? null);
+}
 
-/** Stages and evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
-export async function evaluateFleet(
-  context: Context,
-  stager: Stager,
-  nix: Nix,
-  hosts: readonly Host[],
-  limits: JobLimits,
-): Promise<EvaluatedHost[]> {
-  const staged = await stageAll(stager, hosts);
+/** One host, evaluated, or why it could not be. */
+export type EvaluatedHost = Evaluation & {
+  host: Host;
+  /** It is what an earlier evaluation of the same files gave; its derivation may be gone by now. */
+  remembered: boolean;
+};
+
+/** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
+export async function evaluateFleet(evaluator: Evaluator, hosts: readonly Host[]): Promise<EvaluatedHost[]> {
+  const { context, nix, stager, limits } = evaluator;
+  const { known, missing } = await recall<Evaluation>(evaluator, hosts, systemOf);
+  const staged = await stageAll(stager, missing);
   const evaluable = staged.flatMap(({ host, ...one }) => ("release" in one ? [{ host, source: one.release }] : []));
-  let done = 0;
-  const progress = () => context.output.progress(`evaluated ${done} of ${evaluable.length} hosts`);
+  const results = new Map<Host, EvaluatedHost>();
+  for (const [host, evaluation] of known) results.set(host, { ...evaluation, host, remembered: true, duration: 0 });
+  for (const { host, ...one } of staged) {
+    if ("failure" in one) {
+      results.set(host, { host, ok: false, failure: one.failure, warnings: [], duration: 0, remembered: false });
+    }
+  }
+
+  let done = hosts.length - evaluable.length;
+  const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
   progress();
   const evaluations = await evaluateHosts(nix, evaluable, limits, () => {
     done += 1;
     progress();
   });
   context.output.done();
-  let next = 0;
-  return staged.map(({ host, ...one }): EvaluatedHost => {
-    if (!("release" in one)) return { host, ok: false, failure: one.failure, warnings: [], duration: 0 };
-    const evaluation = evaluations[next++];
-    if (evaluation === undefined) throw new Error(`no evaluation of ${host.name}`);
-    return evaluation.ok ? { host, release: one.release, ...evaluation } : { host, ...evaluation };
+  for (const [index, { host }] of evaluable.entries()) {
+    const evaluation = evaluations[index];
+    if (evaluation === undefined) continue;
+    results.set(host, { ...evaluation, host, remembered: false });
+    if (evaluation.ok) await remember(evaluator, known, host, systemOf(host), evaluation);
+  }
+  return hosts.flatMap((host) => results.get(host) ?? []);
+}
+
+/** What, of a flake, an evaluation is of. */
+function systemOf(host: Host): string {
+  return `system ${host.attr}`;
+}
+
+/** What is remembered of hosts whose evaluation is pure, and the hosts of which nothing is. */
+async function recall<T>(
+  evaluator: Evaluator,
+  hosts: readonly Host[],
+  what: (host: Host) => string,
+): Promise<{ known: Map<Host, T>; missing: Host[] }> {
+  const known = new Map<Host, T>();
+  await parallel(hosts, 16, async (host) => {
+    const key = await keyOf(evaluator, host, what(host));
+    const value = key === null ? undefined : await evaluator.memory?.recall<T>(key);
+    if (value !== undefined) known.set(host, value);
   });
+  return { known, missing: hosts.filter((host) => !known.has(host)) };
+}
+
+async function remember<T>(
+  evaluator: Evaluator,
+  known: Map<Host, T>,
+  host: Host,
+  what: string,
+  value: T,
+): Promise<void> {
+  known.set(host, value);
+  const key = await keyOf(evaluator, host, what);
+  if (key !== null) await evaluator.memory?.remember(key, value);
+}
+
+/** The key under which an evaluation is remembered; null for one that isn't pure, or of what can't be staged. */
+async function keyOf({ nix, stager, memory }: Evaluator, host: Host, what: string): Promise<string | null> {
+  if (memory === null || host.kind !== "flake" || !isPure(nix)) return null;
+  try {
+    return memoryKey(nix, await stager.identify(host), what);
+  } catch (error) {
+    // Staging says why.
+    if (error instanceof HostError) return null;
+    throw error;
+  }
+}
+
+/** Where evaluations are remembered. */
+export function openMemory(env: NodeJS.ProcessEnv): EvaluationMemory {
+  const cache = env.XDG_CACHE_HOME || path.join(env.HOME || homedir(), ".cache");
+  return new EvaluationMemory(path.join(cache, "bento/evaluations"));
 }
 
 export type StagedHost = { host: Host } & ({ release: StagedRelease } | { failure: HostFailure });

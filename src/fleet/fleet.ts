@@ -27,6 +27,14 @@ export interface GitRemote {
   refs: string;
 }
 
+/** A nixpkgs by its hash: what hosts without a flake are evaluated and built with. */
+export interface NixpkgsPin {
+  /** Of a tarball. */
+  url: string;
+  /** SRI, of its content. */
+  hash: string;
+}
+
 /** `channel`: configuration.nix evaluated as <nixpkgs/nixos>. `flake`: a nixosConfigurations attribute. */
 export type HostKind = "flake" | "channel";
 
@@ -48,6 +56,10 @@ export interface Host {
   ssh: string | null;
   /** What of `path` is in the tree, relative to `path`; null for all that git tracks. */
   include: string[] | null;
+  /** For `channel`; null for whatever NIX_PATH holds, here and on the host. */
+  nixpkgs: NixpkgsPin | null;
+  /** Whether its configuration must have Bento's agent in it. */
+  agent: boolean;
   /** Whether fleet.yaml has an entry for it. One that was only found is checked, and never deployed. */
   declared: boolean;
 }

@@ -168,6 +168,8 @@ async function declaredHosts(dir: string, { content, locate }: ParsedFleet): Pro
       groups: entry.groups,
       ssh: entry.ssh ?? null,
       include: entry.include ?? null,
+      nixpkgs: kind === "channel" ? (entry.nixpkgs ?? content.nixpkgs ?? null) : null,
+      agent: entry.agent,
       declared: true,
     });
   }
@@ -219,6 +221,8 @@ function undeclared(name: string, place: string, kind: HostKind): Host {
     groups: [],
     ssh: null,
     include: null,
+    nixpkgs: null,
+    agent: true,
     declared: false,
   };
 }

@@ -64,6 +64,12 @@ const substituter = z.strictObject({
   key: z.string().regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'"),
 });
 
+/** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
+const nixpkgsPin = z.strictObject({
+  url: z.url(),
+  hash: z.string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='"),
+});
+
 const host = z.strictObject({
   key: publicKey.optional(),
   path: relativePath.optional(),
@@ -71,6 +77,8 @@ const host = z.strictObject({
   attr: oneLine.min(1).optional(),
   deliver: z.enum(["tree", "system"]).default("tree"),
   include: z.array(relativePath).min(1).optional(),
+  nixpkgs: nixpkgsPin.optional(),
+  agent: z.boolean().default(true),
   groups: z.array(z.string().regex(/^[a-z0-9][a-z0-9-]*$/, "must be lower-case letters, digits and '-'")).default([]),
   ssh: oneLine.regex(/^[^\s-]\S*$/, "must be user@address").optional(),
 });
@@ -80,6 +88,7 @@ export const fleetSchema = z.strictObject({
   git: gitRemote.optional(),
   signers: z.array(publicKey).default([]),
   substituters: z.array(substituter).default([]),
+  nixpkgs: nixpkgsPin.optional(),
   // A host with nothing to say about it is written `nas:` and is null in YAML, and so are hosts that are all taken out.
   hosts: z
     .record(
@@ -99,5 +108,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   server: Object.keys(server.shape),
   git: Object.keys(gitRemote.shape),
   "substituters.*": Object.keys(substituter.shape),
+  nixpkgs: Object.keys(nixpkgsPin.shape),
   "hosts.*": Object.keys(host.shape),
+  "hosts.*.nixpkgs": Object.keys(nixpkgsPin.shape),
 };

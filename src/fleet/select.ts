@@ -38,3 +38,31 @@ function glob(pattern: string): RegExp {
 export function splitPatterns(text: string | undefined): string[] {
   return (text ?? "").split(/[\s,]+/).filter((pattern) => pattern !== "");
 }
+
+/** The `index`th of `count` parts, counted from 1. */
+export interface Shard {
+  index: number;
+  count: number;
+}
+
+/** @throws FleetError for what isn't I/N. */
+export function parseShard(text: string): Shard {
+  const [, index, count] = (/^([1-9]\d{0,3})\/([1-9]\d{0,3})$/.exec(text) ?? []).map(Number);
+  if (index === undefined || count === undefined || index > count)
+    throw new FleetError(`a shard is I/N, such as 2/4, and not '${text}'`);
+  return { index, count };
+}
+
+/** One part of the hosts. Those of one directory share much, and stay together as far as parts of the same size allow. */
+export function shardOf(hosts: readonly Host[], shard: Shard | null): Host[] {
+  if (shard === null) return [...hosts];
+  const { index, count } = shard;
+  const byPath = [...hosts].sort((a, b) => compare(a.path, b.path) || compare(a.name, b.name));
+  const from = Math.floor(((index - 1) * hosts.length) / count);
+  const chosen = new Set(byPath.slice(from, Math.floor((index * hosts.length) / count)));
+  return hosts.filter((host) => chosen.has(host));
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
+}

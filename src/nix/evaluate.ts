@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
-import type { Host } from "../fleet/fleet.ts";
+import type { Host, NixpkgsPin } from "../fleet/fleet.ts";
 import type { HostFailure } from "../results.ts";
 import { narDigest } from "../tree/nar.ts";
 import { type Job, type JobLimits, type JobResult, MAX_OUTPUT } from "./batch.ts";
@@ -38,7 +38,7 @@ export type Evaluation = {
   duration: number;
 } & (({ ok: true } & System) | { ok: false; failure: HostFailure });
 
-export type EvaluableHost = Pick<Host, "kind" | "config" | "attr" | "path" | "include">;
+export type EvaluableHost = Pick<Host, "kind" | "config" | "attr" | "path" | "include" | "nixpkgs">;
 
 export interface Evaluable {
   host: EvaluableHost;
@@ -55,26 +55,65 @@ export async function evaluateHosts(
   limits: JobLimits,
   onResult: (index: number) => void = () => {},
 ): Promise<Evaluation[]> {
-  const jobs = await Promise.all(hosts.map((item) => hostJob(nix, item)));
-  const results = await evaluateAll(nix, jobs, limits, onResult);
-  const doubtful = hosts.flatMap((item, index) => {
-    const result = results[index];
-    return result !== undefined && doubtsLock(result, item) ? [index] : [];
+  const pins = await pinnedPaths(nix, hosts, limits);
+  const results = new Array<Evaluation>(hosts.length);
+  const evaluable: number[] = [];
+  const jobs: Job[] = [];
+  for (const [index, { host, source }] of hosts.entries()) {
+    const pin = host.nixpkgs === null ? null : pins.get(pinKey(host.nixpkgs));
+    if (pin !== null && pin !== undefined && "failure" in pin) {
+      results[index] = { ok: false, failure: pin.failure, warnings: [], duration: 0 };
+      continue;
+    }
+    evaluable.push(index);
+    jobs.push(await hostJob(nix, host, source, pin?.path ?? null));
+  }
+  const told = await evaluateAll(nix, jobs, limits, (position) => onResult(evaluable[position] ?? 0));
+  const doubtful = [...told.keys()].filter((position) => {
+    const item = hosts[evaluable[position] ?? -1];
+    const result = told[position];
+    return item !== undefined && result !== undefined && doubtsLock(result, item);
   });
-  const again = doubtful.flatMap((index) => {
-    const item = hosts[index];
+  const again = doubtful.flatMap((position) => {
+    const item = hosts[evaluable[position] ?? -1];
     return item === undefined ? [] : [lockCheckedJob(nix, item.host, item.source)];
   });
-  (await evaluateAll(nix, again, limits)).forEach((result, position) => {
-    results[doubtful[position] ?? 0] = result;
+  (await evaluateAll(nix, again, limits)).forEach((result, n) => {
+    told[doubtful[n] ?? 0] = result;
   });
-  return Promise.all(
-    hosts.map((item, index) => {
+  for (const [position, index] of evaluable.entries()) {
+    const [item, result] = [hosts[index], told[position]];
+    if (item !== undefined && result !== undefined) results[index] = await interpret(result, item, limits);
+  }
+  return results;
+}
+
+type Pinned = { path: string } | { failure: HostFailure };
+
+/** Where the pinned nixpkgs of hosts are in the store, fetched where they aren't there yet; by `pinKey`. */
+async function pinnedPaths(nix: Nix, hosts: readonly Evaluable[], limits: JobLimits): Promise<Map<string, Pinned>> {
+  const pins = new Map(hosts.flatMap(({ host }) => (host.nixpkgs ? [[pinKey(host.nixpkgs), host.nixpkgs]] : [])));
+  const jobs = [...pins.values()].map(({ url, hash }): Job => {
+    const fetched = `builtins.fetchTarball { url = ${nixString(url)}; sha256 = ${nixString(hash)}; }`;
+    return { kind: "expression", mode: "restricted", expression: `"\${${fetched}}"`, readable: [], searchPath: [] };
+  });
+  const results = await evaluateAll(nix, jobs, limits);
+  return new Map(
+    [...pins].map(([key, { url }], index): [string, Pinned] => {
       const result = results[index];
-      if (result === undefined) throw new Error(`no result for ${item.host.path}`);
-      return interpret(result, item, limits);
+      if (result?.ok) return [key, { path: String(result.value) }];
+      const said = result?.stderr.match(/^\s*error: *(.*\S)/m)?.[1] ?? "";
+      const message = `the pinned nixpkgs ${url} can't be had: ${said}`;
+      return [
+        key,
+        { failure: { message, hint: "nixpkgs in fleet.yaml has its url and its hash", trace: result?.stderr ?? "" } },
+      ];
     }),
   );
+}
+
+function pinKey({ url, hash }: NixpkgsPin): string {
+  return `${hash} ${url}`;
 }
 
 /** What is known of a flake before any of its hosts is evaluated. */
@@ -105,8 +144,9 @@ async function flakeNamesJob(nix: Nix, source: EvaluationSource): Promise<Job> {
   return pureJob(`(${names}) (${await getFlake(source)})`);
 }
 
-async function hostJob(nix: Nix, { host, source }: Evaluable): Promise<Job> {
-  if (host.kind === "channel") return channelJob(nix, host, source);
+/** `pinned` is the store path of the host's nixpkgs. */
+async function hostJob(nix: Nix, host: EvaluableHost, source: EvaluationSource, pinned: string | null): Promise<Job> {
+  if (host.kind === "channel") return channelJob(nix, host, source, pinned);
   // With inputs overridden the lock file is none that could be taken as it is.
   if (nix.passthrough.overrideInputs.length > 0) return lockCheckedJob(nix, host, source);
   const system = `(${systemExpression}) flake.nixosConfigurations.${nixString(host.attr)}.config`;
@@ -139,7 +179,7 @@ function flakeJob(nix: Nix, { treeDir }: EvaluationSource, output: string, apply
   return { kind: "flake", installable: `path:${treeDir}#${output}`, apply, arguments: flakeArguments(nix) };
 }
 
-function channelJob(nix: Nix, host: EvaluableHost, { treeDir }: EvaluationSource): Job {
+function channelJob(nix: Nix, host: EvaluableHost, { treeDir }: EvaluationSource, pinned: string | null): Job {
   const configuration = path.join(treeDir, host.config);
   // A path, so that what is relative in it stays so.
   const expression = `(${systemExpression}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`;
@@ -152,6 +192,7 @@ function channelJob(nix: Nix, host: EvaluableHost, { treeDir }: EvaluationSource
       // Configurations may import <nixos-config> themselves, which is another for each host.
       ...(findText(treeDir, "nixos-config") ? [`nixos-config=${configuration}`] : []),
       ...nix.passthrough.searchPath,
+      ...(pinned === null ? [] : [`nixpkgs=${pinned}`]),
       ...defaultSearchPath(process.env),
     ].flatMap(resolvedEntries),
   };

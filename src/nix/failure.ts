@@ -61,7 +61,7 @@ export function explainFailure(
 export function warningsIn(stderr: string): string[] {
   const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
   const ours =
-    /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|Nix search path entry/;
+    /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
   return [...new Set([...found].map((match) => match[1] ?? ""))]
     .filter((text) => text !== "" && !ours.test(text))
     .slice(0, 50);

@@ -1,4 +1,6 @@
 import { realpathSync } from "node:fs";
+import { lstat } from "node:fs/promises";
+import path from "node:path";
 import { type SimpleGit, simpleGit } from "simple-git";
 import { FleetError, UnavailableError } from "../errors.ts";
 
@@ -64,6 +66,19 @@ export class Repository {
         const [mode, blob = ""] = line.slice(0, tab).split(" ");
         return { path: line.slice(tab + 1), mode: mode as TrackedEntry["mode"], blob };
       });
+  }
+
+  /** What git neither tracks nor ignores, as it would be tracked. */
+  async untracked(): Promise<TrackedEntry[]> {
+    const out = await this.#git.raw("ls-files", "--others", "--exclude-standard", "-z");
+    const files = out.split("\0").filter((file) => file !== "" && !file.endsWith("/"));
+    return Promise.all(
+      files.map(async (file): Promise<TrackedEntry> => {
+        const info = await lstat(path.join(this.root, file));
+        const mode = info.isSymbolicLink() ? "120000" : (info.mode & 0o100) === 0 ? "100644" : "100755";
+        return { path: file, mode, blob: "" };
+      }),
+    );
   }
 
   /** Tracked files that differ from HEAD, relative to the top. */

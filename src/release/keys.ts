@@ -1,4 +1,4 @@
-import { chmod, copyFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { FleetError, UnavailableError } from "../errors.ts";
 import { run } from "../platform/process.ts";
 import { temporarySecretFile } from "../platform/temporary.ts";
@@ -19,20 +19,21 @@ export interface PrivateKey extends AsyncDisposable {
  */
 export async function openPrivateKey(source: KeySource, what: string): Promise<PrivateKey> {
   // Secrets that went through a web form often have carriage returns, or lost their last line end; OpenSSH refuses both.
-  const copy = await temporarySecretFile("key", "content" in source ? source.content.replaceAll("\r", "").trim() : "");
+  const text = "content" in source ? source.content : await readKey(source.file, what);
+  const copy = await temporarySecretFile("key", text.replaceAll("\r", "").trim());
   try {
-    if ("file" in source) {
-      await copyFile(source.file, copy.path).catch((error: NodeJS.ErrnoException) => {
-        throw new FleetError(`${what} can't be read from ${source.file} (${error.code})`);
-      });
-      await chmod(copy.path, 0o600);
-    }
     const publicKey = await publicHalf(copy.path, what);
     return { file: copy.path, publicKey, [Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]() };
   } catch (error) {
     await copy[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+async function readKey(file: string, what: string): Promise<string> {
+  return readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+  });
 }
 
 async function publicHalf(file: string, what: string): Promise<string> {

@@ -35,7 +35,10 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
 }
 
 function detail(host: HostCheck): string {
-  return [planText(host), host.status === "changed" ? changeText(host) : ""].filter((text) => text !== "").join("; ");
+  const parts = [host.remembered && host.plan === null ? "as remembered" : planText(host)];
+  if (host.status === "changed") parts.push(changeText(host));
+  if (host.reboot) parts.push("needs a reboot");
+  return parts.filter((text) => text !== "").join("; ");
 }
 
 /** "12 to build, 3 to fetch (1.2 MiB)", or nothing when all of it is there. */

@@ -5,6 +5,7 @@ import type {
   HostListDocument,
   InitDocument,
   KeygenDocument,
+  PlanDocument,
   RenderDocument,
 } from "../results.ts";
 import { type Paint, table, warnings } from "./terminal.ts";
@@ -13,6 +14,11 @@ export function renderFiles(files: readonly FileResult[], paint: Paint): string[
   return files.map(({ file, status }) =>
     status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`),
   );
+}
+
+export function renderPlan(document: PlanDocument, paint: Paint): string {
+  const rows = document.shards.map(({ shard, hosts }) => [shard, hosts.join(", ")]);
+  return table([["SHARD", "HOSTS"].map((text) => paint("dim", text)), ...rows]).join("\n");
 }
 
 export function renderRender(document: RenderDocument, paint: Paint): string {

@@ -7,6 +7,7 @@ import { isWithin, parentOf, type TrackedFiles } from "./tracked.ts";
 export type LayoutEntry =
   | { kind: "directory"; target: string }
   | { kind: "link"; target: string; source: string; text: string }
+  | { kind: "text"; target: string; text: string }
   | { kind: "file"; target: string; source: string; executable: boolean };
 
 /**
@@ -43,6 +44,11 @@ export class Layout {
       if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
     }
     return path.posix.join(best.source, path.posix.relative(best.target, place));
+  }
+
+  /** A file that no file of the repository stands for. */
+  text(target: string, text: string): void {
+    this.entries.push({ kind: "text", target, text });
   }
 
   /** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */

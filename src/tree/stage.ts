@@ -1,17 +1,17 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, realpath, symlink } from "node:fs/promises";
+import { type FileHandle, mkdir, open, realpath, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { FleetError, HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
-import type { Repository } from "../platform/git.ts";
+import type { Repository, TrackedEntry } from "../platform/git.ts";
 import { Layout, type LayoutEntry } from "./layout.ts";
 import { TrackedFiles } from "./tracked.ts";
 
 /** A host's release on disk: what is evaluated, and what is shipped, which are never two different things. */
 export interface StagedRelease {
-  /** The release directory: `tree/`, and `secrets/` where the host has any. */
+  /** The release directory: `tree/`, `secrets/` where the host has any, and PIN_FILE where its nixpkgs is pinned. */
   dir: string;
   /** `tree/`. */
   treeDir: string;
@@ -21,6 +21,8 @@ export interface StagedRelease {
   sources: readonly string[];
 }
 
+/** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
+const PIN_FILE = "nixpkgs.json";
 /** More than any configuration has; a release is held in memory while it is sent. */
 const MAX_BYTES = 1024 ** 3;
 
@@ -44,12 +46,23 @@ export class Stager {
     this.#modified = modified;
   }
 
-  /** Reads what git tracks in the repository; `into` is a directory that the caller removes. */
-  static async open(repository: Repository, fleet: Pick<Fleet, "dir">, into: string): Promise<Stager> {
+  /** Reads what git tracks in the repository; `into` is a directory that the caller removes; `untracked` is staged as well. */
+  static async open(
+    repository: Repository,
+    fleet: Pick<Fleet, "dir">,
+    into: string,
+    untracked: readonly TrackedEntry[] = [],
+  ): Promise<Stager> {
     const [entries, modified] = await Promise.all([repository.tracked(), repository.modified()]);
     const prefix = path.relative(repository.root, await realpath(fleet.dir));
     if (prefix.startsWith("..")) throw new FleetError(`${fleet.dir} is outside the repository ${repository.root}`);
-    return new Stager(repository.root, new TrackedFiles(repository.root, entries), prefix, into, new Set(modified));
+    return new Stager(
+      repository.root,
+      new TrackedFiles(repository.root, [...entries, ...untracked]),
+      prefix,
+      into,
+      new Set([...modified, ...untracked.map((entry) => entry.path)]),
+    );
   }
 
   /**
@@ -89,7 +102,7 @@ export class Stager {
 
   /** Hosts for which it is the same have the same release. */
   #key(host: Host): string {
-    return JSON.stringify([host.path, host.include, this.#secretsOf(host)]);
+    return JSON.stringify([host.path, host.include, host.nixpkgs, this.#secretsOf(host)]);
   }
 
   /** The directory with a host's secrets, null where there is none. */
@@ -123,6 +136,8 @@ export class Stager {
     try {
       await layout.directory(source, "tree", include);
       if (secrets !== null) await layout.directory(secrets, "secrets", null);
+      // The host builds with what it was checked with.
+      if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
     } catch (error) {
       throw error instanceof HostError ? this.#placed(error) : error;
     }
@@ -181,6 +196,9 @@ async function write(entries: readonly LayoutEntry[], root: string, dir: string)
         break;
       case "link":
         await symlink(entry.text, target);
+        break;
+      case "text":
+        await writeFile(target, entry.text, { mode: 0o644, flag: "wx" });
         break;
       case "file": {
         await using source = await openTracked(root, entry.source);

@@ -31,15 +31,17 @@ export async function startTidy(
   { env, ...options }: StartOptions = {},
 ): Promise<RunningBento> {
   const temporary = await mkdtemp(path.join(tmpdir(), "bento-test-"));
+  // Nothing is remembered from one run to the next, unless a test wants it so.
+  const cache = await mkdtemp(path.join(tmpdir(), "bento-cache-"));
   const id = randomUUID();
   const running = start(program, args, {
     ...options,
-    env: onlyEnvironment({ TMPDIR: temporary, [RUN]: id, ...env }),
+    env: onlyEnvironment({ TMPDIR: temporary, XDG_CACHE_HOME: cache, [RUN]: id, ...env }),
   });
   const children = () => processesWith(RUN, id).filter((pid) => pid !== running.pid);
   const finished = running.done.then(async (exit) => {
     const left = await readdir(temporary);
-    await rm(temporary, { recursive: true, force: true });
+    for (const dir of [temporary, cache]) await rm(dir, { recursive: true, force: true });
     const processes = children();
     if (left.length > 0 || processes.length > 0) {
       const what = `files ${left.join(", ") || "none"}, processes ${processes.join(", ") || "none"}`;

@@ -76,7 +76,7 @@ test("a mistake in what several hosts share is shown where it is: in utils/", as
   await fleet.edit("utils/common.nix", "pkgs.htop", "pkgs.htopp");
   const { status, document } = await checkJson(["--hosts", "nas,router"]);
   for (const name of ["nas", "router"]) {
-    expect(hostIn(document, name).error).toMatchObject({ file: "utils/common.nix", line: 4 });
+    expect(hostIn(document, name).error).toMatchObject({ file: "utils/common.nix", line: 5 });
   }
   expect(status).toBe(1);
 });
@@ -95,6 +95,9 @@ test("--json: one document, with each host's system and derivation, or its error
     drv: drv(name),
     base: null,
     packages: null,
+    reboot: null,
+    reproducible: true,
+    remembered: false,
     plan: { build: 4, fetch: 0, download: 0, unpacked: 0 },
     warnings: [],
     error: null,
@@ -111,6 +114,7 @@ test("--json: one document, with each host's system and derivation, or its error
       well("nas"),
       {
         ...well("router"),
+        reproducible: false,
         status: "failed",
         toplevel: null,
         drv: null,

@@ -12,6 +12,8 @@ export function hostNamed(name: string, more: Partial<Host> = {}): Host {
     groups: [],
     ssh: null,
     include: null,
+    nixpkgs: null,
+    agent: true,
     declared: true,
     ...more,
   };

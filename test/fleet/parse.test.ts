@@ -60,6 +60,7 @@ hosts:
         config: "configuration.nix",
         attr: "router",
         deliver: "tree",
+        agent: true,
         groups: ["canary"],
         ssh: "root@10.0.0.1",
       },
@@ -75,6 +76,7 @@ test("a root flake's host with its include", () => {
     path: ".",
     include: ["flake.nix", "flake.lock", "hosts/router", "modules"],
     deliver: "tree",
+    agent: true,
     groups: [],
   });
 });
@@ -130,7 +132,7 @@ test.each<[string, string, string]>([
   [
     "a key like no other",
     "hosts:\n  nas:\n    colour: red\n",
-    "fleet.yaml:3:5: hosts.nas.colour is not a known key; known keys: key, path, config, attr, deliver, include, groups, ssh",
+    "fleet.yaml:3:5: hosts.nas.colour is not a known key; known keys: key, path, config, attr, deliver, include, nixpkgs, agent, groups, ssh",
   ],
 ])("unknown: %s", (_, text, expected) => {
   expect(complaint(text)).toBe(expected);

@@ -22,6 +22,8 @@ function hostNamed(name: string, more: Partial<Host> = {}): Host {
     groups: [],
     ssh: null,
     include: null,
+    nixpkgs: null,
+    agent: true,
     declared: true,
     ...more,
   };

@@ -12,7 +12,7 @@ booting_system() { if [ -e "$BENTO_PROFILE" ]; then readlink -f "$BENTO_PROFILE"
 switch_to() {
   local status=0 note=$BENTO_RUN/activation
   # shellcheck disable=SC2016
-  logged "$BASH" -c 'echo $$ > "$1" && shift && exec "$@"' activation "$note" \
+  logged "$BASH" -c 'umask 022 && echo $$ > "$1" && shift && exec "$@"' activation "$note" \
     timeout --kill-after=10 "$BENTO_ACTIVATION_TIMEOUT" "$1/bin/switch-to-configuration" "$2" || status=$?
   rm -f "$note"
   return "$status"

@@ -30,8 +30,15 @@ build_release() {
       problem="the release has no $manifest_attr"
       return 1
     fi
-    NIX_PATH=${NIX_PATH:-nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos} \
-      logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" --out-link "$root" ||
+    local search_path=${NIX_PATH:-nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos} pinned
+    if [ -e "$BENTO_STATE/release/nixpkgs.json" ]; then
+      if ! pinned=$(pinned_nixpkgs "$BENTO_STATE/release/nixpkgs.json"); then
+        problem="the pinned nixpkgs can't be had: $(nix_error)"
+        return 1
+      fi
+      search_path=nixpkgs=$pinned:$search_path
+    fi
+    NIX_PATH=$search_path logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" --out-link "$root" ||
       status=$?
   fi
   if [ "$status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
@@ -41,10 +48,20 @@ build_release() {
   built=$(readlink -f "$root")
 }
 
+# pinned_nixpkgs FILE: fetches the nixpkgs that the release was checked with, unless it is there, and prints its store path.
+pinned_nixpkgs() {
+  local url hash
+  url=$(jq -er '.url | strings' "$1") && hash=$(jq -er '.hash | strings' "$1") || return 1
+  # shellcheck disable=SC2016 # the variables are Nix's
+  apart nix-instantiate --eval --json --read-write-mode --argstr url "$url" --argstr hash "$hash" \
+    --expr '{ url, hash }: "${builtins.fetchTarball { inherit url; sha256 = hash; }}"' 2>> "${attempt_log:-/dev/null}" |
+    jq -er .
+}
+
 # check_built: the runner and the host must come to the same system from the same flake.
 check_built() {
   [ -n "$manifest_toplevel" ] && [ "$built" != "$manifest_toplevel" ] || return 0
-  if [ "$manifest_kind" = flake ]; then
+  if [ "$manifest_kind" = flake ] || [ -e "$BENTO_STATE/release/nixpkgs.json" ]; then
     problem="it built $built, where the fleet expects $manifest_toplevel"
     return 1
   fi

@@ -1,0 +1,83 @@
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { z } from "zod";
+import { FleetError } from "../errors.ts";
+import type { CheckDocument } from "../results.ts";
+import type { Context } from "./context.ts";
+
+export interface ReportOptions {
+  /** Files with the JSON documents of `check --shard`. */
+  files: readonly string[];
+}
+
+const nullable = <T extends z.ZodType>(type: T) => type.nullable();
+const hostCheck = z.object({
+  name: z.string(),
+  status: z.enum(["ok", "unchanged", "changed", "failed", "skipped"]),
+  toplevel: nullable(z.string()),
+  drv: nullable(z.string()),
+  base: nullable(z.string()),
+  packages: nullable(z.array(z.object({ name: z.string(), from: nullable(z.string()), to: nullable(z.string()) }))),
+  reboot: nullable(z.boolean()),
+  reproducible: z.boolean(),
+  remembered: z.boolean(),
+  plan: nullable(
+    z.object({ build: z.int(), fetch: z.int(), download: nullable(z.number()), unpacked: nullable(z.number()) }),
+  ),
+  warnings: z.array(z.string()),
+  error: nullable(
+    z.object({
+      message: z.string(),
+      hint: z.string().exactOptional(),
+      trace: z.string().exactOptional(),
+      file: z.string().exactOptional(),
+      line: z.int().exactOptional(),
+      column: z.int().exactOptional(),
+    }),
+  ),
+  duration: z.number(),
+});
+
+/** The document of `check --json`, as another job wrote it. */
+const checkDocument = z.object({
+  version: z.literal(1),
+  command: z.enum(["check", "build"]),
+  base: nullable(z.string()),
+  warnings: z.array(z.string()),
+  hosts: z.array(hostCheck),
+});
+
+/**
+ * Makes one document of those of several shards. They may come from jobs that ran a pull request's code, so nothing in them is
+ * taken for granted.
+ * @throws FleetError when one can't be read, or isn't such a document, or two have the same host.
+ */
+export async function report(context: Context, options: ReportOptions): Promise<CheckDocument> {
+  const documents = await Promise.all(options.files.map((file) => readDocument(path.resolve(context.cwd, file))));
+  const [first] = documents;
+  if (first === undefined) throw new FleetError("there is no document to report on");
+  const hosts = documents.flatMap((document) => document.hosts).sort((a, b) => (a.name < b.name ? -1 : 1));
+  const twice = hosts.find((host, index) => host.name === hosts[index + 1]?.name);
+  if (twice !== undefined) throw new FleetError(`${twice.name} is in more than one of the documents`);
+  return {
+    version: 1,
+    command: first.command,
+    base: first.base,
+    warnings: [...new Set(documents.flatMap((document) => document.warnings))],
+    hosts,
+  };
+}
+
+async function readDocument(file: string): Promise<CheckDocument> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(file, "utf8"));
+  } catch (cause) {
+    throw new FleetError(`${file} can't be read as JSON`, { cause });
+  }
+  const result = checkDocument.safeParse(value);
+  if (!result.success) {
+    throw new FleetError(`${file} is not what bento check --json prints: ${z.prettifyError(result.error)}`);
+  }
+  return result.data;
+}
