@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { $ as run, A as DEFAULT_TIMEOUT, B as staleFiles, D as SIGNING_KEY, E as PUBLISHER_KEY, F as Repository, G as FLEET_FILE, H as temporaryDirectory, I as writeFileAtomically, J as parseShard, K as parseFleetFile, L as archive, M as openFleet, N as openMemory, O as needsOpenSsh, P as withFlakeHosts, Q as Nix, R as AGENT_FILE, S as inert, T as deploy, U as findFleet, V as _usingCtx, W as loadFleet, X as shardOf, Y as selectHosts, Z as splitPatterns, _ as warnings, b as onInterrupt, et as BentoError, g as table, h as painter, j as check, k as build, o as renderStatus, p as renderCheck, q as require_dist, t as exitStatus, tt as FleetError, u as renderDeploy, v as describeError, w as report, x as status, z as renderedFiles } from "./shared2.js";
-import fs, { existsSync, readFileSync } from "node:fs";
 import { copyFile, cp, mkdir, readFile, readdir, symlink } from "node:fs/promises";
 import path from "node:path";
+import fs, { existsSync, readFileSync } from "node:fs";
 import childProcess from "node:child_process";
 import { EventEmitter } from "node:events";
 import { stripVTControlCharacters } from "node:util";

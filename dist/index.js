@@ -1,14 +1,31 @@
-import { C as inertLine, D as SIGNING_KEY, E as PUBLISHER_KEY, J as parseShard, S as inert, T as deploy, Z as splitPatterns, a as releaseText, b as onInterrupt, c as deployDetail, d as changeText, f as planText, h as painter, i as look, it as __require, j as check, k as build, l as deployWord, m as count, n as failedHosts, nt as formatLocation, o as renderStatus, p as renderCheck, r as contactText, rt as __commonJSMin, s as worstFirst, tt as FleetError, u as renderDeploy, v as describeError, w as report, x as status, y as locationOf } from "./shared2.js";
-import { readFileSync } from "node:fs";
+import { C as inertLine, D as SIGNING_KEY, E as PUBLISHER_KEY, J as parseShard, S as inert, T as deploy, Z as splitPatterns, a as releaseText, at as __commonJSMin, b as onInterrupt, c as deployDetail, d as changeText, f as planText, h as painter, i as look, it as formatLocation, j as check, k as build, l as deployWord, m as count, n as failedHosts, nt as InterruptedError, o as renderStatus, ot as __require, p as renderCheck, r as contactText, rt as UnavailableError, s as worstFirst, tt as FleetError, u as renderDeploy, v as describeError, w as report, x as status, y as locationOf } from "./shared2.js";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import * as os from "os";
 import os$1, { EOL } from "os";
 import * as fs from "fs";
-import { constants as constants$2, promises } from "fs";
+import { constants as constants$1, promises } from "fs";
+import { readFileSync } from "node:fs";
 import { randomUUID } from "node:crypto";
 import * as crypto from "crypto";
+import { setTimeout as setTimeout$1 } from "node:timers/promises";
+// src/commands/comment.ts
+/**
+* Puts a report on a pull request: over the one that was there before, which is told by its mark and by its author, since anybody
+* can write a mark.
+*/
+async function comment(github, pullRequest, fleet, report) {
+	const mark = `<!-- bento ${encodeURIComponent(fleet)} -->`;
+	const body = `${mark}\n${report}`;
+	const author = await github.login();
+	for await (const found of github.comments(pullRequest)) {
+		if (found.author !== author || !found.body.startsWith(mark)) continue;
+		if (found.body !== body) await github.updateComment(found.id, body);
+		return;
+	}
+	await github.createComment(pullRequest, body);
+}
 // node_modules/@actions/core/lib/utils.js
 /**
 * Sanitizes an input into a string so it can be passed into issueCommand safely
@@ -16169,7 +16186,7 @@ var Summary = class {
 			const pathFromEnv = process.env[SUMMARY_ENV_VAR];
 			if (!pathFromEnv) throw new Error(`Unable to find environment variable for $${SUMMARY_ENV_VAR}. Check if your runtime environment supports job summaries.`);
 			try {
-				yield access(pathFromEnv, constants$2.R_OK | constants$2.W_OK);
+				yield access(pathFromEnv, constants$1.R_OK | constants$1.W_OK);
 			} catch (_a) {
 				throw new Error(`Unable to access summary file: '${pathFromEnv}'. Check if the file has correct read/write permissions.`);
 			}
@@ -16621,6 +16638,156 @@ function actionsOutput() {
 		done: () => {}
 	};
 }
+// src/platform/event.ts
+const COMMIT = /^[0-9a-f]{40}$/;
+/**
+* Reads the event's payload. What a pull request's author has a say in (branches) is taken as text only.
+* @throws FleetError when the file can't be read.
+*/
+function readEvent(file) {
+	if (!file) return {
+		pullRequest: null,
+		base: null,
+		head: null
+	};
+	let payload;
+	try {
+		payload = JSON.parse(readFileSync(file, "utf8")) ?? {};
+	} catch (cause) {
+		throw new FleetError(`the event's payload can't be read: ${file}`, { cause });
+	}
+	const { pull_request: pull, workflow_run: run } = payload;
+	const base = pull?.base?.sha;
+	const { head_branch: branch, head_sha: commit, head_repository: repository } = run ?? {};
+	const owner = repository?.owner?.login;
+	return {
+		pullRequest: typeof pull?.number === "number" ? pull.number : null,
+		base: typeof base === "string" && COMMIT.test(base) ? base : null,
+		head: typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit) ? {
+			owner,
+			branch,
+			commit
+		} : null
+	};
+}
+// src/platform/github.ts
+/** The API refused: the token may not do it. */
+var RefusedError = class extends UnavailableError {};
+/** Whom comments are by that a workflow makes with its own token. */
+const ACTIONS_BOT = "github-actions[bot]";
+const TIMEOUT = 3e4;
+const ATTEMPTS = 4;
+/** Milliseconds; longer than this nobody waits for a comment. */
+const MAX_WAIT = 6e4;
+/** GitHub's REST API, and that of others that have the same (Forgejo's, as far as comments go). */
+var GitHub = class {
+	#options;
+	constructor(options) {
+		this.#options = options;
+	}
+	/** Whom the token's comments are by. A workflow's own token may not ask. */
+	async login() {
+		try {
+			const user = (await this.#request("GET", "/user")).body;
+			return typeof user.login === "string" ? user.login : ACTIONS_BOT;
+		} catch (error) {
+			if (error instanceof RefusedError) return ACTIONS_BOT;
+			throw error;
+		}
+	}
+	/** All comments of a pull request, page by page. */
+	async *comments(pullRequest) {
+		let next = `${this.#repository}/issues/${pullRequest}/comments?per_page=100`;
+		while (next !== void 0) {
+			const { body, link } = await this.#request("GET", next);
+			for (const comment of list(body)) yield {
+				id: comment.id,
+				body: comment.body ?? "",
+				author: comment.user?.login ?? ""
+			};
+			next = nextPage(link);
+		}
+	}
+	async createComment(pullRequest, body) {
+		await this.#request("POST", `${this.#repository}/issues/${pullRequest}/comments`, { body });
+	}
+	async updateComment(id, body) {
+		await this.#request("PATCH", `${this.#repository}/issues/comments/${id}`, { body });
+	}
+	/** The open pull request whose newest commit is `commit`, of `owner`'s branch; undefined when there is none (any more). */
+	async pullRequestOf(owner, branch, commit) {
+		const head = encodeURIComponent(`${owner}:${branch}`);
+		const { body } = await this.#request("GET", `${this.#repository}/pulls?state=open&head=${head}&per_page=100`);
+		return list(body).find((one) => one.head.sha === commit)?.number;
+	}
+	get #repository() {
+		return `/repos/${this.#options.repository}`;
+	}
+	/** One request, tried again when the server is busy or broken, as long as it asks for, within reason. */
+	async #request(method, place, content) {
+		const { apiUrl, token, signal } = this.#options;
+		const url = new URL(place.startsWith("/") ? apiUrl + place : place);
+		if (url.origin !== new URL(apiUrl).origin) throw new UnavailableError(`${apiUrl} pointed to another host, ${url.origin}`);
+		for (let attempt = 1;; attempt++) {
+			let response;
+			try {
+				response = await fetch(url, {
+					method,
+					redirect: "error",
+					headers: {
+						accept: "application/vnd.github+json",
+						authorization: `Bearer ${token}`,
+						"content-type": "application/json",
+						"user-agent": "bento"
+					},
+					...content === void 0 ? {} : { body: JSON.stringify(content) },
+					signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)])
+				});
+			} catch (cause) {
+				if (signal.aborted) throw new InterruptedError();
+				if (attempt < ATTEMPTS) {
+					await pause(attempt * 1e3, signal);
+					continue;
+				}
+				throw new UnavailableError(`${apiUrl} can't be reached`, { cause });
+			}
+			if (response.ok) return {
+				body: response.status === 204 ? null : await response.json(),
+				link: response.headers.get("link")
+			};
+			const wait = retryAfter(response, attempt);
+			if (wait === void 0 || attempt === ATTEMPTS || wait > MAX_WAIT) throw await refusal(response, method, url);
+			await pause(wait, signal);
+		}
+	}
+};
+/** Milliseconds to wait before another try; undefined when there is no use in one. */
+function retryAfter({ status, headers }, attempt) {
+	const asked = Number(headers.get("retry-after") ?? NaN) * 1e3;
+	if (!(status === 429 || status === 403 && (headers.has("retry-after") || headers.get("x-ratelimit-remaining") === "0")) && status < 500) return void 0;
+	return Number.isFinite(asked) ? asked : attempt * 1e3;
+}
+async function refusal(response, method, url) {
+	const text = (await response.text().catch(() => "")).slice(0, 500);
+	const message = `${method} ${url.pathname}: the API answered ${response.status}: ${text}`;
+	return [
+		401,
+		403,
+		404
+	].includes(response.status) ? new RefusedError(message) : new UnavailableError(message);
+}
+function list(body) {
+	if (!Array.isArray(body)) throw new UnavailableError("the API answered something else than a list");
+	return body;
+}
+function nextPage(link) {
+	return /<([^>]+)>;\s*rel="next"/.exec(link ?? "")?.[1];
+}
+async function pause(milliseconds, signal) {
+	await setTimeout$1(milliseconds, void 0, { signal }).catch(() => {
+		throw new InterruptedError();
+	});
+}
 // src/render/annotations.ts
 /** GitHub shows no more of one level for a step. */
 const MAX = 10;
@@ -16690,20 +16857,35 @@ function folded(title, text, limit) {
 }
 // src/render/summary.ts
 /** GitHub drops a step's whole summary when it is over 1 MiB. */
-const MAX_SUMMARY = 9e5;
-const MAX_TABLE = 6e5;
-const MAX_WARNINGS = 1e5;
-const MAX_TRACE = 1e4;
+const SUMMARY_ROOM = {
+	total: 9e5,
+	table: 6e5,
+	warnings: 1e5,
+	trace: 1e4,
+	elsewhere: "see the log, or the file of the output `document`"
+};
+/** A comment has at most 65,536 characters. */
+const COMMENT_ROOM = {
+	total: 6e4,
+	table: 4e4,
+	warnings: 1e4,
+	trace: 4e3,
+	elsewhere: "see the job's summary"
+};
 /** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
 function summary(document, now) {
 	switch (document.command) {
 		case "check":
-		case "build": return checkSummary(document);
+		case "build": return checkSummary(document, SUMMARY_ROOM);
 		case "deploy": return deploySummary(document);
 		case "status": return statusSummary(document, now);
 	}
 }
-function checkSummary(document) {
+/** The same of a check for a comment on a pull request. */
+function checkComment(document) {
+	return checkSummary(document, COMMENT_ROOM);
+}
+function checkSummary(document, room) {
 	const hosts = failuresFirst(document.hosts);
 	const rows = hosts.map((host) => [
 		mark(host.status),
@@ -16719,7 +16901,7 @@ function checkSummary(document) {
 		"Status",
 		"To do",
 		"Changes"
-	], rows), [...document.warnings, ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))], hosts);
+	], rows), [...document.warnings, ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))], hosts, room);
 }
 function deploySummary(document) {
 	const hosts = failuresFirst(document.hosts);
@@ -16734,7 +16916,7 @@ function deploySummary(document) {
 		"Host",
 		"Status",
 		"Release"
-	], rows), document.warnings, hosts);
+	], rows), document.warnings, hosts, SUMMARY_ROOM);
 }
 function statusSummary(document, now) {
 	const table = markdownTable([
@@ -16752,12 +16934,11 @@ function statusSummary(document, now) {
 		plain(releaseText(host)),
 		plain(host.reason ?? "")
 	]));
-	return compose(`## Bento status: ${count(document.hosts.length, "host")}`, table, [], []);
+	return compose(`## Bento status: ${count(document.hosts.length, "host")}`, table, [], [], SUMMARY_ROOM);
 }
-function compose(heading, table, warnings, hosts) {
-	const elsewhere = "see the log, or the file of the output `document`";
-	const rows = withRoom(table.split("\n"), MAX_TABLE);
-	const notes = withRoom(warnings.map((text) => `- ⚠️ ${plain(text)}`), MAX_WARNINGS);
+function compose(heading, table, warnings, hosts, { total, elsewhere, ...room }) {
+	const rows = withRoom(table.split("\n"), room.table);
+	const notes = withRoom(warnings.map((text) => `- ⚠️ ${plain(text)}`), room.warnings);
 	const parts = [
 		heading,
 		rows.lines.join("\n"),
@@ -16768,9 +16949,9 @@ function compose(heading, table, warnings, hosts) {
 	let length = parts.reduce((sum, part) => sum + Buffer.byteLength(part) + 2, 0);
 	for (const { name, error } of hosts) {
 		if (error?.trace === void 0) continue;
-		const details = folded(`${plain(name)}: all that was said`, error.trace, MAX_TRACE);
+		const details = folded(`${plain(name)}: all that was said`, error.trace, room.trace);
 		length += Buffer.byteLength(details) + 2;
-		if (length > MAX_SUMMARY) break;
+		if (length > total) break;
 		parts.push(details);
 	}
 	return `${parts.join("\n\n")}\n`;
@@ -16819,6 +17000,7 @@ const COMMANDS = [
 function readInputs() {
 	const command = COMMANDS.find((name) => name === input("command"));
 	if (command === void 0) throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
+	const event = readEvent(process.env.GITHUB_EVENT_PATH);
 	const timeout = input("timeout");
 	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
 	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
@@ -16839,7 +17021,9 @@ function readInputs() {
 		shard: input("shard") === "" ? null : parseShard(input("shard")),
 		dirty: false,
 		documents: lines("documents"),
-		...baseOf(input("base")),
+		...baseOf(input("base"), event),
+		event,
+		token: flag("comment") ? secretInput("token") : "",
 		dryRun: flag("dry-run"),
 		force: flag("force"),
 		evaluate: flag("evaluate"),
@@ -16867,25 +17051,14 @@ function pairs(name) {
 	});
 }
 /** The commit to compare with: the one asked for, or what a pull request would be merged into. */
-function baseOf(given) {
-	if (given !== "") return {
+function baseOf(given, event) {
+	return given === "" ? {
+		base: event.base,
+		baseOptional: true
+	} : {
 		base: given,
 		baseOptional: false
 	};
-	const event = process.env.GITHUB_EVENT_PATH;
-	if (!event) return {
-		base: null,
-		baseOptional: true
-	};
-	try {
-		const base = JSON.parse(readFileSync(event, "utf8"))?.pull_request?.base?.sha;
-		return {
-			base: typeof base === "string" && /^[0-9a-f]{40}$/.test(base) ? base : null,
-			baseOptional: true
-		};
-	} catch (cause) {
-		throw new FleetError(`the event's payload can't be read: ${event}`, { cause });
-	}
 }
 function runCommand(context, inputs) {
 	switch (inputs.command) {
@@ -16912,18 +17085,45 @@ function changedHosts(document) {
 	if (document.command === "status") return [];
 	return document.hosts.filter(({ status }) => status === "changed" || status === "published").map((host) => host.name);
 }
+/** Comments on the pull request that a check is of. Without the right to, the summary is all there is. */
+async function commentOn(document, { event, token, place }, signal) {
+	const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
+	if (token === "" || !apiUrl || !repository) return;
+	const github = new GitHub({
+		apiUrl,
+		repository,
+		token,
+		signal
+	});
+	try {
+		const { owner, branch, commit } = event.head ?? {};
+		const found = owner && branch && commit ? await github.pullRequestOf(owner, branch, commit) : void 0;
+		const pullRequest = event.pullRequest ?? found;
+		if (pullRequest !== void 0) await comment(github, pullRequest, place, checkComment(document));
+	} catch (error) {
+		if (!(error instanceof UnavailableError)) throw error;
+		const message = error instanceof RefusedError ? "no comment on the pull request: the token may not write one, as is the rule for forks. The summary has the report" : `no comment on the pull request: ${error.message}`;
+		annotate({
+			level: error instanceof RefusedError ? "notice" : "warning",
+			title: "Bento",
+			message
+		});
+	}
+}
 async function main() {
 	const inputs = readInputs();
-	const document = await runCommand({
+	const context = {
 		output: actionsOutput(),
 		signal: onInterrupt(),
 		env: inputs.env,
 		cwd: process.cwd()
-	}, inputs);
+	};
+	const document = await runCommand(context, inputs);
 	const failed = failedHosts(document);
 	printForeign(text(document));
 	for (const annotation of annotations(document, inputs.place)) annotate(annotation);
 	await addSummary(summary(document, Date.now()));
+	if (document.command === "check") await commentOn(document, inputs, context.signal);
 	const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
 	await writeFile$1(file, JSON.stringify(document, null, 2));
 	setOutput("result", failed.length === 0 ? "success" : "failure");

@@ -1,7 +1,6 @@
 import { createRequire } from "node:module";
-import { constants, createReadStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, symlink as symlink$1, utimes, writeFile } from "node:fs/promises";
-import { availableParallelism, constants as constants$1, homedir, hostname, tmpdir, userInfo } from "node:os";
+import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
@@ -12,6 +11,7 @@ import * as child from "child_process";
 import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
+import { constants as constants$2, createReadStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { pipeline } from "node:stream/promises";
 import { Readable } from "node:stream";
@@ -790,7 +790,7 @@ async function run(program, args, options = {}) {
 			}
 		}));
 		if (options.signal?.aborted) throw new InterruptedError();
-		const signalNumber = slot.child?.signalCode ? constants$1.signals[slot.child.signalCode] : 0;
+		const signalNumber = slot.child?.signalCode ? constants.signals[slot.child.signalCode] : 0;
 		return {
 			status: status ?? 128 + signalNumber,
 			stdout: out.text(),
@@ -14141,7 +14141,7 @@ function tooLarge(file) {
 }
 /** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
 async function openTracked(root, file) {
-	const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+	const flags = constants$2.O_RDONLY | constants$2.O_NOFOLLOW | constants$2.O_NONBLOCK;
 	const handle = await open$3(path$2.join(root, file), flags).catch((cause) => {
 		throw new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
 			at: { file },
@@ -42347,4 +42347,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { run as $, DEFAULT_TIMEOUT as A, staleFiles as B, inertLine as C, SIGNING_KEY as D, PUBLISHER_KEY as E, Repository as F, FLEET_FILE as G, temporaryDirectory as H, writeFileAtomically as I, parseShard as J, parseFleetFile as K, archive as L, openFleet as M, openMemory as N, needsOpenSsh as O, withFlakeHosts as P, Nix as Q, AGENT_FILE as R, inert as S, deploy as T, findFleet as U, _usingCtx as V, loadFleet as W, shardOf as X, selectHosts as Y, splitPatterns as Z, warnings as _, releaseText as a, __toESM as at, onInterrupt as b, deployDetail as c, changeText as d, BentoError as et, planText as f, table as g, painter as h, look as i, __require as it, check as j, build as k, deployWord as l, count as m, failedHosts as n, formatLocation as nt, renderStatus as o, renderCheck as p, require_dist$2 as q, contactText as r, __commonJSMin as rt, worstFirst as s, exitStatus as t, FleetError as tt, renderDeploy as u, describeError as v, report as w, status as x, locationOf as y, renderedFiles as z };
+export { run as $, DEFAULT_TIMEOUT as A, staleFiles as B, inertLine as C, SIGNING_KEY as D, PUBLISHER_KEY as E, Repository as F, FLEET_FILE as G, temporaryDirectory as H, writeFileAtomically as I, parseShard as J, parseFleetFile as K, archive as L, openFleet as M, openMemory as N, needsOpenSsh as O, withFlakeHosts as P, Nix as Q, AGENT_FILE as R, inert as S, deploy as T, findFleet as U, _usingCtx as V, loadFleet as W, shardOf as X, selectHosts as Y, splitPatterns as Z, warnings as _, releaseText as a, __commonJSMin as at, onInterrupt as b, deployDetail as c, changeText as d, BentoError as et, planText as f, table as g, painter as h, look as i, formatLocation as it, check as j, build as k, deployWord as l, count as m, failedHosts as n, InterruptedError as nt, renderStatus as o, __require as ot, renderCheck as p, require_dist$2 as q, contactText as r, UnavailableError as rt, worstFirst as s, __toESM as st, exitStatus as t, FleetError as tt, renderDeploy as u, describeError as v, report as w, status as x, locationOf as y, renderedFiles as z };

@@ -1,15 +1,15 @@
-import { readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { build } from "./commands/build.ts";
 import { check } from "./commands/check.ts";
+import { comment } from "./commands/comment.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
 import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
 import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
-import { FleetError } from "./errors.ts";
+import { FleetError, UnavailableError } from "./errors.ts";
 import { parseShard, splitPatterns } from "./fleet/select.ts";
 import {
   actionsOutput,
@@ -23,13 +23,15 @@ import {
   secretInput,
   setOutput,
 } from "./platform/actions.ts";
+import { readEvent, type WorkflowEvent } from "./platform/event.ts";
+import { GitHub, RefusedError } from "./platform/github.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { annotations } from "./render/annotations.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
 import { renderStatus } from "./render/status.ts";
-import { summary } from "./render/summary.ts";
+import { checkComment, summary } from "./render/summary.ts";
 import { painter } from "./render/terminal.ts";
 import { type CheckDocument, type DeployDocument, failedHosts, type StatusDocument } from "./results.ts";
 
@@ -42,6 +44,7 @@ function readInputs() {
   if (command === undefined) {
     throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
   }
+  const event = readEvent(process.env.GITHUB_EVENT_PATH);
   const timeout = input("timeout");
   if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
   const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
@@ -57,7 +60,9 @@ function readInputs() {
     shard: input("shard") === "" ? null : parseShard(input("shard")),
     dirty: false,
     documents: lines("documents"),
-    ...baseOf(input("base")),
+    ...baseOf(input("base"), event),
+    event,
+    token: flag("comment") ? secretInput("token") : "",
     dryRun: flag("dry-run"),
     force: flag("force"),
     evaluate: flag("evaluate"),
@@ -85,16 +90,8 @@ function pairs(name: string): [string, string][] {
 }
 
 /** The commit to compare with: the one asked for, or what a pull request would be merged into. */
-function baseOf(given: string): { base: string | null; baseOptional: boolean } {
-  if (given !== "") return { base: given, baseOptional: false };
-  const event = process.env.GITHUB_EVENT_PATH;
-  if (!event) return { base: null, baseOptional: true };
-  try {
-    const base: unknown = JSON.parse(readFileSync(event, "utf8"))?.pull_request?.base?.sha;
-    return { base: typeof base === "string" && /^[0-9a-f]{40}$/.test(base) ? base : null, baseOptional: true };
-  } catch (cause) {
-    throw new FleetError(`the event's payload can't be read: ${event}`, { cause });
-  }
+function baseOf(given: string, event: WorkflowEvent): { base: string | null; baseOptional: boolean } {
+  return given === "" ? { base: event.base, baseOptional: true } : { base: given, baseOptional: false };
 }
 
 type Inputs = ReturnType<typeof readInputs>;
@@ -132,6 +129,26 @@ function changedHosts(document: ActionDocument): string[] {
   return document.hosts.filter(({ status }) => status === "changed" || status === "published").map((host) => host.name);
 }
 
+/** Comments on the pull request that a check is of. Without the right to, the summary is all there is. */
+async function commentOn(document: CheckDocument, { event, token, place }: Inputs, signal: AbortSignal): Promise<void> {
+  const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
+  if (token === "" || !apiUrl || !repository) return;
+  const github = new GitHub({ apiUrl, repository, token, signal });
+  try {
+    const { owner, branch, commit } = event.head ?? {};
+    const found = owner && branch && commit ? await github.pullRequestOf(owner, branch, commit) : undefined;
+    const pullRequest = event.pullRequest ?? found;
+    if (pullRequest !== undefined) await comment(github, pullRequest, place, checkComment(document));
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    const message =
+      error instanceof RefusedError
+        ? "no comment on the pull request: the token may not write one, as is the rule for forks. The summary has the report"
+        : `no comment on the pull request: ${error.message}`;
+    annotate({ level: error instanceof RefusedError ? "notice" : "warning", title: "Bento", message });
+  }
+}
+
 async function main(): Promise<void> {
   const inputs = readInputs();
   const context = { output: actionsOutput(), signal: onInterrupt(), env: inputs.env, cwd: process.cwd() };
@@ -141,6 +158,7 @@ async function main(): Promise<void> {
   printForeign(text(document));
   for (const annotation of annotations(document, inputs.place)) annotate(annotation);
   await addSummary(summary(document, Date.now()));
+  if (document.command === "check") await commentOn(document, inputs, context.signal);
   const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
   await writeFile(file, JSON.stringify(document, null, 2));
   setOutput("result", failed.length === 0 ? "success" : "failure");

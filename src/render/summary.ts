@@ -7,18 +7,39 @@ import { code, folded, markdownTable, plain } from "./markdown.ts";
 import { contactText, look, releaseText, worstFirst } from "./status.ts";
 import { count } from "./terminal.ts";
 
+/** Bytes that there is room for; `trace` is for each host. */
+interface Room {
+  total: number;
+  table: number;
+  warnings: number;
+  trace: number;
+  /** Where the rest is. */
+  elsewhere: string;
+}
+
 /** GitHub drops a step's whole summary when it is over 1 MiB. */
-const MAX_SUMMARY = 900_000;
-const MAX_TABLE = 600_000;
-const MAX_WARNINGS = 100_000;
-const MAX_TRACE = 10_000;
+const SUMMARY_ROOM: Room = {
+  total: 900_000,
+  table: 600_000,
+  warnings: 100_000,
+  trace: 10_000,
+  elsewhere: "see the log, or the file of the output `document`",
+};
+/** A comment has at most 65,536 characters. */
+const COMMENT_ROOM: Room = {
+  total: 60_000,
+  table: 40_000,
+  warnings: 10_000,
+  trace: 4_000,
+  elsewhere: "see the job's summary",
+};
 
 /** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
 export function summary(document: CheckDocument | DeployDocument | StatusDocument, now: number): string {
   switch (document.command) {
     case "check":
     case "build":
-      return checkSummary(document);
+      return checkSummary(document, SUMMARY_ROOM);
     case "deploy":
       return deploySummary(document);
     case "status":
@@ -26,7 +47,12 @@ export function summary(document: CheckDocument | DeployDocument | StatusDocumen
   }
 }
 
-function checkSummary(document: CheckDocument): string {
+/** The same of a check for a comment on a pull request. */
+export function checkComment(document: CheckDocument): string {
+  return checkSummary(document, COMMENT_ROOM);
+}
+
+function checkSummary(document: CheckDocument, room: Room): string {
   const hosts = failuresFirst(document.hosts);
   const rows = hosts.map((host) => [
     mark(host.status),
@@ -41,6 +67,7 @@ function checkSummary(document: CheckDocument): string {
     markdownTable(["", "Host", "Status", "To do", "Changes"], rows),
     [...document.warnings, ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))],
     hosts,
+    room,
   );
 }
 
@@ -53,7 +80,13 @@ function deploySummary(document: DeployDocument): string {
     host.error === null ? plain(deployDetail(host)) : failureCell(host.error),
   ]);
   const heading = `## Bento deploy: ${count(hosts.length, "host")}${document.dryRun ? ", dry run" : ""}`;
-  return compose(heading, markdownTable(["", "Host", "Status", "Release"], rows), document.warnings, hosts);
+  return compose(
+    heading,
+    markdownTable(["", "Host", "Status", "Release"], rows),
+    document.warnings,
+    hosts,
+    SUMMARY_ROOM,
+  );
 }
 
 function statusSummary(document: StatusDocument, now: number): string {
@@ -66,7 +99,7 @@ function statusSummary(document: StatusDocument, now: number): string {
     plain(host.reason ?? ""),
   ]);
   const table = markdownTable(["", "Host", "State", "Last contact", "Published", "Reason"], rows);
-  return compose(`## Bento status: ${count(document.hosts.length, "host")}`, table, [], []);
+  return compose(`## Bento status: ${count(document.hosts.length, "host")}`, table, [], [], SUMMARY_ROOM);
 }
 
 function compose(
@@ -74,12 +107,12 @@ function compose(
   table: string,
   warnings: readonly string[],
   hosts: readonly { name: string; error: HostFailure | null }[],
+  { total, elsewhere, ...room }: Room,
 ): string {
-  const elsewhere = "see the log, or the file of the output `document`";
-  const rows = withRoom(table.split("\n"), MAX_TABLE);
+  const rows = withRoom(table.split("\n"), room.table);
   const notes = withRoom(
     warnings.map((text) => `- ⚠️ ${plain(text)}`),
-    MAX_WARNINGS,
+    room.warnings,
   );
   const parts = [
     heading,
@@ -91,9 +124,9 @@ function compose(
   let length = parts.reduce((sum, part) => sum + Buffer.byteLength(part) + 2, 0);
   for (const { name, error } of hosts) {
     if (error?.trace === undefined) continue;
-    const details = folded(`${plain(name)}: all that was said`, error.trace, MAX_TRACE);
+    const details = folded(`${plain(name)}: all that was said`, error.trace, room.trace);
     length += Buffer.byteLength(details) + 2;
-    if (length > MAX_SUMMARY) break;
+    if (length > total) break;
     parts.push(details);
   }
   return `${parts.join("\n\n")}\n`;

@@ -62,7 +62,10 @@ export async function runStep({ workspace, inputs, event, env = {} }: StepOption
     };
     const given = Object.entries(known).map(
       ([name, input]) =>
-        [`INPUT_${name.replaceAll(" ", "_").toUpperCase()}`, inputs[name] ?? input.default ?? ""] as const,
+        [
+          `INPUT_${name.replaceAll(" ", "_").toUpperCase()}`,
+          inputs[name] ?? input.default?.replace(/^\$\{\{ .* \}\}$/, "") ?? "",
+        ] as const,
     );
     const environment = {
       CI: "true",

@@ -1,0 +1,148 @@
+import { setTimeout } from "node:timers/promises";
+import { InterruptedError, UnavailableError } from "../errors.ts";
+
+/** A comment of an issue or a pull request, as far as it matters here. */
+export interface Comment {
+  id: number;
+  body: string;
+  author: string;
+}
+
+export interface GitHubOptions {
+  /** Such as https://api.github.com; GITHUB_API_URL. */
+  apiUrl: string;
+  /** `owner/name`. */
+  repository: string;
+  token: string;
+  signal: AbortSignal;
+}
+
+/** The API refused: the token may not do it. */
+export class RefusedError extends UnavailableError {}
+
+/** Whom comments are by that a workflow makes with its own token. */
+const ACTIONS_BOT = "github-actions[bot]";
+const TIMEOUT = 30_000;
+const ATTEMPTS = 4;
+/** Milliseconds; longer than this nobody waits for a comment. */
+const MAX_WAIT = 60_000;
+
+/** GitHub's REST API, and that of others that have the same (Forgejo's, as far as comments go). */
+export class GitHub {
+  readonly #options: GitHubOptions;
+
+  constructor(options: GitHubOptions) {
+    this.#options = options;
+  }
+
+  /** Whom the token's comments are by. A workflow's own token may not ask. */
+  async login(): Promise<string> {
+    try {
+      const user = (await this.#request("GET", "/user")).body as { login?: unknown };
+      return typeof user.login === "string" ? user.login : ACTIONS_BOT;
+    } catch (error) {
+      if (error instanceof RefusedError) return ACTIONS_BOT;
+      throw error;
+    }
+  }
+
+  /** All comments of a pull request, page by page. */
+  async *comments(pullRequest: number): AsyncGenerator<Comment> {
+    let next: string | undefined = `${this.#repository}/issues/${pullRequest}/comments?per_page=100`;
+    while (next !== undefined) {
+      const { body, link } = await this.#request("GET", next);
+      for (const comment of list<{ id: number; body?: string; user?: { login?: string } }>(body)) {
+        yield { id: comment.id, body: comment.body ?? "", author: comment.user?.login ?? "" };
+      }
+      next = nextPage(link);
+    }
+  }
+
+  async createComment(pullRequest: number, body: string): Promise<void> {
+    await this.#request("POST", `${this.#repository}/issues/${pullRequest}/comments`, { body });
+  }
+
+  async updateComment(id: number, body: string): Promise<void> {
+    await this.#request("PATCH", `${this.#repository}/issues/comments/${id}`, { body });
+  }
+
+  /** The open pull request whose newest commit is `commit`, of `owner`'s branch; undefined when there is none (any more). */
+  async pullRequestOf(owner: string, branch: string, commit: string): Promise<number | undefined> {
+    const head = encodeURIComponent(`${owner}:${branch}`);
+    const { body } = await this.#request("GET", `${this.#repository}/pulls?state=open&head=${head}&per_page=100`);
+    return list<{ number: number; head: { sha: string } }>(body).find((one) => one.head.sha === commit)?.number;
+  }
+
+  get #repository(): string {
+    return `/repos/${this.#options.repository}`;
+  }
+
+  /** One request, tried again when the server is busy or broken, as long as it asks for, within reason. */
+  async #request(method: string, place: string, content?: unknown): Promise<{ body: unknown; link: string | null }> {
+    const { apiUrl, token, signal } = this.#options;
+    const url = new URL(place.startsWith("/") ? apiUrl + place : place);
+    // The token goes to nobody but the API, wherever a page says that the next one is.
+    if (url.origin !== new URL(apiUrl).origin)
+      throw new UnavailableError(`${apiUrl} pointed to another host, ${url.origin}`);
+    for (let attempt = 1; ; attempt++) {
+      let response: Response;
+      try {
+        response = await fetch(url, {
+          method,
+          redirect: "error",
+          headers: {
+            accept: "application/vnd.github+json",
+            authorization: `Bearer ${token}`,
+            "content-type": "application/json",
+            "user-agent": "bento",
+          },
+          ...(content === undefined ? {} : { body: JSON.stringify(content) }),
+          signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
+        });
+      } catch (cause) {
+        if (signal.aborted) throw new InterruptedError();
+        if (attempt < ATTEMPTS) {
+          await pause(attempt * 1000, signal);
+          continue;
+        }
+        throw new UnavailableError(`${apiUrl} can't be reached`, { cause });
+      }
+      if (response.ok) {
+        return { body: response.status === 204 ? null : await response.json(), link: response.headers.get("link") };
+      }
+      const wait = retryAfter(response, attempt);
+      if (wait === undefined || attempt === ATTEMPTS || wait > MAX_WAIT) throw await refusal(response, method, url);
+      await pause(wait, signal);
+    }
+  }
+}
+
+/** Milliseconds to wait before another try; undefined when there is no use in one. */
+function retryAfter({ status, headers }: Response, attempt: number): number | undefined {
+  const asked = Number(headers.get("retry-after") ?? Number.NaN) * 1000;
+  const limited =
+    status === 429 || (status === 403 && (headers.has("retry-after") || headers.get("x-ratelimit-remaining") === "0"));
+  if (!limited && status < 500) return undefined;
+  return Number.isFinite(asked) ? asked : attempt * 1000;
+}
+
+async function refusal(response: Response, method: string, url: URL): Promise<UnavailableError> {
+  const text = (await response.text().catch(() => "")).slice(0, 500);
+  const message = `${method} ${url.pathname}: the API answered ${response.status}: ${text}`;
+  return [401, 403, 404].includes(response.status) ? new RefusedError(message) : new UnavailableError(message);
+}
+
+function list<T>(body: unknown): T[] {
+  if (!Array.isArray(body)) throw new UnavailableError("the API answered something else than a list");
+  return body;
+}
+
+function nextPage(link: string | null): string | undefined {
+  return /<([^>]+)>;\s*rel="next"/.exec(link ?? "")?.[1];
+}
+
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await setTimeout(milliseconds, undefined, { signal }).catch(() => {
+    throw new InterruptedError();
+  });
+}

@@ -1,0 +1,124 @@
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { scratch } from "../platform/scratch.ts";
+import { check, checked, failing } from "../render/documents.ts";
+import { TestGitHub } from "./github.ts";
+import { pullRequest, push, runStep } from "./runner.ts";
+
+// What the Action writes on a pull request: a report of documents that are there already, so that nothing needs evaluating.
+
+let github: TestGitHub;
+let dir: Awaited<ReturnType<typeof scratch>>;
+
+beforeEach(async () => {
+  github = await TestGitHub.start();
+  dir = await scratch();
+});
+
+afterEach(async () => {
+  await github[Symbol.asyncDispose]();
+  await dir[Symbol.asyncDispose]();
+});
+
+const BASE = "1".repeat(40);
+const HEAD = "2".repeat(40);
+
+async function report(hosts = [checked("nas")], event: object = pullRequest(BASE, HEAD), inputs = {}) {
+  const file = path.join(dir.path, "document.json");
+  await writeFile(file, JSON.stringify(check(hosts)));
+  return runStep({
+    workspace: dir.path,
+    event,
+    inputs: { command: "report", documents: file, token: "ghs_aSecretToken", ...inputs },
+    env: { GITHUB_API_URL: github.url, GITHUB_REPOSITORY: "example/fleet" },
+  });
+}
+
+const written = () => github.calls.filter(({ method }) => method !== "GET").map(({ method, path }) => [method, path]);
+
+test("the first report is a new comment, and each later one is written over it", async () => {
+  expect((await report()).status).toBe(0);
+  expect((await report([failing("nas", "no such thing")])).status).toBe(1);
+  expect(written()).toEqual([
+    ["POST", "/repos/example/fleet/issues/7/comments"],
+    ["PATCH", "/repos/example/fleet/issues/comments/1"],
+  ]);
+  expect(github.comments).toHaveLength(1);
+  expect(github.comments[0]?.body).toContain("no such thing");
+  expect(github.calls.every(({ token }) => token === "Bearer ghs_aSecretToken")).toBe(true);
+});
+
+test("the same report is not written again", async () => {
+  await report();
+  await report();
+  expect(written()).toHaveLength(1);
+});
+
+test("the comment is found behind many others, and somebody else's with the same mark is left alone", async () => {
+  await report();
+  const mine = github.comments.splice(0, 1)[0];
+  if (mine === undefined) throw new Error("no comment");
+  github.pageSize = 2;
+  for (let id = 100; id < 105; id++) github.comments.push({ id, body: "hello", user: { login: "grace" } });
+  github.comments.unshift({ id: 99, body: mine.body, user: { login: "mallory" } });
+  github.comments.push(mine);
+  await report([checked("router")]);
+  expect(written().at(-1)).toEqual(["PATCH", "/repos/example/fleet/issues/comments/1"]);
+  expect(github.comments.find(({ id }) => id === 99)?.body).not.toContain("router");
+});
+
+test("two fleets in one repository have a comment each", async () => {
+  await report();
+  await report([checked("nas")], pullRequest(BASE, HEAD), { fleet: "other" });
+  expect(github.comments).toHaveLength(2);
+});
+
+test("a busy API is asked again when it says so, and a broken one too", async () => {
+  github.trouble.push({ status: 429, headers: { "retry-after": "0" } }, { status: 502 });
+  expect((await report()).status).toBe(0);
+  expect(github.comments).toHaveLength(1);
+});
+
+test("a fork's token may not comment: a notice says so, and the summary has the report", async () => {
+  github.trouble.push({ status: 403 });
+  const step = await report();
+  expect(step.status).toBe(0);
+  expect(step.annotations("notice")[0]?.data).toContain("as is the rule for forks");
+  expect(step.summary).toContain("1 host");
+});
+
+test.each([200, 422])("an API that answers something odd (%d) is a warning, and no red step", async (status) => {
+  github.trouble.push({ status });
+  const step = await report();
+  expect(step.status).toBe(0);
+  expect(step.annotations("warning")[0]?.data).toContain("no comment on the pull request");
+});
+
+test("after another workflow: the pull request is the one whose newest commit was checked", async () => {
+  const event = (commit: string) => ({
+    workflow_run: { head_branch: "change", head_sha: commit, head_repository: { owner: { login: "grace" } } },
+  });
+  github.pulls.set("grace:change", [{ number: 12, head: { sha: HEAD } }]);
+  await report([checked("nas")], event(HEAD));
+  expect(written()).toEqual([["POST", "/repos/example/fleet/issues/12/comments"]]);
+  // It has a newer commit by now, whose own report will come.
+  await report([checked("nas")], event(BASE));
+  expect(written()).toHaveLength(1);
+});
+
+test("a push, or a comment that nobody wants, asks the API for nothing", async () => {
+  await report([checked("nas")], push(BASE, HEAD));
+  await report([checked("nas")], pullRequest(BASE, HEAD), { comment: "false" });
+  expect(github.calls).toEqual([]);
+});
+
+test("a report of a thousand failing hosts fits into a comment, and says where the rest is", async () => {
+  const hosts = Array.from({ length: 1000 }, (_, n) =>
+    failing(`host-${n}`, "x".repeat(200), { trace: "y".repeat(5000) }),
+  );
+  await report(hosts);
+  const body = github.comments[0]?.body ?? "";
+  expect(body.length).toBeLessThan(65_536);
+  expect(body).toContain("more hosts: see the job");
+});

@@ -1,0 +1,75 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+export interface Call {
+  method: string;
+  path: string;
+  token: string | undefined;
+  // biome-ignore lint/suspicious/noExplicitAny: whatever was sent, which the tests look at.
+  body: any;
+}
+
+export interface StoredComment {
+  id: number;
+  body: string;
+  user: { login: string };
+}
+
+/** GitHub's API, as far as comments and pull requests go, over HTTP on loopback. It keeps what it was sent. */
+export class TestGitHub implements AsyncDisposable {
+  readonly calls: Call[] = [];
+  readonly comments: StoredComment[] = [];
+  /** By `owner:branch`. */
+  readonly pulls = new Map<string, { number: number; head: { sha: string } }[]>();
+  /** Answers to give before any other: a status, and headers. */
+  readonly trouble: { status: number; headers?: Record<string, string> }[] = [];
+  /** Comments on a page, however many were asked for. */
+  pageSize = 100;
+  readonly #server = createServer((request, response) => void this.#answer(request, response));
+
+  static async start(): Promise<TestGitHub> {
+    const github = new TestGitHub();
+    await new Promise<void>((resolve) => github.#server.listen(0, "127.0.0.1", resolve));
+    return github;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let text = "";
+    for await (const chunk of request) text += chunk;
+    const url = new URL(request.url ?? "/", this.url);
+    const body = text === "" ? null : JSON.parse(text);
+    const method = request.method ?? "";
+    this.calls.push({ method, path: url.pathname + url.search, token: request.headers.authorization, body });
+    const send = (status: number, content: unknown, headers: Record<string, string> = {}) => {
+      response.writeHead(status, { "content-type": "application/json", ...headers });
+      response.end(JSON.stringify(content));
+    };
+    const trouble = url.pathname === "/user" ? undefined : this.trouble.shift();
+    if (trouble) return send(trouble.status, { message: "trouble" }, trouble.headers);
+    if (url.pathname === "/user") return send(403, { message: "Resource not accessible by integration" });
+    if (url.pathname.endsWith("/pulls")) return send(200, this.pulls.get(url.searchParams.get("head") ?? "") ?? []);
+    if (method === "GET") {
+      const page = Number(url.searchParams.get("page") ?? 1);
+      const from = (page - 1) * this.pageSize;
+      const more = from + this.pageSize < this.comments.length;
+      const next = `${this.url}${url.pathname}?per_page=100&page=${page + 1}`;
+      return send(200, this.comments.slice(from, from + this.pageSize), more ? { link: `<${next}>; rel="next"` } : {});
+    }
+    if (method === "POST") {
+      this.comments.push({ id: this.comments.length + 1, body: body.body, user: { login: "github-actions[bot]" } });
+      return send(201, {});
+    }
+    const found = this.comments.find(({ id }) => String(id) === url.pathname.split("/").at(-1));
+    if (found) found.body = body.body;
+    return send(found ? 200 : 404, {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+}
