@@ -34,9 +34,17 @@ export async function startTidy(
   // Nothing is remembered from one run to the next, unless a test wants it so.
   const cache = await mkdtemp(path.join(tmpdir(), "bento-cache-"));
   const id = randomUUID();
+  const world = process.env.BENTO_TEST_WORLD;
   const running = start(program, args, {
     ...options,
-    env: onlyEnvironment({ TMPDIR: temporary, XDG_CACHE_HOME: cache, [RUN]: id, ...env }),
+    env: onlyEnvironment({
+      TMPDIR: temporary,
+      XDG_CACHE_HOME: cache,
+      [RUN]: id,
+      // It is started hundreds of times: what Node makes of its code is kept as long as the world.
+      ...(world === undefined ? {} : { NODE_COMPILE_CACHE: path.join(world, "compiled") }),
+      ...env,
+    }),
   });
   const children = () => processesWith(RUN, id).filter((pid) => pid !== running.pid);
   const finished = running.done.then(async (exit) => {

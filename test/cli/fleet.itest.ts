@@ -117,8 +117,10 @@ test("from nothing to a checked fleet: keygen, init, host add, check", async () 
   expect((await bento(["init", "fleet", ...server], { cwd })).status).toBe(0);
   const at = { cwd: path.join(cwd, "fleet") };
   await succeed("git", ["init", "-q"], at);
+  // As far as these small systems know of Bento's module.
+  const withAgent = configuration("printer", "  services.bento.enable = true;");
   await mkdir(path.join(at.cwd, "hosts/printer"));
-  await writeFile(path.join(at.cwd, "hosts/printer/configuration.nix"), configuration("printer"));
+  await writeFile(path.join(at.cwd, "hosts/printer/configuration.nix"), withAgent);
   const added = await bento(["host", "add", "printer", "--key", `${key} root@printer`], at);
   expect(added.stdout).toContain("✓ added printer");
   expect(added.status).toBe(0);
