@@ -3121,7 +3121,7 @@ async function hostAdd(context, options) {
 	const files = [...linked ? [linked] : [], ...await writeRendered(fleet)];
 	const warnings = [];
 	if (key === void 0) warnings.push(`${name} has no key yet, so nothing is deployed to it: add the line of its ssh_host_ed25519_key.pub`);
-	if (!await importsAgent(directory)) warnings.push(`${place} does not seem to import ./utils/bento.nix: without it the host has no agent`);
+	if (!await importsAgent(directory)) warnings.push(`${place} does not seem to import ./utils/bento.nix and set services.bento.enable: without the agent bento check will fail`);
 	return {
 		version: 1,
 		command: "host add",
@@ -3248,6 +3248,7 @@ async function init(context, options) {
 			...options.keys === null ? ["bento keygen DIRECTORY makes the keys that sign and publish releases"] : [],
 			...options.server === null ? [`fill in the server in ${FLEET_FILE}, then run bento render`] : [],
 			"bring each machine's configuration to hosts/NAME/, then: bento host add NAME --key 'ssh-ed25519 AAAA…'",
+			"in each configuration: imports = [ ./utils/bento.nix ]; services.bento.enable = true;",
 			...existsSync(path.join(fleet, ".git")) ? [] : ["git init"],
 			"git add -A && git commit, then: bento check"
 		]
@@ -3427,9 +3428,9 @@ function renderKeygen(document) {
 	return [
 		...document.keys.map(({ name, file }) => `${file}: the ${name} key. Keep it secret; in CI it is a secret of the deploy job`),
 		"",
-		"Their public halves go into fleet.yaml:",
-		`  signers: [ "${key("signing")?.publicKey}" ]`,
-		`  server: { publishers: [ "${key("publisher")?.publicKey}" ] }`
+		"Their public halves go into fleet.yaml (bento init --keys puts them there):",
+		`  signers, an entry:            "${key("signing")?.publicKey}"`,
+		`  server.publishers, an entry:  "${key("publisher")?.publicKey}"`
 	].join("\n");
 }
 function renderHostList(document, paint) {

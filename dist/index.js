@@ -17130,7 +17130,10 @@ async function main() {
 	setOutput("failed-hosts", JSON.stringify(failed));
 	setOutput("changed-hosts", JSON.stringify(changedHosts(document)));
 	setOutput("document", file);
-	if (failed.length > 0) fail(`bento ${inputs.command}: ${failed.length} failed: ${failed.join(", ")}`);
+	if (failed.length > 0) {
+		const what = inputs.command === "status" ? "to look at" : "failed";
+		fail(`bento ${inputs.command}: ${failed.length} ${what}: ${failed.join(", ")}`);
+	}
 }
 try {
 	await main();

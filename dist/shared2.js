@@ -718,7 +718,7 @@ function exec(commandLine, args, options) {
 }
 // src/platform/process.ts
 /** Milliseconds between asking a program to end and killing it. */
-const KILL_GRACE = 5e3;
+const KILL_GRACE = 2e3;
 const spawning = new AsyncLocalStorage();
 let listening = false;
 function listen() {
@@ -40877,7 +40877,9 @@ var SftpSession = class SftpSession {
 	#bytes = 0;
 	#waiting = [];
 	#signal;
-	#interrupt = () => this.#end(new InterruptedError());
+	#interrupted = Promise.withResolvers();
+	#closing = false;
+	#interrupt = () => this.#interrupted.reject(new InterruptedError());
 	constructor(client, sftp, signal, where) {
 		this.#client = client;
 		this.#sftp = sftp;
@@ -40885,6 +40887,7 @@ var SftpSession = class SftpSession {
 		const { promise, reject } = Promise.withResolvers();
 		this.#ended = promise;
 		promise.catch(() => {});
+		this.#interrupted.promise.catch(() => {});
 		this.#end = reject;
 		const lost = () => reject(new UnavailableError(`the connection to ${where} was lost`, { hint: "run it again; what was done is kept" }));
 		client.on("close", lost);
@@ -40928,6 +40931,10 @@ var SftpSession = class SftpSession {
 		} finally {
 			signal.removeEventListener("abort", abort);
 		}
+	}
+	/** From here on an interruption stops nothing more: what is to be put in order before the end can be. */
+	beginClosing() {
+		this.#closing = true;
 	}
 	/** Files that may be open at the same time. */
 	get parallelism() {
@@ -41023,7 +41030,11 @@ var SftpSession = class SftpSession {
 			start((error, value) => error ? reject(toSftpError(error)) : resolve(value));
 		});
 		try {
-			return await Promise.race([answer, this.#ended]);
+			return await Promise.race([
+				answer,
+				this.#ended,
+				...this.#closing ? [] : [this.#interrupted.promise]
+			]);
 		} finally {
 			this.#pending -= 1;
 			this.#watch();
@@ -41176,6 +41187,7 @@ var SftpLock = class SftpLock {
 	}
 	async [Symbol.asyncDispose]() {
 		clearInterval(this.#renewal);
+		this.#session.beginClosing();
 		try {
 			await this.check();
 			await this.#session.unlink(LOCK);
@@ -41414,13 +41426,28 @@ function archivesOf(manifest) {
 	return manifest.archive === null ? manifest.history : [manifest.archive.name, ...manifest.history];
 }
 // src/commands/keys.ts
-/** Where a private key comes from: `NAME` in the environment holds its text, `NAME_FILE` the path of a file. */
-function keyFromEnvironment(env, name, what) {
-	const content = env[name];
-	const file = env[`${name}_FILE`];
-	if (content) return { content };
-	if (file) return { file };
-	throw new FleetError(`${what} is missing`, { hint: `put it into the environment as ${name}, or its file's path as ${name}_FILE; bento keygen makes one` });
+/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
+const KEYS = {
+	BENTO_SSH_KEY: "the publisher's ssh key",
+	BENTO_SIGNING_KEY: "the signing key"
+};
+/**
+* Takes private keys from the environment, in the order of `names`.
+* @throws FleetError that names all of those that are missing.
+*/
+function keysFromEnvironment(env, ...names) {
+	const sources = names.map((name) => {
+		const [content, file] = [env[name], env[`${name}_FILE`]];
+		if (content) return { content };
+		return file ? { file } : void 0;
+	});
+	const missing = names.filter((_, index) => sources[index] === void 0);
+	if (missing.length > 0) throw new FleetError(`${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
+	return sources;
+}
+/** What a key is called in errors. */
+function describeKey(name) {
+	return KEYS[name];
 }
 const PUBLISHER_KEY = "BENTO_SSH_KEY";
 const SIGNING_KEY = "BENTO_SIGNING_KEY";
@@ -41436,8 +41463,9 @@ async function deploy(context, options) {
 		const { server, signers } = opened.fleet;
 		if (server === null) throw new FleetError("fleet.yaml has no server to deploy to", { hint: "see 'server' in the README" });
 		const commit = await opened.repository.head();
-		const publisherKey = _usingCtx$2.a(await openPrivateKey(keyFromEnvironment(context.env, PUBLISHER_KEY, "the publisher's ssh key"), "the publisher's ssh key"));
-		const signingKey = _usingCtx$2.a(await openPrivateKey(keyFromEnvironment(context.env, SIGNING_KEY, "the signing key"), "the signing key"));
+		const [publisherSource, signingSource] = keysFromEnvironment(context.env, PUBLISHER_KEY, SIGNING_KEY);
+		const publisherKey = _usingCtx$2.a(await openPrivateKey(publisherSource, describeKey(PUBLISHER_KEY)));
+		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
 		const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
 		const { stager } = opened;
@@ -41904,7 +41932,8 @@ async function status(context, options) {
 		const { server, signers } = fleet;
 		if (server === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
 		const selected = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
-		const key = _usingCtx$1.a(await openPrivateKey(keyFromEnvironment(context.env, PUBLISHER_KEY, "the publisher's ssh key"), "the publisher's ssh key"));
+		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+		const key = _usingCtx$1.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
 		const publisher = _usingCtx$1.a(await SftpPublisher.connect(server, key, context.signal));
 		const names = selected.filter((host) => host.key !== null).map((host) => host.name);
 		const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);

@@ -23,7 +23,7 @@ import {
   stageAll,
   withFlakeHosts,
 } from "./evaluation.ts";
-import { keyFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
+import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
 
 export interface DeployOptions {
   fleet: string;
@@ -53,14 +53,9 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   if (server === null)
     throw new FleetError("fleet.yaml has no server to deploy to", { hint: "see 'server' in the README" });
   const commit = await opened.repository.head();
-  await using publisherKey = await openPrivateKey(
-    keyFromEnvironment(context.env, PUBLISHER_KEY, "the publisher's ssh key"),
-    "the publisher's ssh key",
-  );
-  await using signingKey = await openPrivateKey(
-    keyFromEnvironment(context.env, SIGNING_KEY, "the signing key"),
-    "the signing key",
-  );
+  const [publisherSource, signingSource] = keysFromEnvironment(context.env, PUBLISHER_KEY, SIGNING_KEY);
+  await using publisherKey = await openPrivateKey(publisherSource, describeKey(PUBLISHER_KEY));
+  await using signingKey = await openPrivateKey(signingSource, describeKey(SIGNING_KEY));
   requireSigner(signingKey, signers);
 
   // 2. What each host should get: its tree, and the system that must come out of it.

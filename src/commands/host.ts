@@ -68,7 +68,9 @@ export async function hostAdd(context: Context, options: HostAddOptions): Promis
     warnings.push(`${name} has no key yet, so nothing is deployed to it: add the line of its ssh_host_ed25519_key.pub`);
   }
   if (!(await importsAgent(directory))) {
-    warnings.push(`${place} does not seem to import ./utils/bento.nix: without it the host has no agent`);
+    warnings.push(
+      `${place} does not seem to import ./utils/bento.nix and set services.bento.enable: without the agent bento check will fail`,
+    );
   }
   return { version: 1, command: "host add", hosts: [{ name, status: "added" }], files, warnings };
 }

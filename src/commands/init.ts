@@ -59,6 +59,7 @@ export async function init(context: Context, options: InitOptions): Promise<Init
     ...(options.keys === null ? ["bento keygen DIRECTORY makes the keys that sign and publish releases"] : []),
     ...(options.server === null ? [`fill in the server in ${FLEET_FILE}, then run bento render`] : []),
     "bring each machine's configuration to hosts/NAME/, then: bento host add NAME --key 'ssh-ed25519 AAAA…'",
+    "in each configuration: imports = [ ./utils/bento.nix ]; services.bento.enable = true;",
     ...(existsSync(path.join(fleet, ".git")) ? [] : ["git init"]),
     "git add -A && git commit, then: bento check",
   ];

@@ -1,15 +1,40 @@
 import { FleetError } from "../errors.ts";
 import type { KeySource } from "../release/keys.ts";
 
-/** Where a private key comes from: `NAME` in the environment holds its text, `NAME_FILE` the path of a file. */
-export function keyFromEnvironment(env: NodeJS.ProcessEnv, name: string, what: string): KeySource {
-  const content = env[name];
-  const file = env[`${name}_FILE`];
-  if (content) return { content };
-  if (file) return { file };
-  throw new FleetError(`${what} is missing`, {
-    hint: `put it into the environment as ${name}, or its file's path as ${name}_FILE; bento keygen makes one`,
+/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
+const KEYS = { BENTO_SSH_KEY: "the publisher's ssh key", BENTO_SIGNING_KEY: "the signing key" } as const;
+type KeyName = keyof typeof KEYS;
+
+/**
+ * Takes private keys from the environment, in the order of `names`.
+ * @throws FleetError that names all of those that are missing.
+ */
+export function keysFromEnvironment<N extends readonly KeyName[]>(
+  env: NodeJS.ProcessEnv,
+  ...names: N
+): { [I in keyof N]: KeySource } {
+  const sources = names.map((name): KeySource | undefined => {
+    const [content, file] = [env[name], env[`${name}_FILE`]];
+    if (content) return { content };
+    return file ? { file } : undefined;
   });
+  const missing = names.filter((_, index) => sources[index] === undefined);
+  if (missing.length > 0) {
+    throw new FleetError(
+      `${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`,
+      {
+        hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing
+          .map((name) => `${name}_FILE`)
+          .join(" and ")}; bento keygen makes both`,
+      },
+    );
+  }
+  return sources as { [I in keyof N]: KeySource };
+}
+
+/** What a key is called in errors. */
+export function describeKey(name: KeyName): string {
+  return KEYS[name];
 }
 
 export const PUBLISHER_KEY = "BENTO_SSH_KEY";

@@ -12,7 +12,7 @@ import { parseHeartbeat, parseReport } from "../reports/schema.ts";
 import { lastContact, stateOf } from "../reports/state.ts";
 import type { HostStatus, StatusDocument } from "../results.ts";
 import type { Context } from "./context.ts";
-import { keyFromEnvironment, PUBLISHER_KEY } from "./keys.ts";
+import { describeKey, keysFromEnvironment, PUBLISHER_KEY } from "./keys.ts";
 
 export interface StatusOptions {
   fleet: string;
@@ -33,10 +33,8 @@ export async function status(context: Context, options: StatusOptions): Promise<
     fleet.hosts.filter((host) => host.declared),
     options.hosts,
   );
-  await using key = await openPrivateKey(
-    keyFromEnvironment(context.env, PUBLISHER_KEY, "the publisher's ssh key"),
-    "the publisher's ssh key",
-  );
+  const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+  await using key = await openPrivateKey(source, describeKey(PUBLISHER_KEY));
 
   // 2. What is published, and what hosts said, all at once.
   await using publisher = await SftpPublisher.connect(server, key, context.signal);

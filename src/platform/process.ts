@@ -36,7 +36,7 @@ export interface RunResult {
 }
 
 /** Milliseconds between asking a program to end and killing it. */
-const KILL_GRACE = 5_000;
+const KILL_GRACE = 2_000;
 
 interface Slot {
   child?: ChildProcess;

@@ -69,6 +69,7 @@ export class SftpLock implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#renewal);
+    this.#session.beginClosing();
     try {
       await this.check();
       await this.#session.unlink(LOCK);

@@ -46,7 +46,9 @@ export class SftpSession implements AsyncDisposable {
   #bytes = 0;
   readonly #waiting: (() => void)[] = [];
   readonly #signal: AbortSignal;
-  readonly #interrupt = () => this.#end(new InterruptedError());
+  readonly #interrupted = Promise.withResolvers<never>();
+  #closing = false;
+  readonly #interrupt = () => this.#interrupted.reject(new InterruptedError());
 
   private constructor(client: SftpClient, sftp: SFTPWrapper, signal: AbortSignal, where: string) {
     this.#client = client;
@@ -56,6 +58,7 @@ export class SftpSession implements AsyncDisposable {
     this.#ended = promise;
     // Nothing may be waiting for it when it comes.
     promise.catch(() => {});
+    this.#interrupted.promise.catch(() => {});
     this.#end = reject;
     const lost = () =>
       reject(
@@ -104,6 +107,11 @@ export class SftpSession implements AsyncDisposable {
     } finally {
       signal.removeEventListener("abort", abort);
     }
+  }
+
+  /** From here on an interruption stops nothing more: what is to be put in order before the end can be. */
+  beginClosing(): void {
+    this.#closing = true;
   }
 
   /** Files that may be open at the same time. */
@@ -224,7 +232,7 @@ export class SftpSession implements AsyncDisposable {
       start((error, value) => (error ? reject(toSftpError(error)) : resolve(value as T)));
     });
     try {
-      return await Promise.race([answer, this.#ended]);
+      return await Promise.race([answer, this.#ended, ...(this.#closing ? [] : [this.#interrupted.promise])]);
     } finally {
       this.#pending -= 1;
       this.#watch();

@@ -42,9 +42,9 @@ export function renderKeygen(document: KeygenDocument): string {
       ({ name, file }) => `${file}: the ${name} key. Keep it secret; in CI it is a secret of the deploy job`,
     ),
     "",
-    "Their public halves go into fleet.yaml:",
-    `  signers: [ "${key("signing")?.publicKey}" ]`,
-    `  server: { publishers: [ "${key("publisher")?.publicKey}" ] }`,
+    "Their public halves go into fleet.yaml (bento init --keys puts them there):",
+    `  signers, an entry:            "${key("signing")?.publicKey}"`,
+    `  server.publishers, an entry:  "${key("publisher")?.publicKey}"`,
   ].join("\n");
 }
 

@@ -196,5 +196,5 @@ test("status: red when a host needs somebody, and the table says who and why", a
   expect(silent.summary).toMatch(
     /^\| \? \| <code>router<\/code> \| silent \| 2 hours ago \| .* \| not heard of for 2 hours \|$/m,
   );
-  expect(silent.annotations("error").map(({ data }) => data)).toEqual(["bento status: 1 failed: router"]);
+  expect(silent.annotations("error").map(({ data }) => data)).toEqual(["bento status: 1 to look at: router"]);
 });

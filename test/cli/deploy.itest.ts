@@ -5,10 +5,11 @@ import type { DeployDocument, HostDeploy } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
 import { makeKey } from "../support/keys.ts";
-import { succeed } from "../support/programs.ts";
+import { kill, succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
-import { bento, bentoJson, lineOf, pathWith, recordingPath } from "./bento.ts";
+import { bento, bentoJson, lineOf, pathWith, recordingPath, startBento } from "./bento.ts";
 import { configuration } from "./configurations.ts";
+import { makeFifo, reached } from "./fifo.ts";
 
 let world: World;
 let fleet: FleetRepository;
@@ -160,7 +161,7 @@ test("without a key: which one, and how to give it", async () => {
     const { status, stdout, stderr } = await deploy([], { [`${name}_FILE`]: undefined });
     expect([status, stdout]).toEqual([2, ""]);
     expect(stderr).toBe(
-      `error: ${what} is missing\n→ put it into the environment as ${name}, or its file's path as ${name}_FILE; bento keygen makes one\n`,
+      `error: ${what} is missing\n→ put it into the environment as ${name}, or the path of its file as ${name}_FILE; bento keygen makes both\n`,
     );
   }
   expect(await listing()).toEqual(before);
@@ -384,3 +385,27 @@ test("a lock whose owner died long ago holds nobody up", async () => {
   expect((await deploy(["--no-eval", "--hosts", "router", "--force"])).status).toBe(0);
   await expect(readFile(LOCK())).rejects.toThrow(/ENOENT/);
 });
+
+test.each(["SIGINT", "SIGTERM"] as const)(
+  "%s while it holds the lock: it gives the lock back, and nothing was published",
+  async (signal) => {
+    await using dir = await scratch();
+    const fifo = await makeFifo(path.join(dir.path, "fifo"));
+    // The real one, which waits before it signs until the test has done what it wants.
+    const PATH = await pathWith(path.join(dir.path, "bin"), ["git", "cat", "sh"]);
+    const real = await succeed("sh", ["-c", "command -v ssh-keygen"]);
+    const script = `#!/bin/sh\ncase "$*" in *'-Y sign'*) exec 3<&0; cat ${fifo}; exec <&3 3<&- ;; esac\nexec ${real} "$@"\n`;
+    await writeFile(path.join(PATH, "ssh-keygen"), script, { mode: 0o755 });
+    const before = await manifestOf("router");
+
+    const args = ["deploy", "--no-eval", "--force", "--hosts", "router"];
+    const running = await startBento(args, { cwd: fleet.dir, env: { ...keys(), PATH } });
+    await using signing = await reached(fifo, running);
+    expect(JSON.parse(await readFile(LOCK(), "utf8"))).toMatchObject({ pid: running.pid });
+    kill([running.pid], signal);
+    await signing.close();
+    expect(await running.finished).toEqual({ status: 130, stdout: "", stderr: "error: interrupted\n" });
+    expect(await manifestOf("router")).toEqual(before);
+    await expect(readFile(LOCK())).rejects.toThrow(/ENOENT/);
+  },
+);

@@ -183,8 +183,8 @@ test("keygen makes two keys that nobody else can read, and says where their publ
   }
   const text = await bento(["keygen", "more"], { cwd: dir.path });
   const half = async (name: string) => (await readFile(path.join(dir.path, "more", `${name}.pub`), "utf8")).trim();
-  expect(text.stdout).toContain(`  signers: [ "${await half("signing")}" ]\n`);
-  expect(text.stdout).toContain(`  server: { publishers: [ "${await half("publisher")}" ] }\n`);
+  expect(text.stdout).toContain(`signers, an entry:            "${await half("signing")}"\n`);
+  expect(text.stdout).toContain(`server.publishers, an entry:  "${await half("publisher")}"\n`);
   expect(text.stdout + text.stderr).not.toContain("PRIVATE KEY");
 });
 
