@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154 # its variables are the attributes of the derivation
 # Builds a system: what NixOS's toplevel has, as far as a tool that deploys it looks at it.
 set -eu
 PATH=/run/current-system/sw/bin:/usr/bin:/bin
