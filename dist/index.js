@@ -1,4 +1,4 @@
-import { C as inertLine, D as SIGNING_KEY, E as PUBLISHER_KEY, J as parseShard, S as inert, T as deploy, Z as splitPatterns, a as releaseText, at as __commonJSMin, b as onInterrupt, c as deployDetail, d as changeText, f as planText, h as painter, i as look, it as formatLocation, j as check, k as build, l as deployWord, m as count, n as failedHosts, nt as InterruptedError, o as renderStatus, ot as __require, p as renderCheck, r as contactText, rt as UnavailableError, s as worstFirst, tt as FleetError, u as renderDeploy, v as describeError, w as report, x as status, y as locationOf } from "./shared2.js";
+import { A as build, C as inert, D as PUBLISHER_KEY, E as deploy, M as check, O as SIGNING_KEY, Q as splitPatterns, S as status, T as report, Y as parseShard, a as releaseText, at as formatLocation, b as locationOf, c as deployDetail, d as changeText, f as grouped, g as painter, h as count, i as look, it as UnavailableError, l as deployWord, m as renderCheck, n as failedHosts, nt as FleetError, o as renderStatus, ot as __commonJSMin, p as planText, r as contactText, rt as InterruptedError, s as worstFirst, st as __require, u as renderDeploy, w as inertLine, x as onInterrupt, y as describeError } from "./shared2.js";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -16647,6 +16647,7 @@ const COMMIT = /^[0-9a-f]{40}$/;
 function readEvent(file) {
 	if (!file) return {
 		pullRequest: null,
+		isFork: false,
 		base: null,
 		head: null
 	};
@@ -16662,6 +16663,7 @@ function readEvent(file) {
 	const owner = repository?.owner?.login;
 	return {
 		pullRequest: typeof pull?.number === "number" ? pull.number : null,
+		isFork: pull !== void 0 && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
 		base: typeof base === "string" && COMMIT.test(base) ? base : null,
 		head: typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit) ? {
 			owner,
@@ -16887,13 +16889,17 @@ function checkComment(document) {
 }
 function checkSummary(document, room) {
 	const hosts = failuresFirst(document.hosts);
-	const rows = hosts.map((host) => [
-		mark(host.status),
-		code(host.name),
-		host.status,
-		host.error === null ? plain(planText(host)) : failureCell(host.error),
-		host.status === "changed" ? plain(changeText(host)) : ""
-	]);
+	const rows = grouped(hosts).flatMap((group) => {
+		const [host] = group;
+		if (host === void 0) return [];
+		return [[
+			mark(host.status),
+			group.map((one) => code(one.name)).join(" "),
+			host.status,
+			host.error === null ? plain(planText(host)) : failureCell(host.error),
+			host.status === "changed" ? plain(changeText(host)) + (host.reboot ? "; **needs a reboot**" : "") : ""
+		]];
+	});
 	const compared = document.base === null ? "" : `, compared with ${code(document.base)}`;
 	return compose(`## Bento ${document.command}: ${count(hosts.length, "host")}${compared}`, markdownTable([
 		"",
@@ -17001,6 +17007,7 @@ function readInputs() {
 	const command = COMMANDS.find((name) => name === input("command"));
 	if (command === void 0) throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
 	const event = readEvent(process.env.GITHUB_EVENT_PATH);
+	if (event.isFork && process.env.RUNNER_ENVIRONMENT === "self-hosted") throw new FleetError("a pull request of a fork is not run on a self-hosted runner, where its code would stay", { hint: "run checks of pull requests on runs-on: ubuntu-latest" });
 	const timeout = input("timeout");
 	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
 	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");

@@ -13995,6 +13995,10 @@ var Stager = class Stager {
 		for (const entry of (await this.#layout(host)).entries) hash.update(`${JSON.stringify([entry, entry.kind === "file" ? await this.#contentOf(entry.source) : null])}\n`);
 		return hash.digest("hex");
 	}
+	/** The files that a host's tree is made of, relative to the fleet. */
+	async sources(host) {
+		return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
+	}
 	/**
 	* The release of one host, made when it is first asked for.
 	* @throws HostError when the release can't be made as it is.
@@ -14367,7 +14371,17 @@ async function evaluateFlake(nix, job, timeout, onStart) {
 		"--apply",
 		apply
 	];
-	const run = await nix.run("nix", [...command, ...SAFE], {
+	const aloud = job.aloud ? [
+		"-v",
+		"--option",
+		"eval-cache",
+		"false"
+	] : [];
+	const run = await nix.run("nix", [
+		...command,
+		...aloud,
+		...SAFE
+	], {
 		timeout,
 		maxOutput: MAX_OUTPUT,
 		onStart
@@ -14402,13 +14416,15 @@ const SAFE = [
 	"false"
 ];
 function batchArguments(jobs, { mode, searchPath }, mark) {
+	const expression = `let tell = ${`value: builtins.trace "${mark} \${builtins.unsafeDiscardStringContext (builtins.toJSON value)}" null`}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${jobs.map((job) => `(${job.expression})`).join("\n")}\n]`;
 	return [
+		...jobs.some((job) => job.aloud) ? ["-v"] : [],
 		...[
 			"--eval",
 			"--read-write-mode",
 			"--show-trace",
 			"--expr",
-			`let tell = ${`value: builtins.trace "${mark} \${builtins.unsafeDiscardStringContext (builtins.toJSON value)}" null`}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${jobs.map((job) => `(${job.expression})`).join("\n")}\n]`
+			expression
 		],
 		...["--extra-experimental-features", "nix-command flakes"],
 		...[
@@ -14845,6 +14861,21 @@ async function pinnedPaths(nix, hosts, limits) {
 }
 function pinKey({ url, hash }) {
 	return `${hash} ${url}`;
+}
+/** Evaluates one host, telling of each file that is read; what was said, and where the tree's files are in it. */
+async function evaluateAloud(nix, host, source, limits) {
+	const [pinned] = (await pinnedPaths(nix, [{
+		host,
+		source
+	}], limits)).values();
+	const [result] = await evaluateAll(nix, [{
+		...await hostJob(nix, host, source, pinned !== void 0 && "path" in pinned ? pinned.path : null),
+		aloud: true
+	}], limits);
+	return {
+		text: result?.stderr ?? "",
+		dirs: (await placesOf(source)).dirs
+	};
 }
 /** The names of the nixosConfigurations of staged flakes. */
 async function inspectFlakes(nix, sources, limits) {
@@ -19331,6 +19362,57 @@ async function isSame(stager, host, stagerThen, then) {
 	const identity = await stagerThen.identify(then).catch(() => null);
 	return identity !== null && identity === await stager.identify(host);
 }
+// src/nix/files.ts
+/**
+* The Nix files of a host's tree that its evaluation reads, relative to the tree, as Nix tells with -v. Files that are read
+* otherwise (readFile, sources) are not among them.
+*/
+async function evaluatedFiles(nix, host, source, limits) {
+	const { text, dirs } = await evaluateAloud(nix, host, source, limits);
+	const files = /* @__PURE__ */ new Set();
+	for (const [, file = ""] of text.matchAll(/evaluating file '([^']+)'/g)) {
+		const place = file.replace(/^«(?:path:)?([^»]*)»/, "$1");
+		const dir = dirs.find((dir) => place.startsWith(`${dir}/`));
+		if (dir !== void 0) files.add(path$2.posix.relative(dir, place));
+	}
+	return [...files].sort();
+}
+// src/commands/include.ts
+/**
+* For each host that is shipped another host's directory, a warning with the `include` that it needs: a host sees its own
+* configuration, and nobody else's.
+*/
+async function includeWarnings(evaluator, evaluated, hosts) {
+	const warnings = /* @__PURE__ */ new Map();
+	await parallel(evaluated, availableParallelism(), async ({ host, ok }) => {
+		if (!ok || host.include !== null || host.deliver === "system") return;
+		const sources = await evaluator.stager.sources(host);
+		const others = hosts.filter((other) => other !== host && directoryOf(other) !== directoryOf(host)).map(directoryOf);
+		const shown = others.find((other) => sources.some((file) => isWithin(file, other)));
+		if (shown === void 0) return;
+		const files = await evaluatedFiles(evaluator.nix, host, await evaluator.stager.stage(host), evaluator.limits);
+		const within = (place) => path$2.posix.relative(host.path, place);
+		const locked = sources.map(within).filter((file) => file === "flake.lock");
+		const needed = collapsed([...files, ...locked], others.map(within));
+		const hint = needed.length === 0 ? "" : `; what it evaluates is in include: [${needed.join(", ")}]`;
+		warnings.set(host, `it is shipped ${shown} as well, which is another host's${hint}`);
+	});
+	return warnings;
+}
+/** Where a host's own files are, as far as that can be told: for one of a flake at the root, by custom. */
+function directoryOf({ path: place, name }) {
+	return place === "." ? `hosts/${name}` : place;
+}
+/** The largest directories with needed files that have nothing of another host, or the files themselves. */
+function collapsed(files, others) {
+	const found = /* @__PURE__ */ new Set();
+	for (const file of files) {
+		const parts = file.split("/");
+		const prefixes = parts.slice(0, -1).map((_, end) => parts.slice(0, end + 1).join("/"));
+		found.add(prefixes.find((prefix) => !others.some((other) => isWithin(other, prefix))) ?? file);
+	}
+	return [...found].sort();
+}
 // src/commands/check.ts
 const DEFAULT_TIMEOUT = 6e5;
 /**
@@ -19355,10 +19437,12 @@ async function check(context, options) {
 		};
 		const fleet = await withFlakeHosts(open.fleet, evaluator);
 		const evaluated = await evaluateFleet(evaluator, shardOf(selectHosts(fleet.hosts, options.hosts), options.shard));
-		const checks = await parallel(base === null ? evaluated.map((now) => ({
+		const compared = base === null ? evaluated.map((now) => ({
 			now,
 			before: null
-		})) : await compareWith(evaluator, open, base, evaluated), availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null));
+		})) : await compareWith(evaluator, open, base, evaluated);
+		const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
+		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, shown.get(comparison.now.host)));
 		return {
 			version: 1,
 			command: "check",
@@ -19376,8 +19460,9 @@ async function check(context, options) {
 		await _usingCtx$4.d();
 	}
 }
-async function hostCheck$1(nix, { now, before }, isCompared) {
-	const { host, warnings, duration, remembered } = now;
+async function hostCheck$1(nix, { now, before }, isCompared, shown) {
+	const { host, duration, remembered } = now;
+	const warnings = [...shown === void 0 ? [] : [shown], ...now.warnings];
 	const nothing = {
 		name: host.name,
 		base: before?.toplevel ?? null,
@@ -42115,18 +42200,42 @@ const MARKS$1 = {
 };
 /** Packages that are named; the others are counted. */
 const MAX_PACKAGES = 8;
+/** Hosts of which the same is to be said, in the order in which the first of each stands. */
+function grouped(hosts) {
+	const groups = /* @__PURE__ */ new Map();
+	for (const host of hosts) {
+		const { status, packages, reboot, warnings, error } = host;
+		const key = status !== "changed" || packages === null || error !== null ? `host ${host.name}` : JSON.stringify([
+			status,
+			packages,
+			reboot,
+			warnings,
+			host.base === null
+		]);
+		groups.set(key, [...groups.get(key) ?? [], host]);
+	}
+	return [...groups.values()];
+}
+/** The names of a group: all of few, and the number of many. */
+function groupName(group) {
+	const names = group.map((host) => host.name);
+	return names.length <= 4 ? names.join(", ") : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
+}
 /** The table of a check or a build for a terminal. With `verbose`, failures carry the whole of what Nix said. */
 function renderCheck(document, paint, verbose) {
-	const lines = table(document.hosts.map((host) => {
+	const groups = grouped(document.hosts);
+	const lines = table(groups.flatMap((group) => {
+		const [host] = group;
+		if (host === void 0) return [];
 		const [mark, style] = MARKS$1[host.status];
-		return [
+		return [[
 			paint(style, mark),
-			host.name,
+			groupName(group),
 			paint(style, host.status),
 			detail(host)
-		];
+		]];
 	})).flatMap((line, index) => {
-		const host = document.hosts[index];
+		const host = groups[index]?.[0];
 		return host === void 0 ? [line] : [line, ...below(host, paint, verbose).map((text) => `    ${text}`)];
 	});
 	const statuses = document.hosts.map((host) => host.status);
@@ -42376,4 +42485,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { run as $, DEFAULT_TIMEOUT as A, staleFiles as B, inertLine as C, SIGNING_KEY as D, PUBLISHER_KEY as E, Repository as F, FLEET_FILE as G, temporaryDirectory as H, writeFileAtomically as I, parseShard as J, parseFleetFile as K, archive as L, openFleet as M, openMemory as N, needsOpenSsh as O, withFlakeHosts as P, Nix as Q, AGENT_FILE as R, inert as S, deploy as T, findFleet as U, _usingCtx as V, loadFleet as W, shardOf as X, selectHosts as Y, splitPatterns as Z, warnings as _, releaseText as a, __commonJSMin as at, onInterrupt as b, deployDetail as c, changeText as d, BentoError as et, planText as f, table as g, painter as h, look as i, formatLocation as it, check as j, build as k, deployWord as l, count as m, failedHosts as n, InterruptedError as nt, renderStatus as o, __require as ot, renderCheck as p, require_dist$2 as q, contactText as r, UnavailableError as rt, worstFirst as s, __toESM as st, exitStatus as t, FleetError as tt, renderDeploy as u, describeError as v, report as w, status as x, locationOf as y, renderedFiles as z };
+export { Nix as $, build as A, renderedFiles as B, inert as C, PUBLISHER_KEY as D, deploy as E, withFlakeHosts as F, loadFleet as G, _usingCtx as H, Repository as I, require_dist$2 as J, FLEET_FILE as K, writeFileAtomically as L, check as M, openFleet as N, SIGNING_KEY as O, openMemory as P, splitPatterns as Q, archive as R, status as S, report as T, temporaryDirectory as U, staleFiles as V, findFleet as W, selectHosts as X, parseShard as Y, shardOf as Z, table as _, releaseText as a, formatLocation as at, locationOf as b, deployDetail as c, __toESM as ct, changeText as d, run as et, grouped as f, painter as g, count as h, look as i, UnavailableError as it, DEFAULT_TIMEOUT as j, needsOpenSsh as k, deployWord as l, renderCheck as m, failedHosts as n, FleetError as nt, renderStatus as o, __commonJSMin as ot, planText as p, parseFleetFile as q, contactText as r, InterruptedError as rt, worstFirst as s, __require as st, exitStatus as t, BentoError as tt, renderDeploy as u, warnings as v, inertLine as w, onInterrupt as x, describeError as y, AGENT_FILE as z };

@@ -45,6 +45,11 @@ function readInputs() {
     throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
   }
   const event = readEvent(process.env.GITHUB_EVENT_PATH);
+  if (event.isFork && process.env.RUNNER_ENVIRONMENT === "self-hosted") {
+    throw new FleetError("a pull request of a fork is not run on a self-hosted runner, where its code would stay", {
+      hint: "run checks of pull requests on runs-on: ubuntu-latest",
+    });
+  }
   const timeout = input("timeout");
   if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
   const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");

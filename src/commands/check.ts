@@ -11,6 +11,7 @@ import type { CheckDocument, CheckStatus, HostCheck, HostFailure } from "../resu
 import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./base.ts";
 import type { Context } from "./context.ts";
 import { evaluateFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { includeWarnings } from "./include.ts";
 
 export interface CheckOptions extends BaseOptions {
   /** The fleet's directory. */
@@ -53,9 +54,10 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
       ? evaluated.map((now) => ({ now, before: null }))
       : await compareWith(evaluator, open, base, evaluated);
 
-  // 4. What that means for each host: what it would cost, and what is different.
+  // 4. What that means for each host: what it would cost, what is different, and what it sees of the others.
+  const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
   const checks = await parallel(compared, availableParallelism(), (comparison) =>
-    hostCheck(nix, comparison, base !== null),
+    hostCheck(nix, comparison, base !== null, shown.get(comparison.now.host)),
   );
   return {
     version: 1,
@@ -66,8 +68,14 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   };
 }
 
-async function hostCheck(nix: Nix, { now, before }: Comparison, isCompared: boolean): Promise<HostCheck> {
-  const { host, warnings, duration, remembered } = now;
+async function hostCheck(
+  nix: Nix,
+  { now, before }: Comparison,
+  isCompared: boolean,
+  shown: string | undefined,
+): Promise<HostCheck> {
+  const { host, duration, remembered } = now;
+  const warnings = [...(shown === undefined ? [] : [shown]), ...now.warnings];
   const nothing = { name: host.name, base: before?.toplevel ?? null, warnings, duration, remembered };
   const reproducible = host.kind === "flake" || host.nixpkgs !== null;
   if (!now.ok) {

@@ -4,6 +4,8 @@ import type { Nix } from "./nix.ts";
 /** A Nix expression whose value is wanted as JSON. Several can be evaluated by one process. */
 export interface ExpressionJob {
   kind: "expression";
+  /** Say which files are read. */
+  aloud?: boolean;
   expression: string;
   /**
    * `pure`: it sees nothing but what it is given by hash, and gives the same wherever and whenever it is evaluated.
@@ -19,6 +21,7 @@ export interface ExpressionJob {
 /** A function applied to an output of a flake, as `nix eval --apply` does it: with its lock file checked, or inputs overridden. */
 export interface FlakeJob {
   kind: "flake";
+  aloud?: boolean;
   /** Such as `path:/somewhere#nixosConfigurations`. */
   installable: string;
   apply: string;
@@ -113,7 +116,9 @@ async function evaluateFlake(
   const { installable, apply } = job;
   const time = stopwatch();
   const command = ["eval", "--json", "--show-trace", ...job.arguments, installable, "--apply", apply];
-  const run = await nix.run("nix", [...command, ...SAFE], { timeout, maxOutput: MAX_OUTPUT, onStart });
+  // A cached evaluation reads no files.
+  const aloud = job.aloud ? ["-v", "--option", "eval-cache", "false"] : [];
+  const run = await nix.run("nix", [...command, ...aloud, ...SAFE], { timeout, maxOutput: MAX_OUTPUT, onStart });
   const { status, stderr } = run;
   const duration = time();
   if (status === 0 && !run.overflowed) return { ok: true, value: JSON.parse(run.stdout), stderr, duration };
@@ -149,6 +154,7 @@ function batchArguments(jobs: readonly ExpressionJob[], { mode, searchPath }: Ex
   const list = jobs.map((job) => `(${job.expression})`).join("\n");
   const expression = `let tell = ${tell}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${list}\n]`;
   return [
+    ...(jobs.some((job) => job.aloud) ? ["-v"] : []),
     ...["--eval", "--read-write-mode", "--show-trace", "--expr", expression],
     ...["--extra-experimental-features", "nix-command flakes"],
     ...["--option", mode === "pure" ? "pure-eval" : "restrict-eval", "true"],

@@ -116,6 +116,19 @@ function pinKey({ url, hash }: NixpkgsPin): string {
   return `${hash} ${url}`;
 }
 
+/** Evaluates one host, telling of each file that is read; what was said, and where the tree's files are in it. */
+export async function evaluateAloud(
+  nix: Nix,
+  host: EvaluableHost,
+  source: EvaluationSource,
+  limits: JobLimits,
+): Promise<{ text: string; dirs: readonly string[] }> {
+  const [pinned] = (await pinnedPaths(nix, [{ host, source }], limits)).values();
+  const job = await hostJob(nix, host, source, pinned !== undefined && "path" in pinned ? pinned.path : null);
+  const [result] = await evaluateAll(nix, [{ ...job, aloud: true }], limits);
+  return { text: result?.stderr ?? "", dirs: (await placesOf(source)).dirs };
+}
+
 /** What is known of a flake before any of its hosts is evaluated. */
 export type InspectedFlake = { ok: true; hosts: string[] } | { ok: false; failure: HostFailure };
 

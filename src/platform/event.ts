@@ -5,6 +5,8 @@ import { FleetError } from "../errors.ts";
 export interface WorkflowEvent {
   /** The number of the pull request that it is of. */
   pullRequest: number | null;
+  /** Whether that is of another repository, whose owner may be anybody. */
+  isFork: boolean;
   /** The commit that the pull request would be merged into. */
   base: string | null;
   /** For `workflow_run`: where the commit is from that the other workflow ran on. */
@@ -18,7 +20,7 @@ const COMMIT = /^[0-9a-f]{40}$/;
  * @throws FleetError when the file can't be read.
  */
 export function readEvent(file: string | undefined): WorkflowEvent {
-  if (!file) return { pullRequest: null, base: null, head: null };
+  if (!file) return { pullRequest: null, isFork: false, base: null, head: null };
   let payload: Payload;
   try {
     payload = JSON.parse(readFileSync(file, "utf8")) ?? {};
@@ -31,6 +33,8 @@ export function readEvent(file: string | undefined): WorkflowEvent {
   const owner = repository?.owner?.login;
   return {
     pullRequest: typeof pull?.number === "number" ? pull.number : null,
+    // What is deleted in the meantime has no repository; that is no better known than a fork.
+    isFork: pull !== undefined && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
     base: typeof base === "string" && COMMIT.test(base) ? base : null,
     head:
       typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit)
@@ -40,6 +44,10 @@ export function readEvent(file: string | undefined): WorkflowEvent {
 }
 
 interface Payload {
-  pull_request?: { number?: unknown; base?: { sha?: unknown } };
+  pull_request?: {
+    number?: unknown;
+    base?: { sha?: unknown; repo?: { full_name?: unknown } };
+    head?: { repo?: { full_name?: unknown } | null };
+  };
   workflow_run?: { head_branch?: unknown; head_sha?: unknown; head_repository?: { owner?: { login?: unknown } } };
 }

@@ -14,14 +14,36 @@ const MARKS: Readonly<Record<CheckStatus, readonly [string, Style]>> = {
 /** Packages that are named; the others are counted. */
 const MAX_PACKAGES = 8;
 
+/** Hosts of which the same is to be said, in the order in which the first of each stands. */
+export function grouped(hosts: readonly HostCheck[]): HostCheck[][] {
+  const groups = new Map<string, HostCheck[]>();
+  for (const host of hosts) {
+    // Failures stay apart, each with its own place; and so do hosts of which there is a plan or a warning of their own.
+    const { status, packages, reboot, warnings, error } = host;
+    const alone = status !== "changed" || packages === null || error !== null;
+    const key = alone ? `host ${host.name}` : JSON.stringify([status, packages, reboot, warnings, host.base === null]);
+    groups.set(key, [...(groups.get(key) ?? []), host]);
+  }
+  return [...groups.values()];
+}
+
+/** The names of a group: all of few, and the number of many. */
+export function groupName(group: readonly HostCheck[]): string {
+  const names = group.map((host) => host.name);
+  return names.length <= 4 ? names.join(", ") : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
+}
+
 /** The table of a check or a build for a terminal. With `verbose`, failures carry the whole of what Nix said. */
 export function renderCheck(document: CheckDocument, paint: Paint, verbose: boolean): string {
-  const rows = document.hosts.map((host) => {
+  const groups = grouped(document.hosts);
+  const rows = groups.flatMap((group) => {
+    const [host] = group;
+    if (host === undefined) return [];
     const [mark, style] = MARKS[host.status];
-    return [paint(style, mark), host.name, paint(style, host.status), detail(host)];
+    return [[paint(style, mark), groupName(group), paint(style, host.status), detail(host)]];
   });
   const lines = table(rows).flatMap((line, index) => {
-    const host = document.hosts[index];
+    const host = groups[index]?.[0];
     return host === undefined ? [line] : [line, ...below(host, paint, verbose).map((text) => `    ${text}`)];
   });
   const statuses = document.hosts.map((host) => host.status);

@@ -1,6 +1,6 @@
 import { formatLocation } from "../errors.ts";
 import type { CheckDocument, DeployDocument, HostFailure, StatusDocument } from "../results.ts";
-import { changeText, planText } from "./check.ts";
+import { changeText, grouped, planText } from "./check.ts";
 import { deployDetail, deployWord } from "./deploy.ts";
 import { locationOf } from "./failure.ts";
 import { code, folded, markdownTable, plain } from "./markdown.ts";
@@ -54,13 +54,19 @@ export function checkComment(document: CheckDocument): string {
 
 function checkSummary(document: CheckDocument, room: Room): string {
   const hosts = failuresFirst(document.hosts);
-  const rows = hosts.map((host) => [
-    mark(host.status),
-    code(host.name),
-    host.status,
-    host.error === null ? plain(planText(host)) : failureCell(host.error),
-    host.status === "changed" ? plain(changeText(host)) : "",
-  ]);
+  const rows = grouped(hosts).flatMap((group) => {
+    const [host] = group;
+    if (host === undefined) return [];
+    return [
+      [
+        mark(host.status),
+        group.map((one) => code(one.name)).join(" "),
+        host.status,
+        host.error === null ? plain(planText(host)) : failureCell(host.error),
+        host.status === "changed" ? plain(changeText(host)) + (host.reboot ? "; **needs a reboot**" : "") : "",
+      ],
+    ];
+  });
   const compared = document.base === null ? "" : `, compared with ${code(document.base)}`;
   return compose(
     `## Bento ${document.command}: ${count(hosts.length, "host")}${compared}`,

@@ -78,6 +78,11 @@ export class Stager {
     return hash.digest("hex");
   }
 
+  /** The files that a host's tree is made of, relative to the fleet. */
+  async sources(host: Host): Promise<string[]> {
+    return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
+  }
+
   /**
    * The release of one host, made when it is first asked for.
    * @throws HostError when the release can't be made as it is.

@@ -163,6 +163,22 @@ test.each([
   expect(step.outputs).toEqual({});
 });
 
+test("a pull request of a fork is refused on a self-hosted runner, and nowhere else", async () => {
+  const run = (runner: string) =>
+    runStep({
+      workspace: fleet.dir,
+      event: pullRequest(first, first),
+      inputs: { command: "check", hosts: "router" },
+      env: { RUNNER_ENVIRONMENT: runner },
+    });
+  const refused = await run("self-hosted");
+  expect(refused.status).toBe(1);
+  expect(refused.annotations("error")[0]?.data).toContain(
+    "a pull request of a fork is not run on a self-hosted runner",
+  );
+  expect((await run("github-hosted")).status).toBe(0);
+});
+
 test("an event whose payload can't be read", async () => {
   const step = await runStep({
     workspace: fleet.dir,
