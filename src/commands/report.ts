@@ -3,49 +3,13 @@ import path from "node:path";
 import { z } from "zod";
 import { FleetError } from "../errors.ts";
 import type { CheckDocument } from "../results.ts";
+import { checkDocumentSchema } from "../results-schema.ts";
 import type { Context } from "./context.ts";
 
 export interface ReportOptions {
   /** Files with the JSON documents of `check --shard`. */
   files: readonly string[];
 }
-
-const nullable = <T extends z.ZodType>(type: T) => type.nullable();
-const hostCheck = z.object({
-  name: z.string(),
-  status: z.enum(["ok", "unchanged", "changed", "failed", "skipped"]),
-  toplevel: nullable(z.string()),
-  drv: nullable(z.string()),
-  base: nullable(z.string()),
-  packages: nullable(z.array(z.object({ name: z.string(), from: nullable(z.string()), to: nullable(z.string()) }))),
-  reboot: nullable(z.boolean()),
-  reproducible: z.boolean(),
-  remembered: z.boolean(),
-  plan: nullable(
-    z.object({ build: z.int(), fetch: z.int(), download: nullable(z.number()), unpacked: nullable(z.number()) }),
-  ),
-  warnings: z.array(z.string()),
-  error: nullable(
-    z.object({
-      message: z.string(),
-      hint: z.string().exactOptional(),
-      trace: z.string().exactOptional(),
-      file: z.string().exactOptional(),
-      line: z.int().exactOptional(),
-      column: z.int().exactOptional(),
-    }),
-  ),
-  duration: z.number(),
-});
-
-/** The document of `check --json`, as another job wrote it. */
-const checkDocument = z.object({
-  version: z.literal(1),
-  command: z.enum(["check", "build"]),
-  base: nullable(z.string()),
-  warnings: z.array(z.string()),
-  hosts: z.array(hostCheck),
-});
 
 /**
  * Makes one document of those of several shards. They may come from jobs that ran a pull request's code, so nothing in them is
@@ -75,7 +39,7 @@ async function readDocument(file: string): Promise<CheckDocument> {
   } catch (cause) {
     throw new FleetError(`${file} can't be read as JSON`, { cause });
   }
-  const result = checkDocument.safeParse(value);
+  const result = checkDocumentSchema.safeParse(value);
   if (!result.success) {
     throw new FleetError(`${file} is not what bento check --json prints: ${z.prettifyError(result.error)}`);
   }
