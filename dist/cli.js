@@ -3403,6 +3403,31 @@ function terminalOutput({ verbose, stream = process.stderr }) {
 		done: clear
 	};
 }
+// src/platform/pairs.ts
+/** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
+function pair(flags, description) {
+	const [long = "", ...names] = flags.split(" ");
+	return new Option(`${long} <pair>`, `${description}: ${names.join(" ")}`).default([], "none").argParser((value, before) => {
+		const [name = "", second] = value.split(PAIR);
+		if (second === void 0) throw new InvalidArgumentError(`it takes two values: ${names.join(" ")}`);
+		return [...before, [name, second]];
+	});
+}
+const PAIR = "\0";
+const PAIRED = ["--override-input", "--option"];
+/** Joins the two values behind each of PAIRED into one argument. */
+function withPairs(args) {
+	const joined = [];
+	for (let i = 0; i < args.length; i++) {
+		const arg = args[i] ?? "";
+		const [name, value] = [args[i + 1], args[i + 2]];
+		if (PAIRED.includes(arg) && name !== void 0 && value !== void 0) {
+			joined.push(arg, name + PAIR + value);
+			i += 2;
+		} else joined.push(arg);
+	}
+	return joined;
+}
 // src/render/lists.ts
 function renderFiles(files, paint) {
 	return files.map(({ file, status }) => status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`));
@@ -3576,30 +3601,6 @@ function withHosts(command) {
 }
 function withNix(command) {
 	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);
-}
-/** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
-function pair(flags, description) {
-	const [long = "", ...names] = flags.split(" ");
-	return new Option(`${long} <pair>`, `${description}: ${names.join(" ")}`).default([], "none").argParser((value, before) => {
-		const [name = "", second] = value.split(PAIR);
-		if (second === void 0) throw new InvalidArgumentError(`it takes two values: ${names.join(" ")}`);
-		return [...before, [name, second]];
-	});
-}
-const PAIR = "\0";
-const PAIRED = ["--override-input", "--option"];
-/** Joins the two values behind each of PAIRED into one argument. */
-function withPairs(args) {
-	const joined = [];
-	for (let i = 0; i < args.length; i++) {
-		const arg = args[i] ?? "";
-		const [name, value] = [args[i + 1], args[i + 2]];
-		if (PAIRED.includes(arg) && name !== void 0 && value !== void 0) {
-			joined.push(arg, name + PAIR + value);
-			i += 2;
-		} else joined.push(arg);
-	}
-	return joined;
 }
 function nixOptions({ overrideInput, option, include, timeout }) {
 	return {

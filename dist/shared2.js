@@ -14481,36 +14481,40 @@ const MAX_MESSAGE = 1e3;
 /**
 * Makes what Nix printed into what a reviewer wants to know: the innermost cause in one line, and the place in the fleet
 * where it is. The versions of Nix say it in different orders: 2.8 puts the error first and then goes outwards, later ones
-* come inwards and put the error last; each time the error's own place stands right behind it, if it has one.
+* come inwards and put the error last; each time the error's own place stands right behind it, if it has one. Of what is
+* thrown, and so of all that NixOS complains of, 2.8 tells no place at all: then it is looked for in the fleet's own files.
 */
 function explainFailure(run, { dirs, origin, find }, host) {
 	const text = withoutOurs(withoutColours(run.stderr));
-	const toFleet = (file) => {
-		const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
-		return dir === void 0 ? void 0 : origin(path$2.relative(dir, file));
-	};
+	const toFleet = (file) => inFleet(file, dirs, origin);
 	const lines = text.split("\n");
-	const at = causeLine(lines);
 	const readable = (line) => line.replace(PATH, (file) => toFleet(file) ?? file);
-	const unreached = unreachedFile(text, dirs, toFleet, host);
-	const message = at === void 0 ? lastWords(lines, run.status) : readable(messageAt(lines, at));
-	const position = at === void 0 ? void 0 : findPosition(lines, at, toFleet);
+	const at = causeLine(lines);
+	const trace = readable(text.slice(-2e4));
+	if (at === void 0) return {
+		message: lastWords(lines, run.status).slice(0, MAX_MESSAGE),
+		trace
+	};
+	const block = messageBlock(lines, at);
+	const unreached = unreachedFile(block, frameAbove(lines, at), dirs, toFleet, host);
+	const place = ownPosition(lines, at, toFleet) ?? placeOfText(block, find) ?? placeOfOption(block, toFleet, find) ?? placeOfPackage(block, find) ?? placeInFrames(lines, at, toFleet, find) ?? (unreached && find(literally(unreached.written))[0]) ?? fileNamedIn(block, toFleet);
 	return {
-		message: message.slice(0, MAX_MESSAGE),
-		...position ?? (unreached && find(unreached.written)) ?? fileNamedIn(at === void 0 ? "" : messageBlock(lines, at), toFleet),
-		...hintFor(text, host) ?? {},
-		...unreached && {
-			message: unreached.message,
-			hint: unreached.hint
-		},
-		trace: readable(text.slice(-2e4))
+		message: (unreached?.message ?? readable(messageAt(lines, at))).slice(0, MAX_MESSAGE),
+		...place,
+		...unreached ? { hint: unreached.hint } : hintFor(lines.slice(at).join("\n"), block, host),
+		trace
 	};
 }
 /** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
-function warningsIn(stderr) {
+function warningsIn(stderr, { dirs, origin }) {
 	const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
 	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
-	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50);
+	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50).map((text) => text.replace(PATH, (file) => inFleet(file, dirs, origin) ?? file));
+}
+/** What a file is called in the fleet; undefined for one that isn't in the tree. */
+function inFleet(file, dirs, origin) {
+	const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
+	return dir === void 0 ? void 0 : origin(path$2.relative(dir, file));
 }
 const PATH = /\/[^\s'"`:«»]+/g;
 const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
@@ -14542,11 +14546,30 @@ function causeLine(lines) {
 }
 function messageAt(lines, at) {
 	const block = messageBlock(lines, at);
-	if (/Failed assertions:/.test(block)) {
-		const assertions = [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1]);
-		if (assertions.length > 0) return assertions.join("; ");
-	}
-	return (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "");
+	const assertions = assertionsIn(block);
+	if (assertions.length > 0) return assertions.join("; ");
+	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
+	const asserted = /^\s*… while evaluating the condition of (the assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
+	if (asserted) return `${asserted[1]} failed: ${first}`;
+	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
+	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
+	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
+	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
+}
+function assertionsIn(block) {
+	if (!/Failed assertions:/.test(block)) return [];
+	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
+}
+/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
+function definitionsIn(block) {
+	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
+}
+function knownIssues(lines, at) {
+	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
+	if (heading < 0) return [];
+	const rest = lines.slice(heading + 1);
+	const end = rest.findIndex((line) => !/^\s*- /.test(line));
+	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
 }
 /** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
 function messageBlock(lines, at) {
@@ -14557,44 +14580,126 @@ function messageBlock(lines, at) {
 	}
 	return block.join("\n");
 }
+/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
+function frameAbove(lines, at) {
+	let start = at - 1;
+	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
+	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
+}
 function lastWords(lines, status) {
 	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
 }
-/** The error's own position if it is in the tree, or else that of the frame of the trace that is nearest to the error and in it. */
-function findPosition(lines, cause, toFleet) {
-	const inTree = (line) => {
-		const position = positionIn(line);
-		const file = position && toFleet(position.file);
-		return position && file !== void 0 ? {
-			...position,
-			file
-		} : void 0;
-	};
-	for (const line of lines.slice(cause + 1)) {
-		const position = inTree(line);
-		if (position) return position;
+/** The error's own position, right behind its message, if it is in the tree. */
+function ownPosition(lines, at, toFleet) {
+	return positionIn(lines.slice(at + messageBlock(lines, at).split("\n").length).find((line) => line.trim() !== "") ?? "", toFleet);
+}
+/** Where what is thrown, or asserted, is written in so many words. */
+function placeOfText(block, find) {
+	const assertions = assertionsIn(block);
+	const written = assertions.map((text) => literally(asWritten(text)));
+	const options = assertions.flatMap((text) => text.match(/(?<![\w./])[a-z]\w*(?:\.[\w-]+)+/g) ?? []).map(optionPattern);
+	for (const pattern of [...written, ...options]) {
+		const place = find(pattern)[0];
+		if (place) return place;
 	}
-	for (const line of lines.slice(0, cause).reverse()) {
-		const position = inTree(line);
-		if (position) return position;
+	const first = /^\s*error:\s*(.+)/.exec(block)?.[1] ?? "";
+	const thrown = /^evaluation aborted with the following error message: '(.*)'$/.exec(first)?.[1] ?? first;
+	if (assertions.length > 0 || thrown === "") return void 0;
+	return only(find(new RegExp(`\\b(?:throw|abort)\\s*\\(?\\s*"${escaped(asWritten(thrown))}`, "g")));
+}
+/** Where the option that the message is about is set: NixOS knows the file, and now and then not even that. */
+function placeOfOption(block, toFleet, find) {
+	const option = /\boption(?: value)? `([^']+)'/.exec(block)?.[1]?.replace(/\.\[definition .*$/, "");
+	if (option === void 0) return void 0;
+	const named = fileNamedIn(block, toFleet);
+	if (named !== void 0) return placeInFile(option, named.file, find) ?? named;
+	const parts = partsOf(option);
+	for (const some of [parts, parts.length > 2 ? parts.slice(0, -1) : []]) {
+		const place = some.length === 0 ? void 0 : find(pathPattern(some))[0];
+		if (place) return place;
 	}
 }
-function positionIn(line) {
-	const [, file, row, column] = AT.exec(line) ?? [];
-	return file === void 0 ? void 0 : {
+/** Where an option is in a file that sets it: its whole name, or as much of its end as there is one of. */
+function placeInFile(option, file, find) {
+	const parts = partsOf(option);
+	for (const start of parts.keys()) {
+		const places = find(pathPattern(parts.slice(start))).filter((place) => place.file === file);
+		const place = start === 0 ? places[0] : only(places);
+		if (place) return place;
+	}
+}
+/** Where a package that nixpkgs refuses is asked for. */
+function placeOfPackage(block, find) {
+	const name = refusedPackage(block);
+	if (name === void 0) return void 0;
+	const base = name.replace(/-\d.*$/, "");
+	return only(find(new RegExp(`(?<![\\w.'"-])(?:pkgs\\.)?${escaped(base)}(?:_[\\d_]+\\w?)?(?![\\w'-])`, "g")));
+}
+function refusedPackage(block) {
+	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
+	return older ?? newer;
+}
+/** The frame of the trace that is nearest to the error and in the tree: a position, or a file that defines an option. */
+function placeInFrames(lines, at, toFleet, find) {
+	for (const frames of [lines.slice(at + 1), lines.slice(0, at).reverse()]) for (const [index, line] of frames.entries()) {
+		const position = positionIn(line, toFleet);
+		if (position) return position;
+		const [, definer, argument, user] = /^\s*… while evaluating (?:definitions from `(\/.*)'|the module argument `(.*)' in "(\/.*)"):?$/.exec(line) ?? [];
+		const file = toFleet(definer ?? user ?? "");
+		if (file === void 0) continue;
+		if (argument !== void 0) return placeInFile(argument, file, find) ?? { file };
+		const option = frames.slice(index).find((frame) => /… while evaluating the option `/.test(frame));
+		const name = /`(.*)'/.exec(option ?? "")?.[1];
+		return name && placeInFile(name, file, find) || { file };
+	}
+}
+function positionIn(line, toFleet) {
+	const [, name, row, column] = AT.exec(line) ?? [];
+	const file = name && toFleet(name);
+	return file ? {
 		file,
 		line: Number(row),
 		column: Number(column)
-	};
+	} : void 0;
 }
-/** A mistyped option has no position, but names its file: "- In `/…/configuration.nix'". */
+/** NixOS names the files of definitions: "- In `/…/configuration.nix'". */
 function fileNamedIn(text, toFleet) {
 	for (const [file] of text.matchAll(PATH)) {
 		const known = toFleet(file);
 		if (known !== void 0 && /\.nix$/.test(known)) return { file: known };
 	}
 }
-function hintFor(text, host) {
+/** `a."b.c".d` is a, b.c and d. */
+function partsOf(option) {
+	return [...option.matchAll(/"([^"]*)"|[^."]+/g)].map((match) => match[1] ?? match[0]);
+}
+function optionPattern(option) {
+	return pathPattern(partsOf(option));
+}
+/** An attribute path as it may be written. */
+function pathPattern(parts) {
+	const names = parts.map((part) => `"?${escaped(part)}"?`).join("\\s*\\.\\s*");
+	return new RegExp(`(?<![\\w.'"-])${names}(?![\\w'-])`, "g");
+}
+function literally(text) {
+	return new RegExp(escaped(text), "g");
+}
+function escaped(text) {
+	return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+}
+/** A text as it is written between quotes. */
+function asWritten(text) {
+	return text.replace(/[\\"]/g, "\\$&");
+}
+function only(found) {
+	return found.length === 1 ? found[0] : void 0;
+}
+function hintFor(rest, text, host) {
+	const refused = refusedPackage(text);
+	if (refused !== void 0 && /unfree license/.test(text)) return { hint: `nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "${refused.replace(/-\d.*$/, "")}" ]; would allow it` };
+	if (refused !== void 0 && /marked as insecure/.test(text)) return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
+	const meant = /^\s*(Did you mean .*\?)$/m.exec(rest)?.[1];
+	if (/The option `/.test(text) && meant !== void 0) return { hint: meant };
 	const lock = `nix flake lock ./${host.path}`;
 	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
 	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
@@ -14602,15 +14707,17 @@ function hintFor(text, host) {
 	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
 }
 /** The file that Nix could not reach, whatever it says of the reason. */
-const UNREACHED = /access to (?:absolute )?path '(?<forbidden>\/[^']+)' is forbidden|getting status of '(?<missing>\/[^']+)': No such file|path '(?<absent>\/[^']+)' does not exist/;
+const UNREACHED = /access to (?:absolute )?path '(?<forbidden>\/[^']+)' is forbidden|(?:getting status of|opening file) '(?<missing>\/[^']+)': No such file|path '(?<absent>\/[^']+)' does not exist/;
 /**
 * A file that is used and isn't in the staged tree, which is only the host's, and only what git tracks of it: what is wrong
 * and what mends it. Undefined when it is something else.
 */
-function unreachedFile(text, dirs, toFleet, host) {
+function unreachedFile(text, frame, dirs, toFleet, host) {
 	const { forbidden, missing, absent } = UNREACHED.exec(text)?.groups ?? {};
-	const file = forbidden ?? missing ?? absent;
-	if (file === void 0) return void 0;
+	const reached = forbidden ?? missing ?? absent;
+	if (reached === void 0) return void 0;
+	const meant = /path '(\/[^']+)'/.exec(frame.join("\n"))?.[1];
+	const file = meant?.startsWith(`${reached}/`) ? meant : reached;
 	const place = toFleet(file);
 	if (place !== void 0) {
 		const written = path$2.posix.basename(place);
@@ -14757,6 +14864,31 @@ function text(file) {
 	} catch {
 		return "";
 	}
+}
+// src/nix/search.ts
+/** Bytes of a file that is looked through; no Nix file that a person wrote is larger. */
+const MAX_FILE = 1024 ** 2;
+/**
+* Every place in the Nix files of a tree where a pattern is, the file relative to the tree.
+*
+* @param pattern with the flag g.
+*/
+function findInNixFiles(dir, pattern) {
+	return readdirSync(dir, {
+		recursive: true,
+		withFileTypes: true
+	}).filter((entry) => entry.isFile() && entry.name.endsWith(".nix")).map((entry) => path$2.join(entry.parentPath, entry.name)).sort().flatMap((file) => {
+		if (statSync(file).size > MAX_FILE) return [];
+		const text = readFileSync(file, "utf8");
+		return [...text.matchAll(pattern)].map(({ index }) => {
+			const lines = text.slice(0, index).split("\n");
+			return {
+				file: path$2.relative(dir, file),
+				line: lines.length,
+				column: (lines.at(-1)?.length ?? 0) + 1
+			};
+		});
+	});
 }
 // src/nix/store-path.ts
 /** Nix's own base 32: no e, o, t or u. */
@@ -14945,7 +15077,7 @@ function channelJob(nix, host, { treeDir }, pinned) {
 		expression: `(${system_default}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`,
 		readable: [treeDir],
 		searchPath: [
-			...findText(treeDir, "nixos-config") ? [`nixos-config=${configuration}`] : [],
+			...findInNixFiles(treeDir, /nixos-config/g).length > 0 ? [`nixos-config=${configuration}`] : [],
 			...nix.passthrough.searchPath,
 			...pinned === null ? [] : [`nixpkgs=${pinned}`],
 			...defaultSearchPath(process.env)
@@ -14970,25 +15102,9 @@ function resolvedEntries(entry) {
 	if (name !== "" || !statSync(real).isDirectory()) return [name + real];
 	return [...readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink()).map((link) => [link.name, path$2.join(real, link.name)]).filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
 }
-/** Where the Nix files of a tree have a text first: the file, relative to the tree, and what is before it. */
-function findText(dir, text) {
-	for (const entry of readdirSync(dir, {
-		recursive: true,
-		withFileTypes: true
-	})) {
-		if (!entry.isFile() || !entry.name.endsWith(".nix")) continue;
-		const file = path$2.join(entry.parentPath, entry.name);
-		const content = readFileSync(file, "utf8");
-		const at = content.indexOf(text);
-		if (at >= 0) return {
-			file: path$2.relative(dir, file),
-			before: content.slice(0, at)
-		};
-	}
-}
 async function interpret(result, { host, source }, limits) {
 	const { duration } = result;
-	const warnings = warningsIn(result.stderr);
+	const warnings = /warning: /.test(result.stderr) ? warningsIn(result.stderr, await placesOf(source)) : [];
 	if (!result.ok) return {
 		ok: false,
 		failure: await explain(result, host, source, limits),
@@ -15039,16 +15155,10 @@ async function explain({ reason, status, stderr }, host, source, { timeout }) {
 /** Where Nix may say that the tree is, and how its files are called in the fleet. */
 async function placesOf({ treeDir, origin }) {
 	const dirs = [treeDir, sourcePath(await narDigest(treeDir), process.env.NIX_STORE_DIR ?? "/nix/store")];
-	const find = (text) => {
-		const found = findText(treeDir, text);
-		if (found === void 0) return void 0;
-		const lines = found.before.split("\n");
-		return {
-			file: origin(found.file),
-			line: lines.length,
-			column: (lines.at(-1)?.length ?? 0) + 1
-		};
-	};
+	const find = (pattern) => findInNixFiles(treeDir, pattern).map(({ file, ...place }) => ({
+		file: origin(file),
+		...place
+	}));
 	return {
 		dirs,
 		origin,
@@ -39839,7 +39949,7 @@ var require_utils = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 		partition
 	};
 }));
-// src/publish/sftp-session.ts
+// src/publish/sftp-connect.ts
 var import_src = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((exports, module) => {
 	const { Client } = require_lib();
 	const fs = __require("node:fs");
@@ -40934,6 +41044,77 @@ var import_src = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((export
 	};
 	module.exports = SftpClient;
 })))(), 1);
+/** Milliseconds for a connection, and for a login. */
+const CONNECT_TIMEOUT = 2e4;
+/** A connection to the server's port. @throws UnavailableError that says why there is none. */
+async function connectSocket(server, signal) {
+	const where = `${server.address}:${server.port}`;
+	const socket = net.connect({
+		host: server.address,
+		port: server.port,
+		noDelay: true
+	});
+	try {
+		await once(socket, "connect", { signal: AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT)]) });
+		return socket;
+	} catch (cause) {
+		socket.destroy();
+		if (signal.aborted) throw new InterruptedError();
+		const { code } = cause;
+		throw new UnavailableError(`can't reach the server ${where}: ${{
+			ECONNREFUSED: "nothing listens there",
+			ENOTFOUND: "there is no such name",
+			EAI_AGAIN: "the name could not be looked up",
+			EHOSTUNREACH: "there is no route to it",
+			ENETUNREACH: "there is no network",
+			ABORT_ERR: `no answer within 20 s`
+		}[code ?? ""] ?? code}`, {
+			hint: "server.address and server.port in fleet.yaml say where it is",
+			cause
+		});
+	}
+}
+/** Why a login failed. `received` is the fingerprint of the host key that the server showed. */
+function connectionError(server, received, cause) {
+	const where = `${server.address}:${server.port}`;
+	const text = cause instanceof Error ? cause.message : String(cause);
+	const pinned = server.hostKeys.map((key) => fingerprint(blobOf(key)));
+	if (received !== void 0 && !pinned.includes(received)) return new UnavailableError(`${where} showed another host key than the pinned one: expected ${pinned.join(" or ")}, got ${received}`, {
+		hint: "if the server's key was really changed, put the new one into server.hostKeys; if not, somebody is in between",
+		cause
+	});
+	if (/no matching host key|handshake.*host key/i.test(text)) return new UnavailableError(`${where} has no host key of the pinned types`, {
+		hint: "see server.hostKeys in fleet.yaml",
+		cause
+	});
+	if (/authentication methods failed/i.test(text)) return new UnavailableError(`${where} refused the login '${server.user}' with the publisher's key`, {
+		hint: "its public half must be in server.publishers, and the server set up from the current fleet.json",
+		cause
+	});
+	return new UnavailableError(`no sftp connection to ${server.user}@${where}: ${text}`, { cause });
+}
+/** A public key's own bytes. */
+function blobOf(publicKey) {
+	return Buffer.from(publicKey.split(" ")[1] ?? "", "base64");
+}
+/** As ssh-keygen -l prints it. */
+function fingerprint(blob) {
+	return `SHA256:${createHash("sha256").update(blob).digest("base64").replace(/=+$/, "")}`;
+}
+/** Only what is pinned is asked for: a server that also has a key of another type mustn't show that one. */
+function hostKeyAlgorithms(keys) {
+	const types = new Set(keys.map((key) => key.split(" ")[0]));
+	const algorithms = [];
+	for (const type of [
+		"ssh-ed25519",
+		"ecdsa-sha2-nistp256",
+		"ecdsa-sha2-nistp384",
+		"ecdsa-sha2-nistp521"
+	]) if (types.has(type)) algorithms.push(type);
+	if (types.has("ssh-rsa")) algorithms.push("rsa-sha2-512", "rsa-sha2-256");
+	return algorithms;
+}
+// src/publish/sftp-session.ts
 var SftpError = class extends Error {
 	code;
 	constructor(code, message) {
@@ -40941,7 +41122,6 @@ var SftpError = class extends Error {
 		this.code = code;
 	}
 };
-const CONNECT_TIMEOUT = 2e4;
 /** Milliseconds without an answer to anything, after which the server is taken to hang. */
 const SILENCE$1 = 6e4;
 /** Bytes on their way at once. */
@@ -41142,77 +41322,12 @@ var SftpSession = class SftpSession {
 		for (const wake of this.#waiting.splice(0)) wake();
 	}
 };
-async function connectSocket(server, signal) {
-	const where = `${server.address}:${server.port}`;
-	const socket = net.connect({
-		host: server.address,
-		port: server.port,
-		noDelay: true
-	});
-	try {
-		await once(socket, "connect", { signal: AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT)]) });
-		return socket;
-	} catch (cause) {
-		socket.destroy();
-		if (signal.aborted) throw new InterruptedError();
-		const { code } = cause;
-		throw new UnavailableError(`can't reach the server ${where}: ${{
-			ECONNREFUSED: "nothing listens there",
-			ENOTFOUND: "there is no such name",
-			EAI_AGAIN: "the name could not be looked up",
-			EHOSTUNREACH: "there is no route to it",
-			ENETUNREACH: "there is no network",
-			ABORT_ERR: `no answer within ${CONNECT_TIMEOUT / 1e3} s`
-		}[code ?? ""] ?? code}`, {
-			hint: "server.address and server.port in fleet.yaml say where it is",
-			cause
-		});
-	}
-}
-function connectionError(server, received, cause) {
-	const where = `${server.address}:${server.port}`;
-	const text = cause instanceof Error ? cause.message : String(cause);
-	const pinned = server.hostKeys.map((key) => fingerprint(blobOf(key)));
-	if (received !== void 0 && !pinned.includes(received)) return new UnavailableError(`${where} showed another host key than the pinned one: expected ${pinned.join(" or ")}, got ${received}`, {
-		hint: "if the server's key was really changed, put the new one into server.hostKeys; if not, somebody is in between",
-		cause
-	});
-	if (/no matching host key|handshake.*host key/i.test(text)) return new UnavailableError(`${where} has no host key of the pinned types`, {
-		hint: "see server.hostKeys in fleet.yaml",
-		cause
-	});
-	if (/authentication methods failed/i.test(text)) return new UnavailableError(`${where} refused the login '${server.user}' with the publisher's key`, {
-		hint: "its public half must be in server.publishers, and the server set up from the current fleet.json",
-		cause
-	});
-	return new UnavailableError(`no sftp connection to ${server.user}@${where}: ${text}`, { cause });
-}
 function toSftpError(error) {
 	const code = error.code;
 	if (code === 2) return new SftpError("missing", error.message);
 	if (code === 3) return new SftpError("denied", error.message);
 	if (code === 4) return new SftpError("failure", error.message);
 	return error;
-}
-function blobOf(publicKey) {
-	return Buffer.from(publicKey.split(" ")[1] ?? "", "base64");
-}
-/** As ssh-keygen -l prints it. */
-function fingerprint(blob) {
-	return `SHA256:${createHash("sha256").update(blob).digest("base64").replace(/=+$/, "")}`;
-}
-/** Only what is pinned is asked for: a server that also has a key of another type mustn't show that one. */
-function hostKeyAlgorithms(keys) {
-	const types = new Set(keys.map((key) => key.split(" ")[0]));
-	const algorithms = [];
-	for (const type of [
-		"ssh-ed25519",
-		"ecdsa-sha2-nistp256",
-		"ecdsa-sha2-nistp384",
-		"ecdsa-sha2-nistp521"
-	]) if (types.has(type)) algorithms.push(type);
-	if (types.has("ssh-rsa")) algorithms.push("rsa-sha2-512", "rsa-sha2-256");
-	return algorithms;
 }
 // src/publish/sftp-lock.ts
 const LOCK = "/.bento/lock";
@@ -41785,7 +41900,7 @@ function published(manifest, failure) {
 		error: failure
 	};
 }
-// src/commands/report.ts
+// src/results-schema.ts
 const nullable = (type) => type.nullable();
 const hostCheck = object({
 	name: string(),
@@ -41824,14 +41939,15 @@ const hostCheck = object({
 	})),
 	duration: number()
 });
-/** The document of `check --json`, as another job wrote it. */
-const checkDocument = object({
+/** The document of `check --json` and `build --json`: see CheckDocument for what each field says. */
+const checkDocumentSchema = object({
 	version: literal(1),
 	command: _enum(["check", "build"]),
 	base: nullable(string()),
 	warnings: array(string()),
 	hosts: array(hostCheck)
 });
+// src/commands/report.ts
 /**
 * Makes one document of those of several shards. They may come from jobs that ran a pull request's code, so nothing in them is
 * taken for granted.
@@ -41859,7 +41975,7 @@ async function readDocument(file) {
 	} catch (cause) {
 		throw new FleetError(`${file} can't be read as JSON`, { cause });
 	}
-	const result = checkDocument.safeParse(value);
+	const result = checkDocumentSchema.safeParse(value);
 	if (!result.success) throw new FleetError(`${file} is not what bento check --json prints: ${prettifyError(result.error)}`);
 	return result.data;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { bootstrap } from "./commands/bootstrap.ts";
 import { build } from "./commands/build.ts";
 import { check, DEFAULT_TIMEOUT } from "./commands/check.ts";
@@ -21,6 +21,7 @@ import { parseShard, splitPatterns } from "./fleet/select.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
+import { pair, withPairs } from "./platform/pairs.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
@@ -311,34 +312,6 @@ function withNix(command: Command): Command {
     .addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)"))
     .option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, [])
     .option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1000);
-}
-
-/** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
-function pair(flags: string, description: string): Option {
-  const [long = "", ...names] = flags.split(" ");
-  const option = new Option(`${long} <pair>`, `${description}: ${names.join(" ")}`);
-  return option.default([], "none").argParser((value: string, before: [string, string][]): [string, string][] => {
-    const [name = "", second] = value.split(PAIR);
-    if (second === undefined) throw new InvalidArgumentError(`it takes two values: ${names.join(" ")}`);
-    return [...before, [name, second]];
-  });
-}
-
-const PAIR = "\u0000";
-const PAIRED = ["--override-input", "--option"];
-
-/** Joins the two values behind each of PAIRED into one argument. */
-function withPairs(args: readonly string[]): string[] {
-  const joined: string[] = [];
-  for (let i = 0; i < args.length; i++) {
-    const arg = args[i] ?? "";
-    const [name, value] = [args[i + 1], args[i + 2]];
-    if (PAIRED.includes(arg) && name !== undefined && value !== undefined) {
-      joined.push(arg, name + PAIR + value);
-      i += 2;
-    } else joined.push(arg);
-  }
-  return joined;
 }
 
 function nixOptions({ overrideInput, option, include, timeout }: NixOptions) {
