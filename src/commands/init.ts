@@ -8,6 +8,7 @@ import { writeFileAtomically } from "../platform/files.ts";
 import { packageRoot } from "../platform/package.ts";
 import type { FileResult, InitDocument } from "../results.ts";
 import type { Context } from "./context.ts";
+import commentWorkflow from "./init-comment-workflow.yml";
 import workflow from "./init-workflow.yml";
 import { writeRendered } from "./render.ts";
 
@@ -25,7 +26,10 @@ export interface InitOptions {
 
 /** What is copied from Bento's own utils/ into a fleet's. */
 const UTILS = ["bento.nix", "fleet.nix", "agent"];
-const WORKFLOW = ".github/workflows/bento.yml";
+const WORKFLOWS = {
+  ".github/workflows/bento.yml": workflow,
+  ".github/workflows/bento-comment.yml": commentWorkflow,
+};
 
 /**
  * Makes a fleet: fleet.yaml, utils/, hosts/ and a workflow. What is there already is left as it is.
@@ -51,7 +55,7 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   await mkdir(path.join(fleet, "hosts"), { recursive: true });
   const files: FileResult[] = [];
   for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
-  files.push(await writeOnce(fleet, WORKFLOW, workflow));
+  for (const [file, text] of Object.entries(WORKFLOWS)) files.push(await writeOnce(fleet, file, text));
   files.push(await writeOnce(fleet, FLEET_FILE, text));
   files.push(...(await writeRendered(fleet)));
 

@@ -45,6 +45,7 @@ const inFleet = (...args: string[]) => bento(args, { cwd: fleet.dir });
 // init
 
 const MADE = [
+  ".github/workflows/bento-comment.yml",
   ".github/workflows/bento.yml",
   "fleet.json",
   "fleet.yaml",
