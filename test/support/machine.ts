@@ -7,6 +7,11 @@ import type { PrivateStore } from "./store.ts";
 
 const AGENT = path.join(packageRoot(), "utils/agent/bento-agent");
 
+/** Which guard the agents have: BENTO_TEST_GUARD=systemd, where systemd runs the tests' machine, tests the one that NixOS has. */
+function guard(): string {
+  return process.env.BENTO_TEST_GUARD ?? "process";
+}
+
 /** A machine of the fleet: a directory with what the agent looks at. It runs and boots a system of its own already. */
 export class Machine {
   readonly name: string;
@@ -37,6 +42,12 @@ export class Machine {
       await mkdir(path.join(dir, place), { recursive: true });
     }
     await writeFile(path.join(dir, "etc/bento.json"), settings);
+    if (guard() === "systemd") {
+      // The tiny nixpkgs' systems act on the machine in MACHINE; a real one needs no telling which machine it is on.
+      await mkdir(path.join(dir, "bin"));
+      const script = `#!/bin/sh\nexec /usr/bin/systemd-run --setenv=MACHINE="$MACHINE" "$@"\n`;
+      await writeFile(path.join(dir, "bin/systemd-run"), script, { mode: 0o755 });
+    }
     const configuration = path.join(dir, "factory.nix");
     await writeFile(configuration, `{ networking.hostName = "${name}"; }\n`);
     const build = [path.join(store.nixpkgs, "nixos"), "-A", "system", "--arg", "configuration", configuration];
@@ -65,7 +76,8 @@ export class Machine {
       BENTO_BOOT: this.path("boot"),
       BENTO_SSH_CONFIG: this.path("etc/ssh/ssh_config"),
       BENTO_HEALTH_CHECKS: this.path("checks"),
-      BENTO_GUARD: "process",
+      BENTO_GUARD: guard(),
+      ...(guard() === "systemd" ? { PATH: `${this.path("bin")}:${process.env.PATH}` } : {}),
       // Long where waiting for it would mean that something is wrong: these machines can be slow.
       BENTO_CONFIRM_TIMEOUT: "60",
       BENTO_CONFIRM_SETTLE: "0",
