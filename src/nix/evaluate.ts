@@ -7,6 +7,7 @@ import { type Job, type JobLimits, type JobResult, MAX_OUTPUT } from "./batch.ts
 import { type ExplainedHost, explainFailure, type TreePlaces, warningsIn } from "./failure.ts";
 import { type Nix, nixString } from "./nix.ts";
 import { evaluateAll } from "./pool.ts";
+import { findInNixFiles } from "./search.ts";
 import { sourcePath } from "./store-path.ts";
 import systemExpression from "./system.nix";
 
@@ -203,7 +204,7 @@ function channelJob(nix: Nix, host: EvaluableHost, { treeDir }: EvaluationSource
     readable: [treeDir],
     searchPath: [
       // Configurations may import <nixos-config> themselves, which is another for each host.
-      ...(findText(treeDir, "nixos-config") ? [`nixos-config=${configuration}`] : []),
+      ...(findInNixFiles(treeDir, /nixos-config/g).length > 0 ? [`nixos-config=${configuration}`] : []),
       ...nix.passthrough.searchPath,
       ...(pinned === null ? [] : [`nixpkgs=${pinned}`]),
       ...defaultSearchPath(process.env),
@@ -230,21 +231,9 @@ function resolvedEntries(entry: string): string[] {
   return [...channels.filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
 }
 
-/** Where the Nix files of a tree have a text first: the file, relative to the tree, and what is before it. */
-function findText(dir: string, text: string): { file: string; before: string } | undefined {
-  for (const entry of readdirSync(dir, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile() || !entry.name.endsWith(".nix")) continue;
-    const file = path.join(entry.parentPath, entry.name);
-    const content = readFileSync(file, "utf8");
-    const at = content.indexOf(text);
-    if (at >= 0) return { file: path.relative(dir, file), before: content.slice(0, at) };
-  }
-  return undefined;
-}
-
 async function interpret(result: JobResult, { host, source }: Evaluable, limits: JobLimits): Promise<Evaluation> {
   const { duration } = result;
-  const warnings = warningsIn(result.stderr);
+  const warnings = /warning: /.test(result.stderr) ? warningsIn(result.stderr, await placesOf(source)) : [];
   if (!result.ok) return { ok: false, failure: await explain(result, host, source, limits), warnings, duration };
   const { inputs: _, ...system } = result.value as System & { inputs?: string[] };
   return { ok: true, ...system, warnings, duration };
@@ -298,12 +287,8 @@ async function explain(
 async function placesOf({ treeDir, origin }: EvaluationSource): Promise<TreePlaces> {
   const digest = await narDigest(treeDir);
   const dirs = [treeDir, sourcePath(digest, process.env.NIX_STORE_DIR ?? "/nix/store")];
-  const find = (text: string) => {
-    const found = findText(treeDir, text);
-    if (found === undefined) return undefined;
-    const lines = found.before.split("\n");
-    return { file: origin(found.file), line: lines.length, column: (lines.at(-1)?.length ?? 0) + 1 };
-  };
+  const find = (pattern: RegExp) =>
+    findInNixFiles(treeDir, pattern).map(({ file, ...place }) => ({ file: origin(file), ...place }));
   return { dirs, origin, find };
 }
 

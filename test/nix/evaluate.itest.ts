@@ -31,7 +31,7 @@ afterAll(() => store.remove());
 
 const mistakes: Record<
   string,
-  { text: string; message: string | RegExp; line?: number; column?: number; hint?: string; file?: null }
+  { text: string; message: string | RegExp; line: number; column: number; hint?: string; inTrace?: string }
 > = {
   "a syntax error": {
     text: "{ pkgs, ... }:\n{\n  networking.hostName = ;\n}\n",
@@ -54,29 +54,35 @@ const mistakes: Record<
   "an unknown option": {
     text: '{ pkgs, ... }:\n{\n  netwrking.hostName = "x";\n}\n',
     message: "The option `netwrking' does not exist.",
+    line: 3,
+    column: 3,
   },
   "a throw": {
     text: '{ pkgs, ... }:\n\nthrow "not on Mondays"\n',
     message: "not on Mondays",
-    line: 1,
+    line: 3,
     column: 1,
   },
-  // Nix 2.8 says nothing of where a value was that is thrown when it is used; then no place is better than a wrong one.
+  // Nix 2.8 says nothing of where a value was that is thrown when it is used.
   "a throw in a value": {
     text: '{ pkgs, ... }:\n{\n  networking.hostName = throw "no name yet";\n}\n',
     message: "no name yet",
-    file: null,
+    line: 3,
+    column: 25,
   },
   "an assertion": {
     text: '{ pkgs, ... }:\n{\n  networking.hostName =\n    assert 1 == 2; "x";\n}\n',
-    message: "assertion '(1 == 2)' failed",
+    inTrace: "assertion '(1 == 2)'",
+    message: /^assertion '\(1 == 2\)' failed(: an integer with value '1' is not equal to an integer with value '2')?$/,
     line: 4,
     column: 5,
   },
   "NixOS's failed assertions": {
     text: '{ pkgs, ... }:\n{\n  networking.hostName = throw "\\nFailed assertions:\\n- No root file system.\\n- No boot loader.";\n}\n',
     message: "No root file system.; No boot loader.",
-    file: null,
+    inTrace: "- No root file system.",
+    line: 3,
+    column: 56,
   },
   "infinite recursion": {
     text: "{ pkgs, ... }:\n{\n  networking.hostName = let a = b; b = a; in a;\n}\n",
@@ -86,7 +92,7 @@ const mistakes: Record<
   },
   "another type": {
     text: '{ pkgs, ... }:\n{\n  networking.hostName = "a" + 1;\n}\n',
-    message: "cannot coerce an integer to a string",
+    message: /^cannot coerce an integer to a string(: 1)?$/,
     line: 3,
     column: 31,
   },
@@ -98,6 +104,7 @@ const mistakes: Record<
   ];
 }
 `,
+    inTrace: "-x.drv",
     message:
       /^cannot build '.*-x\.drv' during evaluation because the option 'allow-import-from-derivation' is disabled$/,
     line: 4,
@@ -151,11 +158,12 @@ function describeMistakes() {
       if (typeof expected.message === "string") expect(message).toBe(expected.message);
       else expect(message).toMatch(expected.message);
       expect(place).toEqual({
-        ...(expected.file === null ? {} : { file: `utils/${dirOf(name)}/common.nix` }),
-        ...(expected.line === undefined ? {} : { line: expected.line, column: expected.column }),
+        file: `utils/${dirOf(name)}/common.nix`,
+        line: expected.line,
+        column: expected.column,
         ...(expected.hint === undefined ? {} : { hint: expected.hint }),
       });
-      expect(trace).toContain(message.split(";")[0]);
+      expect(trace).toContain(expected.inTrace ?? message);
       expect(trace).not.toContain(path.join(store.dir, "staged"));
     },
   );
