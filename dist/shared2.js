@@ -14549,7 +14549,7 @@ function messageAt(lines, at) {
 	const assertions = assertionsIn(block);
 	if (assertions.length > 0) return assertions.join("; ");
 	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
-	const asserted = /^\s*… while evaluating the condition of (the assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
+	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
 	if (asserted) return `${asserted[1]} failed: ${first}`;
 	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
 	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
@@ -14732,6 +14732,7 @@ function unreachedFile(text, frame, dirs, toFleet, host) {
 			written
 		};
 	}
+	if (forbidden === void 0) return void 0;
 	const way = dirs.map((dir) => path$2.posix.relative(dir, file)).filter((way) => way.startsWith("../")).find((way) => !path$2.posix.join(host.path, way).startsWith(".."));
 	if (way === void 0 || file.startsWith("/etc/")) return {
 		message: `it uses ${file}, which a host does not have`,

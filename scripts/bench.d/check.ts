@@ -1,6 +1,6 @@
 // How long a check takes: see scripts/bench.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
@@ -99,6 +99,12 @@ function flake(n: number, source: string): string {
 `;
 }
 
+/** A copy in which symlinks are what they point to. */
+function copyFollowing(from: string, to: string): void {
+  mkdirSync(path.dirname(to), { recursive: true });
+  execFileSync("cp", ["-RL", from, to]);
+}
+
 /** What Bento's shell version and most workflows do. */
 const LOOP = `for host in hosts/*; do
   if [ -e "$host/flake.nix" ]; then
@@ -136,7 +142,7 @@ const loopEnv = { ...environment("loop", nixpkgs), TMPDIR: mkdtempSync(path.join
 const fleet = makeFleet("fleet", count, flakes, nixpkgs, loopEnv);
 const warm = async (env: NodeJS.ProcessEnv) => {
   const other = path.join(scratch, "other");
-  cpSync(path.join(fleet, "hosts/host-0"), other, { recursive: true, dereference: true });
+  copyFollowing(path.join(fleet, "hosts/host-0"), other);
   await measure(
     "nix",
     [
@@ -158,10 +164,7 @@ console.log(row("a loop of dry builds", loop));
 const singleEnv = environment("single", nixpkgs);
 await warm(singleEnv);
 for (let n = 0; n < flakes; n++) {
-  cpSync(path.join(fleet, `hosts/host-${n}`), path.join(fleet, `staged/host-${n}`), {
-    recursive: true,
-    dereference: true,
-  });
+  copyFollowing(path.join(fleet, `hosts/host-${n}`), path.join(fleet, `staged/host-${n}`));
 }
 const one = must(
   await measure("nix-instantiate", ["--eval", "--strict", "--json", "--read-write-mode", "--expr", single(fleet)], {
