@@ -9,7 +9,8 @@ export interface ExpressionJob {
   expression: string;
   /**
    * `pure`: it sees nothing but what it is given by hash, and gives the same wherever and whenever it is evaluated.
-   * `restricted`: it reads files only below `readable` and what NIX_PATH or -I name, but sees the clock and the environment.
+   * `restricted`: it reads files only below `readable` and what NIX_PATH or -I name, and sees the clock. It has no flakes:
+   * `builtins.getFlake "path:…"` is restricted by no version of Nix.
    */
   mode: "pure" | "restricted";
   /** Absolute paths, for `restricted`. */
@@ -61,7 +62,7 @@ export async function evaluateBatch(
   const [first] = jobs;
   if (first === undefined) return [];
   if (first.kind === "flake") return [await evaluateFlake(nix, first, timeout, onStart)];
-  // What is evaluated can print lines of its own; it can't know this one.
+  // What is evaluated can print lines of its own; it can't know this one, which must be told to it in no other way either.
   const mark = randomUUID();
   const results: JobResult[] = [];
   const kill = new AbortController();
@@ -80,7 +81,7 @@ export async function evaluateBatch(
       if (said.length > MAX_OUTPUT) end("overflowed");
       return;
     }
-    if (killed !== undefined) return;
+    if (killed !== undefined || results.length === jobs.length) return;
     results.push({ ok: true, value: JSON.parse(value), stderr: said, duration: time() });
     said = "";
     clearTimeout(timer);
@@ -156,18 +157,19 @@ function batchArguments(jobs: readonly ExpressionJob[], { mode, searchPath }: Ex
   return [
     ...(jobs.some((job) => job.aloud) ? ["-v"] : []),
     ...["--eval", "--read-write-mode", "--show-trace", "--expr", expression],
-    ...["--extra-experimental-features", "nix-command flakes"],
-    ...["--option", mode === "pure" ? "pure-eval" : "restrict-eval", "true"],
-    // What configurations fetch at evaluation has to be allowed by its URL.
+    ...(mode === "pure"
+      ? ["--extra-experimental-features", "nix-command flakes", "--option", "pure-eval", "true"]
+      : ["--option", "experimental-features", "nix-command", "--option", "restrict-eval", "true"]),
+    // What configurations fetch at evaluation has to be allowed by its URL. file:// would be every file of this machine.
     ...(mode === "pure"
       ? []
-      : ["--option", "allowed-uris", "https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab: file://"]),
+      : ["--option", "allowed-uris", "https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab:"]),
     ...SAFE,
     // Otherwise each staged tree is first asked for at the caches, which can't have it.
     ...["--option", "substitute", "false"],
     ...searchPath.flatMap((entry) => ["-I", entry]),
-    // With names, so that they are found by nobody who doesn't know them.
-    ...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir, n) => ["-I", `bento-${mark}-${n}=${dir}`]),
+    // With names, so that no file is found in them by mistake; builtins.nixPath tells the names to whoever asks.
+    ...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir) => ["-I", `bento-${randomUUID()}=${dir}`]),
   ];
 }
 

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Host, NixpkgsPin } from "../fleet/fleet.ts";
 import type { HostFailure } from "../results.ts";
 import { narDigest } from "../tree/nar.ts";
@@ -96,7 +97,8 @@ async function pinnedPaths(nix: Nix, hosts: readonly Evaluable[], limits: JobLim
   const pins = new Map(hosts.flatMap(({ host }) => (host.nixpkgs ? [[pinKey(host.nixpkgs), host.nixpkgs]] : [])));
   const jobs = [...pins.values()].map(({ url, hash }): Job => {
     const fetched = `builtins.fetchTarball { url = ${nixString(url)}; sha256 = ${nixString(hash)}; }`;
-    return { kind: "expression", mode: "restricted", expression: `"\${${fetched}}"`, readable: [], searchPath: [] };
+    const readable = /^file:\/\/\//.test(url) ? [fileURLToPath(url)] : [];
+    return { kind: "expression", mode: "restricted", expression: `"\${${fetched}}"`, readable, searchPath: [] };
   });
   const results = await evaluateAll(nix, jobs, limits);
   return new Map(

@@ -225,6 +225,11 @@ function placeInFile(option: string, file: string, find: Find): FleetPosition | 
     const place = start === 0 ? places[0] : only(places);
     if (place) return place;
   }
+  // What it is set in: services.nginx = { … }.
+  for (let end = parts.length - 1; end > 1; end--) {
+    const place = only(find(pathPattern(parts.slice(0, end))).filter((place) => place.file === file));
+    if (place) return place;
+  }
   return undefined;
 }
 
@@ -337,6 +342,11 @@ function hintFor(rest: string, text: string, host: Pick<Host, "kind" | "path">):
   ) {
     return {
       hint: `a flake sees only its locked inputs: run '${lock}' and commit it`,
+    };
+  }
+  if (/attribute '(?:getFlake|fetchTree)' missing|experimental Nix feature 'flakes' is disabled/.test(text)) {
+    return {
+      hint: "a host without a flake.nix can't use flakes in a check, where they could read any file of this machine; fetchTarball and fetchGit can be used, or --option experimental-features 'nix-command flakes' allows it",
     };
   }
   if (/allow-import-from-derivation/.test(text)) {

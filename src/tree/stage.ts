@@ -170,6 +170,7 @@ export class Stager {
     const known = this.#files.blob(file);
     if (known !== undefined && !this.#modified.has(file)) return known;
     await using source = await openTracked(this.#root, file);
+    if ((await source.stat()).size > MAX_BYTES) throw tooLarge(file);
     const hash = createHash("sha256");
     for await (const chunk of source.createReadStream({ autoClose: false })) hash.update(chunk as Buffer);
     return hash.digest("hex");
