@@ -77,7 +77,8 @@ const trees: Record<string, Hostile> = {
       await rm(path.join(dir, "disk"));
       await succeed("mknod", [path.join(dir, "disk"), "c", "1", "5"]);
     },
-    message: "hosts/device/disk is tracked by git, but is no regular file",
+    // Some file systems have no devices.
+    message: /^hosts\/device\/disk is tracked by git, but (is no regular file|can't be read as a file \(EACCES\))$/,
     file: "disk",
   },
   fifo: {
@@ -162,9 +163,10 @@ const trees: Record<string, Hostile> = {
     file: "configuration.nix",
     line: 4,
   },
-  "lists-root": {
-    files: gateway("toString (builtins.attrNames (builtins.readDir /.))"),
-    message: /forbidden|which a host does not have/,
+  // The names in directories around what may be read are told by Nix 2.26 and later, of / for one.
+  "lists-etc": {
+    files: gateway("toString (builtins.attrNames (builtins.readDir /etc))"),
+    message: "it uses /etc, which a host does not have",
   },
   "copies-passwd": {
     files: gateway("builtins.path { path = /etc/passwd; }"),

@@ -6,7 +6,7 @@ import { hostNamed } from "../fleet/host.ts";
 import { privateStore, type Store } from "./store.ts";
 
 // Mistakes in real NixOS configurations. BENTO_TEST_NIXPKGS is a nixpkgs of 20.09, whose words these are; scripts/test says how.
-const NIXPKGS = process.env.BENTO_TEST_NIXPKGS;
+const NIXPKGS = process.env.BENTO_TEST_NIXPKGS || undefined;
 
 interface Mistake {
   /** Line 4 of configuration.nix. */
