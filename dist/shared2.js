@@ -14,6 +14,7 @@ import { setTimeout as setTimeout$1 } from "timers";
 import { constants as constants$2, createReadStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { pipeline } from "node:stream/promises";
+import { fileURLToPath } from "node:url";
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { constants as constants$3, createGzip } from "node:zlib";
@@ -1043,6 +1044,50 @@ function parsePackages(paths) {
 function versions(found) {
 	return found === void 0 ? null : [...found].sort().join(", ");
 }
+// src/nix/derivation.ts
+/** A derivation's file is missing, or in a form that isn't known here. */
+var UnreadableDerivation = class extends Error {};
+/** The derivations of a store, each read when it is first asked for. */
+var DerivationGraph = class {
+	#known = /* @__PURE__ */ new Map();
+	/** `drv`, and what can be reached from it through derivations for which `follow` is true. */
+	reachable(drv, follow) {
+		const seen = /* @__PURE__ */ new Set([drv]);
+		for (const at of seen) if (follow(at)) for (const input of this.#read(at).inputs) seen.add(input);
+		return [...seen];
+	}
+	outputs(drvs) {
+		return drvs.flatMap((drv) => this.#read(drv).outputs);
+	}
+	#read(drv) {
+		const known = this.#known.get(drv);
+		if (known) return known;
+		const derivation = readDerivation(drv);
+		this.#known.set(drv, derivation);
+		return derivation;
+	}
+};
+function readDerivation(file) {
+	let text;
+	try {
+		text = readFileSync(file, "latin1");
+	} catch (cause) {
+		throw new UnreadableDerivation(`${file} can't be read`, { cause });
+	}
+	return parseDerivation(text, file);
+}
+/**
+* Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], …` (ATerm; Nix manual,
+* "Derivation ATerm format"). Store paths have nothing in them that is escaped.
+*/
+function parseDerivation(text, file) {
+	const [, outputs, inputs] = /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],/.exec(text) ?? [];
+	if (outputs === void 0 || inputs === void 0) throw new UnreadableDerivation(`${file} is no derivation of a known form`);
+	return {
+		outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
+		inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? "")
+	};
+}
 // src/nix/plan.ts
 /**
 * What realising derivations would build and fetch, without doing it.
@@ -1062,6 +1107,47 @@ async function planBuild(nix, drvs) {
 	]);
 	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
 	return parsePlan(run.stderr);
+}
+/**
+* What realising each of several derivations would build and fetch. One dry run for all of them, so how much there is to
+* download is known of one alone.
+*/
+async function planBuilds(nix, drvs) {
+	const [only] = drvs;
+	if (only === void 0) return [];
+	if (drvs.length === 1) return [await planBuild(nix, [only])];
+	const run = await nix.run("nix-store", [
+		"--realise",
+		"--dry-run",
+		...drvs
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	const { build, fetch } = parsePlanPaths(run.stderr);
+	const graph = new DerivationGraph();
+	try {
+		return drvs.map((drv) => ({
+			build: graph.reachable(drv, (path) => build.has(path)).filter((path) => build.has(path)).length,
+			fetch: graph.outputs(fetch.size === 0 ? [] : graph.reachable(drv, () => true)).filter((path) => fetch.has(path)).length,
+			download: fetch.size === 0 ? 0 : null,
+			unpacked: fetch.size === 0 ? 0 : null
+		}));
+	} catch (error) {
+		if (!(error instanceof UnreadableDerivation)) throw error;
+		return Promise.all(drvs.map((drv) => planBuild(nix, [drv])));
+	}
+}
+/** The paths that a dry run lists under its headers. */
+function parsePlanPaths(text) {
+	const sets = {
+		build: /* @__PURE__ */ new Set(),
+		fetch: /* @__PURE__ */ new Set()
+	};
+	let current;
+	for (const line of text.split("\n")) if (/ will be built:$/.test(line)) current = sets.build;
+	else if (/ will be fetched(?: \(.*\))?:$/.test(line)) current = sets.fetch;
+	else if (/^ {2}\//.test(line)) current?.add(line.trim());
+	else current = void 0;
+	return sets;
 }
 /** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
 function parsePlan(text) {
@@ -14079,6 +14165,7 @@ var Stager = class Stager {
 			const known = this.#files.blob(file);
 			if (known !== void 0 && !this.#modified.has(file)) return known;
 			const source = _usingCtx$6.a(await openTracked(this.#root, file));
+			if ((await source.stat()).size > MAX_BYTES) throw tooLarge(file);
 			const hash = createHash("sha256");
 			for await (const chunk of source.createReadStream({ autoClose: false })) hash.update(chunk);
 			return hash.digest("hex");
@@ -14322,7 +14409,7 @@ async function evaluateBatch(nix, jobs, { timeout }, onStart = () => {}) {
 			if (said.length > 16777216) end("overflowed");
 			return;
 		}
-		if (killed !== void 0) return;
+		if (killed !== void 0 || results.length === jobs.length) return;
 		results.push({
 			ok: true,
 			value: JSON.parse(value),
@@ -14426,16 +14513,24 @@ function batchArguments(jobs, { mode, searchPath }, mark) {
 			"--expr",
 			expression
 		],
-		...["--extra-experimental-features", "nix-command flakes"],
-		...[
+		...mode === "pure" ? [
+			"--extra-experimental-features",
+			"nix-command flakes",
 			"--option",
-			mode === "pure" ? "pure-eval" : "restrict-eval",
+			"pure-eval",
+			"true"
+		] : [
+			"--option",
+			"experimental-features",
+			"nix-command",
+			"--option",
+			"restrict-eval",
 			"true"
 		],
 		...mode === "pure" ? [] : [
 			"--option",
 			"allowed-uris",
-			"https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab: file://"
+			"https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab:"
 		],
 		...SAFE,
 		...[
@@ -14444,7 +14539,7 @@ function batchArguments(jobs, { mode, searchPath }, mark) {
 			"false"
 		],
 		...searchPath.flatMap((entry) => ["-I", entry]),
-		...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir, n) => ["-I", `bento-${mark}-${n}=${dir}`])
+		...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir) => ["-I", `bento-${randomUUID()}=${dir}`])
 	];
 }
 /** The kernel's way of ending what is too large, and the two ways in which Nix says that it got no memory. */
@@ -14627,6 +14722,10 @@ function placeInFile(option, file, find) {
 		const place = start === 0 ? places[0] : only(places);
 		if (place) return place;
 	}
+	for (let end = parts.length - 1; end > 1; end--) {
+		const place = only(find(pathPattern(parts.slice(0, end))).filter((place) => place.file === file));
+		if (place) return place;
+	}
 }
 /** Where a package that nixpkgs refuses is asked for. */
 function placeOfPackage(block, find) {
@@ -14703,6 +14802,7 @@ function hintFor(rest, text, host) {
 	const lock = `nix flake lock ./${host.path}`;
 	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
 	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
+	if (/attribute '(?:getFlake|fetchTree)' missing|experimental Nix feature 'flakes' is disabled/.test(text)) return { hint: "a host without a flake.nix can't use flakes in a check, where they could read any file of this machine; fetchTarball and fetchGit can be used, or --option experimental-features 'nix-command flakes' allows it" };
 	if (/allow-import-from-derivation/.test(text)) return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
 	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
 }
@@ -14762,10 +14862,11 @@ const LOOK = 250;
 */
 async function evaluateAll(nix, jobs, limits, onResult = () => {}) {
 	const results = new Array(jobs.length);
-	const queue = jobs.map((_, index) => index);
+	const queue = byKind(jobs);
 	const alone = [];
 	const memory = new Memory();
 	const workers = Math.min(availableParallelism(), jobs.length);
+	const size = Math.min(MAX_BATCH, Math.ceil(jobs.length / Math.max(1, workers)));
 	const settle = (index, result) => {
 		results[index] = result;
 		onResult(index);
@@ -14779,7 +14880,7 @@ async function evaluateAll(nix, jobs, limits, onResult = () => {}) {
 		}
 	};
 	const worker = async () => {
-		for (let batch = take(queue, jobs, workers); batch.length > 0; batch = take(queue, jobs, workers)) {
+		for (let batch = take(queue, jobs, size); batch.length > 0; batch = take(queue, jobs, size)) {
 			const done = await evaluate(batch);
 			done.forEach((result, position) => {
 				const index = batch[position] ?? 0;
@@ -14796,18 +14897,30 @@ async function evaluateAll(nix, jobs, limits, onResult = () => {}) {
 	}
 	return results;
 }
-/** The next batch: a share of what is left, so that the workers end at about the same time. */
-function take(queue, jobs, workers) {
+/** The next batch: of one kind, and no larger than `size`. */
+function take(queue, jobs, size) {
 	const first = jobs[queue[0] ?? -1];
 	if (first === void 0) return [];
-	const share = workers === 1 ? MAX_BATCH : Math.max(1, Math.ceil(queue.length / (workers + 1)));
-	let size = 1;
-	while (size < Math.min(share, MAX_BATCH, queue.length)) {
-		const next = jobs[queue[size] ?? -1];
+	let end = 1;
+	while (end < Math.min(size, queue.length)) {
+		const next = jobs[queue[end] ?? -1];
 		if (next === void 0 || !isSameKind(first, next)) break;
-		size += 1;
+		end += 1;
 	}
-	return queue.splice(0, size);
+	return queue.splice(0, end);
+}
+/** What can be in one batch stands together, in the order in which the first of each kind comes. */
+function byKind(jobs) {
+	const kinds = [];
+	for (const [index, job] of jobs.entries()) {
+		const kind = kinds.find(([first]) => {
+			const other = jobs[first ?? -1];
+			return other !== void 0 && isSameKind(other, job);
+		});
+		if (kind === void 0) kinds.push([index]);
+		else kind.push(index);
+	}
+	return kinds.flat();
 }
 /** Lets evaluations begin only while there is memory for them: a machine that swaps evaluates nothing at all. */
 var Memory = class {
@@ -14974,11 +15087,13 @@ async function evaluateHosts(nix, hosts, limits, onResult = () => {}) {
 async function pinnedPaths(nix, hosts, limits) {
 	const pins = new Map(hosts.flatMap(({ host }) => host.nixpkgs ? [[pinKey(host.nixpkgs), host.nixpkgs]] : []));
 	const results = await evaluateAll(nix, [...pins.values()].map(({ url, hash }) => {
+		const fetched = `builtins.fetchTarball { url = ${nixString(url)}; sha256 = ${nixString(hash)}; }`;
+		const readable = /^file:\/\/\//.test(url) ? [fileURLToPath(url)] : [];
 		return {
 			kind: "expression",
 			mode: "restricted",
-			expression: `"\${${`builtins.fetchTarball { url = ${nixString(url)}; sha256 = ${nixString(hash)}; }`}}"`,
-			readable: [],
+			expression: `"\${${fetched}}"`,
+			readable,
 			searchPath: []
 		};
 	}), limits);
@@ -19553,7 +19668,8 @@ async function check(context, options) {
 			before: null
 		})) : await compareWith(evaluator, open, base, evaluated);
 		const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
-		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, shown.get(comparison.now.host)));
+		const plans = await planned(nix, compared, base !== null);
+		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, plans.get(comparison) ?? null, shown.get(comparison.now.host)));
 		return {
 			version: 1,
 			command: "check",
@@ -19571,7 +19687,7 @@ async function check(context, options) {
 		await _usingCtx$4.d();
 	}
 }
-async function hostCheck$1(nix, { now, before }, isCompared, shown) {
+async function hostCheck$1(nix, { now, before }, isCompared, plan, shown) {
 	const { host, duration, remembered } = now;
 	const warnings = [...shown === void 0 ? [] : [shown], ...now.warnings];
 	const nothing = {
@@ -19610,9 +19726,22 @@ async function hostCheck$1(nix, { now, before }, isCompared, shown) {
 		reproducible,
 		packages: differs ? await packageChanges(nix, before.drv, drv) : null,
 		reboot: differs ? needsReboot(before, now) : null,
-		plan: existsSync(drv) && !(remembered && !differs) ? await planBuild(nix, [drv]) : null,
+		plan,
 		error
 	};
+}
+/** What each host would cost, of those of which that is news: not of what is as at the base, or as it was remembered. */
+async function planned(nix, compared, isCompared) {
+	const news = compared.flatMap((comparison) => {
+		const { now, before } = comparison;
+		if (!now.ok || !existsSync(now.drv)) return [];
+		return (isCompared ? now.toplevel !== before?.toplevel : !now.remembered) ? [{
+			comparison,
+			drv: now.drv
+		}] : [];
+	});
+	const plans = await planBuilds(nix, news.map(({ drv }) => drv));
+	return new Map(news.flatMap(({ comparison }, index) => plans[index] ? [[comparison, plans[index]]] : []));
 }
 function changeOf(now, before) {
 	return now.toplevel === before?.toplevel ? "unchanged" : "changed";
@@ -42371,7 +42500,7 @@ function renderCheck(document, paint, verbose) {
 	].join("\n");
 }
 function detail(host) {
-	const parts = [host.remembered && host.plan === null ? "as remembered" : planText(host)];
+	const parts = [host.status === "ok" && host.remembered ? "as remembered" : planText(host)];
 	if (host.status === "changed") parts.push(changeText(host));
 	if (host.reboot) parts.push("needs a reboot");
 	return parts.filter((text) => text !== "").join("; ");

@@ -5,9 +5,9 @@ import { type Shard, selectHosts, shardOf } from "../fleet/select.ts";
 import { packageChanges } from "../nix/difference.ts";
 import type { System } from "../nix/evaluate.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
-import { planBuild } from "../nix/plan.ts";
+import { planBuilds } from "../nix/plan.ts";
 import { parallel } from "../platform/parallel.ts";
-import type { CheckDocument, CheckStatus, HostCheck, HostFailure } from "../results.ts";
+import type { BuildPlan, CheckDocument, CheckStatus, HostCheck, HostFailure } from "../results.ts";
 import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./base.ts";
 import type { Context } from "./context.ts";
 import { evaluateFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
@@ -56,8 +56,9 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
 
   // 4. What that means for each host: what it would cost, what is different, and what it sees of the others.
   const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
+  const plans = await planned(nix, compared, base !== null);
   const checks = await parallel(compared, availableParallelism(), (comparison) =>
-    hostCheck(nix, comparison, base !== null, shown.get(comparison.now.host)),
+    hostCheck(nix, comparison, base !== null, plans.get(comparison) ?? null, shown.get(comparison.now.host)),
   );
   return {
     version: 1,
@@ -72,6 +73,7 @@ async function hostCheck(
   nix: Nix,
   { now, before }: Comparison,
   isCompared: boolean,
+  plan: BuildPlan | null,
   shown: string | undefined,
 ): Promise<HostCheck> {
   const { host, duration, remembered } = now;
@@ -94,10 +96,28 @@ async function hostCheck(
     reproducible,
     packages: differs ? await packageChanges(nix, before.drv, drv) : null,
     reboot: differs ? needsReboot(before, now) : null,
-    // Of what is only remembered the derivations may be gone; and it is as it was.
-    plan: existsSync(drv) && !(remembered && !differs) ? await planBuild(nix, [drv]) : null,
+    plan,
     error,
   };
+}
+
+/** What each host would cost, of those of which that is news: not of what is as at the base, or as it was remembered. */
+async function planned(
+  nix: Nix,
+  compared: readonly Comparison[],
+  isCompared: boolean,
+): Promise<Map<Comparison, BuildPlan>> {
+  const news = compared.flatMap((comparison) => {
+    const { now, before } = comparison;
+    if (!now.ok || !existsSync(now.drv)) return [];
+    const isNews = isCompared ? now.toplevel !== before?.toplevel : !now.remembered;
+    return isNews ? [{ comparison, drv: now.drv }] : [];
+  });
+  const plans = await planBuilds(
+    nix,
+    news.map(({ drv }) => drv),
+  );
+  return new Map(news.flatMap(({ comparison }, index) => (plans[index] ? [[comparison, plans[index]]] : [])));
 }
 
 function changeOf(now: System, before: System | null): CheckStatus {

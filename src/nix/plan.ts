@@ -1,5 +1,6 @@
 import { UnavailableError } from "../errors.ts";
 import type { BuildPlan } from "../results.ts";
+import { DerivationGraph, UnreadableDerivation } from "./derivation.ts";
 import type { Nix } from "./nix.ts";
 
 /**
@@ -13,6 +14,48 @@ export async function planBuild(nix: Nix, drvs: readonly string[]): Promise<Buil
     throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
   }
   return parsePlan(run.stderr);
+}
+
+/**
+ * What realising each of several derivations would build and fetch. One dry run for all of them, so how much there is to
+ * download is known of one alone.
+ */
+export async function planBuilds(nix: Nix, drvs: readonly string[]): Promise<BuildPlan[]> {
+  const [only] = drvs;
+  if (only === undefined) return [];
+  if (drvs.length === 1) return [await planBuild(nix, [only])];
+  const run = await nix.run("nix-store", ["--realise", "--dry-run", ...drvs]);
+  if (run.status !== 0) {
+    throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+  }
+  const { build, fetch } = parsePlanPaths(run.stderr);
+  const graph = new DerivationGraph();
+  try {
+    return drvs.map((drv) => ({
+      // Only what is built needs its inputs built.
+      build: graph.reachable(drv, (path) => build.has(path)).filter((path) => build.has(path)).length,
+      fetch: graph.outputs(fetch.size === 0 ? [] : graph.reachable(drv, () => true)).filter((path) => fetch.has(path))
+        .length,
+      download: fetch.size === 0 ? 0 : null,
+      unpacked: fetch.size === 0 ? 0 : null,
+    }));
+  } catch (error) {
+    if (!(error instanceof UnreadableDerivation)) throw error;
+    return Promise.all(drvs.map((drv) => planBuild(nix, [drv])));
+  }
+}
+
+/** The paths that a dry run lists under its headers. */
+export function parsePlanPaths(text: string): { build: Set<string>; fetch: Set<string> } {
+  const sets = { build: new Set<string>(), fetch: new Set<string>() };
+  let current: Set<string> | undefined;
+  for (const line of text.split("\n")) {
+    if (/ will be built:$/.test(line)) current = sets.build;
+    else if (/ will be fetched(?: \(.*\))?:$/.test(line)) current = sets.fetch;
+    else if (/^ {2}\//.test(line)) current?.add(line.trim());
+    else current = undefined;
+  }
+  return sets;
 }
 
 /** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */

@@ -24,10 +24,12 @@ export async function evaluateAll(
   onResult: (index: number) => void = () => {},
 ): Promise<JobResult[]> {
   const results = new Array<JobResult>(jobs.length);
-  const queue = jobs.map((_, index) => index);
+  const queue = byKind(jobs);
   const alone: number[] = [];
   const memory = new Memory();
   const workers = Math.min(availableParallelism(), jobs.length);
+  // The less often nixpkgs is read and parsed, the better: half of what evaluating one host alone takes.
+  const size = Math.min(MAX_BATCH, Math.ceil(jobs.length / Math.max(1, workers)));
 
   const settle = (index: number, result: JobResult) => {
     results[index] = result;
@@ -43,7 +45,7 @@ export async function evaluateAll(
     }
   };
   const worker = async () => {
-    for (let batch = take(queue, jobs, workers); batch.length > 0; batch = take(queue, jobs, workers)) {
+    for (let batch = take(queue, jobs, size); batch.length > 0; batch = take(queue, jobs, size)) {
       const done = await evaluate(batch);
       done.forEach((result, position) => {
         const index = batch[position] ?? 0;
@@ -61,18 +63,31 @@ export async function evaluateAll(
   return results;
 }
 
-/** The next batch: a share of what is left, so that the workers end at about the same time. */
-function take(queue: number[], jobs: readonly Job[], workers: number): number[] {
+/** The next batch: of one kind, and no larger than `size`. */
+function take(queue: number[], jobs: readonly Job[], size: number): number[] {
   const first = jobs[queue[0] ?? -1];
   if (first === undefined) return [];
-  const share = workers === 1 ? MAX_BATCH : Math.max(1, Math.ceil(queue.length / (workers + 1)));
-  let size = 1;
-  while (size < Math.min(share, MAX_BATCH, queue.length)) {
-    const next = jobs[queue[size] ?? -1];
+  let end = 1;
+  while (end < Math.min(size, queue.length)) {
+    const next = jobs[queue[end] ?? -1];
     if (next === undefined || !isSameKind(first, next)) break;
-    size += 1;
+    end += 1;
   }
-  return queue.splice(0, size);
+  return queue.splice(0, end);
+}
+
+/** What can be in one batch stands together, in the order in which the first of each kind comes. */
+function byKind(jobs: readonly Job[]): number[] {
+  const kinds: number[][] = [];
+  for (const [index, job] of jobs.entries()) {
+    const kind = kinds.find(([first]) => {
+      const other = jobs[first ?? -1];
+      return other !== undefined && isSameKind(other, job);
+    });
+    if (kind === undefined) kinds.push([index]);
+    else kind.push(index);
+  }
+  return kinds.flat();
 }
 
 interface Watched {

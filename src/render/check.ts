@@ -57,7 +57,7 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
 }
 
 function detail(host: HostCheck): string {
-  const parts = [host.remembered && host.plan === null ? "as remembered" : planText(host)];
+  const parts = [host.status === "ok" && host.remembered ? "as remembered" : planText(host)];
   if (host.status === "changed") parts.push(changeText(host));
   if (host.reboot) parts.push("needs a reboot");
   return parts.filter((text) => text !== "").join("; ");

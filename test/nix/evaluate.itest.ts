@@ -343,6 +343,22 @@ test("an input can be overridden, without any lock being written", async () => {
   expect(await readFile(path.join(treeDir, "flake.lock"), "utf8")).toBe(flake["flake.lock"]);
 });
 
+test("a mistake has its place with an input overridden as well", async () => {
+  const overriding = await Nix.find({ ...NO_PASSTHROUGH, overrideInputs: [["nixpkgs", `path:${store.nixpkgs}`]] });
+  const flake = {
+    "flake.nix": store.flake(`{ web = ${system("./configuration.nix")}; }`),
+    "flake.lock": await lockText(),
+    "configuration.nix": "{\n  networking.hostName = nmae;\n}\n",
+  };
+  const { result } = await evaluate("overridden-mistake", flake, { nixWith: overriding });
+  expect(failureOf(result)).toEqual({
+    message: "undefined variable 'nmae'",
+    file: "hosts/web/configuration.nix",
+    line: 2,
+    column: 25,
+  });
+});
+
 test.each([false, true])(
   "a flake can't allow itself what a check doesn't, accept-flake-config = %s",
   async (accept) => {

@@ -4,8 +4,21 @@ import { parsePlan } from "../../src/nix/plan.ts";
 const items = (count: number) =>
   Array.from({ length: count }, (_, i) => `  /nix/store/${"0".repeat(32)}-p${i}\n`).join("");
 
-// As the three versions word it; Nix 2.8 knows MiB alone.
+const path = (name: string) => `  /nix/store/${"0".repeat(32)}-${name}\n`;
+// Recorded: two derivations to build upon two paths of a cache.
+const RECORDED = {
+  "2.8.0": `these 2 derivations will be built:\n${path("c.drv")}${path("e.drv")}these 2 paths will be fetched (5.06 MiB download, 5.05 MiB unpacked):\n${path("b")}${path("a")}`,
+  "2.26.3": `these 2 derivations will be built:\n${path("c.drv")}${path("e.drv")}these 2 paths will be fetched (5.06 MiB download, 5.05 MiB unpacked):\n${path("a")}${path("b")}`,
+  "2.34.8": `these 2 derivations will be built:\n${path("c.drv")}${path("e.drv")}these 2 paths will be fetched (5.1 MiB download, 5.1 MiB unpacked):\n${path("a")}${path("b")}`,
+  "2.34.8, less": `this derivation will be built:\n${path("c.drv")}this path will be fetched (293.1 KiB download, 293.1 KiB unpacked):\n${path("a")}`,
+};
+
+// As the three versions word it; 2.8 and 2.26 know MiB alone.
 test.each<[string, string, { build: number; fetch: number; download: number | null; unpacked: number | null }]>([
+  ["2.8.0", RECORDED["2.8.0"], { build: 2, fetch: 2, download: 5_305_795, unpacked: 5_295_309 }],
+  ["2.26.3", RECORDED["2.26.3"], { build: 2, fetch: 2, download: 5_305_795, unpacked: 5_295_309 }],
+  ["2.34.8", RECORDED["2.34.8"], { build: 2, fetch: 2, download: 5_347_738, unpacked: 5_347_738 }],
+  ["2.34.8, less", RECORDED["2.34.8, less"], { build: 1, fetch: 1, download: 300_134, unpacked: 300_134 }],
   ["nothing to do", "", { build: 0, fetch: 0, download: 0, unpacked: 0 }],
   ["one to build", `this derivation will be built:\n${items(1)}`, { build: 1, fetch: 0, download: 0, unpacked: 0 }],
   [
