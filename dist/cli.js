@@ -3360,6 +3360,7 @@ async function plan(context, options) {
 			nix: await Nix.find(options.nix, context.signal),
 			stager: open.stager,
 			memory: openMemory(context.env),
+			derivations: false,
 			limits: options
 		};
 		const { hosts } = await withFlakeHosts(open.fleet, evaluator);

@@ -2,11 +2,11 @@ import { A as build, C as inert, D as PUBLISHER_KEY, E as deploy, M as check, O 
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { readFileSync } from "node:fs";
 import * as os from "os";
 import os$1, { EOL } from "os";
 import * as fs from "fs";
-import { constants as constants$1, promises } from "fs";
-import { readFileSync } from "node:fs";
+import { constants as constants$2, promises } from "fs";
 import { randomUUID } from "node:crypto";
 import * as crypto from "crypto";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
@@ -16186,7 +16186,7 @@ var Summary = class {
 			const pathFromEnv = process.env[SUMMARY_ENV_VAR];
 			if (!pathFromEnv) throw new Error(`Unable to find environment variable for $${SUMMARY_ENV_VAR}. Check if your runtime environment supports job summaries.`);
 			try {
-				yield access(pathFromEnv, constants$1.R_OK | constants$1.W_OK);
+				yield access(pathFromEnv, constants$2.R_OK | constants$2.W_OK);
 			} catch (_a) {
 				throw new Error(`Unable to access summary file: '${pathFromEnv}'. Check if the file has correct read/write permissions.`);
 			}

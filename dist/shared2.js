@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, symlink as symlink$1, utimes, writeFile } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
+import { constants as constants$1, createReadStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
 import { StringDecoder } from "node:string_decoder";
@@ -11,7 +12,6 @@ import * as child from "child_process";
 import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
-import { constants as constants$2, createReadStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
@@ -119,6 +119,58 @@ async function pruneRoots(directory, keep) {
 		made: (await lstat$1(path$2.join(directory, name))).mtimeMs
 	})))).sort((a, b) => b.made - a.made).slice(keep);
 	await Promise.all(old.map(({ name }) => rm$1(path$2.join(directory, name), { force: true })));
+}
+// src/nix/difference.ts
+/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
+const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
+/**
+* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
+* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function packageChanges(nix, from, to) {
+	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
+	return difference(before, after);
+}
+/** Names with their versions, of all packages that one closure has and the other hasn't. */
+function difference(before, after) {
+	const changes = [];
+	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
+		const from = versions(before.get(name));
+		const to = versions(after.get(name));
+		if (from !== to) changes.push({
+			name,
+			from,
+			to
+		});
+	}
+	return changes;
+}
+async function packagesOf(nix, root) {
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		root
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePackages(run.stdout);
+}
+/** The outputs of a package that are not its main one are the same package. */
+const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
+/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
+function parsePackages(paths) {
+	const packages = /* @__PURE__ */ new Map();
+	for (const line of paths.split("\n")) {
+		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
+		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
+		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
+		if (base.startsWith("nixos-system-")) continue;
+		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
+	}
+	return packages;
+}
+function versions(found) {
+	return found === void 0 ? null : [...found].sort().join(", ");
 }
 // node_modules/@actions/io/lib/io-util.js
 var __awaiter$3 = function(thisArg, _arguments, P, generator) {
@@ -994,55 +1046,6 @@ function shardOf(hosts, shard) {
 }
 function compare(a, b) {
 	return a < b ? -1 : Number(a > b);
-}
-// src/nix/difference.ts
-/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
-const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
-/**
-* The packages of which two systems' build closures have other versions, by name; nothing needs to be built for that.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function packageChanges(nix, from, to) {
-	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
-	return difference(before, after);
-}
-/** Names with their versions, of all packages that one closure has and the other hasn't. */
-function difference(before, after) {
-	const changes = [];
-	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
-		const from = versions(before.get(name));
-		const to = versions(after.get(name));
-		if (from !== to) changes.push({
-			name,
-			from,
-			to
-		});
-	}
-	return changes;
-}
-async function packagesOf(nix, drv) {
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		drv
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePackages(run.stdout);
-}
-/** Reads store paths, one a line. Only derivations count that have a version in their name, as Nix tells it: at `-` and a digit. */
-function parsePackages(paths) {
-	const packages = /* @__PURE__ */ new Map();
-	for (const line of paths.split("\n")) {
-		const [, name] = /\/[0-9a-z]{32}-(.*)\.drv$/.exec(line) ?? [];
-		const [, base, version] = /^(.*?)-(\d.*)$/.exec(name ?? "") ?? [];
-		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
-		if (base.startsWith("nixos-system-")) continue;
-		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
-	}
-	return packages;
-}
-function versions(found) {
-	return found === void 0 ? null : [...found].sort().join(", ");
 }
 // src/nix/derivation.ts
 /** A derivation's file is missing, or in a form that isn't known here. */
@@ -14232,7 +14235,7 @@ function tooLarge(file) {
 }
 /** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
 async function openTracked(root, file) {
-	const flags = constants$2.O_RDONLY | constants$2.O_NOFOLLOW | constants$2.O_NONBLOCK;
+	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
 	const handle = await open$3(path$2.join(root, file), flags).catch((cause) => {
 		throw new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
 			at: { file },
@@ -19407,7 +19410,8 @@ async function withFlakeHosts(fleet, evaluator) {
 /** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
 async function evaluateFleet(evaluator, hosts) {
 	const { context, nix, stager, limits } = evaluator;
-	const { known, missing } = await recall(evaluator, hosts, systemOf);
+	const isUsable = (one) => !evaluator.derivations || one.ok && existsSync(one.drv);
+	const { known, missing } = await recall(evaluator, hosts, systemOf, isUsable);
 	const staged = await stageAll(stager, missing);
 	const evaluable = staged.flatMap(({ host, ...one }) => "release" in one ? [{
 		host,
@@ -19453,12 +19457,12 @@ function systemOf(host) {
 	return `system ${host.attr}`;
 }
 /** What is remembered of hosts whose evaluation is pure, and the hosts of which nothing is. */
-async function recall(evaluator, hosts, what) {
+async function recall(evaluator, hosts, what, isUsable = () => true) {
 	const known = /* @__PURE__ */ new Map();
 	await parallel(hosts, 16, async (host) => {
 		const key = await keyOf(evaluator, host, what(host));
 		const value = key === null ? void 0 : await evaluator.memory?.recall(key);
-		if (value !== void 0) known.set(host, value);
+		if (value !== void 0 && isUsable(value)) known.set(host, value);
 	});
 	return {
 		known,
@@ -19659,6 +19663,7 @@ async function check(context, options) {
 			nix,
 			stager: open.stager,
 			memory,
+			derivations: options.derivations ?? false,
 			limits: options
 		};
 		const fleet = await withFlakeHosts(open.fleet, evaluator);
@@ -19774,7 +19779,10 @@ const KEEP = 3;
 * others are built.
 */
 async function build(context, options) {
-	const checked = await check(context, options);
+	const checked = await check(context, {
+		...options,
+		derivations: true
+	});
 	const nix = await Nix.find(options.nix, context.signal);
 	const roots = options.roots ?? defaultRoots(context.env);
 	let done = 0;
@@ -19793,7 +19801,11 @@ async function build(context, options) {
 		const directory = path$2.join(roots, host.name);
 		await addRoot(nix, host.toplevel, directory);
 		await pruneRoots(directory, KEEP);
-		return host;
+		const { base, toplevel, packages } = host;
+		return packages !== null && base !== null && existsSync(base) ? {
+			...host,
+			packages: await packageChanges(nix, base, toplevel)
+		} : host;
 	});
 	context.output.done();
 	return {
@@ -41804,6 +41816,7 @@ async function deploy(context, options) {
 			nix,
 			stager,
 			memory: openMemory(context.env),
+			derivations: false,
 			limits: options
 		};
 		const fleet = evaluator === null ? opened.fleet : await withFlakeHosts(opened.fleet, evaluator);

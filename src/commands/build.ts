@@ -1,6 +1,8 @@
+import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
 import { addRoot, pruneRoots, realise } from "../nix/build.ts";
+import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
@@ -20,7 +22,7 @@ const KEEP = 3;
  * others are built.
  */
 export async function build(context: Context, options: BuildOptions): Promise<CheckDocument> {
-  const checked = await check(context, options);
+  const checked = await check(context, { ...options, derivations: true });
   const nix = await Nix.find(options.nix, context.signal);
   const roots = options.roots ?? defaultRoots(context.env);
   let done = 0;
@@ -36,7 +38,10 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     const directory = path.join(roots, host.name);
     await addRoot(nix, host.toplevel, directory);
     await pruneRoots(directory, KEEP);
-    return host;
+    // Now that it is built, what is in it counts, rather than what it took to build; if what was before is there, too.
+    const { base, toplevel, packages } = host;
+    const isBuilt = packages !== null && base !== null && existsSync(base);
+    return isBuilt ? { ...host, packages: await packageChanges(nix, base, toplevel) } : host;
   });
   context.output.done();
   return { ...checked, command: "build", hosts };

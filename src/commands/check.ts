@@ -23,6 +23,8 @@ export interface CheckOptions extends BaseOptions {
   /** Stage also what git doesn't track and doesn't ignore. */
   dirty: boolean;
   nix: NixPassthrough;
+  /** Leave each host's derivation in the store, also where its evaluation is remembered. */
+  derivations?: boolean;
   /** Milliseconds for one host's evaluation. */
   timeout: number;
 }
@@ -41,7 +43,14 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   const nix = await Nix.find(options.nix, context.signal);
   const memory = openMemory(context.env);
   await memory.forgetOld();
-  const evaluator = { context, nix, stager: open.stager, memory, limits: options };
+  const evaluator = {
+    context,
+    nix,
+    stager: open.stager,
+    memory,
+    derivations: options.derivations ?? false,
+    limits: options,
+  };
   const fleet = await withFlakeHosts(open.fleet, evaluator);
   const hosts = shardOf(selectHosts(fleet.hosts, options.hosts), options.shard);
 

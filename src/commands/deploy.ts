@@ -61,7 +61,14 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   // 2. What each host should get: its tree, and the system that must come out of it.
   const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
   const { stager } = opened;
-  const evaluator = nix && { context, nix, stager, memory: openMemory(context.env), limits: options };
+  const evaluator = nix && {
+    context,
+    nix,
+    stager,
+    memory: openMemory(context.env),
+    derivations: false,
+    limits: options,
+  };
   const fleet = evaluator === null ? opened.fleet : await withFlakeHosts(opened.fleet, evaluator);
   const selected = selectHosts(fleet.hosts, options.hosts);
   const prepared = await prepare(opened, evaluator, selected, commit);

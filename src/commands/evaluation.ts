@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
 import path from "node:path";
 import { FleetError, HostError } from "../errors.ts";
@@ -59,6 +60,8 @@ export interface Evaluator {
   stager: Stager;
   /** Null to evaluate everything anew. */
   memory: EvaluationMemory | null;
+  /** Whether what is remembered counts only while its derivation is in the store, as building needs it. */
+  derivations: boolean;
   limits: JobLimits;
 }
 
@@ -88,7 +91,8 @@ export type EvaluatedHost = Evaluation & {
 /** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
 export async function evaluateFleet(evaluator: Evaluator, hosts: readonly Host[]): Promise<EvaluatedHost[]> {
   const { context, nix, stager, limits } = evaluator;
-  const { known, missing } = await recall<Evaluation>(evaluator, hosts, systemOf);
+  const isUsable = (one: Evaluation) => !evaluator.derivations || (one.ok && existsSync(one.drv));
+  const { known, missing } = await recall<Evaluation>(evaluator, hosts, systemOf, isUsable);
   const staged = await stageAll(stager, missing);
   const evaluable = staged.flatMap(({ host, ...one }) => ("release" in one ? [{ host, source: one.release }] : []));
   const results = new Map<Host, EvaluatedHost>();
@@ -126,12 +130,13 @@ async function recall<T>(
   evaluator: Evaluator,
   hosts: readonly Host[],
   what: (host: Host) => string,
+  isUsable: (value: T) => boolean = () => true,
 ): Promise<{ known: Map<Host, T>; missing: Host[] }> {
   const known = new Map<Host, T>();
   await parallel(hosts, 16, async (host) => {
     const key = await keyOf(evaluator, host, what(host));
     const value = key === null ? undefined : await evaluator.memory?.recall<T>(key);
-    if (value !== undefined) known.set(host, value);
+    if (value !== undefined && isUsable(value)) known.set(host, value);
   });
   return { known, missing: hosts.filter((host) => !known.has(host)) };
 }

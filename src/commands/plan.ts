@@ -14,7 +14,14 @@ export interface PlanOptions extends Omit<CheckOptions, "shard" | "base"> {
 export async function plan(context: Context, options: PlanOptions): Promise<PlanDocument> {
   await using open = await openFleet(options.fleet, options);
   const nix = await Nix.find(options.nix, context.signal);
-  const evaluator = { context, nix, stager: open.stager, memory: openMemory(context.env), limits: options };
+  const evaluator = {
+    context,
+    nix,
+    stager: open.stager,
+    memory: openMemory(context.env),
+    derivations: false,
+    limits: options,
+  };
   const { hosts } = await withFlakeHosts(open.fleet, evaluator);
   const selected = selectHosts(hosts, options.hosts);
   const count = Math.min(options.shards, selected.length);

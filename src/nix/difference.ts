@@ -7,7 +7,8 @@ const NOT_A_PACKAGE =
   /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
 
 /**
- * The packages of which two systems' build closures have other versions, by name; nothing needs to be built for that.
+ * The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
+ * systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
  * @throws UnavailableError when Nix can't tell.
  */
 export async function packageChanges(nix: Nix, from: string, to: string): Promise<PackageChange[]> {
@@ -28,20 +29,23 @@ export function difference(before: Packages, after: Packages): PackageChange[] {
 
 type Packages = ReadonlyMap<string, ReadonlySet<string>>;
 
-async function packagesOf(nix: Nix, drv: string): Promise<Packages> {
-  const run = await nix.run("nix-store", ["--query", "--requisites", drv]);
+async function packagesOf(nix: Nix, root: string): Promise<Packages> {
+  const run = await nix.run("nix-store", ["--query", "--requisites", root]);
   if (run.status !== 0) {
     throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
   }
   return parsePackages(run.stdout);
 }
 
-/** Reads store paths, one a line. Only derivations count that have a version in their name, as Nix tells it: at `-` and a digit. */
+/** The outputs of a package that are not its main one are the same package. */
+const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
+
+/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
 export function parsePackages(paths: string): Packages {
   const packages = new Map<string, Set<string>>();
   for (const line of paths.split("\n")) {
-    const [, name] = /\/[0-9a-z]{32}-(.*)\.drv$/.exec(line) ?? [];
-    const [, base, version] = /^(.*?)-(\d.*)$/.exec(name ?? "") ?? [];
+    const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
+    const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === undefined ? name.replace(OUTPUT, "") : name) ?? [];
     if (base === undefined || version === undefined || NOT_A_PACKAGE.test(version)) continue;
     // The system itself has its release's version; that says nothing of what is in it.
     if (base.startsWith("nixos-system-")) continue;
