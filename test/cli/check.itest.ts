@@ -169,7 +169,7 @@ test("--base says of each host whether its system changes, and by which packages
   expect(lineOf("nas", stdout)).toMatch(/^~ .* changed .*; \+curl 8\.17\.0, -postgresql 18\.1$/);
   expect(lineOf("router", stdout)).toMatch(/^~ .* changed .*; no package changes its version$/);
   expect(lineOf("printer", stdout)).toMatch(/^~ .* changed .*; a new host$/);
-  for (const host of ["laptop-anna", "laptop-ben"]) expect(lineOf(host, stdout)).toMatch(/^· .* unchanged /);
+  for (const host of ["laptop-anna", "laptop-ben"]) expect(lineOf(host, stdout)).toMatch(/^· .* unchanged$/);
   expect(stdout).toMatch(/\n5 hosts: 3 changed, 2 unchanged \(compared with HEAD~1\)\n$/);
   expect(stderr).toContain(`comparing with ${first.slice(0, 12)}: 2 of 5 hosts differ in their files`);
   expect(status).toBe(0);
