@@ -16896,7 +16896,7 @@ function checkSummary(document, room) {
 			mark(host.status),
 			group.map((one) => code(one.name)).join(" "),
 			host.status,
-			host.error === null ? plain(planText(host)) : failureCell(host.error),
+			host.error === null ? [plain(planText(host)), host.reproducible ? "" : "not reproducible"].filter(Boolean).join("; ") : failureCell(host.error),
 			host.status === "changed" ? plain(changeText(host)) + (host.reboot ? "; **needs a reboot**" : "") : ""
 		]];
 	});

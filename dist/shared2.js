@@ -42516,6 +42516,7 @@ function detail(host) {
 	const parts = [host.status === "ok" && host.remembered ? "as remembered" : planText(host)];
 	if (host.status === "changed") parts.push(changeText(host));
 	if (host.reboot) parts.push("needs a reboot");
+	if (!host.reproducible && host.status !== "failed") parts.push("not reproducible");
 	return parts.filter((text) => text !== "").join("; ");
 }
 /** "12 to build, 3 to fetch (1.2 MiB)", or nothing when all of it is there. */

@@ -60,6 +60,8 @@ function detail(host: HostCheck): string {
   const parts = [host.status === "ok" && host.remembered ? "as remembered" : planText(host)];
   if (host.status === "changed") parts.push(changeText(host));
   if (host.reboot) parts.push("needs a reboot");
+  // The host's own channel decides what it will build.
+  if (!host.reproducible && host.status !== "failed") parts.push("not reproducible");
   return parts.filter((text) => text !== "").join("; ");
 }
 

@@ -51,7 +51,7 @@ test("a fleet that is well: a line for each host, what it would cost, a sum, and
       "✓  laptop-anna  ok  4 to build",
       "✓  laptop-ben   ok  4 to build",
       "✓  nas          ok  4 to build",
-      "✓  router       ok  4 to build",
+      "✓  router       ok  4 to build; not reproducible",
       "",
       "4 hosts: 4 ok",
       "",
@@ -167,8 +167,8 @@ test("--base says of each host whether its system changes, and by which packages
   await fleet.commit("Changes");
   const { status, stdout, stderr } = await check(["--base", "HEAD~1"]);
   expect(lineOf("nas", stdout)).toMatch(/^~ .* changed .*; \+curl 8\.17\.0, -postgresql 18\.1$/);
-  expect(lineOf("router", stdout)).toMatch(/^~ .* changed .*; no package changes its version$/);
-  expect(lineOf("printer", stdout)).toMatch(/^~ .* changed .*; a new host$/);
+  expect(lineOf("router", stdout)).toMatch(/^~ .* changed .*; no package changes its version; not reproducible$/);
+  expect(lineOf("printer", stdout)).toMatch(/^~ .* changed .*; a new host; not reproducible$/);
   for (const host of ["laptop-anna", "laptop-ben"]) expect(lineOf(host, stdout)).toMatch(/^· .* unchanged$/);
   expect(stdout).toMatch(/\n5 hosts: 3 changed, 2 unchanged \(compared with HEAD~1\)\n$/);
   expect(stderr).toContain(`comparing with ${first.slice(0, 12)}: 2 of 5 hosts differ in their files`);
@@ -280,7 +280,7 @@ test("a fleet without fleet.yaml: what lies below hosts/ is checked, also before
   }
   repo.git("add", ".");
   const { status, stdout } = await check([], {}, path.join(repo.dir, "hosts/one"));
-  expect(stdout).toBe("✓  one  ok  1 to build\n✓  two  ok  1 to build\n\n2 hosts: 2 ok\n");
+  expect(stdout).toBe("✓  one  ok  1 to build; not reproducible\n✓  two  ok  1 to build; not reproducible\n\n2 hosts: 2 ok\n");
   expect(status).toBe(0);
   const none = await check([], {}, empty.dir);
   expect([none.status, none.stdout]).toEqual([2, ""]);
@@ -445,4 +445,32 @@ test("bento runs where there is no home and no terminal, as in a bare CI job", a
   });
   expect(lineOf("router", stdout)).toMatch(/^✓ .* ok /);
   expect(status).toBe(0);
+});
+
+test("another kernel needs a reboot, and so says the host", async () => {
+  await fleet.edit("hosts/nas/configuration.nix", "networking", 'boot.kernelVersion = "6.19.0";\n  networking');
+  await fleet.commit("nas: another kernel");
+  const { stdout, document } = await checkJson(["--base", "HEAD~1"]);
+  expect(stdout).not.toBe("");
+  expect(hostIn(document, "nas")).toMatchObject({ status: "changed", reboot: true });
+  expect(lineOf("nas", (await check(["--base", "HEAD~1"])).stdout)).toMatch(/needs a reboot$/);
+  expect(hostIn(document, "router")).toMatchObject({ status: "unchanged", reboot: null });
+});
+
+test("a host that would lose its agent, or ask for another's releases, fails; unless the first is meant", async () => {
+  await fleet.edit("utils/common.nix", "services.bento.enable = true;", "");
+  await fleet.edit(
+    "hosts/nas/configuration.nix",
+    "networking",
+    'services.bento = { enable = true; host = "nsa"; };\n  networking',
+  );
+  await fleet.commit("No agent");
+  const { status, document } = await checkJson();
+  expect(status).toBe(1);
+  expect(hostIn(document, "router").error?.message).toContain("Bento's agent is not in this configuration");
+  expect(hostIn(document, "nas").error?.message).toContain("would ask for the releases of 'nsa'");
+  const yaml = await fleet.read("fleet.yaml");
+  await fleet.write("fleet.yaml", yaml.replace(/( {2}router:\n)/, "$1    agent: false\n"));
+  const { document: meant } = await checkJson(["--hosts", "router"]);
+  expect(hostIn(meant, "router")).toMatchObject({ status: "ok", error: null });
 });

@@ -57,6 +57,13 @@ let
     etcNames = builtins.attrNames etc;
     etcTexts = map (text: builtins.toFile "etc-file" text) (builtins.attrValues etc);
   };
-  config = defined // { system = defined.system // { build = { inherit toplevel; }; }; };
+  # Store paths that are others when the kernel is another one.
+  part = name: { outPath = builtins.toFile name defined.boot.kernelVersion; };
+  build = {
+    inherit toplevel;
+    kernel = part "linux";
+    initialRamdisk = part "initrd";
+  };
+  config = defined // { system = defined.system // { inherit build; modulesTree = part "kernel-modules"; }; };
 in
 { inherit config pkgs; }
