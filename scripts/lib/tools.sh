@@ -68,6 +68,17 @@ install_packages() {
   local as=()
   # What root leaves in a user's checkout the user can't remove.
   if [ "$(id -u)" -eq 0 ] && [ -n "${SUDO_USER:-}" ] && command -v runuser > /dev/null; then as=(runuser -u "$SUDO_USER" --); fi
-  "${as[@]}" npm ci --no-audit --no-fund --loglevel=error
+  # To an old Node npm doesn't give the native parts of packages that ask for a newer one, and says nothing of it.
+  local path=$PATH newer=''
+  if [ "$(node_major node)" -lt 20 ]; then
+    newer=$(mktemp -d)
+    [ "${#as[@]}" -eq 0 ] || chown "$SUDO_USER" "$newer"
+    printf '{ "private": true, "allowScripts": { "node": true } }\n' > "$newer/package.json"
+    "${as[@]}" npm install --prefix "$newer" --no-audit --no-fund --loglevel=error \
+      "node@$(sed -n 's/^ *"node": "\([0-9][0-9.]*\)".*/\1/p' package.json | head -n 1)"
+    path=$newer/node_modules/.bin:$PATH
+  fi
+  "${as[@]}" env PATH="$path" npm ci --no-audit --no-fund --loglevel=error
+  [ -z "$newer" ] || rm -rf "$newer"
   touch node_modules/.package-lock.json
 }
