@@ -280,7 +280,9 @@ test("a fleet without fleet.yaml: what lies below hosts/ is checked, also before
   }
   repo.git("add", ".");
   const { status, stdout } = await check([], {}, path.join(repo.dir, "hosts/one"));
-  expect(stdout).toBe("✓  one  ok  1 to build; not reproducible\n✓  two  ok  1 to build; not reproducible\n\n2 hosts: 2 ok\n");
+  expect(stdout).toBe(
+    "✓  one  ok  1 to build; not reproducible\n✓  two  ok  1 to build; not reproducible\n\n2 hosts: 2 ok\n",
+  );
   expect(status).toBe(0);
   const none = await check([], {}, empty.dir);
   expect([none.status, none.stdout]).toEqual([2, ""]);
