@@ -7,27 +7,9 @@ import type { Host } from "../../src/fleet/fleet.ts";
 import { Repository } from "../../src/platform/git.ts";
 import { narDigest } from "../../src/tree/nar.ts";
 import { type StagedRelease, Stager } from "../../src/tree/stage.ts";
+import { hostNamed } from "../fleet/host.ts";
 import { type GitRepository, gitRepository } from "../platform/git.ts";
 import type { Entry } from "../platform/scratch.ts";
-
-function hostNamed(name: string, more: Partial<Host> = {}): Host {
-  return {
-    name,
-    path: `hosts/${name}`,
-    kind: "channel",
-    config: "configuration.nix",
-    attr: name,
-    deliver: "tree",
-    key: null,
-    groups: [],
-    ssh: null,
-    include: null,
-    nixpkgs: null,
-    agent: true,
-    declared: true,
-    ...more,
-  };
-}
 
 const web = hostNamed("web");
 
