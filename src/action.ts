@@ -23,6 +23,7 @@ import {
   secretInput,
   setOutput,
 } from "./platform/actions.ts";
+import { parseDuration } from "./platform/duration.ts";
 import { readEvent, type WorkflowEvent } from "./platform/event.ts";
 import { GitHub, RefusedError } from "./platform/github.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
@@ -71,6 +72,7 @@ function readInputs() {
     dryRun: flag("dry-run"),
     force: flag("force"),
     evaluate: flag("evaluate"),
+    wait: parseDuration(input("wait") || "0"),
     nix: { overrideInputs: pairs("override-input"), options: pairs("option"), searchPath: lines("include") },
     timeout: Number(timeout) * 1000,
     env,

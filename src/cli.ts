@@ -18,6 +18,7 @@ import { status } from "./commands/status.ts";
 import { BentoError, type ExitStatus } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
 import { parseShard, splitPatterns } from "./fleet/select.ts";
+import { parseDuration } from "./platform/duration.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
@@ -255,6 +256,7 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
     .option("--dry-run", "say what would be published, and do nothing", false)
     .option("--force", "publish also what is older than, or can't be compared with, what is published", false)
     .option("--no-eval", "ship the hosts' files without evaluating them")
+    .option("--wait <duration>", "for another deploy to end, such as 90s, 10m or 1h", "0")
     .action((options) =>
       show(
         options,
@@ -265,6 +267,7 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
             dryRun: options.dryRun,
             force: options.force,
             evaluate: options.eval,
+            wait: parseDuration(options.wait),
             ...nixOptions(options),
           }),
         (document, { paint, verbose }) => renderDeploy(document, paint, verbose),

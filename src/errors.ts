@@ -44,6 +44,9 @@ export class UnavailableError extends BentoError {
   readonly exitStatus = 3;
 }
 
+/** There was no contact at all: nothing listens, or nothing answers. Of all that can be wrong, this may pass by itself. */
+export class UnreachableError extends UnavailableError {}
+
 /** One host's own failure; it never stops the others. Commands catch it and put it into the host's result. */
 export class HostError extends BentoError {
   readonly exitStatus = 1;

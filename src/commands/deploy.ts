@@ -5,6 +5,7 @@ import { selectHosts } from "../fleet/select.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import type { Commit, Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
+import { temporaryDirectory } from "../platform/temporary.ts";
 import type { Current, Upload } from "../publish/publisher.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { open as openEnvelope, requireSigner, seal } from "../release/envelope.ts";
@@ -12,7 +13,7 @@ import { openPrivateKey } from "../release/keys.ts";
 import type { Manifest } from "../release/manifest.ts";
 import { archivesOf, type Candidate, isFarFuture, isSameRelease, nextManifest } from "../release/plan.ts";
 import type { DeployDocument, HostDeploy, HostFailure } from "../results.ts";
-import { type Archive, archive } from "../tree/nar.ts";
+import { type Archive, archiveInto } from "../tree/nar.ts";
 import type { Context } from "./context.ts";
 import {
   type Evaluator,
@@ -37,6 +38,8 @@ export interface DeployOptions {
   nix: NixPassthrough;
   /** Milliseconds for one host's evaluation. */
   timeout: number;
+  /** Milliseconds to wait for another deploy that holds the lock. */
+  wait: number;
 }
 
 /** A host on its way to being published, or out of the race with a result. */
@@ -71,12 +74,21 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   };
   const fleet = evaluator === null ? opened.fleet : await withFlakeHosts(opened.fleet, evaluator);
   const selected = selectHosts(fleet.hosts, options.hosts);
-  const prepared = await prepare(opened, evaluator, selected, commit);
+  await using archives = await temporaryDirectory();
+  const prepared = await prepare(opened, evaluator, selected, commit, archives.path);
 
   // 3. What each host has.
-  await using publisher = await SftpPublisher.connect(server, publisherKey, context.signal);
-  if (!options.dryRun) await publisher.lock(`${userInfo().username}@${hostname()}`);
-  const current = await publisher.readCurrent(prepared.flatMap((step) => ("result" in step ? [] : [step.host.name])));
+  await using publisher = await SftpPublisher.connect(server, publisherKey, {
+    signal: context.signal,
+    say: context.output.info,
+  });
+  const owner = `${userInfo().username}@${hostname()}`;
+  const onWait = (holder: string) => context.output.progress(`waiting for the lock of ${holder}`);
+  // Both at once, which saves round trips.
+  const [current] = await Promise.all([
+    publisher.readCurrent(prepared.flatMap((step) => ("result" in step ? [] : [step.host.name]))),
+    options.dryRun ? undefined : publisher.lock(owner, { wait: options.wait, onWait }),
+  ]);
 
   // 4. Who needs a release.
   const now = Date.now();
@@ -117,9 +129,12 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   };
 }
 
+/** An archive, and the file that it is in. */
+type Packed = Archive & { file: string };
+
 interface Prepared {
   candidate: Candidate;
-  packed: Archive;
+  packed: Packed;
 }
 
 /** Evaluates, stages and packs the hosts that can be deployed; the others get their result here. */
@@ -128,13 +143,14 @@ async function prepare(
   evaluator: Evaluator | null,
   hosts: readonly Host[],
   commit: Commit,
+  archives: string,
 ): Promise<Step<Prepared>[]> {
   const modified = new Set(await repository.modified());
   const deployable = hosts.filter((host) => host.declared && host.key !== null);
   const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
   const systems = new Map(evaluated.map((result) => [result.host, result]));
   const staged = new Map((await stageAll(stager, deployable)).map((one) => [one.host, one]));
-  const packs = new Map<string, Promise<Archive>>();
+  const packs = new Map<string, Promise<Packed>>();
   return parallel(hosts, availableParallelism(), async (host): Promise<Step<Prepared>> => {
     const one = staged.get(host);
     if (one === undefined) {
@@ -166,7 +182,7 @@ async function prepare(
         }),
       };
     }
-    const pack = packs.get(release.dir) ?? archive(release.dir);
+    const pack = packs.get(release.dir) ?? archiveInto(archives, release.dir);
     packs.set(release.dir, pack);
     const packed = await pack;
     return {
@@ -190,7 +206,7 @@ async function prepare(
 
 interface Planned {
   manifest: Manifest;
-  packed: Archive;
+  packed: Packed;
 }
 
 async function plan(

@@ -37,7 +37,10 @@ export async function status(context: Context, options: StatusOptions): Promise<
   await using key = await openPrivateKey(source, describeKey(PUBLISHER_KEY));
 
   // 2. What is published, and what hosts said, all at once.
-  await using publisher = await SftpPublisher.connect(server, key, context.signal);
+  await using publisher = await SftpPublisher.connect(server, key, {
+    signal: context.signal,
+    say: context.output.info,
+  });
   const names = selected.filter((host) => host.key !== null).map((host) => host.name);
   const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);
 

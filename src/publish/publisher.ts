@@ -12,11 +12,14 @@ export interface Publisher extends AsyncDisposable {
 
   /**
    * Takes the fleet's lock. Only one deploy at a time holds it; it has an owner and a time to live, and is released on disposal.
-   * @throws UnavailableError naming the owner when another deploy holds it.
+   * @throws UnavailableError naming the owner when another deploy holds it, and goes on holding it for `wait`.
    */
-  lock(owner: string): Promise<void>;
+  lock(owner: string, options?: LockOptions): Promise<void>;
 
-  /** The envelope each host would be given now. */
+  /**
+   * The envelope each host would be given now. It may be called while `lock` has not answered yet, which saves round trips: what
+   * it gives was then read with the lock held.
+   */
   readCurrent(hosts: readonly string[]): Promise<Map<string, Current>>;
 
   /** Puts releases up, whole or not at all: a reader sees the old release or the new one. */
@@ -29,6 +32,13 @@ export interface Publisher extends AsyncDisposable {
   readReports(hosts: readonly string[]): Promise<Map<string, HostReports>>;
 }
 
+export interface LockOptions {
+  /** Milliseconds to wait for a lock that another deploy holds; by default none. */
+  wait?: number;
+  /** Told whose it is, now and then while it waits. */
+  onWait?: (owner: string) => void;
+}
+
 /** `missing` is a host that never had a release; `failed` is one whose state isn't known, which is never the same. */
 export type Current =
   | { state: "present"; envelope: string }
@@ -39,7 +49,8 @@ export interface Upload {
   host: string;
   /** The signed envelope's text: the pointer, written last. */
   envelope: string;
-  archive: { name: string; bytes: Buffer } | null;
+  /** `file` on this machine has its bytes: the archives of a large fleet don't fit into memory. */
+  archive: { name: string; size: number; file: string } | null;
   /** Archive names that stay on the server; others and stray temporaries are collected. */
   keep: readonly string[];
 }

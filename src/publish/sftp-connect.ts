@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
-import { InterruptedError, UnavailableError } from "../errors.ts";
+import { InterruptedError, UnavailableError, UnreachableError } from "../errors.ts";
 import type { Server } from "../fleet/fleet.ts";
+import { ConnectionLostError } from "./sftp-error.ts";
 
 /** Milliseconds for a connection, and for a login. */
 export const CONNECT_TIMEOUT = 20_000;
 
-/** A connection to the server's port. @throws UnavailableError that says why there is none. */
+/** A connection to the server's port. @throws UnreachableError that says why there is none. */
 export async function connectSocket(server: Server, signal: AbortSignal): Promise<net.Socket> {
   const where = `${server.address}:${server.port}`;
   // Nagle's algorithm costs a round trip for every small request.
@@ -27,7 +28,7 @@ export async function connectSocket(server: Server, signal: AbortSignal): Promis
       ENETUNREACH: "there is no network",
       ABORT_ERR: `no answer within ${CONNECT_TIMEOUT / 1000} s`,
     };
-    throw new UnavailableError(`can't reach the server ${where}: ${reasons[code ?? ""] ?? code}`, {
+    throw new UnreachableError(`can't reach the server ${where}: ${reasons[code ?? ""] ?? code}`, {
       hint: "server.address and server.port in fleet.yaml say where it is",
       cause,
     });
@@ -60,7 +61,7 @@ export function connectionError(server: Server, received: string | undefined, ca
       cause,
     });
   }
-  return new UnavailableError(`no sftp connection to ${server.user}@${where}: ${text}`, { cause });
+  return new ConnectionLostError(`no sftp connection to ${server.user}@${where}: ${text}`, { cause });
 }
 
 /** A public key's own bytes. */

@@ -1,8 +1,9 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { lstat, readdir, readlink } from "node:fs/promises";
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { lstat, readdir, readlink, rename } from "node:fs/promises";
+import path from "node:path";
 import { Readable } from "node:stream";
-import { buffer } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
 import { createGzip, constants as zlib } from "node:zlib";
 import { HostError } from "../errors.ts";
 
@@ -78,18 +79,36 @@ export async function narDigest(root: string): Promise<string> {
 }
 
 export interface Archive {
-  /** `SHA256HEX.nar.gz`, of `bytes`. */
+  /** `SHA256HEX.nar.gz`, of the compressed bytes. */
   name: string;
-  bytes: Buffer;
+  /** Of the compressed bytes. */
   size: number;
-  /** Hex, of `bytes`. */
+  /** Hex, of the compressed bytes. */
   sha256: string;
   /** The NAR hash of what is in it, SRI. */
   digest: string;
 }
 
 /** Packs a release directory: its NAR, gzipped. The same content gives the same bytes wherever zlib is the same. */
-export async function archive(root: string): Promise<Archive> {
+export async function archive(root: string): Promise<Archive & { bytes: Buffer }> {
+  const pieces: Buffer[] = [];
+  const packed = await pack(root, async (source) => {
+    for await (const piece of source) pieces.push(piece);
+  });
+  return { ...packed, bytes: Buffer.concat(pieces) };
+}
+
+/** As `archive`, into a file of its name in `dir`: those of a large fleet don't fit into memory. */
+export async function archiveInto(dir: string, root: string): Promise<Archive & { file: string }> {
+  const temporary = path.join(dir, `.packing-${randomUUID()}`);
+  const packed = await pack(root, (source) => pipeline(source, createWriteStream(temporary, { flags: "wx" })));
+  const file = path.join(dir, packed.name);
+  await rename(temporary, file);
+  return { ...packed, file };
+}
+
+/** Gives the archive's bytes to `into`, and says what they were. */
+async function pack(root: string, into: (source: AsyncIterable<Buffer>) => Promise<void>): Promise<Archive> {
   const nar = createHash("sha256");
   async function* hashed() {
     for await (const piece of narOf(root)) {
@@ -100,7 +119,16 @@ export async function archive(root: string): Promise<Archive> {
   const gzip = createGzip({ level: zlib.Z_BEST_COMPRESSION });
   const source = Readable.from(hashed(), { objectMode: false });
   source.on("error", (error) => gzip.destroy(error));
-  const bytes = await buffer(source.pipe(gzip));
-  const sha256 = createHash("sha256").update(bytes).digest("hex");
-  return { name: `${sha256}.nar.gz`, bytes, size: bytes.length, sha256, digest: `sha256-${nar.digest("base64")}` };
+  const hash = createHash("sha256");
+  let size = 0;
+  async function* counted() {
+    for await (const piece of source.pipe(gzip) as AsyncIterable<Buffer>) {
+      hash.update(piece);
+      size += piece.length;
+      yield piece;
+    }
+  }
+  await into(counted());
+  const sha256 = hash.digest("hex");
+  return { name: `${sha256}.nar.gz`, size, sha256, digest: `sha256-${nar.digest("base64")}` };
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { chmod, chown, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -19,7 +19,14 @@ afterAll(async () => world?.[Symbol.asyncDispose]());
 function upload(host: string, text: string, keep: readonly string[] = [], size = 0): Upload {
   const bytes = Buffer.concat([Buffer.from(text), Buffer.alloc(size)]);
   const name = `${createHash("sha256").update(bytes).digest("hex")}.nar.gz`;
-  return { host, envelope: `envelope of ${text}\n`, archive: { name, bytes }, keep: [name, ...keep] };
+  const file = path.join(world.dir, name);
+  writeFileSync(file, bytes);
+  return {
+    host,
+    envelope: `envelope of ${text}\n`,
+    archive: { name, size: bytes.length, file },
+    keep: [name, ...keep],
+  };
 }
 
 function releases(host: string): string {
@@ -92,14 +99,14 @@ test("the pointer is written last: a host that reads meanwhile gets a release th
     .split("\n")
     .filter((line) => /= 0$/.test(line) && /rename|fsync/.test(line))
     .map((line) => /"[^"]*\/([^"/]*)"\)? *= 0$/.exec(line)?.[1] ?? line.replace(/^\d+ +(\w+)\(.*$/, "$1"));
-  expect(steps).toEqual(["fsync", next.archive?.name, "fsync", "current"]);
+  expect(steps).toEqual(["fsync", "fsync", next.archive?.name, "current"]);
 });
 
 test("an archive that is there already is not sent again, and one that was cut off is", async () => {
   await using publisher = await world.connect();
   const release = upload("first", "resumed");
   const file = path.join(releases("first"), release.archive?.name ?? "");
-  await writeFile(file, release.archive?.bytes.subarray(0, 3) ?? "", { mode: 0o640 });
+  await writeFile(file, "res", { mode: 0o640 });
   await publisher.publish([release]);
   expect(await readFile(file, "utf8")).toBe("resumed");
   const { ino } = await stat(file);
@@ -289,10 +296,19 @@ test("a full disk on the server is told as that, and the old release stays", asy
   expect((await publisher.readCurrent(["full"])).get("full")).toMatchObject({ envelope: "envelope of too large\n" });
 });
 
-test("a connection that is lost is an error, and never a wait without end", async () => {
-  await using publisher = await world.connect();
+test("a connection that is lost, and can't be had again, is an error, and never a wait without end", async () => {
+  const said: string[] = [];
+  await using publisher = await world.connect(world.publisherKey, {}, { backoff: 1, say: (line) => said.push(line) });
   await world.server.stop();
-  await expect(publisher.readCurrent(["first"])).rejects.toThrow(/the connection to \S+ was lost/);
+  await expect(publisher.readCurrent(["first"])).rejects.toMatchObject({
+    exitStatus: 3,
+    message: expect.stringMatching(
+      /^the connection to \S+ was lost, and then: can't reach the server \S+: nothing listens/,
+    ),
+  });
+  expect(said[0]).toMatch(/^the connection to 127\.0\.0\.1:\d+ was lost; trying again in \d\.\d s \(1 of 6\)$/);
+  expect(said.at(-1)).toMatch(/^can't reach the server .* \(6 of 6\)$/);
+  expect(said).toHaveLength(6);
   await expect(publisher.publish([upload("first", "late")])).rejects.toThrow(/was lost/);
   await world.server.start();
 });

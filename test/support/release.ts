@@ -13,7 +13,7 @@ import type { PrivateStore } from "./store.ts";
 export interface Release {
   manifest: Manifest;
   envelope: string;
-  archive: Archive;
+  archive: Archive & { bytes: Buffer };
 }
 
 /** What a release is made of: texts of files by their path in the tree, or a release directory with `tree/` in it. */

@@ -1,9 +1,9 @@
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Server } from "../../src/fleet/fleet.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
 import type { HostReports } from "../../src/publish/publisher.ts";
-import { SftpPublisher } from "../../src/publish/sftp.ts";
+import { type SftpOptions, SftpPublisher } from "../../src/publish/sftp.ts";
 import { openPrivateKey } from "../../src/release/keys.ts";
 import type { Manifest } from "../../src/release/manifest.ts";
 import { archivesOf } from "../../src/release/plan.ts";
@@ -153,10 +153,14 @@ export class World implements AsyncDisposable {
   }
 
   /** The publisher's connection. */
-  async connect(key = this.publisherKey, server: Partial<Server> = {}): Promise<SftpPublisher> {
+  async connect(
+    key = this.publisherKey,
+    server: Partial<Server> = {},
+    options: Partial<SftpOptions> = {},
+  ): Promise<SftpPublisher> {
     await using opened = await openPrivateKey({ file: key.file }, "the publisher's key");
     const settings = { ...this.serverSettings, ...server };
-    return await SftpPublisher.connect(settings, opened, new AbortController().signal);
+    return await SftpPublisher.connect(settings, opened, { signal: new AbortController().signal, ...options });
   }
 
   /** Makes a host's next release. */
@@ -169,8 +173,10 @@ export class World implements AsyncDisposable {
   async put(host: string, { manifest, envelope, archive }: Release): Promise<void> {
     await using publisher = await this.connect();
     await publisher.lock("a test");
-    const { name, bytes } = archive;
-    const upload = { host, envelope, archive: { name, bytes }, keep: archivesOf(manifest) };
+    const { name, size, bytes } = archive;
+    const file = path.join(this.dir, name);
+    await writeFile(file, bytes);
+    const upload = { host, envelope, archive: { name, size, file }, keep: archivesOf(manifest) };
     const failure = (await publisher.publish([upload])).get(host);
     if (failure !== null) throw new Error(`${host} was not published: ${failure?.message}`);
     this.#published.set(host, manifest);

@@ -1,0 +1,89 @@
+import type { FileEntryWithStats, Stats } from "ssh2";
+import { SftpError } from "./sftp-error.ts";
+import { flight } from "./sftp-requests.ts";
+import type { SftpSession } from "./sftp-session.ts";
+
+/** OpenSSH takes 256 KiB in a packet, of which some is header. */
+export const CHUNK = 254 * 1024;
+
+/** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
+export async function readFile(
+  session: SftpSession,
+  file: string,
+  limit: number,
+): Promise<{ bytes: Buffer; stats: Stats }> {
+  const { requests } = session;
+  return session.withHandle(
+    () => requests.open(file, "r"),
+    async (handle) => {
+      const [bytes, stats] = await flight(
+        requests.read(handle, limit + 1, 0),
+        requests.fstat(handle),
+        requests.close(handle),
+      );
+      if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
+      if (bytes.length > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
+      return { bytes, stats };
+    },
+  );
+}
+
+/** What is in a directory: two flights, where it isn't a very long one. */
+export async function list(session: SftpSession, dir: string): Promise<FileEntryWithStats[]> {
+  const { requests } = session;
+  return session.withHandle(
+    () => requests.openDirectory(dir),
+    async (handle) => {
+      const entries: FileEntryWithStats[] = [];
+      try {
+        for (;;) {
+          // The second answer of a short one is that there is no more.
+          const pieces = await flight(requests.readDirectory(handle), requests.readDirectory(handle));
+          for (const piece of pieces) entries.push(...(piece ?? []));
+          if (pieces.includes(null)) return entries;
+        }
+      } finally {
+        // Nobody has to wait for that.
+        requests.close(handle).catch(() => {});
+      }
+    },
+  );
+}
+
+/**
+ * Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
+ * at most CHUNK bytes; `onSent` is told their sizes as they arrive.
+ */
+export async function writeFile(
+  session: SftpSession,
+  file: string,
+  content: Iterable<Buffer> | AsyncIterable<Buffer>,
+  onSent: (bytes: number) => void = () => {},
+): Promise<void> {
+  const { requests } = session;
+  await session.withHandle(
+    () => requests.open(file, "wx"),
+    async (handle) => {
+      const answers: Promise<void>[] = [];
+      let position = 0;
+      try {
+        for await (const piece of content) {
+          const arrived = await session.room(piece.length);
+          const written = requests
+            .write(handle, piece, position)
+            .then(() => onSent(piece.length))
+            .finally(arrived);
+          // All are waited for below; until then nobody may be looking.
+          written.catch(() => {});
+          answers.push(written);
+          position += piece.length;
+        }
+        answers.push(requests.sync(handle));
+      } finally {
+        answers.push(requests.close(handle));
+        // Closing is an answer about what was written, so whatever comes next has to wait for it.
+        await flight(...answers);
+      }
+    },
+  );
+}

@@ -1,0 +1,158 @@
+import { createReadStream } from "node:fs";
+import type { HostFailure } from "../results.ts";
+import type { PublishProgress, Upload } from "./publisher.ts";
+import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
+import { CHUNK, list, writeFile } from "./sftp-files.ts";
+import type { SftpLock } from "./sftp-lock.ts";
+import { explain, garbage, pointer, releases, type Temporaries } from "./sftp-places.ts";
+import { flight } from "./sftp-requests.ts";
+import type { SftpSession } from "./sftp-session.ts";
+
+/** A host's release on its way. */
+interface Shipment {
+  readonly upload: Upload;
+  failure: HostFailure | null;
+  isPublished: boolean;
+  /** Under a temporary name; null where the archive is there already, or there is none. */
+  archive: string | null;
+  pointer: string;
+  /** Bytes of the archive that the server has. */
+  sent: number;
+  garbage: readonly string[];
+}
+
+/**
+ * Releases of many hosts on their way to the server. `run` does what is still to be done, so that it can go on over another
+ * connection when one is lost.
+ */
+export class Publication {
+  readonly #shipments: readonly Shipment[];
+  readonly #temporaries: Temporaries;
+  readonly #progress: PublishProgress;
+  readonly #onProgress: (progress: PublishProgress) => void;
+
+  constructor(
+    uploads: readonly Upload[],
+    temporaries: Temporaries,
+    onProgress: (progress: PublishProgress) => void = () => {},
+  ) {
+    this.#temporaries = temporaries;
+    this.#onProgress = onProgress;
+    this.#shipments = uploads.map((upload) => ({
+      upload,
+      failure: null,
+      isPublished: false,
+      archive: null,
+      pointer: "",
+      sent: 0,
+      garbage: [],
+    }));
+    this.#progress = {
+      hosts: uploads.length,
+      sent: 0,
+      total: uploads.reduce((sum, { archive }) => sum + (archive?.size ?? 0), 0),
+    };
+  }
+
+  get failures(): Map<string, HostFailure | null> {
+    return new Map(this.#shipments.map(({ upload, failure }) => [upload.host, failure]));
+  }
+
+  /**
+   * Each phase is over for all hosts before the next begins, and only those go on that came through it.
+   * @throws ConnectionLostError, after which it can be called again; UnavailableError when the lock is lost.
+   */
+  async run(session: SftpSession, lock: SftpLock | undefined): Promise<void> {
+    await this.#phase(session, (shipment) => this.#send(session, shipment));
+    // Not before: a full disk has to be full when it is asked why it refused something. What of them can't be removed now, the
+    // end of the deploy removes.
+    for (const { upload, failure } of this.#shipments) {
+      if (failure !== null) this.#temporaries.removeOf(upload.host, session.requests).catch(() => {});
+    }
+
+    const isLocked = lock?.check(session);
+    // Its failure is looked at below, when the renames are over.
+    isLocked?.catch(() => {});
+    await this.#phase(session, async ({ upload: { host, archive }, archive: temporary }) => {
+      if (archive !== null && temporary !== null) {
+        await this.#rename(session, host, temporary, `${releases(host)}/${archive.name}`);
+      }
+    });
+    await isLocked;
+
+    // The pointer last: from here on hosts take the new release, all of which is there.
+    await this.#phase(session, async (shipment) => {
+      const { host } = shipment.upload;
+      await this.#rename(session, host, shipment.pointer, pointer(host));
+      shipment.isPublished = true;
+    });
+    // What is left over costs room, and nobody's release: its failure isn't the host's.
+    const published = this.#shipments.filter((shipment) => shipment.isPublished);
+    const files = published.flatMap((shipment) => shipment.garbage);
+    await Promise.all(files.map((file) => session.requests.unlink(file).catch(ignoreSftpError)));
+    for (const shipment of published) shipment.garbage = [];
+  }
+
+  async #phase(session: SftpSession, work: (shipment: Shipment) => Promise<void>): Promise<void> {
+    const remaining = this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished);
+    await flight(
+      ...remaining.map(async (shipment) => {
+        try {
+          await work(shipment);
+        } catch (error) {
+          if (!(error instanceof SftpError)) throw error;
+          shipment.failure = await explain(session, shipment.upload.host, error);
+        }
+      }),
+    );
+  }
+
+  /** Sends what the server needs under temporary names. Two flights, and as much more as the archives take. */
+  async #send(session: SftpSession, shipment: Shipment): Promise<void> {
+    const { host, envelope, archive, keep } = shipment.upload;
+    this.#count(shipment, -shipment.sent);
+    shipment.pointer = this.#temporaries.make(host, "current");
+    const [entries] = await flight(
+      list(session, releases(host)).catch(ignoreSftpError),
+      writeFile(session, shipment.pointer, [Buffer.from(envelope)]),
+      archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive),
+    );
+    const names = (entries ?? []).map((entry) => entry.filename);
+    shipment.garbage = garbage(host, names, keep, this.#temporaries);
+  }
+
+  async #sendArchive(
+    session: SftpSession,
+    shipment: Shipment,
+    { name, size, file }: NonNullable<Upload["archive"]>,
+  ): Promise<void> {
+    const { host } = shipment.upload;
+    // A deploy that was cut off may have sent it already: its name is its content's hash, so its size is enough to ask.
+    const present = session.requests.stat(`${releases(host)}/${name}`).catch(missingIsUndefined);
+    present.catch(() => {});
+    const temporary = this.#temporaries.make(host, name);
+    let isThere = false;
+    // The temporary file is opened in the same flight, which for one that wasn't needed costs little.
+    async function* pieces() {
+      isThere = (await present)?.size === size;
+      if (!isThere) yield* createReadStream(file, { highWaterMark: CHUNK }) as AsyncIterable<Buffer>;
+    }
+    await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes));
+    shipment.archive = isThere ? null : temporary;
+    if (!isThere) return;
+    this.#count(shipment, size);
+    await session.requests.unlink(temporary);
+    this.#temporaries.forget(host, temporary);
+  }
+
+  async #rename(session: SftpSession, host: string, from: string, to: string): Promise<void> {
+    await session.requests.replace(from, to);
+    this.#temporaries.forget(host, from);
+  }
+
+  #count(shipment: Shipment, bytes: number): void {
+    shipment.sent += bytes;
+    this.#progress.sent += bytes;
+    this.#onProgress(this.#progress);
+  }
+}
