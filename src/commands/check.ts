@@ -8,9 +8,10 @@ import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { planBuilds } from "../nix/plan.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { BuildPlan, CheckDocument, CheckStatus, HostCheck, HostFailure } from "../results.ts";
+import type { Stager } from "../tree/stage.ts";
 import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./base.ts";
 import type { Context } from "./context.ts";
-import { evaluateFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { type EvaluatedHost, evaluateFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { includeWarnings } from "./include.ts";
 
 export interface CheckOptions extends BaseOptions {
@@ -65,9 +66,13 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
 
   // 4. What that means for each host: what it would cost, what is different, and what it sees of the others.
   const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
+  const staged = await stageWarnings(open.stager, evaluated);
   const plans = await planned(nix, compared, base !== null);
   const checks = await parallel(compared, availableParallelism(), (comparison) =>
-    hostCheck(nix, comparison, base !== null, plans.get(comparison) ?? null, shown.get(comparison.now.host)),
+    hostCheck(nix, comparison, base !== null, plans.get(comparison) ?? null, [
+      ...(shown.get(comparison.now.host) ?? []),
+      ...(staged.get(comparison.now.host) ?? []),
+    ]),
   );
   return {
     version: 1,
@@ -83,10 +88,10 @@ async function hostCheck(
   { now, before }: Comparison,
   isCompared: boolean,
   plan: BuildPlan | null,
-  shown: string | undefined,
+  found: readonly string[],
 ): Promise<HostCheck> {
   const { host, duration, remembered } = now;
-  const warnings = [...(shown === undefined ? [] : [shown]), ...now.warnings];
+  const warnings = [...found, ...now.warnings];
   const nothing = { name: host.name, base: before?.toplevel ?? null, warnings, duration, remembered };
   const reproducible = host.kind === "flake" || host.nixpkgs !== null;
   if (!now.ok) {
@@ -153,6 +158,15 @@ function agentProblem(host: Host, { agent, agentHost }: System): HostFailure | n
     };
   }
   return null;
+}
+
+/** What is to be said of the trees that could be staged. */
+async function stageWarnings(
+  stager: Stager,
+  evaluated: readonly EvaluatedHost[],
+): Promise<Map<Host, readonly string[]>> {
+  const staged = evaluated.filter(({ ok }) => ok);
+  return new Map(await Promise.all(staged.map(async ({ host }) => [host, await stager.warnings(host)] as const)));
 }
 
 function undeclaredWarnings(fleet: Fleet): string[] {

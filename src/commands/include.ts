@@ -14,8 +14,8 @@ export async function includeWarnings(
   evaluator: Evaluator,
   evaluated: readonly EvaluatedHost[],
   hosts: readonly Host[],
-): Promise<Map<Host, string>> {
-  const warnings = new Map<Host, string>();
+): Promise<Map<Host, readonly string[]>> {
+  const warnings = new Map<Host, readonly string[]>();
   await parallel(evaluated, availableParallelism(), async ({ host, ok }) => {
     if (!ok || host.include !== null || host.deliver === "system") return;
     const sources = await evaluator.stager.sources(host);
@@ -27,7 +27,7 @@ export async function includeWarnings(
     const locked = sources.map(within).filter((file) => file === "flake.lock");
     const needed = collapsed([...files, ...locked], others.map(within));
     const hint = needed.length === 0 ? "" : `; what it evaluates is in include: [${needed.join(", ")}]`;
-    warnings.set(host, `it is shipped ${shown} as well, which is another host's${hint}`);
+    warnings.set(host, [`it is shipped ${shown} as well, which is another host's${hint}`]);
   });
   return warnings;
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { availableMemory } from "./available-memory.ts";
 import { evaluateBatch, isSameKind, type Job, type JobLimits, type JobResult } from "./batch.ts";
 import type { Nix } from "./nix.ts";
 
@@ -47,11 +48,12 @@ export async function evaluateAll(
   const worker = async () => {
     for (let batch = take(queue, jobs, size); batch.length > 0; batch = take(queue, jobs, size)) {
       const done = await evaluate(batch);
-      done.forEach((result, position) => {
-        const index = batch[position] ?? 0;
+      for (const [position, index] of batch.slice(0, done.length).entries()) {
+        const result = done[position];
+        if (result === undefined) throw new Error("a batch has as many results as jobs that it came to");
         if (!result.ok && result.reason === "killed") alone.push(index);
         else settle(index, result);
-      });
+      }
       queue.unshift(...batch.slice(done.length));
     }
   };
@@ -137,23 +139,10 @@ class Memory {
 
 /** Bytes of memory that a process has had at most; 0 when it is gone. */
 function residentMemory(pid: number): number {
-  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(text(`/proc/${pid}/status`))?.[1];
-  return Number(kilobytes ?? 0) * 1024;
-}
-
-/** Bytes that programs can still have, on this machine and in this container; undefined where nobody says. */
-export function availableMemory(): number | undefined {
-  const machine = /^MemAvailable:\s+(\d+) kB$/m.exec(text("/proc/meminfo"))?.[1];
-  const limit = Number(text("/sys/fs/cgroup/memory.max").trim() || Number.NaN);
-  const used = Number(text("/sys/fs/cgroup/memory.current").trim() || Number.NaN);
-  const known = [machine === undefined ? Number.NaN : Number(machine) * 1024, limit - used].filter(Number.isFinite);
-  return known.length === 0 ? undefined : Math.min(...known);
-}
-
-function text(file: string): string {
   try {
-    return readFileSync(file, "utf8");
+    const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+    return Number(kilobytes ?? 0) * 1024;
   } catch {
-    return "";
+    return 0;
   }
 }

@@ -46,6 +46,17 @@ export class Layout {
     return path.posix.join(best.source, path.posix.relative(best.target, place));
   }
 
+  /** Names in one directory that are the same but for case: `[a, b]`, relative to the release. */
+  caseTwins(): [string, string][] {
+    const first = new Map<string, string>();
+    return this.entries.flatMap(({ target }): [string, string][] => {
+      const folded = target.toLowerCase();
+      const twin = first.get(folded);
+      if (twin === undefined) first.set(folded, target);
+      return twin === undefined ? [] : [[twin, target]];
+    });
+  }
+
   /** A file that no file of the repository stands for. */
   text(target: string, text: string): void {
     this.entries.push({ kind: "text", target, text });

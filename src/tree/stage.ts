@@ -83,6 +83,16 @@ export class Stager {
     return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
   }
 
+  /** What is staged as it is, and may be another thing elsewhere: for people. */
+  async warnings(host: Host): Promise<string[]> {
+    const layout = await this.#layout(host);
+    const twins = layout.caseTwins().map((pair) => pair.map((file) => this.#inFleet(layout.originOf(file))));
+    return twins.map(
+      ([one, other]) =>
+        `${one} and ${other} differ only in case: where file names are folded (macOS), a clone has only one of them`,
+    );
+  }
+
   /**
    * The release of one host, made when it is first asked for.
    * @throws HostError when the release can't be made as it is.

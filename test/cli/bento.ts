@@ -5,7 +5,7 @@ import path from "node:path";
 import { packageRoot } from "../../src/platform/package.ts";
 import { type Exit, processesWith, type Running, type StartOptions, start, succeed } from "../support/programs.ts";
 
-const CLI = path.join(packageRoot(), "dist/cli.js");
+export const CLI = path.join(packageRoot(), "dist/cli.js");
 /** What a program is given of this process's environment: not one of a developer's own variables, nor of the test runner's. */
 const KEPT = /^(?:PATH|HOME|NIX_.*|BENTO_TEST_WORLD)$/;
 /** In the environment of one run and of all that it starts. */
