@@ -9,8 +9,10 @@ import { deploy } from "./commands/deploy.ts";
 import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
 import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
+import { parseDuration } from "./duration.ts";
 import { FleetError, UnavailableError } from "./errors.ts";
 import { parseShard, splitPatterns } from "./fleet/select.ts";
+import { parseWave } from "./fleet/waves.ts";
 import {
   actionsOutput,
   addSummary,
@@ -23,7 +25,6 @@ import {
   secretInput,
   setOutput,
 } from "./platform/actions.ts";
-import { parseDuration } from "./platform/duration.ts";
 import { readEvent, type WorkflowEvent } from "./platform/event.ts";
 import { GitHub, RefusedError } from "./platform/github.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
@@ -72,6 +73,7 @@ function readInputs() {
     dryRun: flag("dry-run"),
     force: flag("force"),
     evaluate: flag("evaluate"),
+    wave: input("wave") === "" ? null : parseWave(input("wave")),
     wait: parseDuration(input("wait") || "0"),
     nix: { overrideInputs: pairs("override-input"), options: pairs("option"), searchPath: lines("include") },
     timeout: Number(timeout) * 1000,

@@ -15,10 +15,11 @@ import { plan } from "./commands/plan.ts";
 import { render } from "./commands/render.ts";
 import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
+import { parseDuration } from "./duration.ts";
 import { BentoError, type ExitStatus } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
 import { parseShard, splitPatterns } from "./fleet/select.ts";
-import { parseDuration } from "./platform/duration.ts";
+import { parseWave } from "./fleet/waves.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
@@ -256,7 +257,12 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
     .option("--dry-run", "say what would be published, and do nothing", false)
     .option("--force", "publish also what is older than, or can't be compared with, what is published", false)
     .option("--no-eval", "ship the hosts' files without evaluating them")
-    .option("--wait <duration>", "for another deploy to end, such as 90s, 10m or 1h", "0")
+    .option("--wave <n>", "only the n-th wave of fleet.yaml's rollout, once the waves before are well; or all")
+    .option(
+      "--wait <duration>",
+      "how long to wait for another deploy, and for the waves before, such as 90s, 30m or 1h",
+      "0",
+    )
     .action((options) =>
       show(
         options,
@@ -267,6 +273,7 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
             dryRun: options.dryRun,
             force: options.force,
             evaluate: options.eval,
+            wave: options.wave === undefined ? null : parseWave(options.wave),
             wait: parseDuration(options.wait),
             ...nixOptions(options),
           }),

@@ -2,16 +2,18 @@ import { availableParallelism, hostname, userInfo } from "node:os";
 import { FleetError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
 import { selectHosts } from "../fleet/select.ts";
+import { chooseWave, type Wave } from "../fleet/waves.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import type { Commit, Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
-import type { Current, Upload } from "../publish/publisher.ts";
+import type { Current, Publisher, Upload } from "../publish/publisher.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { open as openEnvelope, requireSigner, seal } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
 import type { Manifest } from "../release/manifest.ts";
 import { archivesOf, type Candidate, isFarFuture, isSameRelease, nextManifest } from "../release/plan.ts";
+import { gateReason } from "../reports/gate.ts";
 import type { DeployDocument, HostDeploy, HostFailure } from "../results.ts";
 import { type Archive, archiveInto } from "../tree/nar.ts";
 import type { Context } from "./context.ts";
@@ -25,6 +27,7 @@ import {
   withFlakeHosts,
 } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
+import { notYetWell } from "./rollout.ts";
 
 export interface DeployOptions {
   fleet: string;
@@ -38,7 +41,9 @@ export interface DeployOptions {
   nix: NixPassthrough;
   /** Milliseconds for one host's evaluation. */
   timeout: number;
-  /** Milliseconds to wait for another deploy that holds the lock. */
+  /** Only these hosts of the rollout; null for all of a fleet without one. */
+  wave: Wave | null;
+  /** Milliseconds to wait for another deploy that holds the lock, and for the hosts of the waves before. */
   wait: number;
 }
 
@@ -73,31 +78,43 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
     limits: options,
   };
   const fleet = evaluator === null ? opened.fleet : await withFlakeHosts(opened.fleet, evaluator);
-  const selected = selectHosts(fleet.hosts, options.hosts);
+  const wave = chooseWave(fleet.waves, options.wave, options.hosts.length > 0);
+  const selected = selectHosts(fleet.hosts, options.hosts).filter(({ name }) => wave.hosts?.includes(name) ?? true);
+  const before = fleet.hosts.filter(({ name }) => wave.before.includes(name));
   await using archives = await temporaryDirectory();
   const prepared = await prepare(opened, evaluator, selected, commit, archives.path);
+  const preparedBefore = await prepare(opened, evaluator, before, commit, archives.path);
 
   // 3. What each host has.
   await using publisher = await SftpPublisher.connect(server, publisherKey, {
     signal: context.signal,
     say: context.output.info,
   });
+  const planner = { publisher, ancestry: new Ancestry(opened.repository, commit.id), signers };
+  const document = { version: 1, command: "deploy", dryRun: options.dryRun } as const;
+  const warnings = [
+    ...fleet.warnings,
+    ...(fleet.git === null ? [] : ["git in fleet.yaml: this version publishes to the sftp server only"]),
+  ];
+
+  // 4. A wave goes after all hosts of the waves before it have what it has, and are well.
+  const blocking = await blockingHosts(context, planner, preparedBefore, options);
+  if (blocking.length > 0) {
+    const reason = `an earlier wave is not done: ${blocking.map(({ name }) => name).join(", ")}`;
+    const held = selected.map((host): HostDeploy => ({ ...nothing(host), status: "skipped", reason }));
+    return { ...document, warnings, hosts: [...blocking, ...held] };
+  }
+
+  // 5. Who needs a release. What is published is read while the lock is taken, which saves round trips.
   const owner = `${userInfo().username}@${hostname()}`;
   const onWait = (holder: string) => context.output.progress(`waiting for the lock of ${holder}`);
-  // Both at once, which saves round trips.
   const [current] = await Promise.all([
-    publisher.readCurrent(prepared.flatMap((step) => ("result" in step ? [] : [step.host.name]))),
+    readCurrent(publisher, prepared),
     options.dryRun ? undefined : publisher.lock(owner, { wait: options.wait, onWait }),
   ]);
+  const planned = await planAll(planner, prepared, current, options);
 
-  // 4. Who needs a release.
-  const now = Date.now();
-  const ancestry = new Ancestry(opened.repository, commit.id);
-  const planned = await parallel(prepared, availableParallelism(), (step) =>
-    plan(step, current, ancestry, signers, options, now),
-  );
-
-  // 5. Sign, and put them up.
+  // 6. Sign, and put them up.
   const uploads = options.dryRun
     ? []
     : await parallel(
@@ -116,13 +133,8 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   context.output.done();
 
   return {
-    version: 1,
-    command: "deploy",
-    dryRun: options.dryRun,
-    warnings: [
-      ...fleet.warnings,
-      ...(fleet.git === null ? [] : ["git in fleet.yaml: this version publishes to the sftp server only"]),
-    ],
+    ...document,
+    warnings,
     hosts: planned.map((step) =>
       "result" in step ? step.result : published(step.value.manifest, failures.get(step.host.name) ?? null),
     ),
@@ -204,9 +216,57 @@ async function prepare(
   });
 }
 
+/** The hosts of earlier waves that have another release than this commit's, or are not well with it, each with why. */
+async function blockingHosts(
+  context: Context,
+  planner: Planner,
+  before: readonly Step<Prepared>[],
+  { wait, force }: Pick<DeployOptions, "wait" | "force">,
+): Promise<HostDeploy[]> {
+  if (before.length === 0) return [];
+  const current = await readCurrent(planner.publisher, before);
+  const planned = await planAll(planner, before, current, { dryRun: true, force });
+  const results = planned.flatMap((step) => ("result" in step ? [step.result] : []));
+  const behind = results.flatMap((result): HostDeploy[] => {
+    if (result.status === "failed") return [result];
+    if (result.status !== "published") return [];
+    const message = "this commit's release is not published for it yet";
+    return [{ ...result, status: "failed", error: { message, hint: "deploy the waves in their order" } }];
+  });
+  if (behind.length > 0) return behind;
+  const published = new Map(results.map((result) => [result.name, result]));
+  const hosts = before.map(({ host }) => host).filter(({ name }) => published.get(name)?.status === "unchanged");
+  const unwell = await notYetWell(context, planner.publisher, hosts, planner.signers, wait);
+  return unwell.flatMap((status) => {
+    const result = published.get(status.name);
+    return result === undefined ? [] : [{ ...result, status: "failed", error: { message: gateReason(status) } }];
+  });
+}
+
 interface Planned {
   manifest: Manifest;
   packed: Packed;
+}
+
+interface Planner {
+  publisher: Publisher;
+  ancestry: Ancestry;
+  signers: readonly string[];
+}
+
+function readCurrent(publisher: Publisher, steps: readonly Step<Prepared>[]): Promise<Map<string, Current>> {
+  return publisher.readCurrent(steps.flatMap((step) => ("result" in step ? [] : [step.host.name])));
+}
+
+/** What is to be done for each host, by what is published for it. */
+async function planAll(
+  { ancestry, signers }: Planner,
+  steps: readonly Step<Prepared>[],
+  current: ReadonlyMap<string, Current>,
+  options: Pick<DeployOptions, "force" | "dryRun">,
+): Promise<Step<Planned>[]> {
+  const now = Date.now();
+  return parallel(steps, availableParallelism(), (step) => plan(step, current, ancestry, signers, options, now));
 }
 
 async function plan(

@@ -4,7 +4,7 @@ import type { Host } from "../fleet/fleet.ts";
 import { loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
 import { parallel } from "../platform/parallel.ts";
-import type { Current, HostReports } from "../publish/publisher.ts";
+import type { Current, HostReports, Publisher } from "../publish/publisher.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { open as openEnvelope } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
@@ -36,19 +36,25 @@ export async function status(context: Context, options: StatusOptions): Promise<
   const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
   await using key = await openPrivateKey(source, describeKey(PUBLISHER_KEY));
 
-  // 2. What is published, and what hosts said, all at once.
+  // 2. What is published, and what hosts said, all at once; and what it means.
   await using publisher = await SftpPublisher.connect(server, key, {
     signal: context.signal,
     say: context.output.info,
   });
-  const names = selected.filter((host) => host.key !== null).map((host) => host.name);
-  const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);
+  return { version: 1, command: "status", hosts: await statusesOf(publisher, selected, signers) };
+}
 
-  // 3. What it means.
-  const hosts = await parallel(selected, availableParallelism(), (host) =>
+/** How hosts are, in their order. */
+export async function statusesOf(
+  publisher: Publisher,
+  hosts: readonly Host[],
+  signers: readonly string[],
+): Promise<HostStatus[]> {
+  const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
+  const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);
+  return parallel(hosts, availableParallelism(), (host) =>
     hostStatus(host, current.get(host.name), reports.get(host.name), signers),
   );
-  return { version: 1, command: "status", hosts };
 }
 
 async function hostStatus(

@@ -74,6 +74,8 @@ export interface Fleet {
   /** Public keys that may sign releases. */
   signers: string[];
   substituters: Substituter[];
+  /** The names of the hosts of each wave of a rollout; null where all go at once. */
+  waves: string[][] | null;
   /** Sorted by name. */
   hosts: Host[];
   /** For people: what was found and is probably not meant so. */

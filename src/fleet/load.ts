@@ -6,6 +6,7 @@ import type { Fleet, Host, HostKind } from "./fleet.ts";
 import { loginOf } from "./fleet.ts";
 import { FLEET_FILE, type ParsedFleet, parseFleetFile } from "./parse.ts";
 import { hostName } from "./schema.ts";
+import { wavesOf } from "./waves.ts";
 
 const HOSTS = "hosts";
 const ROOT = ".";
@@ -36,7 +37,7 @@ export async function loadFleet(dir: string): Promise<Fleet> {
   const parsed = await readFleetFile(dir);
   const declared = parsed ? await declaredHosts(dir, parsed) : [];
   const found = await foundHosts(dir, declared);
-  const { server, git, signers = [], substituters = [] } = parsed?.content ?? {};
+  const { server, git, signers = [], substituters = [], rollout } = parsed?.content ?? {};
   return {
     dir,
     file: parsed ? FLEET_FILE : null,
@@ -44,6 +45,7 @@ export async function loadFleet(dir: string): Promise<Fleet> {
     git: git ?? null,
     signers,
     substituters,
+    waves: parsed && rollout ? wavesOf(rollout, declared, parsed.locate) : null,
     hosts: sortHosts([...declared, ...found]),
     warnings: [],
   };

@@ -89,6 +89,11 @@ export const fleetSchema = z.strictObject({
   signers: z.array(publicKey).default([]),
   substituters: z.array(substituter).default([]),
   nixpkgs: nixpkgsPin.optional(),
+  /** Waves, each a list of groups and hosts. */
+  rollout: z
+    .array(z.array(oneLine.min(1)).min(1))
+    .min(1)
+    .optional(),
   // A host with nothing to say about it is written `nas:` and is null in YAML, and so are hosts that are all taken out.
   hosts: z
     .record(

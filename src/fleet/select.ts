@@ -27,7 +27,7 @@ export function selectHosts(hosts: readonly Host[], patterns: readonly string[])
 }
 
 /** A shell's pattern as a regular expression: `*` any letters, `?` one; host names have no others to be special about. */
-function glob(pattern: string): RegExp {
+export function glob(pattern: string): RegExp {
   const body = pattern.replace(/[^a-zA-Z0-9]/g, (letter) =>
     letter === "*" ? ".*" : letter === "?" ? "." : `\\${letter}`,
   );

@@ -1,5 +1,5 @@
+import { duration } from "../duration.ts";
 import { inertLine } from "../inert.ts";
-import { duration } from "../reports/state.ts";
 import type { FleetState, HostStatus, StatusDocument } from "../results.ts";
 import { type Paint, type Style, table, tally } from "./terminal.ts";
 

@@ -1,3 +1,4 @@
+import { duration } from "../duration.ts";
 import type { Manifest } from "../release/manifest.ts";
 import type { FleetState } from "../results.ts";
 import type { Heartbeat, Report } from "./schema.ts";
@@ -67,17 +68,4 @@ export function stateOf(known: Known): State {
     return { state: "drifted", reason: `it runs ${running}, and not what it confirmed` };
   }
   return { state: "up-to-date", reason: null };
-}
-
-/** "3 hours": the largest unit that fits, of a time in milliseconds. */
-export function duration(milliseconds: number): string {
-  const units = [
-    [86_400_000, "day"],
-    [3_600_000, "hour"],
-    [60_000, "minute"],
-    [1000, "second"],
-  ] as const;
-  const [size, name] = units.find(([size]) => milliseconds >= size) ?? [1000, "second"];
-  const count = Math.max(0, Math.floor(milliseconds / size));
-  return `${count} ${name}${count === 1 ? "" : "s"}`;
 }

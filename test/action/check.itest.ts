@@ -76,7 +76,7 @@ test("a pull request: compared with what it would be merged into, and each mista
         line: "6",
         col: expect.stringMatching(/^\d+$/),
       },
-      data: "attribute 'nginxx' missing",
+      data: "attribute 'nginxx' missing\n→ Did you mean nginx?",
     },
     { name: "error", properties: {}, data: "bento check: 1 failed: router" },
   ]);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { type Heartbeat, OUTCOMES, type Outcome, type Report } from "../../src/reports/schema.ts";
-import { duration, type Known, lastContact, stateOf } from "../../src/reports/state.ts";
+import { type Known, lastContact, stateOf } from "../../src/reports/state.ts";
 import type { FleetState } from "../../src/results.ts";
 
 const NOW = Date.parse("2026-11-23T12:00:00Z");
@@ -177,13 +177,3 @@ test("the last contact is the newer of the two, and never later than now", () =>
   expect(lastContact({ ...known, heartbeat: heartbeat({}, -MINUTE) })).toBe(NOW);
   expect(lastContact({ heartbeat: null, report: null, now: NOW })).toBeNull();
 });
-
-test.each([
-  [0, "0 seconds"],
-  [1_000, "1 second"],
-  [59_999, "59 seconds"],
-  [60_000, "1 minute"],
-  [7_199_000, "1 hour"],
-  [49 * 3_600_000, "2 days"],
-  [-5_000, "0 seconds"],
-])("%d ms are %s", (milliseconds, text) => expect(duration(milliseconds)).toBe(text));

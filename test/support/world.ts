@@ -134,6 +134,7 @@ export class World implements AsyncDisposable {
       git: null,
       signers: [...(changes.signers ?? [this.signingKey.publicKey])],
       substituters: [],
+      waves: null,
       hosts: [],
       warnings: [],
     }).get("utils/bento.json");
