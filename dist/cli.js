@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { $ as Nix, A as build, B as renderedFiles, C as inert, D as PUBLISHER_KEY, E as deploy, F as withFlakeHosts, G as loadFleet, H as _usingCtx, I as Repository, J as require_dist, K as FLEET_FILE, L as writeFileAtomically, M as check, N as openFleet, O as SIGNING_KEY, P as openMemory, Q as splitPatterns, R as archive, S as status, T as report, U as temporaryDirectory, V as staleFiles, W as findFleet, X as selectHosts, Y as parseShard, Z as shardOf, _ as table, et as run, g as painter, j as DEFAULT_TIMEOUT, k as needsOpenSsh, m as renderCheck, nt as FleetError, o as renderStatus, q as parseFleetFile, t as exitStatus, tt as BentoError, u as renderDeploy, v as warnings, x as onInterrupt, y as describeError, z as AGENT_FILE } from "./shared2.js";
+import { $ as shardOf, A as needsOpenSsh, B as AGENT_FILE, C as deploy, D as parseDuration, F as openMemory, G as findFleet, H as staleFiles, I as withFlakeHosts, J as FLEET_FILE, K as loadFleet, L as Repository, M as DEFAULT_TIMEOUT, N as check, O as PUBLISHER_KEY, P as openFleet, Q as selectHosts, R as writeFileAtomically, S as report, T as inert, U as _usingCtx, V as renderedFiles, W as temporaryDirectory, X as require_dist, Y as parseFleetFile, Z as parseShard, _ as table, et as splitPatterns, g as painter, it as FleetError, j as build, k as SIGNING_KEY, m as renderCheck, nt as run, o as renderStatus, q as parseWave, rt as BentoError, t as exitStatus, tt as Nix, u as renderDeploy, v as warnings, w as status, x as onInterrupt, y as describeError, z as archive } from "./shared2.js";
 import { copyFile, cp, mkdir, readFile, readdir, symlink } from "node:fs/promises";
 import path from "node:path";
 import fs, { existsSync, readFileSync } from "node:fs";
@@ -3581,12 +3581,14 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
 		roots: options.roots === void 0 ? null : path.resolve(options.roots),
 		...nixOptions(options)
 	}), (document, { paint }) => renderCheck(document, paint, true)));
-	withNix(withHosts(common(bento.command("deploy")))).description("publish the releases of the hosts that changed").option("--dry-run", "say what would be published, and do nothing", false).option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--no-eval", "ship the hosts' files without evaluating them").action((options) => show(options, ({ context, fleet, hosts }) => deploy(context, {
+	withNix(withHosts(common(bento.command("deploy")))).description("publish the releases of the hosts that changed").option("--dry-run", "say what would be published, and do nothing", false).option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--no-eval", "ship the hosts' files without evaluating them").option("--wave <n>", "only the n-th wave of fleet.yaml's rollout, once the waves before are well; or all").option("--wait <duration>", "how long to wait for another deploy, and for the waves before, such as 90s, 30m or 1h", "0").action((options) => show(options, ({ context, fleet, hosts }) => deploy(context, {
 		fleet: fleet(),
 		hosts,
 		dryRun: options.dryRun,
 		force: options.force,
 		evaluate: options.eval,
+		wave: options.wave === void 0 ? null : parseWave(options.wave),
+		wait: parseDuration(options.wait),
 		...nixOptions(options)
 	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
 	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").action((options) => show(options, ({ context, fleet, hosts }) => status(context, {

@@ -1,4 +1,4 @@
-import { A as build, C as inert, D as PUBLISHER_KEY, E as deploy, M as check, O as SIGNING_KEY, Q as splitPatterns, S as status, T as report, Y as parseShard, a as releaseText, at as formatLocation, b as locationOf, c as deployDetail, d as changeText, f as grouped, g as painter, h as count, i as look, it as UnavailableError, l as deployWord, m as renderCheck, n as failedHosts, nt as FleetError, o as renderStatus, ot as __commonJSMin, p as planText, r as contactText, rt as InterruptedError, s as worstFirst, st as __require, u as renderDeploy, w as inertLine, x as onInterrupt, y as describeError } from "./shared2.js";
+import { C as deploy, D as parseDuration, E as inertLine, N as check, O as PUBLISHER_KEY, S as report, T as inert, Z as parseShard, a as releaseText, at as InterruptedError, b as locationOf, c as deployDetail, ct as __commonJSMin, d as changeText, et as splitPatterns, f as grouped, g as painter, h as count, i as look, it as FleetError, j as build, k as SIGNING_KEY, l as deployWord, lt as __require, m as renderCheck, n as failedHosts, o as renderStatus, ot as UnavailableError, p as planText, q as parseWave, r as contactText, s as worstFirst, st as formatLocation, u as renderDeploy, w as status, x as onInterrupt, y as describeError } from "./shared2.js";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,8 +8,8 @@ import os$1, { EOL } from "os";
 import * as fs from "fs";
 import { constants as constants$2, promises } from "fs";
 import { randomUUID } from "node:crypto";
-import * as crypto from "crypto";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
+import * as crypto from "crypto";
 // src/commands/comment.ts
 /**
 * Puts a report on a pull request: over the one that was there before, which is told by its mark and by its author, since anybody
@@ -17034,6 +17034,8 @@ function readInputs() {
 		dryRun: flag("dry-run"),
 		force: flag("force"),
 		evaluate: flag("evaluate"),
+		wave: input("wave") === "" ? null : parseWave(input("wave")),
+		wait: parseDuration(input("wait") || "0"),
 		nix: {
 			overrideInputs: pairs("override-input"),
 			options: pairs("option"),

@@ -1,8 +1,8 @@
 import { createRequire } from "node:module";
-import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, symlink as symlink$1, utimes, writeFile } from "node:fs/promises";
+import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, symlink as symlink$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
-import { constants as constants$1, createReadStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { constants as constants$1, createReadStream, createWriteStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
 import { StringDecoder } from "node:string_decoder";
@@ -16,10 +16,10 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { Readable } from "node:stream";
-import { buffer } from "node:stream/consumers";
 import { constants as constants$3, createGzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
+import { setTimeout as setTimeout$2 } from "node:timers/promises";
 import net from "node:net";
 import { stripVTControlCharacters, styleText } from "node:util";
 // \0rolldown/runtime.js
@@ -64,6 +64,8 @@ var FleetError = class extends BentoError {
 var UnavailableError = class extends BentoError {
 	exitStatus = 3;
 };
+/** There was no contact at all: nothing listens, or nothing answers. Of all that can be wrong, this may pass by itself. */
+var UnreachableError = class extends UnavailableError {};
 /** One host's own failure; it never stops the others. Commands catch it and put it into the host's result. */
 var HostError = class extends BentoError {
 	exitStatus = 1;
@@ -203,7 +205,7 @@ var __awaiter$3 = function(thisArg, _arguments, P, generator) {
 const { chmod, copyFile, lstat, mkdir, open: open$2, readdir, rename, rm, rmdir, stat, symlink, unlink } = fs$1.promises;
 const IS_WINDOWS$1 = process.platform === "win32";
 fs$1.constants.O_RDONLY;
-function exists(fsPath) {
+function exists$1(fsPath) {
 	return __awaiter$3(this, void 0, void 0, function* () {
 		try {
 			yield stat(fsPath);
@@ -578,7 +580,7 @@ var ToolRunner = class extends events.EventEmitter {
 				state.on("debug", (message) => {
 					this._debug(message);
 				});
-				if (this.options.cwd && !(yield exists(this.options.cwd))) return reject(/* @__PURE__ */ new Error(`The cwd: ${this.options.cwd} does not exist!`));
+				if (this.options.cwd && !(yield exists$1(this.options.cwd))) return reject(/* @__PURE__ */ new Error(`The cwd: ${this.options.cwd} does not exist!`));
 				const fileName = this._getSpawnFileName();
 				const cp = child.spawn(fileName, this._getSpawnArgs(optionsNonNull), this._getSpawnOptions(this.options, fileName));
 				let stdbuffer = "";
@@ -8838,7 +8840,7 @@ function datetime$1(args) {
 }
 const anyString = /^[\s\S]{0,}$/;
 const integer = /^-?\d+$/;
-const number$1 = /^-?\d+(?:\.\d+)?$/;
+const number$2 = /^-?\d+(?:\.\d+)?$/;
 const boolean$1 = /^(?:true|false)$/i;
 const lowercase = /^[^A-Z]*$/;
 const uppercase = /^[^a-z]*$/;
@@ -9617,7 +9619,7 @@ const $ZodJWT = /*@__PURE__*/ $constructor("$ZodJWT", (inst, def) => {
 });
 const $ZodNumber = /*@__PURE__*/ $constructor("$ZodNumber", (inst, def) => {
 	$ZodType.init(inst, def);
-	inst._zod.pattern = number$1;
+	inst._zod.pattern = number$2;
 	inst._zod.parse = (payload, _ctx) => {
 		if (def.coerce) try {
 			payload.value = Number(payload.value);
@@ -10254,7 +10256,7 @@ const $ZodRecord = /*@__PURE__*/ $constructor("$ZodRecord", (inst, def) => {
 					issues: []
 				}, ctx);
 				if (keyResult instanceof Promise) throw new Error("Async schemas not supported in object keys currently");
-				if (typeof key === "string" && number$1.test(key) && keyResult.issues.length) {
+				if (typeof key === "string" && number$2.test(key) && keyResult.issues.length) {
 					const retryResult = def.keyType._zod.run({
 						value: Number(key),
 						issues: []
@@ -12222,7 +12224,7 @@ function stringifyKeyNames(bySchema, json, visited) {
 	else if (typeof rest.const === "number") rest.const = String(rest.const);
 	if (!numericType) return rest;
 	rest.type = "string";
-	if (!values) rest.pattern = (types.includes("number") ? number$1 : integer).source;
+	if (!values) rest.pattern = (types.includes("number") ? number$2 : integer).source;
 	return rest;
 }
 /** Every record of one conversion, so the carriers are found in a single pass rather than once per record. */
@@ -12922,7 +12924,7 @@ const ZodNumber = /*@__PURE__*/ $constructor("ZodNumber", (inst, def) => {
 		return this;
 	}
 }));
-function number(params) {
+function number$1(params) {
 	return /* @__PURE__ */ _number(ZodNumber, params);
 }
 const ZodNumberFormat = /*@__PURE__*/ $constructor("ZodNumberFormat", (inst, def) => {
@@ -13390,6 +13392,8 @@ const fleetSchema = strictObject({
 	signers: array(publicKey).default([]),
 	substituters: array(substituter).default([]),
 	nixpkgs: nixpkgsPin.optional(),
+	/** Waves, each a list of groups and hosts. */
+	rollout: array(array(oneLine.min(1)).min(1)).min(1).optional(),
 	hosts: record(hostName, host.nullable().transform((value) => value ?? host.parse({}))).nullable().transform((value) => value ?? {}).default({})
 });
 /** The keys that may stand at each place, for suggestions; `*` is any host's name or a position in a list. */
@@ -13534,6 +13538,82 @@ function skipBlanks(text, offset) {
 function firstLine(text) {
 	return text.split("\n")[0] ?? text;
 }
+// src/fleet/waves.ts
+/**
+* The hosts of each wave of fleet.yaml's `rollout`, by name. An entry is a group, or a host's name or glob; a host is in the
+* first wave that names it. `locate` says where an entry stands.
+* @throws FleetError for an entry that names nothing, a wave without a host of its own, and a host that is in no wave.
+*/
+function wavesOf(rollout, hosts, locate) {
+	const taken = /* @__PURE__ */ new Set();
+	const waves = rollout.map((entries, index) => {
+		const wave = /* @__PURE__ */ new Set();
+		for (const [position, entry] of entries.entries()) {
+			const matching = hosts.filter((host) => isNamedBy(host, entry));
+			if (matching.length === 0 && entry !== "*") {
+				const meant = nearest(entry, hosts.flatMap((host) => [host.name, ...host.groups]));
+				throw new FleetError(`rollout: there is no group or host '${entry}'`, {
+					at: locate([
+						"rollout",
+						index,
+						position
+					]),
+					...meant === void 0 ? {} : { hint: `did you mean '${meant}'?` }
+				});
+			}
+			for (const { name } of matching) if (!taken.has(name)) wave.add(name);
+		}
+		if (wave.size === 0) throw new FleetError(`rollout: wave ${index + 1} has no host that isn't in an earlier one`, { at: locate(["rollout", index]) });
+		for (const name of wave) taken.add(name);
+		return [...wave].sort();
+	});
+	const left = hosts.filter((host) => !taken.has(host.name)).map((host) => host.name);
+	if (left.length > 0) throw new FleetError(`rollout: ${left.slice(0, 5).join(", ")}${left.length > 5 ? " and others are" : left.length > 1 ? " are" : " is"} in no wave`, {
+		at: locate(["rollout"]),
+		hint: "end it with a wave for all others: [\"*\"]"
+	});
+	return waves;
+}
+function isNamedBy({ name, groups }, entry) {
+	return groups.includes(entry) || glob(entry).test(name);
+}
+/** @throws FleetError for anything else. */
+function parseWave(text) {
+	if (text === "all") return "all";
+	if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+	throw new FleetError(`a wave is a number from 1, or 'all', and not '${text}'`);
+}
+/**
+* The hosts that a deploy is about, and those that must be well before: all hosts, or what `wave` says.
+* @throws FleetError when there is no such wave, or when there are waves and none was chosen: canaries are no canaries when
+* everybody goes with them.
+*/
+function chooseWave(waves, wave, hostsWereNamed) {
+	if (wave === "all") return {
+		hosts: null,
+		before: []
+	};
+	if (waves === null) {
+		if (wave === null) return {
+			hosts: null,
+			before: []
+		};
+		throw new FleetError("fleet.yaml has no rollout, and so no waves", { hint: "deploy without --wave" });
+	}
+	if (wave === null) {
+		if (hostsWereNamed) return {
+			hosts: null,
+			before: []
+		};
+		throw new FleetError(`fleet.yaml has a rollout of ${waves.length} waves: say which one`, { hint: "--wave 1 first, then the others; --wave all publishes for every host at once, and --hosts for those named" });
+	}
+	const hosts = waves[wave - 1];
+	if (hosts === void 0) throw new FleetError(`there is no wave ${wave}: fleet.yaml's rollout has ${waves.length}`);
+	return {
+		hosts,
+		before: waves.slice(0, wave - 1).flat()
+	};
+}
 // src/fleet/load.ts
 const HOSTS = "hosts";
 const ROOT = ".";
@@ -13560,7 +13640,7 @@ async function loadFleet(dir) {
 	const parsed = await readFleetFile(dir);
 	const declared = parsed ? await declaredHosts(dir, parsed) : [];
 	const found = await foundHosts(dir, declared);
-	const { server, git, signers = [], substituters = [] } = parsed?.content ?? {};
+	const { server, git, signers = [], substituters = [], rollout } = parsed?.content ?? {};
 	return {
 		dir,
 		file: parsed ? FLEET_FILE : null,
@@ -13568,6 +13648,7 @@ async function loadFleet(dir) {
 		git: git ?? null,
 		signers,
 		substituters,
+		waves: parsed && rollout ? wavesOf(rollout, declared, parsed.locate) : null,
 		hosts: sortHosts([...declared, ...found]),
 		warnings: []
 	};
@@ -13611,7 +13692,7 @@ function flakesOf({ hosts }) {
 async function readFleetFile(dir) {
 	let text;
 	try {
-		text = await readFile(path$2.join(dir, FLEET_FILE), "utf8");
+		text = await readFile$1(path$2.join(dir, FLEET_FILE), "utf8");
 	} catch (error) {
 		if (error.code === "ENOENT") return null;
 		throw new FleetError(`it can't be read (${error.code})`, {
@@ -13738,7 +13819,7 @@ async function temporaryDirectory() {
 async function temporarySecretFile(name, content) {
 	const dir = await temporaryDirectory();
 	const file = path$2.join(dir.path, name);
-	await writeFile(file, content.endsWith("\n") ? content : `${content}\n`, {
+	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
 		mode: 384,
 		flag: "wx"
 	});
@@ -13895,6 +13976,16 @@ var Layout = class {
 		};
 		for (const origin of this.#origins) if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
 		return path$2.posix.join(best.source, path$2.posix.relative(best.target, place));
+	}
+	/** Names in one directory that are the same but for case: `[a, b]`, relative to the release. */
+	caseTwins() {
+		const first = /* @__PURE__ */ new Map();
+		return this.entries.flatMap(({ target }) => {
+			const folded = target.toLowerCase();
+			const twin = first.get(folded);
+			if (twin === void 0) first.set(folded, target);
+			return twin === void 0 ? [] : [[twin, target]];
+		});
 	}
 	/** A file that no file of the repository stands for. */
 	text(target, text) {
@@ -14088,6 +14179,11 @@ var Stager = class Stager {
 	async sources(host) {
 		return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
 	}
+	/** What is staged as it is, and may be another thing elsewhere: for people. */
+	async warnings(host) {
+		const layout = await this.#layout(host);
+		return layout.caseTwins().map((pair) => pair.map((file) => this.#inFleet(layout.originOf(file)))).map(([one, other]) => `${one} and ${other} differ only in case: where file names are folded (macOS), a clone has only one of them`);
+	}
 	/**
 	* The release of one host, made when it is first asked for.
 	* @throws HostError when the release can't be made as it is.
@@ -14207,7 +14303,7 @@ async function write(entries, root, dir) {
 				await symlink$1(entry.text, target);
 				break;
 			case "text":
-				await writeFile(target, entry.text, {
+				await writeFile$1(target, entry.text, {
 					mode: 420,
 					flag: "wx"
 				});
@@ -14260,7 +14356,7 @@ function renderedFiles(fleet) {
 async function staleFiles(fleet) {
 	if (fleet.file === null) return [];
 	const stale = [];
-	for (const [file, text] of renderedFiles(fleet)) if (await readFile(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
+	for (const [file, text] of renderedFiles(fleet)) if (await readFile$1(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
 	return stale;
 }
 function serverSettings(fleet) {
@@ -14362,6 +14458,27 @@ async function narDigest(root) {
 }
 /** Packs a release directory: its NAR, gzipped. The same content gives the same bytes wherever zlib is the same. */
 async function archive(root) {
+	const pieces = [];
+	return {
+		...await pack(root, async (source) => {
+			for await (const piece of source) pieces.push(piece);
+		}),
+		bytes: Buffer.concat(pieces)
+	};
+}
+/** As `archive`, into a file of its name in `dir`: those of a large fleet don't fit into memory. */
+async function archiveInto(dir, root) {
+	const temporary = path$2.join(dir, `.packing-${randomUUID()}`);
+	const packed = await pack(root, (source) => pipeline(source, createWriteStream(temporary, { flags: "wx" })));
+	const file = path$2.join(dir, packed.name);
+	await rename$1(temporary, file);
+	return {
+		...packed,
+		file
+	};
+}
+/** Gives the archive's bytes to `into`, and says what they were. */
+async function pack(root, into) {
 	const nar = createHash("sha256");
 	async function* hashed() {
 		for await (const piece of narOf(root)) {
@@ -14372,12 +14489,20 @@ async function archive(root) {
 	const gzip = createGzip({ level: constants$3.Z_BEST_COMPRESSION });
 	const source = Readable.from(hashed(), { objectMode: false });
 	source.on("error", (error) => gzip.destroy(error));
-	const bytes = await buffer(source.pipe(gzip));
-	const sha256 = createHash("sha256").update(bytes).digest("hex");
+	const hash = createHash("sha256");
+	let size = 0;
+	async function* counted() {
+		for await (const piece of source.pipe(gzip)) {
+			hash.update(piece);
+			size += piece.length;
+			yield piece;
+		}
+	}
+	await into(counted());
+	const sha256 = hash.digest("hex");
 	return {
 		name: `${sha256}.nar.gz`,
-		bytes,
-		size: bytes.length,
+		size,
 		sha256,
 		digest: `sha256-${nar.digest("base64")}`
 	};
@@ -14574,47 +14699,12 @@ function stopwatch() {
 		return (last - before) / 1e3;
 	};
 }
-// src/nix/failure.ts
-const MAX_MESSAGE = 1e3;
+// src/nix/failure-message.ts
 /**
-* Makes what Nix printed into what a reviewer wants to know: the innermost cause in one line, and the place in the fleet
-* where it is. The versions of Nix say it in different orders: 2.8 puts the error first and then goes outwards, later ones
-* come inwards and put the error last; each time the error's own place stands right behind it, if it has one. Of what is
-* thrown, and so of all that NixOS complains of, 2.8 tells no place at all: then it is looked for in the fleet's own files.
+* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
+* knows of the fleet.
 */
-function explainFailure(run, { dirs, origin, find }, host) {
-	const text = withoutOurs(withoutColours(run.stderr));
-	const toFleet = (file) => inFleet(file, dirs, origin);
-	const lines = text.split("\n");
-	const readable = (line) => line.replace(PATH, (file) => toFleet(file) ?? file);
-	const at = causeLine(lines);
-	const trace = readable(text.slice(-2e4));
-	if (at === void 0) return {
-		message: lastWords(lines, run.status).slice(0, MAX_MESSAGE),
-		trace
-	};
-	const block = messageBlock(lines, at);
-	const unreached = unreachedFile(block, frameAbove(lines, at), dirs, toFleet, host);
-	const place = ownPosition(lines, at, toFleet) ?? placeOfText(block, find) ?? placeOfOption(block, toFleet, find) ?? placeOfPackage(block, find) ?? placeInFrames(lines, at, toFleet, find) ?? (unreached && find(literally(unreached.written))[0]) ?? fileNamedIn(block, toFleet);
-	return {
-		message: (unreached?.message ?? readable(messageAt(lines, at))).slice(0, MAX_MESSAGE),
-		...place,
-		...unreached ? { hint: unreached.hint } : hintFor(lines.slice(at).join("\n"), block, host),
-		trace
-	};
-}
-/** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
-function warningsIn(stderr, { dirs, origin }) {
-	const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
-	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
-	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50).map((text) => text.replace(PATH, (file) => inFleet(file, dirs, origin) ?? file));
-}
-/** What a file is called in the fleet; undefined for one that isn't in the tree. */
-function inFleet(file, dirs, origin) {
-	const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
-	return dir === void 0 ? void 0 : origin(path$2.relative(dir, file));
-}
-const PATH = /\/[^\s'"`:«»]+/g;
+/** Where something is, as a line of its own below what is said of it. */
 const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
 function withoutColours(text) {
 	return text.replace(/\x1b\[[0-9;]*m/g, "");
@@ -14687,6 +14777,17 @@ function frameAbove(lines, at) {
 function lastWords(lines, status) {
 	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
 }
+function refusedPackage(block) {
+	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
+	return older ?? newer;
+}
+// src/nix/failure-place.ts
+const PATH = /\/[^\s'"`:«»]+/g;
+/** What a file is called in the fleet; undefined for one that isn't in the tree. */
+function inFleet(file, dirs, origin) {
+	const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
+	return dir === void 0 ? void 0 : origin(path$2.relative(dir, file));
+}
 /** The error's own position, right behind its message, if it is in the tree. */
 function ownPosition(lines, at, toFleet) {
 	return positionIn(lines.slice(at + messageBlock(lines, at).split("\n").length).find((line) => line.trim() !== "") ?? "", toFleet);
@@ -14736,10 +14837,6 @@ function placeOfPackage(block, find) {
 	if (name === void 0) return void 0;
 	const base = name.replace(/-\d.*$/, "");
 	return only(find(new RegExp(`(?<![\\w.'"-])(?:pkgs\\.)?${escaped(base)}(?:_[\\d_]+\\w?)?(?![\\w'-])`, "g")));
-}
-function refusedPackage(block) {
-	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
-	return older ?? newer;
 }
 /** The frame of the trace that is nearest to the error and in the tree: a position, or a file that defines an option. */
 function placeInFrames(lines, at, toFleet, find) {
@@ -14796,19 +14893,7 @@ function asWritten(text) {
 function only(found) {
 	return found.length === 1 ? found[0] : void 0;
 }
-function hintFor(rest, text, host) {
-	const refused = refusedPackage(text);
-	if (refused !== void 0 && /unfree license/.test(text)) return { hint: `nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "${refused.replace(/-\d.*$/, "")}" ]; would allow it` };
-	if (refused !== void 0 && /marked as insecure/.test(text)) return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
-	const meant = /^\s*(Did you mean .*\?)$/m.exec(rest)?.[1];
-	if (/The option `/.test(text) && meant !== void 0) return { hint: meant };
-	const lock = `nix flake lock ./${host.path}`;
-	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
-	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
-	if (/attribute '(?:getFlake|fetchTree)' missing|experimental Nix feature 'flakes' is disabled/.test(text)) return { hint: "a host without a flake.nix can't use flakes in a check, where they could read any file of this machine; fetchTarball and fetchGit can be used, or --option experimental-features 'nix-command flakes' allows it" };
-	if (/allow-import-from-derivation/.test(text)) return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
-	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
-}
+// src/nix/failure-unreached.ts
 /** The file that Nix could not reach, whatever it says of the reason. */
 const UNREACHED = /access to (?:absolute )?path '(?<forbidden>\/[^']+)' is forbidden|(?:getting status of|opening file) '(?<missing>\/[^']+)': No such file|path '(?<absent>\/[^']+)' does not exist/;
 /**
@@ -14849,6 +14934,127 @@ function unreachedFile(text, frame, dirs, toFleet, host) {
 		written: way
 	};
 }
+// src/nix/failure.ts
+const MAX_MESSAGE = 1e3;
+/**
+* Makes what Nix printed into what a reviewer wants to know: the innermost cause in one line, and the place in the fleet
+* where it is. The versions of Nix say it in different orders: 2.8 puts the error first and then goes outwards, later ones
+* come inwards and put the error last; each time the error's own place stands right behind it, if it has one. Of what is
+* thrown, and so of all that NixOS complains of, 2.8 tells no place at all: then it is looked for in the fleet's own files.
+*/
+function explainFailure(run, { dirs, origin, find }, host) {
+	const text = withoutOurs(withoutColours(run.stderr));
+	const toFleet = (file) => inFleet(file, dirs, origin);
+	const lines = text.split("\n");
+	const readable = (line) => line.replace(PATH, (file) => toFleet(file) ?? file);
+	const at = causeLine(lines);
+	const trace = readable(text.slice(-2e4));
+	if (at === void 0) return {
+		message: lastWords(lines, run.status).slice(0, MAX_MESSAGE),
+		trace
+	};
+	const block = messageBlock(lines, at);
+	const unreached = unreachedFile(block, frameAbove(lines, at), dirs, toFleet, host);
+	const place = ownPosition(lines, at, toFleet) ?? placeOfText(block, find) ?? placeOfOption(block, toFleet, find) ?? placeOfPackage(block, find) ?? placeInFrames(lines, at, toFleet, find) ?? (unreached && find(literally(unreached.written))[0]) ?? fileNamedIn(block, toFleet);
+	return {
+		message: (unreached?.message ?? readable(messageAt(lines, at))).slice(0, MAX_MESSAGE),
+		...place,
+		...unreached ? { hint: unreached.hint } : hintFor(lines.slice(at).join("\n"), block, host),
+		trace
+	};
+}
+/** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
+function warningsIn(stderr, { dirs, origin }) {
+	const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
+	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
+	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50).map((text) => text.replace(PATH, (file) => inFleet(file, dirs, origin) ?? file));
+}
+function hintFor(rest, text, host) {
+	const refused = refusedPackage(text);
+	if (refused !== void 0 && /unfree license/.test(text)) return { hint: `nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "${refused.replace(/-\d.*$/, "")}" ]; would allow it` };
+	if (refused !== void 0 && /marked as insecure/.test(text)) return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
+	const lock = `nix flake lock ./${host.path}`;
+	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
+	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
+	if (/attribute '(?:getFlake|fetchTree)' missing|experimental Nix feature 'flakes' is disabled/.test(text)) return { hint: "a host without a flake.nix can't use flakes in a check, where they could read any file of this machine; fetchTarball and fetchGit can be used, or --option experimental-features 'nix-command flakes' allows it" };
+	if (/allow-import-from-derivation/.test(text)) return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
+	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
+	const meant = /^\s*(Did you mean .*\?)$/m.exec(rest)?.[1];
+	if (meant !== void 0 && /The option `|attribute '.*' missing|undefined variable/.test(text)) return { hint: meant };
+}
+// src/nix/available-memory.ts
+/**
+* Bytes that programs can still have: what the machine has left (proc(5), MemAvailable), or what is left below the limit of a
+* control group that this process is in, of whichever there is the least; undefined where nobody says. `root` is where /proc
+* and /sys are.
+*/
+function availableMemory(root = "/") {
+	const machine = /^MemAvailable:\s+(\d+) kB$/m.exec(text(path$2.join(root, "proc/meminfo")))?.[1];
+	const known = [...machine === void 0 ? [] : [Number(machine) * 1024], ...groupsOf(root).map(({ limit, used, cache }) => limit - Math.max(0, used - cache))];
+	return known.length === 0 ? void 0 : Math.max(0, Math.min(...known));
+}
+/** Files of a control group, in both versions (cgroups(7), and the kernel's admin-guide/cgroup-v1/memory.rst). */
+const VERSIONS = [
+	{
+		mount: "",
+		limit: "memory.max",
+		used: "memory.current",
+		cache: "inactive_file"
+	},
+	{
+		mount: "unified",
+		limit: "memory.max",
+		used: "memory.current",
+		cache: "inactive_file"
+	},
+	{
+		mount: "memory",
+		limit: "memory.limit_in_bytes",
+		used: "memory.usage_in_bytes",
+		cache: "total_inactive_file"
+	}
+];
+/** The control groups with a limit that this process is in. Each is limited by those that it is in, too. */
+function groupsOf(root) {
+	const memberships = text(path$2.join(root, "proc/self/cgroup")).split("\n").flatMap((line) => {
+		const [, controllers = "", place = ""] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
+		return controllers === "" || controllers.split(",").includes("memory") ? [{
+			controllers,
+			place
+		}] : [];
+	});
+	return VERSIONS.flatMap(({ mount, ...names }) => {
+		const { place } = memberships.find(({ controllers }) => controllers === "" === (mount !== "memory")) ?? {};
+		return [...place === void 0 ? [] : ancestors(place), "/"].flatMap((group) => {
+			const dir = path$2.join(root, "sys/fs/cgroup", mount, group);
+			const limit = number(text(path$2.join(dir, names.limit)));
+			const used = number(text(path$2.join(dir, names.used)));
+			if (limit === void 0 || used === void 0) return [];
+			const cache = new RegExp(`^${names.cache} (\\d+)$`, "m").exec(text(path$2.join(dir, "memory.stat")))?.[1];
+			return [{
+				limit,
+				used,
+				cache: Number(cache ?? 0)
+			}];
+		});
+	});
+}
+/** `/a/b`, and `/a`. */
+function ancestors(place) {
+	const parts = place.split("/").filter((part) => part !== "" && part !== "..");
+	return parts.map((_, index) => `/${parts.slice(0, parts.length - index).join("/")}`);
+}
+/** Undefined for `max`, and for what isn't there. */
+function number(value) {
+	return /^\d+\s*$/.test(value) ? Number(value) : void 0;
+}
+function text(file) {
+	try {
+		return readFileSync(file, "utf8");
+	} catch {
+		return "";
+	}
+}
 // src/nix/pool.ts
 /** Jobs in one process at most: what it remembers of them grows. */
 const MAX_BATCH = 16;
@@ -14857,7 +15063,7 @@ const USUAL_NEED = 700 * 1024 ** 2;
 /** Bytes that stay free for the rest of the machine. */
 const RESERVE = 256 * 1024 ** 2;
 /** Milliseconds between looks at how much memory evaluations have. */
-const LOOK = 250;
+const LOOK$1 = 250;
 /**
 * Evaluates jobs, as many processes at a time as there are processors and memory for. Jobs that share much should follow one
 * another. One that fails costs the others nothing; one that was killed for want of memory is tried again when nothing else
@@ -14885,11 +15091,12 @@ async function evaluateAll(nix, jobs, limits, onResult = () => {}) {
 	const worker = async () => {
 		for (let batch = take(queue, jobs, size); batch.length > 0; batch = take(queue, jobs, size)) {
 			const done = await evaluate(batch);
-			done.forEach((result, position) => {
-				const index = batch[position] ?? 0;
+			for (const [position, index] of batch.slice(0, done.length).entries()) {
+				const result = done[position];
+				if (result === void 0) throw new Error("a batch has as many results as jobs that it came to");
 				if (!result.ok && result.reason === "killed") alone.push(index);
 				else settle(index, result);
-			});
+			}
 			queue.unshift(...batch.slice(done.length));
 		}
 	};
@@ -14933,7 +15140,7 @@ var Memory = class {
 	/** Waits for its turn, and for room. The first to come needs none. */
 	async enter() {
 		const turn = this.#turn.then(async () => {
-			while (!this.#hasRoom()) await new Promise((resolve) => setTimeout(resolve, LOOK));
+			while (!this.#hasRoom()) await new Promise((resolve) => setTimeout(resolve, LOOK$1));
 			const entered = {
 				pid: void 0,
 				resident: 0
@@ -14964,22 +15171,11 @@ var Memory = class {
 };
 /** Bytes of memory that a process has had at most; 0 when it is gone. */
 function residentMemory(pid) {
-	const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(text(`/proc/${pid}/status`))?.[1];
-	return Number(kilobytes ?? 0) * 1024;
-}
-/** Bytes that programs can still have, on this machine and in this container; undefined where nobody says. */
-function availableMemory() {
-	const machine = /^MemAvailable:\s+(\d+) kB$/m.exec(text("/proc/meminfo"))?.[1];
-	const limit = Number(text("/sys/fs/cgroup/memory.max").trim() || NaN);
-	const used = Number(text("/sys/fs/cgroup/memory.current").trim() || NaN);
-	const known = [machine === void 0 ? NaN : Number(machine) * 1024, limit - used].filter(Number.isFinite);
-	return known.length === 0 ? void 0 : Math.min(...known);
-}
-function text(file) {
 	try {
-		return readFileSync(file, "utf8");
+		const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+		return Number(kilobytes ?? 0) * 1024;
 	} catch {
-		return "";
+		return 0;
 	}
 }
 // src/nix/search.ts
@@ -15140,7 +15336,7 @@ async function inspectFlakes(nix, sources, limits) {
 		};
 		return {
 			ok: false,
-			failure: await explain(result, {
+			failure: await explain$1(result, {
 				kind: "flake",
 				path: source.origin("."),
 				include: null
@@ -15226,7 +15422,7 @@ async function interpret(result, { host, source }, limits) {
 	const warnings = /warning: /.test(result.stderr) ? warningsIn(result.stderr, await placesOf(source)) : [];
 	if (!result.ok) return {
 		ok: false,
-		failure: await explain(result, host, source, limits),
+		failure: await explain$1(result, host, source, limits),
 		warnings,
 		duration
 	};
@@ -15254,7 +15450,7 @@ function lockedInputs(treeDir) {
 		return [];
 	}
 }
-async function explain({ reason, status, stderr }, host, source, { timeout }) {
+async function explain$1({ reason, status, stderr }, host, source, { timeout }) {
 	switch (reason) {
 		case "timed-out": return {
 			message: `the evaluation took longer than ${timeout / 1e3} s and was ended`,
@@ -15336,7 +15532,7 @@ var EvaluationMemory = class {
 	async recall(key) {
 		const file = this.#file(key);
 		try {
-			const value = JSON.parse(await readFile(file, "utf8"));
+			const value = JSON.parse(await readFile$1(file, "utf8"));
 			const { mtimeMs } = await stat$1(file);
 			if (Date.now() - mtimeMs > NOTE) await utimes(file, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
 			return value;
@@ -19625,7 +19821,7 @@ async function includeWarnings(evaluator, evaluated, hosts) {
 		const locked = sources.map(within).filter((file) => file === "flake.lock");
 		const needed = collapsed([...files, ...locked], others.map(within));
 		const hint = needed.length === 0 ? "" : `; what it evaluates is in include: [${needed.join(", ")}]`;
-		warnings.set(host, `it is shipped ${shown} as well, which is another host's${hint}`);
+		warnings.set(host, [`it is shipped ${shown} as well, which is another host's${hint}`]);
 	});
 	return warnings;
 }
@@ -19673,8 +19869,9 @@ async function check(context, options) {
 			before: null
 		})) : await compareWith(evaluator, open, base, evaluated);
 		const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
+		const staged = await stageWarnings(open.stager, evaluated);
 		const plans = await planned(nix, compared, base !== null);
-		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, plans.get(comparison) ?? null, shown.get(comparison.now.host)));
+		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, plans.get(comparison) ?? null, [...shown.get(comparison.now.host) ?? [], ...staged.get(comparison.now.host) ?? []]));
 		return {
 			version: 1,
 			command: "check",
@@ -19692,9 +19889,9 @@ async function check(context, options) {
 		await _usingCtx$4.d();
 	}
 }
-async function hostCheck$1(nix, { now, before }, isCompared, plan, shown) {
+async function hostCheck$1(nix, { now, before }, isCompared, plan, found) {
 	const { host, duration, remembered } = now;
-	const warnings = [...shown === void 0 ? [] : [shown], ...now.warnings];
+	const warnings = [...found, ...now.warnings];
 	const nothing = {
 		name: host.name,
 		base: before?.toplevel ?? null,
@@ -19767,6 +19964,11 @@ function agentProblem(host, { agent, agentHost }) {
 	};
 	return null;
 }
+/** What is to be said of the trees that could be staged. */
+async function stageWarnings(stager, evaluated) {
+	const staged = evaluated.filter(({ ok }) => ok);
+	return new Map(await Promise.all(staged.map(async ({ host }) => [host, await stager.warnings(host)])));
+}
 function undeclaredWarnings(fleet) {
 	if (fleet.file === null) return [];
 	return fleet.hosts.filter((host) => !host.declared).map((host) => `${host.name} (${host.path}) has no entry in ${fleet.file}: it is checked, and never deployed`);
@@ -19817,191 +20019,26 @@ async function build(context, options) {
 function defaultRoots(env) {
 	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento/roots");
 }
-// src/release/keys.ts
-/**
-* Makes a private key usable by ssh-keygen. `what` says in errors which key it is, such as "the signing key".
-* @throws FleetError for a key that is malformed, protected by a passphrase, or can't be read. Its text is never part of it.
-*/
-async function openPrivateKey(source, what) {
-	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey(source.file, what)).replaceAll("\r", "").trim());
-	try {
-		const publicKey = await publicHalf(copy.path, what);
-		return {
-			file: copy.path,
-			publicKey,
-			[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
-		};
-	} catch (error) {
-		await copy[Symbol.asyncDispose]();
-		throw error;
+// src/publish/sftp-error.ts
+/** The server's answer to one request is no. The connection is as good as before. */
+var SftpError = class extends Error {
+	code;
+	operation;
+	constructor(code, message, operation = "other") {
+		super(message);
+		this.code = code;
+		this.operation = operation;
 	}
-}
-async function readKey(file, what) {
-	return readFile(file, "utf8").catch((error) => {
-		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
-	});
-}
-async function publicHalf(file, what) {
-	const result = await run("ssh-keygen", [
-		"-y",
-		"-P",
-		"",
-		"-f",
-		file
-	]).catch(needsOpenSsh);
-	if (result.status === 0) return result.stdout.trim().split(" ").slice(0, 2).join(" ");
-	if (/incorrect passphrase/i.test(result.stderr)) throw new FleetError(`${what} is protected by a passphrase`, { hint: "use a key without one, kept as a secret: bento keygen makes it" });
-	throw new FleetError(`${what} is not an OpenSSH private key`, { hint: "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends" });
-}
-function needsOpenSsh(error) {
-	if (error instanceof UnavailableError) throw new UnavailableError("OpenSSH was not found on this machine (no ssh-keygen in PATH)", { cause: error });
+};
+/** The connection has ended, or nothing comes through it any more. Another one may do better. */
+var ConnectionLostError = class extends UnavailableError {};
+function missingIsUndefined(error) {
+	if (error instanceof SftpError && error.code === "missing") return void 0;
 	throw error;
 }
-/** Whether two public keys are the same, whatever their comments. */
-function sameKey(a, b) {
-	return a.split(" ").slice(0, 2).join(" ") === b.split(" ").slice(0, 2).join(" ");
-}
-// src/release/manifest.ts
-/** A store path in any store directory: `<dir>/<32 characters>-<name>`. */
-const storePath = string().regex(/^(\/[^/\s]+)+\/[0-9a-df-np-sv-z]{32}-[0-9a-zA-Z+\-._?=]+$/, "not a store path");
-/** An SRI sha256, as Nix prints NAR hashes. */
-const sri = string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "not an SRI sha256");
-/** `SHA256HEX.nar.gz`, the sha256 of the archive's own bytes, so that a name never stands for other bytes. */
-const archiveName = string().regex(/^[0-9a-f]{64}\.nar\.gz$/, "not an archive name");
-/** Schema version 1 of the manifest (the design's section 4): what one host should run, and where its tree is. */
-const manifestSchema = strictObject({
-	version: literal(1),
-	host: string().min(1),
-	/** Rises with every release of a host: max(milliseconds since 1970, last + 1). */
-	sequence: int().positive(),
-	issued: datetime(),
-	commit: string().regex(/^[0-9a-f]{40}$/),
-	subject: string(),
-	/** NAR hash of the release directory (`tree/`, and `secrets/` where the host has any). */
-	digest: sri,
-	/** `size` in bytes, `sha256` in hex, both of the compressed file; null where the publisher ships no archive. */
-	archive: strictObject({
-		name: archiveName,
-		size: int().positive(),
-		sha256: string().regex(/^[0-9a-f]{64}$/)
-	}).nullable(),
-	kind: _enum(["flake", "channel"]),
-	/** For `flake` the attribute of nixosConfigurations; for `channel` the entry within `tree/`, e.g. configuration.nix. */
-	attr: string().min(1),
-	toplevel: storePath.nullable(),
-	/** Archives kept on the server, newest first, this one not among them. */
-	history: array(archiveName)
-});
-// src/release/envelope.ts
-/**
-* The envelope: what a host is given of a release. One file, `{ "payload": base64 of the manifest's bytes, "signature": armored
-* ssh signature }` (PROTOCOL.sshsig of OpenSSH), so that a manifest and its signature can't be torn apart.
-*/
-const envelopeSchema = strictObject({
-	payload: base64().min(1),
-	signature: string().startsWith("-----BEGIN SSH SIGNATURE-----")
-});
-const NAMESPACE = "bento-release";
-/** Whom allowed_signers calls the keys in fleet.yaml's `signers`. */
-const SIGNER = "bento";
-/** An envelope is read in one go by every poll of every host. */
-const MAX_ENVELOPE = 16384;
-/** @throws FleetError when releases signed with `key` would be refused by every host. */
-function requireSigner(key, signers) {
-	if (signers.some((signer) => sameKey(signer, key.publicKey))) return;
-	const listed = signers.length === 0 ? "fleet.yaml lists no signers" : `signers in fleet.yaml: ${signers.join(", ")}`;
-	throw new FleetError(`the signing key is not one of the fleet's signers, so no host would accept what it signs`, { hint: `its public half is '${key.publicKey}'; ${listed}` });
-}
-/** Signs a manifest, with `ssh-keygen -Y sign`, and gives the envelope's text. */
-async function seal(manifest, key) {
-	const payload = Buffer.from(JSON.stringify(manifestSchema.parse(manifest)));
-	const result = await run("ssh-keygen", [
-		"-Y",
-		"sign",
-		"-q",
-		"-n",
-		NAMESPACE,
-		"-f",
-		key.file
-	], { input: payload }).catch(needsOpenSsh);
-	if (result.status !== 0) throw new FleetError("ssh-keygen could not sign with the signing key");
-	const envelope = `${JSON.stringify({
-		payload: payload.toString("base64"),
-		signature: result.stdout
-	})}\n`;
-	if (envelope.length > 16384) throw new FleetError(`the manifest of ${manifest.host} is too large`);
-	return envelope;
-}
-/**
-* Checks an envelope as a host does: its signature by one of `signers` (with `ssh-keygen -Y verify`), its manifest, and that
-* it is `host`'s. What is wrong with it is a result; the text is foreign.
-*/
-async function open(text, host, signers) {
-	if (text.length > 16384) return {
-		ok: false,
-		problem: "the envelope is too large"
-	};
-	const envelope = envelopeSchema.safeParse(parseJson(text));
-	if (!envelope.success) return {
-		ok: false,
-		problem: "it is not an envelope"
-	};
-	const payload = Buffer.from(envelope.data.payload, "base64");
-	if (!await isSigned(payload, envelope.data.signature, signers)) return {
-		ok: false,
-		problem: "it is not signed by one of the fleet's signers"
-	};
-	const manifest = manifestSchema.safeParse(parseJson(payload.toString("utf8")));
-	if (!manifest.success) return {
-		ok: false,
-		problem: `its manifest is not one of version 1: ${prettifyError(manifest.error)}`
-	};
-	if (manifest.data.host !== host) return {
-		ok: false,
-		problem: `it is the release of another host, ${manifest.data.host}`
-	};
-	return {
-		ok: true,
-		manifest: manifest.data
-	};
-}
-async function isSigned(payload, signature, signers) {
-	try {
-		var _usingCtx$3 = _usingCtx();
-		const dir = _usingCtx$3.a(await temporaryDirectory());
-		const allowed = path$2.join(dir.path, "allowed_signers");
-		const signatureFile = path$2.join(dir.path, "signature");
-		await writeFile(allowed, allowedSigners(signers));
-		await writeFile(signatureFile, signature);
-		return (await run("ssh-keygen", [
-			"-Y",
-			"verify",
-			"-q",
-			"-f",
-			allowed,
-			"-I",
-			SIGNER,
-			"-n",
-			NAMESPACE,
-			"-s",
-			signatureFile
-		], { input: payload }).catch(needsOpenSsh)).status === 0;
-	} catch (_) {
-		_usingCtx$3.e = _;
-	} finally {
-		await _usingCtx$3.d();
-	}
-}
-/** The lines of an allowed_signers file (ssh-keygen(1)). */
-function allowedSigners(signers) {
-	return signers.map((key) => `${SIGNER} namespaces="${NAMESPACE}" ${key}\n`).join("");
-}
-function parseJson(text) {
-	try {
-		return JSON.parse(text);
-	} catch {
-		return;
-	}
+function ignoreSftpError(error) {
+	if (error instanceof SftpError) return void 0;
+	throw error;
 }
 // node_modules/asn1/lib/ber/errors.js
 var require_errors$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
@@ -40091,7 +40128,7 @@ var require_utils = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 		partition
 	};
 }));
-// src/publish/sftp-connect.ts
+// src/publish/budget.ts
 var import_src = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((exports, module) => {
 	const { Client } = require_lib();
 	const fs = __require("node:fs");
@@ -41186,9 +41223,43 @@ var import_src = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((export
 	};
 	module.exports = SftpClient;
 })))(), 1);
+/** So much of something, such as bytes on their way. Those who want some get it in the order in which they asked. */
+var Budget = class {
+	#size;
+	#free;
+	#queue = [];
+	constructor(size) {
+		this.#size = size;
+		this.#free = size;
+	}
+	/** Resolves when it is there, and gives what has to be given back: who asks for more than there ever is gets all. */
+	async take(amount) {
+		const granted = Math.min(amount, this.#size);
+		if (this.#queue.length === 0 && this.#free >= granted) {
+			this.#free -= granted;
+			return granted;
+		}
+		const { promise, resolve } = Promise.withResolvers();
+		this.#queue.push({
+			amount: granted,
+			start: resolve
+		});
+		await promise;
+		return granted;
+	}
+	give(amount) {
+		this.#free += amount;
+		for (let next = this.#queue[0]; next !== void 0 && next.amount <= this.#free; next = this.#queue[0]) {
+			this.#queue.shift();
+			this.#free -= next.amount;
+			next.start();
+		}
+	}
+};
+// src/publish/sftp-connect.ts
 /** Milliseconds for a connection, and for a login. */
 const CONNECT_TIMEOUT = 2e4;
-/** A connection to the server's port. @throws UnavailableError that says why there is none. */
+/** A connection to the server's port. @throws UnreachableError that says why there is none. */
 async function connectSocket(server, signal) {
 	const where = `${server.address}:${server.port}`;
 	const socket = net.connect({
@@ -41203,7 +41274,7 @@ async function connectSocket(server, signal) {
 		socket.destroy();
 		if (signal.aborted) throw new InterruptedError();
 		const { code } = cause;
-		throw new UnavailableError(`can't reach the server ${where}: ${{
+		throw new UnreachableError(`can't reach the server ${where}: ${{
 			ECONNREFUSED: "nothing listens there",
 			ENOTFOUND: "there is no such name",
 			EAI_AGAIN: "the name could not be looked up",
@@ -41233,7 +41304,7 @@ function connectionError(server, received, cause) {
 		hint: "its public half must be in server.publishers, and the server set up from the current fleet.json",
 		cause
 	});
-	return new UnavailableError(`no sftp connection to ${server.user}@${where}: ${text}`, { cause });
+	return new ConnectionLostError(`no sftp connection to ${server.user}@${where}: ${text}`, { cause });
 }
 /** A public key's own bytes. */
 function blobOf(publicKey) {
@@ -41256,310 +41327,591 @@ function hostKeyAlgorithms(keys) {
 	if (types.has("ssh-rsa")) algorithms.push("rsa-sha2-512", "rsa-sha2-256");
 	return algorithms;
 }
-// src/publish/sftp-session.ts
-var SftpError = class extends Error {
-	code;
-	constructor(code, message) {
-		super(message);
-		this.code = code;
+// src/publish/sftp-requests.ts
+/** SFTP's own end of a file or a listing. */
+const EOF = 1;
+/**
+* The requests of SFTP version 3 and of OpenSSH's extensions, one promise each. Whoever calls several without waiting has them
+* in one flight; a server works through them in the order in which they were sent.
+*/
+var SftpRequests = class {
+	#sftp;
+	#call;
+	constructor(sftp, call) {
+		this.#sftp = sftp;
+		this.#call = call;
+	}
+	stat(file) {
+		return this.#ask((done) => this.#sftp.stat(file, done));
+	}
+	lstat(file) {
+		return this.#ask((done) => this.#sftp.lstat(file, done));
+	}
+	fstat(handle) {
+		return this.#ask((done) => this.#sftp.fstat(handle, done));
+	}
+	open(file, flags) {
+		return this.#ask((done) => this.#sftp.open(file, flags, done), "open");
+	}
+	/** What is there, at most `length` bytes of it. */
+	async read(handle, length, position) {
+		const bytes = Buffer.allocUnsafe(length);
+		const count = await this.#ask((done) => this.#sftp.read(handle, bytes, 0, length, position, done));
+		return bytes.subarray(0, count);
+	}
+	async write(handle, bytes, position) {
+		await this.#ask((done) => this.#sftp.write(handle, bytes, 0, bytes.length, position, done), "write");
+	}
+	/** Makes sure that it is on the server's disk, where the server has a way to say so: OpenSSH does. */
+	async sync(handle) {
+		try {
+			await this.#ask((done) => this.#sftp.ext_openssh_fsync(handle, done), "write");
+		} catch (error) {
+			if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
+		}
+	}
+	/** Also an answer about what was written: some file systems only then find that there is no room for it. */
+	close(handle) {
+		return this.#ask((done) => this.#sftp.close(handle, done), "write");
+	}
+	openDirectory(dir) {
+		return this.#ask((done) => this.#sftp.opendir(dir, done));
+	}
+	/** Some more entries of it; null when there are no more. */
+	async readDirectory(handle) {
+		return this.#call((done) => this.#sftp.readdir(handle, (error, list) => {
+			if (error?.code === EOF) done(void 0, null);
+			else done(error && toSftpError(error, "other"), list);
+		}));
+	}
+	/** Renames, replacing what is there in one step. */
+	replace(from, to) {
+		return this.#ask((done) => this.#sftp.ext_openssh_rename(from, to, done));
+	}
+	/** Renames, and fails when there is something already. */
+	rename(from, to) {
+		return this.#ask((done) => this.#sftp.rename(from, to, done));
+	}
+	unlink(file) {
+		return this.#ask((done) => this.#sftp.unlink(file, done));
+	}
+	/** Whether the file system that `dir` is on has no room left; undefined where the server doesn't say. */
+	async isFull(dir) {
+		try {
+			const info = await this.#ask((done) => this.#sftp.ext_openssh_statvfs(dir, (error, stats) => done(error, stats)));
+			return Number(info.f_bavail) < 64 || Number(info.f_files) > 0 && Number(info.f_favail) === 0;
+		} catch (error) {
+			if (error instanceof SftpError || error instanceof Error && /does not support/.test(error.message)) return void 0;
+			throw error;
+		}
+	}
+	#ask(start, operation = "other") {
+		return this.#call((done) => start((error, value) => done(error && toSftpError(error, operation), value)));
 	}
 };
-/** Milliseconds without an answer to anything, after which the server is taken to hang. */
+/** Only what the server answered is an SftpError. */
+function toSftpError(error, operation) {
+	const code = error.code;
+	if (typeof code !== "number") return error;
+	return new SftpError(code === 2 ? "missing" : code === 3 ? "denied" : "failure", error.message, operation);
+}
+/** What was sent in one flight: waits for all answers, and throws the first failure among them. */
+async function flight(...answers) {
+	const results = await Promise.allSettled(answers);
+	const failed = results.find((result) => result.status === "rejected");
+	if (failed) throw failed.reason;
+	return results.map((result) => result.value);
+}
+// src/publish/sftp-session.ts
 const SILENCE$1 = 6e4;
+/** Milliseconds for what is put in order after an interruption: somebody is waiting for the end. */
+const CLOSING_TIME = 1e4;
 /** Bytes on their way at once. */
 const IN_FLIGHT = 16777216;
-/** OpenSSH takes 256 KiB in a packet, of which some is header. */
-const CHUNK = 260096;
+/** Files open at once, on the server's side. */
+const MAX_HANDLES = 256;
+/** Where a server doesn't say how many there may be. */
+const UNTOLD_HANDLES = 200;
 /**
 * One SFTP connection with everything in flight at once. ssh2 leaves promises unsettled when a connection is lost, so every
-* operation is raced with its end; and an end is always the same UnavailableError.
+* request is raced with its end; and an end is always the same ConnectionLostError.
 */
 var SftpSession = class SftpSession {
-	#sftp;
+	/** After an interruption they are refused. */
+	requests;
+	/** For putting in order what is left, after an interruption too; not for long. */
+	lastRequests;
 	#client;
-	#ended;
-	#end = () => {};
-	#pending = 0;
-	#watchdog;
-	#bytes = 0;
-	#waiting = [];
+	#socket;
+	#where;
+	#silence;
 	#signal;
+	#handles;
+	#bytes = new Budget(IN_FLIGHT);
+	#ended = Promise.withResolvers();
 	#interrupted = Promise.withResolvers();
-	#closing = false;
+	#isLost = false;
+	#pending = 0;
+	#answers = 0;
+	#watchdog;
 	#interrupt = () => this.#interrupted.reject(new InterruptedError());
-	constructor(client, sftp, signal, where) {
+	constructor(client, sftp, socket, options) {
+		const { server, signal, silence } = options;
 		this.#client = client;
-		this.#sftp = sftp;
+		this.#socket = socket;
+		this.#where = `${server.address}:${server.port}`;
 		this.#signal = signal;
-		const { promise, reject } = Promise.withResolvers();
-		this.#ended = promise;
-		promise.catch(() => {});
+		this.#silence = silence;
+		const { maxOpenHandles } = sftp;
+		this.#handles = new Budget(Math.min(MAX_HANDLES, Math.floor(.8 * (maxOpenHandles ?? UNTOLD_HANDLES / .8))));
+		this.#ended.promise.catch(() => {});
 		this.#interrupted.promise.catch(() => {});
-		this.#end = reject;
-		const lost = () => reject(new UnavailableError(`the connection to ${where} was lost`, { hint: "run it again; what was done is kept" }));
-		client.on("close", lost);
-		client.on("end", lost);
-		sftp.on("close", lost);
+		client.on("close", () => this.#lose());
+		client.on("end", () => this.#lose());
+		sftp.on("close", () => this.#lose());
 		signal.addEventListener("abort", this.#interrupt);
+		if (signal.aborted) this.#interrupt();
+		this.requests = new SftpRequests(sftp, (start) => this.#call(start, [this.#interrupted.promise]));
+		this.lastRequests = new SftpRequests(sftp, (start) => this.#call(start, []));
 	}
 	/** @throws UnavailableError that says why there is no connection: unreachable, another host key, login refused. */
-	static async connect({ server, privateKey, signal }) {
-		const where = `${server.address}:${server.port}`;
+	static async connect(options) {
+		const { server, privateKey, signal, silence } = options;
 		if (signal.aborted) throw new InterruptedError();
 		const socket = await connectSocket(server, signal);
 		let received;
+		const stopped = Promise.withResolvers();
+		stopped.promise.catch(() => {});
 		const client = new import_src.default("bento", {
 			error: () => {},
 			end: () => {},
-			close: () => {}
+			close: () => stopped.reject(/* @__PURE__ */ new Error("the server closed the connection"))
 		});
-		const abort = () => socket.destroy();
+		const abort = () => stopped.reject(new InterruptedError());
 		signal.addEventListener("abort", abort);
+		const limit = setTimeout(() => stopped.reject(/* @__PURE__ */ new Error(`no answer within ${CONNECT_TIMEOUT / 1e3} s`)), CONNECT_TIMEOUT);
 		try {
-			const sftp = await client.connect({
+			const connecting = client.connect({
 				sock: socket,
 				username: server.user,
 				privateKey,
 				authHandler: ["publickey"],
 				readyTimeout: CONNECT_TIMEOUT,
-				keepaliveInterval: 5e3,
-				keepaliveCountMax: 4,
+				keepaliveInterval: Math.ceil(silence / 6),
+				keepaliveCountMax: 5,
 				algorithms: { serverHostKey: hostKeyAlgorithms(server.hostKeys) },
 				hostVerifier: (key) => {
 					received = fingerprint(key);
 					return server.hostKeys.some((pinned) => key.equals(blobOf(pinned)));
 				}
 			});
-			return new SftpSession(client, sftp, signal, where);
+			const sftp = await Promise.race([connecting, stopped.promise]);
+			return new SftpSession(client, sftp, socket, options);
 		} catch (cause) {
 			socket.destroy();
 			if (signal.aborted) throw new InterruptedError();
 			throw connectionError(server, received, cause);
 		} finally {
+			clearTimeout(limit);
 			signal.removeEventListener("abort", abort);
 		}
 	}
-	/** From here on an interruption stops nothing more: what is to be put in order before the end can be. */
-	beginClosing() {
-		this.#closing = true;
+	get isLost() {
+		return this.#isLost;
 	}
-	/** Files that may be open at the same time. */
-	get parallelism() {
-		return 200;
-	}
-	async stat(file) {
-		return this.#call((done) => this.#sftp.stat(file, done));
-	}
-	async lstat(file) {
-		return this.#call((done) => this.#sftp.lstat(file, done));
-	}
-	async list(dir) {
-		return this.#call((done) => this.#sftp.readdir(dir, done));
-	}
-	/** The file's bytes; SftpError `failure` when there are more than `limit`, or it is no regular file. */
-	async read(file, limit) {
-		const handle = await this.#call((done) => this.#sftp.open(file, "r", done));
+	/** Opens something and uses it; `use` has to close it. Waits while too much else is open. */
+	async withHandle(open, use) {
+		const slot = await this.#whileConnected(this.#handles.take(1));
 		try {
-			const stats = await this.#call((done) => this.#sftp.fstat(handle, done));
-			if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
-			if (stats.size > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
-			const bytes = Buffer.alloc(stats.size);
-			let offset = 0;
-			while (offset < bytes.length) {
-				const count = await this.#call((done) => this.#sftp.read(handle, bytes, offset, Math.min(CHUNK, bytes.length - offset), offset, (error, read) => done(error, read)));
-				if (count === 0) break;
-				offset += count;
-			}
-			return {
-				bytes: bytes.subarray(0, offset),
-				stats
-			};
+			return await use(await open());
 		} finally {
-			await this.#call((done) => this.#sftp.close(handle, done));
+			this.#handles.give(slot);
 		}
 	}
-	/** Writes a new file, all of it in one flight, and makes sure that it is on the server's disk. */
-	async write(file, bytes, flags = "wx") {
-		const handle = await this.#call((done) => this.#sftp.open(file, flags, done));
-		try {
-			const writes = [];
-			for (let offset = 0; offset < bytes.length; offset += CHUNK) {
-				const size = Math.min(CHUNK, bytes.length - offset);
-				await this.#room(size);
-				writes.push(this.#call((done) => this.#sftp.write(handle, bytes, offset, size, offset, done)).finally(() => this.#roomAgain(size)));
-			}
-			const failed = (await Promise.allSettled(writes)).find((result) => result.status === "rejected");
-			if (failed) throw failed.reason;
-			await this.#sync(handle);
-		} finally {
-			await this.#call((done) => this.#sftp.close(handle, done));
-		}
+	/** Waits until so many bytes more may be on their way, and gives what says that they have arrived. */
+	async room(bytes) {
+		const granted = await this.#whileConnected(this.#bytes.take(bytes));
+		return () => this.#bytes.give(granted);
 	}
-	/** Renames, replacing what is there in one step. */
-	async replace(from, to) {
-		await this.#call((done) => this.#sftp.ext_openssh_rename(from, to, done));
-	}
-	/** Renames, and fails when there is something already. */
-	async rename(from, to) {
-		await this.#call((done) => this.#sftp.rename(from, to, done));
-	}
-	async unlink(file) {
-		await this.#call((done) => this.#sftp.unlink(file, done));
-	}
-	/** Whether the file system that `dir` is on has no room left; undefined where the server doesn't say. */
-	async isFull(dir) {
-		try {
-			const info = await this.#call((done) => this.#sftp.ext_openssh_statvfs(dir, (error, stats) => done(error, stats)));
-			return Number(info.f_bavail) < 64 || Number(info.f_favail) === 0;
-		} catch (error) {
-			if (error instanceof SftpError) return void 0;
-			throw error;
-		}
-	}
+	/** Does not wait for the other side's goodbye: what was asked has been answered, or is of no use to anybody. */
 	async [Symbol.asyncDispose]() {
 		clearTimeout(this.#watchdog);
 		this.#signal.removeEventListener("abort", this.#interrupt);
-		this.#end(/* @__PURE__ */ new Error("the session was closed"));
-		await this.#client.end().catch(() => {});
-	}
-	async #sync(handle) {
-		try {
-			await this.#call((done) => this.#sftp.ext_openssh_fsync(handle, done));
-		} catch (error) {
-			if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
-		}
+		this.#ended.reject(new ConnectionLostError("the session was closed"));
+		this.#client.end().catch(() => {});
+		if (this.#isLost) this.#socket.resetAndDestroy();
+		else this.#socket.destroySoon();
 	}
 	/** One request. Raced with the end of the connection, and watched: while anything is pending, something must come back. */
-	async #call(start) {
+	async #call(start, ends) {
+		if (ends.length > 0 && this.#signal.aborted) throw new InterruptedError();
 		this.#pending += 1;
-		this.#watch();
+		if (this.#pending === 1) this.#watch();
 		const answer = new Promise((resolve, reject) => {
-			start((error, value) => error ? reject(toSftpError(error)) : resolve(value));
+			start((error, value) => {
+				this.#answers += 1;
+				if (error && !(error instanceof SftpError)) this.#lose();
+				else if (error) reject(error);
+				else resolve(value);
+			});
 		});
 		try {
 			return await Promise.race([
 				answer,
-				this.#ended,
-				...this.#closing ? [] : [this.#interrupted.promise]
+				this.#ended.promise,
+				...ends
 			]);
 		} finally {
 			this.#pending -= 1;
-			this.#watch();
+			if (this.#pending === 0) clearTimeout(this.#watchdog);
 		}
 	}
+	async #whileConnected(promise) {
+		return Promise.race([
+			promise,
+			this.#ended.promise,
+			this.#interrupted.promise
+		]);
+	}
+	/** Only answers are signs of life; asking again and again is none. */
 	#watch() {
 		clearTimeout(this.#watchdog);
-		if (this.#pending === 0) return;
+		const answers = this.#answers;
+		const time = this.#signal.aborted ? Math.min(CLOSING_TIME, this.#silence) : this.#silence;
 		this.#watchdog = setTimeout(() => {
-			this.#end(new UnavailableError(`the server has not answered for ${SILENCE$1 / 1e3} s`));
-			this.#client.end().catch(() => {});
-		}, SILENCE$1);
+			if (this.#answers !== answers) this.#watch();
+			else this.#lose(`the server ${this.#where} has not answered for ${time / 1e3} s`);
+		}, time);
 	}
-	async #room(size) {
-		while (this.#bytes > 0 && this.#bytes + size > IN_FLIGHT) await Promise.race([new Promise((resolve) => this.#waiting.push(resolve)), this.#ended]);
-		this.#bytes += size;
-	}
-	#roomAgain(size) {
-		this.#bytes -= size;
-		for (const wake of this.#waiting.splice(0)) wake();
+	#lose(why = `the connection to ${this.#where} was lost`) {
+		if (this.#isLost) return;
+		this.#isLost = true;
+		this.#ended.reject(new ConnectionLostError(why, { hint: "run it again; what was done is kept" }));
+		this.#socket.resetAndDestroy();
 	}
 };
-function toSftpError(error) {
-	const code = error.code;
-	if (code === 2) return new SftpError("missing", error.message);
-	if (code === 3) return new SftpError("denied", error.message);
-	if (code === 4) return new SftpError("failure", error.message);
-	return error;
+// src/publish/sftp-connections.ts
+const BACKOFF = 1e3;
+/** New connections in a row without anything done in between. */
+const ATTEMPTS$1 = 6;
+/** A session, and another one when it is lost, and so on, within bounds. */
+var SftpConnections = class SftpConnections {
+	#options;
+	/** Puts a new session in order before anything else is done with it. */
+	#prepare;
+	#session;
+	#attempts = 0;
+	#reconnecting;
+	constructor(options, session, prepare) {
+		this.#options = options;
+		this.#session = session;
+		this.#prepare = prepare;
+	}
+	/** @throws UnavailableError when the server can't be reached, or isn't the pinned one, or refuses the key. */
+	static async open(options, prepare) {
+		for (let attempt = 1;; attempt++) try {
+			return new SftpConnections(options, await SftpSession.connect(options), prepare);
+		} catch (error) {
+			if (!(error instanceof ConnectionLostError) || attempt === ATTEMPTS$1) throw error;
+			await backOff(options, attempt, error);
+		}
+	}
+	/** The newest one, which may be lost. */
+	get session() {
+		return this.#session;
+	}
+	/** Does the work over the session there is, and again from the start over a new one if that is lost. */
+	async use(work) {
+		for (;;) {
+			const session = this.#session;
+			try {
+				const result = await work(session);
+				this.#attempts = 0;
+				return result;
+			} catch (error) {
+				if (!(error instanceof ConnectionLostError)) throw error;
+				await this.#replace(session, error);
+			}
+		}
+	}
+	async [Symbol.asyncDispose]() {
+		await this.#session[Symbol.asyncDispose]();
+	}
+	async #replace(lost, error) {
+		if (this.#session !== lost) return;
+		this.#reconnecting ??= this.#reconnect(error).finally(() => {
+			this.#reconnecting = void 0;
+		});
+		await this.#reconnecting;
+	}
+	async #reconnect(first) {
+		let error = first;
+		await this.#session[Symbol.asyncDispose]();
+		for (;;) {
+			this.#attempts += 1;
+			if (this.#attempts > ATTEMPTS$1) throw error === first ? first : gaveUp(first, error);
+			await backOff(this.#options, this.#attempts, error);
+			let session;
+			try {
+				session = await SftpSession.connect(this.#options);
+				await this.#prepare(session);
+				this.#session = session;
+				return;
+			} catch (cause) {
+				await session?.[Symbol.asyncDispose]();
+				if (!(cause instanceof ConnectionLostError || cause instanceof UnreachableError)) throw cause;
+				error = cause;
+			}
+		}
+	}
+};
+function gaveUp(first, last) {
+	return new UnavailableError(`${first.message}, and then: ${last.message}`, {
+		hint: "run it again; what was done is kept",
+		cause: last
+	});
+}
+async function backOff({ backoff, signal, say }, attempt, error) {
+	const delay = backoff * 2 ** (attempt - 1) * (.5 + Math.random());
+	say(`${error.message}; trying again in ${(delay / 1e3).toFixed(1)} s (${attempt} of ${ATTEMPTS$1})`);
+	await setTimeout$2(delay, void 0, { signal }).catch(() => {
+		throw new InterruptedError();
+	});
+}
+// src/publish/sftp-files.ts
+/** OpenSSH takes 256 KiB in a packet, of which some is header. */
+const CHUNK = 260096;
+/** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
+async function readFile(session, file, limit) {
+	const { requests } = session;
+	return session.withHandle(() => requests.open(file, "r"), async (handle) => {
+		const [bytes, stats] = await flight(requests.read(handle, limit + 1, 0), requests.fstat(handle), requests.close(handle));
+		if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
+		if (bytes.length > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
+		return {
+			bytes,
+			stats
+		};
+	});
+}
+/** What is in a directory: two flights, where it isn't a very long one. */
+async function list(session, dir) {
+	const { requests } = session;
+	return session.withHandle(() => requests.openDirectory(dir), async (handle) => {
+		const entries = [];
+		try {
+			for (;;) {
+				const pieces = await flight(requests.readDirectory(handle), requests.readDirectory(handle));
+				for (const piece of pieces) entries.push(...piece ?? []);
+				if (pieces.includes(null)) return entries;
+			}
+		} finally {
+			requests.close(handle).catch(() => {});
+		}
+	});
+}
+/**
+* Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
+* at most CHUNK bytes; `onSent` is told their sizes as they arrive.
+*/
+async function writeFile(session, file, content, onSent = () => {}) {
+	const { requests } = session;
+	await session.withHandle(() => requests.open(file, "wx"), async (handle) => {
+		const answers = [];
+		let position = 0;
+		try {
+			for await (const piece of content) {
+				const arrived = await session.room(piece.length);
+				const written = requests.write(handle, piece, position).then(() => onSent(piece.length)).finally(arrived);
+				written.catch(() => {});
+				answers.push(written);
+				position += piece.length;
+			}
+			answers.push(requests.sync(handle));
+		} finally {
+			answers.push(requests.close(handle));
+			await flight(...answers);
+		}
+	});
 }
 // src/publish/sftp-lock.ts
-const LOCK = "/.bento/lock";
-/** Seconds after its last renewal that a lock counts as left behind, by the server's clock. */
-const TIME_TO_LIVE = 300;
-const RENEWAL = 6e4;
+const LOCK_DIRECTORY = "/.bento";
+const LOCK = `${LOCK_DIRECTORY}/lock`;
+/** Milliseconds after its last renewal that a lock counts as left behind, by the server's clock. */
+const TIME_TO_LIVE = 3e5;
+/** Milliseconds between two looks at a lock that somebody else has; half of it, and as much again by chance. */
+const POLL = 2e3;
+/** Tries without an owner in sight: by then it isn't a lock that is in the way. */
+const ATTEMPTS = 10;
+const MAX_LOCK = 4096;
 /**
-* The fleet's lock: a file that can only be created while it isn't there. Its age is read from the server's clock alone, since
-* two runners' clocks need not agree.
+* The fleet's lock: a file that is made whole under a name of its own, and then renamed, which fails while there is another.
+* Its age is read from the server's clock alone, since two runners' clocks need not agree.
+*
+* A deploy may be stopped at any point, for longer than its lock lives, and go on afterwards. So everything it does to the
+* lock's content goes through the open file, which is its own for ever whatever has become of the name; whoever takes a lock
+* over leaves a mark (see `marks`) until the dead deploy's temporary files are gone, without which that can't publish; and
+* before anything is published the name is looked up once more.
 */
-var SftpLock = class SftpLock {
-	#session;
+var SftpLock = class {
 	#content;
-	#renewal;
-	#lost = false;
-	constructor(session, content) {
-		this.#session = session;
-		this.#content = content;
-		this.#renewal = setInterval(() => {
-			session.write(LOCK, content, "w").catch(() => {
-				this.#lost = true;
-			});
-		}, RENEWAL);
-		this.#renewal.unref();
-	}
-	/**
-	* Takes the lock.
-	* @throws UnavailableError that names the owner when somebody else has it.
-	*/
-	static async take(session, owner) {
+	#timeToLive;
+	#taking;
+	#attempt = 0;
+	#handle;
+	#held = false;
+	#lastRenewal = new Stopwatch();
+	constructor(owner, timeToLive) {
 		const token = randomUUID();
-		const content = Buffer.from(`${JSON.stringify({
+		this.#timeToLive = timeToLive;
+		this.#taking = `${LOCK_DIRECTORY}/taking-${token}`;
+		this.#content = Buffer.from(`${JSON.stringify({
 			owner,
 			host: hostname(),
 			pid: process.pid,
 			token
 		})}\n`);
-		for (let attempt = 0; attempt < 3; attempt++) {
-			try {
-				await session.write(LOCK, content);
-				return new SftpLock(session, content);
-			} catch (error) {
-				if (!(error instanceof SftpError)) throw error;
-				if (error.code === "missing") throw new UnavailableError("the server has no /.bento/ for the publisher's lock", {
-					hint: "set the server up from fleet.json: utils/fleet.nix or utils/server/provision",
-					cause: error
+	}
+	/** Whether it was taken; it may be lost since. */
+	get isHeld() {
+		return this.#held;
+	}
+	/**
+	* Takes it. `asked` is called as soon as the server has been asked for it: as the server keeps the order of requests, what is
+	* read from then on is read with the lock held, provided that the first attempt succeeds, which is the result.
+	* @throws UnavailableError that names the owner when somebody else has it.
+	*/
+	async take(session, options, signal, asked) {
+		const waiting = new Stopwatch();
+		this.#attempt += 1;
+		const temporary = `${this.#taking}.${this.#attempt}`;
+		const open = () => session.requests.open(temporary, "wx").catch(explainDirectory);
+		if (this.#attempt > 1) session.requests.unlink(`${this.#taking}.${this.#attempt - 1}`).catch(() => {});
+		let isFirst = true;
+		try {
+			let handle = await open();
+			for (let misses = 0; misses < ATTEMPTS; misses++) {
+				const stopwatch = new Stopwatch();
+				const answers = Promise.allSettled([session.requests.write(handle, this.#content, 0), session.requests.rename(temporary, LOCK)]);
+				asked();
+				const [written, renamed] = await answers;
+				if (renamed.status === "fulfilled") {
+					this.#held = true;
+					this.#handle = handle;
+					this.#lastRenewal = stopwatch;
+				}
+				if (written.status === "rejected") throw written.reason;
+				if (renamed.status === "fulfilled") return isFirst;
+				isFirst = false;
+				if (!(renamed.reason instanceof SftpError)) throw renamed.reason;
+				if (renamed.reason.code === "missing") {
+					handle = await open();
+					continue;
+				}
+				const holder = await this.#holder(session, handle);
+				if (holder === void 0) continue;
+				if (holder === "self") return false;
+				if (holder.age * 1e3 >= this.#timeToLive) {
+					await breakStale(session, holder);
+					continue;
+				}
+				const left = (options.wait ?? 0) - waiting.elapsed;
+				if (left <= 0) throw this.#heldBy(holder, options.wait ?? 0);
+				options.onWait?.(describe(holder.content));
+				await setTimeout$2(Math.min(left, POLL * (.5 + Math.random())), void 0, { signal }).catch(() => {
+					throw new InterruptedError();
 				});
-				if (error.code === "denied") throw new UnavailableError("the publisher may not write to /.bento/ on the server", { cause: error });
+				misses = -1;
 			}
-			await breakStale(session, token);
+			throw new UnavailableError("the fleet's lock on the server could not be taken", { hint: `look at ${LOCK} on the server: can the publisher make files there?` });
+		} catch (error) {
+			if (!this.#held) await this.#abandon(session, temporary, error).catch(() => {});
+			if (error instanceof SftpError) throw new UnavailableError(`the fleet's lock can't be written on the server: ${error.message}`, {
+				hint: "is its disk full?",
+				cause: error
+			});
+			throw error;
 		}
-		throw new UnavailableError("the fleet's lock on the server could not be taken", { hint: "somebody else is deploying; or the server's disk is full" });
+	}
+	/** Has it on another connection. @throws UnavailableError when somebody else has taken it over in the meantime. */
+	async adopt(session) {
+		this.#handle = await session.requests.open(LOCK, "r+").catch(missingIsUndefined);
+		await this.check(session);
+	}
+	/** Shows that its owner is alive. It is the open file that is written to, so never somebody else's lock. */
+	async renew(session) {
+		if (this.#handle === void 0) return;
+		const stopwatch = new Stopwatch();
+		await session.requests.write(this.#handle, this.#content, 0);
+		if (this.#lastRenewal.elapsed < this.#timeToLive) this.#lastRenewal = stopwatch;
 	}
 	/** @throws UnavailableError when somebody else has taken it over in the meantime. */
-	async check() {
-		if (!(this.#lost ? void 0 : await this.#session.read(LOCK, 4096).catch(onlyMissing))?.bytes.equals(this.#content)) throw new UnavailableError("another deploy has taken the fleet's lock over; nothing more was published");
+	async check(session) {
+		const stopwatch = new Stopwatch();
+		const [found] = await flight(readFile(session, LOCK, MAX_LOCK).catch(missingIsUndefined), this.renew(session));
+		if (!found?.bytes.equals(this.#content)) {
+			this.#held = false;
+			throw new UnavailableError("another deploy has taken the fleet's lock over; nothing more was published");
+		}
+		this.#lastRenewal = stopwatch;
 	}
-	async [Symbol.asyncDispose]() {
-		clearInterval(this.#renewal);
-		this.#session.beginClosing();
-		try {
-			await this.check();
-			await this.#session.unlink(LOCK);
-		} catch {}
+	/** Gives it back, if it still is this one's; if not, its time to live takes care of it. */
+	async release(session) {
+		if (!this.#held) return;
+		this.#held = false;
+		if (this.#lastRenewal.elapsed < this.#timeToLive / 2 || await this.#isMine(session.lastRequests)) await session.lastRequests.unlink(LOCK);
+	}
+	/** Leaves nothing of an attempt to take it; an interruption may come when the server has done it, and not said so. */
+	async #abandon({ lastRequests }, temporary, error) {
+		await lastRequests.unlink(temporary).catch(() => {});
+		if (error instanceof InterruptedError && await this.#isMine(lastRequests)) await lastRequests.unlink(LOCK);
+	}
+	async #isMine(requests) {
+		const handle = await requests.open(LOCK, "r");
+		return (await requests.read(handle, MAX_LOCK, 0)).equals(this.#content);
+	}
+	/** Who has it, and for how long its owner has not been seen; "self" where an earlier connection took it. */
+	async #holder(session, handle) {
+		const [found, own] = await flight(readFile(session, LOCK, MAX_LOCK).catch(missingIsUndefined), session.requests.fstat(handle));
+		if (found === void 0) return void 0;
+		if (found.bytes.equals(this.#content)) {
+			this.#held = true;
+			await this.adopt(session);
+			return "self";
+		}
+		return {
+			content: found.bytes,
+			age: own.mtime - found.stats.mtime
+		};
+	}
+	#heldBy({ content, age }, waited) {
+		const since = `last seen ${Math.max(0, age)} s ago`;
+		const enough = waited > 0 ? `; waited for ${Math.round(waited / 1e3)} s` : "";
+		return new UnavailableError(`another deploy holds the fleet's lock: ${describe(content)}, ${since}${enough}`, { hint: `wait for it (--wait 10m); if it is dead, its lock ends ${this.#timeToLive / 1e3} s after it was last seen` });
 	}
 };
-/** Moves a lock away whose owner has not renewed it for its time to live; throws while it is alive. */
-async function breakStale(session, token) {
-	const held = await session.read(LOCK, 4096).catch(onlyMissing);
-	if (held === void 0) return;
-	const age = await serverTime(session, token) - held.stats.mtime;
-	if (age < TIME_TO_LIVE) throw new UnavailableError(`another deploy holds the fleet's lock: ${describe(held.bytes)}, last seen ${Math.max(0, age)} s ago`, { hint: `wait for it; if it is dead, its lock ends ${TIME_TO_LIVE} s after it was last seen` });
-	const aside = `/.bento/stale-${token}`;
-	await session.rename(LOCK, aside).catch(onlyMissing);
-	const moved = await session.read(aside, 4096).catch(onlyMissing);
-	if (moved && !moved.bytes.equals(held.bytes)) await session.rename(aside, LOCK).catch(() => {});
-	else await session.unlink(aside).catch(onlyMissing);
+const MARK = "stale-";
+/** Whether a name in the lock's directory is a mark that a lock was taken over, and what it belonged to is still there. */
+function isMark(name) {
+	return name.startsWith(MARK);
 }
-/** The server's clock, in seconds: what a file has that was written just now. */
-async function serverTime(session, token) {
-	const probe = `/.bento/now-${token}`;
-	await session.write(probe, Buffer.from("\n"), "w");
-	try {
-		return (await session.stat(probe)).mtime;
-	} finally {
-		await session.unlink(probe).catch(() => {});
-	}
+/** What is left of attempts to take the lock, and of looks at the clock. */
+function isLeftover(name) {
+	return /^(?:taking|now)-/.test(name);
 }
-function onlyMissing(error) {
-	if (error instanceof SftpError && error.code === "missing") return void 0;
+/** Moves a lock away whose owner has not renewed it for its time to live. It stays as a mark. */
+async function breakStale(session, stale) {
+	const aside = `${LOCK_DIRECTORY}/${MARK}${randomUUID()}`;
+	await session.requests.rename(LOCK, aside).catch(missingIsUndefined);
+	const moved = await readFile(session, aside, MAX_LOCK).catch(missingIsUndefined);
+	if (moved && !moved.bytes.equals(stale.content)) await session.requests.rename(aside, LOCK).catch(() => {});
+}
+function explainDirectory(error) {
+	if (error instanceof SftpError && error.code === "missing") throw new UnavailableError("the server has no /.bento/ for the publisher's lock", {
+		hint: "set the server up from fleet.json: utils/fleet.nix or utils/server/provision",
+		cause: error
+	});
+	if (error instanceof SftpError && error.code === "denied") throw new UnavailableError("the publisher may not write to /.bento/ on the server", { cause: error });
 	throw error;
 }
 function describe(content) {
@@ -41570,160 +41922,70 @@ function describe(content) {
 		return "an owner that can't be read";
 	}
 }
-// src/publish/sftp.ts
-/** Of what a host says, this much is read. */
-const MAX_REPORT = 65536;
+/** Milliseconds since it was made. One clock stands still while a machine sleeps, the other may be set: the later one counts. */
+var Stopwatch = class {
+	#monotonic = performance.now();
+	#wall = Date.now();
+	get elapsed() {
+		return Math.max(performance.now() - this.#monotonic, Date.now() - this.#wall);
+	}
+};
+// src/publish/sftp-places.ts
 /** What a deploy that was cut off may have left; only the holder of the lock makes such files. */
 const TEMPORARY = /^\.tmp-/;
 const ARCHIVE = /^[0-9a-f]{64}\.nar\.gz$/;
-/** Publishes to one chroot per host on an OpenSSH server (the design's section 5), all hosts at once over one connection. */
-var SftpPublisher = class SftpPublisher {
-	name;
-	#session;
-	#token = randomUUID();
-	#lock;
-	constructor(session, name) {
-		this.#session = session;
-		this.name = name;
-	}
-	/** @throws UnavailableError when the server can't be reached, or isn't the pinned one, or refuses the key. */
-	static async connect(server, key, signal) {
-		const session = await SftpSession.connect({
-			server,
-			privateKey: await readFile(key.file),
-			signal
-		});
-		return new SftpPublisher(session, `sftp://${server.user}@${server.address}:${server.port}`);
-	}
-	async lock(owner) {
-		this.#lock = await SftpLock.take(this.#session, owner);
-	}
-	async readCurrent(hosts) {
-		return this.#each(hosts, async (host) => {
-			try {
-				const { bytes } = await this.#session.read(pointer(host), MAX_ENVELOPE);
-				return {
-					state: "present",
-					envelope: bytes.toString("utf8")
-				};
-			} catch (error) {
-				if (!(error instanceof SftpError)) throw error;
-				if (error.code === "missing" && await this.#exists(releases(host))) return { state: "missing" };
-				return {
-					state: "failed",
-					error: await this.#explain(host, error)
-				};
-			}
-		});
-	}
-	async publish(uploads, onProgress = () => {}) {
-		const failures = new Map(uploads.map(({ host }) => [host, null]));
-		const progress = {
-			hosts: uploads.length,
-			sent: 0,
-			total: uploads.reduce((sum, { archive }) => sum + (archive?.bytes.length ?? 0), 0)
-		};
-		const phase = async (work) => {
-			await parallel(uploads.filter(({ host }) => failures.get(host) === null), this.#session.parallelism, async (upload) => {
-				try {
-					await work(upload);
-				} catch (error) {
-					if (!(error instanceof SftpError)) throw error;
-					failures.set(upload.host, await this.#explain(upload.host, error));
-				}
-			});
-		};
-		await phase(async ({ host, archive }) => {
-			if (archive) await this.#putArchive(host, archive);
-			progress.sent += archive?.bytes.length ?? 0;
-			onProgress(progress);
-		});
-		await phase(({ host, envelope }) => this.#session.write(this.#temporary(host, "current"), Buffer.from(envelope)));
-		await this.#lock?.check();
-		await phase(({ host }) => this.#session.replace(this.#temporary(host, "current"), pointer(host)));
-		await parallel(uploads, this.#session.parallelism, (upload) => this.#collect(upload).catch(ignoreSftpError));
-		return failures;
-	}
-	async readReports(hosts) {
-		const now = await serverTime(this.#session, this.#token).catch(ignoreSftpError);
-		return this.#each(hosts, async (host) => {
-			try {
-				const [heartbeat, report] = await Promise.all([this.#readReport(`/${host}/reports/heartbeat.json`), this.#readReport(`/${host}/reports/latest.json`)]);
-				const serverNow = now === void 0 ? Date.now() : now * 1e3;
-				if (heartbeat || report) return {
-					state: "read",
-					heartbeat,
-					report,
-					serverTime: serverNow
-				};
-				if (await this.#exists(`/${host}/reports`)) return { state: "missing" };
-				return {
-					state: "failed",
-					error: notProvisioned(host)
-				};
-			} catch (error) {
-				if (!(error instanceof SftpError)) throw error;
-				return {
-					state: "failed",
-					error: { message: `what it reported can't be read: ${error.message}` }
-				};
-			}
-		});
-	}
-	async [Symbol.asyncDispose]() {
-		await this.#lock?.[Symbol.asyncDispose]();
-		await this.#session[Symbol.asyncDispose]();
-	}
-	async #putArchive(host, { name, bytes }) {
-		const file = `${releases(host)}/${name}`;
-		if ((await this.#session.stat(file).catch(missingIsUndefined))?.size === bytes.length) return;
-		const temporary = this.#temporary(host, name);
-		await this.#session.write(temporary, bytes);
-		await this.#session.replace(temporary, file);
-	}
-	async #collect({ host, keep }) {
-		const garbage = (await this.#session.list(releases(host))).map((entry) => entry.filename).filter((name) => TEMPORARY.test(name) || ARCHIVE.test(name) && !keep.includes(name));
-		await Promise.all(garbage.map((name) => this.#session.unlink(`${releases(host)}/${name}`)));
-	}
-	/** A host may put anything in place of its report, so it is looked at before it is opened: a fifo would never open. */
-	async #readReport(file) {
-		const info = await this.#session.lstat(file).catch(missingIsUndefined);
-		if (info === void 0) return null;
-		if (!info.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
-		const { bytes, stats } = await this.#session.read(file, MAX_REPORT);
-		return {
-			text: bytes.toString("utf8"),
-			modified: stats.mtime * 1e3
-		};
-	}
-	async #each(hosts, work) {
-		const results = await parallel(hosts, this.#session.parallelism, async (host) => [host, await work(host)]);
-		return new Map(results);
-	}
-	async #exists(file) {
-		return await this.#session.stat(file).catch(ignoreSftpError) !== void 0;
-	}
-	#temporary(host, name) {
-		return `${releases(host)}/.tmp-${this.#token}-${name}`;
-	}
-	async #explain(host, error) {
-		if (!await this.#exists(releases(host))) return notProvisioned(host);
-		if (error.code === "denied") return {
-			message: `the publisher may not use ${releases(host)} on the server`,
-			hint: "it must be the publisher's, mode 2750: set the server up again from fleet.json"
-		};
-		if (error.code === "failure" && await this.#session.isFull(releases(host))) return {
-			message: "no space is left on the server's disk",
-			hint: "make room, and deploy again"
-		};
-		return { message: `the server refused it: ${error.message}` };
-	}
-};
 function releases(host) {
 	return `/${host}/releases`;
 }
 function pointer(host) {
 	return `${releases(host)}/current`;
+}
+/** The temporary files that one deploy makes, which are all gone when it ends, however it ends. */
+var Temporaries = class {
+	#token = randomUUID();
+	#count = 0;
+	#made = /* @__PURE__ */ new Map();
+	/** A name that nothing had before. */
+	make(host, name) {
+		this.#count += 1;
+		const file = `${releases(host)}/.tmp-${this.#token}-${this.#count}-${name}`;
+		this.#made.set(host, (this.#made.get(host) ?? /* @__PURE__ */ new Set()).add(file));
+		return file;
+	}
+	/** It has got its final name, or is gone. */
+	forget(host, file) {
+		this.#made.get(host)?.delete(file);
+	}
+	has(host, file) {
+		return this.#made.get(host)?.has(file) ?? false;
+	}
+	async removeOf(host, requests) {
+		await Promise.all(Array.from(this.#made.get(host) ?? [], async (file) => {
+			await requests.unlink(file).catch(ignoreSftpError);
+			this.forget(host, file);
+		}));
+	}
+	async removeAll(requests) {
+		await Promise.all(Array.from(this.#made.keys(), (host) => this.removeOf(host, requests)));
+	}
+};
+/** What in a host's releases directory nobody needs: leftovers, and archives that aren't to be kept. */
+function garbage(host, names, keep, mine) {
+	return names.filter((name) => TEMPORARY.test(name) || ARCHIVE.test(name) && !keep.includes(name)).map((name) => `${releases(host)}/${name}`).filter((file) => !mine.has(host, file));
+}
+/**
+* Removes the temporary files of all hosts, and with them the power to publish from whoever made them and then lost the lock:
+* renaming them was all that was left to do.
+*/
+async function removeAllTemporaries(session) {
+	const hosts = (await list(session, "/")).map((entry) => entry.filename).filter((name) => !name.startsWith("."));
+	await Promise.all(hosts.map(async (host) => {
+		const names = (await list(session, releases(host)).catch(ignoreSftpError) ?? []).map((entry) => entry.filename).filter((name) => TEMPORARY.test(name));
+		await Promise.all(names.map((name) => session.requests.unlink(`${releases(host)}/${name}`).catch(ignoreSftpError)));
+	}));
+}
+async function exists(session, file) {
+	return await session.requests.stat(file).catch(ignoreSftpError) !== void 0;
 }
 function notProvisioned(host) {
 	return {
@@ -41731,14 +41993,510 @@ function notProvisioned(host) {
 		hint: "set the server up from the current fleet.json: utils/fleet.nix or utils/server/provision"
 	};
 }
-function missingIsUndefined(error) {
-	if (error instanceof SftpError && error.code === "missing") return void 0;
+/** What a refusal means for a host. */
+async function explain(session, host, error) {
+	const [isThere, isFull] = await Promise.all([exists(session, releases(host)), session.requests.isFull(releases(host))]);
+	if (!isThere) return notProvisioned(host);
+	if (error.code === "denied") return {
+		message: `the publisher may not use ${releases(host)} on the server`,
+		hint: "it must be the publisher's, mode 2750: set the server up again from fleet.json"
+	};
+	if (error.code === "failure" && isFull) return {
+		message: "no space is left on the server's disk",
+		hint: "make room, and deploy again"
+	};
+	if (error.code === "failure" && error.operation === "write") return {
+		message: "the server has room on its disk and could not write all the same: is the publisher's quota used up?",
+		hint: "make room, or look into the server's log, and deploy again"
+	};
+	return { message: `the server refused it: ${error.message}` };
+}
+// src/publish/sftp-leftovers.ts
+/** What the holder of the lock finds beside it. */
+var Leftovers = class Leftovers {
+	#entries;
+	constructor(entries) {
+		this.#entries = entries;
+	}
+	static async find(session) {
+		return new Leftovers(await list(session, "/.bento").catch(ignoreSftpError) ?? []);
+	}
+	/**
+	* Removes it. Where a lock was taken over, its former owner's temporary files go first, and the mark that says so last. Gives
+	* whether that was so: until then, the former owner might still have published.
+	*/
+	async remove(session, timeToLive) {
+		const marks = this.#entries.filter(({ filename }) => isMark(filename));
+		if (marks.length > 0) {
+			await removeAllTemporaries(session);
+			await this.#unlink(session, marks);
+		}
+		const now = this.#entries.find(({ filename }) => `/.bento/${filename}` === "/.bento/lock")?.attrs.mtime ?? 0;
+		const old = this.#entries.filter(({ filename, attrs }) => isLeftover(filename) && (now - attrs.mtime) * 1e3 >= timeToLive);
+		this.#unlink(session, old).catch(() => {});
+		return marks.length > 0;
+	}
+	async #unlink(session, entries) {
+		await Promise.all(entries.map(({ filename }) => session.requests.unlink(`${LOCK_DIRECTORY}/${filename}`).catch(ignoreSftpError)));
+	}
+};
+// src/publish/sftp-publication.ts
+/**
+* Releases of many hosts on their way to the server. `run` does what is still to be done, so that it can go on over another
+* connection when one is lost.
+*/
+var Publication = class {
+	#shipments;
+	#temporaries;
+	#progress;
+	#onProgress;
+	constructor(uploads, temporaries, onProgress = () => {}) {
+		this.#temporaries = temporaries;
+		this.#onProgress = onProgress;
+		this.#shipments = uploads.map((upload) => ({
+			upload,
+			failure: null,
+			isPublished: false,
+			archive: null,
+			pointer: "",
+			sent: 0,
+			garbage: []
+		}));
+		this.#progress = {
+			hosts: uploads.length,
+			sent: 0,
+			total: uploads.reduce((sum, { archive }) => sum + (archive?.size ?? 0), 0)
+		};
+	}
+	get failures() {
+		return new Map(this.#shipments.map(({ upload, failure }) => [upload.host, failure]));
+	}
+	/**
+	* Each phase is over for all hosts before the next begins, and only those go on that came through it.
+	* @throws ConnectionLostError, after which it can be called again; UnavailableError when the lock is lost.
+	*/
+	async run(session, lock) {
+		await this.#phase(session, (shipment) => this.#send(session, shipment));
+		for (const { upload, failure } of this.#shipments) if (failure !== null) this.#temporaries.removeOf(upload.host, session.requests).catch(() => {});
+		const isLocked = lock?.check(session);
+		isLocked?.catch(() => {});
+		await this.#phase(session, async ({ upload: { host, archive }, archive: temporary }) => {
+			if (archive !== null && temporary !== null) await this.#rename(session, host, temporary, `${releases(host)}/${archive.name}`);
+		});
+		await isLocked;
+		await this.#phase(session, async (shipment) => {
+			const { host } = shipment.upload;
+			await this.#rename(session, host, shipment.pointer, pointer(host));
+			shipment.isPublished = true;
+		});
+		const published = this.#shipments.filter((shipment) => shipment.isPublished);
+		const files = published.flatMap((shipment) => shipment.garbage);
+		await Promise.all(files.map((file) => session.requests.unlink(file).catch(ignoreSftpError)));
+		for (const shipment of published) shipment.garbage = [];
+	}
+	async #phase(session, work) {
+		await flight(...this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished).map(async (shipment) => {
+			try {
+				await work(shipment);
+			} catch (error) {
+				if (!(error instanceof SftpError)) throw error;
+				shipment.failure = await explain(session, shipment.upload.host, error);
+			}
+		}));
+	}
+	/** Sends what the server needs under temporary names. Two flights, and as much more as the archives take. */
+	async #send(session, shipment) {
+		const { host, envelope, archive, keep } = shipment.upload;
+		this.#count(shipment, -shipment.sent);
+		shipment.pointer = this.#temporaries.make(host, "current");
+		const [entries] = await flight(list(session, releases(host)).catch(ignoreSftpError), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive));
+		shipment.garbage = garbage(host, (entries ?? []).map((entry) => entry.filename), keep, this.#temporaries);
+	}
+	async #sendArchive(session, shipment, { name, size, file }) {
+		const { host } = shipment.upload;
+		const present = session.requests.stat(`${releases(host)}/${name}`).catch(missingIsUndefined);
+		present.catch(() => {});
+		const temporary = this.#temporaries.make(host, name);
+		let isThere = false;
+		async function* pieces() {
+			isThere = (await present)?.size === size;
+			if (!isThere) yield* createReadStream(file, { highWaterMark: CHUNK });
+		}
+		await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes));
+		shipment.archive = isThere ? null : temporary;
+		if (!isThere) return;
+		this.#count(shipment, size);
+		await session.requests.unlink(temporary);
+		this.#temporaries.forget(host, temporary);
+	}
+	async #rename(session, host, from, to) {
+		await session.requests.replace(from, to);
+		this.#temporaries.forget(host, from);
+	}
+	#count(shipment, bytes) {
+		shipment.sent += bytes;
+		this.#progress.sent += bytes;
+		this.#onProgress(this.#progress);
+	}
+};
+// src/release/keys.ts
+/**
+* Makes a private key usable by ssh-keygen. `what` says in errors which key it is, such as "the signing key".
+* @throws FleetError for a key that is malformed, protected by a passphrase, or can't be read. Its text is never part of it.
+*/
+async function openPrivateKey(source, what) {
+	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey(source.file, what)).replaceAll("\r", "").trim());
+	try {
+		const publicKey = await publicHalf(copy.path, what);
+		return {
+			file: copy.path,
+			publicKey,
+			[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
+		};
+	} catch (error) {
+		await copy[Symbol.asyncDispose]();
+		throw error;
+	}
+}
+async function readKey(file, what) {
+	return readFile$1(file, "utf8").catch((error) => {
+		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+	});
+}
+async function publicHalf(file, what) {
+	const result = await run("ssh-keygen", [
+		"-y",
+		"-P",
+		"",
+		"-f",
+		file
+	]).catch(needsOpenSsh);
+	if (result.status === 0) return result.stdout.trim().split(" ").slice(0, 2).join(" ");
+	if (/incorrect passphrase/i.test(result.stderr)) throw new FleetError(`${what} is protected by a passphrase`, { hint: "use a key without one, kept as a secret: bento keygen makes it" });
+	throw new FleetError(`${what} is not an OpenSSH private key`, { hint: "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends" });
+}
+function needsOpenSsh(error) {
+	if (error instanceof UnavailableError) throw new UnavailableError("OpenSSH was not found on this machine (no ssh-keygen in PATH)", { cause: error });
 	throw error;
 }
-function ignoreSftpError(error) {
-	if (error instanceof SftpError) return void 0;
-	throw error;
+/** Whether two public keys are the same, whatever their comments. */
+function sameKey(a, b) {
+	return a.split(" ").slice(0, 2).join(" ") === b.split(" ").slice(0, 2).join(" ");
 }
+// src/release/manifest.ts
+/** A store path in any store directory: `<dir>/<32 characters>-<name>`. */
+const storePath = string().regex(/^(\/[^/\s]+)+\/[0-9a-df-np-sv-z]{32}-[0-9a-zA-Z+\-._?=]+$/, "not a store path");
+/** An SRI sha256, as Nix prints NAR hashes. */
+const sri = string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "not an SRI sha256");
+/** `SHA256HEX.nar.gz`, the sha256 of the archive's own bytes, so that a name never stands for other bytes. */
+const archiveName = string().regex(/^[0-9a-f]{64}\.nar\.gz$/, "not an archive name");
+/** Schema version 1 of the manifest (the design's section 4): what one host should run, and where its tree is. */
+const manifestSchema = strictObject({
+	version: literal(1),
+	host: string().min(1),
+	/** Rises with every release of a host: max(milliseconds since 1970, last + 1). */
+	sequence: int().positive(),
+	issued: datetime(),
+	commit: string().regex(/^[0-9a-f]{40}$/),
+	subject: string(),
+	/** NAR hash of the release directory (`tree/`, and `secrets/` where the host has any). */
+	digest: sri,
+	/** `size` in bytes, `sha256` in hex, both of the compressed file; null where the publisher ships no archive. */
+	archive: strictObject({
+		name: archiveName,
+		size: int().positive(),
+		sha256: string().regex(/^[0-9a-f]{64}$/)
+	}).nullable(),
+	kind: _enum(["flake", "channel"]),
+	/** For `flake` the attribute of nixosConfigurations; for `channel` the entry within `tree/`, e.g. configuration.nix. */
+	attr: string().min(1),
+	toplevel: storePath.nullable(),
+	/** Archives kept on the server, newest first, this one not among them. */
+	history: array(archiveName)
+});
+// src/release/envelope.ts
+/**
+* The envelope: what a host is given of a release. One file, `{ "payload": base64 of the manifest's bytes, "signature": armored
+* ssh signature }` (PROTOCOL.sshsig of OpenSSH), so that a manifest and its signature can't be torn apart.
+*/
+const envelopeSchema = strictObject({
+	payload: base64().min(1),
+	signature: string().startsWith("-----BEGIN SSH SIGNATURE-----")
+});
+const NAMESPACE = "bento-release";
+/** Whom allowed_signers calls the keys in fleet.yaml's `signers`. */
+const SIGNER = "bento";
+/** An envelope is read in one go by every poll of every host. */
+const MAX_ENVELOPE = 16384;
+/** @throws FleetError when releases signed with `key` would be refused by every host. */
+function requireSigner(key, signers) {
+	if (signers.some((signer) => sameKey(signer, key.publicKey))) return;
+	const listed = signers.length === 0 ? "fleet.yaml lists no signers" : `signers in fleet.yaml: ${signers.join(", ")}`;
+	throw new FleetError(`the signing key is not one of the fleet's signers, so no host would accept what it signs`, { hint: `its public half is '${key.publicKey}'; ${listed}` });
+}
+/** Signs a manifest, with `ssh-keygen -Y sign`, and gives the envelope's text. */
+async function seal(manifest, key) {
+	const payload = Buffer.from(JSON.stringify(manifestSchema.parse(manifest)));
+	const result = await run("ssh-keygen", [
+		"-Y",
+		"sign",
+		"-q",
+		"-n",
+		NAMESPACE,
+		"-f",
+		key.file
+	], { input: payload }).catch(needsOpenSsh);
+	if (result.status !== 0) throw new FleetError("ssh-keygen could not sign with the signing key");
+	const envelope = `${JSON.stringify({
+		payload: payload.toString("base64"),
+		signature: result.stdout
+	})}\n`;
+	if (envelope.length > 16384) throw new FleetError(`the manifest of ${manifest.host} is too large`);
+	return envelope;
+}
+/**
+* Checks an envelope as a host does: its signature by one of `signers` (with `ssh-keygen -Y verify`), its manifest, and that
+* it is `host`'s. What is wrong with it is a result; the text is foreign.
+*/
+async function open(text, host, signers) {
+	if (text.length > 16384) return {
+		ok: false,
+		problem: "the envelope is too large"
+	};
+	const envelope = envelopeSchema.safeParse(parseJson(text));
+	if (!envelope.success) return {
+		ok: false,
+		problem: "it is not an envelope"
+	};
+	const payload = Buffer.from(envelope.data.payload, "base64");
+	if (!await isSigned(payload, envelope.data.signature, signers)) return {
+		ok: false,
+		problem: "it is not signed by one of the fleet's signers"
+	};
+	const manifest = manifestSchema.safeParse(parseJson(payload.toString("utf8")));
+	if (!manifest.success) return {
+		ok: false,
+		problem: `its manifest is not one of version 1: ${prettifyError(manifest.error)}`
+	};
+	if (manifest.data.host !== host) return {
+		ok: false,
+		problem: `it is the release of another host, ${manifest.data.host}`
+	};
+	return {
+		ok: true,
+		manifest: manifest.data
+	};
+}
+async function isSigned(payload, signature, signers) {
+	try {
+		var _usingCtx$3 = _usingCtx();
+		const dir = _usingCtx$3.a(await temporaryDirectory());
+		const allowed = path$2.join(dir.path, "allowed_signers");
+		const signatureFile = path$2.join(dir.path, "signature");
+		await writeFile$1(allowed, allowedSigners(signers));
+		await writeFile$1(signatureFile, signature);
+		return (await run("ssh-keygen", [
+			"-Y",
+			"verify",
+			"-q",
+			"-f",
+			allowed,
+			"-I",
+			SIGNER,
+			"-n",
+			NAMESPACE,
+			"-s",
+			signatureFile
+		], { input: payload }).catch(needsOpenSsh)).status === 0;
+	} catch (_) {
+		_usingCtx$3.e = _;
+	} finally {
+		await _usingCtx$3.d();
+	}
+}
+/** The lines of an allowed_signers file (ssh-keygen(1)). */
+function allowedSigners(signers) {
+	return signers.map((key) => `${SIGNER} namespaces="${NAMESPACE}" ${key}\n`).join("");
+}
+function parseJson(text) {
+	try {
+		return JSON.parse(text);
+	} catch {
+		return;
+	}
+}
+// src/publish/sftp-read.ts
+/** Of what a host says, this much is read. */
+const MAX_REPORT = 65536;
+/** The envelope a host would be given now, in two flights. */
+async function readPointer(session, host) {
+	try {
+		const { bytes } = await readFile(session, pointer(host), MAX_ENVELOPE);
+		return {
+			state: "present",
+			envelope: bytes.toString("utf8")
+		};
+	} catch (error) {
+		if (!(error instanceof SftpError)) throw error;
+		if (error.code === "missing" && await exists(session, releases(host))) return { state: "missing" };
+		return {
+			state: "failed",
+			error: await explain(session, host, error)
+		};
+	}
+}
+/** What a host said; `now` is the server's time in milliseconds. */
+async function readHostReports(session, host, now) {
+	try {
+		const [heartbeat, report] = await flight(readReport(session, `/${host}/reports/heartbeat.json`), readReport(session, `/${host}/reports/latest.json`));
+		if (heartbeat || report) return {
+			state: "read",
+			heartbeat,
+			report,
+			serverTime: now
+		};
+		if (await exists(session, `/${host}/reports`)) return { state: "missing" };
+		return {
+			state: "failed",
+			error: notProvisioned(host)
+		};
+	} catch (error) {
+		if (!(error instanceof SftpError)) throw error;
+		return {
+			state: "failed",
+			error: { message: `what it reported can't be read: ${error.message}` }
+		};
+	}
+}
+/** A host may put anything in place of its report, so it is looked at before it is opened: a fifo would never open. */
+async function readReport(session, file) {
+	const info = await session.requests.lstat(file).catch(missingIsUndefined);
+	if (info === void 0) return null;
+	if (!info.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
+	const { bytes, stats } = await readFile(session, file, MAX_REPORT);
+	return {
+		text: bytes.toString("utf8"),
+		modified: stats.mtime * 1e3
+	};
+}
+/** The server's clock in milliseconds, which is what a file has that was written just now; undefined where it can't be had. */
+async function serverTime(session, token) {
+	const probe = `${LOCK_DIRECTORY}/now-${token}`;
+	const { requests } = session;
+	const write = () => session.withHandle(() => requests.open(probe, "wx"), async (handle) => {
+		const [, stats] = await flight(requests.write(handle, Buffer.from("\n"), 0), requests.fstat(handle), requests.close(handle), requests.unlink(probe));
+		return stats.mtime * 1e3;
+	});
+	return write().catch(ignoreSftpError);
+}
+// src/publish/sftp.ts
+/** Publishes to one chroot per host on an OpenSSH server (the design's section 5), all hosts at once over one connection. */
+var SftpPublisher = class SftpPublisher {
+	name;
+	#connections;
+	#signal;
+	#timeToLive;
+	#temporaries;
+	#lock;
+	#renewal;
+	/** While the lock is being taken: when the server has been asked for it, and when it has it, and nothing was in the way. */
+	#locking;
+	constructor(name, connections, temporaries, lock, { signal, lockTimeToLive = TIME_TO_LIVE }) {
+		this.name = name;
+		this.#connections = connections;
+		this.#temporaries = temporaries;
+		this.#lock = lock;
+		this.#signal = signal;
+		this.#timeToLive = lockTimeToLive;
+	}
+	/** @throws UnavailableError when the server can't be reached, or isn't the pinned one, or refuses the key. */
+	static async connect(server, key, options) {
+		const { signal, say = () => {}, silence = SILENCE$1, backoff = BACKOFF } = options;
+		const temporaries = new Temporaries();
+		const lock = { current: void 0 };
+		const connections = await SftpConnections.open({
+			server,
+			privateKey: await readFile$1(key.file),
+			signal,
+			silence,
+			backoff,
+			say
+		}, async (session) => {
+			await temporaries.removeAll(session.requests);
+			if (lock.current?.isHeld) await lock.current.adopt(session);
+		});
+		const name = `sftp://${server.user}@${server.address}:${server.port}`;
+		return new SftpPublisher(name, connections, temporaries, lock, options);
+	}
+	async lock(owner, options = {}) {
+		const asked = Promise.withResolvers();
+		const isClean = this.#take(new SftpLock(owner, this.#timeToLive), options, asked.resolve);
+		this.#locking = {
+			asked: asked.promise,
+			isClean
+		};
+		await isClean;
+		this.#renewal = setInterval(() => {
+			this.#lock.current?.renew(this.#connections.session).catch(() => {});
+		}, this.#timeToLive / 5);
+		this.#renewal.unref();
+	}
+	async readCurrent(hosts) {
+		const read = () => this.#each(hosts, readPointer);
+		if (this.#locking === void 0) return read();
+		const { asked, isClean } = this.#locking;
+		await Promise.race([asked, isClean]);
+		const current = read();
+		current.catch(() => {});
+		if (await isClean) return current;
+		await current.catch(() => {});
+		return read();
+	}
+	async publish(uploads, onProgress = () => {}) {
+		const publication = new Publication(uploads, this.#temporaries, onProgress);
+		if (uploads.length > 0) await this.#connections.use((session) => publication.run(session, this.#lock.current));
+		return publication.failures;
+	}
+	async readReports(hosts) {
+		const now = this.#connections.use((session) => serverTime(session, randomUUID()));
+		const [, read] = await flight(now, this.#each(hosts, async (session, host) => {
+			return readHostReports(session, host, await now ?? Date.now());
+		}));
+		return read;
+	}
+	/** Whatever it ends with: no temporary file and no lock is left, if the server can still be reached. */
+	async [Symbol.asyncDispose]() {
+		clearInterval(this.#renewal);
+		const { session } = this.#connections;
+		try {
+			await flight(this.#temporaries.removeAll(session.lastRequests), this.#release(session));
+		} catch (error) {
+			if (!(error instanceof BentoError)) throw error;
+		}
+		await this.#connections[Symbol.asyncDispose]();
+	}
+	/** Takes the lock; the result is whether what was read since it was asked for was read with it held. */
+	async #take(lock, options, asked) {
+		this.#lock.current = lock;
+		return this.#connections.use(async (session) => {
+			let leftovers;
+			const wasFirst = await lock.take(session, options, this.#signal, () => {
+				leftovers ??= Leftovers.find(session);
+				leftovers.catch(() => {});
+				asked();
+			});
+			const wasFenced = await (await (wasFirst && leftovers ? leftovers : Leftovers.find(session))).remove(session, this.#timeToLive);
+			return wasFirst && !wasFenced;
+		});
+	}
+	async #release(session) {
+		await this.#lock.current?.release(session).catch(ignoreSftpError);
+	}
+	async #each(hosts, work) {
+		const results = await this.#connections.use((session) => flight(...hosts.map(async (host) => [host, await work(session, host)])));
+		return new Map(results);
+	}
+};
 // src/release/plan.ts
 /** Archives beside the current one that stay on the server. */
 const HISTORY = 4;
@@ -41767,6 +42525,39 @@ function isFarFuture(published, now) {
 function archivesOf(manifest) {
 	return manifest.archive === null ? manifest.history : [manifest.archive.name, ...manifest.history];
 }
+// src/reports/gate.ts
+function gateOf(state) {
+	switch (state) {
+		case "up-to-date":
+		case "auto-updated":
+		case "reboot-pending": return "open";
+		case "pending":
+		case "applying":
+		case "new":
+		case "silent":
+		case "suspended":
+		case "inconclusive": return "wait";
+		case "failed":
+		case "rolled-back":
+		case "refused":
+		case "drifted":
+		case "unknown": return "closed";
+	}
+}
+/** For people: why the next wave isn't published because of this host. */
+function gateReason({ state, reason, published }) {
+	const release = published === null ? "" : ` release ${published.sequence} of ${published.commit.slice(0, 12)}`;
+	const why = reason === null ? "" : `: ${reason}`;
+	switch (state) {
+		case "pending":
+		case "applying":
+		case "new": return `it has not reported yet what became of${release || " its release"}${why}`;
+		case "failed": return `it failed with${release}${why}`;
+		case "rolled-back": return `it rolled${release} back${why}`;
+		case "refused": return `it refused${release || " what was published"}${why}`;
+		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
+	}
+}
 // src/commands/keys.ts
 /** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
 const KEYS = {
@@ -41793,6 +42584,298 @@ function describeKey(name) {
 }
 const PUBLISHER_KEY = "BENTO_SSH_KEY";
 const SIGNING_KEY = "BENTO_SIGNING_KEY";
+// src/duration.ts
+/** "3 hours": the largest unit that fits, of a time in milliseconds. */
+function duration(milliseconds) {
+	const [size, name] = [
+		[864e5, "day"],
+		[36e5, "hour"],
+		[6e4, "minute"],
+		[1e3, "second"]
+	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
+	const count = Math.max(0, Math.floor(milliseconds / size));
+	return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
+/** Milliseconds of `90s`, `30m`, `2h` or `1d`; `0` is none. @throws FleetError for anything else. */
+function parseDuration(text) {
+	const [, count, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+	if (text === "0") return 0;
+	if (count === void 0) throw new FleetError(`a duration is a number with s, m, h or d, such as 30m, and not '${text}'`);
+	return Number(count) * 1e3 * ({
+		s: 1,
+		m: 60,
+		h: 3600,
+		d: 86400
+	}[unit] ?? 0);
+}
+// src/inert.ts
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+function inert(text) {
+	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+}
+/** The same on one line, at most `limit` characters of it. */
+function inertLine(text, limit = 500) {
+	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
+	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+// src/reports/schema.ts
+/**
+* What hosts say (the design's section 7). All of it is hostile: sizes are capped before it gets here, unknown fields are
+* dropped, and texts are made one inert line.
+*/
+const line = string().transform((text) => inertLine(text, 300));
+const path = line.nullable().catch(null);
+const sequence = int().nonnegative().nullable().catch(null);
+const OUTCOMES = [
+	"success",
+	"unchanged",
+	"failed",
+	"rolled-back",
+	"inconclusive",
+	"refused",
+	"auto-updated"
+];
+const heartbeatSchema = object({
+	version: literal(1),
+	host: string(),
+	agent: line.nullable().catch(null),
+	running: path,
+	booted: path,
+	profile: path,
+	sequence,
+	suspended: boolean().catch(false)
+});
+const reportSchema = object({
+	version: literal(1),
+	host: string(),
+	sequence,
+	digest: line.nullable().catch(null),
+	outcome: _enum(OUTCOMES),
+	reason: line.nullable().catch(null),
+	from: path,
+	to: path,
+	started: line.nullable().catch(null),
+	finished: line.nullable().catch(null)
+});
+/** A file that a host put there, or undefined when it is none of version 1, or says that it is another host's. */
+function parseHeartbeat(text, host) {
+	return parse(heartbeatSchema, text, host);
+}
+function parseReport(text, host) {
+	return parse(reportSchema, text, host);
+}
+function parse(schema, text, host) {
+	let value;
+	try {
+		value = JSON.parse(text);
+	} catch {
+		return;
+	}
+	const result = schema.safeParse(value);
+	return result.success && result.data.host === host ? result.data : void 0;
+}
+// src/reports/state.ts
+/** A host that has missed three polls is silent. */
+const SILENCE = 27e5;
+/** When a host was last heard of. A time in the future is no later than now: hosts set their files' times. */
+function lastContact({ heartbeat, report, now }) {
+	const times = [heartbeat?.received, report?.received].filter((time) => time !== void 0);
+	return times.length === 0 ? null : Math.min(now, Math.max(...times));
+}
+/**
+* The state of a host. Silence comes first, since whatever else is known is then old; then what became of the release that is
+* published; and only what is left can be up to date.
+*/
+function stateOf(known) {
+	const { published, heartbeat, report, now } = known;
+	const contact = lastContact(known);
+	if (published === null) return {
+		state: "new",
+		reason: "nothing has been published for it yet"
+	};
+	if (contact === null) return {
+		state: "new",
+		reason: "it has not been heard of yet"
+	};
+	if (now - contact > SILENCE) return {
+		state: "silent",
+		reason: `not heard of for ${duration(now - contact)}`
+	};
+	if (heartbeat?.content.suspended) return {
+		state: "suspended",
+		reason: "its upgrades are suspended"
+	};
+	const attempt = report?.content.sequence === published.sequence ? report.content : null;
+	const refused = report?.content.outcome === "refused" && report.content.sequence === null ? report.content : null;
+	const failure = attempt ?? refused;
+	switch (failure?.outcome) {
+		case "failed":
+		case "rolled-back":
+		case "inconclusive":
+		case "refused": return {
+			state: failure.outcome,
+			reason: failure.reason
+		};
+		case "auto-updated": return {
+			state: "auto-updated",
+			reason: null
+		};
+		case "success":
+		case "unchanged":
+		case void 0:
+	}
+	if (!(attempt !== null || heartbeat?.content.sequence === published.sequence)) return {
+		state: "pending",
+		reason: null
+	};
+	const expected = published.toplevel ?? attempt?.to ?? null;
+	const running = heartbeat?.content.running ?? null;
+	if (!(attempt !== null && heartbeat?.content.sequence !== published.sequence) && expected !== null && running !== null && running !== expected && running !== attempt?.to) return {
+		state: "drifted",
+		reason: `it runs ${running}, and not what it confirmed`
+	};
+	return {
+		state: "up-to-date",
+		reason: null
+	};
+}
+// src/commands/status.ts
+/**
+* Says how each host is, from what is published for it and what it reported. Needs no Nix, and changes nothing.
+* @throws FleetError, UnavailableError; what can't be read of a single host makes its state `unknown`.
+*/
+async function status(context, options) {
+	try {
+		var _usingCtx$2 = _usingCtx();
+		const fleet = await loadFleet(options.fleet);
+		const { server, signers } = fleet;
+		if (server === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
+		const selected = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
+		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+		const key = _usingCtx$2.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+		return {
+			version: 1,
+			command: "status",
+			hosts: await statusesOf(_usingCtx$2.a(await SftpPublisher.connect(server, key, {
+				signal: context.signal,
+				say: context.output.info
+			})), selected, signers)
+		};
+	} catch (_) {
+		_usingCtx$2.e = _;
+	} finally {
+		await _usingCtx$2.d();
+	}
+}
+/** How hosts are, in their order. */
+async function statusesOf(publisher, hosts, signers) {
+	const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
+	const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);
+	return parallel(hosts, availableParallelism(), (host) => hostStatus(host, current.get(host.name), reports.get(host.name), signers));
+}
+async function hostStatus(host, current, reports, signers) {
+	const nothing = {
+		name: host.name,
+		state: "unknown",
+		reason: null,
+		published: null,
+		running: null,
+		lastContact: null,
+		lastOutcome: null
+	};
+	if (current === void 0 || reports === void 0) return {
+		...nothing,
+		state: "new",
+		reason: "it has no key in fleet.yaml yet"
+	};
+	if (current.state === "failed") return {
+		...nothing,
+		reason: current.error.message
+	};
+	const opened = current.state === "missing" ? null : await open(current.envelope, host.name, signers);
+	if (opened?.ok === false) return {
+		...nothing,
+		reason: `what is published can't be trusted: ${opened.problem}`
+	};
+	const manifest = opened?.manifest ?? null;
+	const published = manifest && {
+		sequence: manifest.sequence,
+		commit: manifest.commit,
+		subject: manifest.subject,
+		toplevel: manifest.toplevel,
+		issued: manifest.issued
+	};
+	if (reports.state === "failed") return {
+		...nothing,
+		published,
+		reason: reports.error.message
+	};
+	const said = reports.state === "read" ? reports : null;
+	const heartbeat = said?.heartbeat && parseHeartbeat(said.heartbeat.text, host.name);
+	const report = said?.report && parseReport(said.report.text, host.name);
+	if (said?.heartbeat && !heartbeat || said?.report && !report) return {
+		...nothing,
+		published,
+		reason: "what it reported can't be understood"
+	};
+	const known = {
+		published: manifest,
+		heartbeat: said?.heartbeat && heartbeat ? {
+			content: heartbeat,
+			received: said.heartbeat.modified
+		} : null,
+		report: said?.report && report ? {
+			content: report,
+			received: said.report.modified
+		} : null,
+		now: said?.serverTime ?? Date.now()
+	};
+	const contact = lastContact(known);
+	return {
+		name: host.name,
+		...stateOf(known),
+		published,
+		running: heartbeat?.running ? {
+			toplevel: heartbeat.running,
+			sequence: heartbeat.sequence
+		} : null,
+		lastContact: contact === null ? null : new Date(contact).toISOString(),
+		lastOutcome: report?.outcome ?? null
+	};
+}
+// src/commands/rollout.ts
+/** Milliseconds between looks at what hosts report. They poll every few minutes. */
+const LOOK = 1e4;
+/**
+* Looks at the hosts of earlier waves until each has reported that it runs what is published for it, one has reported that it
+* doesn't, or `wait` milliseconds are over. Gives those that don't: none means that the next wave may be published.
+*/
+async function notYetWell(context, publisher, hosts, signers, wait) {
+	const end = performance.now() + wait;
+	let said = "";
+	for (;;) {
+		const statuses = await statusesOf(publisher, hosts, signers);
+		const at = (gate) => statuses.filter(({ state }) => gateOf(state) === gate);
+		const waiting = at("wait");
+		const closed = at("closed");
+		const left = end - performance.now();
+		if (closed.length > 0 || waiting.length === 0 || left <= 0) {
+			context.output.done();
+			return [...closed, ...waiting];
+		}
+		const names = waiting.map(({ name }) => name);
+		const others = names.length > 3 ? ` and ${names.length - 3} more` : "";
+		const text = `waiting for ${names.slice(0, 3).join(", ")}${others} to report`;
+		if (text !== said) context.output.info(`${text}, ${duration(left)} at most`);
+		said = text;
+		context.output.progress(`${text}: ${duration(left)} left`);
+		try {
+			await setTimeout$2(Math.min(LOOK, left), void 0, { signal: context.signal });
+		} catch {
+			throw new InterruptedError();
+		}
+	}
+}
 // src/commands/deploy.ts
 /**
 * Publishes the releases of the hosts that changed. Hosts whose evaluation fails are never published; the others are.
@@ -41800,14 +42883,14 @@ const SIGNING_KEY = "BENTO_SIGNING_KEY";
 */
 async function deploy(context, options) {
 	try {
-		var _usingCtx$2 = _usingCtx();
-		const opened = _usingCtx$2.a(await openFleet(options.fleet, { dirty: false }));
+		var _usingCtx$1 = _usingCtx();
+		const opened = _usingCtx$1.a(await openFleet(options.fleet, { dirty: false }));
 		const { server, signers } = opened.fleet;
 		if (server === null) throw new FleetError("fleet.yaml has no server to deploy to", { hint: "see 'server' in the README" });
 		const commit = await opened.repository.head();
 		const [publisherSource, signingSource] = keysFromEnvironment(context.env, PUBLISHER_KEY, SIGNING_KEY);
-		const publisherKey = _usingCtx$2.a(await openPrivateKey(publisherSource, describeKey(PUBLISHER_KEY)));
-		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		const publisherKey = _usingCtx$1.a(await openPrivateKey(publisherSource, describeKey(PUBLISHER_KEY)));
+		const signingKey = _usingCtx$1.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
 		const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
 		const { stager } = opened;
@@ -41820,13 +42903,48 @@ async function deploy(context, options) {
 			limits: options
 		};
 		const fleet = evaluator === null ? opened.fleet : await withFlakeHosts(opened.fleet, evaluator);
-		const prepared = await prepare(opened, evaluator, selectHosts(fleet.hosts, options.hosts), commit);
-		const publisher = _usingCtx$2.a(await SftpPublisher.connect(server, publisherKey, context.signal));
-		if (!options.dryRun) await publisher.lock(`${userInfo().username}@${hostname()}`);
-		const current = await publisher.readCurrent(prepared.flatMap((step) => "result" in step ? [] : [step.host.name]));
-		const now = Date.now();
-		const ancestry = new Ancestry(opened.repository, commit.id);
-		const planned = await parallel(prepared, availableParallelism(), (step) => plan(step, current, ancestry, signers, options, now));
+		const wave = chooseWave(fleet.waves, options.wave, options.hosts.length > 0);
+		const selected = selectHosts(fleet.hosts, options.hosts).filter(({ name }) => wave.hosts?.includes(name) ?? true);
+		const before = fleet.hosts.filter(({ name }) => wave.before.includes(name));
+		const archives = _usingCtx$1.a(await temporaryDirectory());
+		const prepared = await prepare(opened, evaluator, selected, commit, archives.path);
+		const preparedBefore = await prepare(opened, evaluator, before, commit, archives.path);
+		const publisher = _usingCtx$1.a(await SftpPublisher.connect(server, publisherKey, {
+			signal: context.signal,
+			say: context.output.info
+		}));
+		const planner = {
+			publisher,
+			ancestry: new Ancestry(opened.repository, commit.id),
+			signers
+		};
+		const document = {
+			version: 1,
+			command: "deploy",
+			dryRun: options.dryRun
+		};
+		const warnings = [...fleet.warnings, ...fleet.git === null ? [] : ["git in fleet.yaml: this version publishes to the sftp server only"]];
+		const blocking = await blockingHosts(context, planner, preparedBefore, options);
+		if (blocking.length > 0) {
+			const reason = `an earlier wave is not done: ${blocking.map(({ name }) => name).join(", ")}`;
+			const held = selected.map((host) => ({
+				...nothing(host),
+				status: "skipped",
+				reason
+			}));
+			return {
+				...document,
+				warnings,
+				hosts: [...blocking, ...held]
+			};
+		}
+		const owner = `${userInfo().username}@${hostname()}`;
+		const onWait = (holder) => context.output.progress(`waiting for the lock of ${holder}`);
+		const [current] = await Promise.all([readCurrent(publisher, prepared), options.dryRun ? void 0 : publisher.lock(owner, {
+			wait: options.wait,
+			onWait
+		})]);
+		const planned = await planAll(planner, prepared, current, options);
 		const uploads = options.dryRun ? [] : await parallel(planned.flatMap((step) => "result" in step ? [] : [step.value]), availableParallelism(), async ({ manifest, packed }) => ({
 			host: manifest.host,
 			envelope: await seal(manifest, signingKey),
@@ -41838,20 +42956,18 @@ async function deploy(context, options) {
 		});
 		context.output.done();
 		return {
-			version: 1,
-			command: "deploy",
-			dryRun: options.dryRun,
-			warnings: [...fleet.warnings, ...fleet.git === null ? [] : ["git in fleet.yaml: this version publishes to the sftp server only"]],
+			...document,
+			warnings,
 			hosts: planned.map((step) => "result" in step ? step.result : published(step.value.manifest, failures.get(step.host.name) ?? null))
 		};
 	} catch (_) {
-		_usingCtx$2.e = _;
+		_usingCtx$1.e = _;
 	} finally {
-		await _usingCtx$2.d();
+		await _usingCtx$1.d();
 	}
 }
 /** Evaluates, stages and packs the hosts that can be deployed; the others get their result here. */
-async function prepare({ repository, stager }, evaluator, hosts, commit) {
+async function prepare({ repository, stager }, evaluator, hosts, commit, archives) {
 	const modified = new Set(await repository.modified());
 	const deployable = hosts.filter((host) => host.declared && host.key !== null);
 	const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
@@ -41896,7 +43012,7 @@ async function prepare({ repository, stager }, evaluator, hosts, commit) {
 				hint: "commit them, or git stash"
 			})
 		};
-		const pack = packs.get(release.dir) ?? archive(release.dir);
+		const pack = packs.get(release.dir) ?? archiveInto(archives, release.dir);
 		packs.set(release.dir, pack);
 		const packed = await pack;
 		return {
@@ -41920,6 +43036,46 @@ async function prepare({ repository, stager }, evaluator, hosts, commit) {
 			}
 		};
 	});
+}
+/** The hosts of earlier waves that have another release than this commit's, or are not well with it, each with why. */
+async function blockingHosts(context, planner, before, { wait, force }) {
+	if (before.length === 0) return [];
+	const results = (await planAll(planner, before, await readCurrent(planner.publisher, before), {
+		dryRun: true,
+		force
+	})).flatMap((step) => "result" in step ? [step.result] : []);
+	const behind = results.flatMap((result) => {
+		if (result.status === "failed") return [result];
+		if (result.status !== "published") return [];
+		const message = "this commit's release is not published for it yet";
+		return [{
+			...result,
+			status: "failed",
+			error: {
+				message,
+				hint: "deploy the waves in their order"
+			}
+		}];
+	});
+	if (behind.length > 0) return behind;
+	const published = new Map(results.map((result) => [result.name, result]));
+	const hosts = before.map(({ host }) => host).filter(({ name }) => published.get(name)?.status === "unchanged");
+	return (await notYetWell(context, planner.publisher, hosts, planner.signers, wait)).flatMap((status) => {
+		const result = published.get(status.name);
+		return result === void 0 ? [] : [{
+			...result,
+			status: "failed",
+			error: { message: gateReason(status) }
+		}];
+	});
+}
+function readCurrent(publisher, steps) {
+	return publisher.readCurrent(steps.flatMap((step) => "result" in step ? [] : [step.host.name]));
+}
+/** What is to be done for each host, by what is published for it. */
+async function planAll({ ancestry, signers }, steps, current, options) {
+	const now = Date.now();
+	return parallel(steps, availableParallelism(), (step) => plan(step, current, ancestry, signers, options, now));
 }
 async function plan(step, current, ancestry, signers, options, now) {
 	if ("result" in step) return step;
@@ -42068,8 +43224,8 @@ const hostCheck = object({
 	plan: nullable(object({
 		build: int(),
 		fetch: int(),
-		download: nullable(number()),
-		unpacked: nullable(number())
+		download: nullable(number$1()),
+		unpacked: nullable(number$1())
 	})),
 	warnings: array(string()),
 	error: nullable(object({
@@ -42080,7 +43236,7 @@ const hostCheck = object({
 		line: int().exactOptional(),
 		column: int().exactOptional()
 	})),
-	duration: number()
+	duration: number$1()
 });
 /** The document of `check --json` and `build --json`: see CheckDocument for what each field says. */
 const checkDocumentSchema = object({
@@ -42114,253 +43270,13 @@ async function report(context, options) {
 async function readDocument(file) {
 	let value;
 	try {
-		value = JSON.parse(await readFile(file, "utf8"));
+		value = JSON.parse(await readFile$1(file, "utf8"));
 	} catch (cause) {
 		throw new FleetError(`${file} can't be read as JSON`, { cause });
 	}
 	const result = checkDocumentSchema.safeParse(value);
 	if (!result.success) throw new FleetError(`${file} is not what bento check --json prints: ${prettifyError(result.error)}`);
 	return result.data;
-}
-// src/inert.ts
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-function inert(text) {
-	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
-}
-/** The same on one line, at most `limit` characters of it. */
-function inertLine(text, limit = 500) {
-	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
-	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
-// src/reports/schema.ts
-/**
-* What hosts say (the design's section 7). All of it is hostile: sizes are capped before it gets here, unknown fields are
-* dropped, and texts are made one inert line.
-*/
-const line = string().transform((text) => inertLine(text, 300));
-const path = line.nullable().catch(null);
-const sequence = int().nonnegative().nullable().catch(null);
-const OUTCOMES = [
-	"success",
-	"unchanged",
-	"failed",
-	"rolled-back",
-	"inconclusive",
-	"refused",
-	"auto-updated"
-];
-const heartbeatSchema = object({
-	version: literal(1),
-	host: string(),
-	agent: line.nullable().catch(null),
-	running: path,
-	booted: path,
-	profile: path,
-	sequence,
-	suspended: boolean().catch(false)
-});
-const reportSchema = object({
-	version: literal(1),
-	host: string(),
-	sequence,
-	digest: line.nullable().catch(null),
-	outcome: _enum(OUTCOMES),
-	reason: line.nullable().catch(null),
-	from: path,
-	to: path,
-	started: line.nullable().catch(null),
-	finished: line.nullable().catch(null)
-});
-/** A file that a host put there, or undefined when it is none of version 1, or says that it is another host's. */
-function parseHeartbeat(text, host) {
-	return parse(heartbeatSchema, text, host);
-}
-function parseReport(text, host) {
-	return parse(reportSchema, text, host);
-}
-function parse(schema, text, host) {
-	let value;
-	try {
-		value = JSON.parse(text);
-	} catch {
-		return;
-	}
-	const result = schema.safeParse(value);
-	return result.success && result.data.host === host ? result.data : void 0;
-}
-// src/reports/state.ts
-/** A host that has missed three polls is silent. */
-const SILENCE = 27e5;
-/** When a host was last heard of. A time in the future is no later than now: hosts set their files' times. */
-function lastContact({ heartbeat, report, now }) {
-	const times = [heartbeat?.received, report?.received].filter((time) => time !== void 0);
-	return times.length === 0 ? null : Math.min(now, Math.max(...times));
-}
-/**
-* The state of a host. Silence comes first, since whatever else is known is then old; then what became of the release that is
-* published; and only what is left can be up to date.
-*/
-function stateOf(known) {
-	const { published, heartbeat, report, now } = known;
-	const contact = lastContact(known);
-	if (published === null) return {
-		state: "new",
-		reason: "nothing has been published for it yet"
-	};
-	if (contact === null) return {
-		state: "new",
-		reason: "it has not been heard of yet"
-	};
-	if (now - contact > SILENCE) return {
-		state: "silent",
-		reason: `not heard of for ${duration(now - contact)}`
-	};
-	if (heartbeat?.content.suspended) return {
-		state: "suspended",
-		reason: "its upgrades are suspended"
-	};
-	const attempt = report?.content.sequence === published.sequence ? report.content : null;
-	const refused = report?.content.outcome === "refused" && report.content.sequence === null ? report.content : null;
-	const failure = attempt ?? refused;
-	switch (failure?.outcome) {
-		case "failed":
-		case "rolled-back":
-		case "inconclusive":
-		case "refused": return {
-			state: failure.outcome,
-			reason: failure.reason
-		};
-		case "auto-updated": return {
-			state: "auto-updated",
-			reason: null
-		};
-		case "success":
-		case "unchanged":
-		case void 0:
-	}
-	if (!(attempt !== null || heartbeat?.content.sequence === published.sequence)) return {
-		state: "pending",
-		reason: null
-	};
-	const expected = published.toplevel ?? attempt?.to ?? null;
-	const running = heartbeat?.content.running ?? null;
-	if (!(attempt !== null && heartbeat?.content.sequence !== published.sequence) && expected !== null && running !== null && running !== expected && running !== attempt?.to) return {
-		state: "drifted",
-		reason: `it runs ${running}, and not what it confirmed`
-	};
-	return {
-		state: "up-to-date",
-		reason: null
-	};
-}
-/** "3 hours": the largest unit that fits, of a time in milliseconds. */
-function duration(milliseconds) {
-	const [size, name] = [
-		[864e5, "day"],
-		[36e5, "hour"],
-		[6e4, "minute"],
-		[1e3, "second"]
-	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
-	const count = Math.max(0, Math.floor(milliseconds / size));
-	return `${count} ${name}${count === 1 ? "" : "s"}`;
-}
-// src/commands/status.ts
-/**
-* Says how each host is, from what is published for it and what it reported. Needs no Nix, and changes nothing.
-* @throws FleetError, UnavailableError; what can't be read of a single host makes its state `unknown`.
-*/
-async function status(context, options) {
-	try {
-		var _usingCtx$1 = _usingCtx();
-		const fleet = await loadFleet(options.fleet);
-		const { server, signers } = fleet;
-		if (server === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
-		const selected = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
-		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-		const key = _usingCtx$1.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-		const publisher = _usingCtx$1.a(await SftpPublisher.connect(server, key, context.signal));
-		const names = selected.filter((host) => host.key !== null).map((host) => host.name);
-		const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);
-		return {
-			version: 1,
-			command: "status",
-			hosts: await parallel(selected, availableParallelism(), (host) => hostStatus(host, current.get(host.name), reports.get(host.name), signers))
-		};
-	} catch (_) {
-		_usingCtx$1.e = _;
-	} finally {
-		await _usingCtx$1.d();
-	}
-}
-async function hostStatus(host, current, reports, signers) {
-	const nothing = {
-		name: host.name,
-		state: "unknown",
-		reason: null,
-		published: null,
-		running: null,
-		lastContact: null,
-		lastOutcome: null
-	};
-	if (current === void 0 || reports === void 0) return {
-		...nothing,
-		state: "new",
-		reason: "it has no key in fleet.yaml yet"
-	};
-	if (current.state === "failed") return {
-		...nothing,
-		reason: current.error.message
-	};
-	const opened = current.state === "missing" ? null : await open(current.envelope, host.name, signers);
-	if (opened?.ok === false) return {
-		...nothing,
-		reason: `what is published can't be trusted: ${opened.problem}`
-	};
-	const manifest = opened?.manifest ?? null;
-	const published = manifest && {
-		sequence: manifest.sequence,
-		commit: manifest.commit,
-		subject: manifest.subject,
-		toplevel: manifest.toplevel,
-		issued: manifest.issued
-	};
-	if (reports.state === "failed") return {
-		...nothing,
-		published,
-		reason: reports.error.message
-	};
-	const said = reports.state === "read" ? reports : null;
-	const heartbeat = said?.heartbeat && parseHeartbeat(said.heartbeat.text, host.name);
-	const report = said?.report && parseReport(said.report.text, host.name);
-	if (said?.heartbeat && !heartbeat || said?.report && !report) return {
-		...nothing,
-		published,
-		reason: "what it reported can't be understood"
-	};
-	const known = {
-		published: manifest,
-		heartbeat: said?.heartbeat && heartbeat ? {
-			content: heartbeat,
-			received: said.heartbeat.modified
-		} : null,
-		report: said?.report && report ? {
-			content: report,
-			received: said.report.modified
-		} : null,
-		now: said?.serverTime ?? Date.now()
-	};
-	const contact = lastContact(known);
-	return {
-		name: host.name,
-		...stateOf(known),
-		published,
-		running: heartbeat?.running ? {
-			toplevel: heartbeat.running,
-			sequence: heartbeat.sequence
-		} : null,
-		lastContact: contact === null ? null : new Date(contact).toISOString(),
-		lastOutcome: report?.outcome ?? null
-	};
 }
 // src/platform/interrupt.ts
 /** Gives a signal that SIGINT and SIGTERM abort. A second one ends the program at once, whatever it is doing. */
@@ -42745,4 +43661,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { Nix as $, build as A, renderedFiles as B, inert as C, PUBLISHER_KEY as D, deploy as E, withFlakeHosts as F, loadFleet as G, _usingCtx as H, Repository as I, require_dist$2 as J, FLEET_FILE as K, writeFileAtomically as L, check as M, openFleet as N, SIGNING_KEY as O, openMemory as P, splitPatterns as Q, archive as R, status as S, report as T, temporaryDirectory as U, staleFiles as V, findFleet as W, selectHosts as X, parseShard as Y, shardOf as Z, table as _, releaseText as a, formatLocation as at, locationOf as b, deployDetail as c, __toESM as ct, changeText as d, run as et, grouped as f, painter as g, count as h, look as i, UnavailableError as it, DEFAULT_TIMEOUT as j, needsOpenSsh as k, deployWord as l, renderCheck as m, failedHosts as n, FleetError as nt, renderStatus as o, __commonJSMin as ot, planText as p, parseFleetFile as q, contactText as r, InterruptedError as rt, worstFirst as s, __require as st, exitStatus as t, BentoError as tt, renderDeploy as u, warnings as v, inertLine as w, onInterrupt as x, describeError as y, AGENT_FILE as z };
+export { shardOf as $, needsOpenSsh as A, AGENT_FILE as B, deploy as C, parseDuration as D, inertLine as E, openMemory as F, findFleet as G, staleFiles as H, withFlakeHosts as I, FLEET_FILE as J, loadFleet as K, Repository as L, DEFAULT_TIMEOUT as M, check as N, PUBLISHER_KEY as O, openFleet as P, selectHosts as Q, writeFileAtomically as R, report as S, inert as T, _usingCtx as U, renderedFiles as V, temporaryDirectory as W, require_dist$2 as X, parseFleetFile as Y, parseShard as Z, table as _, releaseText as a, InterruptedError as at, locationOf as b, deployDetail as c, __commonJSMin as ct, changeText as d, splitPatterns as et, grouped as f, painter as g, count as h, look as i, FleetError as it, build as j, SIGNING_KEY as k, deployWord as l, __require as lt, renderCheck as m, failedHosts as n, run as nt, renderStatus as o, UnavailableError as ot, planText as p, parseWave as q, contactText as r, BentoError as rt, worstFirst as s, formatLocation as st, exitStatus as t, Nix as tt, renderDeploy as u, __toESM as ut, warnings as v, status as w, onInterrupt as x, describeError as y, archive as z };
