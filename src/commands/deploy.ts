@@ -9,7 +9,7 @@ import { parallel } from "../platform/parallel.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import type { Current, Publisher, Upload } from "../publish/publisher.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
-import { open as openEnvelope, requireSigner, seal } from "../release/envelope.ts";
+import { open as openEnvelope, requireSigner, sealAll } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
 import type { Manifest } from "../release/manifest.ts";
 import { archivesOf, type Candidate, isFarFuture, isSameRelease, nextManifest } from "../release/plan.ts";
@@ -115,18 +115,19 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   const planned = await planAll(planner, prepared, current, options);
 
   // 6. Sign, and put them up.
-  const uploads = options.dryRun
-    ? []
-    : await parallel(
-        planned.flatMap((step) => ("result" in step ? [] : [step.value])),
-        availableParallelism(),
-        async ({ manifest, packed }): Promise<Upload> => ({
-          host: manifest.host,
-          envelope: await seal(manifest, signingKey),
-          archive: packed,
-          keep: archivesOf(manifest),
-        }),
-      );
+  const ready = planned.flatMap((step) => ("result" in step ? [] : [step.value]));
+  const envelopes = await sealAll(
+    ready.map(({ manifest }) => manifest),
+    signingKey,
+  );
+  const uploads = ready.map(
+    ({ manifest, packed }, n): Upload => ({
+      host: manifest.host,
+      envelope: envelopes[n] ?? "",
+      archive: packed,
+      keep: archivesOf(manifest),
+    }),
+  );
   const failures = await publisher.publish(uploads, ({ sent, total }) => {
     context.output.progress(`publishing ${uploads.length} hosts: ${Math.round((100 * sent) / Math.max(total, 1))} %`);
   });
