@@ -1,7 +1,10 @@
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { familyOf, kill } from "../../test/support/programs.ts";
 
 export interface Figures {
+  /** It was ended because it took longer than its limit. */
+  timedOut: boolean;
   /** Seconds. */
   wall: number;
   cpu: number;
@@ -11,15 +14,28 @@ export interface Figures {
   stdout: string;
 }
 
-/** Runs a program and all that it starts, and says what it took. */
+export interface MeasureOptions {
+  cwd?: string;
+  env?: NodeJS.ProcessEnv;
+  /** Milliseconds after which it is ended. */
+  limit?: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * Runs a program and all that it starts, and says what it took.
+ * @throws the reason of `signal`, when that ended it.
+ */
 export async function measure(
   program: string,
   args: readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  options: MeasureOptions = {},
 ): Promise<Figures> {
   const before = childrenCpu();
   const started = performance.now();
-  const child = spawn(program, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+  const { cwd, env, limit, signal } = options;
+  signal?.throwIfAborted();
+  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (data) => {
@@ -32,13 +48,26 @@ export async function measure(
   const timer = setInterval(() => {
     peak = Math.max(peak, residentOf(child.pid ?? 0));
   }, 100);
+  const end = () => kill(familyOf(child.pid ?? 0));
+  let timedOut = false;
+  const timeout =
+    limit === undefined
+      ? undefined
+      : setTimeout(() => {
+          timedOut = true;
+          end();
+        }, limit);
+  signal?.addEventListener("abort", end);
   const status = await new Promise<number>((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (code) => resolve(code ?? 1));
   });
   clearInterval(timer);
-  if (status !== 0) process.stderr.write(stderr.slice(-2000));
-  return { wall: (performance.now() - started) / 1000, cpu: childrenCpu() - before, peak, status, stdout };
+  clearTimeout(timeout);
+  signal?.removeEventListener("abort", end);
+  signal?.throwIfAborted();
+  if (status !== 0 && !timedOut) process.stderr.write(stderr.slice(-2000));
+  return { wall: (performance.now() - started) / 1000, cpu: childrenCpu() - before, peak, status, stdout, timedOut };
 }
 
 /** Processor seconds of this process's ended children, and theirs (proc(5), cutime and cstime, in hundredths). */

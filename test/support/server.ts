@@ -21,11 +21,13 @@ export class TestServer implements AsyncDisposable {
   readonly root: string;
   readonly #dir: string;
   readonly #env: Record<string, string>;
+  readonly #listenAddress: string;
   #port = 0;
   #sshd: ChildProcess | undefined;
 
-  /** `env` marks the processes that it starts. */
-  constructor(world: string, env: Record<string, string>) {
+  /** `env` marks the processes that it starts. `listen`: the address it listens on, loopback or 0.0.0.0 for all. */
+  constructor(world: string, env: Record<string, string>, listen = "127.0.0.1") {
+    this.#listenAddress = listen;
     this.#dir = path.join(world, "sshd");
     this.root = path.join(world, "server");
     this.#env = env;
@@ -62,7 +64,7 @@ export class TestServer implements AsyncDisposable {
     await mkdir(this.#dir, { recursive: true });
     const server = { root: this.root, user, publishers, loginPrefix: "" };
     await writeFile(fleetJson, JSON.stringify({ version: 1, server, hosts }));
-    const options = ["--listen", this.address, "--port", String(this.#port || 1)];
+    const options = ["--listen", this.#listenAddress, "--port", String(this.#port || 1)];
     await succeed("bash", [path.join(packageRoot(), "utils/server/provision"), fleetJson, this.#dir, ...options]);
     if (this.#sshd) {
       await this.stop();

@@ -16,11 +16,11 @@ export interface WorldDirectory extends AsyncDisposable {
 }
 
 /** Makes a world's directory. Disposal ends what runs in it, and removes its mounts and files. */
-export async function worldDirectory(): Promise<WorldDirectory> {
+export async function worldDirectory({ inMemory = true } = {}): Promise<WorldDirectory> {
   await sweep();
   const dir = await mkdtemp(PREFIX);
   // In memory, where that is allowed: much of what is tested waits for its files to reach the disk.
-  await exec("mount", ["-t", "tmpfs", "-o", "mode=0755", "bento-test", dir]);
+  if (inMemory) await exec("mount", ["-t", "tmpfs", "-o", "mode=0755", "bento-test", dir]);
   await chmod(dir, 0o755);
   await writeFile(path.join(dir, "pid"), String(process.pid));
   return { path: dir, mark: { [MARK]: dir }, [Symbol.asyncDispose]: () => remove(dir) };
