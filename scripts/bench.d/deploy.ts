@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { SftpSession } from "../../src/publish/sftp-session.ts";
+import { SftpSession, SILENCE } from "../../src/publish/sftp-session.ts";
 import { succeed } from "../../test/support/programs.ts";
 import { BenchFleet } from "./fleet.ts";
 import { measureHost } from "./host.ts";
@@ -78,8 +78,8 @@ async function connection(world: BenchWorld, link: Link): Promise<number> {
   const privateKey = await readFile(world.publisher.file);
   for (let n = 0; n < 3; n++) {
     const started = performance.now();
-    const session = await SftpSession.connect({ server, privateKey, signal: stop.signal });
-    await session.stat("/");
+    const session = await SftpSession.connect({ server, privateKey, signal: stop.signal, silence: SILENCE });
+    await session.requests.stat("/");
     await session[Symbol.asyncDispose]();
     times.push((performance.now() - started) / 1000);
   }
