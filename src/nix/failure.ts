@@ -1,4 +1,5 @@
 import type { Host } from "../fleet/fleet.ts";
+import { clip } from "../inert.ts";
 import type { HostFailure } from "../results.ts";
 import {
   causeLine,
@@ -24,7 +25,7 @@ import {
 } from "./failure-place.ts";
 import { type ExplainedHost, unreachedFile } from "./failure-unreached.ts";
 
-/** The trace kept with a failure, in characters: the end of it, where all versions of Nix but the oldest put the cause. */
+/** The trace kept with a failure, in characters: its beginning, where Nix 2.8 puts the cause, and its end, where others do. */
 const MAX_TRACE = 20_000;
 const MAX_MESSAGE = 1_000;
 
@@ -44,7 +45,7 @@ export function explainFailure(
   const lines = text.split("\n");
   const readable = (line: string) => line.replace(PATH, (file) => toFleet(file) ?? file);
   const at = causeLine(lines);
-  const trace = readable(text.slice(-MAX_TRACE));
+  const trace = readable(clip(text, MAX_TRACE));
   if (at === undefined) return { message: lastWords(lines, run.status).slice(0, MAX_MESSAGE), trace };
 
   const block = messageBlock(lines, at);

@@ -47,13 +47,18 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
     return host === undefined ? [line] : [line, ...below(host, paint, verbose).map((text) => `    ${text}`)];
   });
   const statuses = document.hosts.map((host) => host.status);
-  const compared = document.base === null ? "" : ` (compared with ${inertLine(document.base)})`;
+  const compared = document.base === null ? "" : ` (compared with ${baseText(document.base)})`;
   return [
     ...lines,
     ...warnings(document.warnings, paint),
     "",
     `${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
   ].join("\n");
+}
+
+/** A commit's name as short as git prints it; any other ref as it is. */
+export function baseText(base: string): string {
+  return /^[0-9a-f]{40}$/.test(base) ? base.slice(0, 12) : inertLine(base);
 }
 
 function detail(host: HostCheck): string {

@@ -1,4 +1,4 @@
-import { inertLine } from "../inert.ts";
+import { clip, inertLine } from "../inert.ts";
 
 /**
  * Text as it is, on one line of GitHub's markdown: nothing in it is markup, a link, a mention or a reference. Each character that
@@ -24,8 +24,7 @@ export function markdownTable(heading: readonly string[], rows: readonly (readon
 
 /** Something long behind a line to click on; `text` is foreign. */
 export function folded(title: string, text: string, limit: number): string {
-  const body = text.length > limit ? `…\n${text.slice(-limit)}` : text;
-  const escaped = body
+  const escaped = clip(text, limit)
     .replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "\ufffd")
     .replaceAll("&", "&amp;")
     .replaceAll("<", "&lt;")

@@ -1,11 +1,11 @@
 import { formatLocation } from "../errors.ts";
-import type { CheckDocument, DeployDocument, HostFailure, StatusDocument } from "../results.ts";
-import { changeText, grouped, planText } from "./check.ts";
+import type { CheckDocument, DeployDocument, HostCheck, HostFailure, StatusDocument } from "../results.ts";
+import { baseText, changeText, grouped, planText } from "./check.ts";
 import { deployDetail, deployWord } from "./deploy.ts";
 import { locationOf } from "./failure.ts";
 import { code, folded, markdownTable, plain } from "./markdown.ts";
 import { contactText, look, releaseText, worstFirst } from "./status.ts";
-import { count } from "./terminal.ts";
+import { count, tally } from "./terminal.ts";
 
 /** Bytes that there is room for; `trace` is for each host. */
 interface Room {
@@ -62,21 +62,27 @@ function checkSummary(document: CheckDocument, room: Room): string {
         mark(host.status),
         group.map((one) => code(one.name)).join(" "),
         host.status,
-        host.error === null
-          ? [plain(planText(host)), host.reproducible ? "" : "not reproducible"].filter(Boolean).join("; ")
-          : failureCell(host.error),
-        host.status === "changed" ? plain(changeText(host)) + (host.reboot ? "; **needs a reboot**" : "") : "",
+        host.error === null ? changeCell(host) : failureCell(host.error),
+        plain(planText(host)),
       ],
     ];
   });
-  const compared = document.base === null ? "" : `, compared with ${code(document.base)}`;
+  const compared = document.base === null ? "" : `, compared with ${code(baseText(document.base))}`;
+  const statuses = hosts.map((host) => host.status);
   return compose(
-    `## Bento ${document.command}: ${count(hosts.length, "host")}${compared}`,
-    markdownTable(["", "Host", "Status", "To do", "Changes"], rows),
+    `## Bento ${document.command}: ${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
+    markdownTable(["", "Host", "Status", "What", "Cost"], rows),
     [...document.warnings, ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))],
     hosts,
     room,
   );
+}
+
+function changeCell(host: HostCheck): string {
+  const parts = [host.status === "changed" ? plain(changeText(host)) : ""];
+  if (host.reboot) parts.push("**needs a reboot**");
+  if (!host.reproducible) parts.push("not reproducible");
+  return parts.filter((text) => text !== "").join("; ");
 }
 
 function deploySummary(document: DeployDocument): string {

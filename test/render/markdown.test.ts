@@ -69,8 +69,12 @@ test.each(HOSTILE)("behind a line to click on, %j stays inside", (text) => {
   expect(html).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
 });
 
-test("of a long text the end is shown, where the cause is, and it is said that there was more", () => {
+test("of a long text its ends are shown, at one of which the cause is, and that there was more", () => {
+  const text = ["error: the cause", ...Array.from({ length: 100 }, () => "a frame"), "the last"].join("\n");
+  expect(folded("t", text, 40)).toBe(
+    "<details><summary>t</summary><pre>error: the cause\n…\na frame\nthe last</pre></details>",
+  );
   expect(folded("t", `begin${"x".repeat(100)}end`, 10)).toBe(
-    "<details><summary>t</summary><pre>…\nxxxxxxxend</pre></details>",
+    "<details><summary>t</summary><pre>begin\n…\nxxend</pre></details>",
   );
 });
