@@ -6,7 +6,7 @@ import { check } from "./commands/check.ts";
 import { comment } from "./commands/comment.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
-import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
+import { GIT_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
 import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
 import { parseDuration } from "./duration.ts";
@@ -55,10 +55,14 @@ function readInputs() {
   const timeout = input("timeout");
   if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
   const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
-  const secrets = { [PUBLISHER_KEY]: secretInput("ssh-key"), [SIGNING_KEY]: secretInput("signing-key") };
+  const secrets = {
+    [PUBLISHER_KEY]: secretInput("ssh-key"),
+    [SIGNING_KEY]: secretInput("signing-key"),
+    [GIT_KEY]: secretInput("git-ssh-key"),
+  };
   const env = { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) };
   // Programs that are started, and with them the fleet's own code, inherit this process's environment: no key stays in it.
-  for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
+  for (const name of SECRETS) delete process.env[name];
   return {
     command,
     place,

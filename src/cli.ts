@@ -10,7 +10,7 @@ import { deploy } from "./commands/deploy.ts";
 import { hostAdd, hostList, hostRemove } from "./commands/host.ts";
 import { init } from "./commands/init.ts";
 import { keygen } from "./commands/keygen.ts";
-import { PUBLISHER_KEY, SIGNING_KEY } from "./commands/keys.ts";
+import { SECRETS } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { render } from "./commands/render.ts";
 import { report } from "./commands/report.ts";
@@ -65,7 +65,7 @@ function session(options: CommonOptions): Session {
   const verbose = options.verbose === true;
   const env = { ...process.env };
   // What is started (Nix, and with it the fleet's own code) inherits this process's environment, and has no use for the keys.
-  for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
+  for (const name of SECRETS) delete process.env[name];
   return {
     context: { output: terminalOutput({ verbose }), signal: onInterrupt(), env, cwd: process.cwd() },
     options,
@@ -112,7 +112,8 @@ function program(): Command {
 Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
 done; 3 a server or a tool could not be reached or run; 130 interrupted.
 Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
-BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.`,
+BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_GIT_SSH_KEY_FILE, the key to push
+releases to a git remote with, where git itself has none; NAME, as --hosts; NO_COLOR.`,
     );
 
   common(bento.command("init [directory]"))

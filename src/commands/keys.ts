@@ -2,7 +2,11 @@ import { FleetError } from "../errors.ts";
 import type { KeySource } from "../release/keys.ts";
 
 /** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
-const KEYS = { BENTO_SSH_KEY: "the publisher's ssh key", BENTO_SIGNING_KEY: "the signing key" } as const;
+const KEYS = {
+  BENTO_SSH_KEY: "the publisher's ssh key",
+  BENTO_SIGNING_KEY: "the signing key",
+  BENTO_GIT_SSH_KEY: "the ssh key for git",
+} as const;
 type KeyName = keyof typeof KEYS;
 
 /**
@@ -13,11 +17,7 @@ export function keysFromEnvironment<N extends readonly KeyName[]>(
   env: NodeJS.ProcessEnv,
   ...names: N
 ): { [I in keyof N]: KeySource } {
-  const sources = names.map((name): KeySource | undefined => {
-    const [content, file] = [env[name], env[`${name}_FILE`]];
-    if (content) return { content };
-    return file ? { file } : undefined;
-  });
+  const sources = names.map((name) => optionalKey(env, name));
   const missing = names.filter((_, index) => sources[index] === undefined);
   if (missing.length > 0) {
     throw new FleetError(
@@ -32,6 +32,13 @@ export function keysFromEnvironment<N extends readonly KeyName[]>(
   return sources as { [I in keyof N]: KeySource };
 }
 
+/** A private key that may be in the environment. */
+export function optionalKey(env: NodeJS.ProcessEnv, name: KeyName): KeySource | undefined {
+  const [content, file] = [env[name], env[`${name}_FILE`]];
+  if (content) return { content };
+  return file ? { file } : undefined;
+}
+
 /** What a key is called in errors. */
 export function describeKey(name: KeyName): string {
   return KEYS[name];
@@ -39,3 +46,7 @@ export function describeKey(name: KeyName): string {
 
 export const PUBLISHER_KEY = "BENTO_SSH_KEY";
 export const SIGNING_KEY = "BENTO_SIGNING_KEY";
+/** Without it, git logs in with whatever it finds itself. */
+export const GIT_KEY = "BENTO_GIT_SSH_KEY";
+/** No program that is started has a use for any of them in its environment. */
+export const SECRETS = [PUBLISHER_KEY, SIGNING_KEY, GIT_KEY];

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { duration } from "../duration.ts";
 import { InterruptedError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
-import type { Publisher } from "../publish/publisher.ts";
+import type { StatusSource } from "../publish/publisher.ts";
 import { type Gate, gateOf } from "../reports/gate.ts";
 import type { HostStatus } from "../results.ts";
 import type { Context } from "./context.ts";
@@ -17,7 +17,7 @@ const LOOK = 10_000;
  */
 export async function notYetWell(
   context: Context,
-  publisher: Publisher,
+  source: StatusSource,
   hosts: readonly Host[],
   signers: readonly string[],
   wait: number,
@@ -25,7 +25,7 @@ export async function notYetWell(
   const end = performance.now() + wait;
   let said = "";
   for (;;) {
-    const statuses = await statusesOf(publisher, hosts, signers);
+    const statuses = await statusesOf(source, hosts, signers);
     const at = (gate: Gate) => statuses.filter(({ state }) => gateOf(state) === gate);
     const waiting = at("wait");
     const closed = at("closed");

@@ -1,10 +1,12 @@
 import { availableParallelism } from "node:os";
 import { FleetError } from "../errors.ts";
-import type { Host } from "../fleet/fleet.ts";
+import type { Fleet, Host } from "../fleet/fleet.ts";
 import { loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
+import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
-import type { Current, HostReports, Publisher } from "../publish/publisher.ts";
+import type { Current, HostReports, StatusSource } from "../publish/publisher.ts";
+import { Publishers } from "../publish/publishers.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { open as openEnvelope } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
@@ -13,6 +15,7 @@ import { lastContact, stateOf } from "../reports/state.ts";
 import type { HostStatus, StatusDocument } from "../results.ts";
 import type { Context } from "./context.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY } from "./keys.ts";
+import { waysOut } from "./ways-out.ts";
 
 export interface StatusOptions {
   fleet: string;
@@ -27,31 +30,44 @@ export async function status(context: Context, options: StatusOptions): Promise<
   // 1. Whom to ask for what.
   const fleet = await loadFleet(options.fleet);
   const { server, signers } = fleet;
-  if (server === null)
+  if (server === null && fleet.git === null)
     throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
   const selected = selectHosts(
     fleet.hosts.filter((host) => host.declared),
     options.hosts,
   );
-  const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-  await using key = await openPrivateKey(source, describeKey(PUBLISHER_KEY));
 
   // 2. What is published, and what hosts said, all at once; and what it means.
+  if (server === null) return document(await statusesInGit(context, fleet, selected));
+  const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+  await using key = await openPrivateKey(source, describeKey(PUBLISHER_KEY));
   await using publisher = await SftpPublisher.connect(server, key, {
     signal: context.signal,
     say: context.output.info,
   });
-  return { version: 1, command: "status", hosts: await statusesOf(publisher, selected, signers) };
+  return document(await statusesOf(publisher, selected, signers));
+}
+
+/** A fleet on git alone: hosts read there, and have nowhere to write to. */
+async function statusesInGit(context: Context, fleet: Fleet, hosts: readonly Host[]): Promise<HostStatus[]> {
+  const repository = await Repository.open(fleet.dir);
+  await using ways = await waysOut(context, { fleet, repository });
+  await using publishers = await Publishers.open(ways.list);
+  return await statusesOf(publishers.statusSource, hosts, fleet.signers);
+}
+
+function document(hosts: HostStatus[]): StatusDocument {
+  return { version: 1, command: "status", hosts };
 }
 
 /** How hosts are, in their order. */
 export async function statusesOf(
-  publisher: Publisher,
+  source: StatusSource,
   hosts: readonly Host[],
   signers: readonly string[],
 ): Promise<HostStatus[]> {
   const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
-  const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);
+  const [current, reports] = await Promise.all([source.readCurrent(names), source.readReports(names)]);
   return parallel(hosts, availableParallelism(), (host) =>
     hostStatus(host, current.get(host.name), reports.get(host.name), signers),
   );

@@ -25,6 +25,8 @@ export interface GitRemote {
   remote: string;
   /** A ref pattern with `{host}` in it. */
   refs: string;
+  /** Pinned ssh host keys of the remote. Hosts take no others; with none, they can't use an ssh remote. */
+  hostKeys: string[];
 }
 
 /** A nixpkgs by its hash: what hosts without a flake are evaluated and built with. */
@@ -85,4 +87,9 @@ export interface Fleet {
 /** A host's login at the server. */
 export function loginOf(host: Pick<Host, "name">, server: Pick<Server, "loginPrefix">): string {
   return server.loginPrefix + host.name;
+}
+
+/** The ref that a host's releases are at, by `git.refs`. */
+export function refOf(pattern: string, host: string): string {
+  return pattern.replaceAll("{host}", host);
 }

@@ -50,13 +50,18 @@ const server = z.strictObject({
 });
 
 const gitRemote = z.strictObject({
-  remote: oneLine.min(1),
+  remote: oneLine
+    .min(1)
+    .refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository")
+    .refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed"),
   refs: oneLine
     .refine(
       (value) => value.startsWith("refs/") && value.includes("{host}"),
       "must begin with refs/ and contain {host}",
     )
+    .regex(/^(?:\/?[A-Za-z0-9_{}-]+)+$/, "must be a ref's name: letters, digits, '-' and '_' between slashes")
     .default("refs/heads/bento/{host}"),
+  hostKeys: z.array(publicKey).default([]),
 });
 
 const substituter = z.strictObject({

@@ -12,6 +12,7 @@ export interface Publisher extends AsyncDisposable {
 
   /**
    * Takes the fleet's lock. Only one deploy at a time holds it; it has an owner and a time to live, and is released on disposal.
+   * A publisher whose pointers only move from where they were read to be needs none, and does nothing.
    * @throws UnavailableError naming the owner when another deploy holds it, and goes on holding it for `wait`.
    */
   lock(owner: string, options?: LockOptions): Promise<void>;
@@ -27,10 +28,16 @@ export interface Publisher extends AsyncDisposable {
     releases: readonly Upload[],
     onProgress?: (progress: PublishProgress) => void,
   ): Promise<Map<string, HostFailure | null>>;
+}
 
+/** Where hosts report to. */
+export interface ReportReader {
   /** What hosts said: `heartbeat.json` and the newest report of each. */
   readReports(hosts: readonly string[]): Promise<Map<string, HostReports>>;
 }
+
+/** What it takes to say how hosts are. */
+export type StatusSource = Pick<Publisher, "readCurrent"> & ReportReader;
 
 export interface LockOptions {
   /** Milliseconds to wait for a lock that another deploy holds; by default none. */

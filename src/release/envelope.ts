@@ -86,6 +86,15 @@ export async function open(text: string, host: string, signers: readonly string[
   return { ok: true, manifest: manifest.data };
 }
 
+/**
+ * The manifest of an envelope that was made here, or was opened already: nothing is verified.
+ * @throws when it is none.
+ */
+export function payloadOf(text: string): Manifest {
+  const { payload } = envelopeSchema.parse(parseJson(text));
+  return manifestSchema.parse(parseJson(Buffer.from(payload, "base64").toString("utf8")));
+}
+
 async function isSigned(payload: Buffer, signature: string, signers: readonly string[]): Promise<boolean> {
   if (isPlainlySigned(payload, signature, NAMESPACE, signers)) return true;
   await using dir = await temporaryDirectory();

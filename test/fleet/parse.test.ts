@@ -50,7 +50,7 @@ hosts:
       hostKeys: [ED25519_1],
       loginPrefix: "",
     },
-    git: { remote: "git@github.com:org/fleet.git", refs: "refs/heads/bento/{host}" },
+    git: { remote: "git@github.com:org/fleet.git", refs: "refs/heads/bento/{host}", hostKeys: [] },
     signers: [`${ED25519_2} ci`],
     substituters: [{ url: "https://cache.example.org", key: CACHE_KEY }],
     hosts: {

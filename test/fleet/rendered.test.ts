@@ -47,7 +47,7 @@ test("hosts are told how to reach and whom to believe, and nothing of each other
   expect(JSON.parse(text)).toEqual({
     version: 1,
     server: { address: "fleet.example.org", port: 2222, loginPrefix: "b-", hostKeys: [ED25519_1] },
-    git: { remote: "git@example.org:fleet", refs: "refs/heads/bento/{host}" },
+    git: { remote: "git@example.org:fleet", refs: "refs/heads/bento/{host}", hostKeys: [] },
     signers: [`${ED25519_2} ci`],
     substituters: [CACHE],
   });

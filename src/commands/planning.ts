@@ -1,0 +1,116 @@
+import { availableParallelism } from "node:os";
+import type { Host } from "../fleet/fleet.ts";
+import { parallel } from "../platform/parallel.ts";
+import type { Current } from "../publish/publisher.ts";
+import { type CurrentOf, join } from "../publish/publishers.ts";
+import { type Opened, open as openEnvelope } from "../release/envelope.ts";
+import type { Manifest } from "../release/manifest.ts";
+import { decide, isSameRelease, type Published } from "../release/plan.ts";
+import type { HostDeploy, HostFailure } from "../results.ts";
+import type { Ancestry } from "./ancestry.ts";
+import type { DeployOptions } from "./deploy.ts";
+import { failed, nothing, type Packed, type Prepared, type Step } from "./prepare.ts";
+
+export interface Planned {
+  manifest: Manifest;
+  /** Of a release that is published elsewhere already; null for a new one. */
+  envelope: string | null;
+  packed: Packed;
+  /** The publishers that take it. */
+  to: readonly string[];
+  /** What was wrong with publishers whose state is not known. */
+  unread: HostFailure | null;
+}
+
+export interface Planner {
+  ancestry: Ancestry;
+  signers: readonly string[];
+}
+
+/** What is to be done for each host, by what each publisher has for it. */
+export async function planAll(
+  planner: Planner,
+  steps: readonly Step<Prepared>[],
+  current: CurrentOf,
+  options: Pick<DeployOptions, "force" | "dryRun">,
+): Promise<Step<Planned>[]> {
+  const now = Date.now();
+  return parallel(steps, availableParallelism(), (step) => plan(planner, step, current, options, now));
+}
+
+async function plan(
+  { ancestry, signers }: Planner,
+  step: Step<Prepared>,
+  current: CurrentOf,
+  options: Pick<DeployOptions, "force" | "dryRun">,
+  now: number,
+): Promise<Step<Planned>> {
+  if ("result" in step) return step;
+  const { host, value } = step;
+  const { candidate, packed } = value;
+  const found = await openAll(current(host.name), host.name, signers);
+  const states = [...found.values()];
+  const unread = states.reduce<HostFailure | null>(
+    (all, one) => join(all, one.state === "unknown" ? one.error : null),
+    null,
+  );
+  if (unread !== null && states.every(({ state }) => state === "unknown"))
+    return { host, result: failed(host, unread) };
+
+  const commits = states.flatMap((one) =>
+    options.force || one.state !== "present" || isSameRelease(one.manifest, candidate) ? [] : [one.manifest.commit],
+  );
+  const problems = new Map(
+    await Promise.all(commits.map(async (commit) => [commit, await ancestry.problem(commit)] as const)),
+  );
+  const ancestryOf = (commit: string) => problems.get(commit) ?? null;
+  const decision = decide({ candidate, published: found, ancestryOf, force: options.force, now });
+  switch (decision.kind) {
+    case "refuse":
+      return { host, result: failed(host, decision.error) };
+    case "unchanged":
+      return { host, result: unread === null ? unchanged(host, decision.manifest) : failed(host, unread) };
+    case "complete":
+    case "release": {
+      const { manifest, to } = decision;
+      const envelope = decision.kind === "complete" ? decision.envelope : null;
+      // The first half of a deploy alone is the dry run: it says what the second would do.
+      if (options.dryRun) return { host, result: published(manifest, unread) };
+      return { host, value: { manifest, envelope, packed, to, unread } };
+    }
+  }
+}
+
+/** What each publisher has for a host, verified; the same envelope is verified once. */
+async function openAll(
+  current: ReadonlyMap<string, Current>,
+  host: string,
+  signers: readonly string[],
+): Promise<Map<string, Published>> {
+  const opened = new Map<string, Promise<Opened>>();
+  const open = async (state: Current): Promise<Published> => {
+    if (state.state === "failed") return { state: "unknown", error: state.error };
+    if (state.state === "missing") return state;
+    const { envelope } = state;
+    const known = opened.get(envelope) ?? openEnvelope(envelope, host, signers);
+    opened.set(envelope, known);
+    const result = await known;
+    return result.ok
+      ? { state: "present", manifest: result.manifest, envelope }
+      : { state: "untrusted", problem: result.problem };
+  };
+  return new Map(await Promise.all([...current].map(async ([name, state]) => [name, await open(state)] as const)));
+}
+
+function unchanged(host: Host, { digest, sequence, commit, toplevel }: Manifest): HostDeploy {
+  return { ...nothing(host), status: "unchanged", digest, sequence, commit, toplevel };
+}
+
+function publishedResult({ host, digest, sequence, commit, toplevel }: Manifest): HostDeploy {
+  return { name: host, status: "published", digest, sequence, commit, toplevel, error: null, reason: null };
+}
+
+export function published(manifest: Manifest, failure: HostFailure | null): HostDeploy {
+  const result = publishedResult(manifest);
+  return failure === null ? result : { ...result, status: "failed", sequence: null, error: failure };
+}

@@ -1,0 +1,190 @@
+import { UnavailableError, UnreachableError } from "../errors.ts";
+import type { HostFailure } from "../results.ts";
+import type {
+  Current,
+  HostReports,
+  LockOptions,
+  Publisher,
+  PublishProgress,
+  ReportReader,
+  StatusSource,
+  Upload,
+} from "./publisher.ts";
+
+/** A publisher that isn't connected yet. */
+export interface WayOut {
+  /** For people; no two of a fleet have the same. */
+  name: string;
+  open(): Promise<Publisher & Partial<ReportReader>>;
+}
+
+/** An upload, and the names of the publishers that take it. */
+export interface Parcel {
+  upload: Upload;
+  to: readonly string[];
+}
+
+/** What each publisher has for a host, by the publishers' names. */
+export type CurrentOf = (host: string) => Map<string, Current>;
+
+/**
+ * All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
+ * is wrong with one (another host key, a lock that is held) stops everything before anything is done.
+ */
+export class Publishers implements AsyncDisposable {
+  readonly #reachable: Map<string, Reachable>;
+  /** Why the others are not. */
+  readonly #unreachable: Map<string, UnreachableError>;
+  readonly #resources: AsyncDisposableStack;
+  readonly #several: boolean;
+
+  private constructor(
+    reachable: Map<string, Reachable>,
+    unreachable: Map<string, UnreachableError>,
+    resources: AsyncDisposableStack,
+  ) {
+    this.#reachable = reachable;
+    this.#unreachable = unreachable;
+    this.#resources = resources;
+    this.#several = reachable.size + unreachable.size > 1;
+  }
+
+  /** @throws UnavailableError, UnreachableError when no way is open. */
+  static async open(ways: readonly WayOut[]): Promise<Publishers> {
+    await using resources = new AsyncDisposableStack();
+    const reachable = new Map<string, Reachable>();
+    const unreachable = new Map<string, UnreachableError>();
+    for (const { name, open } of ways) {
+      try {
+        reachable.set(name, resources.use(await open()));
+      } catch (error) {
+        if (!(error instanceof UnreachableError)) throw error;
+        unreachable.set(name, error);
+      }
+    }
+    const [first] = unreachable.values();
+    if (reachable.size === 0 && first !== undefined) throw first;
+    return new Publishers(reachable, unreachable, resources.move());
+  }
+
+  /**
+   * Reads what hosts are given now, and takes the locks unless `lock` is null.
+   * @throws UnavailableError, UnreachableError when there is no way left.
+   */
+  async read(hosts: readonly string[], lock: (LockOptions & { owner: string }) | null): Promise<CurrentOf> {
+    const current = new Map<string, Map<string, Current>>();
+    for (const [name, publisher] of this.#reachable) {
+      try {
+        // Both at once, which saves round trips.
+        const [read] = await Promise.all([
+          publisher.readCurrent(hosts),
+          lock === null ? undefined : publisher.lock(lock.owner, lock),
+        ]);
+        current.set(name, read);
+      } catch (error) {
+        if (!(error instanceof UnreachableError)) throw error;
+        this.#reachable.delete(name);
+        this.#unreachable.set(name, error);
+        if (this.#reachable.size === 0) throw error;
+      }
+    }
+    return (host) => {
+      const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)] as const);
+      const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)] as const);
+      return new Map([...read, ...others]);
+    };
+  }
+
+  /** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
+  get statusSource(): StatusSource {
+    const publishers = [...this.#reachable.values()];
+    const source = publishers.find((publisher): publisher is Reachable & ReportReader => "readReports" in publisher);
+    if (source !== undefined) return source;
+    const failure: HostReports = { state: "failed", error: { message: NO_REPORTS } };
+    return {
+      readCurrent: async (hosts) => (await publishers[0]?.readCurrent(hosts)) ?? new Map(),
+      readReports: async (hosts) => new Map(hosts.map((host) => [host, failure])),
+    };
+  }
+
+  /** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
+  async publish(
+    parcels: readonly Parcel[],
+    onProgress: (progress: PublishProgress) => void,
+  ): Promise<Map<string, HostFailure | null>> {
+    const progress = new Map<string, PublishProgress>();
+    const done = await Promise.allSettled(
+      [...this.#reachable].map(async ([name, publisher]) => {
+        const uploads = parcels.filter(({ to }) => to.includes(name)).map(({ upload }) => upload);
+        const failures = await this.#publishAt(publisher, uploads, (one) => {
+          progress.set(name, one);
+          onProgress(sum([...progress.values()]));
+        });
+        return [...failures].map(([host, failure]) => ({ host, failure: failure && this.#attributed(failure, name) }));
+      }),
+    );
+    const failures = new Map<string, HostFailure | null>(parcels.map(({ upload }) => [upload.host, null]));
+    for (const one of done) {
+      if (one.status === "rejected") throw one.reason;
+      for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
+    }
+    return failures;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
+
+  /** While there is another way, one that breaks is its hosts' failure alone. */
+  async #publishAt(
+    publisher: Publisher,
+    uploads: readonly Upload[],
+    onProgress: (progress: PublishProgress) => void,
+  ): Promise<Map<string, HostFailure | null>> {
+    try {
+      return await publisher.publish(uploads, onProgress);
+    } catch (error) {
+      if (!this.#several || !(error instanceof UnavailableError)) throw error;
+      const failure = failureOf(error);
+      return new Map(uploads.map(({ host }) => [host, failure]));
+    }
+  }
+
+  #named(current: Current, name: string): Current {
+    return current.state === "failed" ? { state: "failed", error: this.#attributed(current.error, name) } : current;
+  }
+
+  /** Where there is only one publisher, there is no need to say at which. */
+  #attributed(failure: HostFailure, name: string): HostFailure {
+    return this.#several ? { ...failure, message: `${name}: ${failure.message}` } : failure;
+  }
+}
+
+type Reachable = Publisher & Partial<ReportReader>;
+
+const UNREAD: Current = { state: "failed", error: { message: "what is published could not be read" } };
+const NO_REPORTS =
+  "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
+
+/** Its message says where. */
+function unreached(error: UnreachableError): Current {
+  return { state: "failed", error: failureOf(error) };
+}
+
+function failureOf({ message, hint }: UnavailableError): HostFailure {
+  return hint === undefined ? { message } : { message, hint };
+}
+
+/** Two failures of one host as one. */
+export function join(first: HostFailure | null, second: HostFailure | null): HostFailure | null {
+  if (first === null || second === null) return first ?? second;
+  return { ...first, message: `${first.message}; ${second.message}` };
+}
+
+function sum(all: readonly PublishProgress[]): PublishProgress {
+  return {
+    hosts: Math.max(...all.map(({ hosts }) => hosts)),
+    sent: all.reduce((total, { sent }) => total + sent, 0),
+    total: all.reduce((total, one) => total + one.total, 0),
+  };
+}
