@@ -108,7 +108,9 @@ poll_with_heartbeat() {
   if [ "$fetcher" = "$agent/fetchers/sftp" ] && [ "$reporter" = "$fetcher" ]; then
     BENTO_HEARTBEAT=$heartbeat poll_server "$1" "$BENTO_POLL_TIMEOUT"
   else
-    poll_server "$1" "$BENTO_POLL_TIMEOUT" || return
+    local patience=$BENTO_POLL_TIMEOUT
+    [ "$fetcher" != "$agent/fetchers/git" ] || patience=$BENTO_FETCH_TIMEOUT
+    poll_server "$1" "$patience" || return
     deliver
   fi
 }

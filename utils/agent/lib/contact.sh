@@ -17,7 +17,7 @@ poll_server() {
 
 # contact SECONDS: authenticated contact with the server, which is what an administrator's next release will need.
 # Fails with $problem.
-contact() { poll_server /dev/null "$1"; }
+contact() { BENTO_PROBE=1 poll_server /dev/null "$1"; }
 
 # contact_returns: tries for the recovery time.
 contact_returns() {

@@ -30,7 +30,7 @@ load_settings() {
   export BENTO_PROFILE=${BENTO_PROFILE:-/nix/var/nix/profiles/system}
   export BENTO_RUNNING=${BENTO_RUNNING:-/run/current-system}
   export BENTO_BOOTED=${BENTO_BOOTED:-/run/booted-system}
-  export BENTO_FETCHER=${BENTO_FETCHER:-sftp}
+  export BENTO_FETCHER=${BENTO_FETCHER:-$(default_fetcher)}
   export BENTO_REPORTER=${BENTO_REPORTER:-$BENTO_FETCHER}
   export BENTO_SSH_CONFIG=${BENTO_SSH_CONFIG:-}
   export BENTO_BUILD=${BENTO_BUILD:-auto}
@@ -47,6 +47,8 @@ load_settings() {
   # What the guard leaves beyond these, and how long a poll may take.
   export BENTO_GUARD_SLACK=${BENTO_GUARD_SLACK:-30}
   export BENTO_POLL_TIMEOUT=${BENTO_POLL_TIMEOUT:-120}
+  # For a poll that may bring the release along: git can't get one without the other.
+  export BENTO_FETCH_TIMEOUT=${BENTO_FETCH_TIMEOUT:-3600}
   # Seconds before a release that failed is tried again, the first time; it doubles each time.
   export BENTO_BACKOFF=${BENTO_BACKOFF:-300}
   # KiB that must be free where the store, and where /boot is, before anything is built or activated.
@@ -54,8 +56,8 @@ load_settings() {
   export BENTO_MIN_FREE_BOOT=${BENTO_MIN_FREE_BOOT:-32768}
   export BENTO_BOOT=${BENTO_BOOT:-/boot}
   for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
-    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_BACKOFF \
-    BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
+    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
+    BENTO_BACKOFF BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done
 
@@ -79,6 +81,7 @@ load_settings() {
 
   fetcher=$(executable_of "$BENTO_FETCHER")
   reporter=$(executable_of "$BENTO_REPORTER")
+  [ "$fetcher" != "$agent/fetchers/git" ] || command -v git > /dev/null || bad_settings "not in PATH: git"
   [ -e "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG is missing; it is utils/bento.json of the fleet"
   [ -r "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG can't be read"
   jq -e '.version == 1 and (.signers | type == "array" and all(type == "string"))' "$BENTO_CONFIG" > /dev/null 2>&1 ||
@@ -94,11 +97,16 @@ make_places() {
   done
 }
 
+# Where the fleet's only way out is git, there is no need to say so on every host.
+default_fetcher() {
+  if jq -e '.server == null and .git != null' "$BENTO_CONFIG" > /dev/null 2>&1; then echo git; else echo sftp; fi
+}
+
 # A fetcher is one of those beside the agent, by its name, or any executable, by its path.
 executable_of() {
   local file=$1
   case $1 in */*) ;; *) file=$agent/fetchers/$1 ;; esac
-  [ -x "$file" ] || bad_settings "there is no fetcher '$1': use sftp, or the path of an executable"
+  [ -x "$file" ] || bad_settings "there is no fetcher '$1': use sftp, git, or the path of an executable"
   echo "$file"
 }
 
