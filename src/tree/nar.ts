@@ -1,33 +1,38 @@
 import { createHash, randomUUID } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
-import { lstat, readdir, readlink, rename } from "node:fs/promises";
+import { closeSync, createWriteStream, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { rename } from "node:fs/promises";
 import path from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { setImmediate } from "node:timers/promises";
 import { createGzip, constants as zlib } from "node:zlib";
 import { HostError } from "../errors.ts";
+
+/** Bytes that are read and packed at a time. */
+const BLOCK = 256 * 1024;
 
 /**
  * NAR, Nix's archive format (Eelco Dolstra's thesis, figure 5.2): names, contents, executable bits and symlinks, in the bytes'
  * order of names, and nothing else. Strings are a 64-bit little-endian length, the bytes, and zeros up to a multiple of 8.
  */
-export async function* narOf(root: string): AsyncGenerator<Buffer> {
+export function* narOf(root: string): Generator<Buffer> {
   yield strings("nix-archive-1");
   yield* node(Buffer.from(root));
 }
 
-// Paths are bytes here: a name need not be UTF-8, and names go in the order of their bytes.
-async function* node(file: Buffer): AsyncGenerator<Buffer> {
-  const info = await lstat(file);
+// Paths are bytes here: a name need not be UTF-8, and names go in the order of their bytes. Nothing waits for another thread,
+// which for a configuration's small files takes ten times as long as reading them.
+function* node(file: Buffer): Generator<Buffer> {
+  const info = lstatSync(file);
   if (info.isSymbolicLink()) {
-    yield strings("(", "type", "symlink", "target", await readlink(file, { encoding: "buffer" }), ")");
+    yield strings("(", "type", "symlink", "target", readlinkSync(file, { encoding: "buffer" }), ")");
   } else if (info.isFile()) {
     yield strings("(", "type", "regular", ...((info.mode & 0o100) === 0 ? [] : ["executable", ""]), "contents");
     yield* contents(file, info.size);
     yield strings(")");
   } else if (info.isDirectory()) {
     yield strings("(", "type", "directory");
-    const names = await readdir(file, { encoding: "buffer" });
+    const names = readdirSync(file, { encoding: "buffer" });
     for (const name of names.sort(Buffer.compare)) {
       yield strings("entry", "(", "name", name, "node");
       yield* node(Buffer.concat([file, Buffer.from("/"), name]));
@@ -39,13 +44,22 @@ async function* node(file: Buffer): AsyncGenerator<Buffer> {
   }
 }
 
-async function* contents(file: Buffer, size: number): AsyncGenerator<Buffer> {
+function* contents(file: Buffer, size: number): Generator<Buffer> {
   yield length(size);
   let read = 0;
   if (size > 0) {
-    for await (const chunk of createReadStream(file)) {
-      read += (chunk as Buffer).length;
-      yield chunk as Buffer;
+    const opened = openSync(file, "r");
+    try {
+      for (;;) {
+        // One byte more than there should be, so that a file that has grown is found out.
+        const block = Buffer.allocUnsafe(Math.min(size + 1, BLOCK));
+        const count = readSync(opened, block);
+        if (count === 0) break;
+        read += count;
+        yield block.subarray(0, count);
+      }
+    } finally {
+      closeSync(opened);
     }
   }
   if (read !== size) throw new HostError(`${file.toString()} changed while it was read`);
@@ -71,10 +85,26 @@ function padding(size: number): Buffer {
   return Buffer.alloc((8 - (size % 8)) % 8);
 }
 
+/** The same bytes in blocks, between which everything else has its turn. */
+async function* blocksOf(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
+  let waiting: Buffer[] = [];
+  let size = 0;
+  for (const piece of pieces) {
+    waiting.push(piece);
+    size += piece.length;
+    if (size < BLOCK) continue;
+    yield Buffer.concat(waiting);
+    waiting = [];
+    size = 0;
+    await setImmediate();
+  }
+  yield Buffer.concat(waiting);
+}
+
 /** The NAR hash of a file or directory as Nix prints it: `sha256-` and base64 (SRI). */
 export async function narDigest(root: string): Promise<string> {
   const hash = createHash("sha256");
-  for await (const piece of narOf(root)) hash.update(piece);
+  for await (const piece of blocksOf(narOf(root))) hash.update(piece);
   return `sha256-${hash.digest("base64")}`;
 }
 
@@ -111,12 +141,12 @@ export async function archiveInto(dir: string, root: string): Promise<Archive & 
 async function pack(root: string, into: (source: AsyncIterable<Buffer>) => Promise<void>): Promise<Archive> {
   const nar = createHash("sha256");
   async function* hashed() {
-    for await (const piece of narOf(root)) {
+    for await (const piece of blocksOf(narOf(root))) {
       nar.update(piece);
       yield piece;
     }
   }
-  const gzip = createGzip({ level: zlib.Z_BEST_COMPRESSION });
+  const gzip = createGzip({ level: zlib.Z_BEST_COMPRESSION, chunkSize: BLOCK });
   const source = Readable.from(hashed(), { objectMode: false });
   source.on("error", (error) => gzip.destroy(error));
   const hash = createHash("sha256");

@@ -1,8 +1,17 @@
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
-import { type FileHandle, mkdir, open, realpath, symlink, writeFile } from "node:fs/promises";
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { mkdir, realpath } from "node:fs/promises";
 import path from "node:path";
-import { pipeline } from "node:stream/promises";
 import { FleetError, HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import type { Repository, TrackedEntry } from "../platform/git.ts";
@@ -25,6 +34,8 @@ export interface StagedRelease {
 const PIN_FILE = "nixpkgs.json";
 /** More than any configuration has; a release is held in memory while it is sent. */
 const MAX_BYTES = 1024 ** 3;
+/** What is being copied. */
+const BLOCK = Buffer.alloc(256 * 1024);
 
 /** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
 export class Stager {
@@ -163,7 +174,7 @@ export class Stager {
     const layout = await this.#layout(host);
     await mkdir(dir, { recursive: true });
     try {
-      await write(layout.entries, this.#root, dir);
+      write(layout.entries, this.#root, dir);
     } catch (error) {
       throw error instanceof HostError ? this.#placed(error) : error;
     }
@@ -179,10 +190,14 @@ export class Stager {
   async #contentOf(file: string): Promise<string> {
     const known = this.#files.blob(file);
     if (known !== undefined && !this.#modified.has(file)) return known;
-    await using source = await openTracked(this.#root, file);
-    if ((await source.stat()).size > MAX_BYTES) throw tooLarge(file);
+    const source = openTracked(this.#root, file);
     const hash = createHash("sha256");
-    for await (const chunk of source.createReadStream({ autoClose: false })) hash.update(chunk as Buffer);
+    try {
+      if (fstatSync(source).size > MAX_BYTES) throw tooLarge(file);
+      for await (const chunk of createReadStream("", { fd: source, autoClose: false })) hash.update(chunk as Buffer);
+    } finally {
+      closeSync(source);
+    }
     return hash.digest("hex");
   }
 
@@ -201,30 +216,49 @@ export class Stager {
   }
 }
 
-/** Makes a release directory of what it is laid out to be. */
-async function write(entries: readonly LayoutEntry[], root: string, dir: string): Promise<void> {
+/**
+ * Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
+ * configuration takes ten times as long as copying them.
+ */
+function write(entries: readonly LayoutEntry[], root: string, dir: string): void {
   let bytes = 0;
   for (const entry of entries) {
     const target = path.join(dir, entry.target);
     switch (entry.kind) {
       case "directory":
-        await mkdir(target, { mode: 0o755 });
+        mkdirSync(target, { mode: 0o755 });
         break;
       case "link":
-        await symlink(entry.text, target);
+        symlinkSync(entry.text, target);
         break;
       case "text":
-        await writeFile(target, entry.text, { mode: 0o644, flag: "wx" });
+        writeFileSync(target, entry.text, { mode: 0o644, flag: "wx" });
         break;
-      case "file": {
-        await using source = await openTracked(root, entry.source);
-        bytes += (await source.stat()).size;
-        if (bytes > MAX_BYTES) throw tooLarge(entry.source);
-        // The stream closes it; one that doesn't never tells its end.
-        const copy = await open(target, "wx", entry.executable ? 0o755 : 0o644);
-        await pipeline(source.createReadStream({ autoClose: false }), copy.createWriteStream());
-      }
+      case "file":
+        bytes += copyTracked(root, entry.source, target, entry.executable, MAX_BYTES - bytes);
     }
+  }
+}
+
+/** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
+function copyTracked(root: string, source: string, target: string, executable: boolean, limit: number): number {
+  const from = openTracked(root, source);
+  try {
+    if (fstatSync(from).size > limit) throw tooLarge(source);
+    const to = openSync(target, "wx", executable ? 0o755 : 0o644);
+    try {
+      for (let bytes = 0; ; ) {
+        const count = readSync(from, BLOCK);
+        if (count === 0) return bytes;
+        bytes += count;
+        if (bytes > limit) throw tooLarge(source);
+        writeFileSync(to, BLOCK.subarray(0, count));
+      }
+    } finally {
+      closeSync(to);
+    }
+  } finally {
+    closeSync(from);
   }
 }
 
@@ -236,17 +270,22 @@ function tooLarge(file: string): HostError {
 }
 
 /** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
-async function openTracked(root: string, file: string): Promise<FileHandle> {
+function openTracked(root: string, file: string): number {
   // Opening must not wait for a writer, or follow a link.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const handle = await open(path.join(root, file), flags).catch((cause: NodeJS.ErrnoException) => {
-    throw new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
+  const unusable = (cause: unknown) =>
+    new HostError(`${file} is tracked by git, but can't be read as a file (${(cause as NodeJS.ErrnoException).code})`, {
       at: { file },
       hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
       cause,
     });
-  });
-  if ((await handle.stat()).isFile()) return handle;
-  await handle.close();
+  let opened: number;
+  try {
+    opened = openSync(path.join(root, file), flags);
+  } catch (cause) {
+    throw unusable(cause);
+  }
+  if (fstatSync(opened).isFile()) return opened;
+  closeSync(opened);
   throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
 }

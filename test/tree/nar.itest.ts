@@ -2,7 +2,6 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmod, lutimes, mkdir, readFile, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { buffer } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -76,7 +75,7 @@ test("any tree has the archive and the digest that Nix gives it", async () => {
       const place = path.join(dir.path, "tree");
       await write(Buffer.from(place), node);
       const dump = nix("nix-store", "--dump", place);
-      expect(Buffer.compare(await buffer(narOf(place)), dump)).toBe(0);
+      expect(Buffer.compare(Buffer.concat([...narOf(place)]), dump)).toBe(0);
       expect(await narDigest(place)).toBe(`sha256-${createHash("sha256").update(dump).digest("base64")}`);
     }),
     { numRuns: 40 },
@@ -138,7 +137,7 @@ test("files of every size around a block are whole", async () => {
   for (const size of [...sizes, 1_000_000, 3 * 65_536 + 3]) {
     await writeFile(path.join(place, String(size)), Buffer.alloc(size, size % 251));
   }
-  expect(Buffer.compare(await buffer(narOf(place)), nix("nix-store", "--dump", place))).toBe(0);
+  expect(Buffer.compare(Buffer.concat([...narOf(place)]), nix("nix-store", "--dump", place))).toBe(0);
 });
 
 test("times, owners' umasks, modes beside the executable bit and the order of creation don't matter", async () => {
@@ -198,12 +197,12 @@ test("a file that changes while it is read is not half of one and half of anothe
   const place = path.join(dir.path, "file");
   await writeFile(place, "x".repeat(1000));
   const pieces = narOf(place);
-  await pieces.next();
-  await pieces.next();
+  pieces.next();
+  pieces.next();
   // Its size has been said.
-  await pieces.next();
+  pieces.next();
   await truncate(place, 500);
-  await expect(buffer(pieces)).rejects.toThrow(`${place} changed while it was read`);
+  expect(() => [...pieces]).toThrow(`${place} changed while it was read`);
 });
 
 test("what isn't there is an error, and doesn't hang", async () => {
