@@ -182,5 +182,5 @@ async function main(): Promise<void> {
 
 main().catch((error: unknown) => {
   process.exitCode = 1;
-  if (!stop.signal.aborted) console.error(error);
+  console.error(error);
 });

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { familyOf, kill } from "../../test/support/programs.ts";
 
@@ -44,11 +45,13 @@ export async function measure(
   child.stderr.on("data", (data) => {
     stderr += data;
   });
+  const { pid } = child;
+  if (pid === undefined) throw (await once(child, "error"))[0];
   let peak = 0;
   const timer = setInterval(() => {
-    peak = Math.max(peak, residentOf(child.pid ?? 0));
+    peak = Math.max(peak, residentOf(pid));
   }, 100);
-  const end = () => kill(familyOf(child.pid ?? 0));
+  const end = () => kill(familyOf(pid));
   let timedOut = false;
   const timeout =
     limit === undefined
@@ -58,10 +61,8 @@ export async function measure(
           end();
         }, limit);
   signal?.addEventListener("abort", end);
-  const status = await new Promise<number>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code) => resolve(code ?? 1));
-  });
+  const [code] = await once(child, "close");
+  const status: number = code ?? 1;
   clearInterval(timer);
   clearTimeout(timeout);
   signal?.removeEventListener("abort", end);

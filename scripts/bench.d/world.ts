@@ -119,7 +119,8 @@ export class BenchWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const sshd = this.#shell?.sshd;
-    if (sshd?.pid !== undefined && sshd.exitCode === null) {
+    // An interrupt from the terminal ends it as well.
+    if (sshd?.pid !== undefined && sshd.exitCode === null && sshd.signalCode === null) {
       const ended = once(sshd, "exit");
       kill(familyOf(sshd.pid));
       await ended;

@@ -90,6 +90,8 @@ export class TestServer implements AsyncDisposable {
     const sshd = this.#sshd;
     if (sshd?.pid === undefined) return;
     this.#sshd = undefined;
+    // An interrupt from the terminal ends it as well.
+    if (sshd.exitCode !== null || sshd.signalCode !== null) return;
     const ended = once(sshd, "exit");
     // Stopped first, so that it makes no new sessions while those it has are looked for.
     kill([sshd.pid], "SIGSTOP");
