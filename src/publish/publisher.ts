@@ -18,8 +18,8 @@ export interface Publisher extends AsyncDisposable {
   lock(owner: string, options?: LockOptions): Promise<void>;
 
   /**
-   * The envelope each host would be given now. It may be called while `lock` has not answered yet, which saves round trips: what
-   * it gives was then read with the lock held.
+   * The envelope each host would be given now. It may be called while `lock`, called before it, has not answered yet, which
+   * saves round trips: what it gives was then read with the lock held.
    */
   readCurrent(hosts: readonly string[]): Promise<Map<string, Current>>;
 

@@ -76,9 +76,9 @@ export class Publishers implements AsyncDisposable {
     for (const [name, publisher] of this.#reachable) {
       try {
         // Both at once, which saves round trips.
-        const [read] = await Promise.all([
-          publisher.readCurrent(hosts),
+        const [, read] = await Promise.all([
           lock === null ? undefined : publisher.lock(lock.owner, lock),
+          publisher.readCurrent(hosts),
         ]);
         current.set(name, read);
       } catch (error) {

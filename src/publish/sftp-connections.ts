@@ -1,18 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { InterruptedError, UnavailableError, UnreachableError } from "../errors.ts";
+import { InterruptedError, UnreachableError } from "../errors.ts";
 import { ConnectionLostError } from "./sftp-error.ts";
 import { type SessionOptions, SftpSession } from "./sftp-session.ts";
 
 export interface ConnectionsOptions extends SessionOptions {
   /** Milliseconds before the first new attempt; each further one waits twice as long, more or less by chance. */
   backoff: number;
+  /** New connections in a row without anything done in between. */
+  attempts: number;
   /** Told, in a line, about a connection that was lost and what is done about it. */
   say: (line: string) => void;
 }
 
 export const BACKOFF = 1_000;
-/** New connections in a row without anything done in between. */
-const ATTEMPTS = 6;
+export const ATTEMPTS = 6;
 
 /** A session, and another one when it is lost, and so on, within bounds. */
 export class SftpConnections implements AsyncDisposable {
@@ -43,7 +44,7 @@ export class SftpConnections implements AsyncDisposable {
         return new SftpConnections(options, await SftpSession.connect(options), prepare);
       } catch (error) {
         // A busy sshd drops those who are logging in, at random.
-        if (!(error instanceof ConnectionLostError) || attempt === ATTEMPTS) throw error;
+        if (!(error instanceof ConnectionLostError) || attempt > options.attempts) throw error;
         await backOff(options, attempt, error);
       }
     }
@@ -83,11 +84,11 @@ export class SftpConnections implements AsyncDisposable {
   }
 
   async #reconnect(first: ConnectionLostError): Promise<void> {
-    let error: UnavailableError = first;
+    let error: UnreachableError = first;
     await this.#session[Symbol.asyncDispose]();
     for (;;) {
       this.#attempts += 1;
-      if (this.#attempts > ATTEMPTS) throw error === first ? first : gaveUp(first, error);
+      if (this.#attempts > this.#options.attempts) throw error === first ? first : gaveUp(first, error);
       await backOff(this.#options, this.#attempts, error);
       let session: SftpSession | undefined;
       try {
@@ -98,27 +99,27 @@ export class SftpConnections implements AsyncDisposable {
       } catch (cause) {
         await session?.[Symbol.asyncDispose]();
         // While the server starts again there may be nobody who listens.
-        if (!(cause instanceof ConnectionLostError || cause instanceof UnreachableError)) throw cause;
+        if (!(cause instanceof UnreachableError)) throw cause;
         error = cause;
       }
     }
   }
 }
 
-function gaveUp(first: UnavailableError, last: UnavailableError): UnavailableError {
-  return new UnavailableError(`${first.message}, and then: ${last.message}`, {
+function gaveUp(first: UnreachableError, last: UnreachableError): UnreachableError {
+  return new UnreachableError(`${first.message}, and then: ${last.message}`, {
     hint: "run it again; what was done is kept",
     cause: last,
   });
 }
 
 async function backOff(
-  { backoff, signal, say }: ConnectionsOptions,
+  { backoff, attempts, signal, say }: ConnectionsOptions,
   attempt: number,
-  error: UnavailableError,
+  error: UnreachableError,
 ): Promise<void> {
   const delay = backoff * 2 ** (attempt - 1) * (0.5 + Math.random());
-  say(`${error.message}; trying again in ${(delay / 1000).toFixed(1)} s (${attempt} of ${ATTEMPTS})`);
+  say(`${error.message}; trying again in ${(delay / 1000).toFixed(1)} s (${attempt} of ${attempts})`);
   await sleep(delay, undefined, { signal }).catch(() => {
     throw new InterruptedError();
   });

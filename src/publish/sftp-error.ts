@@ -1,4 +1,4 @@
-import { UnavailableError } from "../errors.ts";
+import { UnreachableError } from "../errors.ts";
 
 /** SFTP's error codes, as OpenSSH sends them: anything that is neither missing nor denied is `failure`. */
 export type SftpCode = "missing" | "denied" | "failure";
@@ -18,7 +18,7 @@ export class SftpError extends Error {
 }
 
 /** The connection has ended, or nothing comes through it any more. Another one may do better. */
-export class ConnectionLostError extends UnavailableError {}
+export class ConnectionLostError extends UnreachableError {}
 
 export function missingIsUndefined(error: unknown): undefined {
   if (error instanceof SftpError && error.code === "missing") return undefined;

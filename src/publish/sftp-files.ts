@@ -1,3 +1,4 @@
+import { open } from "node:fs/promises";
 import type { FileEntryWithStats, Stats } from "ssh2";
 import { SftpError } from "./sftp-error.ts";
 import { flight } from "./sftp-requests.ts";
@@ -86,4 +87,17 @@ export async function writeFile(
       }
     },
   );
+}
+
+/** A file of this machine in pieces that fit into a packet. */
+export async function* piecesOf(file: string): AsyncGenerator<Buffer> {
+  await using handle = await open(file);
+  const { size } = await handle.stat();
+  for (let position = 0; position < size; ) {
+    const piece = Buffer.allocUnsafe(Math.min(CHUNK, size - position));
+    const { bytesRead } = await handle.read(piece, 0, piece.length, position);
+    if (bytesRead === 0) throw new Error(`${file} became shorter while it was sent`);
+    yield piece.subarray(0, bytesRead);
+    position += bytesRead;
+  }
 }

@@ -88,7 +88,10 @@ export class SftpLock {
         }
         const holder = await this.#holder(session, handle);
         if (holder === undefined) continue;
-        if (holder === "self") return false;
+        if (holder === "self") {
+          await session.requests.unlink(temporary);
+          return false;
+        }
         if (holder.age * 1000 >= this.#timeToLive) {
           await breakStale(session, holder);
           continue;

@@ -1,8 +1,7 @@
-import { createReadStream } from "node:fs";
 import type { HostFailure } from "../results.ts";
 import type { PublishProgress, Upload } from "./publisher.ts";
 import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
-import { CHUNK, list, writeFile } from "./sftp-files.ts";
+import { list, piecesOf, writeFile } from "./sftp-files.ts";
 import type { SftpLock } from "./sftp-lock.ts";
 import { explain, garbage, pointer, releases, type Temporaries } from "./sftp-places.ts";
 import { flight } from "./sftp-requests.ts";
@@ -83,7 +82,11 @@ export class Publication {
     // The pointer last: from here on hosts take the new release, all of which is there.
     await this.#phase(session, async (shipment) => {
       const { host } = shipment.upload;
-      await this.#rename(session, host, shipment.pointer, pointer(host));
+      await this.#rename(session, host, shipment.pointer, pointer(host)).catch(async (error: unknown) => {
+        // Whoever takes the lock over takes the temporary files away.
+        if (error instanceof SftpError && error.code === "missing") await lock?.check(session);
+        throw error;
+      });
       shipment.isPublished = true;
     });
     // What is left over costs room, and nobody's release: its failure isn't the host's.
@@ -135,7 +138,7 @@ export class Publication {
     // The temporary file is opened in the same flight, which for one that wasn't needed costs little.
     async function* pieces() {
       isThere = (await present)?.size === size;
-      if (!isThere) yield* createReadStream(file, { highWaterMark: CHUNK }) as AsyncIterable<Buffer>;
+      if (!isThere) yield* piecesOf(file);
     }
     await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes));
     shipment.archive = isThere ? null : temporary;

@@ -167,6 +167,7 @@ export class SftpSession implements AsyncDisposable {
     if (ends.length > 0 && this.#signal.aborted) throw new InterruptedError();
     this.#pending += 1;
     if (this.#pending === 1) this.#watch();
+    this.#gather();
     const answer = new Promise<T>((resolve, reject) => {
       start((error, value) => {
         this.#answers += 1;
@@ -182,6 +183,13 @@ export class SftpSession implements AsyncDisposable {
       this.#pending -= 1;
       if (this.#pending === 0) clearTimeout(this.#watchdog);
     }
+  }
+
+  /** ssh2 writes each request by itself; those that are made at the same time are sent as one piece. */
+  #gather(): void {
+    if (this.#socket.writableCorked > 0) return;
+    this.#socket.cork();
+    setImmediate(() => this.#socket.uncork());
   }
 
   async #whileConnected<T>(promise: Promise<T>): Promise<T> {

@@ -5,7 +5,7 @@ import type { Server } from "../fleet/fleet.ts";
 import type { PrivateKey } from "../release/keys.ts";
 import type { HostFailure } from "../results.ts";
 import type { Current, HostReports, LockOptions, Publisher, PublishProgress, Upload } from "./publisher.ts";
-import { BACKOFF, SftpConnections } from "./sftp-connections.ts";
+import { ATTEMPTS, BACKOFF, SftpConnections } from "./sftp-connections.ts";
 import { ignoreSftpError } from "./sftp-error.ts";
 import { Leftovers } from "./sftp-leftovers.ts";
 import { SftpLock, TIME_TO_LIVE } from "./sftp-lock.ts";
@@ -23,6 +23,8 @@ export interface SftpOptions {
   silence?: number;
   /** Milliseconds before the first new connection, when one is lost. */
   backoff?: number;
+  /** How often a new connection is tried before a deploy is given up. */
+  attempts?: number;
   /** Milliseconds after its last renewal that a lock counts as left behind; the same for all who share a server. */
   lockTimeToLive?: number;
 }
@@ -56,11 +58,11 @@ export class SftpPublisher implements Publisher {
 
   /** @throws UnavailableError when the server can't be reached, or isn't the pinned one, or refuses the key. */
   static async connect(server: Server, key: PrivateKey, options: SftpOptions): Promise<SftpPublisher> {
-    const { signal, say = () => {}, silence = SILENCE, backoff = BACKOFF } = options;
+    const { signal, say = () => {}, silence = SILENCE, backoff = BACKOFF, attempts = ATTEMPTS } = options;
     const temporaries = new Temporaries();
     const lock: { current: SftpLock | undefined } = { current: undefined };
     const connections = await SftpConnections.open(
-      { server, privateKey: await readFile(key.file), signal, silence, backoff, say },
+      { server, privateKey: await readFile(key.file), signal, silence, backoff, attempts, say },
       async (session) => {
         // What was begun over the lost connection is begun anew, with other names.
         await temporaries.removeAll(session.requests);
@@ -85,6 +87,8 @@ export class SftpPublisher implements Publisher {
 
   async readCurrent(hosts: readonly string[]): Promise<Map<string, Current>> {
     const read = () => this.#each(hosts, readPointer);
+    // Whoever calls both at once may have called this one first.
+    await Promise.resolve();
     if (this.#locking === undefined) return read();
     const { asked, isClean } = this.#locking;
     await Promise.race([asked, isClean]);
