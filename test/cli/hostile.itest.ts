@@ -153,7 +153,7 @@ const trees: Record<string, Hostile> = {
     message: "the evaluation printed more than 16 MiB and was ended",
   },
   greedy: {
-    files: gateway('let double = n: text: if n == 0 then text else double (n - 1) (text + text); in double 36 "x"'),
+    files: gateway("toString (builtins.length (builtins.genList (n: n) 4000000000))"),
     message: "the evaluation was killed, also with nothing else running: this machine has too little memory for it",
   },
 

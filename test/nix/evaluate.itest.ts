@@ -50,6 +50,7 @@ const mistakes: Record<
     message: "attribute 'htpo' missing",
     line: 3,
     column: 34,
+    hint: "Did you mean htop?",
   },
   "an unknown option": {
     text: '{ pkgs, ... }:\n{\n  netwrking.hostName = "x";\n}\n',
