@@ -131,6 +131,7 @@ function text(document: ActionDocument): string {
     case "build":
       return renderCheck(document, paint, false);
     case "deploy":
+    case "rollback":
       return renderDeploy(document, paint, false);
     case "status":
       return renderStatus(document, paint, Date.now());

@@ -14,6 +14,7 @@ import { SECRETS } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { render } from "./commands/render.ts";
 import { report } from "./commands/report.ts";
+import { rollback } from "./commands/rollback.ts";
 import { status } from "./commands/status.ts";
 import { parseDuration } from "./duration.ts";
 import { BentoError, type ExitStatus } from "./errors.ts";
@@ -275,6 +276,27 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
             force: options.force,
             evaluate: options.eval,
             wave: options.wave === undefined ? null : parseWave(options.wave),
+            wait: parseDuration(options.wait),
+            ...nixOptions(options),
+          }),
+        (document, { paint, verbose }) => renderDeploy(document, paint, verbose),
+      ),
+    );
+
+  withNix(common(bento.command("rollback <host>")))
+    .description("publish what a host had before, as a new release")
+    .option("--to <release>", "its sequence, or a commit (default: the release before the current one)")
+    .option("--dry-run", "say what would be published, and do nothing", false)
+    .option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0")
+    .action((name: string, options) =>
+      show(
+        options,
+        ({ context, fleet }) =>
+          rollback(context, {
+            fleet: fleet(),
+            host: name,
+            to: options.to ?? null,
+            dryRun: options.dryRun,
             wait: parseDuration(options.wait),
             ...nixOptions(options),
           }),

@@ -83,7 +83,7 @@ export interface HostDeploy {
 
 export interface DeployDocument {
   version: 1;
-  command: "deploy";
+  command: "deploy" | "rollback";
   dryRun: boolean;
   warnings: string[];
   hosts: HostDeploy[];
@@ -210,6 +210,7 @@ export function failedHosts(document: ResultDocument): string[] {
     case "check":
     case "build":
     case "deploy":
+    case "rollback":
       return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
     case "status":
       return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);

@@ -1,12 +1,10 @@
 import { existsSync } from "node:fs";
-import path from "node:path";
 import { FleetError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
-import { addFlakeHosts, loadFleet } from "../fleet/load.ts";
+import { addFlakeHosts } from "../fleet/load.ts";
 import type { System } from "../nix/evaluate.ts";
-import { temporaryDirectory } from "../platform/temporary.ts";
-import { Stager } from "../tree/stage.ts";
-import { type EvaluatedHost, type Evaluator, evaluateFleet, type OpenFleet } from "./evaluation.ts";
+import type { Stager } from "../tree/stage.ts";
+import { type EvaluatedHost, type Evaluator, evaluateFleet, type OpenFleet, openFleetAt } from "./evaluation.ts";
 
 export interface BaseOptions {
   /** A git ref to compare with. */
@@ -48,14 +46,11 @@ export async function compareWith(
   commit: string,
   now: readonly EvaluatedHost[],
 ): Promise<Comparison[]> {
-  await using temporary = await temporaryDirectory();
-  await using repository = await open.repository.checkout(commit, path.join(temporary.path, "base"));
-  const dir = path.join(repository.root, path.relative(open.repository.root, open.fleet.dir));
-  const base = await loadFleet(dir);
-  const stager = await Stager.open(repository, base, path.join(temporary.path, "staged"));
+  await using base = await openFleetAt(open, commit);
+  const { stager } = base;
   const atBase = { ...evaluator, stager };
 
-  const hosts = await hostsAt(base, now);
+  const hosts = await hostsAt(base.fleet, now);
   const others: Host[] = [];
   for (const [{ host, ok }, then] of hosts) {
     if (then !== undefined && !(ok && (await isSame(evaluator.stager, host, stager, then)))) others.push(then);

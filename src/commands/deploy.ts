@@ -1,20 +1,19 @@
-import { hostname, userInfo } from "node:os";
 import { selectHosts } from "../fleet/select.ts";
 import { chooseWave, type Wave } from "../fleet/waves.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
-import { join, type Parcel, Publishers } from "../publish/publishers.ts";
-import { requireSigner, sealAll } from "../release/envelope.ts";
+import { Publishers } from "../publish/publishers.ts";
+import { requireSigner } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
-import { archivesOf } from "../release/plan.ts";
 import { gateReason } from "../reports/gate.ts";
 import type { DeployDocument, HostDeploy } from "../results.ts";
 import { Ancestry } from "./ancestry.ts";
 import type { Context } from "./context.ts";
 import { openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
-import { type Planner, planAll, published } from "./planning.ts";
+import { type Planner, planAll } from "./planning.ts";
 import { nothing, type Prepared, prepare, type Step } from "./prepare.ts";
+import { lockFor, signAndPublish } from "./publishing.ts";
 import { notYetWell } from "./rollout.ts";
 import { waysOut } from "./ways-out.ts";
 
@@ -86,47 +85,11 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   }
 
   // 5. Who needs a release. What is published is read while the lock is taken, which saves round trips.
-  const lock = {
-    owner: `${userInfo().username}@${hostname()}`,
-    wait: options.wait,
-    onWait: (holder: string) => context.output.progress(`waiting for the lock of ${holder}`),
-  };
-  const current = await publishers.read(namesOf(prepared), options.dryRun ? null : lock);
+  const current = await publishers.read(namesOf(prepared), options.dryRun ? null : lockFor(context, options));
   const planned = await planAll(planner, prepared, current, options);
 
   // 6. Sign what is new, and put it up.
-  const ready = planned.flatMap((step) => ("result" in step ? [] : [step.value]));
-  const unsigned = ready.filter(({ envelope }) => envelope === null);
-  const signed = await sealAll(
-    unsigned.map(({ manifest }) => manifest),
-    signingKey,
-  );
-  const envelopes = new Map(unsigned.map((one, n) => [one, signed[n] ?? ""]));
-  const parcels = ready.map(
-    (one): Parcel => ({
-      upload: {
-        host: one.manifest.host,
-        envelope: one.envelope ?? envelopes.get(one) ?? "",
-        archive: one.packed,
-        keep: archivesOf(one.manifest),
-      },
-      to: one.to,
-    }),
-  );
-  const failures = await publishers.publish(parcels, ({ sent, total }) => {
-    context.output.progress(`publishing ${parcels.length} hosts: ${Math.round((100 * sent) / Math.max(total, 1))} %`);
-  });
-  context.output.done();
-
-  return {
-    ...document,
-    warnings,
-    hosts: planned.map((step) =>
-      "result" in step
-        ? step.result
-        : published(step.value.manifest, join(failures.get(step.host.name) ?? null, step.value.unread)),
-    ),
-  };
+  return { ...document, warnings, hosts: await signAndPublish(context, publishers, signingKey, planned) };
 }
 
 /** The hosts of earlier waves that have another release than this commit's, or are not well with it, each with why. */

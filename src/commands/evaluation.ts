@@ -53,6 +53,26 @@ export async function openFleet(dir: string, { dirty }: { dirty: boolean }): Pro
   }
 }
 
+/**
+ * The same fleet as it is at a commit, checked out beside it.
+ * @throws FleetError when it can't be loaded there.
+ */
+export async function openFleetAt({ fleet, repository }: OpenFleet, commit: string): Promise<OpenFleet> {
+  await using resources = new AsyncDisposableStack();
+  const temporary = resources.use(await temporaryDirectory());
+  const there = resources.use(await repository.checkout(commit, path.join(temporary.path, "commit")));
+  const then = await loadFleet(path.join(there.root, path.relative(repository.root, fleet.dir)));
+  const stager = await Stager.open(there, then, path.join(temporary.path, "staged"));
+  const opened = resources.move();
+  return {
+    fleet: then,
+    repository: there,
+    stager,
+    warnings: [],
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  };
+}
+
 /** What evaluating a fleet's hosts takes. */
 export interface Evaluator {
   context: Context;

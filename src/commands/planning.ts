@@ -82,7 +82,7 @@ async function plan(
 }
 
 /** What each publisher has for a host, verified; the same envelope is verified once. */
-async function openAll(
+export async function openAll(
   current: ReadonlyMap<string, Current>,
   host: string,
   signers: readonly string[],
@@ -102,7 +102,7 @@ async function openAll(
   return new Map(await Promise.all([...current].map(async ([name, state]) => [name, await open(state)] as const)));
 }
 
-function unchanged(host: Host, { digest, sequence, commit, toplevel }: Manifest): HostDeploy {
+export function unchanged(host: Host, { digest, sequence, commit, toplevel }: Manifest): HostDeploy {
   return { ...nothing(host), status: "unchanged", digest, sequence, commit, toplevel };
 }
 

@@ -95,6 +95,14 @@ export class GitRemote implements AsyncDisposable {
     await this.#ask(["fetch", "--depth=1", "--no-tags", "--progress", this.#url, ...refspecs]);
   }
 
+  /** The newest commits of one of the remote's refs, newest first; none when it isn't there. `own` is a ref for them here. */
+  async history(ref: string, own: string, depth: number): Promise<string[]> {
+    if (!(await this.list([ref])).has(ref)) return [];
+    await this.#ask(["fetch", `--depth=${depth}`, "--no-tags", "--progress", this.#url, `+${ref}:${own}`]);
+    const { stdout } = await this.#own(["rev-list", "--first-parent", `--max-count=${depth}`, own]);
+    return stdout.toString("utf8").trim().split("\n");
+  }
+
   /** The commits that the temporary repository's refs below `prefix` stand for. */
   async refs(prefix: string): Promise<Map<string, string>> {
     const { stdout } = await this.#own(["for-each-ref", "--format=%(refname) %(objectname)", prefix]);

@@ -99,6 +99,21 @@ export class GitPublisher implements Publisher {
     return failures;
   }
 
+  /** Its ref's history. */
+  async readHistory(host: string): Promise<string[]> {
+    const commits = await this.#remote.history(this.#ref(host), `${PAST}${host}`, HISTORY);
+    const files = await this.#remote.files(
+      commits.map((commit) => `${commit}:${ENVELOPE_FILE}`),
+      MAX_ENVELOPE,
+    );
+    return files.flatMap((file) => file?.toString("utf8") ?? []);
+  }
+
+  /** What a commit has is the release directory, whose files come from the fleet's own repository. */
+  async fetchArchive(): Promise<boolean> {
+    return false;
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.#remote[Symbol.asyncDispose]();
   }
@@ -156,6 +171,9 @@ export class GitPublisher implements Publisher {
 /** In the temporary repository: what was read, and what was made. */
 const READ = "refs/read/";
 const MADE = "refs/made/";
+const PAST = "refs/past/";
+/** Releases that are looked back at. */
+const HISTORY = 50;
 
 async function unpack(file: string): Promise<NarEntry[]> {
   return narEntries(await promisify(gunzip)(await readFile(file), { maxOutputLength: MAX_NAR }));

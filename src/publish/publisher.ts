@@ -28,6 +28,12 @@ export interface Publisher extends AsyncDisposable {
     releases: readonly Upload[],
     onProgress?: (progress: PublishProgress) => void,
   ): Promise<Map<string, HostFailure | null>>;
+
+  /** The envelopes of a host's earlier releases, as far as they are kept, in no order and not verified. */
+  readHistory(host: string): Promise<string[]>;
+
+  /** Brings an archive that a host was given into the file `into`; false when it isn't there any more. */
+  fetchArchive(host: string, archive: { name: string; size: number }, into: string): Promise<boolean>;
 }
 
 /** Where hosts report to. */

@@ -95,6 +95,25 @@ export class Publishers implements AsyncDisposable {
     };
   }
 
+  /** The envelopes of a host's earlier releases, wherever they are kept. */
+  async readHistory(host: string): Promise<string[]> {
+    const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
+    return [...new Set(found.flat())];
+  }
+
+  /** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
+  async fetchArchive(host: string, archive: { name: string; size: number }, into: string): Promise<boolean> {
+    for (const publisher of this.#reachable.values()) {
+      if (await publisher.fetchArchive(host, archive, into)) return true;
+    }
+    return false;
+  }
+
+  /** The publishers that a release can go to now. */
+  get names(): string[] {
+    return [...this.#reachable.keys()];
+  }
+
   /** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
   get statusSource(): StatusSource {
     const publishers = [...this.#reachable.values()];

@@ -1,11 +1,13 @@
 import { open } from "node:fs/promises";
 import type { FileEntryWithStats, Stats } from "ssh2";
-import { SftpError } from "./sftp-error.ts";
+import { ignoreSftpError, SftpError } from "./sftp-error.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
 
 /** OpenSSH takes 256 KiB in a packet, of which some is header. */
 export const CHUNK = 254 * 1024;
+/** Pieces of a file that are asked for at a time. */
+const READS = 32;
 
 /** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
 export async function readFile(
@@ -27,6 +29,41 @@ export async function readFile(
       return { bytes, stats };
     },
   );
+}
+
+/** Brings a file of `size` bytes into the local file `into`; false when it isn't there, or has another size. */
+export async function fetchFile(session: SftpSession, file: string, size: number, into: string): Promise<boolean> {
+  const { requests } = session;
+  const fetch = session.withHandle(
+    () => requests.open(file, "r"),
+    async (handle) => {
+      await using copy = await open(into, "w", 0o600);
+      try {
+        const stats = await requests.fstat(handle);
+        if (!stats.isFile() || stats.size !== size) return false;
+        for (let position = 0; position < size; ) {
+          // A server may give less than it was asked for.
+          const wanted = Array.from({ length: READS }, (_, n) => position + n * CHUNK).filter((at) => at < size);
+          const pieces = await flight(
+            ...wanted.map((at) => requests.read(handle, Math.min(CHUNK, size - at), at).catch(ignoreSftpError)),
+          );
+          for (const [n, piece] of pieces.entries()) {
+            if (piece === undefined || piece.length === 0) return false;
+            await copy.write(piece, 0, piece.length, position);
+            position += piece.length;
+            if (piece.length < Math.min(CHUNK, size - (wanted[n] ?? 0))) break;
+          }
+        }
+        return true;
+      } finally {
+        await requests.close(handle);
+      }
+    },
+  );
+  return fetch.catch((error: unknown) => {
+    if (error instanceof SftpError && error.code === "missing") return false;
+    throw error;
+  });
 }
 
 /** What is in a directory: two flights, where it isn't a very long one. */

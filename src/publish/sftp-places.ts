@@ -10,6 +10,9 @@ import type { SftpSession } from "./sftp-session.ts";
 /** What a deploy that was cut off may have left; only the holder of the lock makes such files. */
 const TEMPORARY = /^\.tmp-/;
 const ARCHIVE = /^[0-9a-f]{64}\.nar\.gz$/;
+const PAST = /^\d{1,15}\.json$/;
+/** Envelopes of earlier releases that stay: as many as archives. */
+const MAX_PAST = 4;
 
 export function releases(host: string): string {
   return `/${host}/releases`;
@@ -17,6 +20,16 @@ export function releases(host: string): string {
 
 export function pointer(host: string): string {
   return `${releases(host)}/current`;
+}
+
+/** The envelope of an earlier release. */
+export function pastPointer(host: string, sequence: number): string {
+  return `${releases(host)}/${sequence}.json`;
+}
+
+/** The envelopes of earlier releases among the names in a host's releases directory, newest first. */
+export function pastPointers(names: readonly string[]): string[] {
+  return names.filter((name) => PAST.test(name)).sort((a, b) => Number.parseInt(b, 10) - Number.parseInt(a, 10));
 }
 
 /** The temporary files that one deploy makes, which are all gone when it ends, however it ends. */
@@ -56,10 +69,11 @@ export class Temporaries {
   }
 }
 
-/** What in a host's releases directory nobody needs: leftovers, and archives that aren't to be kept. */
+/** What in a host's releases directory nobody needs: leftovers, and archives and envelopes that aren't to be kept. */
 export function garbage(host: string, names: readonly string[], keep: readonly string[], mine: Temporaries): string[] {
+  const old = pastPointers(names).slice(MAX_PAST);
   return names
-    .filter((name) => TEMPORARY.test(name) || (ARCHIVE.test(name) && !keep.includes(name)))
+    .filter((name) => TEMPORARY.test(name) || (ARCHIVE.test(name) && !keep.includes(name)) || old.includes(name))
     .map((name) => `${releases(host)}/${name}`)
     .filter((file) => !mine.has(host, file));
 }

@@ -3,7 +3,7 @@ import type { PublishProgress, Upload } from "./publisher.ts";
 import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
 import { list, piecesOf, writeFile } from "./sftp-files.ts";
 import type { SftpLock } from "./sftp-lock.ts";
-import { explain, garbage, pointer, releases, type Temporaries } from "./sftp-places.ts";
+import { explain, garbage, pastPointer, pointer, releases, type Temporaries } from "./sftp-places.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
 
@@ -29,13 +29,17 @@ export class Publication {
   readonly #temporaries: Temporaries;
   readonly #progress: PublishProgress;
   readonly #onProgress: (progress: PublishProgress) => void;
+  readonly #published: ReadonlyMap<string, number>;
 
+  /** `published`: the sequence of what a host is given now, where that is known. */
   constructor(
     uploads: readonly Upload[],
+    published: ReadonlyMap<string, number>,
     temporaries: Temporaries,
     onProgress: (progress: PublishProgress) => void = () => {},
   ) {
     this.#temporaries = temporaries;
+    this.#published = published;
     this.#onProgress = onProgress;
     this.#shipments = uploads.map((upload) => ({
       upload,
@@ -82,11 +86,13 @@ export class Publication {
     // The pointer last: from here on hosts take the new release, all of which is there.
     await this.#phase(session, async (shipment) => {
       const { host } = shipment.upload;
-      await this.#rename(session, host, shipment.pointer, pointer(host)).catch(async (error: unknown) => {
+      const kept = this.#keepPast(session, host);
+      const renamed = this.#rename(session, host, shipment.pointer, pointer(host)).catch(async (error: unknown) => {
         // Whoever takes the lock over takes the temporary files away.
         if (error instanceof SftpError && error.code === "missing") await lock?.check(session);
         throw error;
       });
+      await flight(kept, renamed);
       shipment.isPublished = true;
     });
     // What is left over costs room, and nobody's release: its failure isn't the host's.
@@ -120,7 +126,11 @@ export class Publication {
       writeFile(session, shipment.pointer, [Buffer.from(envelope)]),
       archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive),
     );
-    const names = (entries ?? []).map((entry) => entry.filename);
+    const sequence = this.#published.get(host);
+    const names = [
+      ...(entries ?? []).map((entry) => entry.filename),
+      ...(sequence === undefined ? [] : [`${sequence}.json`]),
+    ];
     shipment.garbage = garbage(host, names, keep, this.#temporaries);
   }
 
@@ -146,6 +156,13 @@ export class Publication {
     this.#count(shipment, size);
     await session.requests.unlink(temporary);
     this.#temporaries.forget(host, temporary);
+  }
+
+  /** The envelope that is about to be replaced gets a name of its own. Without it, a rollback has less to choose from. */
+  async #keepPast(session: SftpSession, host: string): Promise<void> {
+    const sequence = this.#published.get(host);
+    if (sequence === undefined) return;
+    await session.requests.link(pointer(host), pastPointer(host, sequence)).catch(ignoreSftpError);
   }
 
   async #rename(session: SftpSession, host: string, from: string, to: string): Promise<void> {

@@ -1,14 +1,16 @@
 import { MAX_ENVELOPE } from "../release/envelope.ts";
 import type { Current, HostReports, ReceivedFile } from "./publisher.ts";
 import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
-import { readFile } from "./sftp-files.ts";
+import { list, readFile } from "./sftp-files.ts";
 import { LOCK_DIRECTORY } from "./sftp-lock.ts";
-import { exists, explain, notProvisioned, pointer, releases } from "./sftp-places.ts";
+import { exists, explain, notProvisioned, pastPointers, pointer, releases } from "./sftp-places.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
 
 /** Of what a host says, this much is read. */
 const MAX_REPORT = 64 * 1024;
+/** Whoever holds the server may have put any number of them there. */
+const MAX_PAST_READ = 50;
 
 /** The envelope a host would be given now, in two flights. */
 export async function readPointer(session: SftpSession, host: string): Promise<Current> {
@@ -21,6 +23,16 @@ export async function readPointer(session: SftpSession, host: string): Promise<C
     if (error.code === "missing" && (await exists(session, releases(host)))) return { state: "missing" };
     return { state: "failed", error: await explain(session, host, error) };
   }
+}
+
+/** The envelopes of a host's earlier releases. */
+export async function readPastPointers(session: SftpSession, host: string): Promise<string[]> {
+  const entries = (await list(session, releases(host)).catch(ignoreSftpError)) ?? [];
+  const names = pastPointers(entries.map((entry) => entry.filename)).slice(0, MAX_PAST_READ);
+  const files = await flight(
+    ...names.map((name) => readFile(session, `${releases(host)}/${name}`, MAX_ENVELOPE).catch(ignoreSftpError)),
+  );
+  return files.flatMap((file) => (file === undefined ? [] : [file.bytes.toString("utf8")]));
 }
 
 /** What a host said; `now` is the server's time in milliseconds. */

@@ -50,12 +50,7 @@ export class SftpRequests {
 
   /** Makes sure that it is on the server's disk, where the server has a way to say so: OpenSSH does. */
   async sync(handle: Buffer): Promise<void> {
-    try {
-      await this.#ask<void>((done) => this.#sftp.ext_openssh_fsync(handle, done), "write");
-    } catch (error) {
-      // ssh2 throws before it sends anything.
-      if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
-    }
+    await this.#ask<void>((done) => this.#sftp.ext_openssh_fsync(handle, done), "write").catch(unlessUnsupported);
   }
 
   /** Also an answer about what was written: some file systems only then find that there is no room for it. */
@@ -87,6 +82,11 @@ export class SftpRequests {
     return this.#ask<void>((done) => this.#sftp.rename(from, to, done));
   }
 
+  /** A second name for a file, where the server has a way to make one: OpenSSH has. */
+  async link(file: string, name: string): Promise<void> {
+    await this.#ask<void>((done) => this.#sftp.ext_openssh_hardlink(file, name, done)).catch(unlessUnsupported);
+  }
+
   unlink(file: string): Promise<void> {
     return this.#ask<void>((done) => this.#sftp.unlink(file, done));
   }
@@ -112,6 +112,11 @@ export class SftpRequests {
   #ask<T>(start: (done: Done<T>) => void, operation: SftpOperation = "other"): Promise<T> {
     return this.#call<T>((done) => start((error, value) => done(error && toSftpError(error, operation), value)));
   }
+}
+
+/** Of an extension that the server doesn't have, ssh2 says so before it sends anything. */
+function unlessUnsupported(error: unknown): void {
+  if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
 }
 
 /** Only what the server answered is an SftpError. */

@@ -2,16 +2,18 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { BentoError } from "../errors.ts";
 import type { Server } from "../fleet/fleet.ts";
+import { sequenceOf } from "../release/envelope.ts";
 import type { PrivateKey } from "../release/keys.ts";
 import type { HostFailure } from "../results.ts";
 import type { Current, HostReports, LockOptions, Publisher, PublishProgress, Upload } from "./publisher.ts";
 import { ATTEMPTS, BACKOFF, SftpConnections } from "./sftp-connections.ts";
 import { ignoreSftpError } from "./sftp-error.ts";
+import { fetchFile } from "./sftp-files.ts";
 import { Leftovers } from "./sftp-leftovers.ts";
 import { SftpLock, TIME_TO_LIVE } from "./sftp-lock.ts";
-import { Temporaries } from "./sftp-places.ts";
+import { releases, Temporaries } from "./sftp-places.ts";
 import { Publication } from "./sftp-publication.ts";
-import { readHostReports, readPointer, serverTime } from "./sftp-read.ts";
+import { readHostReports, readPastPointers, readPointer, serverTime } from "./sftp-read.ts";
 import { flight } from "./sftp-requests.ts";
 import { type SftpSession, SILENCE } from "./sftp-session.ts";
 
@@ -38,6 +40,8 @@ export class SftpPublisher implements Publisher {
   readonly #temporaries: Temporaries;
   readonly #lock: { current: SftpLock | undefined };
   #renewal: NodeJS.Timeout | undefined;
+  /** The sequence of what each host is given, as far as that was read. */
+  readonly #published = new Map<string, number>();
   /** While the lock is being taken: when the server has been asked for it, and when it has it, and nothing was in the way. */
   #locking: { asked: Promise<void>; isClean: Promise<boolean> } | undefined;
 
@@ -86,7 +90,7 @@ export class SftpPublisher implements Publisher {
   }
 
   async readCurrent(hosts: readonly string[]): Promise<Map<string, Current>> {
-    const read = () => this.#each(hosts, readPointer);
+    const read = () => this.#each(hosts, (session, host) => this.#readPointer(session, host));
     // Whoever calls both at once may have called this one first.
     await Promise.resolve();
     if (this.#locking === undefined) return read();
@@ -104,11 +108,21 @@ export class SftpPublisher implements Publisher {
     uploads: readonly Upload[],
     onProgress: (progress: PublishProgress) => void = () => {},
   ): Promise<Map<string, HostFailure | null>> {
-    const publication = new Publication(uploads, this.#temporaries, onProgress);
+    const publication = new Publication(uploads, this.#published, this.#temporaries, onProgress);
     if (uploads.length > 0) {
       await this.#connections.use((session) => publication.run(session, this.#lock.current));
     }
-    return publication.failures;
+    const { failures } = publication;
+    for (const { host, envelope } of uploads) if (failures.get(host) === null) this.#note(host, envelope);
+    return failures;
+  }
+
+  async readHistory(host: string): Promise<string[]> {
+    return this.#connections.use((session) => readPastPointers(session, host));
+  }
+
+  async fetchArchive(host: string, { name, size }: { name: string; size: number }, into: string): Promise<boolean> {
+    return this.#connections.use((session) => fetchFile(session, `${releases(host)}/${name}`, size, into));
   }
 
   async readReports(hosts: readonly string[]): Promise<Map<string, HostReports>> {
@@ -147,6 +161,18 @@ export class SftpPublisher implements Publisher {
       const wasFenced = await found.remove(session, this.#timeToLive);
       return wasFirst && !wasFenced;
     });
+  }
+
+  async #readPointer(session: SftpSession, host: string): Promise<Current> {
+    const current = await readPointer(session, host);
+    if (current.state === "present") this.#note(host, current.envelope);
+    return current;
+  }
+
+  #note(host: string, envelope: string): void {
+    const sequence = sequenceOf(envelope);
+    if (sequence === undefined) this.#published.delete(host);
+    else this.#published.set(host, sequence);
   }
 
   async #release(session: SftpSession): Promise<void> {

@@ -95,6 +95,15 @@ export function payloadOf(text: string): Manifest {
   return manifestSchema.parse(parseJson(Buffer.from(payload, "base64").toString("utf8")));
 }
 
+/** The sequence of an envelope, of which nothing is verified; undefined when it is none. */
+export function sequenceOf(text: string): number | undefined {
+  try {
+    return payloadOf(text).sequence;
+  } catch {
+    return undefined;
+  }
+}
+
 async function isSigned(payload: Buffer, signature: string, signers: readonly string[]): Promise<boolean> {
   if (isPlainlySigned(payload, signature, NAMESPACE, signers)) return true;
   await using dir = await temporaryDirectory();

@@ -41,6 +41,7 @@ export function summary(document: CheckDocument | DeployDocument | StatusDocumen
     case "build":
       return checkSummary(document, SUMMARY_ROOM);
     case "deploy":
+    case "rollback":
       return deploySummary(document);
     case "status":
       return statusSummary(document, now);
