@@ -31,7 +31,7 @@ export async function readFile(
   );
 }
 
-/** Brings a file of `size` bytes into the local file `into`; false when it isn't there, or has another size. */
+/** Brings a file of `size` bytes into the local file `into`; false when it can't be read, or has another size. */
 export async function fetchFile(session: SftpSession, file: string, size: number, into: string): Promise<boolean> {
   const { requests } = session;
   const fetch = session.withHandle(
@@ -60,10 +60,7 @@ export async function fetchFile(session: SftpSession, file: string, size: number
       }
     },
   );
-  return fetch.catch((error: unknown) => {
-    if (error instanceof SftpError && error.code === "missing") return false;
-    throw error;
-  });
+  return (await fetch.catch(ignoreSftpError)) ?? false;
 }
 
 /** What is in a directory: two flights, where it isn't a very long one. */

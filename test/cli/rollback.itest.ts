@@ -126,10 +126,14 @@ test("from a clone without the old commits the archive on the server is taken", 
   const manifest = await manifestOf();
   const { host: back } = await run(["rollback", "nas", "--to", commits[2] ?? ""]);
   expect(back.status).toBe("published");
-  await world.server.plant("nas", manifest.archive.name, Buffer.alloc(manifest.archive.size));
-  const { status, stdout } = await rollback(["nas", "--to", String(manifest.sequence)], clone);
-  expect(stdout).toMatch(/^ {4}the archive of release \d+ is damaged on the server$/m);
-  expect(status).toBe(1);
+  const archive = path.join(world.server.chroot("nas"), "releases", manifest.archive.name);
+  await writeFile(archive, Buffer.alloc(manifest.archive.size));
+  const damaged = await rollback(["nas", "--to", String(manifest.sequence)], clone);
+  expect(damaged.stdout).toMatch(/^ {4}the archive of release \d+ is damaged on the server$/m);
+  await writeFile(archive, "");
+  const gone = await rollback(["nas", "--to", String(manifest.sequence)], clone);
+  expect(gone.stdout).toMatch(/^ {4}release \d+ can't be had any more: commit [0-9a-f]{12} is not in this clone/m);
+  expect([damaged.status, gone.status]).toEqual([1, 1]);
 });
 
 async function manifestOf() {
