@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-import { $ as shardOf, A as needsOpenSsh, B as AGENT_FILE, C as deploy, D as parseDuration, F as openMemory, G as findFleet, H as staleFiles, I as withFlakeHosts, J as FLEET_FILE, K as loadFleet, L as Repository, M as DEFAULT_TIMEOUT, N as check, O as PUBLISHER_KEY, P as openFleet, Q as selectHosts, R as writeFileAtomically, S as report, T as inert, U as _usingCtx, V as renderedFiles, W as temporaryDirectory, X as require_dist, Y as parseFleetFile, Z as parseShard, _ as table, et as splitPatterns, g as painter, it as FleetError, j as build, k as SIGNING_KEY, m as renderCheck, nt as run, o as renderStatus, q as parseWave, rt as BentoError, t as exitStatus, tt as Nix, u as renderDeploy, v as warnings, w as status, x as onInterrupt, y as describeError, z as archive } from "./shared2.js";
+import { $ as openFleetAt, A as signAndPublish, B as SECRETS, C as onInterrupt, Ct as Nix, D as waysOut, E as status, Et as FleetError, F as prepare, G as requireSigner, H as describeKey, I as isSameRelease, J as Publishers, K as needsOpenSsh, L as nextManifest, M as published, N as unchanged, O as parseDuration, P as failed, Q as openFleet, St as splitPatterns, T as deploy, Tt as BentoError, U as keysFromEnvironment, V as SIGNING_KEY, W as open$1, X as DEFAULT_TIMEOUT, Y as build, Z as check, _ as painter, _t as parseFleetFile, at as writeFileAtomically, b as warnings, bt as selectHosts, dt as renderedFiles, et as openMemory, ft as staleFiles, gt as FLEET_FILE, h as renderCheck, ht as parseWave, it as Repository, j as openAll, k as lockFor, lt as archive, mt as loadFleet, nt as _usingCtx, o as renderStatus, pt as findFleet, q as openPrivateKey, rt as temporaryDirectory, st as inert, t as exitStatus, tt as withFlakeHosts, u as renderDeploy, ut as AGENT_FILE, v as table, vt as require_dist, w as report, wt as run, x as describeError, xt as shardOf, yt as parseShard } from "./shared2.js";
 import { copyFile, cp, mkdir, readFile, readdir, symlink } from "node:fs/promises";
 import path from "node:path";
-import fs, { existsSync, readFileSync } from "node:fs";
+import fs, { createReadStream, existsSync, readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
 import childProcess from "node:child_process";
 import { EventEmitter } from "node:events";
 import { stripVTControlCharacters } from "node:util";
@@ -2994,8 +2995,8 @@ async function bootstrap(options) {
 /** The fleet's own copy of the agent where it has one, as its hosts will; base64 of the gzipped NAR, in lines. */
 async function packedAgent(fleet) {
 	try {
-		var _usingCtx$2 = _usingCtx();
-		const directory = _usingCtx$2.a(await temporaryDirectory());
+		var _usingCtx$3 = _usingCtx();
+		const directory = _usingCtx$3.a(await temporaryDirectory());
 		const own = path.join(fleet, "utils/agent");
 		const bundle = path.join(directory.path, "bento");
 		await mkdir(bundle);
@@ -3004,9 +3005,9 @@ async function packedAgent(fleet) {
 		const { bytes } = await archive(bundle);
 		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
 	} catch (_) {
-		_usingCtx$2.e = _;
+		_usingCtx$3.e = _;
 	} finally {
-		await _usingCtx$2.d();
+		await _usingCtx$3.d();
 	}
 }
 // src/fleet/edit.ts
@@ -3353,8 +3354,8 @@ function nearestExisting(directory) {
 /** Divides a fleet's hosts among machines, for `check --shard`: no more parts than there are hosts. */
 async function plan(context, options) {
 	try {
-		var _usingCtx$1 = _usingCtx();
-		const open = _usingCtx$1.a(await openFleet(options.fleet, options));
+		var _usingCtx$2 = _usingCtx();
+		const open = _usingCtx$2.a(await openFleet(options.fleet, options));
 		const evaluator = {
 			context,
 			nix: await Nix.find(options.nix, context.signal),
@@ -3378,10 +3379,225 @@ async function plan(context, options) {
 			}))
 		};
 	} catch (_) {
+		_usingCtx$2.e = _;
+	} finally {
+		await _usingCtx$2.d();
+	}
+}
+// src/release/rollback.ts
+/** A sequence is milliseconds since 1970, and so are no other numbers that anybody would write here. */
+function parseWanted(to) {
+	if (to === null) return null;
+	return /^\d{12,15}$/.test(to) ? { sequence: Number(to) } : { commit: to };
+}
+/**
+* The earlier release that is wanted, of those that are known; undefined when it isn't among them. `commit` may be the beginning
+* of a commit's name; of several releases of one commit it is the newest. The release before is the newest that is another than
+* the current one: a host that was rolled back and forth gets something else each time.
+*/
+function chooseEarlier(current, earlier, wanted) {
+	const newestFirst = [...earlier].sort((a, b) => b.sequence - a.sequence);
+	if (wanted === null) return newestFirst.find((one) => one.sequence < current.sequence && !isSameRelease(current, one));
+	if ("sequence" in wanted) return newestFirst.find(({ sequence }) => sequence === wanted.sequence);
+	if (!/^[0-9a-f]{7,40}$/.test(wanted.commit)) return void 0;
+	return newestFirst.find(({ commit }) => commit.startsWith(wanted.commit));
+}
+// src/commands/rollback.ts
+/**
+* Publishes what a host had before as a new release: hosts take nothing whose sequence isn't higher. Its content comes from the
+* repository, at the commit that it was of, or, where that commit isn't in this clone, from the archive that is still on the
+* server; nothing is evaluated then, since the system was known. A commit that was never published for the host is evaluated.
+* @throws FleetError, UnavailableError.
+*/
+async function rollback(context, options) {
+	try {
+		var _usingCtx$1 = _usingCtx();
+		const opened = _usingCtx$1.a(await openFleet(options.fleet, { dirty: false }));
+		const { signers } = opened.fleet;
+		const host = oneHost(opened.fleet.hosts, options.host);
+		const ways = _usingCtx$1.a(await waysOut(context, opened));
+		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
+		const signingKey = _usingCtx$1.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		requireSigner(signingKey, signers);
+		const publishers = _usingCtx$1.a(await Publishers.open(ways.list));
+		const current = await publishers.read([host.name], options.dryRun ? null : lockFor(context, options));
+		const document = {
+			version: 1,
+			command: "rollback",
+			dryRun: options.dryRun,
+			warnings: []
+		};
+		const states = [...(await openAll(current(host.name), host.name, signers)).values()];
+		const unknown = states.find((state) => state.state === "unknown");
+		if (unknown !== void 0) return {
+			...document,
+			warnings: [],
+			hosts: [failed(host, unknown.error)]
+		};
+		const [newest] = states.flatMap((state) => state.state === "present" ? [state.manifest] : []).sort((a, b) => b.sequence - a.sequence);
+		if (newest === void 0) throw new FleetError(`nothing that can be trusted is published for ${host.name}: there is nothing to go back from`, { hint: "bento deploy publishes what the repository has" });
+		const earlier = await manifestsOf(await publishers.readHistory(host.name), host, signers);
+		const work = _usingCtx$1.a(await temporaryDirectory());
+		const wanted = parseWanted(options.to);
+		const chosen = chooseEarlier(newest, [newest, ...earlier], await resolved(opened, wanted));
+		const step = chosen === void 0 ? await neverPublished(context, opened, host, wanted, options, work.path) : await again(opened, publishers, host, chosen, work.path);
+		if ("result" in step) return {
+			...document,
+			warnings: [],
+			hosts: [step.result]
+		};
+		if (isSameRelease(newest, step.value.candidate)) return {
+			...document,
+			warnings: [],
+			hosts: [unchanged(host, newest)]
+		};
+		const manifest = nextManifest(step.value.candidate, newest, Date.now());
+		const warnings = [`the next deploy gives ${host.name} what the repository has then: revert it there as well`];
+		if (options.dryRun) return {
+			...document,
+			warnings,
+			hosts: [published(manifest, null)]
+		};
+		const value = {
+			manifest,
+			envelope: null,
+			packed: step.value.packed,
+			to: publishers.names,
+			unread: null
+		};
+		return {
+			...document,
+			warnings,
+			hosts: await signAndPublish(context, publishers, signingKey, [{
+				host,
+				value
+			}])
+		};
+	} catch (_) {
 		_usingCtx$1.e = _;
 	} finally {
 		await _usingCtx$1.d();
 	}
+}
+function oneHost(hosts, name) {
+	const selected = selectHosts(hosts.filter((host) => host.declared), [name]);
+	const [host] = selected;
+	if (host === void 0 || selected.length > 1) throw new FleetError(`'${name}' names ${selected.length} hosts, and has to be one`);
+	if (host.key === null) throw new FleetError(`${name} has no key in fleet.yaml yet, and was never published`);
+	return host;
+}
+/** Those of foreign envelopes that are really this host's. */
+async function manifestsOf(envelopes, host, signers) {
+	return (await Promise.all(envelopes.map((envelope) => open$1(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
+}
+/** A ref's commit by its whole name, as manifests have it, where this clone knows it. */
+async function resolved({ repository }, wanted) {
+	if (wanted === null || "sequence" in wanted) return wanted;
+	return { commit: await repository.commitOf(wanted.commit).catch(() => wanted.commit) };
+}
+/** An earlier release, with its content found again. */
+async function again(opened, publishers, host, manifest, work) {
+	const { sequence: _, issued: __, history: ___, version: ____, ...candidate } = manifest;
+	const staged = await stagedAgain(opened, host, manifest, work);
+	if (staged !== void 0) {
+		const { name, size, sha256 } = staged.packed;
+		return {
+			host,
+			value: {
+				packed: staged.packed,
+				candidate: {
+					...candidate,
+					archive: {
+						name,
+						size,
+						sha256
+					}
+				}
+			}
+		};
+	}
+	const { archive, digest } = manifest;
+	const file = path.join(work, "archive");
+	if (archive !== null && await publishers.fetchArchive(host.name, archive, file)) {
+		if (await sha256Of(file) !== archive.sha256) return {
+			host,
+			result: failed(host, { message: `the archive of release ${manifest.sequence} is damaged on the server` })
+		};
+		return {
+			host,
+			value: {
+				packed: {
+					...archive,
+					digest,
+					file
+				},
+				candidate
+			}
+		};
+	}
+	const message = `release ${manifest.sequence} can't be had any more: commit ${manifest.commit.slice(0, 12)} is not in this clone, or makes something else now, and its archive is gone from the server`;
+	return {
+		host,
+		result: failed(host, {
+			message,
+			hint: "fetch the whole history (git fetch --unshallow)"
+		})
+	};
+}
+/** The release as it is made of the commit that it was of; undefined when the commit isn't here or makes another. */
+async function stagedAgain(opened, host, { commit, digest }, work) {
+	try {
+		try {
+			var _usingCtx3 = _usingCtx();
+			const then = _usingCtx3.a(await openFleetAt(opened, await opened.repository.commitOf(commit)));
+			const [step] = await prepare(then, null, then.fleet.hosts.filter(({ name }) => name === host.name), {
+				id: commit,
+				subject: ""
+			}, work);
+			if (step === void 0 || "result" in step) return void 0;
+			return step.value.packed.digest === digest ? step.value : void 0;
+		} catch (_) {
+			_usingCtx3.e = _;
+		} finally {
+			await _usingCtx3.d();
+		}
+	} catch (error) {
+		if (error instanceof FleetError) return void 0;
+		throw error;
+	}
+}
+/** What the repository has for the host at a commit that was never published for it, evaluated as for a deploy. */
+async function neverPublished(context, opened, host, wanted, options, work) {
+	try {
+		var _usingCtx4 = _usingCtx();
+		if (wanted === null) throw new FleetError(`no release of ${host.name} before this one is known`, { hint: "--to COMMIT publishes what the repository had for it then" });
+		if ("sequence" in wanted) throw new FleetError(`no release ${wanted.sequence} of ${host.name} is known any more`, { hint: "--to COMMIT publishes what the repository had for it then" });
+		const id = await opened.repository.commitOf(wanted.commit);
+		const then = _usingCtx4.a(await openFleetAt(opened, id));
+		const nix = await Nix.find(options.nix, context.signal);
+		const { stager } = then;
+		const evaluator = {
+			context,
+			nix,
+			stager,
+			memory: openMemory(context.env),
+			derivations: false,
+			limits: options
+		};
+		const { hosts } = await withFlakeHosts(then.fleet, evaluator);
+		const [step] = await prepare(then, evaluator, hosts.filter(({ name }) => name === host.name), await then.repository.head(), work);
+		if (step === void 0) throw new FleetError(`there was no host ${host.name} at commit ${id.slice(0, 12)}`);
+		return step;
+	} catch (_) {
+		_usingCtx4.e = _;
+	} finally {
+		await _usingCtx4.d();
+	}
+}
+async function sha256Of(file) {
+	const hash = createHash("sha256");
+	for await (const piece of createReadStream(file)) hash.update(piece);
+	return hash.digest("hex");
 }
 // src/platform/output.ts
 /** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
@@ -3493,7 +3709,7 @@ const USAGE_ERROR = 2;
 function session(options) {
 	const verbose = options.verbose === true;
 	const env = { ...process.env };
-	for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
+	for (const name of SECRETS) delete process.env[name];
 	return {
 		context: {
 			output: terminalOutput({ verbose }),
@@ -3532,7 +3748,8 @@ function program() {
 Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
 done; 3 a server or a tool could not be reached or run; 130 interrupted.
 Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
-BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.`);
+BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_GIT_SSH_KEY_FILE, the key to push
+releases to a git remote with, where git itself has none; NAME, as --hosts; NO_COLOR.`);
 	common(bento.command("init [directory]")).description("make a fleet: fleet.yaml, utils/, hosts/ and a workflow").option("--server <address>", "the server that hosts will poll").option("--port <number>", "its ssh port", wholeNumber, 22).option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, []).option("--keys <directory>", "where bento keygen left its keys").action((directory, options) => show(options, ({ context }) => init(context, {
 		directory: directory ?? options.fleet ?? ".",
 		server: options.server ?? null,
@@ -3588,6 +3805,14 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; NAME, as --hosts; NO_COLOR.
 		force: options.force,
 		evaluate: options.eval,
 		wave: options.wave === void 0 ? null : parseWave(options.wave),
+		wait: parseDuration(options.wait),
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
+	withNix(common(bento.command("rollback <host>"))).description("publish what a host had before, as a new release").option("--to <release>", "its sequence, or a commit (default: the release before the current one)").option("--dry-run", "say what would be published, and do nothing", false).option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0").action((name, options) => show(options, ({ context, fleet }) => rollback(context, {
+		fleet: fleet(),
+		host: name,
+		to: options.to ?? null,
+		dryRun: options.dryRun,
 		wait: parseDuration(options.wait),
 		...nixOptions(options)
 	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));

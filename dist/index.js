@@ -1,4 +1,4 @@
-import { C as deploy, D as parseDuration, E as inertLine, N as check, O as PUBLISHER_KEY, S as report, T as inert, Z as parseShard, a as releaseText, at as InterruptedError, b as locationOf, c as deployDetail, ct as __commonJSMin, d as changeText, et as splitPatterns, f as grouped, g as painter, h as count, i as look, it as FleetError, j as build, k as SIGNING_KEY, l as deployWord, lt as __require, m as renderCheck, n as failedHosts, o as renderStatus, ot as UnavailableError, p as planText, q as parseWave, r as contactText, s as worstFirst, st as formatLocation, u as renderDeploy, w as status, x as onInterrupt, y as describeError } from "./shared2.js";
+import { At as __commonJSMin, B as SECRETS, C as onInterrupt, Dt as InterruptedError, E as status, Et as FleetError, O as parseDuration, Ot as UnavailableError, R as GIT_KEY, S as locationOf, St as splitPatterns, T as deploy, V as SIGNING_KEY, Y as build, Z as check, _ as painter, a as releaseText, c as deployDetail, ct as inertLine, d as baseText, f as changeText, g as count, h as renderCheck, ht as parseWave, i as look, jt as __require, kt as formatLocation, l as deployWord, m as planText, n as failedHosts, o as renderStatus, ot as clip, p as grouped, r as contactText, s as worstFirst, st as inert, u as renderDeploy, w as report, x as describeError, y as tally, yt as parseShard, z as PUBLISHER_KEY } from "./shared2.js";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -16855,7 +16855,7 @@ function markdownTable(heading, rows) {
 }
 /** Something long behind a line to click on; `text` is foreign. */
 function folded(title, text, limit) {
-	return `<details><summary>${title}</summary><pre>${(text.length > limit ? `…\n${text.slice(-limit)}` : text).replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "�").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replace(/\n(?=\n)/g, "\n&#8203;")}</pre></details>`;
+	return `<details><summary>${title}</summary><pre>${clip(text, limit).replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "�").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replace(/\n(?=\n)/g, "\n&#8203;")}</pre></details>`;
 }
 // src/render/summary.ts
 /** GitHub drops a step's whole summary when it is over 1 MiB. */
@@ -16879,7 +16879,8 @@ function summary(document, now) {
 	switch (document.command) {
 		case "check":
 		case "build": return checkSummary(document, SUMMARY_ROOM);
-		case "deploy": return deploySummary(document);
+		case "deploy":
+		case "rollback": return deploySummary(document);
 		case "status": return statusSummary(document, now);
 	}
 }
@@ -16896,18 +16897,31 @@ function checkSummary(document, room) {
 			mark(host.status),
 			group.map((one) => code(one.name)).join(" "),
 			host.status,
-			host.error === null ? [plain(planText(host)), host.reproducible ? "" : "not reproducible"].filter(Boolean).join("; ") : failureCell(host.error),
-			host.status === "changed" ? plain(changeText(host)) + (host.reboot ? "; **needs a reboot**" : "") : ""
+			host.error === null ? changeCell(host) : failureCell(host.error),
+			plain(planText(host))
 		]];
 	});
-	const compared = document.base === null ? "" : `, compared with ${code(document.base)}`;
-	return compose(`## Bento ${document.command}: ${count(hosts.length, "host")}${compared}`, markdownTable([
+	const compared = document.base === null ? "" : `, compared with ${code(baseText(document.base))}`;
+	const statuses = hosts.map((host) => host.status);
+	return compose(`## Bento ${document.command}: ${tally(statuses, [
+		"failed",
+		"changed",
+		"ok",
+		"unchanged",
+		"skipped"
+	])}${compared}`, markdownTable([
 		"",
 		"Host",
 		"Status",
-		"To do",
-		"Changes"
+		"What",
+		"Cost"
 	], rows), [...document.warnings, ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))], hosts, room);
+}
+function changeCell(host) {
+	const parts = [host.status === "changed" ? plain(changeText(host)) : ""];
+	if (host.reboot) parts.push("**needs a reboot**");
+	if (!host.reproducible) parts.push("not reproducible");
+	return parts.filter((text) => text !== "").join("; ");
 }
 function deploySummary(document) {
 	const hosts = failuresFirst(document.hosts);
@@ -17013,13 +17027,14 @@ function readInputs() {
 	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
 	const secrets = {
 		[PUBLISHER_KEY]: secretInput("ssh-key"),
-		[SIGNING_KEY]: secretInput("signing-key")
+		[SIGNING_KEY]: secretInput("signing-key"),
+		[GIT_KEY]: secretInput("git-ssh-key")
 	};
 	const env = {
 		...process.env,
 		...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== ""))
 	};
-	for (const name of [PUBLISHER_KEY, SIGNING_KEY]) delete process.env[name];
+	for (const name of SECRETS) delete process.env[name];
 	return {
 		command,
 		place,
@@ -17086,7 +17101,8 @@ function text(document) {
 	switch (document.command) {
 		case "check":
 		case "build": return renderCheck(document, paint, false);
-		case "deploy": return renderDeploy(document, paint, false);
+		case "deploy":
+		case "rollback": return renderDeploy(document, paint, false);
 		case "status": return renderStatus(document, paint, Date.now());
 	}
 }

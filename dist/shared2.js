@@ -1,8 +1,8 @@
 import { createRequire } from "node:module";
-import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, symlink as symlink$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
+import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
-import { constants as constants$1, createReadStream, createWriteStream, existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { closeSync, constants as constants$1, createReadStream, createWriteStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
 import { StringDecoder } from "node:string_decoder";
@@ -12,16 +12,16 @@ import * as child from "child_process";
 import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
-import { createHash, randomBytes, randomUUID } from "node:crypto";
-import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
+import { createHash, createPublicKey, randomBytes, randomUUID, verify } from "node:crypto";
 import { Readable } from "node:stream";
-import { constants as constants$3, createGzip } from "node:zlib";
+import { pipeline } from "node:stream/promises";
+import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
+import { constants as constants$3, createGzip, gunzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import { setTimeout as setTimeout$2 } from "node:timers/promises";
 import net from "node:net";
-import { stripVTControlCharacters, styleText } from "node:util";
+import { promisify, stripVTControlCharacters, styleText } from "node:util";
 // \0rolldown/runtime.js
 var __create = Object.create;
 var __defProp = Object.defineProperty;
@@ -1180,6 +1180,10 @@ function bytes(amount, unit) {
 /** A host's login at the server. */
 function loginOf(host, server) {
 	return server.loginPrefix + host.name;
+}
+/** The ref that a host's releases are at, by `git.refs`. */
+function refOf(pattern, host) {
+	return pattern.replaceAll("{host}", host);
 }
 // node_modules/yaml/dist/nodes/identity.js
 var require_identity = /* @__PURE__ */ __commonJSMin(((exports) => {
@@ -8459,7 +8463,7 @@ const $ZodError = /* @__PURE__ */ $constructor("$ZodError", initializer$1);
 /** Get-or-create `obj[key]` as an own data property. A path segment naming an inherited member
 * ("toString", "constructor") would otherwise read through to the prototype, and assigning
 * "__proto__" would hit the setter instead of creating a key. */
-function node$1(obj, key, make) {
+function node$2(obj, key, make) {
 	if (!Object.prototype.hasOwnProperty.call(obj, key)) {
 		if (key === "__proto__") Object.defineProperty(obj, key, {
 			value: make(),
@@ -8474,7 +8478,7 @@ function node$1(obj, key, make) {
 function flattenError(error, mapper = (issue) => issue.message) {
 	const fieldErrors = {};
 	const formErrors = [];
-	for (const sub of error.issues) if (sub.path.length > 0) node$1(fieldErrors, sub.path[0], () => []).push(mapper(sub));
+	for (const sub of error.issues) if (sub.path.length > 0) node$2(fieldErrors, sub.path[0], () => []).push(mapper(sub));
 	else formErrors.push(mapper(sub));
 	return {
 		formErrors,
@@ -13362,8 +13366,9 @@ const server = strictObject({
 	loginPrefix: string().regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login").default("")
 });
 const gitRemote = strictObject({
-	remote: oneLine.min(1),
-	refs: oneLine.refine((value) => value.startsWith("refs/") && value.includes("{host}"), "must begin with refs/ and contain {host}").default("refs/heads/bento/{host}")
+	remote: oneLine.min(1).refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository").refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed"),
+	refs: oneLine.refine((value) => value.startsWith("refs/") && value.includes("{host}"), "must begin with refs/ and contain {host}").regex(/^(?:\/?[A-Za-z0-9_{}-]+)+$/, "must be a ref's name: letters, digits, '-' and '_' between slashes").default("refs/heads/bento/{host}"),
+	hostKeys: array(publicKey).default([])
 });
 const substituter = strictObject({
 	url: url(),
@@ -13802,547 +13807,6 @@ function isDirectory(place) {
 function sortHosts(hosts) {
 	return [...hosts].sort((a, b) => a.name < b.name ? -1 : 1);
 }
-// src/platform/temporary.ts
-/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
-async function temporaryDirectory() {
-	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
-	return {
-		path: dir,
-		[Symbol.asyncDispose]: () => rm$1(dir, {
-			recursive: true,
-			force: true,
-			maxRetries: 3
-		})
-	};
-}
-/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
-async function temporarySecretFile(name, content) {
-	const dir = await temporaryDirectory();
-	const file = path$2.join(dir.path, name);
-	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
-		mode: 384,
-		flag: "wx"
-	});
-	return {
-		path: file,
-		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
-	};
-}
-// src/tree/tracked.ts
-/** As many as Linux follows. */
-const MAX_HOPS = 40;
-/**
-* The files git tracks, as a file system: the only one that staging looks at, so that what git doesn't know can't be reached,
-* by whatever links. Paths are relative to the repository's top, "" for itself.
-*/
-var TrackedFiles = class {
-	#root;
-	#modes = /* @__PURE__ */ new Map([["", "directory"]]);
-	#blobs = /* @__PURE__ */ new Map();
-	#children = /* @__PURE__ */ new Map([["", []]]);
-	constructor(root, entries) {
-		this.#root = root;
-		for (const entry of entries) {
-			this.#add(entry.path, entry.mode);
-			this.#blobs.set(entry.path, entry.blob);
-		}
-	}
-	#add(file, mode) {
-		if (this.#modes.has(file)) return;
-		this.#modes.set(file, mode);
-		if (mode === "directory") this.#children.set(file, []);
-		const parent = parentOf(file);
-		this.#add(parent, "directory");
-		this.#children.get(parent)?.push(path$2.posix.basename(file));
-	}
-	mode(file) {
-		return this.#modes.get(file);
-	}
-	/** Git's name for the content of a file, as the index has it. */
-	blob(file) {
-		return this.#blobs.get(file);
-	}
-	/** The names in a directory. */
-	list(dir) {
-		return this.#children.get(dir) ?? [];
-	}
-	/** The link's own text. */
-	async linkTarget(link) {
-		try {
-			return await readlink(path$2.join(this.#root, link));
-		} catch (cause) {
-			throw new HostError(`${link} is a symlink to git, but not on disk`, {
-				at: { file: link },
-				hint: `git checkout -- ${link}`,
-				cause
-			});
-		}
-	}
-	/**
-	* Follows a symlink hop by hop over tracked files. `copied` tells which files and directories will be beside the link in
-	* the copy.
-	* @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
-	*/
-	async resolve(link, copied) {
-		const target = await this.linkTarget(link);
-		const walk = {
-			hops: { count: 0 },
-			stays: true
-		};
-		const end = await this.#walk(link, parentOf(link), target, copied, walk);
-		if (this.#modes.get(end) === void 0) throw nothingThere(link, target, end);
-		return {
-			path: end,
-			stays: walk.stays
-		};
-	}
-	async #walk(link, start, target, copied, walk) {
-		if (target.startsWith("/")) throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
-			at: { file: link },
-			hint: "make it a relative link to something in the repository"
-		});
-		let at = start;
-		let throughLink = false;
-		for (const part of target.split("/")) {
-			if (part === "" || part === ".") continue;
-			if (this.#modes.get(at) !== "directory") throw nothingThere(link, target, at);
-			if (part === "..") {
-				if (at === "") throw new HostError(`${link} -> ${target}: it leaves the repository`, {
-					at: { file: link },
-					hint: "bring what it points to into the repository"
-				});
-				at = parentOf(at);
-				if (throughLink) walk.stays = false;
-			} else at = at === "" ? part : `${at}/${part}`;
-			if (!throughLink && !copied(at)) walk.stays = false;
-			if (this.#modes.get(at) === "120000") {
-				walk.hops.count += 1;
-				if (walk.hops.count > MAX_HOPS) throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
-				at = await this.#walk(link, parentOf(at), await this.linkTarget(at), copied, {
-					...walk,
-					stays: true
-				});
-				throughLink = true;
-			}
-		}
-		return at;
-	}
-};
-function nothingThere(link, target, end) {
-	return new HostError(`${link} -> ${target}: git tracks nothing there`, {
-		at: { file: link },
-		hint: `git add ${end || target}`
-	});
-}
-function parentOf(file) {
-	const parent = path$2.posix.dirname(file);
-	return parent === "." ? "" : parent;
-}
-/** Whether `file` is `dir` or below it. */
-function isWithin(file, dir) {
-	return dir === "" || file === dir || file.startsWith(`${dir}/`);
-}
-// src/tree/layout.ts
-/**
-* What a release directory is made of, before any of it is copied: tracked directories, each symlink that leaves the copied
-* directory replaced by what it points to.
-*/
-var Layout = class {
-	entries = [];
-	/** Every tracked file that it depends on, links that were followed too, relative to the repository's top. */
-	sources = [];
-	/** `target`, a directory or file of the release, comes from `source`. */
-	#origins = [];
-	/** Symlinks of the release, and the places in it that they lead to. */
-	#kept = /* @__PURE__ */ new Map();
-	#root;
-	#files;
-	#realDirs = /* @__PURE__ */ new Map();
-	constructor(root, files) {
-		this.#root = root;
-		this.#files = files;
-	}
-	/** Where a file of the release comes from, relative to the repository's top. */
-	originOf(file) {
-		let place = file;
-		for (let hops = this.#kept.size; hops > 0; hops--) {
-			const link = [...this.#kept.keys()].find((link) => isWithin(place, link));
-			if (link === void 0) break;
-			place = path$2.posix.join(this.#kept.get(link) ?? "", path$2.posix.relative(link, place));
-		}
-		let best = {
-			source: "",
-			target: ""
-		};
-		for (const origin of this.#origins) if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
-		return path$2.posix.join(best.source, path$2.posix.relative(best.target, place));
-	}
-	/** Names in one directory that are the same but for case: `[a, b]`, relative to the release. */
-	caseTwins() {
-		const first = /* @__PURE__ */ new Map();
-		return this.entries.flatMap(({ target }) => {
-			const folded = target.toLowerCase();
-			const twin = first.get(folded);
-			if (twin === void 0) first.set(folded, target);
-			return twin === void 0 ? [] : [[twin, target]];
-		});
-	}
-	/** A file that no file of the repository stands for. */
-	text(target, text) {
-		this.entries.push({
-			kind: "text",
-			target,
-			text
-		});
-	}
-	/** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */
-	async directory(source, target, include, through = []) {
-		if (through.includes(source)) throw new HostError(`a symlink leads back to ${source || "the repository"}, which it is in: the tree would never end`, { at: { file: source || "." } });
-		this.#origins.push({
-			source,
-			target
-		});
-		await this.#directory(source, target, source, include, [...through, source]);
-	}
-	async #directory(source, target, within, include, through) {
-		this.entries.push({
-			kind: "directory",
-			target
-		});
-		for (const name of this.#files.list(source)) {
-			const file = source === "" ? name : `${source}/${name}`;
-			if (!isIncluded(file, include)) continue;
-			await this.#entry(file, `${target}/${name}`, within, include, through);
-		}
-	}
-	async #entry(file, target, within, include, through) {
-		if (file.includes("�")) throw new HostError(`${file}: its name is not valid UTF-8`, {
-			at: { file },
-			hint: "git mv it to another name"
-		});
-		switch (this.#files.mode(file)) {
-			case "directory": return this.#directory(file, target, within, include, through);
-			case "120000": {
-				this.sources.push(file);
-				await this.#realDirectory(parentOf(file));
-				const resolved = await this.#files.resolve(file, (place) => isWithin(place, within) && isIncluded(place, include));
-				if (resolved.stays) {
-					const text = await this.#files.linkTarget(file);
-					this.#kept.set(target, path$2.posix.join(path$2.posix.dirname(target), text));
-					this.entries.push({
-						kind: "link",
-						target,
-						source: file,
-						text
-					});
-					return;
-				}
-				if (this.#files.mode(resolved.path) === "directory") return this.directory(resolved.path, target, null, through);
-				if (this.#files.mode(resolved.path) === "160000") throw submodule(resolved.path);
-				this.#origins.push({
-					source: resolved.path,
-					target
-				});
-				return this.#file(resolved.path, target);
-			}
-			case "160000": throw submodule(file);
-			default: return this.#file(file, target);
-		}
-	}
-	async #file(file, target) {
-		this.sources.push(file);
-		await this.#realDirectory(parentOf(file));
-		this.entries.push({
-			kind: "file",
-			target,
-			source: file,
-			executable: this.#files.mode(file) === "100755"
-		});
-	}
-	/** Throws unless each part of a tracked directory's path is a directory on disk as well, and not a link to another. */
-	#realDirectory(dir) {
-		const known = this.#realDirs.get(dir);
-		if (known) return known;
-		const checked = realpath(path$2.join(this.#root, dir)).then((real) => {
-			if (real !== path$2.join(this.#root, dir)) throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
-		});
-		this.#realDirs.set(dir, checked);
-		return checked;
-	}
-};
-/** Whether there is anything of `file` in a copy of what `include` names: it, a part of it, or what it is a part of. */
-function isIncluded(file, include) {
-	return include === null || include.some((place) => isWithin(file, place) || isWithin(place, file));
-}
-function submodule(file) {
-	return new HostError(`${file} is a git submodule, which is not staged`, {
-		at: { file },
-		hint: "use it as a flake input, or take its files into the repository"
-	});
-}
-// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
-function _usingCtx() {
-	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
-		var n = Error();
-		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
-	}, e = {}, n = [];
-	function using(r, e) {
-		if (null != e) {
-			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
-			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
-			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
-			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
-			t && (o = function o() {
-				try {
-					t.call(e);
-				} catch (r) {
-					return Promise.reject(r);
-				}
-			}), n.push({
-				v: e,
-				d: o,
-				a: r
-			});
-		} else r && n.push({
-			d: e,
-			a: r
-		});
-		return e;
-	}
-	return {
-		e,
-		u: using.bind(null, !1),
-		a: using.bind(null, !0),
-		d: function d() {
-			var o, t = this.e, s = 0;
-			function next() {
-				for (; o = n.pop();) try {
-					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
-					if (o.d) {
-						var r = o.d.call(o.v);
-						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
-					} else s |= 1;
-				} catch (r) {
-					return err(r);
-				}
-				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
-				if (t !== e) throw t;
-			}
-			function err(n) {
-				return t = t !== e ? new r(n, t) : n, next();
-			}
-			return next();
-		}
-	};
-}
-// src/tree/stage.ts
-/** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
-const PIN_FILE = "nixpkgs.json";
-/** More than any configuration has; a release is held in memory while it is sent. */
-const MAX_BYTES = 1024 ** 3;
-/** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
-var Stager = class Stager {
-	#root;
-	#files;
-	/** The fleet's directory relative to the repository's top. */
-	#prefix;
-	#into;
-	/** What on disk is another than in git's index, relative to the repository's top. */
-	#modified;
-	#layouts = /* @__PURE__ */ new Map();
-	#staged = /* @__PURE__ */ new Map();
-	constructor(root, files, prefix, into, modified) {
-		this.#root = root;
-		this.#files = files;
-		this.#prefix = prefix;
-		this.#into = into;
-		this.#modified = modified;
-	}
-	/** Reads what git tracks in the repository; `into` is a directory that the caller removes; `untracked` is staged as well. */
-	static async open(repository, fleet, into, untracked = []) {
-		const [entries, modified] = await Promise.all([repository.tracked(), repository.modified()]);
-		const prefix = path$2.relative(repository.root, await realpath(fleet.dir));
-		if (prefix.startsWith("..")) throw new FleetError(`${fleet.dir} is outside the repository ${repository.root}`);
-		return new Stager(repository.root, new TrackedFiles(repository.root, [...entries, ...untracked]), prefix, into, /* @__PURE__ */ new Set([...modified, ...untracked.map((entry) => entry.path)]));
-	}
-	/**
-	* What a host's release is made of, as a hash: two hosts, or two commits, for which it is the same have the same release.
-	* Nothing is copied for it, and of what is as in git's index not even read.
-	* @throws HostError when the release can't be made as it is.
-	*/
-	async identify(host) {
-		const hash = createHash("sha256");
-		for (const entry of (await this.#layout(host)).entries) hash.update(`${JSON.stringify([entry, entry.kind === "file" ? await this.#contentOf(entry.source) : null])}\n`);
-		return hash.digest("hex");
-	}
-	/** The files that a host's tree is made of, relative to the fleet. */
-	async sources(host) {
-		return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
-	}
-	/** What is staged as it is, and may be another thing elsewhere: for people. */
-	async warnings(host) {
-		const layout = await this.#layout(host);
-		return layout.caseTwins().map((pair) => pair.map((file) => this.#inFleet(layout.originOf(file)))).map(([one, other]) => `${one} and ${other} differ only in case: where file names are folded (macOS), a clone has only one of them`);
-	}
-	/**
-	* The release of one host, made when it is first asked for.
-	* @throws HostError when the release can't be made as it is.
-	*/
-	stage(host) {
-		const key = this.#key(host);
-		const known = this.#staged.get(key);
-		if (known) return known;
-		const staged = this.#stage(host, path$2.join(this.#into, String(this.#staged.size)));
-		this.#staged.set(key, staged);
-		return staged;
-	}
-	#layout(host) {
-		const key = this.#key(host);
-		const known = this.#layouts.get(key);
-		if (known) return known;
-		const layout = this.#layOut(host);
-		this.#layouts.set(key, layout);
-		return layout;
-	}
-	/** Hosts for which it is the same have the same release. */
-	#key(host) {
-		return JSON.stringify([
-			host.path,
-			host.include,
-			host.nixpkgs,
-			this.#secretsOf(host)
-		]);
-	}
-	/** The directory with a host's secrets, null where there is none. */
-	#secretsOf(host) {
-		const secrets = this.#at(`secrets/${host.name}`);
-		return this.#files.mode(secrets) === "directory" ? secrets : null;
-	}
-	#at(place) {
-		const joined = path$2.posix.join(this.#prefix, place);
-		return joined === "." ? "" : joined;
-	}
-	async #layOut(host) {
-		const source = this.#at(host.path);
-		if (this.#files.mode(source) !== "directory") throw new HostError(`git tracks no file in ${host.path}/`, {
-			at: { file: host.path },
-			hint: `git add ${host.path}`
-		});
-		const include = host.include?.map((place) => path$2.posix.join(source, place)) ?? null;
-		const nowhere = include?.find((place) => this.#files.mode(place) === void 0);
-		if (nowhere !== void 0) throw new HostError(`include: git tracks nothing at ${path$2.posix.relative(source, nowhere)}`, { hint: `git add ${nowhere}, or take it out of the host's include` });
-		const layout = new Layout(this.#root, this.#files);
-		const secrets = this.#secretsOf(host);
-		try {
-			await layout.directory(source, "tree", include);
-			if (secrets !== null) await layout.directory(secrets, "secrets", null);
-			if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
-		} catch (error) {
-			throw error instanceof HostError ? this.#placed(error) : error;
-		}
-		return layout;
-	}
-	async #stage(host, dir) {
-		const layout = await this.#layout(host);
-		await mkdir$1(dir, { recursive: true });
-		try {
-			await write(layout.entries, this.#root, dir);
-		} catch (error) {
-			throw error instanceof HostError ? this.#placed(error) : error;
-		}
-		return {
-			dir,
-			treeDir: path$2.join(dir, "tree"),
-			sources: layout.sources,
-			origin: (file) => this.#inFleet(layout.originOf(path$2.posix.join("tree", file)))
-		};
-	}
-	/** What stands for a file's content: git's name of it, or, where the disk has something else, its hash. */
-	async #contentOf(file) {
-		try {
-			var _usingCtx$6 = _usingCtx();
-			const known = this.#files.blob(file);
-			if (known !== void 0 && !this.#modified.has(file)) return known;
-			const source = _usingCtx$6.a(await openTracked(this.#root, file));
-			if ((await source.stat()).size > MAX_BYTES) throw tooLarge(file);
-			const hash = createHash("sha256");
-			for await (const chunk of source.createReadStream({ autoClose: false })) hash.update(chunk);
-			return hash.digest("hex");
-		} catch (_) {
-			_usingCtx$6.e = _;
-		} finally {
-			await _usingCtx$6.d();
-		}
-	}
-	#inFleet(file) {
-		return path$2.posix.relative(this.#prefix, file) || ".";
-	}
-	/** An error with its place relative to the fleet, as everybody else has it. */
-	#placed(error) {
-		const { message, at, hint, cause } = error;
-		return new HostError(message, {
-			...at === void 0 ? {} : { at: {
-				...at,
-				file: this.#inFleet(at.file)
-			} },
-			...hint === void 0 ? {} : { hint },
-			cause
-		});
-	}
-};
-/** Makes a release directory of what it is laid out to be. */
-async function write(entries, root, dir) {
-	let bytes = 0;
-	for (const entry of entries) {
-		const target = path$2.join(dir, entry.target);
-		switch (entry.kind) {
-			case "directory":
-				await mkdir$1(target, { mode: 493 });
-				break;
-			case "link":
-				await symlink$1(entry.text, target);
-				break;
-			case "text":
-				await writeFile$1(target, entry.text, {
-					mode: 420,
-					flag: "wx"
-				});
-				break;
-			case "file": try {
-				var _usingCtx3 = _usingCtx();
-				const source = _usingCtx3.a(await openTracked(root, entry.source));
-				bytes += (await source.stat()).size;
-				if (bytes > MAX_BYTES) throw tooLarge(entry.source);
-				const copy = await open$3(target, "wx", entry.executable ? 493 : 420);
-				await pipeline(source.createReadStream({ autoClose: false }), copy.createWriteStream());
-			} catch (_) {
-				_usingCtx3.e = _;
-			} finally {
-				await _usingCtx3.d();
-			}
-		}
-	}
-}
-function tooLarge(file) {
-	return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
-		at: { file },
-		hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
-	});
-}
-/** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
-async function openTracked(root, file) {
-	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
-	const handle = await open$3(path$2.join(root, file), flags).catch((cause) => {
-		throw new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
-			at: { file },
-			hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
-			cause
-		});
-	});
-	if ((await handle.stat()).isFile()) return handle;
-	await handle.close();
-	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
-}
 // src/fleet/rendered.ts
 /** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
 const SERVER_FILE = "fleet.json";
@@ -14394,27 +13858,29 @@ function json(value) {
 	return `${JSON.stringify(value, null, 2)}\n`;
 }
 // src/tree/nar.ts
+/** Bytes that are read and packed at a time. */
+const BLOCK$1 = 262144;
 /**
 * NAR, Nix's archive format (Eelco Dolstra's thesis, figure 5.2): names, contents, executable bits and symlinks, in the bytes'
 * order of names, and nothing else. Strings are a 64-bit little-endian length, the bytes, and zeros up to a multiple of 8.
 */
-async function* narOf(root) {
+function* narOf(root) {
 	yield strings("nix-archive-1");
-	yield* node(Buffer.from(root));
+	yield* node$1(Buffer.from(root));
 }
-async function* node(file) {
-	const info = await lstat$1(file);
-	if (info.isSymbolicLink()) yield strings("(", "type", "symlink", "target", await readlink(file, { encoding: "buffer" }), ")");
+function* node$1(file) {
+	const info = lstatSync(file);
+	if (info.isSymbolicLink()) yield strings("(", "type", "symlink", "target", readlinkSync(file, { encoding: "buffer" }), ")");
 	else if (info.isFile()) {
 		yield strings("(", "type", "regular", ...(info.mode & 64) === 0 ? [] : ["executable", ""], "contents");
 		yield* contents(file, info.size);
 		yield strings(")");
 	} else if (info.isDirectory()) {
 		yield strings("(", "type", "directory");
-		const names = await readdir$1(file, { encoding: "buffer" });
+		const names = readdirSync(file, { encoding: "buffer" });
 		for (const name of names.sort(Buffer.compare)) {
 			yield strings("entry", "(", "name", name, "node");
-			yield* node(Buffer.concat([
+			yield* node$1(Buffer.concat([
 				file,
 				Buffer.from("/"),
 				name
@@ -14424,12 +13890,22 @@ async function* node(file) {
 		yield strings(")");
 	} else throw new HostError(`${file.toString()} is neither a file, a directory nor a symlink`);
 }
-async function* contents(file, size) {
+function* contents(file, size) {
 	yield length(size);
 	let read = 0;
-	if (size > 0) for await (const chunk of createReadStream(file)) {
-		read += chunk.length;
-		yield chunk;
+	if (size > 0) {
+		const opened = openSync(file, "r");
+		try {
+			for (;;) {
+				const block = Buffer.allocUnsafe(Math.min(size + 1, BLOCK$1));
+				const count = readSync(opened, block);
+				if (count === 0) break;
+				read += count;
+				yield block.subarray(0, count);
+			}
+		} finally {
+			closeSync(opened);
+		}
 	}
 	if (read !== size) throw new HostError(`${file.toString()} changed while it was read`);
 	yield padding(size);
@@ -14450,10 +13926,25 @@ function length(size) {
 function padding(size) {
 	return Buffer.alloc((8 - size % 8) % 8);
 }
+/** The same bytes in blocks, between which everything else has its turn. */
+async function* blocksOf(pieces) {
+	let waiting = [];
+	let size = 0;
+	for (const piece of pieces) {
+		waiting.push(piece);
+		size += piece.length;
+		if (size < BLOCK$1) continue;
+		yield Buffer.concat(waiting);
+		waiting = [];
+		size = 0;
+		await setImmediate$1();
+	}
+	yield Buffer.concat(waiting);
+}
 /** The NAR hash of a file or directory as Nix prints it: `sha256-` and base64 (SRI). */
 async function narDigest(root) {
 	const hash = createHash("sha256");
-	for await (const piece of narOf(root)) hash.update(piece);
+	for await (const piece of blocksOf(narOf(root))) hash.update(piece);
 	return `sha256-${hash.digest("base64")}`;
 }
 /** Packs a release directory: its NAR, gzipped. The same content gives the same bytes wherever zlib is the same. */
@@ -14481,12 +13972,15 @@ async function archiveInto(dir, root) {
 async function pack(root, into) {
 	const nar = createHash("sha256");
 	async function* hashed() {
-		for await (const piece of narOf(root)) {
+		for await (const piece of blocksOf(narOf(root))) {
 			nar.update(piece);
 			yield piece;
 		}
 	}
-	const gzip = createGzip({ level: constants$3.Z_BEST_COMPRESSION });
+	const gzip = createGzip({
+		level: constants$3.Z_BEST_COMPRESSION,
+		chunkSize: BLOCK$1
+	});
 	const source = Readable.from(hashed(), { objectMode: false });
 	source.on("error", (error) => gzip.destroy(error));
 	const hash = createHash("sha256");
@@ -14699,6 +14193,23 @@ function stopwatch() {
 		return (last - before) / 1e3;
 	};
 }
+// src/inert.ts
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+function inert(text) {
+	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+}
+/** The same on one line, at most `limit` characters of it. */
+function inertLine(text, limit = 500) {
+	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
+	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
+function clip(text, limit) {
+	if (text.length <= limit) return text;
+	const head = text.slice(0, Math.floor(limit / 2));
+	const tail = text.slice(text.length - Math.ceil(limit / 2));
+	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
+}
 // src/nix/failure-message.ts
 /**
 * What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
@@ -14804,7 +14315,7 @@ function placeOfText(block, find) {
 	const first = /^\s*error:\s*(.+)/.exec(block)?.[1] ?? "";
 	const thrown = /^evaluation aborted with the following error message: '(.*)'$/.exec(first)?.[1] ?? first;
 	if (assertions.length > 0 || thrown === "") return void 0;
-	return only(find(new RegExp(`\\b(?:throw|abort)\\s*\\(?\\s*"${escaped(asWritten(thrown))}`, "g")));
+	return only(find(new RegExp(`\\b(?:throw|abort)\\s*\\(?\\s*"${escaped$1(asWritten(thrown))}`, "g")));
 }
 /** Where the option that the message is about is set: NixOS knows the file, and now and then not even that. */
 function placeOfOption(block, toFleet, find) {
@@ -14836,7 +14347,7 @@ function placeOfPackage(block, find) {
 	const name = refusedPackage(block);
 	if (name === void 0) return void 0;
 	const base = name.replace(/-\d.*$/, "");
-	return only(find(new RegExp(`(?<![\\w.'"-])(?:pkgs\\.)?${escaped(base)}(?:_[\\d_]+\\w?)?(?![\\w'-])`, "g")));
+	return only(find(new RegExp(`(?<![\\w.'"-])(?:pkgs\\.)?${escaped$1(base)}(?:_[\\d_]+\\w?)?(?![\\w'-])`, "g")));
 }
 /** The frame of the trace that is nearest to the error and in the tree: a position, or a file that defines an option. */
 function placeInFrames(lines, at, toFleet, find) {
@@ -14877,13 +14388,13 @@ function optionPattern(option) {
 }
 /** An attribute path as it may be written. */
 function pathPattern(parts) {
-	const names = parts.map((part) => `"?${escaped(part)}"?`).join("\\s*\\.\\s*");
+	const names = parts.map((part) => `"?${escaped$1(part)}"?`).join("\\s*\\.\\s*");
 	return new RegExp(`(?<![\\w.'"-])${names}(?![\\w'-])`, "g");
 }
 function literally(text) {
-	return new RegExp(escaped(text), "g");
+	return new RegExp(escaped$1(text), "g");
 }
-function escaped(text) {
+function escaped$1(text) {
 	return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 }
 /** A text as it is written between quotes. */
@@ -14935,6 +14446,8 @@ function unreachedFile(text, frame, dirs, toFleet, host) {
 	};
 }
 // src/nix/failure.ts
+/** The trace kept with a failure, in characters: its beginning, where Nix 2.8 puts the cause, and its end, where others do. */
+const MAX_TRACE = 2e4;
 const MAX_MESSAGE = 1e3;
 /**
 * Makes what Nix printed into what a reviewer wants to know: the innermost cause in one line, and the place in the fleet
@@ -14948,7 +14461,7 @@ function explainFailure(run, { dirs, origin, find }, host) {
 	const lines = text.split("\n");
 	const readable = (line) => line.replace(PATH, (file) => toFleet(file) ?? file);
 	const at = causeLine(lines);
-	const trace = readable(text.slice(-2e4));
+	const trace = readable(clip(text, MAX_TRACE));
 	if (at === void 0) return {
 		message: lastWords(lines, run.status).slice(0, MAX_MESSAGE),
 		trace
@@ -14959,7 +14472,7 @@ function explainFailure(run, { dirs, origin, find }, host) {
 	return {
 		message: (unreached?.message ?? readable(messageAt(lines, at))).slice(0, MAX_MESSAGE),
 		...place,
-		...unreached ? { hint: unreached.hint } : hintFor(lines.slice(at).join("\n"), block, host),
+		...unreached ? { hint: unreached.hint } : hintFor$1(lines.slice(at).join("\n"), block, host),
 		trace
 	};
 }
@@ -14969,7 +14482,7 @@ function warningsIn(stderr, { dirs, origin }) {
 	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
 	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50).map((text) => text.replace(PATH, (file) => inFleet(file, dirs, origin) ?? file));
 }
-function hintFor(rest, text, host) {
+function hintFor$1(rest, text, host) {
 	const refused = refusedPackage(text);
 	if (refused !== void 0 && /unfree license/.test(text)) return { hint: `nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "${refused.replace(/-\d.*$/, "")}" ]; would allow it` };
 	if (refused !== void 0 && /marked as insecure/.test(text)) return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
@@ -19565,6 +19078,566 @@ function at(dir) {
 		throw new FleetError(`${dir} is not a directory`, { cause: error });
 	}
 }
+// src/platform/temporary.ts
+/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
+async function temporaryDirectory() {
+	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
+	return {
+		path: dir,
+		[Symbol.asyncDispose]: () => rm$1(dir, {
+			recursive: true,
+			force: true,
+			maxRetries: 3
+		})
+	};
+}
+/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
+async function temporarySecretFile(name, content) {
+	const dir = await temporaryDirectory();
+	const file = path$2.join(dir.path, name);
+	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
+		mode: 384,
+		flag: "wx"
+	});
+	return {
+		path: file,
+		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
+	};
+}
+// src/tree/tracked.ts
+/** As many as Linux follows. */
+const MAX_HOPS = 40;
+/**
+* The files git tracks, as a file system: the only one that staging looks at, so that what git doesn't know can't be reached,
+* by whatever links. Paths are relative to the repository's top, "" for itself.
+*/
+var TrackedFiles = class {
+	#root;
+	#modes = /* @__PURE__ */ new Map([["", "directory"]]);
+	#blobs = /* @__PURE__ */ new Map();
+	#children = /* @__PURE__ */ new Map([["", []]]);
+	constructor(root, entries) {
+		this.#root = root;
+		for (const entry of entries) {
+			this.#add(entry.path, entry.mode);
+			this.#blobs.set(entry.path, entry.blob);
+		}
+	}
+	#add(file, mode) {
+		if (this.#modes.has(file)) return;
+		this.#modes.set(file, mode);
+		if (mode === "directory") this.#children.set(file, []);
+		const parent = parentOf(file);
+		this.#add(parent, "directory");
+		this.#children.get(parent)?.push(path$2.posix.basename(file));
+	}
+	mode(file) {
+		return this.#modes.get(file);
+	}
+	/** Git's name for the content of a file, as the index has it. */
+	blob(file) {
+		return this.#blobs.get(file);
+	}
+	/** The names in a directory. */
+	list(dir) {
+		return this.#children.get(dir) ?? [];
+	}
+	/** The link's own text. */
+	async linkTarget(link) {
+		try {
+			return await readlink(path$2.join(this.#root, link));
+		} catch (cause) {
+			throw new HostError(`${link} is a symlink to git, but not on disk`, {
+				at: { file: link },
+				hint: `git checkout -- ${link}`,
+				cause
+			});
+		}
+	}
+	/**
+	* Follows a symlink hop by hop over tracked files. `copied` tells which files and directories will be beside the link in
+	* the copy.
+	* @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
+	*/
+	async resolve(link, copied) {
+		const target = await this.linkTarget(link);
+		const walk = {
+			hops: { count: 0 },
+			stays: true
+		};
+		const end = await this.#walk(link, parentOf(link), target, copied, walk);
+		if (this.#modes.get(end) === void 0) throw nothingThere(link, target, end);
+		return {
+			path: end,
+			stays: walk.stays
+		};
+	}
+	async #walk(link, start, target, copied, walk) {
+		if (target.startsWith("/")) throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
+			at: { file: link },
+			hint: "make it a relative link to something in the repository"
+		});
+		let at = start;
+		let throughLink = false;
+		for (const part of target.split("/")) {
+			if (part === "" || part === ".") continue;
+			if (this.#modes.get(at) !== "directory") throw nothingThere(link, target, at);
+			if (part === "..") {
+				if (at === "") throw new HostError(`${link} -> ${target}: it leaves the repository`, {
+					at: { file: link },
+					hint: "bring what it points to into the repository"
+				});
+				at = parentOf(at);
+				if (throughLink) walk.stays = false;
+			} else at = at === "" ? part : `${at}/${part}`;
+			if (!throughLink && !copied(at)) walk.stays = false;
+			if (this.#modes.get(at) === "120000") {
+				walk.hops.count += 1;
+				if (walk.hops.count > MAX_HOPS) throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
+				at = await this.#walk(link, parentOf(at), await this.linkTarget(at), copied, {
+					...walk,
+					stays: true
+				});
+				throughLink = true;
+			}
+		}
+		return at;
+	}
+};
+function nothingThere(link, target, end) {
+	return new HostError(`${link} -> ${target}: git tracks nothing there`, {
+		at: { file: link },
+		hint: `git add ${end || target}`
+	});
+}
+function parentOf(file) {
+	const parent = path$2.posix.dirname(file);
+	return parent === "." ? "" : parent;
+}
+/** Whether `file` is `dir` or below it. */
+function isWithin(file, dir) {
+	return dir === "" || file === dir || file.startsWith(`${dir}/`);
+}
+// src/tree/layout.ts
+/**
+* What a release directory is made of, before any of it is copied: tracked directories, each symlink that leaves the copied
+* directory replaced by what it points to.
+*/
+var Layout = class {
+	entries = [];
+	/** Every tracked file that it depends on, links that were followed too, relative to the repository's top. */
+	sources = [];
+	/** `target`, a directory or file of the release, comes from `source`. */
+	#origins = [];
+	/** Symlinks of the release, and the places in it that they lead to. */
+	#kept = /* @__PURE__ */ new Map();
+	#root;
+	#files;
+	#realDirs = /* @__PURE__ */ new Map();
+	constructor(root, files) {
+		this.#root = root;
+		this.#files = files;
+	}
+	/** Where a file of the release comes from, relative to the repository's top. */
+	originOf(file) {
+		let place = file;
+		for (let hops = this.#kept.size; hops > 0; hops--) {
+			const link = [...this.#kept.keys()].find((link) => isWithin(place, link));
+			if (link === void 0) break;
+			place = path$2.posix.join(this.#kept.get(link) ?? "", path$2.posix.relative(link, place));
+		}
+		let best = {
+			source: "",
+			target: ""
+		};
+		for (const origin of this.#origins) if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
+		return path$2.posix.join(best.source, path$2.posix.relative(best.target, place));
+	}
+	/** Names in one directory that are the same but for case: `[a, b]`, relative to the release. */
+	caseTwins() {
+		const first = /* @__PURE__ */ new Map();
+		return this.entries.flatMap(({ target }) => {
+			const folded = target.toLowerCase();
+			const twin = first.get(folded);
+			if (twin === void 0) first.set(folded, target);
+			return twin === void 0 ? [] : [[twin, target]];
+		});
+	}
+	/** A file that no file of the repository stands for. */
+	text(target, text) {
+		this.entries.push({
+			kind: "text",
+			target,
+			text
+		});
+	}
+	/** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */
+	async directory(source, target, include, through = []) {
+		if (through.includes(source)) throw new HostError(`a symlink leads back to ${source || "the repository"}, which it is in: the tree would never end`, { at: { file: source || "." } });
+		this.#origins.push({
+			source,
+			target
+		});
+		await this.#directory(source, target, source, include, [...through, source]);
+	}
+	async #directory(source, target, within, include, through) {
+		this.entries.push({
+			kind: "directory",
+			target
+		});
+		for (const name of this.#files.list(source)) {
+			const file = source === "" ? name : `${source}/${name}`;
+			if (!isIncluded(file, include)) continue;
+			await this.#entry(file, `${target}/${name}`, within, include, through);
+		}
+	}
+	async #entry(file, target, within, include, through) {
+		if (file.includes("�")) throw new HostError(`${file}: its name is not valid UTF-8`, {
+			at: { file },
+			hint: "git mv it to another name"
+		});
+		switch (this.#files.mode(file)) {
+			case "directory": return this.#directory(file, target, within, include, through);
+			case "120000": {
+				this.sources.push(file);
+				await this.#realDirectory(parentOf(file));
+				const resolved = await this.#files.resolve(file, (place) => isWithin(place, within) && isIncluded(place, include));
+				if (resolved.stays) {
+					const text = await this.#files.linkTarget(file);
+					this.#kept.set(target, path$2.posix.join(path$2.posix.dirname(target), text));
+					this.entries.push({
+						kind: "link",
+						target,
+						source: file,
+						text
+					});
+					return;
+				}
+				if (this.#files.mode(resolved.path) === "directory") return this.directory(resolved.path, target, null, through);
+				if (this.#files.mode(resolved.path) === "160000") throw submodule(resolved.path);
+				this.#origins.push({
+					source: resolved.path,
+					target
+				});
+				return this.#file(resolved.path, target);
+			}
+			case "160000": throw submodule(file);
+			default: return this.#file(file, target);
+		}
+	}
+	async #file(file, target) {
+		this.sources.push(file);
+		await this.#realDirectory(parentOf(file));
+		this.entries.push({
+			kind: "file",
+			target,
+			source: file,
+			executable: this.#files.mode(file) === "100755"
+		});
+	}
+	/** Throws unless each part of a tracked directory's path is a directory on disk as well, and not a link to another. */
+	#realDirectory(dir) {
+		const known = this.#realDirs.get(dir);
+		if (known) return known;
+		const checked = realpath(path$2.join(this.#root, dir)).then((real) => {
+			if (real !== path$2.join(this.#root, dir)) throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
+		});
+		this.#realDirs.set(dir, checked);
+		return checked;
+	}
+};
+/** Whether there is anything of `file` in a copy of what `include` names: it, a part of it, or what it is a part of. */
+function isIncluded(file, include) {
+	return include === null || include.some((place) => isWithin(file, place) || isWithin(place, file));
+}
+function submodule(file) {
+	return new HostError(`${file} is a git submodule, which is not staged`, {
+		at: { file },
+		hint: "use it as a flake input, or take its files into the repository"
+	});
+}
+// src/tree/stage.ts
+/** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
+const PIN_FILE = "nixpkgs.json";
+/** More than any configuration has; a release is held in memory while it is sent. */
+const MAX_BYTES = 1024 ** 3;
+/** What is being copied. */
+const BLOCK = Buffer.alloc(262144);
+/** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
+var Stager = class Stager {
+	#root;
+	#files;
+	/** The fleet's directory relative to the repository's top. */
+	#prefix;
+	#into;
+	/** What on disk is another than in git's index, relative to the repository's top. */
+	#modified;
+	#layouts = /* @__PURE__ */ new Map();
+	#staged = /* @__PURE__ */ new Map();
+	constructor(root, files, prefix, into, modified) {
+		this.#root = root;
+		this.#files = files;
+		this.#prefix = prefix;
+		this.#into = into;
+		this.#modified = modified;
+	}
+	/** Reads what git tracks in the repository; `into` is a directory that the caller removes; `untracked` is staged as well. */
+	static async open(repository, fleet, into, untracked = []) {
+		const [entries, modified] = await Promise.all([repository.tracked(), repository.modified()]);
+		const prefix = path$2.relative(repository.root, await realpath(fleet.dir));
+		if (prefix.startsWith("..")) throw new FleetError(`${fleet.dir} is outside the repository ${repository.root}`);
+		return new Stager(repository.root, new TrackedFiles(repository.root, [...entries, ...untracked]), prefix, into, /* @__PURE__ */ new Set([...modified, ...untracked.map((entry) => entry.path)]));
+	}
+	/**
+	* What a host's release is made of, as a hash: two hosts, or two commits, for which it is the same have the same release.
+	* Nothing is copied for it, and of what is as in git's index not even read.
+	* @throws HostError when the release can't be made as it is.
+	*/
+	async identify(host) {
+		const hash = createHash("sha256");
+		for (const entry of (await this.#layout(host)).entries) hash.update(`${JSON.stringify([entry, entry.kind === "file" ? await this.#contentOf(entry.source) : null])}\n`);
+		return hash.digest("hex");
+	}
+	/** The files that a host's tree is made of, relative to the fleet. */
+	async sources(host) {
+		return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
+	}
+	/** What is staged as it is, and may be another thing elsewhere: for people. */
+	async warnings(host) {
+		const layout = await this.#layout(host);
+		return layout.caseTwins().map((pair) => pair.map((file) => this.#inFleet(layout.originOf(file)))).map(([one, other]) => `${one} and ${other} differ only in case: where file names are folded (macOS), a clone has only one of them`);
+	}
+	/**
+	* The release of one host, made when it is first asked for.
+	* @throws HostError when the release can't be made as it is.
+	*/
+	stage(host) {
+		const key = this.#key(host);
+		const known = this.#staged.get(key);
+		if (known) return known;
+		const staged = this.#stage(host, path$2.join(this.#into, String(this.#staged.size)));
+		this.#staged.set(key, staged);
+		return staged;
+	}
+	#layout(host) {
+		const key = this.#key(host);
+		const known = this.#layouts.get(key);
+		if (known) return known;
+		const layout = this.#layOut(host);
+		this.#layouts.set(key, layout);
+		return layout;
+	}
+	/** Hosts for which it is the same have the same release. */
+	#key(host) {
+		return JSON.stringify([
+			host.path,
+			host.include,
+			host.nixpkgs,
+			this.#secretsOf(host)
+		]);
+	}
+	/** The directory with a host's secrets, null where there is none. */
+	#secretsOf(host) {
+		const secrets = this.#at(`secrets/${host.name}`);
+		return this.#files.mode(secrets) === "directory" ? secrets : null;
+	}
+	#at(place) {
+		const joined = path$2.posix.join(this.#prefix, place);
+		return joined === "." ? "" : joined;
+	}
+	async #layOut(host) {
+		const source = this.#at(host.path);
+		if (this.#files.mode(source) !== "directory") throw new HostError(`git tracks no file in ${host.path}/`, {
+			at: { file: host.path },
+			hint: `git add ${host.path}`
+		});
+		const include = host.include?.map((place) => path$2.posix.join(source, place)) ?? null;
+		const nowhere = include?.find((place) => this.#files.mode(place) === void 0);
+		if (nowhere !== void 0) throw new HostError(`include: git tracks nothing at ${path$2.posix.relative(source, nowhere)}`, { hint: `git add ${nowhere}, or take it out of the host's include` });
+		const layout = new Layout(this.#root, this.#files);
+		const secrets = this.#secretsOf(host);
+		try {
+			await layout.directory(source, "tree", include);
+			if (secrets !== null) await layout.directory(secrets, "secrets", null);
+			if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
+		} catch (error) {
+			throw error instanceof HostError ? this.#placed(error) : error;
+		}
+		return layout;
+	}
+	async #stage(host, dir) {
+		const layout = await this.#layout(host);
+		await mkdir$1(dir, { recursive: true });
+		try {
+			write(layout.entries, this.#root, dir);
+		} catch (error) {
+			throw error instanceof HostError ? this.#placed(error) : error;
+		}
+		return {
+			dir,
+			treeDir: path$2.join(dir, "tree"),
+			sources: layout.sources,
+			origin: (file) => this.#inFleet(layout.originOf(path$2.posix.join("tree", file)))
+		};
+	}
+	/** What stands for a file's content: git's name of it, or, where the disk has something else, its hash. */
+	async #contentOf(file) {
+		const known = this.#files.blob(file);
+		if (known !== void 0 && !this.#modified.has(file)) return known;
+		const source = openTracked(this.#root, file);
+		const hash = createHash("sha256");
+		try {
+			if (fstatSync(source).size > MAX_BYTES) throw tooLarge(file);
+			for await (const chunk of createReadStream("", {
+				fd: source,
+				autoClose: false
+			})) hash.update(chunk);
+		} finally {
+			closeSync(source);
+		}
+		return hash.digest("hex");
+	}
+	#inFleet(file) {
+		return path$2.posix.relative(this.#prefix, file) || ".";
+	}
+	/** An error with its place relative to the fleet, as everybody else has it. */
+	#placed(error) {
+		const { message, at, hint, cause } = error;
+		return new HostError(message, {
+			...at === void 0 ? {} : { at: {
+				...at,
+				file: this.#inFleet(at.file)
+			} },
+			...hint === void 0 ? {} : { hint },
+			cause
+		});
+	}
+};
+/**
+* Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
+* configuration takes ten times as long as copying them.
+*/
+function write(entries, root, dir) {
+	let bytes = 0;
+	for (const entry of entries) {
+		const target = path$2.join(dir, entry.target);
+		switch (entry.kind) {
+			case "directory":
+				mkdirSync(target, { mode: 493 });
+				break;
+			case "link":
+				symlinkSync(entry.text, target);
+				break;
+			case "text":
+				writeFileSync(target, entry.text, {
+					mode: 420,
+					flag: "wx"
+				});
+				break;
+			case "file": bytes += copyTracked(root, entry.source, target, entry.executable, MAX_BYTES - bytes);
+		}
+	}
+}
+/** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
+function copyTracked(root, source, target, executable, limit) {
+	const from = openTracked(root, source);
+	try {
+		if (fstatSync(from).size > limit) throw tooLarge(source);
+		const to = openSync(target, "wx", executable ? 493 : 420);
+		try {
+			for (let bytes = 0;;) {
+				const count = readSync(from, BLOCK);
+				if (count === 0) return bytes;
+				bytes += count;
+				if (bytes > limit) throw tooLarge(source);
+				writeFileSync(to, BLOCK.subarray(0, count));
+			}
+		} finally {
+			closeSync(to);
+		}
+	} finally {
+		closeSync(from);
+	}
+}
+function tooLarge(file) {
+	return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
+		at: { file },
+		hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
+	});
+}
+/** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
+function openTracked(root, file) {
+	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
+	const unusable = (cause) => new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
+		at: { file },
+		hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
+		cause
+	});
+	let opened;
+	try {
+		opened = openSync(path$2.join(root, file), flags);
+	} catch (cause) {
+		throw unusable(cause);
+	}
+	if (fstatSync(opened).isFile()) return opened;
+	closeSync(opened);
+	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
+}
+// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
+function _usingCtx() {
+	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
+		var n = Error();
+		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
+	}, e = {}, n = [];
+	function using(r, e) {
+		if (null != e) {
+			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
+			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
+			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
+			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
+			t && (o = function o() {
+				try {
+					t.call(e);
+				} catch (r) {
+					return Promise.reject(r);
+				}
+			}), n.push({
+				v: e,
+				d: o,
+				a: r
+			});
+		} else r && n.push({
+			d: e,
+			a: r
+		});
+		return e;
+	}
+	return {
+		e,
+		u: using.bind(null, !1),
+		a: using.bind(null, !0),
+		d: function d() {
+			var o, t = this.e, s = 0;
+			function next() {
+				for (; o = n.pop();) try {
+					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
+					if (o.d) {
+						var r = o.d.call(o.v);
+						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
+					} else s |= 1;
+				} catch (r) {
+					return err(r);
+				}
+				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
+				if (t !== e) throw t;
+			}
+			function err(n) {
+				return t = t !== e ? new r(n, t) : n, next();
+			}
+			return next();
+		}
+	};
+}
 // src/commands/evaluation.ts
 /**
 * Loads the fleet in `dir`, and opens its repository.
@@ -19588,6 +19661,32 @@ async function openFleet(dir, { dirty }) {
 	} catch (error) {
 		await temporary[Symbol.asyncDispose]();
 		throw error;
+	}
+}
+/**
+* The same fleet as it is at a commit, checked out beside it.
+* @throws FleetError when it can't be loaded there.
+*/
+async function openFleetAt({ fleet, repository }, commit) {
+	try {
+		var _usingCtx$9 = _usingCtx();
+		const resources = _usingCtx$9.a(new AsyncDisposableStack());
+		const temporary = resources.use(await temporaryDirectory());
+		const there = resources.use(await repository.checkout(commit, path$2.join(temporary.path, "commit")));
+		const then = await loadFleet(path$2.join(there.root, path$2.relative(repository.root, fleet.dir)));
+		const stager = await Stager.open(there, then, path$2.join(temporary.path, "staged"));
+		const opened = resources.move();
+		return {
+			fleet: then,
+			repository: there,
+			stager,
+			warnings: [],
+			[Symbol.asyncDispose]: () => opened.disposeAsync()
+		};
+	} catch (_) {
+		_usingCtx$9.e = _;
+	} finally {
+		await _usingCtx$9.d();
 	}
 }
 /** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
@@ -19696,14 +19795,14 @@ async function stageAll(stager, hosts) {
 		} catch (error) {
 			if (error instanceof HostError) return {
 				host,
-				failure: failureOf(error)
+				failure: failureOf$1(error)
 			};
 			throw error;
 		}
 	});
 }
 /** An error as a host's result carries it. */
-function failureOf(error) {
+function failureOf$1(error) {
 	return {
 		message: error.message,
 		...error.at,
@@ -19728,16 +19827,14 @@ async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 */
 async function compareWith(evaluator, open, commit, now) {
 	try {
-		var _usingCtx$5 = _usingCtx();
-		const temporary = _usingCtx$5.a(await temporaryDirectory());
-		const repository = _usingCtx$5.a(await open.repository.checkout(commit, path$2.join(temporary.path, "base")));
-		const base = await loadFleet(path$2.join(repository.root, path$2.relative(open.repository.root, open.fleet.dir)));
-		const stager = await Stager.open(repository, base, path$2.join(temporary.path, "staged"));
+		var _usingCtx$8 = _usingCtx();
+		const base = _usingCtx$8.a(await openFleetAt(open, commit));
+		const { stager } = base;
 		const atBase = {
 			...evaluator,
 			stager
 		};
-		const hosts = await hostsAt(base, now);
+		const hosts = await hostsAt(base.fleet, now);
 		const others = [];
 		for (const [{ host, ok }, then] of hosts) if (then !== void 0 && !(ok && await isSame(evaluator.stager, host, stager, then))) others.push(then);
 		evaluator.context.output.info(`comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`);
@@ -19770,9 +19867,9 @@ async function compareWith(evaluator, open, commit, now) {
 		}
 		return compared;
 	} catch (_) {
-		_usingCtx$5.e = _;
+		_usingCtx$8.e = _;
 	} finally {
-		await _usingCtx$5.d();
+		await _usingCtx$8.d();
 	}
 }
 /** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
@@ -19847,8 +19944,8 @@ const DEFAULT_TIMEOUT = 6e5;
 */
 async function check(context, options) {
 	try {
-		var _usingCtx$4 = _usingCtx();
-		const open = _usingCtx$4.a(await openFleet(options.fleet, options));
+		var _usingCtx$7 = _usingCtx();
+		const open = _usingCtx$7.a(await openFleet(options.fleet, options));
 		const warnings = [...open.warnings];
 		const base = await baseCommit(open, options, warnings);
 		const nix = await Nix.find(options.nix, context.signal);
@@ -19884,9 +19981,9 @@ async function check(context, options) {
 			hosts: checks
 		};
 	} catch (_) {
-		_usingCtx$4.e = _;
+		_usingCtx$7.e = _;
 	} finally {
-		await _usingCtx$4.d();
+		await _usingCtx$7.d();
 	}
 }
 async function hostCheck$1(nix, { now, before }, isCompared, plan, found) {
@@ -20019,6 +20116,902 @@ async function build(context, options) {
 function defaultRoots(env) {
 	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento/roots");
 }
+// src/publish/publishers.ts
+/**
+* All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
+* is wrong with one (another host key, a lock that is held) stops everything before anything is done.
+*/
+var Publishers = class Publishers {
+	#reachable;
+	/** Why the others are not. */
+	#unreachable;
+	#resources;
+	#several;
+	constructor(reachable, unreachable, resources) {
+		this.#reachable = reachable;
+		this.#unreachable = unreachable;
+		this.#resources = resources;
+		this.#several = reachable.size + unreachable.size > 1;
+	}
+	/** @throws UnavailableError, UnreachableError when no way is open. */
+	static async open(ways) {
+		try {
+			var _usingCtx$6 = _usingCtx();
+			const resources = _usingCtx$6.a(new AsyncDisposableStack());
+			const reachable = /* @__PURE__ */ new Map();
+			const unreachable = /* @__PURE__ */ new Map();
+			for (const { name, open } of ways) try {
+				reachable.set(name, resources.use(await open()));
+			} catch (error) {
+				if (!(error instanceof UnreachableError)) throw error;
+				unreachable.set(name, error);
+			}
+			const [first] = unreachable.values();
+			if (reachable.size === 0 && first !== void 0) throw first;
+			return new Publishers(reachable, unreachable, resources.move());
+		} catch (_) {
+			_usingCtx$6.e = _;
+		} finally {
+			await _usingCtx$6.d();
+		}
+	}
+	/**
+	* Reads what hosts are given now, and takes the locks unless `lock` is null.
+	* @throws UnavailableError, UnreachableError when there is no way left.
+	*/
+	async read(hosts, lock) {
+		const current = /* @__PURE__ */ new Map();
+		for (const [name, publisher] of this.#reachable) try {
+			const [, read] = await Promise.all([lock === null ? void 0 : publisher.lock(lock.owner, lock), publisher.readCurrent(hosts)]);
+			current.set(name, read);
+		} catch (error) {
+			if (!(error instanceof UnreachableError)) throw error;
+			this.#reachable.delete(name);
+			this.#unreachable.set(name, error);
+			if (this.#reachable.size === 0) throw error;
+		}
+		return (host) => {
+			const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)]);
+			const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)]);
+			return new Map([...read, ...others]);
+		};
+	}
+	/** The envelopes of a host's earlier releases, wherever they are kept. */
+	async readHistory(host) {
+		const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
+		return [...new Set(found.flat())];
+	}
+	/** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
+	async fetchArchive(host, archive, into) {
+		for (const publisher of this.#reachable.values()) if (await publisher.fetchArchive(host, archive, into)) return true;
+		return false;
+	}
+	/** The publishers that a release can go to now. */
+	get names() {
+		return [...this.#reachable.keys()];
+	}
+	/** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
+	get statusSource() {
+		const publishers = [...this.#reachable.values()];
+		const source = publishers.find((publisher) => "readReports" in publisher);
+		if (source !== void 0) return source;
+		const failure = {
+			state: "failed",
+			error: { message: NO_REPORTS }
+		};
+		return {
+			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
+			readReports: async (hosts) => new Map(hosts.map((host) => [host, failure]))
+		};
+	}
+	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
+	async publish(parcels, onProgress) {
+		const progress = /* @__PURE__ */ new Map();
+		const done = await Promise.allSettled([...this.#reachable].map(async ([name, publisher]) => {
+			const uploads = parcels.filter(({ to }) => to.includes(name)).map(({ upload }) => upload);
+			return [...await this.#publishAt(publisher, uploads, (one) => {
+				progress.set(name, one);
+				onProgress(sum([...progress.values()]));
+			})].map(([host, failure]) => ({
+				host,
+				failure: failure && this.#attributed(failure, name)
+			}));
+		}));
+		const failures = new Map(parcels.map(({ upload }) => [upload.host, null]));
+		for (const one of done) {
+			if (one.status === "rejected") throw one.reason;
+			for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
+		}
+		return failures;
+	}
+	async [Symbol.asyncDispose]() {
+		await this.#resources.disposeAsync();
+	}
+	/** While there is another way, one that breaks is its hosts' failure alone. */
+	async #publishAt(publisher, uploads, onProgress) {
+		try {
+			return await publisher.publish(uploads, onProgress);
+		} catch (error) {
+			if (!this.#several || !(error instanceof UnavailableError)) throw error;
+			const failure = failureOf(error);
+			return new Map(uploads.map(({ host }) => [host, failure]));
+		}
+	}
+	#named(current, name) {
+		return current.state === "failed" ? {
+			state: "failed",
+			error: this.#attributed(current.error, name)
+		} : current;
+	}
+	/** Where there is only one publisher, there is no need to say at which. */
+	#attributed(failure, name) {
+		return this.#several ? {
+			...failure,
+			message: `${name}: ${failure.message}`
+		} : failure;
+	}
+};
+const UNREAD = {
+	state: "failed",
+	error: { message: "what is published could not be read" }
+};
+const NO_REPORTS = "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
+/** Its message says where. */
+function unreached(error) {
+	return {
+		state: "failed",
+		error: failureOf(error)
+	};
+}
+function failureOf({ message, hint }) {
+	return hint === void 0 ? { message } : {
+		message,
+		hint
+	};
+}
+/** Two failures of one host as one. */
+function join(first, second) {
+	if (first === null || second === null) return first ?? second;
+	return {
+		...first,
+		message: `${first.message}; ${second.message}`
+	};
+}
+function sum(all) {
+	return {
+		hosts: Math.max(...all.map(({ hosts }) => hosts)),
+		sent: all.reduce((total, { sent }) => total + sent, 0),
+		total: all.reduce((total, one) => total + one.total, 0)
+	};
+}
+// src/release/keys.ts
+/**
+* Makes a private key usable by ssh-keygen. `what` says in errors which key it is, such as "the signing key".
+* @throws FleetError for a key that is malformed, protected by a passphrase, or can't be read. Its text is never part of it.
+*/
+async function openPrivateKey(source, what) {
+	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey(source.file, what)).replaceAll("\r", "").trim());
+	try {
+		const publicKey = await publicHalf(copy.path, what);
+		return {
+			file: copy.path,
+			publicKey,
+			[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
+		};
+	} catch (error) {
+		await copy[Symbol.asyncDispose]();
+		throw error;
+	}
+}
+async function readKey(file, what) {
+	return readFile$1(file, "utf8").catch((error) => {
+		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+	});
+}
+async function publicHalf(file, what) {
+	const result = await run("ssh-keygen", [
+		"-y",
+		"-P",
+		"",
+		"-f",
+		file
+	]).catch(needsOpenSsh);
+	if (result.status === 0) return result.stdout.trim().split(" ").slice(0, 2).join(" ");
+	if (/incorrect passphrase/i.test(result.stderr)) throw new FleetError(`${what} is protected by a passphrase`, { hint: "use a key without one, kept as a secret: bento keygen makes it" });
+	throw new FleetError(`${what} is not an OpenSSH private key`, { hint: "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends" });
+}
+function needsOpenSsh(error) {
+	if (error instanceof UnavailableError) throw new UnavailableError("OpenSSH was not found on this machine (no ssh-keygen in PATH)", { cause: error });
+	throw error;
+}
+/** Whether two public keys are the same, whatever their comments. */
+function sameKey(a, b) {
+	return a.split(" ").slice(0, 2).join(" ") === b.split(" ").slice(0, 2).join(" ");
+}
+// src/release/manifest.ts
+/** A store path in any store directory: `<dir>/<32 characters>-<name>`. */
+const storePath = string().regex(/^(\/[^/\s]+)+\/[0-9a-df-np-sv-z]{32}-[0-9a-zA-Z+\-._?=]+$/, "not a store path");
+/** An SRI sha256, as Nix prints NAR hashes. */
+const sri = string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "not an SRI sha256");
+/** `SHA256HEX.nar.gz`, the sha256 of the archive's own bytes, so that a name never stands for other bytes. */
+const archiveName = string().regex(/^[0-9a-f]{64}\.nar\.gz$/, "not an archive name");
+/** Schema version 1 of the manifest (the design's section 4): what one host should run, and where its tree is. */
+const manifestSchema = strictObject({
+	version: literal(1),
+	host: string().min(1),
+	/** Rises with every release of a host: max(milliseconds since 1970, last + 1). */
+	sequence: int().positive(),
+	issued: datetime(),
+	commit: string().regex(/^[0-9a-f]{40}$/),
+	subject: string(),
+	/** NAR hash of the release directory (`tree/`, and `secrets/` where the host has any). */
+	digest: sri,
+	/** `size` in bytes, `sha256` in hex, both of the compressed file; null where the publisher ships no archive. */
+	archive: strictObject({
+		name: archiveName,
+		size: int().positive(),
+		sha256: string().regex(/^[0-9a-f]{64}$/)
+	}).nullable(),
+	kind: _enum(["flake", "channel"]),
+	/** For `flake` the attribute of nixosConfigurations; for `channel` the entry within `tree/`, e.g. configuration.nix. */
+	attr: string().min(1),
+	toplevel: storePath.nullable(),
+	/** Archives kept on the server, newest first, this one not among them. */
+	history: array(archiveName)
+});
+// src/release/signature.ts
+/**
+* Whether `armored` is a signature of `message` by one of `signers`, as `ssh-keygen -Y sign` makes it with an ed25519 key
+* (PROTOCOL.sshsig of OpenSSH). False says nothing: it may be signed in another way, which is for ssh-keygen to tell; true is
+* what ssh-keygen says as well. A process for each of a thousand hosts would take longer than all else.
+*
+* Nothing is parsed: but for the signature's own 64 bytes there is only one text that it can be.
+*/
+function isPlainlySigned(message, armored, namespace, signers) {
+	const text = ARMOR.exec(armored)?.[1];
+	if (text === void 0) return false;
+	const blob = Buffer.from(text, "base64");
+	if (blob.toString("base64") !== text.replaceAll("\n", "")) return false;
+	const purpose = [
+		field(namespace),
+		field(""),
+		field(HASH)
+	];
+	return signers.some((signer) => {
+		const [type, body = ""] = signer.split(" ");
+		const key = Buffer.from(body, "base64");
+		const point = key.subarray(-32);
+		if (type !== ED25519 || !key.equals(Buffer.concat([field(ED25519), field(point)]))) return false;
+		const signature = blob.subarray(-64);
+		const signed = field(Buffer.concat([field(ED25519), field(signature)]));
+		if (!blob.equals(Buffer.concat([
+			MAGIC,
+			VERSION,
+			field(key),
+			...purpose,
+			signed
+		]))) return false;
+		const digest = createHash(HASH).update(message).digest();
+		const jwk = {
+			kty: "OKP",
+			crv: "Ed25519",
+			x: point.toString("base64url")
+		};
+		const data = Buffer.concat([
+			MAGIC,
+			...purpose,
+			field(digest)
+		]);
+		return verify(null, data, createPublicKey({
+			key: jwk,
+			format: "jwk"
+		}), signature);
+	});
+}
+const ARMOR = /^-----BEGIN SSH SIGNATURE-----\n((?:[A-Za-z0-9+/]+\n)*[A-Za-z0-9+/]+={0,2})\n-----END SSH SIGNATURE-----\n$/;
+const MAGIC = Buffer.from("SSHSIG");
+const VERSION = Buffer.from([
+	0,
+	0,
+	0,
+	1
+]);
+const ED25519 = "ssh-ed25519";
+const HASH = "sha512";
+/** A string as ssh's formats have it (RFC 4251, section 5): its length in 32 bits, and its bytes. */
+function field(value) {
+	const bytes = typeof value === "string" ? Buffer.from(value) : value;
+	const length = Buffer.alloc(4);
+	length.writeUInt32BE(bytes.length);
+	return Buffer.concat([length, bytes]);
+}
+// src/release/envelope.ts
+/**
+* The envelope: what a host is given of a release. One file, `{ "payload": base64 of the manifest's bytes, "signature": armored
+* ssh signature }` (PROTOCOL.sshsig of OpenSSH), so that a manifest and its signature can't be torn apart.
+*/
+const envelopeSchema = strictObject({
+	payload: base64().min(1),
+	signature: string().startsWith("-----BEGIN SSH SIGNATURE-----")
+});
+const NAMESPACE = "bento-release";
+/** Whom allowed_signers calls the keys in fleet.yaml's `signers`. */
+const SIGNER = "bento";
+/** An envelope is read in one go by every poll of every host. */
+const MAX_ENVELOPE = 16384;
+/** @throws FleetError when releases signed with `key` would be refused by every host. */
+function requireSigner(key, signers) {
+	if (signers.some((signer) => sameKey(signer, key.publicKey))) return;
+	const listed = signers.length === 0 ? "fleet.yaml lists no signers" : `signers in fleet.yaml: ${signers.join(", ")}`;
+	throw new FleetError(`the signing key is not one of the fleet's signers, so no host would accept what it signs`, { hint: `its public half is '${key.publicKey}'; ${listed}` });
+}
+/** Signs manifests, all with one `ssh-keygen -Y sign`, and gives the envelopes' texts in their order. */
+async function sealAll(manifests, key) {
+	try {
+		var _usingCtx$5 = _usingCtx();
+		if (manifests.length === 0) return [];
+		const payloads = manifests.map((manifest) => Buffer.from(JSON.stringify(manifestSchema.parse(manifest))));
+		const dir = _usingCtx$5.a(await temporaryDirectory());
+		const names = payloads.map((_, n) => String(n));
+		for (const [n, payload] of payloads.entries()) await writeFile$1(path$2.join(dir.path, String(n)), payload);
+		if ((await run("ssh-keygen", [
+			"-Y",
+			"sign",
+			"-q",
+			"-n",
+			"bento-release",
+			"-f",
+			path$2.resolve(key.file),
+			...names
+		], { cwd: dir.path }).catch(needsOpenSsh)).status !== 0) throw new FleetError("ssh-keygen could not sign with the signing key");
+		const envelopes = [];
+		for (const [n, payload] of payloads.entries()) {
+			const signature = await readFile$1(path$2.join(dir.path, `${n}.sig`), "utf8");
+			const envelope = `${JSON.stringify({
+				payload: payload.toString("base64"),
+				signature
+			})}\n`;
+			if (envelope.length > 16384) throw new FleetError(`the manifest of ${manifests[n]?.host} is too large`);
+			envelopes.push(envelope);
+		}
+		return envelopes;
+	} catch (_) {
+		_usingCtx$5.e = _;
+	} finally {
+		await _usingCtx$5.d();
+	}
+}
+/**
+* Checks an envelope as a host does: its signature by one of `signers` (as `ssh-keygen -Y verify` does), its manifest, and that
+* it is `host`'s. What is wrong with it is a result; the text is foreign.
+*/
+async function open(text, host, signers) {
+	if (text.length > 16384) return {
+		ok: false,
+		problem: "the envelope is too large"
+	};
+	const envelope = envelopeSchema.safeParse(parseJson(text));
+	if (!envelope.success) return {
+		ok: false,
+		problem: "it is not an envelope"
+	};
+	const payload = Buffer.from(envelope.data.payload, "base64");
+	if (!await isSigned(payload, envelope.data.signature, signers)) return {
+		ok: false,
+		problem: "it is not signed by one of the fleet's signers"
+	};
+	const manifest = manifestSchema.safeParse(parseJson(payload.toString("utf8")));
+	if (!manifest.success) return {
+		ok: false,
+		problem: `its manifest is not one of version 1: ${prettifyError(manifest.error)}`
+	};
+	if (manifest.data.host !== host) return {
+		ok: false,
+		problem: `it is the release of another host, ${manifest.data.host}`
+	};
+	return {
+		ok: true,
+		manifest: manifest.data
+	};
+}
+/**
+* The manifest of an envelope that was made here, or was opened already: nothing is verified.
+* @throws when it is none.
+*/
+function payloadOf(text) {
+	const { payload } = envelopeSchema.parse(parseJson(text));
+	return manifestSchema.parse(parseJson(Buffer.from(payload, "base64").toString("utf8")));
+}
+/** The sequence of an envelope, of which nothing is verified; undefined when it is none. */
+function sequenceOf(text) {
+	try {
+		return payloadOf(text).sequence;
+	} catch {
+		return;
+	}
+}
+async function isSigned(payload, signature, signers) {
+	try {
+		var _usingCtx3 = _usingCtx();
+		if (isPlainlySigned(payload, signature, "bento-release", signers)) return true;
+		const dir = _usingCtx3.a(await temporaryDirectory());
+		const allowed = path$2.join(dir.path, "allowed_signers");
+		const signatureFile = path$2.join(dir.path, "signature");
+		await writeFile$1(allowed, allowedSigners(signers));
+		await writeFile$1(signatureFile, signature);
+		return (await run("ssh-keygen", [
+			"-Y",
+			"verify",
+			"-q",
+			"-f",
+			allowed,
+			"-I",
+			SIGNER,
+			"-n",
+			NAMESPACE,
+			"-s",
+			signatureFile
+		], { input: payload }).catch(needsOpenSsh)).status === 0;
+	} catch (_) {
+		_usingCtx3.e = _;
+	} finally {
+		await _usingCtx3.d();
+	}
+}
+/** The lines of an allowed_signers file (ssh-keygen(1)). */
+function allowedSigners(signers) {
+	return signers.map((key) => `${SIGNER} namespaces="${NAMESPACE}" ${key}\n`).join("");
+}
+function parseJson(text) {
+	try {
+		return JSON.parse(text);
+	} catch {
+		return;
+	}
+}
+// src/reports/gate.ts
+function gateOf(state) {
+	switch (state) {
+		case "up-to-date":
+		case "auto-updated":
+		case "reboot-pending": return "open";
+		case "pending":
+		case "applying":
+		case "new":
+		case "silent":
+		case "suspended":
+		case "inconclusive": return "wait";
+		case "failed":
+		case "rolled-back":
+		case "refused":
+		case "drifted":
+		case "unknown": return "closed";
+	}
+}
+/** For people: why the next wave isn't published because of this host. */
+function gateReason({ state, reason, published }) {
+	const release = published === null ? "" : ` release ${published.sequence} of ${published.commit.slice(0, 12)}`;
+	const why = reason === null ? "" : `: ${reason}`;
+	switch (state) {
+		case "pending":
+		case "applying":
+		case "new": return `it has not reported yet what became of${release || " its release"}${why}`;
+		case "failed": return `it failed with${release}${why}`;
+		case "rolled-back": return `it rolled${release} back${why}`;
+		case "refused": return `it refused${release || " what was published"}${why}`;
+		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
+	}
+}
+// src/commands/ancestry.ts
+/** Whether published commits lie behind the one that is deployed; each is looked up once. */
+var Ancestry = class {
+	#repository;
+	#head;
+	#known = /* @__PURE__ */ new Map();
+	constructor(repository, head) {
+		this.#repository = repository;
+		this.#head = head;
+	}
+	/** Why the commit that is deployed can't follow a published one; null when it can. */
+	async problem(published) {
+		const answer = this.#known.get(published) ?? this.#repository.isAncestor(published, this.#head);
+		this.#known.set(published, answer);
+		const isAncestor = await answer;
+		if (isAncestor === true) return null;
+		if (isAncestor === void 0) return {
+			message: `the published commit ${published.slice(0, 12)} is not in this clone, so it can't be told which one is newer`,
+			hint: "fetch the whole history (on GitHub, fetch-depth: 0), or --force"
+		};
+		return {
+			message: `the published commit ${published.slice(0, 12)} is not an ancestor of ${this.#head.slice(0, 12)}`,
+			hint: "merge it first; --force publishes all the same"
+		};
+	}
+};
+// src/commands/keys.ts
+/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
+const KEYS = {
+	BENTO_SSH_KEY: "the publisher's ssh key",
+	BENTO_SIGNING_KEY: "the signing key",
+	BENTO_GIT_SSH_KEY: "the ssh key for git"
+};
+/**
+* Takes private keys from the environment, in the order of `names`.
+* @throws FleetError that names all of those that are missing.
+*/
+function keysFromEnvironment(env, ...names) {
+	const sources = names.map((name) => optionalKey(env, name));
+	const missing = names.filter((_, index) => sources[index] === void 0);
+	if (missing.length > 0) throw new FleetError(`${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
+	return sources;
+}
+/** A private key that may be in the environment. */
+function optionalKey(env, name) {
+	const [content, file] = [env[name], env[`${name}_FILE`]];
+	if (content) return { content };
+	return file ? { file } : void 0;
+}
+/** What a key is called in errors. */
+function describeKey(name) {
+	return KEYS[name];
+}
+const PUBLISHER_KEY = "BENTO_SSH_KEY";
+const SIGNING_KEY = "BENTO_SIGNING_KEY";
+/** Without it, git logs in with whatever it finds itself. */
+const GIT_KEY = "BENTO_GIT_SSH_KEY";
+/** No program that is started has a use for any of them in its environment. */
+const SECRETS = [
+	PUBLISHER_KEY,
+	SIGNING_KEY,
+	GIT_KEY
+];
+// src/release/plan.ts
+/** Archives beside the current one that stay on the server. */
+const HISTORY$1 = 4;
+/** A sequence is a time in milliseconds; one that is this far ahead of the clock is no accident. */
+const FAR_FUTURE = 316224e5;
+/** Whether a host that runs `published` would get anything new from `candidate`. Archive bytes don't count. */
+function isSameRelease(published, candidate) {
+	return published.digest === candidate.digest && published.toplevel === candidate.toplevel && published.kind === candidate.kind && published.attr === candidate.attr;
+}
+/** The manifest of a host's next release. `now` is in milliseconds since 1970. */
+function nextManifest(candidate, published, now) {
+	const history = (published === null ? [] : [published.archive?.name, ...published.history]).filter((name) => name !== void 0 && name !== candidate.archive?.name);
+	return {
+		version: 1,
+		...candidate,
+		sequence: Math.max(now, (published?.sequence ?? 0) + 1),
+		issued: new Date(now).toISOString(),
+		history: [...new Set(history)].slice(0, HISTORY$1)
+	};
+}
+/** A signed sequence that is years ahead was made with a wrong clock, and would pin the fleet's releases to it. */
+function isFarFuture(published, now) {
+	return published.sequence > now + FAR_FUTURE;
+}
+/** The archives that have to be on the server for a release. */
+function archivesOf(manifest) {
+	return manifest.archive === null ? manifest.history : [manifest.archive.name, ...manifest.history];
+}
+/**
+* Decides what a host is given. Whatever any publisher has counts: a host may have it already. Publishers whose state isn't
+* known are left out, and one that is left out gets, next time, what the others have now.
+*/
+function decide({ candidate, published, ancestryOf, force, now }) {
+	const known = [...published].filter(([, { state }]) => state !== "unknown");
+	const manifests = known.flatMap(([, one]) => one.state === "present" ? [one] : []);
+	const newest = manifests.reduce((best, one) => best === void 0 || one.manifest.sequence > best.manifest.sequence ? one : best, void 0);
+	const release = () => ({
+		kind: "release",
+		manifest: nextManifest(candidate, newest === void 0 ? null : withHistoryOf(newest.manifest, manifests), now),
+		to: known.map(([name]) => name)
+	});
+	if (force) return release();
+	const isCurrent = (one) => newest !== void 0 && one.state === "present" && one.manifest.sequence === newest.manifest.sequence && isSameRelease(one.manifest, candidate);
+	const lacking = known.filter(([, one]) => !isCurrent(one));
+	const current = manifests.find(isCurrent);
+	if (lacking.length === 0 && current !== void 0) return {
+		kind: "unchanged",
+		manifest: current.manifest
+	};
+	for (const [, one] of lacking) {
+		const error = refusal$1(one, ancestryOf, now);
+		if (error !== null) return {
+			kind: "refuse",
+			error
+		};
+	}
+	const isNewTo = (one) => one.state !== "present" || one.manifest.sequence < (newest?.manifest.sequence ?? 0);
+	if (current === void 0 || current.manifest.archive?.name !== candidate.archive?.name) return release();
+	if (!lacking.every(([, one]) => isNewTo(one))) return release();
+	const { manifest, envelope } = current;
+	return {
+		kind: "complete",
+		manifest,
+		envelope,
+		to: lacking.map(([name]) => name)
+	};
+}
+function refusal$1(one, ancestryOf, now) {
+	if (one.state === "untrusted") return {
+		message: `what is published now can't be trusted: ${one.problem}`,
+		hint: "if the signers were changed on purpose, publish over it with --force"
+	};
+	if (one.state !== "present") return null;
+	const problem = ancestryOf(one.manifest.commit);
+	if (problem !== null || !isFarFuture(one.manifest, now)) return problem;
+	return {
+		message: `the published release is of ${one.manifest.issued}, far in the future`,
+		hint: "check the clocks; --force publishes after it"
+	};
+}
+/** The newest manifest, with the archives that any publisher has besides. */
+function withHistoryOf(newest, all) {
+	const history = [newest, ...all.map((one) => one.manifest)].flatMap(archivesOf);
+	return {
+		...newest,
+		history: [...new Set(history)].filter((name) => name !== newest.archive?.name)
+	};
+}
+// src/commands/prepare.ts
+/**
+* Evaluates, stages and packs the hosts that can be deployed; the others get their result here. `archives` is a directory for
+* the packed releases.
+*/
+async function prepare({ repository, stager }, evaluator, hosts, commit, archives) {
+	const modified = new Set(await repository.modified());
+	const deployable = hosts.filter((host) => host.declared && host.key !== null);
+	const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
+	const systems = new Map(evaluated.map((result) => [result.host, result]));
+	const staged = new Map((await stageAll(stager, deployable)).map((one) => [one.host, one]));
+	const packs = /* @__PURE__ */ new Map();
+	return parallel(hosts, availableParallelism(), async (host) => {
+		const one = staged.get(host);
+		if (one === void 0) {
+			const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
+			return {
+				host,
+				result: {
+					...nothing(host),
+					status: "skipped",
+					reason
+				}
+			};
+		}
+		if ("failure" in one) return {
+			host,
+			result: failed(host, one.failure)
+		};
+		const system = systems.get(host);
+		if (system?.ok === false) return {
+			host,
+			result: failed(host, system.failure)
+		};
+		const { release } = one;
+		if (host.deliver === "system") return {
+			host,
+			result: failed(host, {
+				message: "deliver: system is not supported by this version, and its tree is not to leave the repository",
+				hint: "deliver: tree, with include naming what the host may see"
+			})
+		};
+		const changed = release.sources.find((file) => modified.has(file));
+		if (changed !== void 0) return {
+			host,
+			result: failed(host, {
+				message: `${changed} has changes that are not committed`,
+				hint: "commit them, or git stash"
+			})
+		};
+		const pack = packs.get(release.dir) ?? archiveInto(archives, release.dir);
+		packs.set(release.dir, pack);
+		const packed = await pack;
+		return {
+			host,
+			value: {
+				packed,
+				candidate: {
+					host: host.name,
+					commit: commit.id,
+					subject: commit.subject.slice(0, 200),
+					digest: packed.digest,
+					archive: {
+						name: packed.name,
+						size: packed.size,
+						sha256: packed.sha256
+					},
+					kind: host.kind,
+					attr: host.kind === "flake" ? host.attr : host.config,
+					toplevel: system?.toplevel ?? null
+				}
+			}
+		};
+	});
+}
+function nothing(host) {
+	return {
+		name: host.name,
+		status: "failed",
+		digest: null,
+		sequence: null,
+		commit: null,
+		toplevel: null,
+		error: null,
+		reason: null
+	};
+}
+function failed(host, error) {
+	return {
+		...nothing(host),
+		error
+	};
+}
+// src/commands/planning.ts
+/** What is to be done for each host, by what each publisher has for it. */
+async function planAll(planner, steps, current, options) {
+	const now = Date.now();
+	return parallel(steps, availableParallelism(), (step) => plan(planner, step, current, options, now));
+}
+async function plan({ ancestry, signers }, step, current, options, now) {
+	if ("result" in step) return step;
+	const { host, value } = step;
+	const { candidate, packed } = value;
+	const found = await openAll(current(host.name), host.name, signers);
+	const states = [...found.values()];
+	const unread = states.reduce((all, one) => join(all, one.state === "unknown" ? one.error : null), null);
+	if (unread !== null && states.every(({ state }) => state === "unknown")) return {
+		host,
+		result: failed(host, unread)
+	};
+	const commits = states.flatMap((one) => options.force || one.state !== "present" || isSameRelease(one.manifest, candidate) ? [] : [one.manifest.commit]);
+	const problems = new Map(await Promise.all(commits.map(async (commit) => [commit, await ancestry.problem(commit)])));
+	const ancestryOf = (commit) => problems.get(commit) ?? null;
+	const decision = decide({
+		candidate,
+		published: found,
+		ancestryOf,
+		force: options.force,
+		now
+	});
+	switch (decision.kind) {
+		case "refuse": return {
+			host,
+			result: failed(host, decision.error)
+		};
+		case "unchanged": return {
+			host,
+			result: unread === null ? unchanged(host, decision.manifest) : failed(host, unread)
+		};
+		case "complete":
+		case "release": {
+			const { manifest, to } = decision;
+			const envelope = decision.kind === "complete" ? decision.envelope : null;
+			if (options.dryRun) return {
+				host,
+				result: published(manifest, unread)
+			};
+			return {
+				host,
+				value: {
+					manifest,
+					envelope,
+					packed,
+					to,
+					unread
+				}
+			};
+		}
+	}
+}
+/** What each publisher has for a host, verified; the same envelope is verified once. */
+async function openAll(current, host, signers) {
+	const opened = /* @__PURE__ */ new Map();
+	const open$4 = async (state) => {
+		if (state.state === "failed") return {
+			state: "unknown",
+			error: state.error
+		};
+		if (state.state === "missing") return state;
+		const { envelope } = state;
+		const known = opened.get(envelope) ?? open(envelope, host, signers);
+		opened.set(envelope, known);
+		const result = await known;
+		return result.ok ? {
+			state: "present",
+			manifest: result.manifest,
+			envelope
+		} : {
+			state: "untrusted",
+			problem: result.problem
+		};
+	};
+	return new Map(await Promise.all([...current].map(async ([name, state]) => [name, await open$4(state)])));
+}
+function unchanged(host, { digest, sequence, commit, toplevel }) {
+	return {
+		...nothing(host),
+		status: "unchanged",
+		digest,
+		sequence,
+		commit,
+		toplevel
+	};
+}
+function publishedResult({ host, digest, sequence, commit, toplevel }) {
+	return {
+		name: host,
+		status: "published",
+		digest,
+		sequence,
+		commit,
+		toplevel,
+		error: null,
+		reason: null
+	};
+}
+function published(manifest, failure) {
+	const result = publishedResult(manifest);
+	return failure === null ? result : {
+		...result,
+		status: "failed",
+		sequence: null,
+		error: failure
+	};
+}
+// src/commands/publishing.ts
+/** The lock for whoever publishes now, and how long to wait for it in milliseconds. */
+function lockFor(context, { wait }) {
+	return {
+		owner: `${userInfo().username}@${hostname()}`,
+		wait,
+		onWait: (holder) => context.output.progress(`waiting for the lock of ${holder}`)
+	};
+}
+/** Signs the releases that are new, puts them up, and says what became of each host. */
+async function signAndPublish(context, publishers, signingKey, planned) {
+	const ready = planned.flatMap((step) => "result" in step ? [] : [step.value]);
+	const unsigned = ready.filter(({ envelope }) => envelope === null);
+	const signed = await sealAll(unsigned.map(({ manifest }) => manifest), signingKey);
+	const envelopes = new Map(unsigned.map((one, n) => [one, signed[n] ?? ""]));
+	const parcels = ready.map((one) => ({
+		upload: {
+			host: one.manifest.host,
+			envelope: one.envelope ?? envelopes.get(one) ?? "",
+			archive: one.packed,
+			keep: archivesOf(one.manifest)
+		},
+		to: one.to
+	}));
+	const failures = await publishers.publish(parcels, ({ sent, total }) => {
+		context.output.progress(`publishing ${parcels.length} hosts: ${Math.round(100 * sent / Math.max(total, 1))} %`);
+	});
+	context.output.done();
+	return planned.map((step) => "result" in step ? step.result : published(step.value.manifest, join(failures.get(step.host.name) ?? null, step.value.unread)));
+}
+// src/duration.ts
+/** "3 hours": the largest unit that fits, of a time in milliseconds. */
+function duration(milliseconds) {
+	const [size, name] = [
+		[864e5, "day"],
+		[36e5, "hour"],
+		[6e4, "minute"],
+		[1e3, "second"]
+	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
+	const count = Math.max(0, Math.floor(milliseconds / size));
+	return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
+/** Milliseconds of `90s`, `30m`, `2h` or `1d`; `0` is none. @throws FleetError for anything else. */
+function parseDuration(text) {
+	const [, count, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+	if (text === "0") return 0;
+	if (count === void 0) throw new FleetError(`a duration is a number with s, m, h or d, such as 30m, and not '${text}'`);
+	return Number(count) * 1e3 * ({
+		s: 1,
+		m: 60,
+		h: 3600,
+		d: 86400
+	}[unit] ?? 0);
+}
 // src/publish/sftp-error.ts
 /** The server's answer to one request is no. The connection is as good as before. */
 var SftpError = class extends Error {
@@ -20031,7 +21024,7 @@ var SftpError = class extends Error {
 	}
 };
 /** The connection has ended, or nothing comes through it any more. Another one may do better. */
-var ConnectionLostError = class extends UnavailableError {};
+var ConnectionLostError = class extends UnreachableError {};
 function missingIsUndefined(error) {
 	if (error instanceof SftpError && error.code === "missing") return void 0;
 	throw error;
@@ -41364,11 +42357,7 @@ var SftpRequests = class {
 	}
 	/** Makes sure that it is on the server's disk, where the server has a way to say so: OpenSSH does. */
 	async sync(handle) {
-		try {
-			await this.#ask((done) => this.#sftp.ext_openssh_fsync(handle, done), "write");
-		} catch (error) {
-			if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
-		}
+		await this.#ask((done) => this.#sftp.ext_openssh_fsync(handle, done), "write").catch(unlessUnsupported);
 	}
 	/** Also an answer about what was written: some file systems only then find that there is no room for it. */
 	close(handle) {
@@ -41392,6 +42381,10 @@ var SftpRequests = class {
 	rename(from, to) {
 		return this.#ask((done) => this.#sftp.rename(from, to, done));
 	}
+	/** A second name for a file, where the server has a way to make one: OpenSSH has. */
+	async link(file, name) {
+		await this.#ask((done) => this.#sftp.ext_openssh_hardlink(file, name, done)).catch(unlessUnsupported);
+	}
 	unlink(file) {
 		return this.#ask((done) => this.#sftp.unlink(file, done));
 	}
@@ -41409,6 +42402,10 @@ var SftpRequests = class {
 		return this.#call((done) => start((error, value) => done(error && toSftpError(error, operation), value)));
 	}
 };
+/** Of an extension that the server doesn't have, ssh2 says so before it sends anything. */
+function unlessUnsupported(error) {
+	if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
+}
 /** Only what the server answered is an SftpError. */
 function toSftpError(error, operation) {
 	const code = error.code;
@@ -41423,7 +42420,7 @@ async function flight(...answers) {
 	return results.map((result) => result.value);
 }
 // src/publish/sftp-session.ts
-const SILENCE$1 = 6e4;
+const SILENCE$2 = 6e4;
 /** Milliseconds for what is put in order after an interruption: somebody is waiting for the end. */
 const CLOSING_TIME = 1e4;
 /** Bytes on their way at once. */
@@ -41547,6 +42544,7 @@ var SftpSession = class SftpSession {
 		if (ends.length > 0 && this.#signal.aborted) throw new InterruptedError();
 		this.#pending += 1;
 		if (this.#pending === 1) this.#watch();
+		this.#gather();
 		const answer = new Promise((resolve, reject) => {
 			start((error, value) => {
 				this.#answers += 1;
@@ -41565,6 +42563,12 @@ var SftpSession = class SftpSession {
 			this.#pending -= 1;
 			if (this.#pending === 0) clearTimeout(this.#watchdog);
 		}
+	}
+	/** ssh2 writes each request by itself; those that are made at the same time are sent as one piece. */
+	#gather() {
+		if (this.#socket.writableCorked > 0) return;
+		this.#socket.cork();
+		setImmediate(() => this.#socket.uncork());
 	}
 	async #whileConnected(promise) {
 		return Promise.race([
@@ -41592,8 +42596,6 @@ var SftpSession = class SftpSession {
 };
 // src/publish/sftp-connections.ts
 const BACKOFF = 1e3;
-/** New connections in a row without anything done in between. */
-const ATTEMPTS$1 = 6;
 /** A session, and another one when it is lost, and so on, within bounds. */
 var SftpConnections = class SftpConnections {
 	#options;
@@ -41612,7 +42614,7 @@ var SftpConnections = class SftpConnections {
 		for (let attempt = 1;; attempt++) try {
 			return new SftpConnections(options, await SftpSession.connect(options), prepare);
 		} catch (error) {
-			if (!(error instanceof ConnectionLostError) || attempt === ATTEMPTS$1) throw error;
+			if (!(error instanceof ConnectionLostError) || attempt > options.attempts) throw error;
 			await backOff(options, attempt, error);
 		}
 	}
@@ -41649,7 +42651,7 @@ var SftpConnections = class SftpConnections {
 		await this.#session[Symbol.asyncDispose]();
 		for (;;) {
 			this.#attempts += 1;
-			if (this.#attempts > ATTEMPTS$1) throw error === first ? first : gaveUp(first, error);
+			if (this.#attempts > this.#options.attempts) throw error === first ? first : gaveUp(first, error);
 			await backOff(this.#options, this.#attempts, error);
 			let session;
 			try {
@@ -41659,21 +42661,21 @@ var SftpConnections = class SftpConnections {
 				return;
 			} catch (cause) {
 				await session?.[Symbol.asyncDispose]();
-				if (!(cause instanceof ConnectionLostError || cause instanceof UnreachableError)) throw cause;
+				if (!(cause instanceof UnreachableError)) throw cause;
 				error = cause;
 			}
 		}
 	}
 };
 function gaveUp(first, last) {
-	return new UnavailableError(`${first.message}, and then: ${last.message}`, {
+	return new UnreachableError(`${first.message}, and then: ${last.message}`, {
 		hint: "run it again; what was done is kept",
 		cause: last
 	});
 }
-async function backOff({ backoff, signal, say }, attempt, error) {
+async function backOff({ backoff, attempts, signal, say }, attempt, error) {
 	const delay = backoff * 2 ** (attempt - 1) * (.5 + Math.random());
-	say(`${error.message}; trying again in ${(delay / 1e3).toFixed(1)} s (${attempt} of ${ATTEMPTS$1})`);
+	say(`${error.message}; trying again in ${(delay / 1e3).toFixed(1)} s (${attempt} of ${attempts})`);
 	await setTimeout$2(delay, void 0, { signal }).catch(() => {
 		throw new InterruptedError();
 	});
@@ -41681,6 +42683,8 @@ async function backOff({ backoff, signal, say }, attempt, error) {
 // src/publish/sftp-files.ts
 /** OpenSSH takes 256 KiB in a packet, of which some is header. */
 const CHUNK = 260096;
+/** Pieces of a file that are asked for at a time. */
+const READS = 32;
 /** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
 async function readFile(session, file, limit) {
 	const { requests } = session;
@@ -41693,6 +42697,37 @@ async function readFile(session, file, limit) {
 			stats
 		};
 	});
+}
+/** Brings a file of `size` bytes into the local file `into`; false when it can't be read, or has another size. */
+async function fetchFile(session, file, size, into) {
+	const { requests } = session;
+	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
+		try {
+			var _usingCtx$4 = _usingCtx();
+			const copy = _usingCtx$4.a(await open$3(into, "w", 384));
+			try {
+				const stats = await requests.fstat(handle);
+				if (!stats.isFile() || stats.size !== size) return false;
+				for (let position = 0; position < size;) {
+					const wanted = Array.from({ length: READS }, (_, n) => position + n * 260096).filter((at) => at < size);
+					const pieces = await flight(...wanted.map((at) => requests.read(handle, Math.min(260096, size - at), at).catch(ignoreSftpError)));
+					for (const [n, piece] of pieces.entries()) {
+						if (piece === void 0 || piece.length === 0) return false;
+						await copy.write(piece, 0, piece.length, position);
+						position += piece.length;
+						if (piece.length < Math.min(260096, size - (wanted[n] ?? 0))) break;
+					}
+				}
+				return true;
+			} finally {
+				await requests.close(handle);
+			}
+		} catch (_) {
+			_usingCtx$4.e = _;
+		} finally {
+			await _usingCtx$4.d();
+		}
+	}).catch(ignoreSftpError) ?? false;
 }
 /** What is in a directory: two flights, where it isn't a very long one. */
 async function list(session, dir) {
@@ -41733,6 +42768,25 @@ async function writeFile(session, file, content, onSent = () => {}) {
 			await flight(...answers);
 		}
 	});
+}
+/** A file of this machine in pieces that fit into a packet. */
+async function* piecesOf(file) {
+	try {
+		var _usingCtx3 = _usingCtx();
+		const handle = _usingCtx3.a(await open$3(file));
+		const { size } = await handle.stat();
+		for (let position = 0; position < size;) {
+			const piece = Buffer.allocUnsafe(Math.min(CHUNK, size - position));
+			const { bytesRead } = await handle.read(piece, 0, piece.length, position);
+			if (bytesRead === 0) throw new Error(`${file} became shorter while it was sent`);
+			yield piece.subarray(0, bytesRead);
+			position += bytesRead;
+		}
+	} catch (_) {
+		_usingCtx3.e = _;
+	} finally {
+		await _usingCtx3.d();
+	}
 }
 // src/publish/sftp-lock.ts
 const LOCK_DIRECTORY = "/.bento";
@@ -41810,7 +42864,10 @@ var SftpLock = class {
 				}
 				const holder = await this.#holder(session, handle);
 				if (holder === void 0) continue;
-				if (holder === "self") return false;
+				if (holder === "self") {
+					await session.requests.unlink(temporary);
+					return false;
+				}
 				if (holder.age * 1e3 >= this.#timeToLive) {
 					await breakStale(session, holder);
 					continue;
@@ -41934,11 +42991,22 @@ var Stopwatch = class {
 /** What a deploy that was cut off may have left; only the holder of the lock makes such files. */
 const TEMPORARY = /^\.tmp-/;
 const ARCHIVE = /^[0-9a-f]{64}\.nar\.gz$/;
+const PAST$1 = /^\d{1,15}\.json$/;
+/** Envelopes of earlier releases that stay: as many as archives. */
+const MAX_PAST = 4;
 function releases(host) {
 	return `/${host}/releases`;
 }
 function pointer(host) {
 	return `${releases(host)}/current`;
+}
+/** The envelope of an earlier release. */
+function pastPointer(host, sequence) {
+	return `${releases(host)}/${sequence}.json`;
+}
+/** The envelopes of earlier releases among the names in a host's releases directory, newest first. */
+function pastPointers(names) {
+	return names.filter((name) => PAST$1.test(name)).sort((a, b) => Number.parseInt(b, 10) - Number.parseInt(a, 10));
 }
 /** The temporary files that one deploy makes, which are all gone when it ends, however it ends. */
 var Temporaries = class {
@@ -41969,9 +43037,10 @@ var Temporaries = class {
 		await Promise.all(Array.from(this.#made.keys(), (host) => this.removeOf(host, requests)));
 	}
 };
-/** What in a host's releases directory nobody needs: leftovers, and archives that aren't to be kept. */
+/** What in a host's releases directory nobody needs: leftovers, and archives and envelopes that aren't to be kept. */
 function garbage(host, names, keep, mine) {
-	return names.filter((name) => TEMPORARY.test(name) || ARCHIVE.test(name) && !keep.includes(name)).map((name) => `${releases(host)}/${name}`).filter((file) => !mine.has(host, file));
+	const old = pastPointers(names).slice(MAX_PAST);
+	return names.filter((name) => TEMPORARY.test(name) || ARCHIVE.test(name) && !keep.includes(name) || old.includes(name)).map((name) => `${releases(host)}/${name}`).filter((file) => !mine.has(host, file));
 }
 /**
 * Removes the temporary files of all hosts, and with them the power to publish from whoever made them and then lost the lock:
@@ -42050,8 +43119,11 @@ var Publication = class {
 	#temporaries;
 	#progress;
 	#onProgress;
-	constructor(uploads, temporaries, onProgress = () => {}) {
+	#published;
+	/** `published`: the sequence of what a host is given now, where that is known. */
+	constructor(uploads, published, temporaries, onProgress = () => {}) {
 		this.#temporaries = temporaries;
+		this.#published = published;
 		this.#onProgress = onProgress;
 		this.#shipments = uploads.map((upload) => ({
 			upload,
@@ -42086,7 +43158,10 @@ var Publication = class {
 		await isLocked;
 		await this.#phase(session, async (shipment) => {
 			const { host } = shipment.upload;
-			await this.#rename(session, host, shipment.pointer, pointer(host));
+			await flight(this.#keepPast(session, host), this.#rename(session, host, shipment.pointer, pointer(host)).catch(async (error) => {
+				if (error instanceof SftpError && error.code === "missing") await lock?.check(session);
+				throw error;
+			}));
 			shipment.isPublished = true;
 		});
 		const published = this.#shipments.filter((shipment) => shipment.isPublished);
@@ -42110,7 +43185,8 @@ var Publication = class {
 		this.#count(shipment, -shipment.sent);
 		shipment.pointer = this.#temporaries.make(host, "current");
 		const [entries] = await flight(list(session, releases(host)).catch(ignoreSftpError), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive));
-		shipment.garbage = garbage(host, (entries ?? []).map((entry) => entry.filename), keep, this.#temporaries);
+		const sequence = this.#published.get(host);
+		shipment.garbage = garbage(host, [...(entries ?? []).map((entry) => entry.filename), ...sequence === void 0 ? [] : [`${sequence}.json`]], keep, this.#temporaries);
 	}
 	async #sendArchive(session, shipment, { name, size, file }) {
 		const { host } = shipment.upload;
@@ -42120,7 +43196,7 @@ var Publication = class {
 		let isThere = false;
 		async function* pieces() {
 			isThere = (await present)?.size === size;
-			if (!isThere) yield* createReadStream(file, { highWaterMark: CHUNK });
+			if (!isThere) yield* piecesOf(file);
 		}
 		await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes));
 		shipment.archive = isThere ? null : temporary;
@@ -42128,6 +43204,12 @@ var Publication = class {
 		this.#count(shipment, size);
 		await session.requests.unlink(temporary);
 		this.#temporaries.forget(host, temporary);
+	}
+	/** The envelope that is about to be replaced gets a name of its own. Without it, a rollback has less to choose from. */
+	async #keepPast(session, host) {
+		const sequence = this.#published.get(host);
+		if (sequence === void 0) return;
+		await session.requests.link(pointer(host), pastPointer(host, sequence)).catch(ignoreSftpError);
 	}
 	async #rename(session, host, from, to) {
 		await session.requests.replace(from, to);
@@ -42139,195 +43221,11 @@ var Publication = class {
 		this.#onProgress(this.#progress);
 	}
 };
-// src/release/keys.ts
-/**
-* Makes a private key usable by ssh-keygen. `what` says in errors which key it is, such as "the signing key".
-* @throws FleetError for a key that is malformed, protected by a passphrase, or can't be read. Its text is never part of it.
-*/
-async function openPrivateKey(source, what) {
-	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey(source.file, what)).replaceAll("\r", "").trim());
-	try {
-		const publicKey = await publicHalf(copy.path, what);
-		return {
-			file: copy.path,
-			publicKey,
-			[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
-		};
-	} catch (error) {
-		await copy[Symbol.asyncDispose]();
-		throw error;
-	}
-}
-async function readKey(file, what) {
-	return readFile$1(file, "utf8").catch((error) => {
-		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
-	});
-}
-async function publicHalf(file, what) {
-	const result = await run("ssh-keygen", [
-		"-y",
-		"-P",
-		"",
-		"-f",
-		file
-	]).catch(needsOpenSsh);
-	if (result.status === 0) return result.stdout.trim().split(" ").slice(0, 2).join(" ");
-	if (/incorrect passphrase/i.test(result.stderr)) throw new FleetError(`${what} is protected by a passphrase`, { hint: "use a key without one, kept as a secret: bento keygen makes it" });
-	throw new FleetError(`${what} is not an OpenSSH private key`, { hint: "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends" });
-}
-function needsOpenSsh(error) {
-	if (error instanceof UnavailableError) throw new UnavailableError("OpenSSH was not found on this machine (no ssh-keygen in PATH)", { cause: error });
-	throw error;
-}
-/** Whether two public keys are the same, whatever their comments. */
-function sameKey(a, b) {
-	return a.split(" ").slice(0, 2).join(" ") === b.split(" ").slice(0, 2).join(" ");
-}
-// src/release/manifest.ts
-/** A store path in any store directory: `<dir>/<32 characters>-<name>`. */
-const storePath = string().regex(/^(\/[^/\s]+)+\/[0-9a-df-np-sv-z]{32}-[0-9a-zA-Z+\-._?=]+$/, "not a store path");
-/** An SRI sha256, as Nix prints NAR hashes. */
-const sri = string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "not an SRI sha256");
-/** `SHA256HEX.nar.gz`, the sha256 of the archive's own bytes, so that a name never stands for other bytes. */
-const archiveName = string().regex(/^[0-9a-f]{64}\.nar\.gz$/, "not an archive name");
-/** Schema version 1 of the manifest (the design's section 4): what one host should run, and where its tree is. */
-const manifestSchema = strictObject({
-	version: literal(1),
-	host: string().min(1),
-	/** Rises with every release of a host: max(milliseconds since 1970, last + 1). */
-	sequence: int().positive(),
-	issued: datetime(),
-	commit: string().regex(/^[0-9a-f]{40}$/),
-	subject: string(),
-	/** NAR hash of the release directory (`tree/`, and `secrets/` where the host has any). */
-	digest: sri,
-	/** `size` in bytes, `sha256` in hex, both of the compressed file; null where the publisher ships no archive. */
-	archive: strictObject({
-		name: archiveName,
-		size: int().positive(),
-		sha256: string().regex(/^[0-9a-f]{64}$/)
-	}).nullable(),
-	kind: _enum(["flake", "channel"]),
-	/** For `flake` the attribute of nixosConfigurations; for `channel` the entry within `tree/`, e.g. configuration.nix. */
-	attr: string().min(1),
-	toplevel: storePath.nullable(),
-	/** Archives kept on the server, newest first, this one not among them. */
-	history: array(archiveName)
-});
-// src/release/envelope.ts
-/**
-* The envelope: what a host is given of a release. One file, `{ "payload": base64 of the manifest's bytes, "signature": armored
-* ssh signature }` (PROTOCOL.sshsig of OpenSSH), so that a manifest and its signature can't be torn apart.
-*/
-const envelopeSchema = strictObject({
-	payload: base64().min(1),
-	signature: string().startsWith("-----BEGIN SSH SIGNATURE-----")
-});
-const NAMESPACE = "bento-release";
-/** Whom allowed_signers calls the keys in fleet.yaml's `signers`. */
-const SIGNER = "bento";
-/** An envelope is read in one go by every poll of every host. */
-const MAX_ENVELOPE = 16384;
-/** @throws FleetError when releases signed with `key` would be refused by every host. */
-function requireSigner(key, signers) {
-	if (signers.some((signer) => sameKey(signer, key.publicKey))) return;
-	const listed = signers.length === 0 ? "fleet.yaml lists no signers" : `signers in fleet.yaml: ${signers.join(", ")}`;
-	throw new FleetError(`the signing key is not one of the fleet's signers, so no host would accept what it signs`, { hint: `its public half is '${key.publicKey}'; ${listed}` });
-}
-/** Signs a manifest, with `ssh-keygen -Y sign`, and gives the envelope's text. */
-async function seal(manifest, key) {
-	const payload = Buffer.from(JSON.stringify(manifestSchema.parse(manifest)));
-	const result = await run("ssh-keygen", [
-		"-Y",
-		"sign",
-		"-q",
-		"-n",
-		NAMESPACE,
-		"-f",
-		key.file
-	], { input: payload }).catch(needsOpenSsh);
-	if (result.status !== 0) throw new FleetError("ssh-keygen could not sign with the signing key");
-	const envelope = `${JSON.stringify({
-		payload: payload.toString("base64"),
-		signature: result.stdout
-	})}\n`;
-	if (envelope.length > 16384) throw new FleetError(`the manifest of ${manifest.host} is too large`);
-	return envelope;
-}
-/**
-* Checks an envelope as a host does: its signature by one of `signers` (with `ssh-keygen -Y verify`), its manifest, and that
-* it is `host`'s. What is wrong with it is a result; the text is foreign.
-*/
-async function open(text, host, signers) {
-	if (text.length > 16384) return {
-		ok: false,
-		problem: "the envelope is too large"
-	};
-	const envelope = envelopeSchema.safeParse(parseJson(text));
-	if (!envelope.success) return {
-		ok: false,
-		problem: "it is not an envelope"
-	};
-	const payload = Buffer.from(envelope.data.payload, "base64");
-	if (!await isSigned(payload, envelope.data.signature, signers)) return {
-		ok: false,
-		problem: "it is not signed by one of the fleet's signers"
-	};
-	const manifest = manifestSchema.safeParse(parseJson(payload.toString("utf8")));
-	if (!manifest.success) return {
-		ok: false,
-		problem: `its manifest is not one of version 1: ${prettifyError(manifest.error)}`
-	};
-	if (manifest.data.host !== host) return {
-		ok: false,
-		problem: `it is the release of another host, ${manifest.data.host}`
-	};
-	return {
-		ok: true,
-		manifest: manifest.data
-	};
-}
-async function isSigned(payload, signature, signers) {
-	try {
-		var _usingCtx$3 = _usingCtx();
-		const dir = _usingCtx$3.a(await temporaryDirectory());
-		const allowed = path$2.join(dir.path, "allowed_signers");
-		const signatureFile = path$2.join(dir.path, "signature");
-		await writeFile$1(allowed, allowedSigners(signers));
-		await writeFile$1(signatureFile, signature);
-		return (await run("ssh-keygen", [
-			"-Y",
-			"verify",
-			"-q",
-			"-f",
-			allowed,
-			"-I",
-			SIGNER,
-			"-n",
-			NAMESPACE,
-			"-s",
-			signatureFile
-		], { input: payload }).catch(needsOpenSsh)).status === 0;
-	} catch (_) {
-		_usingCtx$3.e = _;
-	} finally {
-		await _usingCtx$3.d();
-	}
-}
-/** The lines of an allowed_signers file (ssh-keygen(1)). */
-function allowedSigners(signers) {
-	return signers.map((key) => `${SIGNER} namespaces="${NAMESPACE}" ${key}\n`).join("");
-}
-function parseJson(text) {
-	try {
-		return JSON.parse(text);
-	} catch {
-		return;
-	}
-}
 // src/publish/sftp-read.ts
 /** Of what a host says, this much is read. */
 const MAX_REPORT = 65536;
+/** Whoever holds the server may have put any number of them there. */
+const MAX_PAST_READ = 50;
 /** The envelope a host would be given now, in two flights. */
 async function readPointer(session, host) {
 	try {
@@ -42344,6 +43242,10 @@ async function readPointer(session, host) {
 			error: await explain(session, host, error)
 		};
 	}
+}
+/** The envelopes of a host's earlier releases. */
+async function readPastPointers(session, host) {
+	return (await flight(...pastPointers((await list(session, releases(host)).catch(ignoreSftpError) ?? []).map((entry) => entry.filename)).slice(0, MAX_PAST_READ).map((name) => readFile(session, `${releases(host)}/${name}`, MAX_ENVELOPE).catch(ignoreSftpError)))).flatMap((file) => file === void 0 ? [] : [file.bytes.toString("utf8")]);
 }
 /** What a host said; `now` is the server's time in milliseconds. */
 async function readHostReports(session, host, now) {
@@ -42399,6 +43301,8 @@ var SftpPublisher = class SftpPublisher {
 	#temporaries;
 	#lock;
 	#renewal;
+	/** The sequence of what each host is given, as far as that was read. */
+	#published = /* @__PURE__ */ new Map();
 	/** While the lock is being taken: when the server has been asked for it, and when it has it, and nothing was in the way. */
 	#locking;
 	constructor(name, connections, temporaries, lock, { signal, lockTimeToLive = TIME_TO_LIVE }) {
@@ -42411,7 +43315,7 @@ var SftpPublisher = class SftpPublisher {
 	}
 	/** @throws UnavailableError when the server can't be reached, or isn't the pinned one, or refuses the key. */
 	static async connect(server, key, options) {
-		const { signal, say = () => {}, silence = SILENCE$1, backoff = BACKOFF } = options;
+		const { signal, say = () => {}, silence = SILENCE$2, backoff = BACKOFF, attempts = 6 } = options;
 		const temporaries = new Temporaries();
 		const lock = { current: void 0 };
 		const connections = await SftpConnections.open({
@@ -42420,6 +43324,7 @@ var SftpPublisher = class SftpPublisher {
 			signal,
 			silence,
 			backoff,
+			attempts,
 			say
 		}, async (session) => {
 			await temporaries.removeAll(session.requests);
@@ -42442,7 +43347,8 @@ var SftpPublisher = class SftpPublisher {
 		this.#renewal.unref();
 	}
 	async readCurrent(hosts) {
-		const read = () => this.#each(hosts, readPointer);
+		const read = () => this.#each(hosts, (session, host) => this.#readPointer(session, host));
+		await Promise.resolve();
 		if (this.#locking === void 0) return read();
 		const { asked, isClean } = this.#locking;
 		await Promise.race([asked, isClean]);
@@ -42453,9 +43359,17 @@ var SftpPublisher = class SftpPublisher {
 		return read();
 	}
 	async publish(uploads, onProgress = () => {}) {
-		const publication = new Publication(uploads, this.#temporaries, onProgress);
+		const publication = new Publication(uploads, this.#published, this.#temporaries, onProgress);
 		if (uploads.length > 0) await this.#connections.use((session) => publication.run(session, this.#lock.current));
-		return publication.failures;
+		const { failures } = publication;
+		for (const { host, envelope } of uploads) if (failures.get(host) === null) this.#note(host, envelope);
+		return failures;
+	}
+	async readHistory(host) {
+		return this.#connections.use((session) => readPastPointers(session, host));
+	}
+	async fetchArchive(host, { name, size }, into) {
+		return this.#connections.use((session) => fetchFile(session, `${releases(host)}/${name}`, size, into));
 	}
 	async readReports(hosts) {
 		const now = this.#connections.use((session) => serverTime(session, randomUUID()));
@@ -42489,6 +43403,16 @@ var SftpPublisher = class SftpPublisher {
 			return wasFirst && !wasFenced;
 		});
 	}
+	async #readPointer(session, host) {
+		const current = await readPointer(session, host);
+		if (current.state === "present") this.#note(host, current.envelope);
+		return current;
+	}
+	#note(host, envelope) {
+		const sequence = sequenceOf(envelope);
+		if (sequence === void 0) this.#published.delete(host);
+		else this.#published.set(host, sequence);
+	}
 	async #release(session) {
 		await this.#lock.current?.release(session).catch(ignoreSftpError);
 	}
@@ -42497,127 +43421,6 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
-// src/release/plan.ts
-/** Archives beside the current one that stay on the server. */
-const HISTORY = 4;
-/** A sequence is a time in milliseconds; one that is this far ahead of the clock is no accident. */
-const FAR_FUTURE = 316224e5;
-/** Whether a host that runs `published` would get anything new from `candidate`. Archive bytes don't count. */
-function isSameRelease(published, candidate) {
-	return published.digest === candidate.digest && published.toplevel === candidate.toplevel && published.kind === candidate.kind && published.attr === candidate.attr;
-}
-/** The manifest of a host's next release. `now` is in milliseconds since 1970. */
-function nextManifest(candidate, published, now) {
-	const history = (published === null ? [] : [published.archive?.name, ...published.history]).filter((name) => name !== void 0 && name !== candidate.archive?.name);
-	return {
-		version: 1,
-		...candidate,
-		sequence: Math.max(now, (published?.sequence ?? 0) + 1),
-		issued: new Date(now).toISOString(),
-		history: [...new Set(history)].slice(0, HISTORY)
-	};
-}
-/** A signed sequence that is years ahead was made with a wrong clock, and would pin the fleet's releases to it. */
-function isFarFuture(published, now) {
-	return published.sequence > now + FAR_FUTURE;
-}
-/** The archives that have to be on the server for a release. */
-function archivesOf(manifest) {
-	return manifest.archive === null ? manifest.history : [manifest.archive.name, ...manifest.history];
-}
-// src/reports/gate.ts
-function gateOf(state) {
-	switch (state) {
-		case "up-to-date":
-		case "auto-updated":
-		case "reboot-pending": return "open";
-		case "pending":
-		case "applying":
-		case "new":
-		case "silent":
-		case "suspended":
-		case "inconclusive": return "wait";
-		case "failed":
-		case "rolled-back":
-		case "refused":
-		case "drifted":
-		case "unknown": return "closed";
-	}
-}
-/** For people: why the next wave isn't published because of this host. */
-function gateReason({ state, reason, published }) {
-	const release = published === null ? "" : ` release ${published.sequence} of ${published.commit.slice(0, 12)}`;
-	const why = reason === null ? "" : `: ${reason}`;
-	switch (state) {
-		case "pending":
-		case "applying":
-		case "new": return `it has not reported yet what became of${release || " its release"}${why}`;
-		case "failed": return `it failed with${release}${why}`;
-		case "rolled-back": return `it rolled${release} back${why}`;
-		case "refused": return `it refused${release || " what was published"}${why}`;
-		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
-	}
-}
-// src/commands/keys.ts
-/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
-const KEYS = {
-	BENTO_SSH_KEY: "the publisher's ssh key",
-	BENTO_SIGNING_KEY: "the signing key"
-};
-/**
-* Takes private keys from the environment, in the order of `names`.
-* @throws FleetError that names all of those that are missing.
-*/
-function keysFromEnvironment(env, ...names) {
-	const sources = names.map((name) => {
-		const [content, file] = [env[name], env[`${name}_FILE`]];
-		if (content) return { content };
-		return file ? { file } : void 0;
-	});
-	const missing = names.filter((_, index) => sources[index] === void 0);
-	if (missing.length > 0) throw new FleetError(`${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
-	return sources;
-}
-/** What a key is called in errors. */
-function describeKey(name) {
-	return KEYS[name];
-}
-const PUBLISHER_KEY = "BENTO_SSH_KEY";
-const SIGNING_KEY = "BENTO_SIGNING_KEY";
-// src/duration.ts
-/** "3 hours": the largest unit that fits, of a time in milliseconds. */
-function duration(milliseconds) {
-	const [size, name] = [
-		[864e5, "day"],
-		[36e5, "hour"],
-		[6e4, "minute"],
-		[1e3, "second"]
-	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
-	const count = Math.max(0, Math.floor(milliseconds / size));
-	return `${count} ${name}${count === 1 ? "" : "s"}`;
-}
-/** Milliseconds of `90s`, `30m`, `2h` or `1d`; `0` is none. @throws FleetError for anything else. */
-function parseDuration(text) {
-	const [, count, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-	if (text === "0") return 0;
-	if (count === void 0) throw new FleetError(`a duration is a number with s, m, h or d, such as 30m, and not '${text}'`);
-	return Number(count) * 1e3 * ({
-		s: 1,
-		m: 60,
-		h: 3600,
-		d: 86400
-	}[unit] ?? 0);
-}
-// src/inert.ts
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-function inert(text) {
-	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
-}
-/** The same on one line, at most `limit` characters of it. */
-function inertLine(text, limit = 500) {
-	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
-	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
 // src/reports/schema.ts
 /**
 * What hosts say (the design's section 7). All of it is hostile: sizes are capped before it gets here, unknown fields are
@@ -42676,7 +43479,7 @@ function parse(schema, text, host) {
 }
 // src/reports/state.ts
 /** A host that has missed three polls is silent. */
-const SILENCE = 27e5;
+const SILENCE$1 = 27e5;
 /** When a host was last heard of. A time in the future is no later than now: hosts set their files' times. */
 function lastContact({ heartbeat, report, now }) {
 	const times = [heartbeat?.received, report?.received].filter((time) => time !== void 0);
@@ -42697,7 +43500,7 @@ function stateOf(known) {
 		state: "new",
 		reason: "it has not been heard of yet"
 	};
-	if (now - contact > SILENCE) return {
+	if (now - contact > SILENCE$1) return {
 		state: "silent",
 		reason: `not heard of for ${duration(now - contact)}`
 	};
@@ -42739,6 +43542,729 @@ function stateOf(known) {
 		reason: null
 	};
 }
+// src/platform/git-error.ts
+/** A remote for people: without the login that its URL may have in it. */
+function withoutLogin(text) {
+	return text.replace(/([a-z+]+:\/\/)[^/@\s']*@/gi, "$1");
+}
+/** What git and ssh say after every failure, whatever it was. */
+const SAYS_NOTHING = /^(?:|fatal: Could not read from remote repository\.|Please make sure .*|and the repository exists\.|@+|remote: ?)$/;
+/** Why git got nowhere with a remote, which `name` stands for. */
+function remoteError(name, { stderr, timedOut }) {
+	const said = withoutLogin(stderr).split(/[\r\n]+/).map((line) => line.trim()).filter((line) => !SAYS_NOTHING.test(line));
+	const cause = new Error(said.join("\n"));
+	if (timedOut) return new UnreachableError(`${name} does not answer`, { cause });
+	if (/host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED/i.test(stderr)) return new UnavailableError(`${name} showed an ssh host key that is not the pinned or known one`, {
+		hint: "if it was really changed, put the new one into git.hostKeys; if not, somebody is in between",
+		cause
+	});
+	if (/permission denied \(|too many authentication failures/i.test(stderr)) return new UnavailableError(`${name} refused the ssh key`, {
+		hint: "it needs a key that may write there: from an agent, GIT_SSH_COMMAND, or BENTO_GIT_SSH_KEY",
+		cause
+	});
+	if (/authentication failed|could not read (?:username|password)|access denied|returned error: 40[13]/i.test(stderr)) return new UnavailableError(`${name} refused the login`, {
+		hint: "it needs a token that may write there; on GitHub Actions, permissions: contents: write",
+		cause
+	});
+	if (/repository .*not found|not appear to be a git repository|does not exist|returned error: 404/i.test(stderr)) return new UnavailableError(`${name} is no git repository, or is not shown to this login`, {
+		hint: "git.remote in fleet.yaml says where it is",
+		cause
+	});
+	const why = said.find((line) => !/^(?:warning|hint):/i.test(line)) ?? "git said nothing";
+	if (/could not resolve|name or service|temporary failure|connection (?:refused|closed|reset|timed out)|no route|unreachable|failed to connect|timed out|unable to access|unexpected disconnect|early EOF|hung up/i.test(stderr)) return new UnreachableError(`can't reach ${name}: ${why}`, {
+		hint: "git.remote in fleet.yaml says where it is",
+		cause
+	});
+	return new UnavailableError(`git failed at ${name}: ${why}`, { cause });
+}
+// src/platform/git-run.ts
+/** What git's variables may say here: how it reaches and believes remotes, never which repository it works on. */
+const ABOUT_REMOTES = /^(?:GIT_(?:SSH|SSH_COMMAND|SSH_VARIANT|ASKPASS|CONFIG_.*|SSL_.*|HTTP_.*|PROXY_.*)|SSH_ASKPASS.*)$/;
+/** simple-git guards these, and of nothing in the group git has a use here. */
+const OF_PEOPLE = /^(?:GIT_.*|SSH_ASKPASS.*|EDITOR|VISUAL|PAGER|PREFIX)$/;
+/**
+* Runs git in `dir` without ever asking anybody anything. A status other than zero is a result, not an error.
+* @throws UnavailableError without git; InterruptedError when `signal` aborted it.
+*/
+async function runGit(dir, args, options = {}) {
+	const { signal, input, silence } = options;
+	if (signal?.aborted) throw new InterruptedError();
+	const inherited = Object.entries(process.env).filter(([name]) => ABOUT_REMOTES.test(name) || !OF_PEOPLE.test(name));
+	const env = {
+		...Object.fromEntries(inherited),
+		GIT_TERMINAL_PROMPT: "0",
+		LC_ALL: "C",
+		...options.env
+	};
+	const result = {
+		status: 0,
+		stdout: Buffer.alloc(0),
+		stderr: "",
+		timedOut: false
+	};
+	const git = wo({
+		baseDir: dir,
+		...signal === void 0 ? {} : { abort: signal },
+		...silence === void 0 ? {} : { timeout: { block: silence } },
+		...input === void 0 ? {} : { input: () => input },
+		completion: {
+			onClose: true,
+			onExit: false
+		},
+		allowEnvironment: Object.keys(env).filter((name) => OF_PEOPLE.test(name)),
+		unsafe: {
+			allowUnsafeAskPass: true,
+			allowUnsafeConfigEnvCount: true,
+			allowUnsafeConfigPaths: true,
+			allowUnsafeCredentialHelper: true,
+			allowUnsafeGitProxy: true,
+			allowUnsafeInclude: true,
+			allowUnsafeSshCommand: true,
+			allowUnsafeUrlRewrite: true
+		},
+		errors: (error, { exitCode, stdOut, stdErr }) => {
+			result.status = exitCode ?? 1;
+			result.stdout = Buffer.concat(stdOut);
+			result.stderr = Buffer.concat(stdErr).toString("utf8");
+			if (!(error instanceof A)) return void 0;
+			if (error.plugin === "timeout") result.timedOut = true;
+			return error.plugin === "timeout" ? void 0 : error;
+		}
+	}).env(env);
+	try {
+		await git.raw([...args]);
+	} catch (error) {
+		if (signal?.aborted) throw new InterruptedError();
+		throw error;
+	}
+	if (signal?.aborted) throw new InterruptedError();
+	if (/spawn git ENOENT/.test(result.stderr)) throw new UnavailableError("git was not found on this machine");
+	return result;
+}
+// src/platform/git-config.ts
+/** Of a repository's settings, those that say how to reach remotes and how to log in there. */
+const OF_REMOTES = /^(?:http|credential|url|ssh)\.|^core\.(?:sshcommand|askpass|gitproxy)$/;
+/**
+* Reads what the configuration of the repository in `dir` says of remotes. Only its own file counts here, with what that
+* includes: the user's and the system's count everywhere anyway.
+*/
+async function remoteConfig(dir, signal) {
+	const text = (await runGit(dir, [
+		"config",
+		"--local",
+		"--includes",
+		"--list",
+		"-z"
+	], { signal })).stdout.toString("utf8").split("\0").filter((entry) => entry !== "").map(parseEntry).filter(({ key }) => OF_REMOTES.test(key)).map(formatEntry).join("");
+	const configured = await runGit(dir, [
+		"config",
+		"--get",
+		"core.sshCommand"
+	], { signal });
+	return {
+		text,
+		sshCommand: process.env.GIT_SSH_COMMAND || configured.stdout.toString("utf8").trim() || process.env.GIT_SSH || null
+	};
+}
+function parseEntry(entry) {
+	const end = entry.indexOf("\n");
+	return end < 0 ? {
+		key: entry,
+		value: null
+	} : {
+		key: entry.slice(0, end),
+		value: entry.slice(end + 1)
+	};
+}
+function formatEntry({ key, value }) {
+	const [first, last] = [key.indexOf("."), key.lastIndexOf(".")];
+	return `[${key.slice(0, first)}${first === last ? "" : ` "${escaped(key.slice(first + 1, last))}"`}]\n\t${key.slice(last + 1) + (value === null ? "" : ` = "${escaped(value).replaceAll("\n", "\\n")}"`)}\n`;
+}
+function escaped(text) {
+	return text.replaceAll("\\", "\\\\").replaceAll("\"", "\\\"");
+}
+// src/platform/git-remote.ts
+/** Milliseconds without a word from the remote, after which it is taken to hang. */
+const SILENCE = 3e5;
+/** A remote, and a temporary bare repository to talk to it from. No other repository is written to. */
+var GitRemote = class GitRemote {
+	/** The remote, for people. */
+	name;
+	#url;
+	#directory;
+	#env;
+	#signal;
+	constructor(directory, { url, signal }, env) {
+		this.name = withoutLogin(url);
+		this.#url = url;
+		this.#directory = directory;
+		this.#env = env;
+		this.#signal = signal;
+	}
+	/** Makes the temporary repository; the remote isn't asked for anything yet. */
+	static async open(options) {
+		const { hostKeys, key, settingsOf } = options;
+		const settings = await remoteConfig(settingsOf, options.signal);
+		const directory = await temporaryDirectory();
+		const repository = path$2.join(directory.path, "repository");
+		for (const dir of ["objects", "refs"]) await mkdir$1(path$2.join(repository, dir), { recursive: true });
+		await writeFile$1(path$2.join(repository, "HEAD"), "ref: refs/heads/none\n");
+		await writeFile$1(path$2.join(repository, "config"), CONFIG + settings.text, { mode: 384 });
+		const knownHosts = path$2.join(directory.path, "known_hosts");
+		await writeFile$1(knownHosts, hostKeys.map((hostKey) => `${HOST_ALIAS} ${hostKey}\n`).join(""));
+		const ssh = [
+			settings.sshCommand ?? "ssh",
+			"-o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlMaster=no",
+			...hostKeys.length === 0 ? [] : [`-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${quoted$1(knownHosts)} -o GlobalKnownHostsFile=/dev/null`, "-o StrictHostKeyChecking=yes -o UpdateHostKeys=no"],
+			...key === null ? [] : [`-i ${quoted$1(key)} -o IdentitiesOnly=yes`]
+		].join(" ");
+		return new GitRemote(directory, options, {
+			GIT_DIR: repository,
+			GIT_SSH_COMMAND: ssh
+		});
+	}
+	/**
+	* Those of `refs` that the remote has, and the objects they stand for.
+	* @throws UnavailableError when the remote can't be read: then nothing is known of any.
+	*/
+	async list(refs) {
+		const { stdout } = await this.#ask([
+			"ls-remote",
+			"--refs",
+			this.#url,
+			...refs
+		]);
+		const found = stdout.toString("utf8").split("\n").map((line) => line.split("	")).flatMap(([id = "", ref = ""]) => refs.includes(ref) ? [[ref, id]] : []);
+		return new Map(found);
+	}
+	/** Gets the newest commit of each of the remote's refs, as refs of the temporary repository: `[remote's, own]`. */
+	async fetch(refs) {
+		const refspecs = refs.map(([theirs, ours]) => `+${theirs}:${ours}`);
+		await this.#ask([
+			"fetch",
+			"--depth=1",
+			"--no-tags",
+			"--progress",
+			this.#url,
+			...refspecs
+		]);
+	}
+	/** The newest commits of one of the remote's refs, newest first; none when it isn't there. `own` is a ref for them here. */
+	async history(ref, own, depth) {
+		if (!(await this.list([ref])).has(ref)) return [];
+		await this.#ask([
+			"fetch",
+			`--depth=${depth}`,
+			"--no-tags",
+			"--progress",
+			this.#url,
+			`+${ref}:${own}`
+		]);
+		const { stdout } = await this.#own([
+			"rev-list",
+			"--first-parent",
+			`--max-count=${depth}`,
+			own
+		]);
+		return stdout.toString("utf8").trim().split("\n");
+	}
+	/** The commits that the temporary repository's refs below `prefix` stand for. */
+	async refs(prefix) {
+		const { stdout } = await this.#own([
+			"for-each-ref",
+			"--format=%(refname) %(objectname)",
+			prefix
+		]);
+		const lines = stdout.toString("utf8").split("\n");
+		return new Map(lines.filter((line) => line !== "").map((line) => line.split(" ")));
+	}
+	/** Files of at most `limit` bytes by names such as `COMMIT:path`; null where there is no such file. */
+	async files(names, limit) {
+		if (names.length === 0) return [];
+		const { stdout } = await this.#own(["cat-file", "--batch-check"], input(names));
+		const sizes = stdout.toString("utf8").split("\n").map((line) => /^[0-9a-f]+ blob \d+$/.test(line) ? Number(line.split(" ")[2]) : Number.POSITIVE_INFINITY);
+		const wanted = names.filter((_, index) => (sizes[index] ?? Number.POSITIVE_INFINITY) <= limit);
+		if (wanted.length === 0) return names.map(() => null);
+		const { stdout: all } = await this.#own(["cat-file", "--batch"], input(wanted));
+		let offset = 0;
+		return names.map((_, index) => {
+			const size = sizes[index] ?? Number.POSITIVE_INFINITY;
+			if (size > limit) return null;
+			const start = all.indexOf("\n", offset) + 1;
+			offset = start + size + 1;
+			return all.subarray(start, start + size);
+		});
+	}
+	/** Takes in a stream as git-fast-import(1) has it. */
+	async import(stream) {
+		await this.#own([
+			"fast-import",
+			"--quiet",
+			"--done",
+			"--date-format=raw"
+		], stream);
+	}
+	/**
+	* Updates refs of the remote, each one if it is still what was expected. Gives, for each, null or why not: one that is
+	* refused costs the others nothing.
+	* @throws UnavailableError when the remote gave no answer; some may be updated then.
+	*/
+	async push(updates) {
+		if (updates.length === 0) return /* @__PURE__ */ new Map();
+		const leases = updates.map(({ to, expected }) => `--force-with-lease=${to}:${expected ?? ""}`);
+		const refspecs = updates.map(({ from, to }) => `${from}:${to}`);
+		const args = [
+			"push",
+			"--porcelain",
+			"--progress",
+			"--no-verify",
+			...leases,
+			this.#url,
+			...refspecs
+		];
+		const result = await runGit(this.#directory.path, args, this.#options());
+		const answers = /* @__PURE__ */ new Map();
+		for (const line of result.stdout.toString("utf8").split("\n")) {
+			const [flag, refs, summary] = line.split("	");
+			const to = refs?.slice(refs.indexOf(":") + 1);
+			if (flag === void 0 || to === void 0 || summary === void 0) continue;
+			answers.set(to, flag === "!" ? refusal(summary) : null);
+		}
+		if (answers.size === 0) throw remoteError(this.name, result);
+		return new Map(updates.map(({ to }) => [to, answers.get(to) === void 0 ? "it gave no answer" : answers.get(to) ?? null]));
+	}
+	async [Symbol.asyncDispose]() {
+		await this.#directory[Symbol.asyncDispose]();
+	}
+	#options() {
+		return {
+			env: this.#env,
+			signal: this.#signal,
+			silence: SILENCE
+		};
+	}
+	/** Git with the remote at the other end. */
+	async #ask(args) {
+		const result = await runGit(this.#directory.path, args, this.#options());
+		if (result.status !== 0 || result.timedOut) throw remoteError(this.name, result);
+		return result;
+	}
+	/** Git in the temporary repository alone. */
+	async #own(args, input) {
+		const options = {
+			env: this.#env,
+			signal: this.#signal
+		};
+		const result = await runGit(this.#directory.path, args, input === void 0 ? options : {
+			...options,
+			input
+		});
+		if (result.status === 0) return result;
+		throw new UnavailableError(`git ${args[0]} failed: ${result.stderr.trim().split("\n").at(-1)}`, { cause: new Error(result.stderr) });
+	}
+};
+/** What ssh calls the remote in its file of pinned host keys, whatever its address. */
+const HOST_ALIAS = "bento-git";
+/** Nothing that this user has set up for repositories of their own, and nothing in the background. */
+const CONFIG = `[core]
+	repositoryformatversion = 0
+	bare = true
+	hooksPath = /dev/null
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[push]
+	followTags = false
+	gpgSign = false
+	recurseSubmodules = no
+[fetch]
+	prune = false
+	writeCommitGraph = false
+[http]
+	lowSpeedLimit = 1
+	lowSpeedTime = 60
+`;
+function input(lines) {
+	return Buffer.from(lines.map((line) => `${line}\n`).join(""));
+}
+/** For the shell that git hands the ssh command to. */
+function quoted$1(word) {
+	return `'${word.replaceAll("'", "'\\''")}'`;
+}
+/** Of git-push(1)'s summary, `[remote rejected] (reason)`, what is for people. */
+function refusal(summary) {
+	const reason = /^\[[^\]]*\] \((.*)\)$/.exec(summary)?.[1] ?? summary;
+	return reason === "stale info" ? "somebody else has published in the meantime" : reason;
+}
+// src/tree/nar-entries.ts
+/**
+* What is in a NAR, each directory before what is in it. See nar.ts for the format.
+* @throws HostError when it is none.
+*/
+function narEntries(nar) {
+	const reader = new Reader(nar);
+	reader.expect("nix-archive-1");
+	const entries = [];
+	node(reader, Buffer.alloc(0), entries);
+	return entries;
+}
+function node(reader, path, entries) {
+	reader.expect("(");
+	reader.expect("type");
+	const type = reader.text();
+	if (type === "directory") directory(reader, path, entries);
+	else if (type === "symlink") {
+		reader.expect("target");
+		entries.push({
+			path,
+			kind: "link",
+			target: reader.string()
+		});
+		reader.expect(")");
+	} else if (type === "regular") {
+		const field = reader.text();
+		const executable = field === "executable";
+		if (executable) {
+			reader.expect("");
+			reader.expect("contents");
+		} else if (field !== "contents") throw damaged();
+		entries.push({
+			path,
+			kind: "file",
+			executable,
+			contents: reader.string()
+		});
+		reader.expect(")");
+	} else throw damaged();
+}
+function directory(reader, path, entries) {
+	const here = {
+		path,
+		kind: "directory",
+		empty: true
+	};
+	entries.push(here);
+	for (let field = reader.text(); field !== ")"; field = reader.text()) {
+		if (field !== "entry") throw damaged();
+		here.empty = false;
+		reader.expect("(");
+		reader.expect("name");
+		const name = reader.string();
+		reader.expect("node");
+		node(reader, path.length === 0 ? name : Buffer.concat([
+			path,
+			Buffer.from("/"),
+			name
+		]), entries);
+		reader.expect(")");
+	}
+}
+var Reader = class {
+	#bytes;
+	#offset = 0;
+	constructor(bytes) {
+		this.#bytes = bytes;
+	}
+	string() {
+		if (this.#offset + 8 > this.#bytes.length) throw damaged();
+		const length = Number(this.#bytes.readBigUInt64LE(this.#offset));
+		const start = this.#offset + 8;
+		const end = start + length + (8 - length % 8) % 8;
+		if (end > this.#bytes.length) throw damaged();
+		this.#offset = end;
+		return this.#bytes.subarray(start, start + length);
+	}
+	text() {
+		return this.string().toString("latin1");
+	}
+	expect(text) {
+		if (this.text() !== text) throw damaged();
+	}
+};
+function damaged() {
+	return new HostError("the archive is damaged");
+}
+// src/publish/git-import.ts
+/** The file of a commit that is the host's envelope; everything else in it is the release directory. */
+const ENVELOPE_FILE = "envelope";
+const AUTHOR = "Bento <bento@localhost>";
+/**
+* A stream for git-fast-import(1), which takes content as it is: no filter, no attribute and no conversion of line ends comes
+* in between, as it would with anything that goes through a work tree. Content that is in several releases is in it once.
+*/
+var ImportStream = class {
+	#pieces = [];
+	/** The files of releases that are in the stream already: what a commit says of each. */
+	#known = /* @__PURE__ */ new Map();
+	#marks = 0;
+	/** Bytes so far. */
+	size = 0;
+	/** @throws HostError for a release that a commit can't hold. */
+	add({ ref, parent, envelope, entries, message, time }) {
+		const files = this.#known.get(entries) ?? this.#files(entries);
+		this.#known.set(entries, files);
+		this.#text(`commit ${ref}\ncommitter ${AUTHOR} ${Math.floor(time / 1e3)} +0000\n`);
+		this.#data(Buffer.from(message));
+		if (parent !== null) this.#text(`from ${parent}\n`);
+		this.#text(`deleteall\nM 100644 inline ${ENVELOPE_FILE}\n`);
+		this.#data(Buffer.from(envelope));
+		this.#push(files);
+		this.#text("\n");
+	}
+	end() {
+		this.#text("done\n");
+		return Buffer.concat(this.#pieces);
+	}
+	#files(entries) {
+		const lines = [];
+		for (const entry of entries) refuseUnfit(entry);
+		for (const entry of entries) {
+			if (entry.kind === "directory") continue;
+			this.#marks += 1;
+			this.#text(`blob\nmark :${this.#marks}\n`);
+			this.#data(entry.kind === "link" ? entry.target : entry.contents);
+			const mode = entry.kind === "link" ? "120000" : entry.executable ? "100755" : "100644";
+			lines.push(Buffer.from(`M ${mode} :${this.#marks} `), quoted(entry.path), Buffer.from("\n"));
+		}
+		return Buffer.concat(lines);
+	}
+	#data(bytes) {
+		this.#text(`data ${bytes.length}\n`);
+		this.#push(bytes);
+		this.#text("\n");
+	}
+	#text(text) {
+		this.#push(Buffer.from(text));
+	}
+	#push(bytes) {
+		this.#pieces.push(bytes);
+		this.size += bytes.length;
+	}
+};
+function refuseUnfit(entry) {
+	const name = entry.path.toString("utf8");
+	if (name === "" && entry.kind !== "directory") throw new HostError("the release is no directory");
+	if (name === "envelope") throw new HostError(`the release has a file '${ENVELOPE_FILE}' beside its tree`);
+	if (entry.kind === "directory" && entry.empty) throw new HostError(`git can't hold the empty directory ${name}`, { hint: "put a file into it" });
+}
+/** A path as in C, where anything but these three may stand as it is. */
+function quoted(path) {
+	const text = path.toString("latin1").replaceAll("\\", "\\\\").replaceAll("\"", "\\\"").replaceAll("\n", "\\n");
+	return Buffer.from(`"${text}"`, "latin1");
+}
+// src/publish/git.ts
+/** Bytes of content that are handed to git at a time. */
+const BATCH = 33554432;
+/** Beside what staging allows, room for the archive's own structure. */
+const MAX_NAR = 1.25 * 1024 ** 3;
+/**
+* Publishes to one ref per host in a git repository: each release is a commit, whose tree is the envelope and the release
+* directory, and whose parent is the release before. There is no lock: a ref is only moved from where it was read to be.
+*/
+var GitPublisher = class GitPublisher {
+	name;
+	#remote;
+	#pattern;
+	/** By host, the commit that its ref was read to be at; null for a ref that isn't there. */
+	#tips = /* @__PURE__ */ new Map();
+	constructor(remote, pattern) {
+		this.#remote = remote;
+		this.#pattern = pattern;
+		this.name = remote.name;
+	}
+	/** What a publisher is called, which nothing was asked for yet. */
+	static nameOf({ remote }) {
+		return withoutLogin(remote);
+	}
+	static async open({ settings, repository, key, signal }) {
+		const { remote: url, hostKeys, refs } = settings;
+		return new GitPublisher(await GitRemote.open({
+			url,
+			hostKeys,
+			key,
+			settingsOf: repository,
+			signal
+		}), refs);
+	}
+	async lock() {}
+	async readCurrent(hosts) {
+		const found = await this.#remote.list(hosts.map((host) => this.#ref(host)));
+		const there = hosts.filter((host) => found.has(this.#ref(host)));
+		if (there.length > 0) await this.#remote.fetch(there.map((host) => [this.#ref(host), `${READ}${host}`]));
+		const commits = await this.#remote.refs(READ);
+		for (const host of hosts) this.#tips.set(host, commits.get(`${READ}${host}`) ?? null);
+		const files = await this.#remote.files(there.map((host) => `${commits.get(`${READ}${host}`)}:${ENVELOPE_FILE}`), MAX_ENVELOPE);
+		const current = new Map(hosts.map((host) => [host, { state: "missing" }]));
+		for (const [index, host] of there.entries()) {
+			const file = files[index];
+			current.set(host, file ? {
+				state: "present",
+				envelope: file.toString("utf8")
+			} : this.#foreign(host));
+		}
+		return current;
+	}
+	async publish(uploads, onProgress = () => {}) {
+		const failures = /* @__PURE__ */ new Map();
+		const updates = /* @__PURE__ */ new Map();
+		const total = uploads.reduce((sum, { archive }) => sum + (archive?.size ?? 0), 0);
+		for (const upload of await this.#commit(uploads, failures)) {
+			const { host } = upload;
+			updates.set(host, {
+				from: `${MADE}${host}`,
+				to: this.#ref(host),
+				expected: this.#tips.get(host) ?? null
+			});
+		}
+		const answers = await this.#remote.push([...updates.values()]);
+		for (const [host, { to }] of updates) {
+			const problem = answers.get(to) ?? null;
+			failures.set(host, problem === null ? null : {
+				message: `${to} was not updated: ${problem}`,
+				hint: hintFor(problem)
+			});
+		}
+		onProgress({
+			hosts: uploads.length,
+			sent: total,
+			total
+		});
+		return failures;
+	}
+	/** Its ref's history. */
+	async readHistory(host) {
+		const commits = await this.#remote.history(this.#ref(host), `${PAST}${host}`, HISTORY);
+		return (await this.#remote.files(commits.map((commit) => `${commit}:${ENVELOPE_FILE}`), MAX_ENVELOPE)).flatMap((file) => file?.toString("utf8") ?? []);
+	}
+	/** What a commit has is the release directory, whose files come from the fleet's own repository. */
+	async fetchArchive() {
+		return false;
+	}
+	[Symbol.asyncDispose]() {
+		return this.#remote[Symbol.asyncDispose]();
+	}
+	/** Makes the commits, and gives the uploads that got one. */
+	async #commit(uploads, failures) {
+		const made = [];
+		let stream = new ImportStream();
+		let unpacked = /* @__PURE__ */ new Map();
+		for (const upload of uploads) {
+			const { host, envelope, archive } = upload;
+			const manifest = payloadOf(envelope);
+			try {
+				const entries = archive === null ? [] : unpacked.get(archive.name) ?? await unpack(archive.file);
+				if (archive !== null) unpacked.set(archive.name, entries);
+				stream.add({
+					ref: `${MADE}${host}`,
+					parent: this.#tips.get(host) ?? null,
+					envelope,
+					entries,
+					message: messageOf(manifest),
+					time: Date.parse(manifest.issued)
+				});
+				made.push(upload);
+			} catch (error) {
+				if (!(error instanceof HostError)) throw error;
+				const { message, hint } = error;
+				failures.set(host, hint === void 0 ? { message } : {
+					message,
+					hint
+				});
+			}
+			if (stream.size > BATCH) {
+				await this.#remote.import(stream.end());
+				stream = new ImportStream();
+				unpacked = /* @__PURE__ */ new Map();
+			}
+		}
+		if (stream.size > 0) await this.#remote.import(stream.end());
+		return made;
+	}
+	#ref(host) {
+		return refOf(this.#pattern, host);
+	}
+	#foreign(host) {
+		return {
+			state: "failed",
+			error: {
+				message: `${this.#ref(host)} is there, and its newest commit has no envelope: it is not one of Bento's`,
+				hint: "delete or rename that branch, or set git.refs in fleet.yaml to others"
+			}
+		};
+	}
+};
+/** In the temporary repository: what was read, and what was made. */
+const READ = "refs/read/";
+const MADE = "refs/made/";
+const PAST = "refs/past/";
+/** Releases that are looked back at. */
+const HISTORY = 50;
+async function unpack(file) {
+	return narEntries(await promisify(gunzip)(await readFile$1(file), { maxOutputLength: MAX_NAR }));
+}
+/** `git log` of a host's ref is its history. */
+function messageOf({ subject, sequence, commit, digest, toplevel }) {
+	const trailers = [
+		`Bento-Sequence: ${sequence}`,
+		`Bento-Commit: ${commit}`,
+		`Bento-Digest: ${digest}`,
+		...toplevel === null ? [] : [`Bento-Toplevel: ${toplevel}`]
+	];
+	return `${subject || "(no subject)"}\n\n${trailers.join("\n")}\n`;
+}
+function hintFor(problem) {
+	return problem.includes("in the meantime") ? "deploy again" : "the repository's rules (protected branches, hooks) must let the publisher push there";
+}
+// src/commands/ways-out.ts
+/**
+* The publishers of a fleet, with their keys, and without any connection yet.
+* @throws FleetError when it has none, or a key is missing or wrong.
+*/
+async function waysOut(context, { fleet, repository }) {
+	try {
+		var _usingCtx$3 = _usingCtx();
+		const { server, git } = fleet;
+		const keys = _usingCtx$3.a(new AsyncDisposableStack());
+		const list = [];
+		if (server !== null) {
+			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+			const key = keys.use(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+			const name = `sftp://${server.user}@${server.address}:${server.port}`;
+			list.push({
+				name,
+				open: () => SftpPublisher.connect(server, key, {
+					signal: context.signal,
+					say: context.output.info
+				})
+			});
+		}
+		if (git !== null) {
+			const source = optionalKey(context.env, GIT_KEY);
+			const key = source === void 0 ? null : keys.use(await openPrivateKey(source, describeKey(GIT_KEY)));
+			const options = {
+				settings: git,
+				repository: repository.root,
+				key: key?.file ?? null,
+				signal: context.signal
+			};
+			list.push({
+				name: GitPublisher.nameOf(git),
+				open: () => GitPublisher.open(options)
+			});
+		}
+		if (list.length === 0) throw new FleetError("fleet.yaml has neither a server nor a git remote to deploy to", { hint: "see 'server' and 'git' in the README" });
+		const opened = keys.move();
+		return {
+			list,
+			[Symbol.asyncDispose]: () => opened.disposeAsync()
+		};
+	} catch (_) {
+		_usingCtx$3.e = _;
+	} finally {
+		await _usingCtx$3.d();
+	}
+}
 // src/commands/status.ts
 /**
 * Says how each host is, from what is published for it and what it reported. Needs no Nix, and changes nothing.
@@ -42749,28 +44275,48 @@ async function status(context, options) {
 		var _usingCtx$2 = _usingCtx();
 		const fleet = await loadFleet(options.fleet);
 		const { server, signers } = fleet;
-		if (server === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
+		if (server === null && fleet.git === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
 		const selected = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
+		if (server === null) return document$1(await statusesInGit(context, fleet, selected));
 		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
 		const key = _usingCtx$2.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-		return {
-			version: 1,
-			command: "status",
-			hosts: await statusesOf(_usingCtx$2.a(await SftpPublisher.connect(server, key, {
-				signal: context.signal,
-				say: context.output.info
-			})), selected, signers)
-		};
+		return document$1(await statusesOf(_usingCtx$2.a(await SftpPublisher.connect(server, key, {
+			signal: context.signal,
+			say: context.output.info
+		})), selected, signers));
 	} catch (_) {
 		_usingCtx$2.e = _;
 	} finally {
 		await _usingCtx$2.d();
 	}
 }
+/** A fleet on git alone: hosts read there, and have nowhere to write to. */
+async function statusesInGit(context, fleet, hosts) {
+	try {
+		var _usingCtx3 = _usingCtx();
+		const repository = await Repository.open(fleet.dir);
+		const ways = _usingCtx3.a(await waysOut(context, {
+			fleet,
+			repository
+		}));
+		return await statusesOf(_usingCtx3.a(await Publishers.open(ways.list)).statusSource, hosts, fleet.signers);
+	} catch (_) {
+		_usingCtx3.e = _;
+	} finally {
+		await _usingCtx3.d();
+	}
+}
+function document$1(hosts) {
+	return {
+		version: 1,
+		command: "status",
+		hosts
+	};
+}
 /** How hosts are, in their order. */
-async function statusesOf(publisher, hosts, signers) {
+async function statusesOf(source, hosts, signers) {
 	const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
-	const [current, reports] = await Promise.all([publisher.readCurrent(names), publisher.readReports(names)]);
+	const [current, reports] = await Promise.all([source.readCurrent(names), source.readReports(names)]);
 	return parallel(hosts, availableParallelism(), (host) => hostStatus(host, current.get(host.name), reports.get(host.name), signers));
 }
 async function hostStatus(host, current, reports, signers) {
@@ -42850,11 +44396,11 @@ const LOOK = 1e4;
 * Looks at the hosts of earlier waves until each has reported that it runs what is published for it, one has reported that it
 * doesn't, or `wait` milliseconds are over. Gives those that don't: none means that the next wave may be published.
 */
-async function notYetWell(context, publisher, hosts, signers, wait) {
+async function notYetWell(context, source, hosts, signers, wait) {
 	const end = performance.now() + wait;
 	let said = "";
 	for (;;) {
-		const statuses = await statusesOf(publisher, hosts, signers);
+		const statuses = await statusesOf(source, hosts, signers);
 		const at = (gate) => statuses.filter(({ state }) => gateOf(state) === gate);
 		const waiting = at("wait");
 		const closed = at("closed");
@@ -42885,11 +44431,12 @@ async function deploy(context, options) {
 	try {
 		var _usingCtx$1 = _usingCtx();
 		const opened = _usingCtx$1.a(await openFleet(options.fleet, { dirty: false }));
-		const { server, signers } = opened.fleet;
-		if (server === null) throw new FleetError("fleet.yaml has no server to deploy to", { hint: "see 'server' in the README" });
+		const { signers } = opened.fleet;
 		const commit = await opened.repository.head();
-		const [publisherSource, signingSource] = keysFromEnvironment(context.env, PUBLISHER_KEY, SIGNING_KEY);
-		const publisherKey = _usingCtx$1.a(await openPrivateKey(publisherSource, describeKey(PUBLISHER_KEY)));
+		const needed = opened.fleet.server === null ? [SIGNING_KEY] : [PUBLISHER_KEY, SIGNING_KEY];
+		keysFromEnvironment(context.env, ...needed);
+		const ways = _usingCtx$1.a(await waysOut(context, opened));
+		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
 		const signingKey = _usingCtx$1.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
 		const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
@@ -42909,12 +44456,8 @@ async function deploy(context, options) {
 		const archives = _usingCtx$1.a(await temporaryDirectory());
 		const prepared = await prepare(opened, evaluator, selected, commit, archives.path);
 		const preparedBefore = await prepare(opened, evaluator, before, commit, archives.path);
-		const publisher = _usingCtx$1.a(await SftpPublisher.connect(server, publisherKey, {
-			signal: context.signal,
-			say: context.output.info
-		}));
+		const publishers = _usingCtx$1.a(await Publishers.open(ways.list));
 		const planner = {
-			publisher,
 			ancestry: new Ancestry(opened.repository, commit.id),
 			signers
 		};
@@ -42923,8 +44466,8 @@ async function deploy(context, options) {
 			command: "deploy",
 			dryRun: options.dryRun
 		};
-		const warnings = [...fleet.warnings, ...fleet.git === null ? [] : ["git in fleet.yaml: this version publishes to the sftp server only"]];
-		const blocking = await blockingHosts(context, planner, preparedBefore, options);
+		const { warnings } = fleet;
+		const blocking = await blockingHosts(context, publishers, planner, preparedBefore, options);
 		if (blocking.length > 0) {
 			const reason = `an earlier wave is not done: ${blocking.map(({ name }) => name).join(", ")}`;
 			const held = selected.map((host) => ({
@@ -42938,27 +44481,11 @@ async function deploy(context, options) {
 				hosts: [...blocking, ...held]
 			};
 		}
-		const owner = `${userInfo().username}@${hostname()}`;
-		const onWait = (holder) => context.output.progress(`waiting for the lock of ${holder}`);
-		const [current] = await Promise.all([readCurrent(publisher, prepared), options.dryRun ? void 0 : publisher.lock(owner, {
-			wait: options.wait,
-			onWait
-		})]);
-		const planned = await planAll(planner, prepared, current, options);
-		const uploads = options.dryRun ? [] : await parallel(planned.flatMap((step) => "result" in step ? [] : [step.value]), availableParallelism(), async ({ manifest, packed }) => ({
-			host: manifest.host,
-			envelope: await seal(manifest, signingKey),
-			archive: packed,
-			keep: archivesOf(manifest)
-		}));
-		const failures = await publisher.publish(uploads, ({ sent, total }) => {
-			context.output.progress(`publishing ${uploads.length} hosts: ${Math.round(100 * sent / Math.max(total, 1))} %`);
-		});
-		context.output.done();
+		const planned = await planAll(planner, prepared, await publishers.read(namesOf(prepared), options.dryRun ? null : lockFor(context, options)), options);
 		return {
 			...document,
 			warnings,
-			hosts: planned.map((step) => "result" in step ? step.result : published(step.value.manifest, failures.get(step.host.name) ?? null))
+			hosts: await signAndPublish(context, publishers, signingKey, planned)
 		};
 	} catch (_) {
 		_usingCtx$1.e = _;
@@ -42966,81 +44493,10 @@ async function deploy(context, options) {
 		await _usingCtx$1.d();
 	}
 }
-/** Evaluates, stages and packs the hosts that can be deployed; the others get their result here. */
-async function prepare({ repository, stager }, evaluator, hosts, commit, archives) {
-	const modified = new Set(await repository.modified());
-	const deployable = hosts.filter((host) => host.declared && host.key !== null);
-	const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
-	const systems = new Map(evaluated.map((result) => [result.host, result]));
-	const staged = new Map((await stageAll(stager, deployable)).map((one) => [one.host, one]));
-	const packs = /* @__PURE__ */ new Map();
-	return parallel(hosts, availableParallelism(), async (host) => {
-		const one = staged.get(host);
-		if (one === void 0) {
-			const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
-			return {
-				host,
-				result: {
-					...nothing(host),
-					status: "skipped",
-					reason
-				}
-			};
-		}
-		if ("failure" in one) return {
-			host,
-			result: failed(host, one.failure)
-		};
-		const system = systems.get(host);
-		if (system?.ok === false) return {
-			host,
-			result: failed(host, system.failure)
-		};
-		const { release } = one;
-		if (host.deliver === "system") return {
-			host,
-			result: failed(host, {
-				message: "deliver: system is not supported by this version, and its tree is not to leave the repository",
-				hint: "deliver: tree, with include naming what the host may see"
-			})
-		};
-		const changed = release.sources.find((file) => modified.has(file));
-		if (changed !== void 0) return {
-			host,
-			result: failed(host, {
-				message: `${changed} has changes that are not committed`,
-				hint: "commit them, or git stash"
-			})
-		};
-		const pack = packs.get(release.dir) ?? archiveInto(archives, release.dir);
-		packs.set(release.dir, pack);
-		const packed = await pack;
-		return {
-			host,
-			value: {
-				packed,
-				candidate: {
-					host: host.name,
-					commit: commit.id,
-					subject: commit.subject.slice(0, 200),
-					digest: packed.digest,
-					archive: {
-						name: packed.name,
-						size: packed.size,
-						sha256: packed.sha256
-					},
-					kind: host.kind,
-					attr: host.kind === "flake" ? host.attr : host.config,
-					toplevel: system?.toplevel ?? null
-				}
-			}
-		};
-	});
-}
 /** The hosts of earlier waves that have another release than this commit's, or are not well with it, each with why. */
-async function blockingHosts(context, planner, before, { wait, force }) {
+async function blockingHosts(context, publishers, planner, before, { wait, force }) {
 	if (before.length === 0) return [];
-	const results = (await planAll(planner, before, await readCurrent(planner.publisher, before), {
+	const results = (await planAll(planner, before, await publishers.read(namesOf(before), null), {
 		dryRun: true,
 		force
 	})).flatMap((step) => "result" in step ? [step.result] : []);
@@ -43060,7 +44516,7 @@ async function blockingHosts(context, planner, before, { wait, force }) {
 	if (behind.length > 0) return behind;
 	const published = new Map(results.map((result) => [result.name, result]));
 	const hosts = before.map(({ host }) => host).filter(({ name }) => published.get(name)?.status === "unchanged");
-	return (await notYetWell(context, planner.publisher, hosts, planner.signers, wait)).flatMap((status) => {
+	return (await notYetWell(context, publishers.statusSource, hosts, planner.signers, wait)).flatMap((status) => {
 		const result = published.get(status.name);
 		return result === void 0 ? [] : [{
 			...result,
@@ -43069,135 +44525,9 @@ async function blockingHosts(context, planner, before, { wait, force }) {
 		}];
 	});
 }
-function readCurrent(publisher, steps) {
-	return publisher.readCurrent(steps.flatMap((step) => "result" in step ? [] : [step.host.name]));
-}
-/** What is to be done for each host, by what is published for it. */
-async function planAll({ ancestry, signers }, steps, current, options) {
-	const now = Date.now();
-	return parallel(steps, availableParallelism(), (step) => plan(step, current, ancestry, signers, options, now));
-}
-async function plan(step, current, ancestry, signers, options, now) {
-	if ("result" in step) return step;
-	const { host, value } = step;
-	const { candidate, packed } = value;
-	const state = current.get(host.name);
-	if (state === void 0 || state.state === "failed") return {
-		host,
-		result: failed(host, state?.error ?? { message: "what is published could not be read" })
-	};
-	const before = state.state === "missing" ? null : await open(state.envelope, host.name, signers);
-	if (before?.ok === false && !options.force) return {
-		host,
-		result: failed(host, {
-			message: `what is published now can't be trusted: ${before.problem}`,
-			hint: "if the signers were changed on purpose, publish over it with --force"
-		})
-	};
-	const published = before?.ok ? before.manifest : null;
-	if (published !== null && !options.force) {
-		if (isSameRelease(published, candidate)) return {
-			host,
-			result: unchanged(host, published)
-		};
-		const problem = await ancestry.problem(published.commit);
-		if (problem !== null) return {
-			host,
-			result: failed(host, problem)
-		};
-		if (isFarFuture(published, now)) return {
-			host,
-			result: failed(host, {
-				message: `the published release is of ${published.issued}, far in the future`,
-				hint: "check the clocks; --force publishes after it"
-			})
-		};
-	}
-	const manifest = nextManifest(candidate, published, now);
-	if (options.dryRun) return {
-		host,
-		result: publishedResult(manifest)
-	};
-	return {
-		host,
-		value: {
-			manifest,
-			packed
-		}
-	};
-}
-/** Whether published commits lie behind the one that is deployed; each is looked up once. */
-var Ancestry = class {
-	#repository;
-	#head;
-	#known = /* @__PURE__ */ new Map();
-	constructor(repository, head) {
-		this.#repository = repository;
-		this.#head = head;
-	}
-	async problem(published) {
-		const answer = this.#known.get(published) ?? this.#repository.isAncestor(published, this.#head);
-		this.#known.set(published, answer);
-		const isAncestor = await answer;
-		if (isAncestor === true) return null;
-		if (isAncestor === void 0) return {
-			message: `the published commit ${published.slice(0, 12)} is not in this clone, so it can't be told which one is newer`,
-			hint: "fetch the whole history (on GitHub, fetch-depth: 0), or --force"
-		};
-		return {
-			message: `the published commit ${published.slice(0, 12)} is not an ancestor of ${this.#head.slice(0, 12)}`,
-			hint: "merge it first; --force publishes all the same"
-		};
-	}
-};
-function nothing(host) {
-	return {
-		name: host.name,
-		status: "failed",
-		digest: null,
-		sequence: null,
-		commit: null,
-		toplevel: null,
-		error: null,
-		reason: null
-	};
-}
-function failed(host, error) {
-	return {
-		...nothing(host),
-		error
-	};
-}
-function unchanged(host, { digest, sequence, commit, toplevel }) {
-	return {
-		...nothing(host),
-		status: "unchanged",
-		digest,
-		sequence,
-		commit,
-		toplevel
-	};
-}
-function publishedResult({ host, digest, sequence, commit, toplevel }) {
-	return {
-		name: host,
-		status: "published",
-		digest,
-		sequence,
-		commit,
-		toplevel,
-		error: null,
-		reason: null
-	};
-}
-function published(manifest, failure) {
-	const result = publishedResult(manifest);
-	return failure === null ? result : {
-		...result,
-		status: "failed",
-		sequence: null,
-		error: failure
-	};
+/** The hosts that are still on their way. */
+function namesOf(steps) {
+	return steps.flatMap((step) => "result" in step ? [] : [step.host.name]);
 }
 // src/results-schema.ts
 const nullable = (type) => type.nullable();
@@ -43414,7 +44744,7 @@ function renderCheck(document, paint, verbose) {
 		return host === void 0 ? [line] : [line, ...below(host, paint, verbose).map((text) => `    ${text}`)];
 	});
 	const statuses = document.hosts.map((host) => host.status);
-	const compared = document.base === null ? "" : ` (compared with ${inertLine(document.base)})`;
+	const compared = document.base === null ? "" : ` (compared with ${baseText(document.base)})`;
 	return [
 		...lines,
 		...warnings(document.warnings, paint),
@@ -43427,6 +44757,10 @@ function renderCheck(document, paint, verbose) {
 			"skipped"
 		])}${compared}`
 	].join("\n");
+}
+/** A commit's name as short as git prints it; any other ref as it is. */
+function baseText(base) {
+	return /^[0-9a-f]{40}$/.test(base) ? base.slice(0, 12) : inertLine(base);
 }
 function detail(host) {
 	const parts = [host.status === "ok" && host.remembered ? "as remembered" : planText(host)];
@@ -43630,7 +44964,8 @@ function failedHosts(document) {
 	switch (document.command) {
 		case "check":
 		case "build":
-		case "deploy": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
+		case "deploy":
+		case "rollback": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
 		case "status": return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);
 		case "render":
 		case "plan":
@@ -43661,4 +44996,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { shardOf as $, needsOpenSsh as A, AGENT_FILE as B, deploy as C, parseDuration as D, inertLine as E, openMemory as F, findFleet as G, staleFiles as H, withFlakeHosts as I, FLEET_FILE as J, loadFleet as K, Repository as L, DEFAULT_TIMEOUT as M, check as N, PUBLISHER_KEY as O, openFleet as P, selectHosts as Q, writeFileAtomically as R, report as S, inert as T, _usingCtx as U, renderedFiles as V, temporaryDirectory as W, require_dist$2 as X, parseFleetFile as Y, parseShard as Z, table as _, releaseText as a, InterruptedError as at, locationOf as b, deployDetail as c, __commonJSMin as ct, changeText as d, splitPatterns as et, grouped as f, painter as g, count as h, look as i, FleetError as it, build as j, SIGNING_KEY as k, deployWord as l, __require as lt, renderCheck as m, failedHosts as n, run as nt, renderStatus as o, UnavailableError as ot, planText as p, parseWave as q, contactText as r, BentoError as rt, worstFirst as s, formatLocation as st, exitStatus as t, Nix as tt, renderDeploy as u, __toESM as ut, warnings as v, status as w, onInterrupt as x, describeError as y, archive as z };
+export { openFleetAt as $, signAndPublish as A, __commonJSMin as At, SECRETS as B, onInterrupt as C, Nix as Ct, waysOut as D, InterruptedError as Dt, status as E, FleetError as Et, prepare as F, requireSigner as G, describeKey as H, isSameRelease as I, Publishers as J, needsOpenSsh as K, nextManifest as L, published as M, __toESM as Mt, unchanged as N, parseDuration as O, UnavailableError as Ot, failed as P, openFleet as Q, GIT_KEY as R, locationOf as S, splitPatterns as St, deploy as T, BentoError as Tt, keysFromEnvironment as U, SIGNING_KEY as V, open as W, DEFAULT_TIMEOUT as X, build as Y, check as Z, painter as _, parseFleetFile as _t, releaseText as a, writeFileAtomically as at, warnings as b, selectHosts as bt, deployDetail as c, inertLine as ct, baseText as d, renderedFiles as dt, openMemory as et, changeText as f, staleFiles as ft, count as g, FLEET_FILE as gt, renderCheck as h, parseWave as ht, look as i, Repository as it, openAll as j, __require as jt, lockFor as k, formatLocation as kt, deployWord as l, archive as lt, planText as m, loadFleet as mt, failedHosts as n, _usingCtx as nt, renderStatus as o, clip as ot, grouped as p, findFleet as pt, openPrivateKey as q, contactText as r, temporaryDirectory as rt, worstFirst as s, inert as st, exitStatus as t, withFlakeHosts as tt, renderDeploy as u, AGENT_FILE as ut, table as v, require_dist$2 as vt, report as w, run as wt, describeError as x, shardOf as xt, tally as y, parseShard as yt, PUBLISHER_KEY as z };
