@@ -13,6 +13,7 @@ let
 
   fleet = if builtins.pathExists cfg.configFile then builtins.fromJSON (builtins.readFile cfg.configFile) else { };
   server = fleet.server or null;
+  git = fleet.git or null;
   substituters = fleet.substituters or [ ];
 
   # What the agent and fetchers call. The system's own programs come last, for health checks and fetchers of the
@@ -47,6 +48,10 @@ let
     BENTO_KEY = cfg.key;
     BENTO_FETCHER = "${cfg.fetcher}";
     BENTO_REPORTER = "${if cfg.reporter == null then cfg.fetcher else cfg.reporter}";
+    BENTO_GIT_REMOTE = toString cfg.git.remote;
+    BENTO_GIT_REFS = cfg.git.refs;
+    BENTO_GIT_KEY = toString cfg.git.key;
+    BENTO_GIT_CREDENTIALS = toString cfg.git.credentialsFile;
     BENTO_BUILD = cfg.build;
     BENTO_CONFIRM_TIMEOUT = toString cfg.confirm.timeout;
     BENTO_CONFIRM_SETTLE = toString cfg.confirm.settle;
@@ -103,12 +108,16 @@ let
   digits = lib.fixedWidthNumber 2;
   defaultInterval = "*:${digits (offset / 60)}/15:${digits (lib.mod offset 60)}";
 
+  usesGit = cfg.fetcher == "git";
+
   hostKey = "/etc/ssh/ssh_host_ed25519_key";
   hostKeyPaths = map (key: key.path) config.services.openssh.hostKeys;
   # Newer NixOS can make the keys of a machine without sshd.
   makesHostKeys = config.services.openssh.generateHostKeys or config.services.openssh.enable;
 
-  fetcherType = types.either (types.enum [ "sftp" ]) types.path;
+  fetcherType = types.either (types.enum [ "sftp" "git" ]) types.path;
+  # ssh://, or user@host:path without a scheme.
+  isSsh = remote: builtins.match "(ssh|git[+]ssh|ssh[+]git)://.*|[^/:]+:[^/].*|[^/:]+:/[^/].*" remote != null;
 in
 {
   options.services.bento = {
@@ -167,11 +176,12 @@ in
 
     fetcher = mkOption {
       type = fetcherType;
-      default = "sftp";
-      example = "./my-fetcher";
+      default = if server == null && git != null then "git" else "sftp";
+      defaultText = "sftp, or git for a fleet that has no server";
+      example = "git";
       description = ''
-        How releases get here: sftp, or an executable of your own that does what agent/fetchers/sftp does. Set it where
-        hosts can't reach an ssh server, not even through a ProxyCommand in services.bento.sshConfig. Whatever it brings
+        How releases get here: sftp; git, from this machine's ref in a git repository; or an executable of your own that does what agent/fetchers/sftp does. Set it where
+        hosts can't reach the fleet's server, not even through a ProxyCommand in services.bento.sshConfig. Whatever it brings
         must be signed by one of the fleet's signers.
       '';
     };
@@ -181,8 +191,50 @@ in
       default = null;
       example = "sftp";
       description = ''
-        How reports get back; null is the same way that releases come. Set it for a fetcher that has no way back.
+        How reports get back; null is the same way that releases come. Set it for a fetcher that has no way back: with
+        the fetcher git there are no reports unless this is sftp.
       '';
+    };
+
+    git = {
+      remote = mkOption {
+        type = types.nullOr types.str;
+        default = git.remote or null;
+        defaultText = "git.remote of fleet.yaml";
+        example = "https://git.example.org/fleet.git";
+        description = ''
+          The repository that the fetcher git gets releases from. Set it on a machine that reaches it by another address
+          than the rest of the fleet. An ssh remote must show one of git.hostKeys in fleet.yaml.
+        '';
+      };
+      refs = mkOption {
+        type = types.str;
+        default = git.refs or "refs/heads/bento/{host}";
+        defaultText = "git.refs of fleet.yaml";
+        description = ''
+          Where releases are in it, with {host} for this machine's name. Leave it alone: bento deploy publishes to
+          git.refs of fleet.yaml.
+        '';
+      };
+      key = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "/root/.ssh/deploy-key";
+        description = ''
+          The private ssh key for an ssh remote; null is services.bento.key. Its public half must be allowed to read the
+          repository there, e.g. as a deploy key, and should be allowed nothing else. Who may read it sees the releases
+          of every host.
+        '';
+      };
+      credentialsFile = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "/var/lib/bento-git-credentials";
+        description = ''
+          For an https remote that wants a login: a file of this machine, readable by root alone, with lines such as
+          https://user:token@git.example.org (git-credential-store(1)). It is never copied to the Nix store.
+        '';
+      };
     };
 
     build = mkOption {
@@ -289,6 +341,22 @@ in
         assertion = cfg.fetcher == "sftp" || cfg.reporter == "sftp" -> server != null;
         message = "services.bento talks to the fleet's server, and bento.json names none. Set server in fleet.yaml "
           + "and run 'bento render', or set services.bento.fetcher to another way for releases to come.";
+      }
+      {
+        assertion = usesGit -> cfg.git.remote != null;
+        message = "services.bento.fetcher is git, and bento.json names no git remote. Set git.remote in fleet.yaml and "
+          + "run 'bento render', or set services.bento.git.remote.";
+      }
+      {
+        assertion = usesGit && cfg.git.remote != null && isSsh cfg.git.remote -> git.hostKeys or [ ] != [ ];
+        message = "services.bento.git.remote is reached by ssh, and no host key of it is pinned. Put its public host "
+          + "key into git.hostKeys in fleet.yaml and run 'bento render', or use an https remote.";
+      }
+      {
+        assertion = lib.all (file: file == null || !lib.hasPrefix builtins.storeDir file)
+          [ cfg.git.key cfg.git.credentialsFile ];
+        message = "services.bento.git.key and services.bento.git.credentialsFile must not be in the Nix store, where "
+          + "everybody can read them. Keep them on the machine alone, and set their paths as strings.";
       }
       {
         assertion = fleet.signers or [ ] != [ ];

@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { Server } from "../../src/fleet/fleet.ts";
+import type { GitRemote, Server } from "../../src/fleet/fleet.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
 import type { HostReports } from "../../src/publish/publisher.ts";
 import { type SftpOptions, SftpPublisher } from "../../src/publish/sftp.ts";
@@ -126,12 +126,14 @@ export class World implements AsyncDisposable {
   }
 
   /** The text of utils/bento.json, which every machine has. */
-  agentSettings(changes: { server?: Partial<Server>; signers?: readonly string[] } = {}): string {
+  agentSettings(
+    changes: { server?: Partial<Server> | null; git?: GitRemote; signers?: readonly string[] } = {},
+  ): string {
     const text = renderedFiles({
       dir: this.dir,
       file: "fleet.yaml",
-      server: { ...this.serverSettings, ...changes.server },
-      git: null,
+      server: changes.server === null ? null : { ...this.serverSettings, ...changes.server },
+      git: changes.git ?? null,
       signers: [...(changes.signers ?? [this.signingKey.publicKey])],
       substituters: [],
       waves: null,
