@@ -307,6 +307,34 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     });
   });
 
+  test("a host of a fleet on git gets its releases from there, and is told what is missing for it", async () => {
+    const git = { remote: "git@git.example.org:fleet.git", refs: "refs/b/{host}", hostKeys: ["ssh-ed25519 BBBB"] };
+    const { failed, environment } = await bentoWith(git, "");
+    expect(failed).toEqual([]);
+    expect(environment).toMatchObject({
+      BENTO_FETCHER: "git",
+      BENTO_REPORTER: "git",
+      BENTO_GIT_REMOTE: git.remote,
+      BENTO_GIT_REFS: git.refs,
+      BENTO_GIT_KEY: "",
+      BENTO_GIT_CREDENTIALS: "",
+    });
+    const failures = async (remote: object | null, settings: string) => (await bentoWith(remote, settings)).failed;
+    for (const remote of [git.remote, "ssh://git@[::1]:2222/fleet", "host:/srv/fleet.git"]) {
+      expect(await failures({ ...git, remote, hostKeys: [] }, "")).toEqual([
+        expect.stringContaining("Put its public host key into git.hostKeys in fleet.yaml"),
+      ]);
+    }
+    for (const remote of ["https://git.example.org/fleet.git", "file:///srv/fleet.git", "/srv/fleet.git"]) {
+      expect(await failures({ ...git, remote, hostKeys: [] }, "")).toEqual([]);
+    }
+    expect(await failures(null, 'fetcher = "git";')).toEqual([expect.stringContaining("Set git.remote in fleet.yaml")]);
+    expect(await failures(git, 'git.key = builtins.storeDir + "/key";')).toEqual([
+      expect.stringContaining("must not be in the Nix store"),
+    ]);
+    expect(await failures(git, 'reporter = "sftp";')).toEqual([expect.stringContaining("bento.json names none")]);
+  });
+
   test("the modules do with a module system alone, and every option is documented", async () => {
     const lib = process.env.BENTO_TEST_NIXPKGS_LIB ?? `${nixpkgs}/lib`;
     const [host, server] = await json(
@@ -331,6 +359,27 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     }
   });
 });
+
+/** `services.bento` with these settings and a bento.json with this git remote, by a module system alone. */
+async function bentoWith(git: object | null, settings: string) {
+  await using scratch = await temporaryDirectory();
+  const file = path.join(scratch.path, "bento.json");
+  await writeFile(file, JSON.stringify({ version: 1, server: null, git, signers: ["ssh-ed25519 AAAA"] }));
+  const lib = process.env.BENTO_TEST_NIXPKGS_LIB ?? `${nixpkgs}/lib`;
+  const { failed, text } = await json(
+    `let e = import ${root}/test/fixtures/modules/eval.nix {
+       lib = ${lib};
+       modules = [ ${root}/utils/bento.nix {
+         services.openssh.enable = true;
+         services.bento = { enable = true; configFile = ${file}; ${settings} };
+       } ];
+     }; in { inherit (e) failed; inherit (builtins.head e.config.environment.systemPackages) text; }`,
+  );
+  const environment: Record<string, string | undefined> = Object.fromEntries(
+    [...String(text).matchAll(/^export (\w+)='?([^']*?)'?$/gm)].map(([, name, value]) => [name, value]),
+  );
+  return { failed: failed as string[], environment };
+}
 
 /** `wanted`, an expression with `config` and `lib` in scope, of the NixOS machine that `configuration` describes. */
 async function evaluate(configuration: string, wanted: string) {
