@@ -17,7 +17,7 @@ import { World } from "../support/world.ts";
 
 const FETCHER = path.join(packageRoot(), "utils/agent/fetchers/git");
 const REFS = "refs/heads/bento/{host}";
-const hosts = ["alone", "both", "exact", "lost", "damaged", "large", "foreign"];
+const hosts = ["alone", "rewound", "both", "exact", "lost", "damaged", "large", "foreign"];
 let world: World;
 let server: GitServer;
 let fleet: GitRepository;
@@ -84,7 +84,7 @@ async function fetcher(machine: Machine, args: readonly string[], env: Record<st
   return exec("bash", [FETCHER, ...args], { env: { ...machine.env, ...env } });
 }
 
-test("a fleet on git alone: the host takes its release from its ref, and is not fooled by a rewound one", async () => {
+test("a fleet on git alone: the host takes its release from its ref", async () => {
   const machine = await machineOf("alone");
   expect(await machine.agent()).toMatchObject({ status: 0, stderr: "nothing has been published for alone yet\n" });
 
@@ -97,26 +97,29 @@ test("a fleet on git alone: the host takes its release from its ref, and is not 
   // Reports have nowhere to go, and don't pile up.
   expect(await readdir(machine.path("state/spool"))).toEqual([]);
   expect((await machine.agent()).stderr).toBe(`up to date with release ${first.manifest.sequence}\n`);
+});
 
-  const tip = await server.git("rev-parse", "refs/heads/bento/alone");
-  const second = await publish("alone", "environment.systemPackages = [ pkgs.curl ];", first);
+test("a ref that was rewound is refused, and one that was made anew is not", async () => {
+  const machine = await machineOf("rewound");
+  const old = await publish("rewound", "# old");
+  const tip = await server.git("rev-parse", "refs/heads/bento/rewound");
+  const current = await publish("rewound", "# current", old);
   expect((await machine.agent()).status).toBe(0);
-  expect(await machine.running()).toBe(second.manifest.toplevel);
+  expect(await machine.running()).toBe(current.manifest.toplevel);
 
-  await server.git("update-ref", "refs/heads/bento/alone", tip);
+  await server.git("update-ref", "refs/heads/bento/rewound", tip);
   const { status, stderr } = await machine.agent();
-  expect(stderr).toBe(
-    `refused: it is older (${first.manifest.sequence}) than a release seen before (${second.manifest.sequence})\n`,
-  );
+  const [older, seen] = [old.manifest.sequence, current.manifest.sequence];
+  expect(stderr).toBe(`refused: it is older (${older}) than a release seen before (${seen})\n`);
   expect(status).toBe(1);
-  expect(await machine.running()).toBe(second.manifest.toplevel);
+  expect(await machine.running()).toBe(current.manifest.toplevel);
 
-  // Another history, as after the ref was deleted and made anew: what counts is what was signed.
-  await server.git("update-ref", "-d", "refs/heads/bento/alone");
-  const third = await publish("alone", "environment.systemPackages = [ pkgs.git ];", second);
-  expect(await server.git("rev-list", "--count", "refs/heads/bento/alone")).toBe("1");
-  expect((await machine.agent()).status).toBe(0);
-  expect(await machine.running()).toBe(third.manifest.toplevel);
+  // Another history, as after the ref was deleted: what counts is what was signed.
+  await server.git("update-ref", "-d", "refs/heads/bento/rewound");
+  const next = await publish("rewound", "# current, again", current);
+  expect(await server.git("rev-list", "--count", "refs/heads/bento/rewound")).toBe("1");
+  expect((await machine.agent()).stderr).toContain(`release ${next.manifest.sequence}: `);
+  expect(await machine.state("applied.json")).toMatchObject({ sequence: next.manifest.sequence });
 });
 
 test("releases by git, and reports by sftp", async () => {
