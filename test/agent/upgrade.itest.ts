@@ -238,7 +238,10 @@ test("wrong settings are one line, exit with 2, and touch nothing", async () => 
   await rm(config);
   await refused({}, `${config} is missing; it is utils/bento.json of the fleet\n`);
   await writeFile(config, settings);
-  await refused({ BENTO_FETCHER: "pigeon" }, "there is no fetcher 'pigeon': use sftp, git, or the path of an executable");
+  await refused(
+    { BENTO_FETCHER: "pigeon" },
+    "there is no fetcher 'pigeon': use sftp, git, or the path of an executable",
+  );
   await refused({ BENTO_CONFIRM_TIMEOUT: "5m" }, "BENTO_CONFIRM_TIMEOUT must be a whole number of seconds or bytes");
   await refused({ BENTO_HOST: "../etc" }, "BENTO_HOST is no host name: '../etc'");
   await refused({ BENTO_HEALTH_CHECKS: "/nonexistent" }, "BENTO_HEALTH_CHECKS is no directory: /nonexistent");
