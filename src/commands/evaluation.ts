@@ -206,6 +206,6 @@ export async function stageAll(stager: Stager, hosts: readonly Host[]): Promise<
 }
 
 /** An error as a host's result carries it. */
-function failureOf(error: Pick<HostError, "message" | "at" | "hint">): HostFailure {
+export function failureOf(error: Pick<HostError, "message" | "at" | "hint">): HostFailure {
   return { message: error.message, ...error.at, ...(error.hint === undefined ? {} : { hint: error.hint }) };
 }

@@ -5,11 +5,11 @@ import type { Current } from "../publish/publisher.ts";
 import { type CurrentOf, join } from "../publish/publishers.ts";
 import { type Opened, open as openEnvelope } from "../release/envelope.ts";
 import type { Manifest } from "../release/manifest.ts";
-import { decide, isSameRelease, type Published } from "../release/plan.ts";
+import { type Candidate, type Decision, decide, isSameRelease, type Published } from "../release/plan.ts";
 import type { HostDeploy, HostFailure } from "../results.ts";
 import type { Ancestry } from "./ancestry.ts";
 import type { DeployOptions } from "./deploy.ts";
-import { failed, nothing, type Packed, type Prepared, type Step } from "./prepare.ts";
+import { failed, failing, nothing, type Packed, type Prepared, type Step } from "./prepare.ts";
 
 export interface Planned {
   manifest: Manifest;
@@ -47,7 +47,7 @@ async function plan(
 ): Promise<Step<Planned>> {
   if ("result" in step) return step;
   const { host, value } = step;
-  const { candidate, packed } = value;
+  const { candidate } = value;
   const found = await openAll(current(host.name), host.name, signers);
   const states = [...found.values()];
   const unread = states.reduce<HostFailure | null>(
@@ -64,20 +64,35 @@ async function plan(
     await Promise.all(commits.map(async (commit) => [commit, await ancestry.problem(commit)] as const)),
   );
   const ancestryOf = (commit: string) => problems.get(commit) ?? null;
-  const decision = decide({ candidate, published: found, ancestryOf, force: options.force, now });
+  const decideOn = (candidate: Candidate) =>
+    decide({ candidate, published: found, ancestryOf, force: options.force, now });
+  const settled = resultOf(host, decideOn(candidate), unread);
+  if (settled !== null) return { host, result: settled };
+
+  // Whether it is a new release, or one that another publisher has, depends on its archive.
+  const packed = await value.pack().catch(failing);
+  if ("failure" in packed) return { host, result: failed(host, packed.failure) };
+  const { name, size, sha256 } = packed;
+  const decision = decideOn({ ...candidate, archive: { name, size, sha256 } });
+  if (decision.kind === "refuse" || decision.kind === "unchanged")
+    throw new Error("an archive made an unchanged host of a changed one");
+  const { manifest, to } = decision;
+  const envelope = decision.kind === "complete" ? decision.envelope : null;
+  // The first half of a deploy alone is the dry run: it says what the second would do.
+  if (options.dryRun) return { host, result: published(manifest, unread) };
+  return { host, value: { manifest, envelope, packed, to, unread } };
+}
+
+/** The result of a host for which nothing is to be sent; null for the others. */
+function resultOf(host: Host, decision: Decision, unread: HostFailure | null): HostDeploy | null {
   switch (decision.kind) {
     case "refuse":
-      return { host, result: failed(host, decision.error) };
+      return failed(host, decision.error);
     case "unchanged":
-      return { host, result: unread === null ? unchanged(host, decision.manifest) : failed(host, unread) };
+      return unread === null ? unchanged(host, decision.manifest) : failed(host, unread);
     case "complete":
-    case "release": {
-      const { manifest, to } = decision;
-      const envelope = decision.kind === "complete" ? decision.envelope : null;
-      // The first half of a deploy alone is the dry run: it says what the second would do.
-      if (options.dryRun) return { host, result: published(manifest, unread) };
-      return { host, value: { manifest, envelope, packed, to, unread } };
-    }
+    case "release":
+      return null;
   }
 }
 

@@ -1,11 +1,13 @@
 import { availableParallelism } from "node:os";
+import { HostError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
 import type { Commit } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { Candidate } from "../release/plan.ts";
 import type { HostDeploy, HostFailure } from "../results.ts";
-import { type Archive, archiveInto } from "../tree/nar.ts";
-import { type Evaluator, evaluateFleet, type OpenFleet, stageAll } from "./evaluation.ts";
+import { type Archive, archiveInto, narDigest } from "../tree/nar.ts";
+import type { ReleaseContents } from "../tree/stage.ts";
+import { type Evaluator, evaluateFleet, failureOf, type OpenFleet } from "./evaluation.ts";
 
 /** A host on its way to being published, or out of the race with a result. */
 export type Step<T> = { host: Host; value: T } | { host: Host; result: HostDeploy };
@@ -14,13 +16,14 @@ export type Step<T> = { host: Host; value: T } | { host: Host; result: HostDeplo
 export type Packed = Archive & { file: string };
 
 export interface Prepared {
+  /** Without an archive, which is made only of what is to be sent: `archive` is null. */
   candidate: Candidate;
-  packed: Packed;
+  pack(): Promise<Packed>;
 }
 
 /**
- * Evaluates, stages and packs the hosts that can be deployed; the others get their result here. `archives` is a directory for
- * the packed releases.
+ * Evaluates the hosts that can be deployed, and finds out what their releases are; the others get their result here. `archives`
+ * is a directory for the packed releases.
  */
 export async function prepare(
   { repository, stager }: OpenFleet,
@@ -33,18 +36,16 @@ export async function prepare(
   const deployable = hosts.filter((host) => host.declared && host.key !== null);
   const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
   const systems = new Map(evaluated.map((result) => [result.host, result]));
-  const staged = new Map((await stageAll(stager, deployable)).map((one) => [one.host, one]));
-  const packs = new Map<string, Promise<Packed>>();
+  const releases = new Map<string, Promise<Release>>();
   return parallel(hosts, availableParallelism(), async (host): Promise<Step<Prepared>> => {
-    const one = staged.get(host);
-    if (one === undefined) {
+    if (!deployable.includes(host)) {
       const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
       return { host, result: { ...nothing(host), status: "skipped", reason } };
     }
-    if ("failure" in one) return { host, result: failed(host, one.failure) };
+    const contents = await stager.contents(host).catch(failing);
+    if ("failure" in contents) return { host, result: failed(host, contents.failure) };
     const system = systems.get(host);
     if (system?.ok === false) return { host, result: failed(host, system.failure) };
-    const { release } = one;
     if (host.deliver === "system") {
       // Its tree would show the host more than was meant.
       return {
@@ -55,7 +56,7 @@ export async function prepare(
         }),
       };
     }
-    const changed = release.sources.find((file) => modified.has(file));
+    const changed = contents.sources.find((file) => modified.has(file));
     if (changed !== undefined) {
       // What is published says which commit it is of, so it has to be of one.
       return {
@@ -66,19 +67,18 @@ export async function prepare(
         }),
       };
     }
-    const pack = packs.get(release.dir) ?? archiveInto(archives, release.dir);
-    packs.set(release.dir, pack);
-    const packed = await pack;
+    const release = await (releases.get(contents.key) ?? rememberedIn(releases, contents, archives)).catch(failing);
+    if ("failure" in release) return { host, result: failed(host, release.failure) };
     return {
       host,
       value: {
-        packed,
+        pack: release.pack,
         candidate: {
           host: host.name,
           commit: commit.id,
           subject: commit.subject.slice(0, 200),
-          digest: packed.digest,
-          archive: { name: packed.name, size: packed.size, sha256: packed.sha256 },
+          digest: release.digest,
+          archive: null,
           kind: host.kind,
           attr: host.kind === "flake" ? host.attr : host.config,
           toplevel: system?.toplevel ?? null,
@@ -86,6 +86,39 @@ export async function prepare(
       },
     };
   });
+}
+
+interface Release {
+  digest: string;
+  pack(): Promise<Packed>;
+}
+
+function rememberedIn(
+  releases: Map<string, Promise<Release>>,
+  { key, root }: ReleaseContents,
+  archives: string,
+): Promise<Release> {
+  let packed: Promise<Packed> | undefined;
+  const pack = async (digest: string) => {
+    const archive = await archiveInto(archives, root());
+    if (archive.digest !== digest) throw new HostError("its files changed while they were being deployed");
+    return archive;
+  };
+  const release = narDigest(root()).then((digest) => ({
+    digest,
+    pack: () => {
+      packed ??= pack(digest);
+      return packed;
+    },
+  }));
+  releases.set(key, release);
+  return release;
+}
+
+/** What is wrong with one host is its own failure. */
+export function failing(error: unknown): { failure: HostFailure } {
+  if (error instanceof HostError) return { failure: failureOf(error) };
+  throw error;
 }
 
 export function nothing(host: Host): HostDeploy {

@@ -1,6 +1,7 @@
 import { realpath } from "node:fs/promises";
 import path from "node:path";
 import { HostError } from "../errors.ts";
+import type { NarNode } from "./nar.ts";
 import { isWithin, parentOf, type TrackedFiles } from "./tracked.ts";
 
 /** One thing of a release directory. `target` is relative to it; `source` a tracked file, relative to the repository's top. */
@@ -152,6 +153,34 @@ export class Layout {
     });
     this.#realDirs.set(dir, checked);
     return checked;
+  }
+}
+
+/** The release directory of these entries, without making it. `open` gives a descriptor of a tracked file. */
+export function nodeOf(entries: readonly LayoutEntry[], open: (source: string) => number): NarNode {
+  const children = new Map<string, [Buffer, NarNode][]>([["", []]]);
+  for (const entry of entries) {
+    const { target } = entry;
+    if (entry.kind === "directory") children.set(target, []);
+    children.get(parentOf(target))?.push([Buffer.from(path.posix.basename(target)), leafOf(entry, children, open)]);
+  }
+  return { kind: "directory", entries: () => children.get("") ?? [] };
+}
+
+function leafOf(
+  entry: LayoutEntry,
+  children: ReadonlyMap<string, [Buffer, NarNode][]>,
+  open: (source: string) => number,
+): NarNode {
+  switch (entry.kind) {
+    case "directory":
+      return { kind: "directory", entries: () => children.get(entry.target) ?? [] };
+    case "link":
+      return { kind: "link", target: Buffer.from(entry.text) };
+    case "text":
+      return { kind: "text", bytes: Buffer.from(entry.text) };
+    case "file":
+      return { kind: "file", executable: entry.executable, name: entry.source, open: () => open(entry.source) };
   }
 }
 

@@ -1,5 +1,14 @@
 import { createHash, randomUUID } from "node:crypto";
-import { closeSync, createWriteStream, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import {
+  closeSync,
+  createWriteStream,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+} from "node:fs";
 import { rename } from "node:fs/promises";
 import path from "node:path";
 import { Readable } from "node:stream";
@@ -11,58 +20,88 @@ import { HostError } from "../errors.ts";
 /** Bytes that are read and packed at a time. */
 const BLOCK = 256 * 1024;
 
+/** What a NAR is of. Names are bytes: one need not be UTF-8. */
+export type NarNode =
+  | { kind: "directory"; entries(): Iterable<readonly [Buffer, NarNode]> }
+  | { kind: "link"; target: Buffer }
+  | { kind: "text"; bytes: Buffer }
+  /** `open` gives a descriptor, which is closed here; `name` is for people. */
+  | { kind: "file"; executable: boolean; name: string; open(): number };
+
 /**
  * NAR, Nix's archive format (Eelco Dolstra's thesis, figure 5.2): names, contents, executable bits and symlinks, in the bytes'
  * order of names, and nothing else. Strings are a 64-bit little-endian length, the bytes, and zeros up to a multiple of 8.
+ *
+ * Nothing waits for another thread, which for a configuration's small files takes ten times as long as reading them.
  */
-export function* narOf(root: string): Generator<Buffer> {
+export function* narOf(root: string | NarNode): Generator<Buffer> {
   yield strings("nix-archive-1");
-  yield* node(Buffer.from(root));
+  yield* pieces(typeof root === "string" ? onDisk(root) : root);
 }
 
-// Paths are bytes here: a name need not be UTF-8, and names go in the order of their bytes. Nothing waits for another thread,
-// which for a configuration's small files takes ten times as long as reading them.
-function* node(file: Buffer): Generator<Buffer> {
-  const info = lstatSync(file);
-  if (info.isSymbolicLink()) {
-    yield strings("(", "type", "symlink", "target", readlinkSync(file, { encoding: "buffer" }), ")");
-  } else if (info.isFile()) {
-    yield strings("(", "type", "regular", ...((info.mode & 0o100) === 0 ? [] : ["executable", ""]), "contents");
-    yield* contents(file, info.size);
-    yield strings(")");
-  } else if (info.isDirectory()) {
-    yield strings("(", "type", "directory");
-    const names = readdirSync(file, { encoding: "buffer" });
-    for (const name of names.sort(Buffer.compare)) {
-      yield strings("entry", "(", "name", name, "node");
-      yield* node(Buffer.concat([file, Buffer.from("/"), name]));
-      yield strings(")");
-    }
-    yield strings(")");
-  } else {
-    throw new HostError(`${file.toString()} is neither a file, a directory nor a symlink`);
+/** A file or directory on disk. */
+export function onDisk(file: string | Buffer): NarNode {
+  const bytes = Buffer.from(file);
+  const info = lstatSync(bytes);
+  if (info.isSymbolicLink()) return { kind: "link", target: readlinkSync(bytes, { encoding: "buffer" }) };
+  if (info.isFile()) {
+    const executable = (info.mode & 0o100) !== 0;
+    return { kind: "file", executable, name: bytes.toString(), open: () => openSync(bytes, "r") };
   }
-}
-
-function* contents(file: Buffer, size: number): Generator<Buffer> {
-  yield length(size);
-  let read = 0;
-  if (size > 0) {
-    const opened = openSync(file, "r");
-    try {
-      for (;;) {
-        // One byte more than there should be, so that a file that has grown is found out.
-        const block = Buffer.allocUnsafe(Math.min(size + 1, BLOCK));
-        const count = readSync(opened, block);
-        if (count === 0) break;
-        read += count;
-        yield block.subarray(0, count);
+  if (!info.isDirectory()) throw new HostError(`${bytes.toString()} is neither a file, a directory nor a symlink`);
+  return {
+    kind: "directory",
+    *entries() {
+      for (const name of readdirSync(bytes, { encoding: "buffer" })) {
+        yield [name, onDisk(Buffer.concat([bytes, Buffer.from("/"), name]))];
       }
-    } finally {
-      closeSync(opened);
-    }
+    },
+  };
+}
+
+function* pieces(node: NarNode): Generator<Buffer> {
+  switch (node.kind) {
+    case "link":
+      yield strings("(", "type", "symlink", "target", node.target, ")");
+      break;
+    case "text":
+      yield strings("(", "type", "regular", "contents", node.bytes, ")");
+      break;
+    case "file":
+      yield strings("(", "type", "regular", ...(node.executable ? ["executable", ""] : []), "contents");
+      yield* contents(node);
+      yield strings(")");
+      break;
+    case "directory":
+      yield strings("(", "type", "directory");
+      for (const [name, child] of [...node.entries()].sort(([a], [b]) => Buffer.compare(a, b))) {
+        yield strings("entry", "(", "name", name, "node");
+        yield* pieces(child);
+        yield strings(")");
+      }
+      yield strings(")");
   }
-  if (read !== size) throw new HostError(`${file.toString()} changed while it was read`);
+}
+
+function* contents({ name, open }: Extract<NarNode, { kind: "file" }>): Generator<Buffer> {
+  const opened = open();
+  let size = 0;
+  let read = 0;
+  try {
+    ({ size } = fstatSync(opened));
+    yield length(size);
+    for (;;) {
+      // One byte more than there should be, so that a file that has grown is found out.
+      const block = Buffer.allocUnsafe(Math.min(size + 1, BLOCK));
+      const count = readSync(opened, block);
+      if (count === 0) break;
+      read += count;
+      yield block.subarray(0, count);
+    }
+  } finally {
+    closeSync(opened);
+  }
+  if (read !== size) throw new HostError(`${name} changed while it was read`);
   yield padding(size);
 }
 
@@ -102,7 +141,7 @@ async function* blocksOf(pieces: Iterable<Buffer>): AsyncGenerator<Buffer> {
 }
 
 /** The NAR hash of a file or directory as Nix prints it: `sha256-` and base64 (SRI). */
-export async function narDigest(root: string): Promise<string> {
+export async function narDigest(root: string | NarNode): Promise<string> {
   const hash = createHash("sha256");
   for await (const piece of blocksOf(narOf(root))) hash.update(piece);
   return `sha256-${hash.digest("base64")}`;
@@ -129,7 +168,7 @@ export async function archive(root: string): Promise<Archive & { bytes: Buffer }
 }
 
 /** As `archive`, into a file of its name in `dir`: those of a large fleet don't fit into memory. */
-export async function archiveInto(dir: string, root: string): Promise<Archive & { file: string }> {
+export async function archiveInto(dir: string, root: string | NarNode): Promise<Archive & { file: string }> {
   const temporary = path.join(dir, `.packing-${randomUUID()}`);
   const packed = await pack(root, (source) => pipeline(source, createWriteStream(temporary, { flags: "wx" })));
   const file = path.join(dir, packed.name);
@@ -138,7 +177,7 @@ export async function archiveInto(dir: string, root: string): Promise<Archive & 
 }
 
 /** Gives the archive's bytes to `into`, and says what they were. */
-async function pack(root: string, into: (source: AsyncIterable<Buffer>) => Promise<void>): Promise<Archive> {
+async function pack(root: string | NarNode, into: (source: AsyncIterable<Buffer>) => Promise<void>): Promise<Archive> {
   const nar = createHash("sha256");
   async function* hashed() {
     for await (const piece of blocksOf(narOf(root))) {

@@ -15,7 +15,8 @@ import path from "node:path";
 import { FleetError, HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import type { Repository, TrackedEntry } from "../platform/git.ts";
-import { Layout, type LayoutEntry } from "./layout.ts";
+import { Layout, type LayoutEntry, nodeOf } from "./layout.ts";
+import { type NarNode, onDisk } from "./nar.ts";
 import { TrackedFiles } from "./tracked.ts";
 
 /** A host's release on disk: what is evaluated, and what is shipped, which are never two different things. */
@@ -28,6 +29,16 @@ export interface StagedRelease {
   origin(file: string): string;
   /** Every tracked file it is made of, relative to the repository's top. */
   sources: readonly string[];
+}
+
+/** A host's release as it would be on disk. */
+export interface ReleaseContents {
+  /** Hosts for which it is the same have the same release. */
+  key: string;
+  /** Every tracked file it is made of, relative to the repository's top. */
+  sources: readonly string[];
+  /** The release directory; to be asked for anew each time it is read. */
+  root(): NarNode;
 }
 
 /** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
@@ -115,6 +126,35 @@ export class Stager {
     const staged = this.#stage(host, path.join(this.#into, String(this.#staged.size)));
     this.#staged.set(key, staged);
     return staged;
+  }
+
+  /**
+   * What a host's release is made of: of the release, where it was made already, which is what was evaluated; else of the
+   * tracked files themselves, and nothing is copied.
+   * @throws HostError when the release can't be made as it is; so does reading it.
+   */
+  async contents(host: Host): Promise<ReleaseContents> {
+    const key = this.#key(host);
+    const { entries, sources } = await this.#layout(host);
+    const staged = await this.#staged.get(key);
+    return { key, sources, root: () => (staged ? onDisk(staged.dir) : this.#nodeOf(entries)) };
+  }
+
+  /** The release directory that would be written. */
+  #nodeOf(entries: readonly LayoutEntry[]): NarNode {
+    let room = MAX_BYTES;
+    const open = (source: string) => {
+      try {
+        const opened = openTracked(this.#root, source);
+        room -= fstatSync(opened).size;
+        if (room >= 0) return opened;
+        closeSync(opened);
+        throw tooLarge(source);
+      } catch (error) {
+        throw error instanceof HostError ? this.#placed(error) : error;
+      }
+    };
+    return nodeOf(entries, open);
   }
 
   #layout(host: Host): Promise<Layout> {

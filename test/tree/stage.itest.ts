@@ -634,3 +634,48 @@ test("what can't be staged has no identity either, for the same reason", async (
     expect(await refusal(stager.identify(host))).toEqual(await refusal(stager.stage(host)));
   }
 });
+
+test("what a release is made of has the digest of the release, before it is made and after", async () => {
+  await using repo = await gitRepository({
+    "hosts/web/configuration.nix": "{ }",
+    "hosts/web/run": { executable: "#!/bin/sh\n" },
+    "hosts/web/empty": "",
+    "hosts/web/a-b/c": "1",
+    "hosts/web/a/c": "2",
+    "hosts/web/a.b": "3",
+    "hosts/web/\u{1f40e}": "4",
+    "hosts/web/\uffee": "5",
+    "hosts/web/kept": { link: "a/c" },
+    "hosts/web/utils": { link: "../../utils" },
+    "utils/common.nix": "x".repeat(300_000),
+    "secrets/web/wifi.age": "secret",
+  });
+  const host = hostNamed("web", {
+    nixpkgs: { url: "https://example.org/nixpkgs.tar.gz", hash: `sha256-${"A".repeat(43)}=` },
+  });
+  const stager = await stagerOf(repo);
+  const before = await stager.contents(host);
+  const digest = await narDigest(before.root());
+  const release = await stager.stage(host);
+  expect(await narDigest(release.dir)).toBe(digest);
+  expect(before.sources).toEqual(release.sources);
+  // From here on it is the release that was made, and may have been evaluated.
+  await writeFile(path.join(repo.dir, "hosts/web/configuration.nix"), "{ changed = 1; }");
+  expect(await narDigest((await stager.contents(host)).root())).toBe(digest);
+  expect(await narDigest(before.root())).not.toBe(digest);
+});
+
+test("what can't be read is that host's error, whether it is copied or read where it is", async () => {
+  await using repo = await gitRepository({
+    "hosts/web/configuration.nix": "{ }",
+    "hosts/nas/configuration.nix": "{ }",
+  });
+  await rm(path.join(repo.dir, "hosts/web/configuration.nix"));
+  execFileSync("mkfifo", [path.join(repo.dir, "hosts/web/configuration.nix")]);
+  await rm(path.join(repo.dir, "hosts/nas/configuration.nix"));
+  const stager = await stagerOf(repo);
+  for (const host of [web, hostNamed("nas")]) {
+    const { root } = await stager.contents(host);
+    expect(await refusal(narDigest(root()))).toEqual(await refusal(stager.stage(host)));
+  }
+});
