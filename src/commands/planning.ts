@@ -9,7 +9,7 @@ import { type Candidate, type Decision, decide, isSameRelease, type Published } 
 import type { HostDeploy, HostFailure } from "../results.ts";
 import type { Ancestry } from "./ancestry.ts";
 import type { DeployOptions } from "./deploy.ts";
-import { failed, failing, nothing, type Packed, type Prepared, type Step } from "./prepare.ts";
+import { failed, failing, nothing, type Packed, type Prepared, type Step, withArchive } from "./prepare.ts";
 
 export interface Planned {
   manifest: Manifest;
@@ -70,10 +70,10 @@ async function plan(
   if (settled !== null) return { host, result: settled };
 
   // Whether it is a new release, or one that another publisher has, depends on its archive.
-  const packed = await value.pack().catch(failing);
-  if ("failure" in packed) return { host, result: failed(host, packed.failure) };
-  const { name, size, sha256 } = packed;
-  const decision = decideOn({ ...candidate, archive: { name, size, sha256 } });
+  const made = await withArchive(value).catch(failing);
+  if ("failure" in made) return { host, result: failed(host, made.failure) };
+  const { packed } = made;
+  const decision = decideOn(made.candidate);
   if (decision.kind === "refuse" || decision.kind === "unchanged")
     throw new Error("an archive made an unchanged host of a changed one");
   const { manifest, to } = decision;

@@ -21,6 +21,12 @@ export interface Prepared {
   pack(): Promise<Packed>;
 }
 
+/** A release that can be sent. */
+export interface WithArchive {
+  candidate: Candidate;
+  packed: Packed;
+}
+
 /**
  * Evaluates the hosts that can be deployed, and finds out what their releases are; the others get their result here. `archives`
  * is a directory for the packed releases.
@@ -113,6 +119,16 @@ function rememberedIn(
   }));
   releases.set(key, release);
   return release;
+}
+
+/**
+ * Makes the archive.
+ * @throws HostError when what it is made of has changed, or can't be read.
+ */
+export async function withArchive({ candidate, pack }: Prepared): Promise<WithArchive> {
+  const packed = await pack();
+  const { name, size, sha256 } = packed;
+  return { candidate: { ...candidate, archive: { name, size, sha256 } }, packed };
 }
 
 /** What is wrong with one host is its own failure. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import path from "node:path";
-import { FleetError } from "../errors.ts";
+import { FleetError, HostError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
 import { selectHosts } from "../fleet/select.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
@@ -17,7 +17,7 @@ import type { Context } from "./context.ts";
 import { type OpenFleet, openFleet, openFleetAt, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, SIGNING_KEY } from "./keys.ts";
 import { openAll, published, unchanged } from "./planning.ts";
-import { failed, type Prepared, prepare, type Step } from "./prepare.ts";
+import { failed, failing, prepare, type Step, type WithArchive, withArchive } from "./prepare.ts";
 import { lockFor, signAndPublish } from "./publishing.ts";
 import { waysOut } from "./ways-out.ts";
 
@@ -126,12 +126,11 @@ async function again(
   host: Host,
   manifest: Manifest,
   work: string,
-): Promise<Step<Prepared>> {
+): Promise<Step<WithArchive>> {
   const { sequence: _, issued: __, history: ___, version: ____, ...candidate } = manifest;
   const staged = await stagedAgain(opened, host, manifest, work);
   if (staged !== undefined) {
-    const { name, size, sha256 } = staged.packed;
-    return { host, value: { packed: staged.packed, candidate: { ...candidate, archive: { name, size, sha256 } } } };
+    return { host, value: { packed: staged.packed, candidate: { ...candidate, archive: staged.candidate.archive } } };
   }
   const { archive, digest } = manifest;
   const file = path.join(work, "archive");
@@ -154,7 +153,7 @@ async function stagedAgain(
   host: Host,
   { commit, digest }: Manifest,
   work: string,
-): Promise<Prepared | undefined> {
+): Promise<WithArchive | undefined> {
   try {
     await using then = await openFleetAt(opened, await opened.repository.commitOf(commit));
     const [step] = await prepare(
@@ -165,9 +164,9 @@ async function stagedAgain(
       work,
     );
     if (step === undefined || "result" in step) return undefined;
-    return step.value.packed.digest === digest ? step.value : undefined;
+    return step.value.candidate.digest === digest ? await withArchive(step.value) : undefined;
   } catch (error) {
-    if (error instanceof FleetError) return undefined;
+    if (error instanceof FleetError || error instanceof HostError) return undefined;
     throw error;
   }
 }
@@ -180,7 +179,7 @@ async function neverPublished(
   wanted: Wanted,
   options: RollbackOptions,
   work: string,
-): Promise<Step<Prepared>> {
+): Promise<Step<WithArchive>> {
   if (wanted === null) {
     throw new FleetError(`no release of ${host.name} before this one is known`, {
       hint: "--to COMMIT publishes what the repository had for it then",
@@ -205,7 +204,10 @@ async function neverPublished(
     work,
   );
   if (step === undefined) throw new FleetError(`there was no host ${host.name} at commit ${id.slice(0, 12)}`);
-  return step;
+  if ("result" in step) return step;
+  // Here and now, while that commit is checked out.
+  const made = await withArchive(step.value).catch(failing);
+  return "failure" in made ? { host, result: failed(host, made.failure) } : { host, value: made };
 }
 
 async function sha256Of(file: string): Promise<string> {
