@@ -187,7 +187,7 @@ export class BenchWorld implements AsyncDisposable {
 }
 
 /** Chroots as provision makes them, but that hosts' logins are the publisher's. */
-async function makeChroots(root: string, publisher: string, hosts: readonly string[]): Promise<void> {
+export async function makeChroots(root: string, publisher: string, hosts: readonly string[]): Promise<void> {
   const uid = Number(await succeed("id", ["-u", publisher]));
   const gid = Number(await succeed("id", ["-g", publisher]));
   for (const host of hosts) {

@@ -3,10 +3,10 @@ import { mkdir, readdir, readFile, stat, utimes, writeFile } from "node:fs/promi
 import path from "node:path";
 import { expect } from "vitest";
 import type { Upload } from "../../src/publish/publisher.ts";
-import { open as openEnvelope } from "../../src/release/envelope.ts";
+import { open as openEnvelope, sealAll } from "../../src/release/envelope.ts";
+import { openPrivateKey } from "../../src/release/keys.ts";
 import type { Manifest } from "../../src/release/manifest.ts";
 import { archivesOf, nextManifest } from "../../src/release/plan.ts";
-import { sealWith } from "../support/release.ts";
 import type { World } from "../support/world.ts";
 
 /** What one deploy publishes: signed releases, whose archives are bytes that nobody unpacks. */
@@ -26,7 +26,8 @@ export class Deploys {
    */
   async next(sizes: Readonly<Record<string, number | null>>): Promise<Upload[]> {
     this.#count += 1;
-    const uploads: Upload[] = [];
+    const manifests: Manifest[] = [];
+    const archives: NonNullable<Upload["archive"]>[] = [];
     const bySize = new Map<number, Buffer>();
     const dir = path.join(this.#world.dir, "archives");
     await mkdir(dir, { recursive: true });
@@ -53,15 +54,17 @@ export class Deploys {
       } as const;
       const manifest = nextManifest(candidate, before, Date.now());
       this.#manifests.set(host, manifest);
-      const envelope = await sealWith(manifest, this.#world.signingKey);
-      uploads.push({
-        host,
-        envelope,
-        archive: { name, size: bytes.length, file },
-        keep: archivesOf(manifest),
-      });
+      manifests.push(manifest);
+      archives.push({ name, size: bytes.length, file });
     }
-    return uploads;
+    await using key = await openPrivateKey({ file: this.#world.signingKey.file }, "the signing key");
+    const envelopes = await sealAll(manifests, key);
+    return manifests.map((manifest, index) => ({
+      host: manifest.host,
+      envelope: envelopes[index] ?? "",
+      archive: archives[index] ?? null,
+      keep: archivesOf(manifest),
+    }));
   }
 
   /** What a host is given now, after a look at all that a host looks at. */

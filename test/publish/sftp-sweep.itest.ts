@@ -111,7 +111,7 @@ function range(from: number, to: number, count: number, step = 1): number[] {
 /** Places in a connection of `total` bytes: at its beginning and its end, where most is said, closer to each other. */
 function bytesOf(total: number): number[] {
   const edge = Math.min(10_000, Math.floor(total / 3));
-  return [...range(0, edge, 3, 40), ...range(edge, total - edge, 2, 4_000), ...range(total - edge, total, 6, 40)];
+  return [...range(0, edge, 3, 100), ...range(edge, total - edge, 2, 6_000), ...range(total - edge, total, 6, 100)];
 }
 
 async function deployer(uploads: readonly Upload[], more: Partial<Deployment>) {

@@ -5,9 +5,11 @@ import net, { type AddressInfo } from "node:net";
 export type Direction = "up" | "down";
 
 export interface LinkOptions {
-  /** The first connection ends when so many bytes have passed in that direction: the rest is lost, as are later ones. */
+  /** Which connection it happens to; the first one unless told otherwise. */
+  connection?: number;
+  /** It ends when so many bytes have passed in that direction: the rest is lost, as are later ones. */
   cut?: { direction: Direction; bytes: number };
-  /** The first connection lets so many bytes pass to the server, and no more until `letGo`. */
+  /** It lets so many bytes pass to the server, and no more until `letGo`. */
   hold?: number;
   /** Whoever is connected is answered only when the server has been silent for so many milliseconds: see `flights`. */
   lockstep?: number;
@@ -63,7 +65,7 @@ export class Link implements AsyncDisposable {
 
   #connect(client: net.Socket): void {
     this.connections += 1;
-    const isFirst = this.connections === 1;
+    const isMeant = this.connections === (this.#options.connection ?? 1);
     const server = net.connect({ host: "127.0.0.1", port: this.#target, noDelay: true });
     const end = () => {
       client.destroy();
@@ -76,7 +78,7 @@ export class Link implements AsyncDisposable {
     }
     const { cut, hold, lockstep } = this.#options;
     const limit = (direction: Direction) =>
-      isFirst && cut?.direction === direction ? cut.bytes : Number.POSITIVE_INFINITY;
+      isMeant && cut?.direction === direction ? cut.bytes : Number.POSITIVE_INFINITY;
     const answers: Buffer[] = [];
     let timer: NodeJS.Timeout | undefined;
     let isWaiting = false;
@@ -98,7 +100,7 @@ export class Link implements AsyncDisposable {
         server.destroySoon();
         client.destroy();
       }
-      if (isFirst && hold !== undefined && up >= hold) {
+      if (isMeant && hold !== undefined && up >= hold) {
         client.pause();
         this.#held.resolve();
         this.#go.promise.then(() => client.resume());
