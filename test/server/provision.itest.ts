@@ -1,0 +1,192 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { packageRoot } from "../../src/platform/package.ts";
+import { fleetJson, makeServerFleet, type Place, type ServerFleet, sftpAs, sshOptions } from "../support/logins.ts";
+import { type Exit, exec, kill, type Running, start, succeed } from "../support/programs.ts";
+import { loginPrefix, type WorldDirectory, worldDirectory } from "../support/world-directory.ts";
+
+/** utils/server/provision on this machine, with a real sshd that it reloads. */
+
+const prefix = loginPrefix();
+let world: WorldDirectory;
+let fleet: ServerFleet;
+let place: Place;
+let sshd: Running;
+const script = (name: string) => path.join(packageRoot(), "utils/server", name);
+const at = (...parts: string[]) => path.join(world.path, ...parts);
+
+beforeAll(async () => {
+  world = await worldDirectory();
+  Object.assign(process.env, world.mark);
+  fleet = await makeServerFleet(world.path, prefix, ["nas", "router", "late"]);
+  await provision(fleetJson(fleet, ["nas", "router"]), []);
+  // Below the ports that outgoing connections are given.
+  const port = 20_000 + Math.floor(Math.random() * 12_000);
+  await provision(fleetJson(fleet, ["nas", "router"]), ["--listen", "127.0.0.1", "--port", String(port)]);
+  const hostKey = (await readFile(at("sshd/host_key.pub"), "utf8")).split(" ").slice(0, 2).join(" ");
+  place = { address: "127.0.0.1", port, hostKey, dir: world.path };
+  await startSshd();
+});
+
+afterAll(async () => {
+  if (!world) return;
+  kill([sshd.pid]);
+  await succeed("bash", [script("deprovision"), at("sshd")]);
+  const left = readFileSync("/etc/passwd", "utf8").includes(`\n${prefix}`);
+  await world[Symbol.asyncDispose]();
+  expect(left).toBe(false);
+});
+
+async function startSshd() {
+  sshd = start("/usr/sbin/sshd", ["-D", "-e", "-f", at("sshd/sshd_config")]);
+  await listening();
+}
+
+/** Until sshd says that it listens: at its start, and again when it was told to read its configuration. */
+async function listening(): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const look = (data: Buffer) => {
+      if (!/Server listening on/.test(String(data))) return;
+      sshd.child.stderr?.off("data", look);
+      resolve();
+    };
+    sshd.child.stderr?.on("data", look);
+    void sshd.done.then(({ stderr }) => reject(new Error(`sshd ended: ${stderr}`)));
+  });
+}
+
+async function tryProvision(text: string, given: string[] = options()): Promise<Exit> {
+  await mkdir(at("sshd"), { recursive: true });
+  await writeFile(at("fleet.json"), text);
+  return exec("bash", [script("provision"), at("fleet.json"), at("sshd"), ...given]);
+}
+
+async function provision(text: string, given: string[] = options()) {
+  const { status, stdout, stderr } = await tryProvision(text, given);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  return stdout;
+}
+
+/** Everything that provision may have made, with times. */
+function snapshot() {
+  const accounts = ["passwd", "shadow", "group", "gshadow"].map((file) =>
+    readFileSync(`/etc/${file}`, "utf8")
+      .split("\n")
+      .filter((line) => line.startsWith(prefix)),
+  );
+  const files = ["chroots", "sshd"].flatMap((dir) =>
+    // sshd writes down its own number when it listens again.
+    (readdirSync(at(dir), { recursive: true }) as string[])
+      .filter((name) => name !== "sshd.pid")
+      .map((name) => {
+        const { mode, uid, gid, mtimeMs } = statSync(at(dir, name));
+        // Where things are written aside and moved from.
+        const time = name === "" || statSync(at(dir, name)).isDirectory() ? 0 : mtimeMs;
+        return `${dir}/${name} ${mode.toString(8)} ${uid}:${gid} ${time}`;
+      }),
+  );
+  return { accounts, files: files.sort() };
+}
+
+const asHost = (host: string, commands: string) => sftpAs(fleet, place, host, commands);
+function options(): string[] {
+  return ["--listen", place.address, "--port", String(place.port)];
+}
+
+test("a second time it changes nothing", async () => {
+  const before = snapshot();
+  expect(before.accounts.map((lines) => lines.length)).toEqual([3, 3, 3, 3]);
+  expect(await provision(fleetJson(fleet, ["nas", "router"]))).toBe("");
+  expect(snapshot()).toEqual(before);
+});
+
+test("logins have no shell, no password and no home", async () => {
+  const [passwd = [], shadow = []] = snapshot().accounts;
+  for (const line of passwd) expect(line).toMatch(/^[^:]+:x:\d+:\d+:Bento fleet:\/:\/\S+\/(nologin|false)$/);
+  for (const line of shadow) expect(line).toMatch(/^[^:]+:\*:/);
+  expect((await asHost("nas", "ls")).stdout).toContain("releases");
+});
+
+test("a host that leaves is refused and its session ended; what it had stays, and fits when it comes back", async () => {
+  await writeFile(at("chroots/router/releases/current"), "the release", { mode: 0o640 });
+  await succeed("chown", [`${prefix}publisher:${prefix}router`, at("chroots/router/releases/current")]);
+  const session = spawn("sftp", ["-q", ...(await sshOptions(place, fleet.keys.router)), `${prefix}router@127.0.0.1`]);
+  session.stdin.write("ls\n");
+  await once(session.stdout, "data");
+  const ended = once(session, "exit");
+
+  const reloaded = listening();
+  const said = await provision(fleetJson(fleet, ["nas"]));
+  await reloaded;
+  expect(said).toBe(`removed the login ${prefix}router; its chroot is left as it is\n`);
+  session.stdin.write("ls\n");
+  expect(await ended).not.toEqual([0, null]);
+  expect(await asHost("router", "ls")).toMatchObject({ status: 255 });
+  expect((await asHost("nas", "ls")).status).toBe(0);
+  expect(await readFile(at("chroots/router/releases/current"), "utf8")).toBe("the release");
+
+  const again = listening();
+  await provision(fleetJson(fleet, ["late", "nas", "router"]));
+  await again;
+  expect((await asHost("router", "get releases/current /dev/null")).status).toBe(0);
+  expect((await asHost("late", "ls")).status).toBe(0);
+});
+
+test("what can't be used changes nothing, and says why", async () => {
+  const before = snapshot();
+  const whole = fleetJson(fleet, ["late", "nas", "router"]);
+  const cases: [string, RegExp][] = [
+    [whole.slice(0, -20), /fleet\.json can't be used/],
+    ["", /fleet\.json can't be used/],
+    [whole.replace('"version":1', '"version":2'), /version must be 1/],
+    [whole.replaceAll(`"${prefix}late"`, '"daemon"'), /there is a login 'daemon' on this machine already/],
+    [whole.replaceAll(`"${prefix}late"`, '"late\\nAllowUsers root"'), /a login is malformed/],
+    [whole.replaceAll('"late"', '".."'), /a host name is malformed/],
+    [whole.replace(/"root":"[^"]*"/, '"root":"/tmp/bento-chroots"'), /\/tmp must belong to root/],
+  ];
+  for (const [text, why] of cases) {
+    const { status, stderr } = await tryProvision(text);
+    expect(stderr).toMatch(why);
+    expect(status).toBe(2);
+    expect(snapshot(), text).toEqual(before);
+  }
+});
+
+test("on another machine, such as a new container, the same logins have the same numbers", async () => {
+  await provision(fleetJson(fleet, ["late", "nas", "router"]));
+  const before = snapshot();
+  const logins = await readFile(at("sshd/logins"), "utf8");
+  await succeed("bash", [script("lib/accounts"), "remove"], { input: logins });
+  expect(snapshot().accounts).toEqual([[], [], [], []]);
+  await provision(fleetJson(fleet, ["late", "nas", "router"]));
+  expect(snapshot().files).toEqual(before.files);
+  expect(snapshot().accounts[0]?.sort()).toEqual(before.accounts[0]?.sort());
+});
+
+test("several at once make the logins of each", { timeout: 240_000 }, async () => {
+  const fleets = Array.from({ length: 4 }, (_, index) => ({
+    ...fleet,
+    prefix: `${prefix}${index}-`,
+    root: at(`more-${index}`),
+  }));
+  try {
+    const runs = fleets.map(async (one, index) => {
+      await mkdir(at(`more-sshd-${index}`));
+      const file = at(`more-sshd-${index}`, "fleet.json");
+      await writeFile(file, fleetJson(one, ["late", "nas", "router"]));
+      return succeed("bash", [script("provision"), file, at(`more-sshd-${index}`)]);
+    });
+    await Promise.all(runs);
+    const rows = readFileSync("/etc/passwd", "utf8")
+      .split("\n")
+      .filter((line) => line.startsWith(prefix));
+    expect(rows.length).toBe(4 + 4 * 4);
+    expect(new Set(rows.map((row) => row.split(":")[2])).size).toBe(rows.length);
+  } finally {
+    for (const index of fleets.keys()) await succeed("bash", [script("deprovision"), at(`more-sshd-${index}`)]);
+  }
+});
