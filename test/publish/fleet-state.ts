@@ -93,7 +93,7 @@ export async function expectTidy(world: World, hosts: readonly string[]): Promis
   expect(await readdir(path.join(world.server.root, ".bento"))).toEqual([]);
   for (const host of hosts) {
     const names = await readdir(path.join(world.server.chroot(host), "releases"));
-    expect(names.filter((name) => !/^(?:current|[0-9a-f]{64}\.nar\.gz)$/.test(name))).toEqual([]);
+    expect(names.filter((name) => !/^(?:current|\d+\.json|[0-9a-f]{64}\.nar\.gz)$/.test(name))).toEqual([]);
   }
 }
 
