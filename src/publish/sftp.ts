@@ -150,7 +150,9 @@ export class SftpPublisher implements Publisher {
   /** Takes the lock; the result is whether what was read since it was asked for was read with it held. */
   async #take(lock: SftpLock, options: LockOptions, asked: () => void): Promise<boolean> {
     this.#lock.current = lock;
+    let connections = 0;
     return this.#connections.use(async (session) => {
+      connections += 1;
       let leftovers: Promise<Leftovers> | undefined;
       const wasFirst = await lock.take(session, options, this.#signal, () => {
         leftovers ??= Leftovers.find(session);
@@ -159,7 +161,8 @@ export class SftpPublisher implements Publisher {
       });
       const found = await (wasFirst && leftovers ? leftovers : Leftovers.find(session));
       const wasFenced = await found.remove(session, this.#timeToLive);
-      return wasFirst && !wasFenced;
+      // Over a lost connection was read what was there before, too.
+      return wasFirst && !wasFenced && connections === 1;
     });
   }
 

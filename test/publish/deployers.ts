@@ -15,7 +15,7 @@ export interface Deployer extends AsyncDisposable {
   readonly pid: number;
   /** The next line that it says, undefined at its end. */
   line(): Promise<string | undefined>;
-  /** Its last word: each host's failure or null, or `error` and `exitStatus`. */
+  /** Its last word, when it has ended: each host's failure or null, or `error` and `exitStatus`. */
   result(): Promise<Record<string, unknown>>;
   /** Its exit status; 128 and the signal's number when a signal ended it. */
   status(): Promise<number>;
@@ -43,7 +43,10 @@ export async function startDeployer(
     line,
     result: async () => {
       for (let text = await line(); text !== undefined; text = await line()) {
-        if (text.startsWith("{")) return JSON.parse(text);
+        if (!text.startsWith("{")) continue;
+        // It gives its lock back after its last word.
+        await ended;
+        return JSON.parse(text);
       }
       throw new Error(`the deploy of ${deployment.owner} has ended without a result`);
     },
