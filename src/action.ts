@@ -7,6 +7,7 @@ import { comment } from "./commands/comment.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
 import { GIT_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
+import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
 import { parseDuration } from "./duration.ts";
@@ -32,13 +33,14 @@ import { annotations } from "./render/annotations.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
+import { renderPlan } from "./render/lists.ts";
 import { renderStatus } from "./render/status.ts";
 import { checkComment, summary } from "./render/summary.ts";
 import { painter } from "./render/terminal.ts";
 import { type CheckDocument, type DeployDocument, failedHosts, type StatusDocument } from "./results.ts";
 
 type ActionDocument = CheckDocument | DeployDocument | StatusDocument;
-const COMMANDS = ["check", "report", "build", "deploy", "status"] as const;
+const COMMANDS = ["plan", "check", "report", "build", "deploy", "status"] as const;
 
 /** All inputs, validated before anything happens. action.yml describes them. */
 function readInputs() {
@@ -69,6 +71,7 @@ function readInputs() {
     fleet: path.resolve(process.env.GITHUB_WORKSPACE ?? ".", place),
     hosts: splitPatterns(input("hosts")),
     shard: input("shard") === "" ? null : parseShard(input("shard")),
+    shards: count("shards"),
     dirty: false,
     documents: lines("documents"),
     ...baseOf(input("base"), event),
@@ -83,6 +86,14 @@ function readInputs() {
     timeout: Number(timeout) * 1000,
     env,
   };
+}
+
+/** A whole number from 1, or null where there is none. */
+function count(name: string): number | null {
+  const text = input(name);
+  if (text === "") return null;
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
+  return Number(text);
 }
 
 function flag(name: string): boolean {
@@ -109,7 +120,10 @@ function baseOf(given: string, event: WorkflowEvent): { base: string | null; bas
 
 type Inputs = ReturnType<typeof readInputs>;
 
-function runCommand(context: Context, inputs: Inputs): Promise<ActionDocument> {
+function runCommand(
+  context: Context,
+  inputs: Inputs & { command: Exclude<Inputs["command"], "plan"> },
+): Promise<ActionDocument> {
   switch (inputs.command) {
     case "check":
       return check(context, inputs);
@@ -163,10 +177,20 @@ async function commentOn(document: CheckDocument, { event, token, place }: Input
   }
 }
 
+/** What the matrices of later jobs are made of. */
+async function makePlan(context: Context, inputs: Inputs): Promise<void> {
+  const document = await plan(context, inputs);
+  printForeign(renderPlan(document, painter(false)));
+  setOutput("shards", JSON.stringify(document.shards.map(({ shard }) => shard)));
+  setOutput("waves", JSON.stringify(document.waves.map(({ wave }) => wave)));
+}
+
 async function main(): Promise<void> {
   const inputs = readInputs();
   const context = { output: actionsOutput(), signal: onInterrupt(), env: inputs.env, cwd: process.cwd() };
-  const document = await runCommand(context, inputs);
+  const { command } = inputs;
+  if (command === "plan") return makePlan(context, inputs);
+  const document = await runCommand(context, { ...inputs, command });
   const failed = failedHosts(document);
 
   printForeign(text(document));

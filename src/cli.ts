@@ -212,13 +212,19 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
     );
 
   withNix(withHosts(common(bento.command("plan"))))
-    .description("divide the hosts among several machines, for check --shard")
-    .requiredOption("--shards <number>", "into how many parts, at most", wholeNumber)
+    .description("divide the hosts: among several machines, for check --shard, and in time, for deploy --wave")
+    .option("--shards <number>", "among how many machines, at most", wholeNumber)
     .action((options) =>
       show(
         options,
         ({ context, fleet, hosts }) =>
-          plan(context, { fleet: fleet(), hosts, shards: options.shards, dirty: false, ...nixOptions(options) }),
+          plan(context, {
+            fleet: fleet(),
+            hosts,
+            shards: options.shards ?? null,
+            dirty: false,
+            ...nixOptions(options),
+          }),
         (document, { paint }) => renderPlan(document, paint),
       ),
     );

@@ -138,8 +138,10 @@ export interface RenderDocument {
 export interface PlanDocument {
   version: 1;
   command: "plan";
-  /** As `--shard` takes them. */
+  /** As `check --shard` takes them. */
   shards: { shard: string; hosts: string[] }[];
+  /** As `deploy --wave` takes them, in their order: `all` alone in a fleet without a rollout. */
+  waves: { wave: string; hosts: string[] }[];
 }
 
 export interface InitDocument {

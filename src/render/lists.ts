@@ -17,8 +17,11 @@ export function renderFiles(files: readonly FileResult[], paint: Paint): string[
 }
 
 export function renderPlan(document: PlanDocument, paint: Paint): string {
-  const rows = document.shards.map(({ shard, hosts }) => [shard, hosts.join(", ")]);
-  return table([["SHARD", "HOSTS"].map((text) => paint("dim", text)), ...rows]).join("\n");
+  const rows = [
+    ...document.shards.map(({ shard, hosts }) => [`shard ${shard}`, hosts.join(", ")]),
+    ...document.waves.map(({ wave, hosts }) => [`wave ${wave}`, hosts.join(", ")]),
+  ];
+  return table([["PART", "HOSTS"].map((text) => paint("dim", text)), ...rows]).join("\n");
 }
 
 export function renderRender(document: RenderDocument, paint: Paint): string {

@@ -37,7 +37,9 @@ const check = (workspace: string, inputs: Record<string, string> = {}, event = p
 test("a push that is well: green, a table of hosts in the summary, and nothing on the code", async () => {
   const step = await check(fleet.dir);
   expect(step.status, step.stdout).toBe(0);
-  expect(Object.keys(step.outputs).sort()).toEqual(Object.keys((await definition()).outputs).sort());
+  const ofPlan = ["shards", "waves"];
+  const outputs = Object.keys((await definition()).outputs).filter((name) => !ofPlan.includes(name));
+  expect(Object.keys(step.outputs).sort()).toEqual(outputs.sort());
   expect(step.outputs).toMatchObject({ result: "success", "failed-hosts": "[]", "changed-hosts": "[]" });
   expect(step.document).toMatchObject({ version: 1, command: "check", base: null });
   expect(step.document.hosts).toHaveLength(4);
@@ -274,4 +276,14 @@ test("a host's name, path or message can't break the table of the summary", asyn
   const row = step.summary.split("\n").find((line) => line.startsWith("| ❌"));
   expect(row?.match(/(?<!\\)\|/g)).toHaveLength(6);
   expect(row).not.toMatch(/[`<](?!\/?(?:code|br)>)|@ada|(?<!&)#1|\]\(/);
+});
+
+test("plan: what the matrices of later jobs are made of", async () => {
+  const step = await check(fleet.dir, { command: "plan", shards: "3" }, push(first, first));
+  expect([step.status, step.outputs]).toEqual([0, { shards: '["1/3","2/3","3/3"]', waves: '["all"]' }]);
+  const without = await check(fleet.dir, { command: "plan" }, push(first, first));
+  expect(without.outputs).toEqual({ shards: "[]", waves: '["all"]' });
+  const wrong = await check(fleet.dir, { command: "plan", shards: "many" }, push(first, first));
+  expect(wrong.status).toBe(1);
+  expect(wrong.log).toContain("the input 'shards' must be a whole number, not 'many'");
 });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { DeployDocument } from "../../src/results.ts";
+import type { DeployDocument, PlanDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf, startBento } from "./bento.ts";
@@ -39,6 +39,16 @@ test("which wave has to be said", async () => {
     status: 2,
     stderr: "error: there is no wave 4: fleet.yaml's rollout has 3\n",
   });
+});
+
+test("plan names the waves, for a workflow's matrix", async () => {
+  const { document } = await bentoJson<PlanDocument>(["plan"], { cwd: fleet.dir });
+  expect(document.waves).toEqual([
+    { wave: "1", hosts: ["router"] },
+    { wave: "2", hosts: ["laptop-anna", "laptop-ben"] },
+    { wave: "3", hosts: ["nas"] },
+  ]);
+  expect(document.shards).toEqual([]);
 });
 
 test("a wave isn't published before those before it", async () => {
