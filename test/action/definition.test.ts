@@ -8,7 +8,7 @@ const source = await readFile(path.join(packageRoot(), "src/action.ts"), "utf8")
 const named = (call: RegExp) => [...new Set([...source.matchAll(call)].map((match) => match[1] ?? ""))].sort();
 
 test("action.yml has exactly the inputs that are read", async () => {
-  const read = named(/\b(?:input|booleanInput|lines|secretInput|flag|pairs|baseOf)\("([^"]+)"/g);
+  const read = named(/\b(?:input|booleanInput|lines|secretInput|flag|count|pairs|baseOf)\("([^"]+)"/g);
   expect(Object.keys((await definition()).inputs).sort()).toEqual(read);
 });
 
