@@ -15,6 +15,7 @@ import { plan } from "./commands/plan.ts";
 import { render } from "./commands/render.ts";
 import { report } from "./commands/report.ts";
 import { rollback } from "./commands/rollback.ts";
+import { serverCheck } from "./commands/server-check.ts";
 import { status } from "./commands/status.ts";
 import { parseDuration } from "./duration.ts";
 import { BentoError, type ExitStatus } from "./errors.ts";
@@ -29,6 +30,7 @@ import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
 import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderPlan, renderRender } from "./render/lists.ts";
+import { renderServerCheck } from "./render/server-check.ts";
 import { renderStatus } from "./render/status.ts";
 import { type Paint, painter } from "./render/terminal.ts";
 import { exitStatus, type ResultDocument } from "./results.ts";
@@ -317,6 +319,17 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
         options,
         ({ context, fleet, hosts }) => status(context, { fleet: fleet(), hosts }),
         (document, { paint }) => renderStatus(document, paint, Date.now()),
+      ),
+    );
+
+  const server = bento.command("server").description("the fleet's server").exitOverride();
+  common(server.command("check"))
+    .description("say what is wrong with the server, as far as the publisher can see it")
+    .action((options) =>
+      show(
+        options,
+        ({ context, fleet }) => serverCheck(context, { fleet: fleet() }),
+        (document, { paint }) => renderServerCheck(document, paint),
       ),
     );
 

@@ -189,6 +189,25 @@ export interface BootstrapDocument {
   hosts: { name: string; status: "ok"; script: string }[];
 }
 
+/** One thing that is wrong with a server. */
+export interface ServerFinding {
+  /** Whose it is; null where it concerns them all. */
+  host: string | null;
+  /** The directory, as the publisher sees it; null where it is none. */
+  path: string | null;
+  message: string;
+  /** What to do about it. */
+  hint: string;
+}
+
+export interface ServerCheckDocument {
+  version: 1;
+  command: "server check";
+  findings: ServerFinding[];
+  /** Those that have a key in fleet.yaml; `failed` are those with a finding of their own. */
+  hosts: { name: string; status: "ok" | "failed" }[];
+}
+
 export type ResultDocument =
   | CheckDocument
   | DeployDocument
@@ -199,10 +218,12 @@ export type ResultDocument =
   | KeygenDocument
   | HostListDocument
   | HostEditDocument
+  | ServerCheckDocument
   | BootstrapDocument;
 
-/** What a command's document means for its exit status: 1 when a host failed. */
+/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault. */
 export function exitStatus(document: ResultDocument): 0 | 1 {
+  if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
   return failedHosts(document).length === 0 ? 0 : 1;
 }
 
@@ -213,6 +234,7 @@ export function failedHosts(document: ResultDocument): string[] {
     case "build":
     case "deploy":
     case "rollback":
+    case "server check":
       return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
     case "status":
       return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);

@@ -5,6 +5,15 @@ type Done<T> = (error: Error | null | undefined, value?: T) => void;
 /** Sends one request and waits for its answer: the session's part, which knows how a connection ends. */
 export type Call = <T>(start: (done: Done<T>) => void) => Promise<T>;
 
+export interface Space {
+  /** Free ones, of whatever size. */
+  blocks: number;
+  bytes: number;
+  allBytes: number;
+  files: number;
+  allFiles: number;
+}
+
 /** SFTP's own end of a file or a listing. */
 const EOF = 1;
 
@@ -91,17 +100,36 @@ export class SftpRequests {
     return this.#ask<void>((done) => this.#sftp.unlink(file, done));
   }
 
+  /** Whether the server knows one of OpenSSH's extensions, such as `statvfs@openssh.com`. */
+  has(extension: string): boolean {
+    const { _extensions } = this.#sftp as SFTPWrapper & { _extensions?: Record<string, string> };
+    return _extensions?.[extension] !== undefined;
+  }
+
   /** Whether the file system that `dir` is on has no room left; undefined where the server doesn't say. */
   async isFull(dir: string): Promise<boolean | undefined> {
-    type Numbers = { f_bavail: number; f_files: number; f_favail: number };
+    const space = await this.space(dir);
+    // A file system without a fixed number of files says 0 of 0.
+    return space && (space.blocks < 64 || (space.allFiles > 0 && space.files === 0));
+  }
+
+  /** The file system that `dir` is on: what is free for others than root, and all; undefined where the server doesn't say. */
+  async space(dir: string): Promise<Space | undefined> {
+    type Numbers = Record<"f_bavail" | "f_frsize" | "f_blocks" | "f_files" | "f_favail", number>;
     try {
       const info = await this.#ask<Numbers>((done) =>
         this.#sftp.ext_openssh_statvfs(dir, (error: Error | undefined, stats: unknown) =>
           done(error, stats as Numbers),
         ),
       );
-      // A file system without a fixed number of files says 0 of 0.
-      return Number(info.f_bavail) < 64 || (Number(info.f_files) > 0 && Number(info.f_favail) === 0);
+      const [blocks, size] = [Number(info.f_bavail), Number(info.f_frsize)];
+      return {
+        blocks,
+        bytes: blocks * size,
+        allBytes: Number(info.f_blocks) * size,
+        files: Number(info.f_favail),
+        allFiles: Number(info.f_files),
+      };
     } catch (error) {
       if (error instanceof SftpError || (error instanceof Error && /does not support/.test(error.message)))
         return undefined;

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { SFTPWrapper } from "ssh2";
+import type { Client, SFTPWrapper } from "ssh2";
 import SftpClient from "ssh2-sftp-client";
 import { InterruptedError } from "../errors.ts";
 import type { Server } from "../fleet/fleet.ts";
@@ -13,6 +13,7 @@ import {
   hostKeyAlgorithms,
 } from "./sftp-connect.ts";
 import { ConnectionLostError, SftpError } from "./sftp-error.ts";
+import { forwards, runsCommands } from "./sftp-probe.ts";
 import { SftpRequests } from "./sftp-requests.ts";
 
 export interface SessionOptions {
@@ -147,6 +148,14 @@ export class SftpSession implements AsyncDisposable {
   async room(bytes: number): Promise<() => void> {
     const granted = await this.#whileConnected(this.#bytes.take(bytes));
     return () => this.#bytes.give(granted);
+  }
+
+  /** What a fleet's server must refuse to its logins. */
+  async mustRefuse(): Promise<{ runsCommands: boolean; forwards: boolean }> {
+    const { client } = this.#client as unknown as { client: Client };
+    const asked = Promise.all([runsCommands(client), forwards(client)]);
+    const [first, second] = await this.#whileConnected(asked);
+    return { runsCommands: first, forwards: second };
   }
 
   /** Does not wait for the other side's goodbye: what was asked has been answered, or is of no use to anybody. */

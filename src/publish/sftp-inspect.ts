@@ -1,0 +1,86 @@
+import { randomUUID } from "node:crypto";
+import type { FileEntryWithStats, Stats } from "ssh2";
+import { ignoreSftpError } from "./sftp-error.ts";
+import { list } from "./sftp-files.ts";
+import { LOCK_DIRECTORY } from "./sftp-lock.ts";
+import { flight, type Space } from "./sftp-requests.ts";
+import type { SftpSession } from "./sftp-session.ts";
+
+/** What a directory is, as SFTP tells it: the kind and permissions as in stat(2), and numbers for names. */
+export type Attributes = Pick<Stats, "mode" | "uid" | "gid">;
+
+/** A server as its publisher sees it. What isn't there is undefined. */
+export interface ServerView {
+  /** The root of all chroots, and the directory of the lock. */
+  root: Attributes | undefined;
+  lockDirectory: Attributes | undefined;
+  /** By host, of those that were asked for. */
+  hosts: Map<string, Record<"chroot" | "releases" | "reports", Attributes | undefined>>;
+  /** The names in the root. */
+  names: string[];
+  /** The publisher, and the server's time in milliseconds: both as a file has them that it made just now. */
+  made: { uid: number; gid: number; time: number } | undefined;
+  /** Of SFTP's extensions, those that are missing. */
+  missingExtensions: string[];
+  /** Of the file system with the chroots. */
+  space: Space | undefined;
+  /** Whether the publisher's login runs a command that it is given. */
+  runsCommands: boolean;
+  /** Whether it is connected further, to the server's own ports. */
+  forwards: boolean;
+}
+
+/** What publishing and what hosts do to be safe rest on. */
+const EXTENSIONS = [
+  "posix-rename@openssh.com",
+  "fsync@openssh.com",
+  "hardlink@openssh.com",
+  "statvfs@openssh.com",
+] as const;
+
+/** Looks at everything at once. It leaves nothing behind, and needs no lock. */
+export async function inspect(session: SftpSession, hosts: readonly string[]): Promise<ServerView> {
+  const { requests } = session;
+  const attributes = (file: string): Promise<Attributes | undefined> => requests.lstat(file).catch(ignoreSftpError);
+  const views = hosts.map(async (host) => {
+    const [chroot, releases, reports] = await flight(
+      attributes(`/${host}`),
+      attributes(`/${host}/releases`),
+      attributes(`/${host}/reports`),
+    );
+    return [host, { chroot, releases, reports }] as const;
+  });
+  const [root, lockDirectory, entries, made, space, given, all] = await flight(
+    attributes("/"),
+    attributes(LOCK_DIRECTORY),
+    list(session, "/"),
+    makeFile(session),
+    requests.space("/"),
+    session.mustRefuse(),
+    flight(...views),
+  );
+  return {
+    root,
+    lockDirectory,
+    hosts: new Map(all),
+    names: entries.map(({ filename }: FileEntryWithStats) => filename),
+    made,
+    missingExtensions: EXTENSIONS.filter((name) => !requests.has(name)),
+    space,
+    ...given,
+  };
+}
+
+async function makeFile(session: SftpSession): Promise<ServerView["made"]> {
+  const file = `${LOCK_DIRECTORY}/now-${randomUUID()}`;
+  const { requests } = session;
+  const make = () =>
+    session.withHandle(
+      () => requests.open(file, "wx"),
+      async (handle) => {
+        const [stats] = await flight(requests.fstat(handle), requests.close(handle), requests.unlink(file));
+        return { uid: stats.uid, gid: stats.gid, time: stats.mtime * 1000 };
+      },
+    );
+  return make().catch(ignoreSftpError);
+}
