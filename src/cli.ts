@@ -39,6 +39,7 @@ import { exitStatus, type ResultDocument } from "./results.ts";
 interface CommonOptions {
   fleet?: string;
   hosts?: string;
+  group?: string | string[];
   json?: true;
   verbose?: true;
   color: boolean;
@@ -69,13 +70,18 @@ function session(options: CommonOptions): Session {
   const env = { ...process.env };
   // What is started (Nix, and with it the fleet's own code) inherits this process's environment, and has no use for the keys.
   for (const name of SECRETS) delete process.env[name];
+  // `host add` has groups of its own, one option each.
+  const group = typeof options.group === "string" ? options.group : undefined;
   return {
     context: { output: terminalOutput({ verbose }), signal: onInterrupt(), env, cwd: process.cwd() },
     options,
     paint: painterFor(process.stdout, options),
     verbose,
     fleet: () => (options.fleet === undefined ? findFleet(process.cwd()) : path.resolve(options.fleet)),
-    hosts: splitPatterns(options.hosts ?? env.NAME),
+    hosts: [
+      ...splitPatterns(options.hosts ?? (group === undefined ? env.NAME : undefined)),
+      ...splitPatterns(group).map((group) => `@${group}`),
+    ],
   };
 }
 
@@ -355,7 +361,9 @@ function common(command: Command): Command {
 }
 
 function withHosts(command: Command): Command {
-  return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between");
+  return command
+    .option("--hosts <globs>", "only these hosts: names or globs, with commas between")
+    .option("--group <names>", "only hosts of these groups, with commas between");
 }
 
 function withNix(command: Command): Command {

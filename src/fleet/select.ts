@@ -3,7 +3,7 @@ import type { Host } from "./fleet.ts";
 import { nearest } from "./suggest.ts";
 
 /**
- * The hosts that `patterns` name: shell globs (`web-*`), all of them for no pattern at all.
+ * The hosts that `patterns` name: shell globs (`web-*`), and groups (`@canary`); all of them for no pattern at all.
  * @throws FleetError when a pattern matches no host, or there is no host to choose from.
  */
 export function selectHosts(hosts: readonly Host[], patterns: readonly string[]): Host[] {
@@ -13,7 +13,10 @@ export function selectHosts(hosts: readonly Host[], patterns: readonly string[])
   if (patterns.length === 0) return [...hosts];
   const chosen = new Set<Host>();
   for (const pattern of patterns) {
-    const matching = hosts.filter((host) => glob(pattern).test(host.name));
+    const matching = hosts.filter((host) =>
+      pattern.startsWith("@") ? host.groups.includes(pattern.slice(1)) : glob(pattern).test(host.name),
+    );
+    if (matching.length === 0 && pattern.startsWith("@")) throw noGroup(pattern.slice(1), hosts);
     if (matching.length === 0) {
       const names = hosts.map((host) => host.name);
       const meant = nearest(pattern, names);
@@ -24,6 +27,13 @@ export function selectHosts(hosts: readonly Host[], patterns: readonly string[])
     for (const host of matching) chosen.add(host);
   }
   return hosts.filter((host) => chosen.has(host));
+}
+
+function noGroup(name: string, hosts: readonly Host[]): FleetError {
+  const groups = [...new Set(hosts.flatMap((host) => host.groups))].sort();
+  const meant = nearest(name, groups);
+  const known = groups.length === 0 ? "fleet.yaml gives no host any groups" : `the groups are: ${groups.join(", ")}`;
+  return new FleetError(`no host is in a group '${name}'`, { hint: meant ? `did you mean '${meant}'?` : known });
 }
 
 /** A shell's pattern as a regular expression: `*` any letters, `?` one; host names have no others to be special about. */

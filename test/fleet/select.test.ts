@@ -27,6 +27,17 @@ test("a pattern is a glob and nothing else", () => {
   }
 });
 
+test("a group is chosen by its name behind an @", () => {
+  const grouped = [hostNamed("a", { groups: ["canary"] }), hostNamed("b"), hostNamed("c", { groups: ["x", "canary"] })];
+  const names = (...patterns: string[]) => selectHosts(grouped, patterns).map((host) => host.name);
+  expect(names("@canary")).toEqual(["a", "c"]);
+  expect(names("@x", "b")).toEqual(["b", "c"]);
+  expect(() => names("@canari")).toThrow(
+    expect.objectContaining({ message: "no host is in a group 'canari'", hint: "did you mean 'canary'?" }),
+  );
+  expect(() => chosen("@any")).toThrow(expect.objectContaining({ hint: "fleet.yaml gives no host any groups" }));
+});
+
 test.each([
   ["wbe-1", "the hosts are: db, web-1, web-10, web-2, x"],
   ["web_1", "did you mean 'web-1'?"],
