@@ -299,6 +299,49 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
       expect(users.bento?.keys.length).toBe(2);
     });
 
+    test("may be a host of the fleet itself", async () => {
+      const both = `{ imports = [ ${configuration} ${root}/utils/bento.nix ];
+        networking.hostName = "router"; services.bento.enable = true; }`;
+      const found = await evaluate(
+        both,
+        `{
+          system = config.system.build.toplevel.outPath;
+          inherit (config.systemd.services.sshd) stopIfChanged;
+          killed = config.systemd.services.sshd.serviceConfig.KillMode;
+          agent = config.systemd.services.bento-upgrade.restartIfChanged;
+        }`,
+      );
+      expect(found.system).toMatch(/^\/nix\/store\//);
+      // sshd is restarted in one step at the end, with its sessions left alone, and the agent that does it isn't.
+      expect(found).toMatchObject({ stopIfChanged: false, killed: "process", agent: false });
+    });
+
+    test("has numbers for the logins of a large fleet", { timeout: 300_000 }, async () => {
+      await using scratch = await temporaryDirectory();
+      const { server, hosts } = JSON.parse(await readFile(path.join(root, "fleet.json"), "utf8"));
+      const many = Array.from({ length: 400 }, (_, n) => [`host-${n}`, { ...hosts.nas, login: `host-${n}` }]);
+      const file = path.join(scratch.path, "fleet.json");
+      await writeFile(file, JSON.stringify({ version: 1, server, hosts: Object.fromEntries(many) }));
+      const { users, startups, failed } = await evaluate(
+        `{ imports = [ ${configuration} ]; services.bento-server.fleetFile = ${file}; }`,
+        `{
+          users = lib.mapAttrsToList (name: user: [ user.uid config.users.groups.\${name}.gid ])
+            (lib.filterAttrs (name: user: user.description == "Bento fleet") config.users.users);
+          startups = config.services.openssh.extraConfig;
+          failed = map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
+        }`,
+      );
+      expect(failed).toEqual([]);
+      expect(users).toHaveLength(401);
+      expect(new Set(users.map(([uid]: [number]) => uid)).size).toBe(401);
+      for (const [uid, gid] of users) {
+        expect(gid).toBe(uid);
+        expect(uid).toBeGreaterThanOrEqual(1879048192);
+        expect(uid).toBeLessThan(2147483648);
+      }
+      expect(startups).toContain("MaxStartups 401:30:2005\n");
+    });
+
     test("doesn't take a login that is somebody's already", async () => {
       const taken = `{ imports = [ ${configuration} ]; users.users.router.isNormalUser = true; }`;
       await expect(evaluate(taken, "config.system.build.toplevel.outPath")).rejects.toThrow(
@@ -351,6 +394,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     expect([host.failed, server.failed]).toEqual([[], []]);
     expect(Object.keys(host.units)).toEqual(["bento-upgrade"]);
     expect(server.settings.MaxStartups).toBe("200:30:1000");
+    expect(server.settings.PerSourcePenalties).toBe("authfail:1 noauth:0 grace-exceeded:1");
     expect(server.sshd).toContain("ChrootDirectory /home/chroot/router\n");
     for (const option of [...host.documented, ...server.documented]) {
       expect(option.description, option.name).toMatch(/\w{3}/);

@@ -7,6 +7,13 @@
 # Everything else is in fleet.json, which `bento render` makes from fleet.yaml: one login and one chroot for each host,
 # and one login for the publisher, who reaches them all. utils/server/provision makes the same of a machine that isn't
 # NixOS. What other logins of the machine can do stays as it is. Works on NixOS 20.09 and everything since.
+#
+# The server may be a host of the fleet itself (utils/bento.nix) and get its releases from its own sshd: its fleet.json
+# is then as new as its last upgrade, and the first release of a new host goes in at the deploy after that. While it
+# activates a system with other logins, NixOS makes the logins first, then the directories, and then restarts sshd,
+# which keeps the sessions there are and is away for a moment; the agent asks for contact until its deadline, so that
+# doesn't matter to it. A system whose sshd doesn't let its own agent in is put back like any other. Where the server
+# can't reach itself by server.address, as behind some routers, set services.bento.sshConfig = "HostName 127.0.0.1".
 { config, lib, options, pkgs, ... }:
 
 let
@@ -52,7 +59,7 @@ let
       others = login: lib.filter (definition: !(isOurs definition login) && claims (definition.value.${login} or { }))
         definitions;
       isOurs = definition: login: definition.value.${login}.description or null == comment
-        || what == "groups" && definition.value.${login} or null == { };
+        || what == "groups" && removeAttrs (definition.value.${login} or { none = null; }) [ "gid" ] == { };
       claims = value:
         if value._type or null == "if" then value.condition && claims value.content
         else removeAttrs value allowed != { };
@@ -61,8 +68,29 @@ let
   collisions = taken "users" [ "openssh" ] ++ taken "groups" [ "members" ];
   comment = "Bento fleet";
 
+  # NixOS has 600 numbers to give to logins and groups without one.
+  idOf = login: if cfg.firstId == null then null else cfg.firstId + number (builtins.hashString "sha256" login);
+  number = hash: lib.foldl' (sum: digit: sum * 16 + digits.${digit}) 0
+    (lib.stringToCharacters (builtins.substring 0 7 hash));
+  digits = lib.listToAttrs (lib.imap0 (value: name: lib.nameValuePair name value)
+    (lib.stringToCharacters "0123456789abcdef"));
+
+  size = lib.length logins;
+  startups = if size > 200 then size else 200;
+
+  # What sshd doesn't know, it refuses to start with.
+  openssh = config.services.openssh.package or config.programs.ssh.package;
+  hasPenalties = lib.versionAtLeast (lib.getVersion openssh) "9.8";
+
+  # For all of sshd; what the machine itself says goes first.
+  global = name: value:
+    if options.services.openssh ? settings
+    then { settings.${name} = lib.mkDefault value; }
+    else { extraConfig = lib.mkBefore "${name} ${value}\n"; };
+
   user = login: keys: {
     isSystemUser = true;
+    uid = idOf login;
     group = login;
     description = comment;
     # Seen from inside the chroot.
@@ -135,12 +163,35 @@ in
 
     maxStartups = mkOption {
       type = types.nullOr types.str;
-      default = "200:30:1000";
+      default = "${toString startups}:30:${toString (startups * 5)}";
+      defaultText = "200:30:1000, and more for a fleet of more than 200";
       description = ''
         sshd's MaxStartups: how many connections may be logging in at once before some are dropped. This one setting is
         for all of sshd, and not only for the fleet's logins: sshd's own 10:30:100 drops almost half of a hundred hosts
         that poll at the same moment. null leaves it as it is; one that this machine sets in
         services.openssh.settings goes first.
+      '';
+    };
+
+    perSourcePenalties = mkOption {
+      type = types.nullOr types.str;
+      default = "authfail:1 noauth:0 grace-exceeded:1";
+      description = ''
+        sshd's PerSourcePenalties, which OpenSSH has since 9.8: for how many seconds an address is shut out that failed
+        to log in. Hosts behind one router share an address, and by sshd's own numbers a few of them that the server
+        doesn't know yet, or any more, shut out the others. Like maxStartups it is for all of sshd; null leaves it as
+        it is.
+      '';
+    };
+
+    firstId = mkOption {
+      type = types.nullOr types.int;
+      default = if size > 300 then 1879048192 else null;
+      defaultText = "null, and 1879048192 for a fleet of more than 300";
+      description = ''
+        From which number on the logins and groups of the fleet get theirs, each one made of its login's name out of
+        268 million. With null NixOS gives them numbers, of which it has 600 for everything on the machine. Logins that
+        are there already keep theirs.
       '';
     };
   };
@@ -167,6 +218,11 @@ in
         message = "services.bento-server: ${toString cfg.fleetFile} can't be used: "
           + "${lib.concatStringsSep "; " problems}. Run 'bento render'.";
       }
+      {
+        assertion = valid && cfg.firstId != null -> lib.length (lib.unique (map idOf logins)) == size;
+        message = "services.bento-server: two of the fleet's logins have the same number. Rename one of the "
+          + "hosts.";
+      }
     ] ++ map
       (collision: {
         assertion = false;
@@ -179,7 +235,7 @@ in
       { ${publisher} = user publisher server.publishers; }
       // lib.listToAttrs (map (host: lib.nameValuePair host.login (user host.login [ host.key ])) hosts)
     );
-    users.groups = mkIf valid (lib.genAttrs logins (login: { }));
+    users.groups = mkIf valid (lib.genAttrs logins (login: lib.optionalAttrs (cfg.firstId != null) { gid = idOf login; }));
 
     # systemd-tmpfiles sets owners and modes also where the directories are there already, and follows no symlink in
     # their place; and only root could put one there, since each chroot is root's own.
@@ -201,11 +257,8 @@ in
       # After everything else in sshd_config: whatever followed a Match block would be a part of it. Match all ends the
       # last one, should something follow all the same.
       (mkIf valid { extraConfig = lib.mkOrder 2000 "${sshdRules}Match all\n"; })
-      (mkIf (cfg.maxStartups != null) (
-        if options.services.openssh ? settings
-        then { settings.MaxStartups = lib.mkDefault cfg.maxStartups; }
-        else { extraConfig = lib.mkBefore "MaxStartups ${cfg.maxStartups}\n"; }
-      ))
+      (mkIf (cfg.maxStartups != null) (global "MaxStartups" cfg.maxStartups))
+      (mkIf (cfg.perSourcePenalties != null && hasPenalties) (global "PerSourcePenalties" cfg.perSourcePenalties))
     ];
   };
 }

@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -121,6 +123,12 @@ describe.skipIf(missing.length > 0)(`the container${missing.length ? ` (needs ${
 
   test("a host that is added can poll within seconds, one that leaves is refused, and a session stays", async () => {
     expect((await poll("router")).status).toBe(77);
+    const [program = "", ...before] = await server.inNetwork();
+    const options = await sshOptions({ address: "127.0.0.1", port: 22, hostKey, dir: world.path }, keys.nas);
+    const session = spawn(program, [...before, "sftp", "-q", "-b", "-", ...options, "nas@127.0.0.1"]);
+    session.stdin.write("ls\n");
+    await once(session.stdout, "data");
+
     const from = server.logged;
     await setHosts("nas", "router");
     await server.says(/set up; hosts: 2/, from);
@@ -135,6 +143,9 @@ describe.skipIf(missing.length > 0)(`the container${missing.length ? ` (needs ${
     await server.says(/set up; hosts: 1/, removed);
     expect((await poll("router")).status).toBe(77);
     expect((await poll("nas")).status).toBe(0);
+    const ended = once(session, "exit");
+    session.stdin.end("ls\n");
+    expect(await ended).toEqual([0, null]);
     expect((await stat(at("chroots/router/releases/current"))).size).toBeGreaterThan(0);
   });
 
