@@ -29,6 +29,7 @@ export const heartbeatSchema = z.object({
   profile: path,
   sequence,
   suspended: z.boolean().catch(false),
+  reboot: z.boolean().catch(false),
 });
 
 export const reportSchema = z.object({

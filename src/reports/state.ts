@@ -67,5 +67,8 @@ export function stateOf(known: Known): State {
   if (!outdated && expected !== null && running !== null && running !== expected && running !== attempt?.to) {
     return { state: "drifted", reason: `it runs ${running}, and not what it confirmed` };
   }
+  if (heartbeat?.content.reboot && !outdated) {
+    return { state: "reboot-pending", reason: "its new kernel, initrd or modules wait for a restart" };
+  }
   return { state: "up-to-date", reason: null };
 }

@@ -65,6 +65,7 @@ test("a host without flakes takes its release, boots it, and says so", async () 
     profile: manifest.toplevel,
     sequence: manifest.sequence,
     suspended: false,
+    reboot: false,
     bootId: report.bootId,
   });
 
@@ -126,6 +127,29 @@ test("a new commit that changes nothing about the system makes no new generation
   expect(await machine.running()).toBe(running);
   expect(await world.report("same")).toMatchObject({ outcome: "unchanged", sequence: manifest.sequence });
   expect((await machine.agent()).stderr).toBe(`up to date with release ${manifest.sequence}\n`);
+});
+
+test("of its reports on the server as many stay as are wanted, and the log of each", async () => {
+  const machine = await world.machine("same");
+  const names = async () =>
+    (await readdir(path.join(world.server.chroot("same"), "reports"))).filter((name) => /^\d/.test(name)).sort();
+  const before = await names();
+  for (const comment of ["one", "two", "three"]) {
+    await world.publish("same", channelHost("same", `# ${comment}`));
+    expect((await machine.agent({ BENTO_KEEP_REPORTS: "2" })).status).toBe(0);
+  }
+  // What is delivered comes on top of what stays.
+  const after = await names();
+  expect(after.filter((name) => name.endsWith(".json"))).toHaveLength(3);
+  expect(after.filter((name) => name.endsWith(".log.gz"))).toHaveLength(3);
+  expect(after.filter((name) => before.includes(name))).toEqual([]);
+});
+
+test("another kernel waits for a restart, and the heartbeat says so", async () => {
+  const machine = await world.machine("same");
+  await world.publish("same", channelHost("same", 'boot.kernelVersion = "7.0";'));
+  expect((await machine.agent()).status).toBe(0);
+  expect(await world.heartbeat("same")).toMatchObject({ running: await machine.running(), reboot: true });
 });
 
 test("a manifest without a system, from a runner without Nix, is built all the same", async () => {

@@ -27,6 +27,7 @@ const heartbeat = {
   profile: "/nix/store/a",
   sequence: 1795430400000,
   suspended: false,
+  reboot: false,
 };
 const parsed = (changes: object) => parseReport(JSON.stringify({ ...report, ...changes }), "router");
 const beat = (changes: object) => parseHeartbeat(JSON.stringify({ ...heartbeat, ...changes }), "router");

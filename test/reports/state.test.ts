@@ -21,6 +21,7 @@ const heartbeat = (changes: Partial<Heartbeat> = {}, age = MINUTE) => ({
     profile: NEW,
     sequence: 2,
     suspended: false,
+    reboot: false,
     ...changes,
   },
   received: NOW - age,
@@ -49,6 +50,17 @@ const CASES: [string, Partial<Known>, FleetState, (string | null)?][] = [
   ["nothing was ever heard of it", { heartbeat: null }, "new", "it has not been heard of yet"],
   ["it applied what is published, and runs it", { report: report("success") }, "up-to-date", null],
   ["it says so by its heartbeat alone", {}, "up-to-date"],
+  [
+    "its kernel waits for a restart",
+    { heartbeat: heartbeat({ reboot: true }), report: report("success") },
+    "reboot-pending",
+    "its new kernel, initrd or modules wait for a restart",
+  ],
+  [
+    "a heartbeat of before the attempt says nothing of it",
+    { heartbeat: heartbeat({ reboot: true, sequence: 1 }), report: report("success") },
+    "up-to-date",
+  ],
   ["there was nothing to do for it", { report: report("unchanged") }, "up-to-date"],
   ["it has not seen the release yet", { heartbeat: heartbeat({ sequence: 1, running: OLD }) }, "pending", null],
   [

@@ -49,11 +49,22 @@ deliver() {
     latest=("$BENTO_RUN/latest.json")
   fi
   write_heartbeat || return 0
-  apart timeout --kill-after=5 "$BENTO_POLL_TIMEOUT" "$reporter" report "${files[@]}" "${latest[@]}" "$heartbeat" \
-    > "$said" 2>&1 || status=$?
+  local delivered=() old=()
+  [ ! -e "$BENTO_STATE/delivered" ] || mapfile -t delivered < "$BENTO_STATE/delivered"
+  if [ "${#reports[@]}" -gt 0 ] && [ "${#delivered[@]}" -gt "$BENTO_KEEP_REPORTS" ]; then
+    old=("${delivered[@]:0:${#delivered[@]}-BENTO_KEEP_REPORTS}")
+  fi
+  BENTO_OLD_REPORTS=${old[*]} apart timeout --kill-after=5 "$BENTO_POLL_TIMEOUT" \
+    "$reporter" report "${files[@]}" "${latest[@]}" "$heartbeat" > "$said" 2>&1 || status=$?
   case $status in
-    # 69: there is nowhere to deliver to, and there won't be.
-    0 | 69) rm -f "${files[@]}" ;;
+    0 | 69)
+      # 69: there is nowhere to deliver to, and there won't be.
+      if [ "$status" -eq 0 ] && [ "${#reports[@]}" -gt 0 ]; then
+        reports=("${reports[@]##*/}")
+        printf '%s\n' "${delivered[@]:${#old[@]}}" "${reports[@]%.json}" | write_state delivered || true
+      fi
+      rm -f "${files[@]}"
+      ;;
     *) [ "${#files[@]}" -eq 0 ] || say "the report could not be delivered now, and is kept: $(last_words "$said")" ;;
   esac
 }
@@ -64,16 +75,31 @@ has_undelivered() {
   [ -e "${reports[0]}" ]
 }
 
+# needs_reboot: whether what runs has a kernel, initrd or modules that only a restart brings in.
+needs_reboot() {
+  local part running booted
+  for part in kernel initrd kernel-modules; do
+    # A container has none.
+    if running=$(readlink -e "$BENTO_RUNNING/$part") && booted=$(readlink -e "$BENTO_BOOTED/$part") &&
+      [ "$running" != "$booted" ]; then
+      return 0
+    fi
+  done
+  return 1
+}
+
 # write_heartbeat: what this host is right now.
 write_heartbeat() {
+  local reboot=false
   heartbeat=$BENTO_RUN/heartbeat.json
+  if needs_reboot; then reboot=true; fi
   jq -n --arg host "$BENTO_HOST" --arg agent "$agent_version" --arg running "$(running_system || true)" \
     --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(booting_system)" \
     --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" \
-    --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
+    --argjson reboot "$reboot" --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
       def text: if . == "" then null else . end;
       { version: 1, host: $host, time: $time, agent: $agent, running: ($running | text), booted: ($booted | text),
-        profile: ($profile | text), sequence: (if $sequence == 0 then null else $sequence end), suspended: false,
+        profile: ($profile | text), sequence: (if $sequence == 0 then null else $sequence end), suspended: false, reboot: $reboot,
         bootId: $bootId }' > "$heartbeat"
 }
 

@@ -51,13 +51,15 @@ load_settings() {
   export BENTO_FETCH_TIMEOUT=${BENTO_FETCH_TIMEOUT:-3600}
   # Seconds before a release that failed is tried again, the first time; it doubles each time.
   export BENTO_BACKOFF=${BENTO_BACKOFF:-300}
+  # Reports of this host that stay on the server.
+  export BENTO_KEEP_REPORTS=${BENTO_KEEP_REPORTS:-50}
   # KiB that must be free where the store, and where /boot is, before anything is built or activated.
   export BENTO_MIN_FREE_STORE=${BENTO_MIN_FREE_STORE:-524288}
   export BENTO_MIN_FREE_BOOT=${BENTO_MIN_FREE_BOOT:-32768}
   export BENTO_BOOT=${BENTO_BOOT:-/boot}
   for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
     BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
-    BENTO_BACKOFF BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
+    BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done
 

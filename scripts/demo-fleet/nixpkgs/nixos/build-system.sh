@@ -2,12 +2,12 @@
 # Builds a system: what NixOS's toplevel has, as far as a tool that deploys it looks at it.
 set -eu
 PATH=/run/current-system/sw/bin:/usr/bin:/bin
-mkdir -p "$out/bin" "$out/sw/bin" "$out/etc" "$out/kernel-modules"
+mkdir -p "$out/bin" "$out/sw/bin" "$out/etc"
 echo "$stateVersion" > "$out/nixos-version"
 echo "$system" > "$out/system"
-echo "linux $kernelVersion" > "$out/kernel"
-echo "initrd for $kernelVersion" > "$out/initrd"
-echo "$kernelVersion" > "$out/kernel-modules/version"
+ln -s "$kernel" "$out/kernel"
+ln -s "$initrd" "$out/initrd"
+ln -s "$kernelModules" "$out/kernel-modules"
 
 for package in $packages; do
   for program in "$package"/bin/*; do ln -s "$program" "$out/sw/bin/"; done

@@ -52,18 +52,21 @@ let
     builder = "/bin/sh";
     args = [ ./build-system.sh ];
     inherit (defined.system) activationScript bootScript stateVersion;
-    inherit (defined.boot) kernelVersion;
+    # Links to what may be the same in many systems, as in NixOS.
+    kernel = part "linux";
+    initrd = part "initrd";
+    kernelModules = part "kernel-modules";
     packages = map (p: "${p}") defined.environment.systemPackages;
     etcNames = builtins.attrNames etc;
     etcTexts = map (text: builtins.toFile "etc-file" text) (builtins.attrValues etc);
   };
   # Store paths that are others when the kernel is another one.
-  part = name: { outPath = builtins.toFile name defined.boot.kernelVersion; };
+  part = name: builtins.toFile name defined.boot.kernelVersion;
   build = {
     inherit toplevel;
-    kernel = part "linux";
-    initialRamdisk = part "initrd";
+    kernel.outPath = part "linux";
+    initialRamdisk.outPath = part "initrd";
   };
-  config = defined // { system = defined.system // { inherit build; modulesTree = part "kernel-modules"; }; };
+  config = defined // { system = defined.system // { inherit build; modulesTree.outPath = part "kernel-modules"; }; };
 in
 { inherit config pkgs; }
