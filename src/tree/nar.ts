@@ -185,7 +185,7 @@ async function pack(root: string | NarNode, into: (source: AsyncIterable<Buffer>
       yield piece;
     }
   }
-  const gzip = createGzip({ level: zlib.Z_BEST_COMPRESSION, chunkSize: BLOCK });
+  const gzip = createGzip({ level: zlib.Z_BEST_COMPRESSION, chunkSize: BLOCK / 4 });
   const source = Readable.from(hashed(), { objectMode: false });
   source.on("error", (error) => gzip.destroy(error));
   const hash = createHash("sha256");
