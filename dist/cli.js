@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-import { $ as openFleetAt, A as signAndPublish, B as SECRETS, C as onInterrupt, Ct as Nix, D as waysOut, E as status, Et as FleetError, F as prepare, G as requireSigner, H as describeKey, I as isSameRelease, J as Publishers, K as needsOpenSsh, L as nextManifest, M as published, N as unchanged, O as parseDuration, P as failed, Q as openFleet, St as splitPatterns, T as deploy, Tt as BentoError, U as keysFromEnvironment, V as SIGNING_KEY, W as open$1, X as DEFAULT_TIMEOUT, Y as build, Z as check, _ as painter, _t as parseFleetFile, at as writeFileAtomically, b as warnings, bt as selectHosts, dt as renderedFiles, et as openMemory, ft as staleFiles, gt as FLEET_FILE, h as renderCheck, ht as parseWave, it as Repository, j as openAll, k as lockFor, lt as archive, mt as loadFleet, nt as _usingCtx, o as renderStatus, pt as findFleet, q as openPrivateKey, rt as temporaryDirectory, st as inert, t as exitStatus, tt as withFlakeHosts, u as renderDeploy, ut as AGENT_FILE, v as table, vt as require_dist, w as report, wt as run, x as describeError, xt as shardOf, yt as parseShard } from "./shared2.js";
+import { $ as SECRETS, A as deploy, At as parseFleetFile, B as lockFor, C as painter, Ct as AGENT_FILE, D as onInterrupt, Dt as loadFleet, Et as findFleet, F as SILENCE, Ft as Nix, G as failed, H as openAll, I as SftpSession, It as run, J as withArchive, K as failing, L as flight, Lt as BentoError, M as waysOut, Mt as parseShard, N as LOCK_DIRECTORY, Nt as selectHosts, O as report, Ot as parseWave, P as list$1, Pt as splitPatterns, Q as PUBLISHER_KEY, R as ignoreSftpError, Rt as FleetError, S as count, St as archive, T as describeError, Tt as staleFiles, U as published, V as signAndPublish, W as unchanged, X as nextManifest, Y as isSameRelease, _t as Repository, at as needsOpenSsh, bt as inert, c as renderHostEdit, ct as build, d as renderKeygen, dt as openFleet, et as SIGNING_KEY, f as renderPlan, ft as openFleetAt, g as renderDeploy, gt as temporaryDirectory, ht as _usingCtx, it as requireSigner, j as status, jt as require_dist, k as plan, kt as FLEET_FILE, l as renderHostList, lt as DEFAULT_TIMEOUT, mt as withFlakeHosts, nt as keysFromEnvironment, o as renderStatus, ot as openPrivateKey, p as renderRender, pt as openMemory, q as prepare, rt as open$1, st as Publishers, t as exitStatus, tt as describeKey, u as renderInit, ut as check, vt as writeFileAtomically, wt as renderedFiles, x as renderCheck, xt as inertLine, z as parseDuration, zt as HostError } from "./shared2.js";
 import { copyFile, cp, mkdir, readFile, readdir, symlink } from "node:fs/promises";
 import path from "node:path";
 import fs, { createReadStream, existsSync, readFileSync } from "node:fs";
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import childProcess from "node:child_process";
 import { EventEmitter } from "node:events";
 import { stripVTControlCharacters } from "node:util";
@@ -3209,7 +3209,7 @@ function text(value) {
 // src/commands/init-comment-workflow.yml
 var init_comment_workflow_default = "# Puts the report of a check on its pull request. Apart from the check, since that runs the pull request's code and so gets no\n# right to write; this one has the right, runs none of that code, and takes nothing in the report for granted. It also serves\n# pull requests of forks.\nname: bento comment\non:\n  workflow_run:\n    workflows: [bento]\n    types: [completed]\n\npermissions: {}\n\njobs:\n  comment:\n    if: github.event.workflow_run.event == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      actions: read\n      pull-requests: write\n    steps:\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          name: bento-check\n          run-id: ${{ github.event.workflow_run.id }}\n          github-token: ${{ github.token }}\n      - uses: bento-nix/bento@v1\n        # A failed host has made the check red already.\n        continue-on-error: true\n        with:\n          command: report\n          documents: bento-check.json\n";
 // src/commands/init-workflow.yml
-var init_workflow_default = "# Checks every pull request, and publishes what is merged. The deploy's two secrets are the private keys of `bento keygen`,\n# kept in the environment `fleet`, which should be limited to the branch main: pull requests never see them.\nname: bento\non:\n  pull_request:\n  push:\n    branches: [main]\n  schedule:\n    - cron: \"17 * * * *\"\n\npermissions: {}\n\njobs:\n  check:\n    if: github.event_name == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        id: check\n        with:\n          command: check\n          # bento-comment.yml does it, which has the right to.\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: ${{ !cancelled() && steps.check.outputs.document != '' }}\n        with:\n          name: bento-check\n          path: ${{ steps.check.outputs.document }}\n\n  deploy:\n    if: github.event_name == 'push'\n    runs-on: ubuntu-latest\n    environment: fleet\n    # One after another, and none is ever cut off by the next.\n    concurrency:\n      group: bento-deploy\n      cancel-in-progress: false\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        with:\n          command: deploy\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n\n  status:\n    if: github.event_name == 'schedule'\n    runs-on: ubuntu-latest\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        with:\n          command: status\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
+var init_workflow_default = "# Checks every pull request, and publishes what is merged. The deploy's two secrets are the private keys of `bento keygen`,\n# kept in the environment `fleet`, which should be limited to the branch main: pull requests never see them.\nname: bento\non:\n  pull_request:\n  push:\n    branches: [main]\n  schedule:\n    - cron: \"17 * * * *\"\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next; everything else has a group of its own.\nconcurrency:\n  group: ${{ github.event_name == 'push' && 'bento-deploy' || github.run_id }}\n  cancel-in-progress: false\n\njobs:\n  check:\n    if: github.event_name == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        id: check\n        with:\n          command: check\n          # bento-comment.yml does it, which has the right to.\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: ${{ !cancelled() && steps.check.outputs.document != '' }}\n        with:\n          name: bento-check\n          path: ${{ steps.check.outputs.document }}\n\n  # The waves of fleet.yaml's rollout; a fleet without one has one wave, with all hosts.\n  plan:\n    if: github.event_name == 'push'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        id: plan\n        with:\n          command: plan\n\n  deploy:\n    needs: plan\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        with:\n          command: deploy\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: 1h\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n\n  status:\n    if: github.event_name == 'schedule'\n    runs-on: ubuntu-latest\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        with:\n          command: status\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
 // src/commands/init.ts
 /** What is copied from Bento's own utils/ into a fleet's. */
 const UTILS = [
@@ -3350,40 +3350,6 @@ async function keygen(context, options) {
 function nearestExisting(directory) {
 	return existsSync(directory) ? directory : nearestExisting(path.dirname(directory));
 }
-// src/commands/plan.ts
-/** Divides a fleet's hosts among machines, for `check --shard`: no more parts than there are hosts. */
-async function plan(context, options) {
-	try {
-		var _usingCtx$2 = _usingCtx();
-		const open = _usingCtx$2.a(await openFleet(options.fleet, options));
-		const evaluator = {
-			context,
-			nix: await Nix.find(options.nix, context.signal),
-			stager: open.stager,
-			memory: openMemory(context.env),
-			derivations: false,
-			limits: options
-		};
-		const { hosts } = await withFlakeHosts(open.fleet, evaluator);
-		const selected = selectHosts(hosts, options.hosts);
-		const count = Math.min(options.shards, selected.length);
-		return {
-			version: 1,
-			command: "plan",
-			shards: Array.from({ length: count }, (_, n) => ({
-				shard: `${n + 1}/${count}`,
-				hosts: shardOf(selected, {
-					index: n + 1,
-					count
-				}).map((host) => host.name)
-			}))
-		};
-	} catch (_) {
-		_usingCtx$2.e = _;
-	} finally {
-		await _usingCtx$2.d();
-	}
-}
 // src/release/rollback.ts
 /** A sequence is milliseconds since 1970, and so are no other numbers that anybody would write here. */
 function parseWanted(to) {
@@ -3411,15 +3377,15 @@ function chooseEarlier(current, earlier, wanted) {
 */
 async function rollback(context, options) {
 	try {
-		var _usingCtx$1 = _usingCtx();
-		const opened = _usingCtx$1.a(await openFleet(options.fleet, { dirty: false }));
+		var _usingCtx$2 = _usingCtx();
+		const opened = _usingCtx$2.a(await openFleet(options.fleet, { dirty: false }));
 		const { signers } = opened.fleet;
 		const host = oneHost(opened.fleet.hosts, options.host);
-		const ways = _usingCtx$1.a(await waysOut(context, opened));
+		const ways = _usingCtx$2.a(await waysOut(context, opened));
 		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
-		const signingKey = _usingCtx$1.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
-		const publishers = _usingCtx$1.a(await Publishers.open(ways.list));
+		const publishers = _usingCtx$2.a(await Publishers.open(ways.list));
 		const current = await publishers.read([host.name], options.dryRun ? null : lockFor(context, options));
 		const document = {
 			version: 1,
@@ -3437,7 +3403,7 @@ async function rollback(context, options) {
 		const [newest] = states.flatMap((state) => state.state === "present" ? [state.manifest] : []).sort((a, b) => b.sequence - a.sequence);
 		if (newest === void 0) throw new FleetError(`nothing that can be trusted is published for ${host.name}: there is nothing to go back from`, { hint: "bento deploy publishes what the repository has" });
 		const earlier = await manifestsOf(await publishers.readHistory(host.name), host, signers);
-		const work = _usingCtx$1.a(await temporaryDirectory());
+		const work = _usingCtx$2.a(await temporaryDirectory());
 		const wanted = parseWanted(options.to);
 		const chosen = chooseEarlier(newest, [newest, ...earlier], await resolved(opened, wanted));
 		const step = chosen === void 0 ? await neverPublished(context, opened, host, wanted, options, work.path) : await again(opened, publishers, host, chosen, work.path);
@@ -3474,9 +3440,9 @@ async function rollback(context, options) {
 			}])
 		};
 	} catch (_) {
-		_usingCtx$1.e = _;
+		_usingCtx$2.e = _;
 	} finally {
-		await _usingCtx$1.d();
+		await _usingCtx$2.d();
 	}
 }
 function oneHost(hosts, name) {
@@ -3499,23 +3465,16 @@ async function resolved({ repository }, wanted) {
 async function again(opened, publishers, host, manifest, work) {
 	const { sequence: _, issued: __, history: ___, version: ____, ...candidate } = manifest;
 	const staged = await stagedAgain(opened, host, manifest, work);
-	if (staged !== void 0) {
-		const { name, size, sha256 } = staged.packed;
-		return {
-			host,
-			value: {
-				packed: staged.packed,
-				candidate: {
-					...candidate,
-					archive: {
-						name,
-						size,
-						sha256
-					}
-				}
+	if (staged !== void 0) return {
+		host,
+		value: {
+			packed: staged.packed,
+			candidate: {
+				...candidate,
+				archive: staged.candidate.archive
 			}
-		};
-	}
+		}
+	};
 	const { archive, digest } = manifest;
 	const file = path.join(work, "archive");
 	if (archive !== null && await publishers.fetchArchive(host.name, archive, file)) {
@@ -3555,14 +3514,14 @@ async function stagedAgain(opened, host, { commit, digest }, work) {
 				subject: ""
 			}, work);
 			if (step === void 0 || "result" in step) return void 0;
-			return step.value.packed.digest === digest ? step.value : void 0;
+			return step.value.candidate.digest === digest ? await withArchive(step.value) : void 0;
 		} catch (_) {
 			_usingCtx3.e = _;
 		} finally {
 			await _usingCtx3.d();
 		}
 	} catch (error) {
-		if (error instanceof FleetError) return void 0;
+		if (error instanceof FleetError || error instanceof HostError) return void 0;
 		throw error;
 	}
 }
@@ -3587,7 +3546,15 @@ async function neverPublished(context, opened, host, wanted, options, work) {
 		const { hosts } = await withFlakeHosts(then.fleet, evaluator);
 		const [step] = await prepare(then, evaluator, hosts.filter(({ name }) => name === host.name), await then.repository.head(), work);
 		if (step === void 0) throw new FleetError(`there was no host ${host.name} at commit ${id.slice(0, 12)}`);
-		return step;
+		if ("result" in step) return step;
+		const made = await withArchive(step.value).catch(failing);
+		return "failure" in made ? {
+			host,
+			result: failed(host, made.failure)
+		} : {
+			host,
+			value: made
+		};
 	} catch (_) {
 		_usingCtx4.e = _;
 	} finally {
@@ -3598,6 +3565,190 @@ async function sha256Of(file) {
 	const hash = createHash("sha256");
 	for await (const piece of createReadStream(file)) hash.update(piece);
 	return hash.digest("hex");
+}
+// src/publish/server-findings.ts
+const KIND = 61440;
+const DIRECTORY = 16384;
+/** setgid, so that each can read what the other puts in, and nothing for others. */
+const SHARED = 1512;
+/** Milliseconds between the server's clock and this one's that aren't worth a word. */
+const MAX_DRIFT = 6e4;
+/** Bytes; below that, or a twentieth of the disk, it is nearly full. */
+const MIN_FREE = 268435456;
+const PROVISION = "set the server up again from fleet.json: utils/fleet.nix or utils/server/provision";
+/**
+* What is wrong with a server. `hosts` are those that fleet.json has, `others` the fleet's that have no key yet; `now` is this
+* machine's time in milliseconds, at which `view` was taken.
+*/
+function serverFindings(view, others, now) {
+	return [
+		...rootFindings(view),
+		...[...view.hosts.keys()].flatMap((host) => hostFindings(view, host)),
+		...sharedNumbers(view),
+		...leftovers(view, others),
+		...protocolFindings(view),
+		...resourceFindings(view, now)
+	];
+}
+function finding(host, path, message, hint = PROVISION) {
+	return {
+		host,
+		path,
+		message,
+		hint
+	};
+}
+function rootFindings({ root, lockDirectory, made }) {
+	const found = [];
+	if (root !== void 0) found.push(...rootsOwn(null, "/", root));
+	if (!isDirectory(lockDirectory)) found.push(finding(null, "/.bento", "the directory of the lock is missing, so nothing can be deployed"));
+	else if (made === void 0) found.push(finding(null, "/.bento", "the publisher can't write there, so nothing can be deployed"));
+	else if (permissions(lockDirectory) !== 448 || lockDirectory.uid !== made.uid) found.push(finding(null, "/.bento", `${is(lockDirectory)}; it must be the publisher's, with mode 0700`));
+	return found;
+}
+/** sshd refuses a chroot that isn't root's alone. */
+function rootsOwn(host, path, directory) {
+	if (directory.uid === 0 && (permissions(directory) & 18) === 0) return [];
+	return [finding(host, path, `${is(directory)}; it must be root's, with mode 0755, or sshd refuses the login`)];
+}
+function hostFindings({ hosts, made }, host) {
+	const { chroot, releases, reports } = hosts.get(host) ?? {};
+	if (!isDirectory(chroot)) return [finding(host, `/${host}`, "it has no chroot on the server")];
+	const found = rootsOwn(host, `/${host}`, chroot);
+	const shared = (name, directory, whose, isRight) => {
+		if (!isDirectory(directory)) found.push(finding(host, `/${host}/${name}`, "it is missing"));
+		else if (permissions(directory) !== SHARED || !isRight(directory)) found.push(finding(host, `/${host}/${name}`, `${is(directory)}; it must be ${whose}, with mode 2750`));
+	};
+	const publisher = made?.uid;
+	shared("releases", releases, "the publisher's and of the host's group", ({ uid, gid }) => (publisher === void 0 || uid === publisher) && gid !== 0 && gid !== made?.gid);
+	shared("reports", reports, "the host's and of the publisher's group", ({ uid, gid }) => uid !== 0 && uid !== publisher && (made === void 0 || gid === made.gid));
+	return found;
+}
+/** Hosts of one number could read, and write, each other's files if ever they got to them. */
+function sharedNumbers({ hosts }) {
+	const by = (what, number) => [...Map.groupBy(hosts.keys(), number)].flatMap(([value, names]) => value === void 0 || value === 0 || names.length < 2 ? [] : [finding(null, null, `${names.join(" and ")} have the same ${what}, ${value}`, "give each host its own login")]);
+	return [...by("group", (host) => hosts.get(host)?.releases?.gid), ...by("login", (host) => hosts.get(host)?.reports?.uid)];
+}
+function leftovers({ names, hosts }, others) {
+	return names.filter((name) => !name.startsWith(".") && !hosts.has(name) && !others.includes(name)).sort().map((name) => finding(null, `/${name}`, "no host of the fleet has it", "remove it on the server, if nothing in it is needed any more"));
+}
+function protocolFindings({ missingExtensions, runsCommands, forwards }) {
+	const sftpOnly = "give the fleet's logins 'ForceCommand internal-sftp' and 'DisableForwarding yes' in sshd_config";
+	return [
+		...missingExtensions.map((name) => finding(null, null, `the server's sftp has no ${name}`, "use OpenSSH's internal-sftp, of version 6.5 or later")),
+		...runsCommands ? [finding(null, null, "the publisher's login runs commands: it has a shell", sftpOnly)] : [],
+		...forwards ? [finding(null, null, "the publisher's login is connected further into the server's network", sftpOnly)] : []
+	];
+}
+function resourceFindings({ space, made }, now) {
+	const found = [];
+	if (space !== void 0) {
+		const { bytes, allBytes, files, allFiles } = space;
+		const room = "make room where the chroots are";
+		if (bytes < Math.min(MIN_FREE, allBytes / 2) || bytes < allBytes / 20) found.push(finding(null, "/", `the disk is nearly full: ${Math.floor(bytes / 1024 / 1024)} MiB are free`, room));
+		if (allFiles > 0 && files < allFiles / 20) found.push(finding(null, "/", `the disk has room for ${files} more files only`, room));
+	}
+	if (made !== void 0 && Math.abs(made.time - now) > MAX_DRIFT) {
+		const minutes = Math.round(Math.abs(made.time - now) / 6e4);
+		const which = made.time > now ? "ahead of" : "behind";
+		found.push(finding(null, null, `the server's clock is ${minutes} min ${which} this machine's`, "let both keep the time by NTP"));
+	}
+	return found;
+}
+function isDirectory(it) {
+	return it !== void 0 && (it.mode & KIND) === DIRECTORY;
+}
+function permissions({ mode }) {
+	return mode & 4095;
+}
+function is({ uid, gid, mode }) {
+	return `it belongs to ${uid}:${gid} and has mode ${(mode & 4095).toString(8).padStart(4, "0")}`;
+}
+// src/publish/sftp-inspect.ts
+/** What publishing and what hosts do to be safe rest on. */
+const EXTENSIONS = [
+	"posix-rename@openssh.com",
+	"fsync@openssh.com",
+	"hardlink@openssh.com",
+	"statvfs@openssh.com"
+];
+/** Looks at everything at once. It leaves nothing behind, and needs no lock. */
+async function inspect(session, hosts) {
+	const { requests } = session;
+	const attributes = (file) => requests.lstat(file).catch(ignoreSftpError);
+	const views = hosts.map(async (host) => {
+		const [chroot, releases, reports] = await flight(attributes(`/${host}`), attributes(`/${host}/releases`), attributes(`/${host}/reports`));
+		return [host, {
+			chroot,
+			releases,
+			reports
+		}];
+	});
+	const [root, lockDirectory, entries, made, space, given, all] = await flight(attributes("/"), attributes(LOCK_DIRECTORY), list$1(session, "/"), makeFile(session), requests.space("/"), session.mustRefuse(), flight(...views));
+	return {
+		root,
+		lockDirectory,
+		hosts: new Map(all),
+		names: entries.map(({ filename }) => filename),
+		made,
+		missingExtensions: EXTENSIONS.filter((name) => !requests.has(name)),
+		space,
+		...given
+	};
+}
+async function makeFile(session) {
+	const file = `${LOCK_DIRECTORY}/now-${randomUUID()}`;
+	const { requests } = session;
+	const make = () => session.withHandle(() => requests.open(file, "wx"), async (handle) => {
+		const [stats] = await flight(requests.fstat(handle), requests.close(handle), requests.unlink(file));
+		return {
+			uid: stats.uid,
+			gid: stats.gid,
+			time: stats.mtime * 1e3
+		};
+	});
+	return make().catch(ignoreSftpError);
+}
+// src/commands/server-check.ts
+/**
+* Says what is wrong with the fleet's server, as far as the publisher can see it; utils/server/check sees more, on the server
+* itself. Changes nothing.
+* @throws FleetError, UnavailableError
+*/
+async function serverCheck(context, options) {
+	try {
+		var _usingCtx$1 = _usingCtx();
+		const fleet = await loadFleet(options.fleet);
+		const { server } = fleet;
+		if (server === null) throw new FleetError("fleet.yaml has no server to check", { hint: "see 'server' in the README" });
+		const declared = fleet.hosts.filter((host) => host.declared);
+		const hosts = declared.filter((host) => host.key !== null).map((host) => host.name);
+		const others = declared.filter((host) => host.key === null).map((host) => host.name);
+		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+		const key = _usingCtx$1.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+		const { signal } = context;
+		const privateKey = await readFile(key.file);
+		const findings = serverFindings(await inspect(_usingCtx$1.a(await SftpSession.connect({
+			server,
+			privateKey,
+			signal,
+			silence: SILENCE
+		})), hosts), others, Date.now());
+		const failed = new Set(findings.map(({ host }) => host));
+		return {
+			version: 1,
+			command: "server check",
+			findings,
+			hosts: hosts.map((name) => ({
+				name,
+				status: failed.has(name) ? "failed" : "ok"
+			}))
+		};
+	} catch (_) {
+		_usingCtx$1.e = _;
+	} finally {
+		await _usingCtx$1.d();
+	}
 }
 // src/platform/output.ts
 /** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
@@ -3650,58 +3801,17 @@ function withPairs(args) {
 	}
 	return joined;
 }
-// src/render/lists.ts
-function renderFiles(files, paint) {
-	return files.map(({ file, status }) => status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`));
-}
-function renderPlan(document, paint) {
-	const rows = document.shards.map(({ shard, hosts }) => [shard, hosts.join(", ")]);
-	return table([["SHARD", "HOSTS"].map((text) => paint("dim", text)), ...rows]).join("\n");
-}
-function renderRender(document, paint) {
-	return renderFiles(document.files, paint).join("\n");
-}
-function renderInit(document, paint) {
+// src/render/server-check.ts
+/** A line for each finding: where, what, and what to do about it. */
+function renderServerCheck({ findings, hosts }, paint) {
+	if (findings.length === 0) return `${paint("green", "✓")} the server is as it should be, for ${count(hosts.length, "host")}`;
 	return [
-		`A fleet in ${document.fleet}`,
-		...renderFiles(document.files, paint),
+		...findings.map(({ host, path, message, hint }) => {
+			const where = path ?? host ?? "server";
+			return `${paint("red", "✗")} ${paint("bold", inertLine(where))}: ${inertLine(message)} ${paint("dim", `(${hint})`)}`;
+		}),
 		"",
-		"Next:",
-		...document.next.map((step) => `  ${step}`)
-	].join("\n");
-}
-function renderKeygen(document) {
-	const key = (name) => document.keys.find((candidate) => candidate.name === name);
-	return [
-		...document.keys.map(({ name, file }) => `${file}: the ${name} key. Keep it secret; in CI it is a secret of the deploy job`),
-		"",
-		"Their public halves go into fleet.yaml (bento init --keys puts them there):",
-		`  signers, an entry:            "${key("signing")?.publicKey}"`,
-		`  server.publishers, an entry:  "${key("publisher")?.publicKey}"`
-	].join("\n");
-}
-function renderHostList(document, paint) {
-	const rows = document.hosts.map((host) => [
-		host.name,
-		host.kind,
-		host.path,
-		host.groups.join(","),
-		host.status === "found" ? paint("yellow", "no entry in fleet.yaml") : host.key === null ? paint("yellow", "no key yet") : ""
-	]);
-	const heading = [
-		"HOST",
-		"KIND",
-		"PATH",
-		"GROUPS",
-		""
-	].map((text) => paint("dim", text));
-	return table([heading, ...rows]).join("\n");
-}
-function renderHostEdit(document, paint) {
-	return [
-		...document.hosts.map(({ name, status }) => `${paint("green", "✓")} ${status} ${name}`),
-		...renderFiles(document.files, paint),
-		...warnings(document.warnings, paint)
+		count(findings.length, "finding")
 	].join("\n");
 }
 // src/cli.ts
@@ -3710,6 +3820,7 @@ function session(options) {
 	const verbose = options.verbose === true;
 	const env = { ...process.env };
 	for (const name of SECRETS) delete process.env[name];
+	const group = typeof options.group === "string" ? options.group : void 0;
 	return {
 		context: {
 			output: terminalOutput({ verbose }),
@@ -3721,7 +3832,7 @@ function session(options) {
 		paint: painterFor(process.stdout, options),
 		verbose,
 		fleet: () => options.fleet === void 0 ? findFleet(process.cwd()) : path.resolve(options.fleet),
-		hosts: splitPatterns(options.hosts ?? env.NAME)
+		hosts: [...splitPatterns(options.hosts ?? (group === void 0 ? env.NAME : void 0)), ...splitPatterns(group).map((group) => `@${group}`)]
 	};
 }
 /** Colours are for a terminal, and for somebody who doesn't mind them. */
@@ -3783,10 +3894,10 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		...checkOptions(options),
 		...nixOptions(options)
 	}), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
-	withNix(withHosts(common(bento.command("plan")))).description("divide the hosts among several machines, for check --shard").requiredOption("--shards <number>", "into how many parts, at most", wholeNumber).action((options) => show(options, ({ context, fleet, hosts }) => plan(context, {
+	withNix(withHosts(common(bento.command("plan")))).description("divide the hosts: among several machines, for check --shard, and in time, for deploy --wave").option("--shards <number>", "among how many machines, at most", wholeNumber).action((options) => show(options, ({ context, fleet, hosts }) => plan(context, {
 		fleet: fleet(),
 		hosts,
-		shards: options.shards,
+		shards: options.shards ?? null,
 		dirty: false,
 		...nixOptions(options)
 	}), (document, { paint }) => renderPlan(document, paint)));
@@ -3820,6 +3931,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		fleet: fleet(),
 		hosts
 	}), (document, { paint }) => renderStatus(document, paint, Date.now())));
+	common(bento.command("server").description("the fleet's server").exitOverride().command("check")).description("say what is wrong with the server, as far as the publisher can see it").action((options) => show(options, ({ context, fleet }) => serverCheck(context, { fleet: fleet() }), (document, { paint }) => renderServerCheck(document, paint)));
 	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").action((name, options) => show(options, ({ fleet }) => bootstrap({
 		fleet: fleet(),
 		host: name
@@ -3830,7 +3942,7 @@ function common(command) {
 	return command.exitOverride().option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)").option("--json", "print one JSON document").option("--verbose", "say more").option("--no-color", "no colours");
 }
 function withHosts(command) {
-	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between");
+	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between").option("--group <names>", "only hosts of these groups, with commas between");
 }
 function withNix(command) {
 	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);

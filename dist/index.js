@@ -1,4 +1,4 @@
-import { At as __commonJSMin, B as SECRETS, C as onInterrupt, Dt as InterruptedError, E as status, Et as FleetError, O as parseDuration, Ot as UnavailableError, R as GIT_KEY, S as locationOf, St as splitPatterns, T as deploy, V as SIGNING_KEY, Y as build, Z as check, _ as painter, a as releaseText, c as deployDetail, ct as inertLine, d as baseText, f as changeText, g as count, h as renderCheck, ht as parseWave, i as look, jt as __require, kt as formatLocation, l as deployWord, m as planText, n as failedHosts, o as renderStatus, ot as clip, p as grouped, r as contactText, s as worstFirst, st as inert, u as renderDeploy, w as report, x as describeError, y as tally, yt as parseShard, z as PUBLISHER_KEY } from "./shared2.js";
+import { $ as SECRETS, A as deploy, Bt as InterruptedError, C as painter, D as onInterrupt, E as locationOf, Ht as formatLocation, Mt as parseShard, O as report, Ot as parseWave, Pt as splitPatterns, Q as PUBLISHER_KEY, Rt as FleetError, S as count$1, T as describeError, Ut as __commonJSMin, Vt as UnavailableError, Wt as __require, Z as GIT_KEY, _ as baseText, a as releaseText, b as planText, bt as inert, ct as build, et as SIGNING_KEY, f as renderPlan, g as renderDeploy, h as deployWord, i as look, j as status, k as plan, m as deployDetail, n as failedHosts, o as renderStatus, r as contactText, s as worstFirst, ut as check, v as changeText, w as tally, x as renderCheck, xt as inertLine, y as grouped, yt as clip, z as parseDuration } from "./shared2.js";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -16828,7 +16828,7 @@ function capped(all, level, noun) {
 	return [...all.slice(0, 9), {
 		level,
 		title: "Bento",
-		message: `${count(rest, `more ${noun}`)}: see the summary`
+		message: `${count$1(rest, `more ${noun}`)}: see the summary`
 	}];
 }
 // src/render/markdown.ts
@@ -16931,7 +16931,7 @@ function deploySummary(document) {
 		deployWord(host, document),
 		host.error === null ? plain(deployDetail(host)) : failureCell(host.error)
 	]);
-	return compose(`## Bento deploy: ${count(hosts.length, "host")}${document.dryRun ? ", dry run" : ""}`, markdownTable([
+	return compose(`## Bento deploy: ${count$1(hosts.length, "host")}${document.dryRun ? ", dry run" : ""}`, markdownTable([
 		"",
 		"Host",
 		"Status",
@@ -16954,7 +16954,7 @@ function statusSummary(document, now) {
 		plain(releaseText(host)),
 		plain(host.reason ?? "")
 	]));
-	return compose(`## Bento status: ${count(document.hosts.length, "host")}`, table, [], [], SUMMARY_ROOM);
+	return compose(`## Bento status: ${count$1(document.hosts.length, "host")}`, table, [], [], SUMMARY_ROOM);
 }
 function compose(heading, table, warnings, hosts, { total, elsewhere, ...room }) {
 	const rows = withRoom(table.split("\n"), room.table);
@@ -16962,9 +16962,9 @@ function compose(heading, table, warnings, hosts, { total, elsewhere, ...room })
 	const parts = [
 		heading,
 		rows.lines.join("\n"),
-		...rows.left > 0 ? [`And ${count(rows.left, "more host")}: ${elsewhere}.`] : [],
+		...rows.left > 0 ? [`And ${count$1(rows.left, "more host")}: ${elsewhere}.`] : [],
 		...notes.lines.length > 0 ? [notes.lines.join("\n")] : [],
-		...notes.left > 0 ? [`And ${count(notes.left, "more warning")}: ${elsewhere}.`] : []
+		...notes.left > 0 ? [`And ${count$1(notes.left, "more warning")}: ${elsewhere}.`] : []
 	];
 	let length = parts.reduce((sum, part) => sum + Buffer.byteLength(part) + 2, 0);
 	for (const { name, error } of hosts) {
@@ -17010,6 +17010,7 @@ function mark(status) {
 }
 // src/action.ts
 const COMMANDS = [
+	"plan",
 	"check",
 	"report",
 	"build",
@@ -17041,6 +17042,7 @@ function readInputs() {
 		fleet: path.resolve(process.env.GITHUB_WORKSPACE ?? ".", place),
 		hosts: splitPatterns(input("hosts")),
 		shard: input("shard") === "" ? null : parseShard(input("shard")),
+		shards: count("shards"),
 		dirty: false,
 		documents: lines("documents"),
 		...baseOf(input("base"), event),
@@ -17059,6 +17061,13 @@ function readInputs() {
 		timeout: Number(timeout) * 1e3,
 		env
 	};
+}
+/** A whole number from 1, or null where there is none. */
+function count(name) {
+	const text = input(name);
+	if (text === "") return null;
+	if (!/^[1-9]\d{0,3}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
+	return Number(text);
 }
 function flag(name) {
 	try {
@@ -17135,6 +17144,13 @@ async function commentOn(document, { event, token, place }, signal) {
 		});
 	}
 }
+/** What the matrices of later jobs are made of. */
+async function makePlan(context, inputs) {
+	const document = await plan(context, inputs);
+	printForeign(renderPlan(document, painter(false)));
+	setOutput("shards", JSON.stringify(document.shards.map(({ shard }) => shard)));
+	setOutput("waves", JSON.stringify(document.waves.map(({ wave }) => wave)));
+}
 async function main() {
 	const inputs = readInputs();
 	const context = {
@@ -17143,7 +17159,12 @@ async function main() {
 		env: inputs.env,
 		cwd: process.cwd()
 	};
-	const document = await runCommand(context, inputs);
+	const { command } = inputs;
+	if (command === "plan") return makePlan(context, inputs);
+	const document = await runCommand(context, {
+		...inputs,
+		command
+	});
 	const failed = failedHosts(document);
 	printForeign(text(document));
 	for (const annotation of annotations(document, inputs.place)) annotate(annotation);

@@ -1001,7 +1001,7 @@ function editDistance(a, b) {
 }
 // src/fleet/select.ts
 /**
-* The hosts that `patterns` name: shell globs (`web-*`), all of them for no pattern at all.
+* The hosts that `patterns` name: shell globs (`web-*`), and groups (`@canary`); all of them for no pattern at all.
 * @throws FleetError when a pattern matches no host, or there is no host to choose from.
 */
 function selectHosts(hosts, patterns) {
@@ -1009,7 +1009,8 @@ function selectHosts(hosts, patterns) {
 	if (patterns.length === 0) return [...hosts];
 	const chosen = /* @__PURE__ */ new Set();
 	for (const pattern of patterns) {
-		const matching = hosts.filter((host) => glob(pattern).test(host.name));
+		const matching = hosts.filter((host) => pattern.startsWith("@") ? host.groups.includes(pattern.slice(1)) : glob(pattern).test(host.name));
+		if (matching.length === 0 && pattern.startsWith("@")) throw noGroup(pattern.slice(1), hosts);
 		if (matching.length === 0) {
 			const names = hosts.map((host) => host.name);
 			const meant = nearest(pattern, names);
@@ -1018,6 +1019,12 @@ function selectHosts(hosts, patterns) {
 		for (const host of matching) chosen.add(host);
 	}
 	return hosts.filter((host) => chosen.has(host));
+}
+function noGroup(name, hosts) {
+	const groups = [...new Set(hosts.flatMap((host) => host.groups))].sort();
+	const meant = nearest(name, groups);
+	const known = groups.length === 0 ? "fleet.yaml gives no host any groups" : `the groups are: ${groups.join(", ")}`;
+	return new FleetError(`no host is in a group '${name}'`, { hint: meant ? `did you mean '${meant}'?` : known });
 }
 /** A shell's pattern as a regular expression: `*` any letters, `?` one; host names have no others to be special about. */
 function glob(pattern) {
@@ -8463,7 +8470,7 @@ const $ZodError = /* @__PURE__ */ $constructor("$ZodError", initializer$1);
 /** Get-or-create `obj[key]` as an own data property. A path segment naming an inherited member
 * ("toString", "constructor") would otherwise read through to the prototype, and assigning
 * "__proto__" would hit the setter instead of creating a key. */
-function node$2(obj, key, make) {
+function node$1(obj, key, make) {
 	if (!Object.prototype.hasOwnProperty.call(obj, key)) {
 		if (key === "__proto__") Object.defineProperty(obj, key, {
 			value: make(),
@@ -8478,7 +8485,7 @@ function node$2(obj, key, make) {
 function flattenError(error, mapper = (issue) => issue.message) {
 	const fieldErrors = {};
 	const formErrors = [];
-	for (const sub of error.issues) if (sub.path.length > 0) node$2(fieldErrors, sub.path[0], () => []).push(mapper(sub));
+	for (const sub of error.issues) if (sub.path.length > 0) node$1(fieldErrors, sub.path[0], () => []).push(mapper(sub));
 	else formErrors.push(mapper(sub));
 	return {
 		formErrors,
@@ -13549,7 +13556,7 @@ function firstLine(text) {
 * first wave that names it. `locate` says where an entry stands.
 * @throws FleetError for an entry that names nothing, a wave without a host of its own, and a host that is in no wave.
 */
-function wavesOf(rollout, hosts, locate) {
+function wavesOf$1(rollout, hosts, locate) {
 	const taken = /* @__PURE__ */ new Set();
 	const waves = rollout.map((entries, index) => {
 		const wave = /* @__PURE__ */ new Set();
@@ -13653,7 +13660,7 @@ async function loadFleet(dir) {
 		git: git ?? null,
 		signers,
 		substituters,
-		waves: parsed && rollout ? wavesOf(rollout, declared, parsed.locate) : null,
+		waves: parsed && rollout ? wavesOf$1(rollout, declared, parsed.locate) : null,
 		hosts: sortHosts([...declared, ...found]),
 		warnings: []
 	};
@@ -13863,51 +13870,80 @@ const BLOCK$1 = 262144;
 /**
 * NAR, Nix's archive format (Eelco Dolstra's thesis, figure 5.2): names, contents, executable bits and symlinks, in the bytes'
 * order of names, and nothing else. Strings are a 64-bit little-endian length, the bytes, and zeros up to a multiple of 8.
+*
+* Nothing waits for another thread, which for a configuration's small files takes ten times as long as reading them.
 */
 function* narOf(root) {
 	yield strings("nix-archive-1");
-	yield* node$1(Buffer.from(root));
+	yield* pieces(typeof root === "string" ? onDisk(root) : root);
 }
-function* node$1(file) {
-	const info = lstatSync(file);
-	if (info.isSymbolicLink()) yield strings("(", "type", "symlink", "target", readlinkSync(file, { encoding: "buffer" }), ")");
-	else if (info.isFile()) {
-		yield strings("(", "type", "regular", ...(info.mode & 64) === 0 ? [] : ["executable", ""], "contents");
-		yield* contents(file, info.size);
-		yield strings(")");
-	} else if (info.isDirectory()) {
-		yield strings("(", "type", "directory");
-		const names = readdirSync(file, { encoding: "buffer" });
-		for (const name of names.sort(Buffer.compare)) {
-			yield strings("entry", "(", "name", name, "node");
-			yield* node$1(Buffer.concat([
-				file,
+/** A file or directory on disk. */
+function onDisk(file) {
+	const bytes = Buffer.from(file);
+	const info = lstatSync(bytes);
+	if (info.isSymbolicLink()) return {
+		kind: "link",
+		target: readlinkSync(bytes, { encoding: "buffer" })
+	};
+	if (info.isFile()) return {
+		kind: "file",
+		executable: (info.mode & 64) !== 0,
+		name: bytes.toString(),
+		open: () => openSync(bytes, "r")
+	};
+	if (!info.isDirectory()) throw new HostError(`${bytes.toString()} is neither a file, a directory nor a symlink`);
+	return {
+		kind: "directory",
+		*entries() {
+			for (const name of readdirSync(bytes, { encoding: "buffer" })) yield [name, onDisk(Buffer.concat([
+				bytes,
 				Buffer.from("/"),
 				name
-			]));
-			yield strings(")");
+			]))];
 		}
-		yield strings(")");
-	} else throw new HostError(`${file.toString()} is neither a file, a directory nor a symlink`);
+	};
 }
-function* contents(file, size) {
-	yield length(size);
-	let read = 0;
-	if (size > 0) {
-		const opened = openSync(file, "r");
-		try {
-			for (;;) {
-				const block = Buffer.allocUnsafe(Math.min(size + 1, BLOCK$1));
-				const count = readSync(opened, block);
-				if (count === 0) break;
-				read += count;
-				yield block.subarray(0, count);
+function* pieces(node) {
+	switch (node.kind) {
+		case "link":
+			yield strings("(", "type", "symlink", "target", node.target, ")");
+			break;
+		case "text":
+			yield strings("(", "type", "regular", "contents", node.bytes, ")");
+			break;
+		case "file":
+			yield strings("(", "type", "regular", ...node.executable ? ["executable", ""] : [], "contents");
+			yield* contents(node);
+			yield strings(")");
+			break;
+		case "directory":
+			yield strings("(", "type", "directory");
+			for (const [name, child] of [...node.entries()].sort(([a], [b]) => Buffer.compare(a, b))) {
+				yield strings("entry", "(", "name", name, "node");
+				yield* pieces(child);
+				yield strings(")");
 			}
-		} finally {
-			closeSync(opened);
-		}
+			yield strings(")");
 	}
-	if (read !== size) throw new HostError(`${file.toString()} changed while it was read`);
+}
+function* contents({ name, open }) {
+	const opened = open();
+	let size = 0;
+	let read = 0;
+	try {
+		({size} = fstatSync(opened));
+		yield length(size);
+		for (;;) {
+			const block = Buffer.allocUnsafe(Math.min(size + 1, BLOCK$1));
+			const count = readSync(opened, block);
+			if (count === 0) break;
+			read += count;
+			yield block.subarray(0, count);
+		}
+	} finally {
+		closeSync(opened);
+	}
+	if (read !== size) throw new HostError(`${name} changed while it was read`);
 	yield padding(size);
 }
 function strings(...values) {
@@ -13979,7 +14015,7 @@ async function pack(root, into) {
 	}
 	const gzip = createGzip({
 		level: constants$3.Z_BEST_COMPRESSION,
-		chunkSize: BLOCK$1
+		chunkSize: BLOCK$1 / 4
 	});
 	const source = Readable.from(hashed(), { objectMode: false });
 	source.on("error", (error) => gzip.destroy(error));
@@ -19346,6 +19382,41 @@ var Layout = class {
 		return checked;
 	}
 };
+/** The release directory of these entries, without making it. `open` gives a descriptor of a tracked file. */
+function nodeOf(entries, open) {
+	const children = /* @__PURE__ */ new Map([["", []]]);
+	for (const entry of entries) {
+		const { target } = entry;
+		if (entry.kind === "directory") children.set(target, []);
+		children.get(parentOf(target))?.push([Buffer.from(path$2.posix.basename(target)), leafOf(entry, children, open)]);
+	}
+	return {
+		kind: "directory",
+		entries: () => children.get("") ?? []
+	};
+}
+function leafOf(entry, children, open) {
+	switch (entry.kind) {
+		case "directory": return {
+			kind: "directory",
+			entries: () => children.get(entry.target) ?? []
+		};
+		case "link": return {
+			kind: "link",
+			target: Buffer.from(entry.text)
+		};
+		case "text": return {
+			kind: "text",
+			bytes: Buffer.from(entry.text)
+		};
+		case "file": return {
+			kind: "file",
+			executable: entry.executable,
+			name: entry.source,
+			open: () => open(entry.source)
+		};
+	}
+}
 /** Whether there is anything of `file` in a copy of what `include` names: it, a part of it, or what it is a part of. */
 function isIncluded(file, include) {
 	return include === null || include.some((place) => isWithin(file, place) || isWithin(place, file));
@@ -19418,6 +19489,37 @@ var Stager = class Stager {
 		const staged = this.#stage(host, path$2.join(this.#into, String(this.#staged.size)));
 		this.#staged.set(key, staged);
 		return staged;
+	}
+	/**
+	* What a host's release is made of: of the release, where it was made already, which is what was evaluated; else of the
+	* tracked files themselves, and nothing is copied.
+	* @throws HostError when the release can't be made as it is; so does reading it.
+	*/
+	async contents(host) {
+		const key = this.#key(host);
+		const { entries, sources } = await this.#layout(host);
+		const staged = await this.#staged.get(key);
+		return {
+			key,
+			sources,
+			root: () => staged ? onDisk(staged.dir) : this.#nodeOf(entries)
+		};
+	}
+	/** The release directory that would be written. */
+	#nodeOf(entries) {
+		let room = MAX_BYTES;
+		const open = (source) => {
+			try {
+				const opened = openTracked(this.#root, source);
+				room -= fstatSync(opened).size;
+				if (room >= 0) return opened;
+				closeSync(opened);
+				throw tooLarge(source);
+			} catch (error) {
+				throw error instanceof HostError ? this.#placed(error) : error;
+			}
+		};
+		return nodeOf(entries, open);
 	}
 	#layout(host) {
 		const key = this.#key(host);
@@ -19669,8 +19771,8 @@ async function openFleet(dir, { dirty }) {
 */
 async function openFleetAt({ fleet, repository }, commit) {
 	try {
-		var _usingCtx$9 = _usingCtx();
-		const resources = _usingCtx$9.a(new AsyncDisposableStack());
+		var _usingCtx$10 = _usingCtx();
+		const resources = _usingCtx$10.a(new AsyncDisposableStack());
 		const temporary = resources.use(await temporaryDirectory());
 		const there = resources.use(await repository.checkout(commit, path$2.join(temporary.path, "commit")));
 		const then = await loadFleet(path$2.join(there.root, path$2.relative(repository.root, fleet.dir)));
@@ -19684,9 +19786,9 @@ async function openFleetAt({ fleet, repository }, commit) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$9.e = _;
+		_usingCtx$10.e = _;
 	} finally {
-		await _usingCtx$9.d();
+		await _usingCtx$10.d();
 	}
 }
 /** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
@@ -19827,8 +19929,8 @@ async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 */
 async function compareWith(evaluator, open, commit, now) {
 	try {
-		var _usingCtx$8 = _usingCtx();
-		const base = _usingCtx$8.a(await openFleetAt(open, commit));
+		var _usingCtx$9 = _usingCtx();
+		const base = _usingCtx$9.a(await openFleetAt(open, commit));
 		const { stager } = base;
 		const atBase = {
 			...evaluator,
@@ -19867,9 +19969,9 @@ async function compareWith(evaluator, open, commit, now) {
 		}
 		return compared;
 	} catch (_) {
-		_usingCtx$8.e = _;
+		_usingCtx$9.e = _;
 	} finally {
-		await _usingCtx$8.d();
+		await _usingCtx$9.d();
 	}
 }
 /** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
@@ -19944,8 +20046,8 @@ const DEFAULT_TIMEOUT = 6e5;
 */
 async function check(context, options) {
 	try {
-		var _usingCtx$7 = _usingCtx();
-		const open = _usingCtx$7.a(await openFleet(options.fleet, options));
+		var _usingCtx$8 = _usingCtx();
+		const open = _usingCtx$8.a(await openFleet(options.fleet, options));
 		const warnings = [...open.warnings];
 		const base = await baseCommit(open, options, warnings);
 		const nix = await Nix.find(options.nix, context.signal);
@@ -19981,9 +20083,9 @@ async function check(context, options) {
 			hosts: checks
 		};
 	} catch (_) {
-		_usingCtx$7.e = _;
+		_usingCtx$8.e = _;
 	} finally {
-		await _usingCtx$7.d();
+		await _usingCtx$8.d();
 	}
 }
 async function hostCheck$1(nix, { now, before }, isCompared, plan, found) {
@@ -20136,8 +20238,8 @@ var Publishers = class Publishers {
 	/** @throws UnavailableError, UnreachableError when no way is open. */
 	static async open(ways) {
 		try {
-			var _usingCtx$6 = _usingCtx();
-			const resources = _usingCtx$6.a(new AsyncDisposableStack());
+			var _usingCtx$7 = _usingCtx();
+			const resources = _usingCtx$7.a(new AsyncDisposableStack());
 			const reachable = /* @__PURE__ */ new Map();
 			const unreachable = /* @__PURE__ */ new Map();
 			for (const { name, open } of ways) try {
@@ -20150,9 +20252,9 @@ var Publishers = class Publishers {
 			if (reachable.size === 0 && first !== void 0) throw first;
 			return new Publishers(reachable, unreachable, resources.move());
 		} catch (_) {
-			_usingCtx$6.e = _;
+			_usingCtx$7.e = _;
 		} finally {
-			await _usingCtx$6.d();
+			await _usingCtx$7.d();
 		}
 	}
 	/**
@@ -20448,10 +20550,10 @@ function requireSigner(key, signers) {
 /** Signs manifests, all with one `ssh-keygen -Y sign`, and gives the envelopes' texts in their order. */
 async function sealAll(manifests, key) {
 	try {
-		var _usingCtx$5 = _usingCtx();
+		var _usingCtx$6 = _usingCtx();
 		if (manifests.length === 0) return [];
 		const payloads = manifests.map((manifest) => Buffer.from(JSON.stringify(manifestSchema.parse(manifest))));
-		const dir = _usingCtx$5.a(await temporaryDirectory());
+		const dir = _usingCtx$6.a(await temporaryDirectory());
 		const names = payloads.map((_, n) => String(n));
 		for (const [n, payload] of payloads.entries()) await writeFile$1(path$2.join(dir.path, String(n)), payload);
 		if ((await run("ssh-keygen", [
@@ -20476,9 +20578,9 @@ async function sealAll(manifests, key) {
 		}
 		return envelopes;
 	} catch (_) {
-		_usingCtx$5.e = _;
+		_usingCtx$6.e = _;
 	} finally {
-		await _usingCtx$5.d();
+		await _usingCtx$6.d();
 	}
 }
 /**
@@ -20755,19 +20857,17 @@ function withHistoryOf(newest, all) {
 }
 // src/commands/prepare.ts
 /**
-* Evaluates, stages and packs the hosts that can be deployed; the others get their result here. `archives` is a directory for
-* the packed releases.
+* Evaluates the hosts that can be deployed, and finds out what their releases are; the others get their result here. `archives`
+* is a directory for the packed releases.
 */
 async function prepare({ repository, stager }, evaluator, hosts, commit, archives) {
 	const modified = new Set(await repository.modified());
 	const deployable = hosts.filter((host) => host.declared && host.key !== null);
 	const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
 	const systems = new Map(evaluated.map((result) => [result.host, result]));
-	const staged = new Map((await stageAll(stager, deployable)).map((one) => [one.host, one]));
-	const packs = /* @__PURE__ */ new Map();
+	const releases = /* @__PURE__ */ new Map();
 	return parallel(hosts, availableParallelism(), async (host) => {
-		const one = staged.get(host);
-		if (one === void 0) {
+		if (!deployable.includes(host)) {
 			const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
 			return {
 				host,
@@ -20778,16 +20878,16 @@ async function prepare({ repository, stager }, evaluator, hosts, commit, archive
 				}
 			};
 		}
-		if ("failure" in one) return {
+		const contents = await stager.contents(host).catch(failing);
+		if ("failure" in contents) return {
 			host,
-			result: failed(host, one.failure)
+			result: failed(host, contents.failure)
 		};
 		const system = systems.get(host);
 		if (system?.ok === false) return {
 			host,
 			result: failed(host, system.failure)
 		};
-		const { release } = one;
 		if (host.deliver === "system") return {
 			host,
 			result: failed(host, {
@@ -20795,7 +20895,7 @@ async function prepare({ repository, stager }, evaluator, hosts, commit, archive
 				hint: "deliver: tree, with include naming what the host may see"
 			})
 		};
-		const changed = release.sources.find((file) => modified.has(file));
+		const changed = contents.sources.find((file) => modified.has(file));
 		if (changed !== void 0) return {
 			host,
 			result: failed(host, {
@@ -20803,23 +20903,21 @@ async function prepare({ repository, stager }, evaluator, hosts, commit, archive
 				hint: "commit them, or git stash"
 			})
 		};
-		const pack = packs.get(release.dir) ?? archiveInto(archives, release.dir);
-		packs.set(release.dir, pack);
-		const packed = await pack;
+		const release = await (releases.get(contents.key) ?? rememberedIn(releases, contents, archives)).catch(failing);
+		if ("failure" in release) return {
+			host,
+			result: failed(host, release.failure)
+		};
 		return {
 			host,
 			value: {
-				packed,
+				pack: release.pack,
 				candidate: {
 					host: host.name,
 					commit: commit.id,
 					subject: commit.subject.slice(0, 200),
-					digest: packed.digest,
-					archive: {
-						name: packed.name,
-						size: packed.size,
-						sha256: packed.sha256
-					},
+					digest: release.digest,
+					archive: null,
 					kind: host.kind,
 					attr: host.kind === "flake" ? host.attr : host.config,
 					toplevel: system?.toplevel ?? null
@@ -20827,6 +20925,47 @@ async function prepare({ repository, stager }, evaluator, hosts, commit, archive
 			}
 		};
 	});
+}
+function rememberedIn(releases, { key, root }, archives) {
+	let packed;
+	const pack = async (digest) => {
+		const archive = await archiveInto(archives, root());
+		if (archive.digest !== digest) throw new HostError("its files changed while they were being deployed");
+		return archive;
+	};
+	const release = narDigest(root()).then((digest) => ({
+		digest,
+		pack: () => {
+			packed ??= pack(digest);
+			return packed;
+		}
+	}));
+	releases.set(key, release);
+	return release;
+}
+/**
+* Makes the archive.
+* @throws HostError when what it is made of has changed, or can't be read.
+*/
+async function withArchive({ candidate, pack }) {
+	const packed = await pack();
+	const { name, size, sha256 } = packed;
+	return {
+		candidate: {
+			...candidate,
+			archive: {
+				name,
+				size,
+				sha256
+			}
+		},
+		packed
+	};
+}
+/** What is wrong with one host is its own failure. */
+function failing(error) {
+	if (error instanceof HostError) return { failure: failureOf$1(error) };
+	throw error;
 }
 function nothing(host) {
 	return {
@@ -20850,12 +20989,12 @@ function failed(host, error) {
 /** What is to be done for each host, by what each publisher has for it. */
 async function planAll(planner, steps, current, options) {
 	const now = Date.now();
-	return parallel(steps, availableParallelism(), (step) => plan(planner, step, current, options, now));
+	return parallel(steps, availableParallelism(), (step) => plan$1(planner, step, current, options, now));
 }
-async function plan({ ancestry, signers }, step, current, options, now) {
+async function plan$1({ ancestry, signers }, step, current, options, now) {
 	if ("result" in step) return step;
 	const { host, value } = step;
-	const { candidate, packed } = value;
+	const { candidate } = value;
 	const found = await openAll(current(host.name), host.name, signers);
 	const states = [...found.values()];
 	const unread = states.reduce((all, one) => join(all, one.state === "unknown" ? one.error : null), null);
@@ -20866,41 +21005,50 @@ async function plan({ ancestry, signers }, step, current, options, now) {
 	const commits = states.flatMap((one) => options.force || one.state !== "present" || isSameRelease(one.manifest, candidate) ? [] : [one.manifest.commit]);
 	const problems = new Map(await Promise.all(commits.map(async (commit) => [commit, await ancestry.problem(commit)])));
 	const ancestryOf = (commit) => problems.get(commit) ?? null;
-	const decision = decide({
+	const decideOn = (candidate) => decide({
 		candidate,
 		published: found,
 		ancestryOf,
 		force: options.force,
 		now
 	});
-	switch (decision.kind) {
-		case "refuse": return {
-			host,
-			result: failed(host, decision.error)
-		};
-		case "unchanged": return {
-			host,
-			result: unread === null ? unchanged(host, decision.manifest) : failed(host, unread)
-		};
-		case "complete":
-		case "release": {
-			const { manifest, to } = decision;
-			const envelope = decision.kind === "complete" ? decision.envelope : null;
-			if (options.dryRun) return {
-				host,
-				result: published(manifest, unread)
-			};
-			return {
-				host,
-				value: {
-					manifest,
-					envelope,
-					packed,
-					to,
-					unread
-				}
-			};
+	const settled = resultOf(host, decideOn(candidate), unread);
+	if (settled !== null) return {
+		host,
+		result: settled
+	};
+	const made = await withArchive(value).catch(failing);
+	if ("failure" in made) return {
+		host,
+		result: failed(host, made.failure)
+	};
+	const { packed } = made;
+	const decision = decideOn(made.candidate);
+	if (decision.kind === "refuse" || decision.kind === "unchanged") throw new Error("an archive made an unchanged host of a changed one");
+	const { manifest, to } = decision;
+	const envelope = decision.kind === "complete" ? decision.envelope : null;
+	if (options.dryRun) return {
+		host,
+		result: published(manifest, unread)
+	};
+	return {
+		host,
+		value: {
+			manifest,
+			envelope,
+			packed,
+			to,
+			unread
 		}
+	};
+}
+/** The result of a host for which nothing is to be sent; null for the others. */
+function resultOf(host, decision, unread) {
+	switch (decision.kind) {
+		case "refuse": return failed(host, decision.error);
+		case "unchanged": return unread === null ? unchanged(host, decision.manifest) : failed(host, unread);
+		case "complete":
+		case "release": return null;
 	}
 }
 /** What each publisher has for a host, verified; the same envelope is verified once. */
@@ -42320,6 +42468,42 @@ function hostKeyAlgorithms(keys) {
 	if (types.has("ssh-rsa")) algorithms.push("rsa-sha2-512", "rsa-sha2-256");
 	return algorithms;
 }
+// src/publish/sftp-probe.ts
+/** Milliseconds after which a server that doesn't answer what it should refuse is taken to have refused it. */
+const PATIENCE = 1e4;
+/** The reason of a refused channel when the server tried, and nobody listened: then it was willing. */
+const CONNECT_FAILED = 2;
+/** Whether the server runs a command for this login: then it has a shell. */
+async function runsCommands(client) {
+	const token = randomUUID();
+	return answer((done) => {
+		client.exec(`echo ${token}`, (error, channel) => {
+			if (error) return done(false);
+			let output = "";
+			channel.on("data", (data) => {
+				output = (output + data.toString("latin1")).slice(-4096);
+				if (output.includes(token)) done(true);
+			});
+			channel.on("close", () => done(false));
+			channel.end();
+		});
+	});
+}
+/** Whether the server connects this login to a port of the server's own. */
+async function forwards(client) {
+	return answer((done) => {
+		client.forwardOut("127.0.0.1", 0, "127.0.0.1", 1, (error, channel) => {
+			if (!error) channel.destroy();
+			done(!error || error.reason === CONNECT_FAILED);
+		});
+	});
+}
+async function answer(ask) {
+	const { promise, resolve } = Promise.withResolvers();
+	const patience = setTimeout(() => resolve(false), PATIENCE);
+	ask(resolve);
+	return promise.finally(() => clearTimeout(patience));
+}
 // src/publish/sftp-requests.ts
 /** SFTP's own end of a file or a listing. */
 const EOF = 1;
@@ -42388,11 +42572,28 @@ var SftpRequests = class {
 	unlink(file) {
 		return this.#ask((done) => this.#sftp.unlink(file, done));
 	}
+	/** Whether the server knows one of OpenSSH's extensions, such as `statvfs@openssh.com`. */
+	has(extension) {
+		const { _extensions } = this.#sftp;
+		return _extensions?.[extension] !== void 0;
+	}
 	/** Whether the file system that `dir` is on has no room left; undefined where the server doesn't say. */
 	async isFull(dir) {
+		const space = await this.space(dir);
+		return space && (space.blocks < 64 || space.allFiles > 0 && space.files === 0);
+	}
+	/** The file system that `dir` is on: what is free for others than root, and all; undefined where the server doesn't say. */
+	async space(dir) {
 		try {
 			const info = await this.#ask((done) => this.#sftp.ext_openssh_statvfs(dir, (error, stats) => done(error, stats)));
-			return Number(info.f_bavail) < 64 || Number(info.f_files) > 0 && Number(info.f_favail) === 0;
+			const [blocks, size] = [Number(info.f_bavail), Number(info.f_frsize)];
+			return {
+				blocks,
+				bytes: blocks * size,
+				allBytes: Number(info.f_blocks) * size,
+				files: Number(info.f_favail),
+				allFiles: Number(info.f_files)
+			};
 		} catch (error) {
 			if (error instanceof SftpError || error instanceof Error && /does not support/.test(error.message)) return void 0;
 			throw error;
@@ -42529,6 +42730,16 @@ var SftpSession = class SftpSession {
 	async room(bytes) {
 		const granted = await this.#whileConnected(this.#bytes.take(bytes));
 		return () => this.#bytes.give(granted);
+	}
+	/** What a fleet's server must refuse to its logins. */
+	async mustRefuse() {
+		const { client } = this.#client;
+		const asked = Promise.all([runsCommands(client), forwards(client)]);
+		const [first, second] = await this.#whileConnected(asked);
+		return {
+			runsCommands: first,
+			forwards: second
+		};
 	}
 	/** Does not wait for the other side's goodbye: what was asked has been answered, or is of no use to anybody. */
 	async [Symbol.asyncDispose]() {
@@ -42703,8 +42914,8 @@ async function fetchFile(session, file, size, into) {
 	const { requests } = session;
 	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
 		try {
-			var _usingCtx$4 = _usingCtx();
-			const copy = _usingCtx$4.a(await open$3(into, "w", 384));
+			var _usingCtx$5 = _usingCtx();
+			const copy = _usingCtx$5.a(await open$3(into, "w", 384));
 			try {
 				const stats = await requests.fstat(handle);
 				if (!stats.isFile() || stats.size !== size) return false;
@@ -42723,9 +42934,9 @@ async function fetchFile(session, file, size, into) {
 				await requests.close(handle);
 			}
 		} catch (_) {
-			_usingCtx$4.e = _;
+			_usingCtx$5.e = _;
 		} finally {
-			await _usingCtx$4.d();
+			await _usingCtx$5.d();
 		}
 	}).catch(ignoreSftpError) ?? false;
 }
@@ -43392,7 +43603,9 @@ var SftpPublisher = class SftpPublisher {
 	/** Takes the lock; the result is whether what was read since it was asked for was read with it held. */
 	async #take(lock, options, asked) {
 		this.#lock.current = lock;
+		let connections = 0;
 		return this.#connections.use(async (session) => {
+			connections += 1;
 			let leftovers;
 			const wasFirst = await lock.take(session, options, this.#signal, () => {
 				leftovers ??= Leftovers.find(session);
@@ -43400,7 +43613,7 @@ var SftpPublisher = class SftpPublisher {
 				asked();
 			});
 			const wasFenced = await (await (wasFirst && leftovers ? leftovers : Leftovers.find(session))).remove(session, this.#timeToLive);
-			return wasFirst && !wasFenced;
+			return wasFirst && !wasFenced && connections === 1;
 		});
 	}
 	async #readPointer(session, host) {
@@ -43446,7 +43659,8 @@ const heartbeatSchema = object({
 	booted: path,
 	profile: path,
 	sequence,
-	suspended: boolean().catch(false)
+	suspended: boolean().catch(false),
+	reboot: boolean().catch(false)
 });
 const reportSchema = object({
 	version: literal(1),
@@ -43533,9 +43747,14 @@ function stateOf(known) {
 	};
 	const expected = published.toplevel ?? attempt?.to ?? null;
 	const running = heartbeat?.content.running ?? null;
-	if (!(attempt !== null && heartbeat?.content.sequence !== published.sequence) && expected !== null && running !== null && running !== expected && running !== attempt?.to) return {
+	const outdated = attempt !== null && heartbeat?.content.sequence !== published.sequence;
+	if (!outdated && expected !== null && running !== null && running !== expected && running !== attempt?.to) return {
 		state: "drifted",
 		reason: `it runs ${running}, and not what it confirmed`
+	};
+	if (heartbeat?.content.reboot && !outdated) return {
+		state: "reboot-pending",
+		reason: "its new kernel, initrd or modules wait for a restart"
 	};
 	return {
 		state: "up-to-date",
@@ -44223,9 +44442,9 @@ function hintFor(problem) {
 */
 async function waysOut(context, { fleet, repository }) {
 	try {
-		var _usingCtx$3 = _usingCtx();
+		var _usingCtx$4 = _usingCtx();
 		const { server, git } = fleet;
-		const keys = _usingCtx$3.a(new AsyncDisposableStack());
+		const keys = _usingCtx$4.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -44260,9 +44479,9 @@ async function waysOut(context, { fleet, repository }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$3.e = _;
+		_usingCtx$4.e = _;
 	} finally {
-		await _usingCtx$3.d();
+		await _usingCtx$4.d();
 	}
 }
 // src/commands/status.ts
@@ -44272,22 +44491,22 @@ async function waysOut(context, { fleet, repository }) {
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$2 = _usingCtx();
+		var _usingCtx$3 = _usingCtx();
 		const fleet = await loadFleet(options.fleet);
 		const { server, signers } = fleet;
 		if (server === null && fleet.git === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
 		const selected = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
 		if (server === null) return document$1(await statusesInGit(context, fleet, selected));
 		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-		const key = _usingCtx$2.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-		return document$1(await statusesOf(_usingCtx$2.a(await SftpPublisher.connect(server, key, {
+		const key = _usingCtx$3.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+		return document$1(await statusesOf(_usingCtx$3.a(await SftpPublisher.connect(server, key, {
 			signal: context.signal,
 			say: context.output.info
 		})), selected, signers));
 	} catch (_) {
-		_usingCtx$2.e = _;
+		_usingCtx$3.e = _;
 	} finally {
-		await _usingCtx$2.d();
+		await _usingCtx$3.d();
 	}
 }
 /** A fleet on git alone: hosts read there, and have nowhere to write to. */
@@ -44429,15 +44648,15 @@ async function notYetWell(context, source, hosts, signers, wait) {
 */
 async function deploy(context, options) {
 	try {
-		var _usingCtx$1 = _usingCtx();
-		const opened = _usingCtx$1.a(await openFleet(options.fleet, { dirty: false }));
+		var _usingCtx$2 = _usingCtx();
+		const opened = _usingCtx$2.a(await openFleet(options.fleet, { dirty: false }));
 		const { signers } = opened.fleet;
 		const commit = await opened.repository.head();
 		const needed = opened.fleet.server === null ? [SIGNING_KEY] : [PUBLISHER_KEY, SIGNING_KEY];
 		keysFromEnvironment(context.env, ...needed);
-		const ways = _usingCtx$1.a(await waysOut(context, opened));
+		const ways = _usingCtx$2.a(await waysOut(context, opened));
 		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
-		const signingKey = _usingCtx$1.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
 		const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
 		const { stager } = opened;
@@ -44453,10 +44672,10 @@ async function deploy(context, options) {
 		const wave = chooseWave(fleet.waves, options.wave, options.hosts.length > 0);
 		const selected = selectHosts(fleet.hosts, options.hosts).filter(({ name }) => wave.hosts?.includes(name) ?? true);
 		const before = fleet.hosts.filter(({ name }) => wave.before.includes(name));
-		const archives = _usingCtx$1.a(await temporaryDirectory());
+		const archives = _usingCtx$2.a(await temporaryDirectory());
 		const prepared = await prepare(opened, evaluator, selected, commit, archives.path);
 		const preparedBefore = await prepare(opened, evaluator, before, commit, archives.path);
-		const publishers = _usingCtx$1.a(await Publishers.open(ways.list));
+		const publishers = _usingCtx$2.a(await Publishers.open(ways.list));
 		const planner = {
 			ancestry: new Ancestry(opened.repository, commit.id),
 			signers
@@ -44488,9 +44707,9 @@ async function deploy(context, options) {
 			hosts: await signAndPublish(context, publishers, signingKey, planned)
 		};
 	} catch (_) {
-		_usingCtx$1.e = _;
+		_usingCtx$2.e = _;
 	} finally {
-		await _usingCtx$1.d();
+		await _usingCtx$2.d();
 	}
 }
 /** The hosts of earlier waves that have another release than this commit's, or are not well with it, each with why. */
@@ -44528,6 +44747,59 @@ async function blockingHosts(context, publishers, planner, before, { wait, force
 /** The hosts that are still on their way. */
 function namesOf(steps) {
 	return steps.flatMap((step) => "result" in step ? [] : [step.host.name]);
+}
+// src/commands/plan.ts
+/** Divides a fleet's hosts: among machines, for `check --shard`, and in time, for `deploy --wave`. */
+async function plan(context, options) {
+	return {
+		version: 1,
+		command: "plan",
+		shards: options.shards === null ? [] : await shardsOf(context, options, options.shards),
+		waves: await wavesOf(options)
+	};
+}
+/** No more parts than there are hosts. */
+async function shardsOf(context, options, most) {
+	try {
+		var _usingCtx$1 = _usingCtx();
+		const open = _usingCtx$1.a(await openFleet(options.fleet, options));
+		const evaluator = {
+			context,
+			nix: await Nix.find(options.nix, context.signal),
+			stager: open.stager,
+			memory: openMemory(context.env),
+			derivations: false,
+			limits: options
+		};
+		const { hosts } = await withFlakeHosts(open.fleet, evaluator);
+		const selected = selectHosts(hosts, options.hosts);
+		const count = Math.min(most, selected.length);
+		return Array.from({ length: count }, (_, n) => ({
+			shard: `${n + 1}/${count}`,
+			hosts: shardOf(selected, {
+				index: n + 1,
+				count
+			}).map((host) => host.name)
+		}));
+	} catch (_) {
+		_usingCtx$1.e = _;
+	} finally {
+		await _usingCtx$1.d();
+	}
+}
+async function wavesOf({ fleet, hosts }) {
+	const loaded = await loadFleet(fleet);
+	const declared = loaded.hosts.filter((host) => host.declared);
+	if (declared.length === 0) return [];
+	const selected = selectHosts(declared, hosts).map((host) => host.name);
+	if (loaded.waves === null) return [{
+		wave: "all",
+		hosts: selected
+	}];
+	return loaded.waves.map((names, n) => ({
+		wave: String(n + 1),
+		hosts: names.filter((name) => selected.includes(name))
+	}));
 }
 // src/results-schema.ts
 const nullable = (type) => type.nullable();
@@ -44833,6 +45105,59 @@ function deployDetail({ reason, sequence, commit }) {
 	if (reason !== null) return inertLine(reason);
 	return sequence === null ? "" : `release ${sequence} of ${(commit ?? "").slice(0, 12)}`;
 }
+// src/render/lists.ts
+function renderFiles(files, paint) {
+	return files.map(({ file, status }) => status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`));
+}
+function renderPlan(document, paint) {
+	const rows = [...document.shards.map(({ shard, hosts }) => [`shard ${shard}`, hosts.join(", ")]), ...document.waves.map(({ wave, hosts }) => [`wave ${wave}`, hosts.join(", ")])];
+	return table([["PART", "HOSTS"].map((text) => paint("dim", text)), ...rows]).join("\n");
+}
+function renderRender(document, paint) {
+	return renderFiles(document.files, paint).join("\n");
+}
+function renderInit(document, paint) {
+	return [
+		`A fleet in ${document.fleet}`,
+		...renderFiles(document.files, paint),
+		"",
+		"Next:",
+		...document.next.map((step) => `  ${step}`)
+	].join("\n");
+}
+function renderKeygen(document) {
+	const key = (name) => document.keys.find((candidate) => candidate.name === name);
+	return [
+		...document.keys.map(({ name, file }) => `${file}: the ${name} key. Keep it secret; in CI it is a secret of the deploy job`),
+		"",
+		"Their public halves go into fleet.yaml (bento init --keys puts them there):",
+		`  signers, an entry:            "${key("signing")?.publicKey}"`,
+		`  server.publishers, an entry:  "${key("publisher")?.publicKey}"`
+	].join("\n");
+}
+function renderHostList(document, paint) {
+	const rows = document.hosts.map((host) => [
+		host.name,
+		host.kind,
+		host.path,
+		host.groups.join(","),
+		host.status === "found" ? paint("yellow", "no entry in fleet.yaml") : host.key === null ? paint("yellow", "no key yet") : ""
+	]);
+	return table([[
+		"HOST",
+		"KIND",
+		"PATH",
+		"GROUPS",
+		""
+	].map((text) => paint("dim", text)), ...rows]).join("\n");
+}
+function renderHostEdit(document, paint) {
+	return [
+		...document.hosts.map(({ name, status }) => `${paint("green", "✓")} ${status} ${name}`),
+		...renderFiles(document.files, paint),
+		...warnings(document.warnings, paint)
+	].join("\n");
+}
 // src/render/status.ts
 /** Worst first: the order of the table, and what each state looks like. */
 const STATES = [
@@ -44955,8 +45280,9 @@ function releaseText({ published }) {
 	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
 }
 // src/results.ts
-/** What a command's document means for its exit status: 1 when a host failed. */
+/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault. */
 function exitStatus(document) {
+	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
 	return failedHosts(document).length === 0 ? 0 : 1;
 }
 /** The hosts that make a run red, by name. */
@@ -44965,7 +45291,8 @@ function failedHosts(document) {
 		case "check":
 		case "build":
 		case "deploy":
-		case "rollback": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
+		case "rollback":
+		case "server check": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
 		case "status": return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);
 		case "render":
 		case "plan":
@@ -44996,4 +45323,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { openFleetAt as $, signAndPublish as A, __commonJSMin as At, SECRETS as B, onInterrupt as C, Nix as Ct, waysOut as D, InterruptedError as Dt, status as E, FleetError as Et, prepare as F, requireSigner as G, describeKey as H, isSameRelease as I, Publishers as J, needsOpenSsh as K, nextManifest as L, published as M, __toESM as Mt, unchanged as N, parseDuration as O, UnavailableError as Ot, failed as P, openFleet as Q, GIT_KEY as R, locationOf as S, splitPatterns as St, deploy as T, BentoError as Tt, keysFromEnvironment as U, SIGNING_KEY as V, open as W, DEFAULT_TIMEOUT as X, build as Y, check as Z, painter as _, parseFleetFile as _t, releaseText as a, writeFileAtomically as at, warnings as b, selectHosts as bt, deployDetail as c, inertLine as ct, baseText as d, renderedFiles as dt, openMemory as et, changeText as f, staleFiles as ft, count as g, FLEET_FILE as gt, renderCheck as h, parseWave as ht, look as i, Repository as it, openAll as j, __require as jt, lockFor as k, formatLocation as kt, deployWord as l, archive as lt, planText as m, loadFleet as mt, failedHosts as n, _usingCtx as nt, renderStatus as o, clip as ot, grouped as p, findFleet as pt, openPrivateKey as q, contactText as r, temporaryDirectory as rt, worstFirst as s, inert as st, exitStatus as t, withFlakeHosts as tt, renderDeploy as u, AGENT_FILE as ut, table as v, require_dist$2 as vt, report as w, run as wt, describeError as x, shardOf as xt, tally as y, parseShard as yt, PUBLISHER_KEY as z };
+export { SECRETS as $, deploy as A, parseFleetFile as At, lockFor as B, InterruptedError as Bt, painter as C, AGENT_FILE as Ct, onInterrupt as D, loadFleet as Dt, locationOf as E, findFleet as Et, SILENCE$2 as F, Nix as Ft, failed as G, __toESM as Gt, openAll as H, formatLocation as Ht, SftpSession as I, run as It, withArchive as J, failing as K, flight as L, BentoError as Lt, waysOut as M, parseShard as Mt, LOCK_DIRECTORY as N, selectHosts as Nt, report as O, parseWave as Ot, list as P, splitPatterns as Pt, PUBLISHER_KEY as Q, ignoreSftpError as R, FleetError as Rt, count as S, archive as St, describeError as T, staleFiles as Tt, published as U, __commonJSMin as Ut, signAndPublish as V, UnavailableError as Vt, unchanged as W, __require as Wt, nextManifest as X, isSameRelease as Y, GIT_KEY as Z, baseText as _, Repository as _t, releaseText as a, needsOpenSsh as at, planText as b, inert as bt, renderHostEdit as c, build as ct, renderKeygen as d, openFleet as dt, SIGNING_KEY as et, renderPlan as f, openFleetAt as ft, renderDeploy as g, temporaryDirectory as gt, deployWord as h, _usingCtx as ht, look as i, requireSigner as it, status as j, require_dist$2 as jt, plan as k, FLEET_FILE as kt, renderHostList as l, DEFAULT_TIMEOUT as lt, deployDetail as m, withFlakeHosts as mt, failedHosts as n, keysFromEnvironment as nt, renderStatus as o, openPrivateKey as ot, renderRender as p, openMemory as pt, prepare as q, contactText as r, open as rt, worstFirst as s, Publishers as st, exitStatus as t, describeKey as tt, renderInit as u, check as ut, changeText as v, writeFileAtomically as vt, tally as w, renderedFiles as wt, renderCheck as x, inertLine as xt, grouped as y, clip as yt, parseDuration as z, HostError as zt };
