@@ -342,6 +342,25 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
       expect(startups).toContain("MaxStartups 401:30:2005\n");
     });
 
+    test("with server.tree it has what hosts of the 2022 Bento read as well", async () => {
+      await using scratch = await temporaryDirectory();
+      const fleetFile = path.join(scratch.path, "fleet.json");
+      const fleet = JSON.parse(await readFile(path.join(root, "fleet.json"), "utf8"));
+      await writeFile(fleetFile, JSON.stringify({ ...fleet, server: { ...fleet.server, tree: true } }));
+      const rules = await evaluate(
+        `{ imports = [ ${configuration} ]; services.bento-server.fleetFile = ${fleetFile}; }`,
+        `lib.filter (rule: lib.hasInfix "chroot/nas/" rule) config.systemd.tmpfiles.rules`,
+      );
+      expect(rules).toEqual([
+        "d /home/chroot/nas/releases 2750 bento nas -",
+        "d /home/chroot/nas/reports 2750 nas bento -",
+        "d /home/chroot/nas/trees 2750 bento nas -",
+        "L+ /home/chroot/nas/config - - - - trees/config",
+        "f /home/chroot/nas/last_change_date 0640 bento nas -",
+        "d /home/chroot/nas/logs 2750 nas bento -",
+      ]);
+    });
+
     test("doesn't take a login that is somebody's already", async () => {
       const taken = `{ imports = [ ${configuration} ]; users.users.router.isNormalUser = true; }`;
       await expect(evaluate(taken, "config.system.build.toplevel.outPath")).rejects.toThrow(

@@ -26,6 +26,7 @@ let
 
   publisher = server.user;
   root = cfg.root;
+  tree = server.tree or false;
   hosts = lib.mapAttrsToList (name: host: { inherit name; inherit (host) key login; }) (fleet.hosts or { });
   logins = [ publisher ] ++ map (host: host.login) hosts;
 
@@ -250,6 +251,13 @@ in
         "d ${root}/${host.name} 0755 root root -"
         "d ${root}/${host.name}/releases 2750 ${publisher} ${host.login} -"
         "d ${root}/${host.name}/reports 2750 ${host.login} ${publisher} -"
+      ] ++ lib.optionals tree [
+        # What a host of the 2022 Bento reads. Nothing can be made in a chroot but by root, so its tree is a symlink to one
+        # that the publisher can change, and what says when it changed is a file of the publisher's.
+        "d ${root}/${host.name}/trees 2750 ${publisher} ${host.login} -"
+        "L+ ${root}/${host.name}/config - - - - trees/config"
+        "f ${root}/${host.name}/last_change_date 0640 ${publisher} ${host.login} -"
+        "d ${root}/${host.name}/logs 2750 ${host.login} ${publisher} -"
       ]) hosts
     );
 

@@ -81,7 +81,16 @@ export class BenchWorld implements AsyncDisposable {
     const hostKeys = [await this.server.hostKey()];
     const { port, root } = this.server;
     const publishers = [this.publisher.publicKey];
-    return { address, port, user: `${this.prefix}pub`, root, publishers, hostKeys, loginPrefix: this.prefix };
+    return {
+      address,
+      port,
+      user: `${this.prefix}pub`,
+      root,
+      publishers,
+      hostKeys,
+      loginPrefix: this.prefix,
+      tree: false,
+    };
   }
 
   /** Where another program puts trees, at `address`; made anew and empty. */

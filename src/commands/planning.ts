@@ -111,7 +111,7 @@ export async function openAll(
     opened.set(envelope, known);
     const result = await known;
     return result.ok
-      ? { state: "present", manifest: result.manifest, envelope }
+      ? { state: "present", manifest: result.manifest, envelope, isIncomplete: state.isIncomplete ?? false }
       : { state: "untrusted", problem: result.problem };
   };
   return new Map(await Promise.all([...current].map(async ([name, state]) => [name, await open(state)] as const)));

@@ -10,6 +10,7 @@ import { Publishers } from "../publish/publishers.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { open as openEnvelope } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
+import { statusOfLogs } from "../reports/logs.ts";
 import { parseHeartbeat, parseReport } from "../reports/schema.ts";
 import { lastContact, stateOf } from "../reports/state.ts";
 import type { HostStatus, StatusDocument } from "../results.ts";
@@ -103,6 +104,10 @@ async function hostStatus(
     issued: manifest.issued,
   };
   if (reports.state === "failed") return { ...nothing, published, reason: reports.error.message };
+  if (reports.state === "logs") {
+    const { logs, changed, serverTime: now } = reports;
+    return { name: host.name, published, ...statusOfLogs({ published: manifest, logs, changed, now }) };
+  }
 
   const said = reports.state === "read" ? reports : null;
   const heartbeat = said?.heartbeat && parseHeartbeat(said.heartbeat.text, host.name);

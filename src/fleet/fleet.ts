@@ -13,6 +13,8 @@ export interface Server {
   hostKeys: string[];
   /** Put before a host's name to make its login at the server, e.g. where hosts share a machine with people. */
   loginPrefix: string;
+  /** Whether each host's tree is there unpacked as well, as hosts of the 2022 Bento read it. */
+  tree: boolean;
 }
 
 export interface Substituter {

@@ -39,6 +39,8 @@ function serverSettings(fleet: Fleet) {
       user: server.user,
       publishers: server.publishers,
       loginPrefix: server.loginPrefix,
+      // Only where it is asked for, so that the files of all other fleets stay as they are.
+      ...(server.tree ? { tree: true } : {}),
     },
     hosts: Object.fromEntries(hosts),
   };

@@ -47,6 +47,7 @@ const server = z.strictObject({
     .string()
     .regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login")
     .default(""),
+  tree: z.boolean().default(false),
 });
 
 const gitRemote = z.strictObject({

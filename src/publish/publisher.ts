@@ -1,3 +1,4 @@
+import type { LogFile } from "../reports/logs.ts";
 import type { HostFailure } from "../results.ts";
 
 /**
@@ -52,9 +53,12 @@ export interface LockOptions {
   onWait?: (owner: string) => void;
 }
 
-/** `missing` is a host that never had a release; `failed` is one whose state isn't known, which is never the same. */
+/**
+ * `missing` is a host that never had a release; `failed` is one whose state isn't known, which is never the same. `isIncomplete`:
+ * what the publisher has beside releases, such as an unpacked tree, is not this one's.
+ */
 export type Current =
-  | { state: "present"; envelope: string }
+  | { state: "present"; envelope: string; isIncomplete?: boolean }
   | { state: "missing" }
   | { state: "failed"; error: HostFailure };
 
@@ -84,5 +88,7 @@ export interface ReceivedFile {
 
 export type HostReports =
   | { state: "read"; heartbeat: ReceivedFile | null; report: ReceivedFile | null; serverTime: number }
+  /** Of a host that has only ever had the Bento of 2022. */
+  | { state: "logs"; logs: readonly LogFile[]; changed: number | null; serverTime: number }
   | { state: "missing" }
   | { state: "failed"; error: HostFailure };

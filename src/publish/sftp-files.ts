@@ -87,17 +87,18 @@ export async function list(session: SftpSession, dir: string): Promise<FileEntry
 
 /**
  * Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
- * at most CHUNK bytes; `onSent` is told their sizes as they arrive.
+ * at most CHUNK bytes; `onSent` is told their sizes as they arrive. `mode` is the file's, of which the server's umask takes away.
  */
 export async function writeFile(
   session: SftpSession,
   file: string,
   content: Iterable<Buffer> | AsyncIterable<Buffer>,
   onSent: (bytes: number) => void = () => {},
+  mode?: number,
 ): Promise<void> {
   const { requests } = session;
   await session.withHandle(
-    () => requests.open(file, "wx"),
+    () => requests.open(file, "wx", mode),
     async (handle) => {
       const answers: Promise<void>[] = [];
       let position = 0;

@@ -1,3 +1,4 @@
+import { HostError } from "../errors.ts";
 import type { HostFailure } from "../results.ts";
 import type { PublishProgress, Upload } from "./publisher.ts";
 import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
@@ -6,6 +7,7 @@ import type { SftpLock } from "./sftp-lock.ts";
 import { explain, garbage, pastPointer, pointer, releases, type Temporaries } from "./sftp-places.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
+import { removeOldTrees, type SentTree, switchTree, type Trees } from "./sftp-tree.ts";
 
 /** A host's release on its way. */
 interface Shipment {
@@ -15,6 +17,8 @@ interface Shipment {
   /** Under a temporary name; null where the archive is there already, or there is none. */
   archive: string | null;
   pointer: string;
+  /** Null where the server has no unpacked trees. */
+  tree: SentTree | null;
   /** Bytes of the archive that the server has. */
   sent: number;
   garbage: readonly string[];
@@ -30,14 +34,20 @@ export class Publication {
   readonly #progress: PublishProgress;
   readonly #onProgress: (progress: PublishProgress) => void;
   readonly #published: ReadonlyMap<string, number>;
+  readonly #trees: Trees | null;
 
-  /** `published`: the sequence of what a host is given now, where that is known. */
+  /**
+   * `published`: the sequence of what a host is given now, where that is known. `trees`: null where the server has no unpacked
+   * trees.
+   */
   constructor(
     uploads: readonly Upload[],
     published: ReadonlyMap<string, number>,
     temporaries: Temporaries,
     onProgress: (progress: PublishProgress) => void = () => {},
+    trees: Trees | null = null,
   ) {
+    this.#trees = trees;
     this.#temporaries = temporaries;
     this.#published = published;
     this.#onProgress = onProgress;
@@ -47,6 +57,7 @@ export class Publication {
       isPublished: false,
       archive: null,
       pointer: "",
+      tree: null,
       sent: 0,
       garbage: [],
     }));
@@ -83,6 +94,14 @@ export class Publication {
     });
     await isLocked;
 
+    // Before the pointer: a deploy that ends in between has published nothing, and the next one does all of it again.
+    await this.#phase(session, async ({ upload: { host }, tree }) => {
+      if (tree === null) return;
+      const link = this.#temporaries.make(host, "config");
+      await switchTree(session, host, tree, link);
+      this.#temporaries.forget(host, link);
+    });
+
     // The pointer last: from here on hosts take the new release, all of which is there.
     await this.#phase(session, async (shipment) => {
       const { host } = shipment.upload;
@@ -100,6 +119,7 @@ export class Publication {
     const files = published.flatMap((shipment) => shipment.garbage);
     await Promise.all(files.map((file) => session.requests.unlink(file).catch(ignoreSftpError)));
     for (const shipment of published) shipment.garbage = [];
+    await Promise.all(published.map(({ upload: { host }, tree }) => tree && removeOldTrees(session, host, tree)));
   }
 
   async #phase(session: SftpSession, work: (shipment: Shipment) => Promise<void>): Promise<void> {
@@ -109,8 +129,9 @@ export class Publication {
         try {
           await work(shipment);
         } catch (error) {
-          if (!(error instanceof SftpError)) throw error;
-          shipment.failure = await explain(session, shipment.upload.host, error);
+          if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
+          else if (error instanceof HostError) shipment.failure = failureOf(error);
+          else throw error;
         }
       }),
     );
@@ -121,11 +142,13 @@ export class Publication {
     const { host, envelope, archive, keep } = shipment.upload;
     this.#count(shipment, -shipment.sent);
     shipment.pointer = this.#temporaries.make(host, "current");
-    const [entries] = await flight(
+    const [entries, tree] = await flight(
       list(session, releases(host)).catch(ignoreSftpError),
+      this.#trees?.send(session, shipment.upload) ?? Promise.resolve(null),
       writeFile(session, shipment.pointer, [Buffer.from(envelope)]),
       archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive),
     );
+    shipment.tree = tree;
     const sequence = this.#published.get(host);
     const names = [
       ...(entries ?? []).map((entry) => entry.filename),
@@ -175,4 +198,8 @@ export class Publication {
     this.#progress.sent += bytes;
     this.#onProgress(this.#progress);
   }
+}
+
+function failureOf({ message, hint }: HostError): HostFailure {
+  return hint === undefined ? { message } : { message, hint };
 }

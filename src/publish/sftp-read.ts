@@ -3,6 +3,7 @@ import type { Current, HostReports, ReceivedFile } from "./publisher.ts";
 import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
 import { list, readFile } from "./sftp-files.ts";
 import { LOCK_DIRECTORY } from "./sftp-lock.ts";
+import { readLogs } from "./sftp-logs.ts";
 import { exists, explain, notProvisioned, pastPointers, pointer, releases } from "./sftp-places.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
@@ -35,14 +36,24 @@ export async function readPastPointers(session: SftpSession, host: string): Prom
   return files.flatMap((file) => (file === undefined ? [] : [file.bytes.toString("utf8")]));
 }
 
-/** What a host said; `now` is the server's time in milliseconds. */
-export async function readHostReports(session: SftpSession, host: string, now: number): Promise<HostReports> {
+/**
+ * What a host said; `now` is the server's time in milliseconds. `hasTree`: whether hosts of the 2022 Bento may be there, which
+ * leave logs.
+ */
+export async function readHostReports(
+  session: SftpSession,
+  host: string,
+  now: number,
+  hasTree: boolean,
+): Promise<HostReports> {
   try {
     const [heartbeat, report] = await flight(
       readReport(session, `/${host}/reports/heartbeat.json`),
       readReport(session, `/${host}/reports/latest.json`),
     );
     if (heartbeat || report) return { state: "read", heartbeat, report, serverTime: now };
+    const left = hasTree ? await readLogs(session, host) : undefined;
+    if (left !== undefined) return { state: "logs", ...left, serverTime: now };
     if (await exists(session, `/${host}/reports`)) return { state: "missing" };
     return { state: "failed", error: notProvisioned(host) };
   } catch (error) {

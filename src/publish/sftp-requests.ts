@@ -42,8 +42,10 @@ export class SftpRequests {
     return this.#ask((done) => this.#sftp.fstat(handle, done));
   }
 
-  open(file: string, flags: "r" | "r+" | "wx"): Promise<Buffer> {
-    return this.#ask((done) => this.#sftp.open(file, flags, done), "open");
+  /** `mode`: of a file that it makes, of which the server's umask takes away. */
+  open(file: string, flags: "r" | "r+" | "w" | "wx", mode?: number): Promise<Buffer> {
+    if (mode === undefined) return this.#ask((done) => this.#sftp.open(file, flags, done), "open");
+    return this.#ask((done) => this.#sftp.open(file, flags, { mode }, done), "open");
   }
 
   /** What is there, at most `length` bytes of it. */
@@ -94,6 +96,23 @@ export class SftpRequests {
   /** A second name for a file, where the server has a way to make one: OpenSSH has. */
   async link(file: string, name: string): Promise<void> {
     await this.#ask<void>((done) => this.#sftp.ext_openssh_hardlink(file, name, done)).catch(unlessUnsupported);
+  }
+
+  makeDirectory(dir: string): Promise<void> {
+    return this.#ask<void>((done) => this.#sftp.mkdir(dir, done), "write");
+  }
+
+  removeDirectory(dir: string): Promise<void> {
+    return this.#ask<void>((done) => this.#sftp.rmdir(dir, done));
+  }
+
+  /** Makes `link`, which leads to `target`. */
+  symlink(target: string, link: string): Promise<void> {
+    return this.#ask<void>((done) => this.#sftp.symlink(target, link, done), "write");
+  }
+
+  readlink(link: string): Promise<string> {
+    return this.#ask((done) => this.#sftp.readlink(link, done));
   }
 
   unlink(file: string): Promise<void> {

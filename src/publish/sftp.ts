@@ -16,6 +16,7 @@ import { Publication } from "./sftp-publication.ts";
 import { readHostReports, readPastPointers, readPointer, serverTime } from "./sftp-read.ts";
 import { flight } from "./sftp-requests.ts";
 import { type SftpSession, SILENCE } from "./sftp-session.ts";
+import { Trees, treeSequence } from "./sftp-tree.ts";
 
 export interface SftpOptions {
   signal: AbortSignal;
@@ -39,6 +40,7 @@ export class SftpPublisher implements Publisher {
   readonly #timeToLive: number;
   readonly #temporaries: Temporaries;
   readonly #lock: { current: SftpLock | undefined };
+  readonly #trees: Trees | null;
   #renewal: NodeJS.Timeout | undefined;
   /** The sequence of what each host is given, as far as that was read. */
   readonly #published = new Map<string, number>();
@@ -50,12 +52,14 @@ export class SftpPublisher implements Publisher {
     connections: SftpConnections,
     temporaries: Temporaries,
     lock: { current: SftpLock | undefined },
+    trees: Trees | null,
     { signal, lockTimeToLive = TIME_TO_LIVE }: SftpOptions,
   ) {
     this.name = name;
     this.#connections = connections;
     this.#temporaries = temporaries;
     this.#lock = lock;
+    this.#trees = trees;
     this.#signal = signal;
     this.#timeToLive = lockTimeToLive;
   }
@@ -74,7 +78,7 @@ export class SftpPublisher implements Publisher {
       },
     );
     const name = `sftp://${server.user}@${server.address}:${server.port}`;
-    return new SftpPublisher(name, connections, temporaries, lock, options);
+    return new SftpPublisher(name, connections, temporaries, lock, server.tree ? new Trees(server) : null, options);
   }
 
   async lock(owner: string, options: LockOptions = {}): Promise<void> {
@@ -108,7 +112,7 @@ export class SftpPublisher implements Publisher {
     uploads: readonly Upload[],
     onProgress: (progress: PublishProgress) => void = () => {},
   ): Promise<Map<string, HostFailure | null>> {
-    const publication = new Publication(uploads, this.#published, this.#temporaries, onProgress);
+    const publication = new Publication(uploads, this.#published, this.#temporaries, onProgress, this.#trees);
     if (uploads.length > 0) {
       await this.#connections.use((session) => publication.run(session, this.#lock.current));
     }
@@ -128,7 +132,7 @@ export class SftpPublisher implements Publisher {
   async readReports(hosts: readonly string[]): Promise<Map<string, HostReports>> {
     const now = this.#connections.use((session) => serverTime(session, randomUUID()));
     const reports = this.#each(hosts, async (session, host) => {
-      return readHostReports(session, host, (await now) ?? Date.now());
+      return readHostReports(session, host, (await now) ?? Date.now(), this.#trees !== null);
     });
     const [, read] = await flight(now, reports);
     return read;
@@ -167,9 +171,13 @@ export class SftpPublisher implements Publisher {
   }
 
   async #readPointer(session: SftpSession, host: string): Promise<Current> {
-    const current = await readPointer(session, host);
-    if (current.state === "present") this.#note(host, current.envelope);
-    return current;
+    const [current, tree] = await flight(
+      readPointer(session, host),
+      this.#trees === null ? Promise.resolve(null) : treeSequence(session, host),
+    );
+    if (current.state !== "present") return current;
+    this.#note(host, current.envelope);
+    return tree === null || tree === sequenceOf(current.envelope) ? current : { ...current, isIncomplete: true };
   }
 
   #note(host: string, envelope: string): void {

@@ -47,7 +47,7 @@ export function archivesOf(manifest: Manifest): string[] {
 
 /** What one publisher has for a host, as far as it can be believed. */
 export type Published =
-  | { state: "present"; manifest: Manifest; envelope: string }
+  | { state: "present"; manifest: Manifest; envelope: string; isIncomplete?: boolean }
   | { state: "missing" }
   | { state: "untrusted"; problem: string }
   | { state: "unknown"; error: HostFailure };
@@ -92,6 +92,7 @@ export function decide({ candidate, published, ancestryOf, force, now }: Situati
   const isCurrent = (one: Published) =>
     newest !== undefined &&
     one.state === "present" &&
+    !one.isIncomplete &&
     one.manifest.sequence === newest.manifest.sequence &&
     isSameRelease(one.manifest, candidate);
   const lacking = known.filter(([, one]) => !isCurrent(one));

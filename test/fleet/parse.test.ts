@@ -49,6 +49,7 @@ hosts:
       root: "/home/chroot",
       hostKeys: [ED25519_1],
       loginPrefix: "",
+      tree: false,
     },
     git: { remote: "git@github.com:org/fleet.git", refs: "refs/heads/bento/{host}", hostKeys: [] },
     signers: [`${ED25519_2} ci`],

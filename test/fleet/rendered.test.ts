@@ -41,6 +41,13 @@ test("the server is told the logins and their keys; a host without a key has non
   });
 });
 
+test("the server is told of unpacked trees only where there are to be any: the files of other fleets stay the same", async () => {
+  await using dir = await scratch();
+  const fleet = await fleetIn(dir.path);
+  const server = fleet.server && { ...fleet.server, tree: true };
+  expect(JSON.parse(renderedFiles({ ...fleet, server }).get("fleet.json") ?? "").server).toHaveProperty("tree", true);
+});
+
 test("hosts are told how to reach and whom to believe, and nothing of each other", async () => {
   await using dir = await scratch();
   const text = renderedFiles(await fleetIn(dir.path)).get("utils/bento.json") ?? "";

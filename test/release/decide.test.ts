@@ -119,3 +119,10 @@ test("whatever the publishers have: a second deploy of the same finds nothing to
     }),
   );
 });
+
+test("what a publisher has beside the release, and isn't the release's, makes a new release", () => {
+  const { manifest: made, envelope } = present() as Extract<Published, { state: "present" }>;
+  const incomplete: Published = { state: "present", manifest: made, envelope, isIncomplete: true };
+  expect(decided(incomplete, present())).toMatchObject({ kind: "release", to: ["sftp", "git"] });
+  expect(decided(incomplete, missing)).toMatchObject({ kind: "release" });
+});

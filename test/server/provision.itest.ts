@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { lstatSync, readdirSync, readFileSync } from "node:fs";
+import { mkdir, readFile, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { packageRoot } from "../../src/platform/package.ts";
@@ -83,9 +83,9 @@ function snapshot() {
     (readdirSync(at(dir), { recursive: true }) as string[])
       .filter((name) => name !== "sshd.pid")
       .map((name) => {
-        const { mode, uid, gid, mtimeMs } = statSync(at(dir, name));
+        const { mode, uid, gid, mtimeMs } = lstatSync(at(dir, name));
         // Where things are written aside and moved from.
-        const time = name === "" || statSync(at(dir, name)).isDirectory() ? 0 : mtimeMs;
+        const time = name === "" || lstatSync(at(dir, name)).isDirectory() ? 0 : mtimeMs;
         return `${dir}/${name} ${mode.toString(8)} ${uid}:${gid} ${time}`;
       }),
   );
@@ -136,6 +136,40 @@ test("a host that leaves is refused and its session ended; what it had stays, an
   expect((await asHost("late", "ls")).status).toBe(0);
 });
 
+test("a server of 2022 gets places for trees: hosts go on with the tree they have, and see no news in it", async () => {
+  const tree = () => fleetJson(fleet, ["late", "nas", "router"], { tree: true });
+  for (const dir of ["config/sub", "logs"]) await mkdir(at("chroots/router", dir), { recursive: true });
+  await writeFile(at("chroots/router/config/sub/a.nix"), "{ }\n", { mode: 0o600 });
+  await writeFile(at("chroots/router/last_change_date"), "");
+  await utimes(at("chroots/router/last_change_date"), 1_600_000_000, 1_600_000_000);
+  await provision(tree());
+  const before = await asHost("router", "ls -l last_change_date\nls config/sub/a.nix\nget config/sub/a.nix /dev/null");
+  expect(before.status, before.stderr).toBe(0);
+  expect(before.stdout).toMatch(/Sep 13 +2020 last_change_date/);
+  expect((await asHost("nas", "ls -l last_change_date\nls logs")).status).toBe(0);
+  // What is the host's, what is the publisher's, and what is root's alone.
+  expect((await asHost("router", `put ${at("fleet.json")} logs/one`)).status).toBe(0);
+  for (const forbidden of ["config/one", "last_change_date", "trees/one", "one"]) {
+    expect((await asHost("router", `put ${at("fleet.json")} ${forbidden}`)).status, forbidden).toBe(1);
+  }
+  expect((await asHost("router", "rm config")).status).toBe(1);
+  const publisher = await asHost(
+    "publisher",
+    `put ${at("fleet.json")} router/last_change_date\nmkdir router/trees/1-x
+    ln -s 1-x router/trees/new\nrename router/trees/new router/trees/config\nls router/config/`,
+  );
+  expect(publisher.status, publisher.stderr).toBe(0);
+  expect((await asHost("router", "ls -l last_change_date")).stdout).not.toMatch(/2020/);
+  const checked = await exec("bash", [script("check"), at("fleet.json"), at("sshd/sshd_config")]);
+  expect(checked.stdout).not.toMatch(/trees|logs|config|last_change_date/);
+  const made = snapshot();
+  await provision(tree());
+  expect(snapshot()).toEqual(made);
+  // Without it, nothing is taken away.
+  await provision(fleetJson(fleet, ["late", "nas", "router"]));
+  expect(snapshot().files).toEqual(made.files);
+});
+
 test("what can't be used changes nothing, and says why", async () => {
   const before = snapshot();
   const whole = fleetJson(fleet, ["late", "nas", "router"]);
@@ -143,6 +177,7 @@ test("what can't be used changes nothing, and says why", async () => {
     [whole.slice(0, -20), /fleet\.json can't be used/],
     ["", /fleet\.json can't be used/],
     [whole.replace('"version":1', '"version":2'), /version must be 1/],
+    [fleetJson(fleet, ["late"], { tree: "no" }), /server\.tree is neither true nor false/],
     [whole.replaceAll(`"${prefix}late"`, '"daemon"'), /there is a login 'daemon' on this machine already/],
     [whole.replaceAll(`"${prefix}late"`, '"late\\nAllowUsers root"'), /a login is malformed/],
     [whole.replaceAll('"late"', '".."'), /a host name is malformed/],

@@ -18,8 +18,14 @@ export async function makeServerFleet(dir: string, prefix: string, hosts: readon
 }
 
 /** The text of fleet.json with these hosts in it. */
-export function fleetJson({ root, prefix, keys }: ServerFleet, hosts: readonly string[]): string {
-  const server = { root, user: `${prefix}publisher`, publishers: [keys.publisher?.publicKey], loginPrefix: prefix };
+export function fleetJson({ root, prefix, keys }: ServerFleet, hosts: readonly string[], more: object = {}): string {
+  const server = {
+    root,
+    user: `${prefix}publisher`,
+    publishers: [keys.publisher?.publicKey],
+    loginPrefix: prefix,
+    ...more,
+  };
   const entries = hosts.map((host) => [host, { login: prefix + host, key: keys[host]?.publicKey }]);
   return JSON.stringify({ version: 1, server, hosts: Object.fromEntries(entries) });
 }

@@ -18,6 +18,8 @@ import { loginPrefix, worldDirectory } from "./world-directory.ts";
 export interface WorldOptions {
   /** The demo's four unless told otherwise. At most 20 characters each. */
   hosts?: readonly string[];
+  /** server.tree; false unless told otherwise. */
+  tree?: boolean;
 }
 
 /**
@@ -74,7 +76,7 @@ export class World implements AsyncDisposable {
     this.#resources = resources;
   }
 
-  static async make({ hosts = DEMO_HOSTS }: WorldOptions = {}): Promise<World> {
+  static async make({ hosts = DEMO_HOSTS, tree = false }: WorldOptions = {}): Promise<World> {
     await using resources = new AsyncDisposableStack();
     const { path: dir, mark } = resources.use(await worldDirectory());
     const store = await makeStore(dir);
@@ -98,6 +100,7 @@ export class World implements AsyncDisposable {
     await server.provision({
       user,
       publishers,
+      tree,
       hosts: Object.fromEntries(
         hosts.map((host) => [host, { login: prefix + host, key: hostKeys[host]?.publicKey ?? "" }]),
       ),
@@ -105,7 +108,7 @@ export class World implements AsyncDisposable {
     await server.start();
     const { address, port, root } = server;
     const hostKey = await server.hostKey();
-    const serverSettings = { address, port, user, root, publishers, hostKeys: [hostKey], loginPrefix: prefix };
+    const serverSettings = { address, port, user, root, publishers, hostKeys: [hostKey], loginPrefix: prefix, tree };
     return new World(
       { dir, hosts, store, server, publisherKey, signingKey, hostKeys, loginPrefix: prefix, serverSettings },
       env,

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The fleet's directories. Sourced by provision, whose `die`, `root`, `publisher`, `login_of` (by host) and `ids` (by
-# login) it uses.
+# The fleet's directories. Sourced by provision, whose `die`, `root`, `publisher`, `login_of` (by host), `ids` (by
+# login) and `tree` it uses.
 
 # sshd accepts a chroot only if every directory on the way belongs to root and nobody else can write to it.
 check_way() {
@@ -39,6 +39,7 @@ make_directories() {
   for host in "${!login_of[@]}"; do
     outer+=("$root/$host")
     inner+=("$root/$host/releases" "$root/$host/reports")
+    [ -z "$tree" ] || inner+=("$root/$host/trees" "$root/$host/logs")
   done
   look_at "${outer[@]}" "$root/.bento" "${inner[@]}"
   # A symlink here would lead what follows astray; but only root could have made one.
@@ -55,8 +56,35 @@ make_directories() {
     # setgid: what the publisher puts in is readable by the host's group, and what the host reports by the publisher's.
     own "$bento" "$id" "$root/$host/releases"
     own "$id" "$bento" "$root/$host/reports"
+    [ -z "$tree" ] || make_tree "$root/$host" "$bento" "$id"
   done
   with_all chmod 2750 "${inner[@]}"
+}
+
+# make_tree CHROOT PUBLISHER HOST: what a host of the 2022 Bento reads, and nothing can be made in a chroot but by root: so
+# its tree is a symlink to one that the publisher can change, and what says when it changed is a file of the publisher's.
+make_tree() {
+  own "$2" "$3" "$1/trees"
+  own "$3" "$2" "$1/logs"
+  if [ ! -L "$1/config" ]; then
+    # A server of 2022 has the tree itself there: hosts go on with it until the first deploy.
+    if [ -e "$1/config" ]; then
+      mv -T "$1/config" "$1/trees/0-before"
+      chown -R -h -P "+$2:+$3" "$1/trees/0-before"
+      chmod -R u=rwX,g=rX,o= "$1/trees/0-before"
+      ln -s 0-before "$1/trees/config"
+    fi
+    ln -s trees/config "$1/config"
+  fi
+  case $(stat -c '%u:%g:%a:%F' "$1/last_change_date" 2> /dev/null) in
+    "$2:$3:640:regular"*) return ;;
+    *:regular*) ;;
+    '') : > "$1/last_change_date" ;;
+    *) die "$1/last_change_date is no file" ;;
+  esac
+  # Its time stays: hosts take another one for news.
+  chown -h "+$2:+$3" "$1/last_change_date"
+  chmod 640 "$1/last_change_date"
 }
 
 # with_all PROGRAM OPTION ARGUMENT...: also where there are too many for one command line.

@@ -1,0 +1,99 @@
+import { duration } from "../duration.ts";
+import type { Manifest } from "../release/manifest.ts";
+import type { HostStatus } from "../results.ts";
+
+/** A file in the logs of a host that still has the Bento of 2022. All of it is the host's word, and nothing in it is read. */
+export interface LogFile {
+  name: string;
+  isFile: boolean;
+  /** Milliseconds since 1970 by the server's clock. */
+  modified: number;
+}
+
+export interface KnownLogs {
+  published: Pick<Manifest, "toplevel" | "kind" | "issued"> | null;
+  logs: readonly LogFile[];
+  /** When its configuration last changed, by the server's clock, in milliseconds since 1970; null when that isn't known. */
+  changed: number | null;
+  now: number;
+}
+
+const BY = "reported by the Bento of 2022";
+/** It polls every quarter of an hour, and says nothing when there is nothing new. */
+const PATIENCE = 45 * 60 * 1000;
+/** `date +%Y%m%d-%H%M`, the system's store path without its directory, and what became of it. */
+const NAME =
+  /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)\.log\.gz$/;
+
+const OUTCOMES = {
+  success: "success",
+  failure: "failed",
+  rollback: "rolled-back",
+  autoupdate: "auto-updated",
+} as const;
+
+type LogStatus = Pick<HostStatus, "state" | "reason" | "running" | "lastContact" | "lastOutcome">;
+
+/** How a host is by its newest log. */
+export function statusOfLogs(known: KnownLogs): LogStatus {
+  const { published, now } = known;
+  const newest = newestLog(known);
+  const heard = newest === undefined ? nothing() : saidBy(newest);
+  const changed = known.changed ?? (published === null ? now : Date.parse(published.issued));
+  if (published === null) return { ...heard, state: "new", reason: "nothing has been published for it yet" };
+  if (newest === undefined || newest.modified < changed) {
+    const waiting = now - changed;
+    if (waiting > PATIENCE) return { ...heard, state: "silent", reason: `no log for ${duration(waiting)}; ${BY}` };
+    if (newest === undefined) return { ...heard, state: "new", reason: "it has not been heard of yet" };
+    return { ...heard, state: "pending", reason: BY };
+  }
+  switch (newest.result) {
+    case "failure":
+      return { ...heard, state: "failed", reason: BY };
+    case "rollback":
+      return { ...heard, state: "rolled-back", reason: BY };
+    case "autoupdate":
+      return { ...heard, state: "auto-updated", reason: BY };
+    case "success": {
+      // Without a flake a host builds with a channel of its own.
+      const expected = published.kind === "flake" ? published.toplevel : null;
+      const runs = `/nix/store/${newest.version}`;
+      if (expected === null || expected === runs) return { ...heard, state: "up-to-date", reason: BY };
+      return { ...heard, state: "drifted", reason: `it runs ${runs}, and not what is published; ${BY}` };
+    }
+  }
+}
+
+interface Log {
+  modified: number;
+  version: string;
+  result: keyof typeof OUTCOMES;
+}
+
+/** By the time at which it came; hosts' clocks don't count. */
+function newestLog({ logs, now }: KnownLogs): Log | undefined {
+  let newest: (Log & { name: string }) | undefined;
+  for (const { name, isFile, modified } of logs) {
+    const [, version, result] = NAME.exec(name) ?? [];
+    if (!isFile || version === undefined || result === undefined) continue;
+    const log = { name, version, result: result as Log["result"], modified: Math.min(now, modified) };
+    const isNewer =
+      newest === undefined ||
+      log.modified > newest.modified ||
+      (log.modified === newest.modified && log.name > newest.name);
+    if (isNewer) newest = log;
+  }
+  return newest;
+}
+
+function nothing(): Omit<LogStatus, "state" | "reason"> {
+  return { running: null, lastContact: null, lastOutcome: null };
+}
+
+function saidBy({ version, result, modified }: Log): Omit<LogStatus, "state" | "reason"> {
+  return {
+    running: { toplevel: `/nix/store/${version}`, sequence: null },
+    lastContact: new Date(modified).toISOString(),
+    lastOutcome: OUTCOMES[result],
+  };
+}
