@@ -1,3 +1,4 @@
+import path from "node:path";
 import { duration } from "../duration.ts";
 import type { Manifest } from "../release/manifest.ts";
 import type { HostStatus } from "../results.ts";
@@ -41,7 +42,8 @@ export function statusOfLogs(known: KnownLogs): LogStatus {
   const heard = newest === undefined ? nothing() : saidBy(newest);
   const changed = known.changed ?? (published === null ? now : Date.parse(published.issued));
   if (published === null) return { ...heard, state: "new", reason: "nothing has been published for it yet" };
-  if (newest === undefined || newest.modified < changed) {
+  // Of the same second, it can't be of what came in that second: nothing is built as fast.
+  if (newest === undefined || newest.modified <= changed) {
     const waiting = now - changed;
     if (waiting > PATIENCE) return { ...heard, state: "silent", reason: `no log for ${duration(waiting)}; ${BY}` };
     if (newest === undefined) return { ...heard, state: "new", reason: "it has not been heard of yet" };
@@ -57,9 +59,10 @@ export function statusOfLogs(known: KnownLogs): LogStatus {
     case "success": {
       // Without a flake a host builds with a channel of its own.
       const expected = published.kind === "flake" ? published.toplevel : null;
-      const runs = `/nix/store/${newest.version}`;
-      if (expected === null || expected === runs) return { ...heard, state: "up-to-date", reason: BY };
-      return { ...heard, state: "drifted", reason: `it runs ${runs}, and not what is published; ${BY}` };
+      if (expected === null || path.posix.basename(expected) === newest.version) {
+        return { ...heard, state: "up-to-date", reason: BY };
+      }
+      return { ...heard, state: "drifted", reason: `it runs ${newest.version}, and not what is published; ${BY}` };
     }
   }
 }
