@@ -13370,7 +13370,8 @@ const server = strictObject({
 	publishers: array(publicKey).default([]),
 	root: oneLine.regex(/^\/[^\s:]*[^\s:/]$/, "must be an absolute path without spaces").default("/home/chroot"),
 	hostKeys: array(publicKey).min(1, "needs at least one pinned host key"),
-	loginPrefix: string().regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login").default("")
+	loginPrefix: string().regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login").default(""),
+	tree: boolean().default(false)
 });
 const gitRemote = strictObject({
 	remote: oneLine.min(1).refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository").refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed"),
@@ -13842,7 +13843,8 @@ function serverSettings(fleet) {
 			root: server.root,
 			user: server.user,
 			publishers: server.publishers,
-			loginPrefix: server.loginPrefix
+			loginPrefix: server.loginPrefix,
+			...server.tree ? { tree: true } : {}
 		},
 		hosts: Object.fromEntries(hosts)
 	};
@@ -13875,7 +13877,7 @@ const BLOCK$1 = 262144;
 */
 function* narOf(root) {
 	yield strings("nix-archive-1");
-	yield* pieces(typeof root === "string" ? onDisk(root) : root);
+	yield* pieces$1(typeof root === "string" ? onDisk(root) : root);
 }
 /** A file or directory on disk. */
 function onDisk(file) {
@@ -13903,7 +13905,7 @@ function onDisk(file) {
 		}
 	};
 }
-function* pieces(node) {
+function* pieces$1(node) {
 	switch (node.kind) {
 		case "link":
 			yield strings("(", "type", "symlink", "target", node.target, ")");
@@ -13920,7 +13922,7 @@ function* pieces(node) {
 			yield strings("(", "type", "directory");
 			for (const [name, child] of [...node.entries()].sort(([a], [b]) => Buffer.compare(a, b))) {
 				yield strings("entry", "(", "name", name, "node");
-				yield* pieces(child);
+				yield* pieces$1(child);
 				yield strings(")");
 			}
 			yield strings(")");
@@ -19163,7 +19165,7 @@ var TrackedFiles = class {
 		if (this.#modes.has(file)) return;
 		this.#modes.set(file, mode);
 		if (mode === "directory") this.#children.set(file, []);
-		const parent = parentOf(file);
+		const parent = parentOf$1(file);
 		this.#add(parent, "directory");
 		this.#children.get(parent)?.push(path$2.posix.basename(file));
 	}
@@ -19201,7 +19203,7 @@ var TrackedFiles = class {
 			hops: { count: 0 },
 			stays: true
 		};
-		const end = await this.#walk(link, parentOf(link), target, copied, walk);
+		const end = await this.#walk(link, parentOf$1(link), target, copied, walk);
 		if (this.#modes.get(end) === void 0) throw nothingThere(link, target, end);
 		return {
 			path: end,
@@ -19223,14 +19225,14 @@ var TrackedFiles = class {
 					at: { file: link },
 					hint: "bring what it points to into the repository"
 				});
-				at = parentOf(at);
+				at = parentOf$1(at);
 				if (throughLink) walk.stays = false;
 			} else at = at === "" ? part : `${at}/${part}`;
 			if (!throughLink && !copied(at)) walk.stays = false;
 			if (this.#modes.get(at) === "120000") {
 				walk.hops.count += 1;
 				if (walk.hops.count > MAX_HOPS) throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
-				at = await this.#walk(link, parentOf(at), await this.linkTarget(at), copied, {
+				at = await this.#walk(link, parentOf$1(at), await this.linkTarget(at), copied, {
 					...walk,
 					stays: true
 				});
@@ -19246,7 +19248,7 @@ function nothingThere(link, target, end) {
 		hint: `git add ${end || target}`
 	});
 }
-function parentOf(file) {
+function parentOf$1(file) {
 	const parent = path$2.posix.dirname(file);
 	return parent === "." ? "" : parent;
 }
@@ -19336,7 +19338,7 @@ var Layout = class {
 			case "directory": return this.#directory(file, target, within, include, through);
 			case "120000": {
 				this.sources.push(file);
-				await this.#realDirectory(parentOf(file));
+				await this.#realDirectory(parentOf$1(file));
 				const resolved = await this.#files.resolve(file, (place) => isWithin(place, within) && isIncluded(place, include));
 				if (resolved.stays) {
 					const text = await this.#files.linkTarget(file);
@@ -19363,7 +19365,7 @@ var Layout = class {
 	}
 	async #file(file, target) {
 		this.sources.push(file);
-		await this.#realDirectory(parentOf(file));
+		await this.#realDirectory(parentOf$1(file));
 		this.entries.push({
 			kind: "file",
 			target,
@@ -19388,7 +19390,7 @@ function nodeOf(entries, open) {
 	for (const entry of entries) {
 		const { target } = entry;
 		if (entry.kind === "directory") children.set(target, []);
-		children.get(parentOf(target))?.push([Buffer.from(path$2.posix.basename(target)), leafOf(entry, children, open)]);
+		children.get(parentOf$1(target))?.push([Buffer.from(path$2.posix.basename(target)), leafOf(entry, children, open)]);
 	}
 	return {
 		kind: "directory",
@@ -19897,14 +19899,14 @@ async function stageAll(stager, hosts) {
 		} catch (error) {
 			if (error instanceof HostError) return {
 				host,
-				failure: failureOf$1(error)
+				failure: failureOf$2(error)
 			};
 			throw error;
 		}
 	});
 }
 /** An error as a host's result carries it. */
-function failureOf$1(error) {
+function failureOf$2(error) {
 	return {
 		message: error.message,
 		...error.at,
@@ -20335,7 +20337,7 @@ var Publishers = class Publishers {
 			return await publisher.publish(uploads, onProgress);
 		} catch (error) {
 			if (!this.#several || !(error instanceof UnavailableError)) throw error;
-			const failure = failureOf(error);
+			const failure = failureOf$1(error);
 			return new Map(uploads.map(({ host }) => [host, failure]));
 		}
 	}
@@ -20362,10 +20364,10 @@ const NO_REPORTS = "git has no reports: bento-agent status on the machine says h
 function unreached(error) {
 	return {
 		state: "failed",
-		error: failureOf(error)
+		error: failureOf$1(error)
 	};
 }
-function failureOf({ message, hint }) {
+function failureOf$1({ message, hint }) {
 	return hint === void 0 ? { message } : {
 		message,
 		hint
@@ -20809,7 +20811,7 @@ function decide({ candidate, published, ancestryOf, force, now }) {
 		to: known.map(([name]) => name)
 	});
 	if (force) return release();
-	const isCurrent = (one) => newest !== void 0 && one.state === "present" && one.manifest.sequence === newest.manifest.sequence && isSameRelease(one.manifest, candidate);
+	const isCurrent = (one) => newest !== void 0 && one.state === "present" && !one.isIncomplete && one.manifest.sequence === newest.manifest.sequence && isSameRelease(one.manifest, candidate);
 	const lacking = known.filter(([, one]) => !isCurrent(one));
 	const current = manifests.find(isCurrent);
 	if (lacking.length === 0 && current !== void 0) return {
@@ -20872,7 +20874,7 @@ async function prepare({ repository, stager }, evaluator, hosts, commit, archive
 			return {
 				host,
 				result: {
-					...nothing(host),
+					...nothing$1(host),
 					status: "skipped",
 					reason
 				}
@@ -20964,10 +20966,10 @@ async function withArchive({ candidate, pack }) {
 }
 /** What is wrong with one host is its own failure. */
 function failing(error) {
-	if (error instanceof HostError) return { failure: failureOf$1(error) };
+	if (error instanceof HostError) return { failure: failureOf$2(error) };
 	throw error;
 }
-function nothing(host) {
+function nothing$1(host) {
 	return {
 		name: host.name,
 		status: "failed",
@@ -20981,7 +20983,7 @@ function nothing(host) {
 }
 function failed(host, error) {
 	return {
-		...nothing(host),
+		...nothing$1(host),
 		error
 	};
 }
@@ -21067,7 +21069,8 @@ async function openAll(current, host, signers) {
 		return result.ok ? {
 			state: "present",
 			manifest: result.manifest,
-			envelope
+			envelope,
+			isIncomplete: state.isIncomplete ?? false
 		} : {
 			state: "untrusted",
 			problem: result.problem
@@ -21077,7 +21080,7 @@ async function openAll(current, host, signers) {
 }
 function unchanged(host, { digest, sequence, commit, toplevel }) {
 	return {
-		...nothing(host),
+		...nothing$1(host),
 		status: "unchanged",
 		digest,
 		sequence,
@@ -42470,7 +42473,7 @@ function hostKeyAlgorithms(keys) {
 }
 // src/publish/sftp-probe.ts
 /** Milliseconds after which a server that doesn't answer what it should refuse is taken to have refused it. */
-const PATIENCE = 1e4;
+const PATIENCE$1 = 1e4;
 /** The reason of a refused channel when the server tried, and nobody listened: then it was willing. */
 const CONNECT_FAILED = 2;
 /** Whether the server runs a command for this login: then it has a shell. */
@@ -42500,7 +42503,7 @@ async function forwards(client) {
 }
 async function answer(ask) {
 	const { promise, resolve } = Promise.withResolvers();
-	const patience = setTimeout(() => resolve(false), PATIENCE);
+	const patience = setTimeout(() => resolve(false), PATIENCE$1);
 	ask(resolve);
 	return promise.finally(() => clearTimeout(patience));
 }
@@ -42527,8 +42530,10 @@ var SftpRequests = class {
 	fstat(handle) {
 		return this.#ask((done) => this.#sftp.fstat(handle, done));
 	}
-	open(file, flags) {
-		return this.#ask((done) => this.#sftp.open(file, flags, done), "open");
+	/** `mode`: of a file that it makes, of which the server's umask takes away. */
+	open(file, flags, mode) {
+		if (mode === void 0) return this.#ask((done) => this.#sftp.open(file, flags, done), "open");
+		return this.#ask((done) => this.#sftp.open(file, flags, { mode }, done), "open");
 	}
 	/** What is there, at most `length` bytes of it. */
 	async read(handle, length, position) {
@@ -42568,6 +42573,19 @@ var SftpRequests = class {
 	/** A second name for a file, where the server has a way to make one: OpenSSH has. */
 	async link(file, name) {
 		await this.#ask((done) => this.#sftp.ext_openssh_hardlink(file, name, done)).catch(unlessUnsupported);
+	}
+	makeDirectory(dir) {
+		return this.#ask((done) => this.#sftp.mkdir(dir, done), "write");
+	}
+	removeDirectory(dir) {
+		return this.#ask((done) => this.#sftp.rmdir(dir, done));
+	}
+	/** Makes `link`, which leads to `target`. */
+	symlink(target, link) {
+		return this.#ask((done) => this.#sftp.symlink(target, link, done), "write");
+	}
+	readlink(link) {
+		return this.#ask((done) => this.#sftp.readlink(link, done));
 	}
 	unlink(file) {
 		return this.#ask((done) => this.#sftp.unlink(file, done));
@@ -42958,11 +42976,11 @@ async function list(session, dir) {
 }
 /**
 * Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
-* at most CHUNK bytes; `onSent` is told their sizes as they arrive.
+* at most CHUNK bytes; `onSent` is told their sizes as they arrive. `mode` is the file's, of which the server's umask takes away.
 */
-async function writeFile(session, file, content, onSent = () => {}) {
+async function writeFile(session, file, content, onSent = () => {}, mode) {
 	const { requests } = session;
-	await session.withHandle(() => requests.open(file, "wx"), async (handle) => {
+	await session.withHandle(() => requests.open(file, "wx", mode), async (handle) => {
 		const answers = [];
 		let position = 0;
 		try {
@@ -43320,6 +43338,311 @@ var Leftovers = class Leftovers {
 		await Promise.all(entries.map(({ filename }) => session.requests.unlink(`${LOCK_DIRECTORY}/${filename}`).catch(ignoreSftpError)));
 	}
 };
+// src/tree/nar-entries.ts
+/**
+* What is in a NAR, each directory before what is in it. See nar.ts for the format.
+* @throws HostError when it is none.
+*/
+function narEntries(nar) {
+	const reader = new Reader(nar);
+	reader.expect("nix-archive-1");
+	const entries = [];
+	node(reader, Buffer.alloc(0), entries);
+	return entries;
+}
+function node(reader, path, entries) {
+	reader.expect("(");
+	reader.expect("type");
+	const type = reader.text();
+	if (type === "directory") directory(reader, path, entries);
+	else if (type === "symlink") {
+		reader.expect("target");
+		entries.push({
+			path,
+			kind: "link",
+			target: reader.string()
+		});
+		reader.expect(")");
+	} else if (type === "regular") {
+		const field = reader.text();
+		const executable = field === "executable";
+		if (executable) {
+			reader.expect("");
+			reader.expect("contents");
+		} else if (field !== "contents") throw damaged();
+		entries.push({
+			path,
+			kind: "file",
+			executable,
+			contents: reader.string()
+		});
+		reader.expect(")");
+	} else throw damaged();
+}
+function directory(reader, path, entries) {
+	const here = {
+		path,
+		kind: "directory",
+		empty: true
+	};
+	entries.push(here);
+	for (let field = reader.text(); field !== ")"; field = reader.text()) {
+		if (field !== "entry") throw damaged();
+		here.empty = false;
+		reader.expect("(");
+		reader.expect("name");
+		const name = reader.string();
+		reader.expect("node");
+		node(reader, path.length === 0 ? name : Buffer.concat([
+			path,
+			Buffer.from("/"),
+			name
+		]), entries);
+		reader.expect(")");
+	}
+}
+var Reader = class {
+	#bytes;
+	#offset = 0;
+	constructor(bytes) {
+		this.#bytes = bytes;
+	}
+	string() {
+		if (this.#offset + 8 > this.#bytes.length) throw damaged();
+		const length = Number(this.#bytes.readBigUInt64LE(this.#offset));
+		const start = this.#offset + 8;
+		const end = start + length + (8 - length % 8) % 8;
+		if (end > this.#bytes.length) throw damaged();
+		this.#offset = end;
+		return this.#bytes.subarray(start, start + length);
+	}
+	text() {
+		return this.string().toString("latin1");
+	}
+	expect(text) {
+		if (this.text() !== text) throw damaged();
+	}
+};
+function damaged() {
+	return new HostError("the archive is damaged");
+}
+// src/tree/plain.ts
+/** Symlinks to directories can make very much of very little. */
+const MAX_ENTRIES = 1e5;
+/**
+* A release's `tree/` without symlinks: each is replaced by what it leads to, since sftp's `get -R` leaves symlinks out and says
+* nothing. One that leads nowhere is left out. Directories come before what is in them.
+* @throws HostError when that would have no end.
+*/
+function plainTree(release) {
+	const entries = new Map(release.map((entry) => [entry.path.toString("utf8"), entry]));
+	const children = /* @__PURE__ */ new Map();
+	for (const name of entries.keys()) {
+		if (name === "") continue;
+		const parent = parentOf(name);
+		children.set(parent, [...children.get(parent) ?? [], path$2.posix.basename(name)]);
+	}
+	const plain = [];
+	function add(source, target, through) {
+		const place = resolve(entries, source);
+		const entry = place === void 0 ? void 0 : entries.get(place);
+		if (place === void 0 || entry === void 0 || entry.kind === "link") return;
+		if (plain.length >= MAX_ENTRIES) throw new HostError("its symlinks make too large a tree of it");
+		if (entry.kind === "file") {
+			plain.push({
+				kind: "file",
+				path: target,
+				executable: entry.executable,
+				contents: entry.contents
+			});
+			return;
+		}
+		if (through.includes(place)) throw new HostError(`${source} leads back to a directory that it is in`);
+		if (target !== "") plain.push({
+			kind: "directory",
+			path: target
+		});
+		for (const name of children.get(place) ?? []) add(`${place}/${name}`, target === "" ? name : `${target}/${name}`, [...through, place]);
+	}
+	add("tree", "", []);
+	return plain;
+}
+/** Where a path ends after all symlinks on it, within the release's `tree/`; undefined when that is nowhere. */
+function resolve(entries, file) {
+	let rest = file.split("/");
+	let place = "";
+	for (let hops = 0; rest.length > 0;) {
+		const [part = "", ...others] = rest;
+		rest = others;
+		if (part === "." || part === "") continue;
+		const next = part === ".." ? parentOf(place) : place === "" ? part : `${place}/${part}`;
+		const entry = entries.get(next);
+		if (entry?.kind === "link") {
+			hops += 1;
+			const target = entry.target.toString("utf8");
+			if (hops > 40 || target.startsWith("/")) return void 0;
+			rest = [...target.split("/"), ...rest];
+		} else place = next;
+	}
+	return place === "tree" || place.startsWith("tree/") ? place : void 0;
+}
+function parentOf(file) {
+	const parent = path$2.posix.dirname(file);
+	return parent === "." ? "" : parent;
+}
+// src/platform/package.ts
+/** Bento's own directory, with utils/ and action.yml, whether it runs from src/ or bundled from dist/. */
+function packageRoot() {
+	let dir = import.meta.dirname;
+	while (!existsSync(path$2.join(dir, "action.yml"))) {
+		if (dir === path$2.dirname(dir)) throw new Error(`Bento's own files are not above ${import.meta.dirname}`);
+		dir = path$2.dirname(dir);
+	}
+	return dir;
+}
+// src/publish/legacy-scripts.ts
+/** What a host of the 2022 Bento runs, beside its tree: scripts that do what the old ones did. */
+async function legacyScripts(server, { host, kind, attr }) {
+	const settings = {
+		address: server.address,
+		port: String(server.port),
+		login: loginOf({ name: host }, server),
+		kind,
+		attr,
+		hostKeys: server.hostKeys.map((key) => key.split(" ").slice(0, 2).join(" ")).join("\n")
+	};
+	const [update, bootstrap] = await Promise.all([template("update.sh"), template("bootstrap.sh")]);
+	const filled = bootstrap.replace(/@([a-zA-Z]+)@/g, (whole, name) => {
+		const value = settings[name];
+		return value === void 0 ? whole : quoted$2(value);
+	});
+	return [script("update.sh", update), script("bootstrap.sh", filled)];
+}
+function template(name) {
+	return readFile$1(path$2.join(packageRoot(), "utils/server/legacy", name), "utf8");
+}
+function script(path, text) {
+	return {
+		kind: "file",
+		path,
+		executable: true,
+		contents: Buffer.from(text)
+	};
+}
+/** One word for a shell. */
+function quoted$2(text) {
+	return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+// src/publish/sftp-tree.ts
+const unzip = promisify(gunzip);
+/** Bytes of archives that are unpacked at a time. */
+const UNPACKING = 8388608;
+/** The name of the symlink among the trees. */
+const CURRENT = "config";
+function trees(host) {
+	return `/${host}/trees`;
+}
+/** The file whose time and size say to old clients that there is something new; only root can make it. */
+function lastChange(host) {
+	return `/${host}/last_change_date`;
+}
+/** The sequence of the release whose tree hosts of the 2022 Bento read; undefined when there is none. */
+async function treeSequence(session, host) {
+	const target = await session.requests.readlink(`${trees(host)}/${CURRENT}`).catch(ignoreSftpError);
+	const [, digits] = /^(\d{1,16})-/.exec(target ?? "") ?? [];
+	return digits === void 0 ? void 0 : Number(digits);
+}
+/** Sends the trees of one deploy. */
+var Trees = class {
+	#server;
+	#unpacking = new Budget(UNPACKING);
+	constructor(server) {
+		this.#server = server;
+	}
+	/**
+	* Unpacks a release into a directory of its own.
+	* @throws HostError for a release that can't be unpacked.
+	*/
+	async send(session, upload) {
+		const { host } = upload;
+		const before = flight(list(session, trees(host)), session.requests.readlink(`${trees(host)}/${CURRENT}`).catch(missingIsUndefined), session.requests.stat(lastChange(host)));
+		before.catch(() => {});
+		try {
+			const sent = await this.#send(session, upload);
+			const [entries, current] = await before;
+			const kept = [
+				".",
+				"..",
+				CURRENT,
+				current,
+				sent.name
+			];
+			return {
+				...sent,
+				old: entries.map(({ filename }) => filename).filter((name) => !kept.includes(name))
+			};
+		} catch (error) {
+			if (!(error instanceof SftpError)) throw error;
+			const [hasPlace, hasTrees] = await flight(exists(session, releases(host)), isProvisioned(session, host));
+			if (!hasPlace || hasTrees) throw error;
+			throw new HostError(`the server has no place for the unpacked tree of ${host} (server.tree)`, { hint: "run 'bento render', and set the server up again from the new fleet.json" });
+		}
+	}
+	async #send(session, { host, envelope, archive }) {
+		const manifest = payloadOf(envelope);
+		const name = `${manifest.sequence}-${randomUUID().slice(0, 8)}`;
+		if (archive === null) throw new HostError("there is no archive to make its tree of");
+		const granted = await this.#unpacking.take(archive.size);
+		try {
+			const scripts = await legacyScripts(this.#server, manifest);
+			const ours = scripts.map((script) => script.path);
+			const tree = plainTree(narEntries(await unzip(await readFile$1(archive.file)))).filter((entry) => !ours.includes(entry.path.split("/")[0] ?? ""));
+			await sendEntries(session, `${trees(host)}/${name}`, [...tree, ...scripts]);
+		} finally {
+			this.#unpacking.give(granted);
+		}
+		return {
+			name,
+			sequence: manifest.sequence
+		};
+	}
+};
+async function isProvisioned(session, host) {
+	return !(await flight(exists(session, trees(host)), exists(session, lastChange(host)))).includes(false);
+}
+/** Everything at once: a server makes directories in the order in which it is asked for them. */
+async function sendEntries(session, dir, entries) {
+	const { requests } = session;
+	const made = [dir, ...entries.filter((entry) => entry.kind === "directory").map((entry) => `${dir}/${entry.path}`)].map((one) => requests.makeDirectory(one));
+	const files = entries.flatMap((entry) => entry.kind === "file" ? [writeFile(session, `${dir}/${entry.path}`, pieces(entry.contents), void 0, entry.executable ? 511 : 438)] : []);
+	await flight(...made, ...files);
+}
+function* pieces(contents) {
+	for (let at = 0; at < contents.length; at += CHUNK) yield contents.subarray(at, at + CHUNK);
+}
+/** Makes a tree the one that hosts see, in one step. `link` is a temporary name on the same file system. */
+async function switchTree(session, host, tree, link) {
+	const { requests } = session;
+	await flight(requests.symlink(tree.name, link), requests.replace(link, `${trees(host)}/${CURRENT}`));
+	await session.withHandle(() => requests.open(lastChange(host), "w"), async (handle) => {
+		await flight(requests.write(handle, changeText$1(tree.sequence), 0), requests.close(handle));
+	});
+}
+/**
+* Old clients compare lines of `ls -l`, which have a size and a time in minutes: so the size tells two releases of one minute
+* apart, by the tenth of a second.
+*/
+function changeText$1(sequence) {
+	return Buffer.from(`release ${sequence}\n${"\n".repeat(Math.floor(sequence / 100) % 600)}`);
+}
+/** Removes trees that nobody reads any more. What can't be removed is tried again at the next deploy. */
+async function removeOldTrees(session, host, { old }) {
+	await Promise.all(old.map((name) => removeAll(session, `${trees(host)}/${name}`).catch(ignoreSftpError)));
+}
+async function removeAll(session, dir) {
+	await flight(...(await list(session, dir)).filter(({ filename }) => filename !== "." && filename !== "..").map(({ filename, attrs }) => attrs.isDirectory() ? removeAll(session, `${dir}/${filename}`) : session.requests.unlink(`${dir}/${filename}`)));
+	await session.requests.removeDirectory(dir);
+}
 // src/publish/sftp-publication.ts
 /**
 * Releases of many hosts on their way to the server. `run` does what is still to be done, so that it can go on over another
@@ -43331,8 +43654,13 @@ var Publication = class {
 	#progress;
 	#onProgress;
 	#published;
-	/** `published`: the sequence of what a host is given now, where that is known. */
-	constructor(uploads, published, temporaries, onProgress = () => {}) {
+	#trees;
+	/**
+	* `published`: the sequence of what a host is given now, where that is known. `trees`: null where the server has no unpacked
+	* trees.
+	*/
+	constructor(uploads, published, temporaries, onProgress = () => {}, trees = null) {
+		this.#trees = trees;
 		this.#temporaries = temporaries;
 		this.#published = published;
 		this.#onProgress = onProgress;
@@ -43342,6 +43670,7 @@ var Publication = class {
 			isPublished: false,
 			archive: null,
 			pointer: "",
+			tree: null,
 			sent: 0,
 			garbage: []
 		}));
@@ -43367,6 +43696,12 @@ var Publication = class {
 			if (archive !== null && temporary !== null) await this.#rename(session, host, temporary, `${releases(host)}/${archive.name}`);
 		});
 		await isLocked;
+		await this.#phase(session, async ({ upload: { host }, tree }) => {
+			if (tree === null) return;
+			const link = this.#temporaries.make(host, "config");
+			await switchTree(session, host, tree, link);
+			this.#temporaries.forget(host, link);
+		});
 		await this.#phase(session, async (shipment) => {
 			const { host } = shipment.upload;
 			await flight(this.#keepPast(session, host), this.#rename(session, host, shipment.pointer, pointer(host)).catch(async (error) => {
@@ -43379,14 +43714,16 @@ var Publication = class {
 		const files = published.flatMap((shipment) => shipment.garbage);
 		await Promise.all(files.map((file) => session.requests.unlink(file).catch(ignoreSftpError)));
 		for (const shipment of published) shipment.garbage = [];
+		await Promise.all(published.map(({ upload: { host }, tree }) => tree && removeOldTrees(session, host, tree)));
 	}
 	async #phase(session, work) {
 		await flight(...this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished).map(async (shipment) => {
 			try {
 				await work(shipment);
 			} catch (error) {
-				if (!(error instanceof SftpError)) throw error;
-				shipment.failure = await explain(session, shipment.upload.host, error);
+				if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
+				else if (error instanceof HostError) shipment.failure = failureOf(error);
+				else throw error;
 			}
 		}));
 	}
@@ -43395,7 +43732,8 @@ var Publication = class {
 		const { host, envelope, archive, keep } = shipment.upload;
 		this.#count(shipment, -shipment.sent);
 		shipment.pointer = this.#temporaries.make(host, "current");
-		const [entries] = await flight(list(session, releases(host)).catch(ignoreSftpError), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive));
+		const [entries, tree] = await flight(list(session, releases(host)).catch(ignoreSftpError), this.#trees?.send(session, shipment.upload) ?? Promise.resolve(null), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive));
+		shipment.tree = tree;
 		const sequence = this.#published.get(host);
 		shipment.garbage = garbage(host, [...(entries ?? []).map((entry) => entry.filename), ...sequence === void 0 ? [] : [`${sequence}.json`]], keep, this.#temporaries);
 	}
@@ -43432,6 +43770,44 @@ var Publication = class {
 		this.#onProgress(this.#progress);
 	}
 };
+function failureOf({ message, hint }) {
+	return hint === void 0 ? { message } : {
+		message,
+		hint
+	};
+}
+// src/publish/sftp-logs.ts
+/** Names that are looked at: one for each deploy in many years, and a host may have made any number of them. */
+const MAX_LOGS = 1e4;
+/** What a host of the 2022 Bento has left in its logs, and when its configuration changed; undefined when it left none. */
+async function readLogs(session, host) {
+	const { requests } = session;
+	const [logs, change] = await flight(session.withHandle(() => requests.openDirectory(`/${host}/logs`), async (handle) => {
+		const logs = [];
+		try {
+			while (logs.length < MAX_LOGS) {
+				const entries = await requests.readDirectory(handle);
+				if (entries === null) break;
+				for (const { filename, attrs } of entries) {
+					if (filename === "." || filename === "..") continue;
+					logs.push({
+						name: filename,
+						isFile: attrs.isFile(),
+						modified: attrs.mtime * 1e3
+					});
+				}
+			}
+		} finally {
+			requests.close(handle).catch(() => {});
+		}
+		return logs;
+	}).catch(ignoreSftpError), requests.stat(lastChange(host)).catch(ignoreSftpError));
+	if (logs === void 0 || logs.length === 0) return void 0;
+	return {
+		logs,
+		changed: change === void 0 ? null : change.mtime * 1e3
+	};
+}
 // src/publish/sftp-read.ts
 /** Of what a host says, this much is read. */
 const MAX_REPORT = 65536;
@@ -43458,14 +43834,23 @@ async function readPointer(session, host) {
 async function readPastPointers(session, host) {
 	return (await flight(...pastPointers((await list(session, releases(host)).catch(ignoreSftpError) ?? []).map((entry) => entry.filename)).slice(0, MAX_PAST_READ).map((name) => readFile(session, `${releases(host)}/${name}`, MAX_ENVELOPE).catch(ignoreSftpError)))).flatMap((file) => file === void 0 ? [] : [file.bytes.toString("utf8")]);
 }
-/** What a host said; `now` is the server's time in milliseconds. */
-async function readHostReports(session, host, now) {
+/**
+* What a host said; `now` is the server's time in milliseconds. `hasTree`: whether hosts of the 2022 Bento may be there, which
+* leave logs.
+*/
+async function readHostReports(session, host, now, hasTree) {
 	try {
 		const [heartbeat, report] = await flight(readReport(session, `/${host}/reports/heartbeat.json`), readReport(session, `/${host}/reports/latest.json`));
 		if (heartbeat || report) return {
 			state: "read",
 			heartbeat,
 			report,
+			serverTime: now
+		};
+		const left = hasTree ? await readLogs(session, host) : void 0;
+		if (left !== void 0) return {
+			state: "logs",
+			...left,
 			serverTime: now
 		};
 		if (await exists(session, `/${host}/reports`)) return { state: "missing" };
@@ -43511,16 +43896,18 @@ var SftpPublisher = class SftpPublisher {
 	#timeToLive;
 	#temporaries;
 	#lock;
+	#trees;
 	#renewal;
 	/** The sequence of what each host is given, as far as that was read. */
 	#published = /* @__PURE__ */ new Map();
 	/** While the lock is being taken: when the server has been asked for it, and when it has it, and nothing was in the way. */
 	#locking;
-	constructor(name, connections, temporaries, lock, { signal, lockTimeToLive = TIME_TO_LIVE }) {
+	constructor(name, connections, temporaries, lock, trees, { signal, lockTimeToLive = TIME_TO_LIVE }) {
 		this.name = name;
 		this.#connections = connections;
 		this.#temporaries = temporaries;
 		this.#lock = lock;
+		this.#trees = trees;
 		this.#signal = signal;
 		this.#timeToLive = lockTimeToLive;
 	}
@@ -43542,7 +43929,7 @@ var SftpPublisher = class SftpPublisher {
 			if (lock.current?.isHeld) await lock.current.adopt(session);
 		});
 		const name = `sftp://${server.user}@${server.address}:${server.port}`;
-		return new SftpPublisher(name, connections, temporaries, lock, options);
+		return new SftpPublisher(name, connections, temporaries, lock, server.tree ? new Trees(server) : null, options);
 	}
 	async lock(owner, options = {}) {
 		const asked = Promise.withResolvers();
@@ -43570,7 +43957,7 @@ var SftpPublisher = class SftpPublisher {
 		return read();
 	}
 	async publish(uploads, onProgress = () => {}) {
-		const publication = new Publication(uploads, this.#published, this.#temporaries, onProgress);
+		const publication = new Publication(uploads, this.#published, this.#temporaries, onProgress, this.#trees);
 		if (uploads.length > 0) await this.#connections.use((session) => publication.run(session, this.#lock.current));
 		const { failures } = publication;
 		for (const { host, envelope } of uploads) if (failures.get(host) === null) this.#note(host, envelope);
@@ -43585,7 +43972,7 @@ var SftpPublisher = class SftpPublisher {
 	async readReports(hosts) {
 		const now = this.#connections.use((session) => serverTime(session, randomUUID()));
 		const [, read] = await flight(now, this.#each(hosts, async (session, host) => {
-			return readHostReports(session, host, await now ?? Date.now());
+			return readHostReports(session, host, await now ?? Date.now(), this.#trees !== null);
 		}));
 		return read;
 	}
@@ -43617,9 +44004,13 @@ var SftpPublisher = class SftpPublisher {
 		});
 	}
 	async #readPointer(session, host) {
-		const current = await readPointer(session, host);
-		if (current.state === "present") this.#note(host, current.envelope);
-		return current;
+		const [current, tree] = await flight(readPointer(session, host), this.#trees === null ? Promise.resolve(null) : treeSequence(session, host));
+		if (current.state !== "present") return current;
+		this.#note(host, current.envelope);
+		return tree === null || tree === sequenceOf(current.envelope) ? current : {
+			...current,
+			isIncomplete: true
+		};
 	}
 	#note(host, envelope) {
 		const sequence = sequenceOf(envelope);
@@ -43634,6 +44025,111 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
+// src/reports/logs.ts
+const BY = "reported by the Bento of 2022";
+/** It polls every quarter of an hour, and says nothing when there is nothing new. */
+const PATIENCE = 27e5;
+/** `date +%Y%m%d-%H%M`, the system's store path without its directory, and what became of it. */
+const NAME = /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)\.log\.gz$/;
+const OUTCOMES$1 = {
+	success: "success",
+	failure: "failed",
+	rollback: "rolled-back",
+	autoupdate: "auto-updated"
+};
+/** How a host is by its newest log. */
+function statusOfLogs(known) {
+	const { published, now } = known;
+	const newest = newestLog(known);
+	const heard = newest === void 0 ? nothing() : saidBy(newest);
+	const changed = known.changed ?? (published === null ? now : Date.parse(published.issued));
+	if (published === null) return {
+		...heard,
+		state: "new",
+		reason: "nothing has been published for it yet"
+	};
+	if (newest === void 0 || newest.modified <= changed) {
+		const waiting = now - changed;
+		if (waiting > PATIENCE) return {
+			...heard,
+			state: "silent",
+			reason: `no log for ${duration(waiting)}; ${BY}`
+		};
+		if (newest === void 0) return {
+			...heard,
+			state: "new",
+			reason: "it has not been heard of yet"
+		};
+		return {
+			...heard,
+			state: "pending",
+			reason: BY
+		};
+	}
+	switch (newest.result) {
+		case "failure": return {
+			...heard,
+			state: "failed",
+			reason: BY
+		};
+		case "rollback": return {
+			...heard,
+			state: "rolled-back",
+			reason: BY
+		};
+		case "autoupdate": return {
+			...heard,
+			state: "auto-updated",
+			reason: BY
+		};
+		case "success": {
+			const expected = published.kind === "flake" ? published.toplevel : null;
+			if (expected === null || path$2.posix.basename(expected) === newest.version) return {
+				...heard,
+				state: "up-to-date",
+				reason: BY
+			};
+			return {
+				...heard,
+				state: "drifted",
+				reason: `it runs ${newest.version}, and not what is published; ${BY}`
+			};
+		}
+	}
+}
+/** By the time at which it came; hosts' clocks don't count. */
+function newestLog({ logs, now }) {
+	let newest;
+	for (const { name, isFile, modified } of logs) {
+		const [, version, result] = NAME.exec(name) ?? [];
+		if (!isFile || version === void 0 || result === void 0) continue;
+		const log = {
+			name,
+			version,
+			result,
+			modified: Math.min(now, modified)
+		};
+		if (newest === void 0 || log.modified > newest.modified || log.modified === newest.modified && log.name > newest.name) newest = log;
+	}
+	return newest;
+}
+function nothing() {
+	return {
+		running: null,
+		lastContact: null,
+		lastOutcome: null
+	};
+}
+function saidBy({ version, result, modified }) {
+	return {
+		running: {
+			toplevel: `/nix/store/${version}`,
+			sequence: null
+		},
+		lastContact: new Date(modified).toISOString(),
+		lastOutcome: OUTCOMES$1[result]
+	};
+}
 // src/reports/schema.ts
 /**
 * What hosts say (the design's section 7). All of it is hostile: sizes are capped before it gets here, unknown fields are
@@ -44116,94 +44612,6 @@ function refusal(summary) {
 	const reason = /^\[[^\]]*\] \((.*)\)$/.exec(summary)?.[1] ?? summary;
 	return reason === "stale info" ? "somebody else has published in the meantime" : reason;
 }
-// src/tree/nar-entries.ts
-/**
-* What is in a NAR, each directory before what is in it. See nar.ts for the format.
-* @throws HostError when it is none.
-*/
-function narEntries(nar) {
-	const reader = new Reader(nar);
-	reader.expect("nix-archive-1");
-	const entries = [];
-	node(reader, Buffer.alloc(0), entries);
-	return entries;
-}
-function node(reader, path, entries) {
-	reader.expect("(");
-	reader.expect("type");
-	const type = reader.text();
-	if (type === "directory") directory(reader, path, entries);
-	else if (type === "symlink") {
-		reader.expect("target");
-		entries.push({
-			path,
-			kind: "link",
-			target: reader.string()
-		});
-		reader.expect(")");
-	} else if (type === "regular") {
-		const field = reader.text();
-		const executable = field === "executable";
-		if (executable) {
-			reader.expect("");
-			reader.expect("contents");
-		} else if (field !== "contents") throw damaged();
-		entries.push({
-			path,
-			kind: "file",
-			executable,
-			contents: reader.string()
-		});
-		reader.expect(")");
-	} else throw damaged();
-}
-function directory(reader, path, entries) {
-	const here = {
-		path,
-		kind: "directory",
-		empty: true
-	};
-	entries.push(here);
-	for (let field = reader.text(); field !== ")"; field = reader.text()) {
-		if (field !== "entry") throw damaged();
-		here.empty = false;
-		reader.expect("(");
-		reader.expect("name");
-		const name = reader.string();
-		reader.expect("node");
-		node(reader, path.length === 0 ? name : Buffer.concat([
-			path,
-			Buffer.from("/"),
-			name
-		]), entries);
-		reader.expect(")");
-	}
-}
-var Reader = class {
-	#bytes;
-	#offset = 0;
-	constructor(bytes) {
-		this.#bytes = bytes;
-	}
-	string() {
-		if (this.#offset + 8 > this.#bytes.length) throw damaged();
-		const length = Number(this.#bytes.readBigUInt64LE(this.#offset));
-		const start = this.#offset + 8;
-		const end = start + length + (8 - length % 8) % 8;
-		if (end > this.#bytes.length) throw damaged();
-		this.#offset = end;
-		return this.#bytes.subarray(start, start + length);
-	}
-	text() {
-		return this.string().toString("latin1");
-	}
-	expect(text) {
-		if (this.text() !== text) throw damaged();
-	}
-};
-function damaged() {
-	return new HostError("the archive is damaged");
-}
 // src/publish/git-import.ts
 /** The file of a commit that is the host's envelope; everything else in it is the release directory. */
 const ENVELOPE_FILE = "envelope";
@@ -44575,6 +44983,19 @@ async function hostStatus(host, current, reports, signers) {
 		published,
 		reason: reports.error.message
 	};
+	if (reports.state === "logs") {
+		const { logs, changed, serverTime: now } = reports;
+		return {
+			name: host.name,
+			published,
+			...statusOfLogs({
+				published: manifest,
+				logs,
+				changed,
+				now
+			})
+		};
+	}
 	const said = reports.state === "read" ? reports : null;
 	const heartbeat = said?.heartbeat && parseHeartbeat(said.heartbeat.text, host.name);
 	const report = said?.report && parseReport(said.report.text, host.name);
@@ -44690,7 +45111,7 @@ async function deploy(context, options) {
 		if (blocking.length > 0) {
 			const reason = `an earlier wave is not done: ${blocking.map(({ name }) => name).join(", ")}`;
 			const held = selected.map((host) => ({
-				...nothing(host),
+				...nothing$1(host),
 				status: "skipped",
 				reason
 			}));
@@ -45323,4 +45744,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { SECRETS as $, deploy as A, parseFleetFile as At, lockFor as B, InterruptedError as Bt, painter as C, AGENT_FILE as Ct, onInterrupt as D, loadFleet as Dt, locationOf as E, findFleet as Et, SILENCE$2 as F, Nix as Ft, failed as G, __toESM as Gt, openAll as H, formatLocation as Ht, SftpSession as I, run as It, withArchive as J, failing as K, flight as L, BentoError as Lt, waysOut as M, parseShard as Mt, LOCK_DIRECTORY as N, selectHosts as Nt, report as O, parseWave as Ot, list as P, splitPatterns as Pt, PUBLISHER_KEY as Q, ignoreSftpError as R, FleetError as Rt, count as S, archive as St, describeError as T, staleFiles as Tt, published as U, __commonJSMin as Ut, signAndPublish as V, UnavailableError as Vt, unchanged as W, __require as Wt, nextManifest as X, isSameRelease as Y, GIT_KEY as Z, baseText as _, Repository as _t, releaseText as a, needsOpenSsh as at, planText as b, inert as bt, renderHostEdit as c, build as ct, renderKeygen as d, openFleet as dt, SIGNING_KEY as et, renderPlan as f, openFleetAt as ft, renderDeploy as g, temporaryDirectory as gt, deployWord as h, _usingCtx as ht, look as i, requireSigner as it, status as j, require_dist$2 as jt, plan as k, FLEET_FILE as kt, renderHostList as l, DEFAULT_TIMEOUT as lt, deployDetail as m, withFlakeHosts as mt, failedHosts as n, keysFromEnvironment as nt, renderStatus as o, openPrivateKey as ot, renderRender as p, openMemory as pt, prepare as q, contactText as r, open as rt, worstFirst as s, Publishers as st, exitStatus as t, describeKey as tt, renderInit as u, check as ut, changeText as v, writeFileAtomically as vt, tally as w, renderedFiles as wt, renderCheck as x, inertLine as xt, grouped as y, clip as yt, parseDuration as z, HostError as zt };
+export { PUBLISHER_KEY as $, deploy as A, FLEET_FILE as At, parseDuration as B, HostError as Bt, painter as C, archive as Ct, onInterrupt as D, findFleet as Dt, locationOf as E, staleFiles as Et, list as F, splitPatterns as Ft, unchanged as G, __require as Gt, signAndPublish as H, UnavailableError as Ht, SILENCE$2 as I, Nix as It, prepare as J, failed as K, __toESM as Kt, SftpSession as L, run as Lt, waysOut as M, require_dist$2 as Mt, packageRoot as N, parseShard as Nt, report as O, loadFleet as Ot, LOCK_DIRECTORY as P, selectHosts as Pt, GIT_KEY as Q, flight as R, BentoError as Rt, count as S, inertLine as St, describeError as T, renderedFiles as Tt, openAll as U, formatLocation as Ut, lockFor as V, InterruptedError as Vt, published as W, __commonJSMin as Wt, isSameRelease as X, withArchive as Y, nextManifest as Z, baseText as _, temporaryDirectory as _t, releaseText as a, requireSigner as at, planText as b, clip as bt, renderHostEdit as c, Publishers as ct, renderKeygen as d, check as dt, SECRETS as et, renderPlan as f, openFleet as ft, renderDeploy as g, _usingCtx as gt, deployWord as h, withFlakeHosts as ht, look as i, open as it, status as j, parseFleetFile as jt, plan as k, parseWave as kt, renderHostList as l, build as lt, deployDetail as m, openMemory as mt, failedHosts as n, describeKey as nt, renderStatus as o, needsOpenSsh as ot, renderRender as p, openFleetAt as pt, failing as q, contactText as r, keysFromEnvironment as rt, worstFirst as s, openPrivateKey as st, exitStatus as t, SIGNING_KEY as tt, renderInit as u, DEFAULT_TIMEOUT as ut, changeText as v, Repository as vt, tally as w, AGENT_FILE as wt, renderCheck as x, inert as xt, grouped as y, writeFileAtomically as yt, ignoreSftpError as z, FleetError as zt };
