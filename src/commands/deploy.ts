@@ -1,6 +1,7 @@
 import { selectHosts } from "../fleet/select.ts";
 import { chooseWave, type Wave } from "../fleet/waves.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
+import { stayFrugal } from "../platform/frugal.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import { Publishers } from "../publish/publishers.ts";
 import { requireSigner } from "../release/envelope.ts";
@@ -40,6 +41,7 @@ export interface DeployOptions {
  * @throws FleetError, UnavailableError; what is wrong with a single host is in its result.
  */
 export async function deploy(context: Context, options: DeployOptions): Promise<DeployDocument> {
+  stayFrugal();
   // 1. The fleet at a commit, and the keys.
   await using opened = await openFleet(options.fleet, { dirty: false });
   const { signers } = opened.fleet;

@@ -1,4 +1,5 @@
 import { HostError } from "../errors.ts";
+import { parallel } from "../platform/parallel.ts";
 import type { HostFailure } from "../results.ts";
 import type { PublishProgress, Upload } from "./publisher.ts";
 import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
@@ -8,6 +9,9 @@ import { explain, garbage, pastPointer, pointer, releases, type Temporaries } fr
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
 import { removeOldTrees, type SentTree, switchTree, type Trees } from "./sftp-tree.ts";
+
+/** Hosts to which files are sent at once: with three open of each, enough to keep the server busy; more only take memory. */
+const SENT_AT_ONCE = 128;
 
 /** A host's release on its way. */
 interface Shipment {
@@ -77,7 +81,7 @@ export class Publication {
    * @throws ConnectionLostError, after which it can be called again; UnavailableError when the lock is lost.
    */
   async run(session: SftpSession, lock: SftpLock | undefined): Promise<void> {
-    await this.#phase(session, (shipment) => this.#send(session, shipment));
+    await this.#phase(session, (shipment) => this.#send(session, shipment), SENT_AT_ONCE);
     // Not before: a full disk has to be full when it is asked why it refused something. What of them can't be removed now, the
     // end of the deploy removes.
     for (const { upload, failure } of this.#shipments) {
@@ -122,19 +126,21 @@ export class Publication {
     await Promise.all(published.map(({ upload: { host }, tree }) => tree && removeOldTrees(session, host, tree)));
   }
 
-  async #phase(session: SftpSession, work: (shipment: Shipment) => Promise<void>): Promise<void> {
+  async #phase(
+    session: SftpSession,
+    work: (shipment: Shipment) => Promise<void>,
+    limit = Number.POSITIVE_INFINITY,
+  ): Promise<void> {
     const remaining = this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished);
-    await flight(
-      ...remaining.map(async (shipment) => {
-        try {
-          await work(shipment);
-        } catch (error) {
-          if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
-          else if (error instanceof HostError) shipment.failure = failureOf(error);
-          else throw error;
-        }
-      }),
-    );
+    await parallel(remaining, limit, async (shipment) => {
+      try {
+        await work(shipment);
+      } catch (error) {
+        if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
+        else if (error instanceof HostError) shipment.failure = failureOf(error);
+        else throw error;
+      }
+    });
   }
 
   /** Sends what the server needs under temporary names. Two flights, and as much more as the archives take. */

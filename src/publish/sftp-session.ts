@@ -28,8 +28,8 @@ export interface SessionOptions {
 export const SILENCE = 60_000;
 /** Milliseconds for what is put in order after an interruption: somebody is waiting for the end. */
 const CLOSING_TIME = 10_000;
-/** Bytes on their way at once. */
-const IN_FLIGHT = 16 * 1024 * 1024;
+/** Bytes on their way at once; OpenSSH takes 2 MiB before it has to say that it wants more. */
+const IN_FLIGHT = 4 * 1024 * 1024;
 /** Files open at once, on the server's side. */
 const MAX_HANDLES = 256;
 /** Where a server doesn't say how many there may be. */

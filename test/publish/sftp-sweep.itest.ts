@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Upload } from "../../src/publish/publisher.ts";
 import { type Direction, Link } from "../support/link.ts";
-import { exec, familyOf, start, succeed } from "../support/programs.ts";
+import { exec, start } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 import type { Deployment } from "./deployer.ts";
 import { Deploys, expectTidy, timeToLivePasses } from "./fleet-state.ts";
@@ -69,7 +69,8 @@ async function sweep<T>(
     tally.cases += 1;
     try {
       if (await cutOff(uploads, place)) tally.ended += 1;
-      await sessionsEnd();
+      // What the server was asked before it lost sight of its client, it still does; a lock lives longer than that takes.
+      await world.server.sessionsEnd();
       for (const [index, { host, envelope }] of uploads.entries()) {
         const given = await readFile(path.join(world.server.chroot(host), "releases/current"), "utf8");
         expect([before[index]?.envelope, envelope]).toContain(given);
@@ -93,12 +94,6 @@ async function sweep<T>(
       `with the new one ${tally.new}, torn 0; completed by the next deploy ${tally.cases}`,
   );
   return tally;
-}
-
-/** What the server was asked before it lost sight of its client, it still does; in the time that a lock lives it is done. */
-async function sessionsEnd(): Promise<void> {
-  const user = `${world.loginPrefix}publisher`;
-  while ((await exec("pgrep", ["-u", user])).status === 0) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 /** `count` of the numbers from `from` to `to`, from one end to the other; all of them when everything is to be tried. */
@@ -147,14 +142,6 @@ test(
   ALL ? 3_600_000 : 300_000,
 );
 
-/** The server's process that does what the publisher asks for: the child of the one that talks with it. */
-async function sftpProcess(): Promise<number> {
-  const pids = (await succeed("pgrep", ["-u", `${world.loginPrefix}publisher`])).split("\n").map(Number);
-  const child = pids.filter((pid) => pids.some((parent) => parent !== pid && familyOf(parent).includes(pid))).at(-1);
-  if (child === undefined) throw new Error("there is no sftp process");
-  return child;
-}
-
 /** A call of the server's process, and the how manieth of them. */
 interface Call {
   name: string;
@@ -167,7 +154,15 @@ async function watched(uploads: readonly Upload[], fatal?: Call): Promise<{ ende
   await rm(trace, { force: true });
   await using publisher = await world.connect(world.publisherKey, {}, { attempts: 0 });
   const fault = fatal === undefined ? [] : ["-e", `inject=${fatal.name}:signal=KILL:when=${fatal.when}`];
-  const tracer = start("strace", ["-o", trace, "-e", "trace=!ppoll", ...fault, "-p", String(await sftpProcess())]);
+  const tracer = start("strace", [
+    "-o",
+    trace,
+    "-e",
+    "trace=!ppoll",
+    ...fault,
+    "-p",
+    String(world.server.sessions().at(-1)),
+  ]);
   await new Promise<void>((resolve) => {
     tracer.child.stderr?.on("data", (data: Buffer) => data.includes("attached") && resolve());
   });

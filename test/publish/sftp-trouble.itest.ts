@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { Upload } from "../../src/publish/publisher.ts";
 import type { SftpOptions } from "../../src/publish/sftp.ts";
 import { type Direction, Link, type LinkOptions } from "../support/link.ts";
-import { exec, kill, start, succeed } from "../support/programs.ts";
+import { kill, start, succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 import { Deploys, expectTidy } from "./fleet-state.ts";
 
@@ -63,15 +63,10 @@ test("a connection that is cut anywhere is made again, and the deploy goes on wi
     expect(said[0]).toMatch(/; trying again in \d+\.\d s \(1 of 6\)$/);
     expect(sent.at(-1)).toBe(SIZES.first + SIZES.second + SIZES.third);
     await expectPublished(uploads);
-    await sessionsEnd();
+    await world.server.sessionsEnd();
     await expectTidy(world, HOSTS);
   }
 });
-
-async function sessionsEnd(): Promise<void> {
-  const user = `${world.loginPrefix}publisher`;
-  while ((await exec("pgrep", ["-u", user])).status === 0) await new Promise((resolve) => setTimeout(resolve, 10));
-}
 
 test("what was sent before the connection was lost is not sent again", async () => {
   const total = await measure();
@@ -115,7 +110,7 @@ test("a connection that hangs is given up after a deadline, and another one made
 
 test("a server whose sftp process hangs ends the deploy, and doesn't hang it", async () => {
   await using publisher = await world.connect(world.publisherKey, {}, { silence: 1_000, backoff: 1, attempts: 0 });
-  const pids = (await succeed("pgrep", ["-u", `${world.loginPrefix}publisher`])).split("\n").map(Number);
+  const pids = world.server.sessions().slice(-1);
   kill(pids, "SIGSTOP");
   try {
     await expect(publisher.lock("a test")).rejects.toMatchObject({
@@ -207,8 +202,7 @@ test("a quota of the publisher's that is used up: a line for each host, nothing 
     await Promise.all([publisher.lock("a test"), publisher.readCurrent(HOSTS)]);
     // A quota is a file system's own affair; to the server, what it looks like is this error of a system call.
     const fault = ["-e", "trace=fsync", "-e", "inject=fsync:error=EDQUOT"];
-    const pids = (await succeed("pgrep", ["-u", `${world.loginPrefix}publisher`])).split("\n");
-    const tracer = start("strace", ["-o", "/dev/null", ...fault, ...pids.flatMap((pid) => ["-p", pid])]);
+    const tracer = start("strace", ["-o", "/dev/null", ...fault, "-p", String(world.server.sessions().at(-1))]);
     await new Promise<void>((resolve) => {
       tracer.child.stderr?.on("data", (data: Buffer) => data.includes("attached") && resolve());
     });

@@ -84,9 +84,8 @@ test("the pointer is written last: a host that reads meanwhile gets a release th
   await publisher.publish([old]);
   // strace shows what the server's sftp process did with the files, in order.
   const trace = path.join(world.dir, "trace");
-  const sessions = (await succeed("pgrep", ["-u", `${world.loginPrefix}publisher`])).split("\n");
   const calls = "trace=rename,renameat,renameat2,link,fsync,openat,open,unlink";
-  const tracer = start("strace", ["-f", "-o", trace, "-e", calls, ...sessions.flatMap((pid) => ["-p", pid])]);
+  const tracer = start("strace", ["-f", "-o", trace, "-e", calls, "-p", String(world.server.sessions().at(-1))]);
   const attached = new Promise<void>((resolve) => {
     tracer.child.stderr?.on("data", (data: Buffer) => data.includes("attached") && resolve());
   });

@@ -87,6 +87,17 @@ export class TestServer implements AsyncDisposable {
     }
   }
 
+  /** The processes of all who are connected, each after the one that started it: a session's last one does what it is asked. */
+  sessions(): number[] {
+    const pid = this.#sshd?.pid;
+    return pid === undefined ? [] : familyOf(pid).slice(1);
+  }
+
+  /** Resolves when nobody is connected any more, and all that was asked is done. */
+  async sessionsEnd(): Promise<void> {
+    while (this.sessions().length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
   /** Ends it, and every session with it: for those who are connected, it is as if the server lost its power. */
   async stop(): Promise<void> {
     const sshd = this.#sshd;

@@ -89,5 +89,6 @@ make_tree() {
 
 # with_all PROGRAM OPTION ARGUMENT...: also where there are too many for one command line.
 with_all() {
-  printf '%s\0' "${@:3}" | xargs -0r "$1" "$2"
+  # Of none, printf would make one that is empty: a fleet may have no hosts yet.
+  [ $# -eq 2 ] || printf '%s\0' "${@:3}" | xargs -0 "$1" "$2"
 }
