@@ -20,6 +20,7 @@ import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node
 import { constants as constants$3, createGzip, gunzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
+import { setFlagsFromString } from "node:v8";
 import net from "node:net";
 import { promisify, stripVTControlCharacters, styleText } from "node:util";
 // \0rolldown/runtime.js
@@ -20219,6 +20220,15 @@ async function build(context, options) {
 }
 function defaultRoots(env) {
 	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento/roots");
+}
+// src/platform/frugal.ts
+/**
+* Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
+* others. V8 would let the part of the heap where new objects are made grow to some 100 MB while a thousand things are under
+* way, and never give it back.
+*/
+function stayFrugal() {
+	setFlagsFromString("--semi-space-growth-factor=1");
 }
 // src/publish/publishers.ts
 /**
@@ -42642,8 +42652,8 @@ async function flight(...answers) {
 const SILENCE$2 = 6e4;
 /** Milliseconds for what is put in order after an interruption: somebody is waiting for the end. */
 const CLOSING_TIME = 1e4;
-/** Bytes on their way at once. */
-const IN_FLIGHT = 16777216;
+/** Bytes on their way at once; OpenSSH takes 2 MiB before it has to say that it wants more. */
+const IN_FLIGHT = 4194304;
 /** Files open at once, on the server's side. */
 const MAX_HANDLES = 256;
 /** Where a server doesn't say how many there may be. */
@@ -43644,6 +43654,8 @@ async function removeAll(session, dir) {
 	await session.requests.removeDirectory(dir);
 }
 // src/publish/sftp-publication.ts
+/** Hosts to which files are sent at once: with three open of each, enough to keep the server busy; more only take memory. */
+const SENT_AT_ONCE = 128;
 /**
 * Releases of many hosts on their way to the server. `run` does what is still to be done, so that it can go on over another
 * connection when one is lost.
@@ -43688,7 +43700,7 @@ var Publication = class {
 	* @throws ConnectionLostError, after which it can be called again; UnavailableError when the lock is lost.
 	*/
 	async run(session, lock) {
-		await this.#phase(session, (shipment) => this.#send(session, shipment));
+		await this.#phase(session, (shipment) => this.#send(session, shipment), SENT_AT_ONCE);
 		for (const { upload, failure } of this.#shipments) if (failure !== null) this.#temporaries.removeOf(upload.host, session.requests).catch(() => {});
 		const isLocked = lock?.check(session);
 		isLocked?.catch(() => {});
@@ -43716,8 +43728,8 @@ var Publication = class {
 		for (const shipment of published) shipment.garbage = [];
 		await Promise.all(published.map(({ upload: { host }, tree }) => tree && removeOldTrees(session, host, tree)));
 	}
-	async #phase(session, work) {
-		await flight(...this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished).map(async (shipment) => {
+	async #phase(session, work, limit = Number.POSITIVE_INFINITY) {
+		await parallel(this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished), limit, async (shipment) => {
 			try {
 				await work(shipment);
 			} catch (error) {
@@ -43725,7 +43737,7 @@ var Publication = class {
 				else if (error instanceof HostError) shipment.failure = failureOf(error);
 				else throw error;
 			}
-		}));
+		});
 	}
 	/** Sends what the server needs under temporary names. Two flights, and as much more as the archives take. */
 	async #send(session, shipment) {
@@ -45070,6 +45082,7 @@ async function notYetWell(context, source, hosts, signers, wait) {
 async function deploy(context, options) {
 	try {
 		var _usingCtx$2 = _usingCtx();
+		stayFrugal();
 		const opened = _usingCtx$2.a(await openFleet(options.fleet, { dirty: false }));
 		const { signers } = opened.fleet;
 		const commit = await opened.repository.head();

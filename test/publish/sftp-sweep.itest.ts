@@ -106,7 +106,7 @@ function range(from: number, to: number, count: number, step = 1): number[] {
 /** Places in a connection of `total` bytes: at its beginning and its end, where most is said, closer to each other. */
 function bytesOf(total: number): number[] {
   const edge = Math.min(10_000, Math.floor(total / 3));
-  return [...range(0, edge, 3, 100), ...range(edge, total - edge, 2, 6_000), ...range(total - edge, total, 6, 100)];
+  return [...range(0, edge, 2, 100), ...range(edge, total - edge, 2, 6_000), ...range(total - edge, total, 3, 100)];
 }
 
 async function deployer(uploads: readonly Upload[], more: Partial<Deployment>) {
@@ -126,7 +126,7 @@ test(
     expect(count).toBeGreaterThan(60);
     before = uploads;
 
-    const places = range(1, count, 4).flatMap((at) => [
+    const places = range(1, count, 3).flatMap((at) => [
       { at, when: "before" as const },
       { at, when: "after" as const },
     ]);
@@ -195,7 +195,7 @@ test(
     const { ended, calls } = await watched(uploads);
     expect(ended).toBe(true);
     before = uploads;
-    const places = range(0, calls.length - 1, 6).map((index) => calls[index] ?? { name: "read", when: 1 });
+    const places = range(0, calls.length - 1, 4).map((index) => calls[index] ?? { name: "read", when: 1 });
     const tally = await sweep(
       "server's process killed",
       places,
