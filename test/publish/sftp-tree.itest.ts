@@ -186,7 +186,7 @@ test("a deploy killed at any request leaves the old tree or the new one, and the
   const all = Array.from({ length: count }, (_, index) => index + 1);
   // The last ones are where the trees change places.
   const places =
-    process.env.BENTO_TEST_ALL === "1" ? all : [5, 60, ...all.slice(-45).filter((n) => n % 16 === 0), count - 3];
+    process.env.BENTO_TEST_ALL === "1" ? all : [60, ...all.slice(-45).filter((n) => n % 20 === 0), count - 3];
   const tally = { old: 0, new: 0 };
   let before = "second";
   for (const place of places) {

@@ -50,6 +50,8 @@ export class GitServer implements AsyncDisposable {
       "KbdInteractiveAuthentication no",
       "StrictModes no",
       "UsePAM no",
+      // The login is this machine's root, whose own start files can do, and take, what they like.
+      `SetEnv HOME=${dir}`,
       "PidFile none",
     ];
     await writeFile(path.join(dir, "sshd_config"), `${config.join("\n")}\n`);
