@@ -2957,6 +2957,73 @@ function useColor() {
 	if (process$1.env.FORCE_COLOR || process$1.env.CLICOLOR_FORCE !== void 0) return true;
 }
 new Command();
+// src/platform/pairs.ts
+/** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
+function pair(flags, description) {
+	const [long = "", ...names] = flags.split(" ");
+	return new Option(`${long} <pair>`, `${description}: ${names.join(" ")}`).default([], "none").argParser((value, before) => {
+		const [name = "", second] = value.split(PAIR);
+		if (second === void 0) throw new InvalidArgumentError(`it takes two values: ${names.join(" ")}`);
+		return [...before, [name, second]];
+	});
+}
+const PAIR = "\0";
+const PAIRED = ["--override-input", "--option"];
+/** Joins the two values behind each of PAIRED into one argument. */
+function withPairs(args) {
+	const joined = [];
+	for (let i = 0; i < args.length; i++) {
+		const arg = args[i] ?? "";
+		const [name, value] = [args[i + 1], args[i + 2]];
+		if (PAIRED.includes(arg) && name !== void 0 && value !== void 0) {
+			joined.push(arg, name + PAIR + value);
+			i += 2;
+		} else joined.push(arg);
+	}
+	return joined;
+}
+// src/cli-options.ts
+function common(command) {
+	return command.exitOverride().option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)").option("--json", "print one JSON document").option("--verbose", "say more").option("--no-color", "no colours");
+}
+function withHosts(command) {
+	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between").option("--group <names>", "only hosts of these groups, with commas between");
+}
+function withNix(command) {
+	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);
+}
+/** What is checked or built, and what it is compared with. */
+function withBase(command) {
+	return command.option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false);
+}
+function nixOptions({ overrideInput, option, include, timeout }) {
+	return {
+		nix: {
+			overrideInputs: overrideInput,
+			options: option,
+			searchPath: include
+		},
+		timeout: timeout * 1e3
+	};
+}
+function checkOptions({ base, shard, dirty }) {
+	return {
+		base: base ?? null,
+		shard: shard === void 0 ? null : parseShard(shard),
+		dirty
+	};
+}
+function append(value, before) {
+	return [...before, value];
+}
+function wholeNumber(value) {
+	if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError("it must be a whole number.");
+	return Number(value);
+}
+/** `{ [key]: value }`, or nothing when there is no value. */
+function given(key, value) {
+	return value === void 0 ? {} : { [key]: value };
+}
 // src/commands/bootstrap.sh
 var bootstrap_default = "#!/bin/sh\n# Brings the machine that it runs on into its fleet: installs nothing, but fetches this host's release with Bento's agent,\n# which it carries, activates it as any later upgrade would, and goes back if the server can't be reached any more. From then\n# on the configuration's own agent (services.bento) takes over. Run it as root on the machine itself:\n#\n#   bento bootstrap HOST | ssh root@MACHINE sh\n#\n# Exit status: the agent's; 2 when this machine can't take part yet.\nhost='@host@'\npinned='@key@'\n\nfail() {\n  echo \"bootstrap: $1\" >&2\n  exit 2\n}\n\nunpack() {\n  # Its end is far below: the archive is the rest of this function.\n  base64 -d << 'ARCHIVE' | gzip -dc | nix-store --restore \"$1\"\n@archive@\nARCHIVE\n}\n\nhave() { command -v \"$1\" > /dev/null 2>&1; }\n\nmain() {\n  set -eu\n  umask 077\n  [ \"$(id -u)\" -eq 0 ] || fail 'run it as root'\n  have nix-store || fail 'this machine has no Nix'\n  key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}\n  if [ ! -e \"$key\" ]; then\n    have ssh-keygen || fail \"there is no $key, and no ssh-keygen to make it\"\n    ssh-keygen -q -t ed25519 -N '' -C \"root@$host\" -f \"$key\"\n    echo \"made this machine's host key, $key\" >&2\n  fi\n  actual=$(cut -d' ' -f1,2 \"$key.pub\")\n  if [ \"$actual\" != \"$pinned\" ]; then\n    fail \"this machine's key is not the one that fleet.yaml has for $host. Its line there must be:\n  key: \\\"$actual root@$host\\\"\"\n  fi\n  scratch=$(mktemp -d)\n  trap 'chmod -R u+w \"$scratch\"; rm -rf \"$scratch\"' EXIT\n  trap 'exit 130' INT TERM HUP\n  unpack \"$scratch/bento\"\n  export BENTO_HOST=\"$host\" BENTO_CONFIG=\"${BENTO_CONFIG:-$scratch/bento/bento.json}\"\n  agent=$scratch/bento/agent/bento-agent\n  status=0\n  if have bash && have jq && have ssh && have sftp && have git && have gzip; then\n    bash \"$agent\" upgrade || status=$?\n  else\n    # A fresh NixOS has no jq.\n    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'\n    nix-shell -p bash jq openssh git gzip --run \"bash $agent upgrade\" || status=$?\n  fi\n  exit \"$status\"\n}\n\n# Standard input is this script itself, when it comes through a pipe: nothing that it runs may read it.\nmain < /dev/null\n";
 // src/commands/bootstrap.ts
@@ -3204,6 +3271,7 @@ var init_workflow_default = "# Checks every pull request, and publishes what is 
 /** What is copied from Bento's own utils/ into a fleet's. */
 const UTILS = [
 	"bento.nix",
+	"bento",
 	"fleet.nix",
 	"agent"
 ];
@@ -3766,31 +3834,6 @@ function terminalOutput({ verbose, stream = process.stderr }) {
 		done: clear
 	};
 }
-// src/platform/pairs.ts
-/** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
-function pair(flags, description) {
-	const [long = "", ...names] = flags.split(" ");
-	return new Option(`${long} <pair>`, `${description}: ${names.join(" ")}`).default([], "none").argParser((value, before) => {
-		const [name = "", second] = value.split(PAIR);
-		if (second === void 0) throw new InvalidArgumentError(`it takes two values: ${names.join(" ")}`);
-		return [...before, [name, second]];
-	});
-}
-const PAIR = "\0";
-const PAIRED = ["--override-input", "--option"];
-/** Joins the two values behind each of PAIRED into one argument. */
-function withPairs(args) {
-	const joined = [];
-	for (let i = 0; i < args.length; i++) {
-		const arg = args[i] ?? "";
-		const [name, value] = [args[i + 1], args[i + 2]];
-		if (PAIRED.includes(arg) && name !== void 0 && value !== void 0) {
-			joined.push(arg, name + PAIR + value);
-			i += 2;
-		} else joined.push(arg);
-	}
-	return joined;
-}
 // src/render/server-check.ts
 /** A line for each finding: where, what, and what to do about it. */
 function renderServerCheck({ findings, hosts }, paint) {
@@ -3878,7 +3921,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		name
 	}), (document, { paint }) => renderHostEdit(document, paint)));
 	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases").action((directory, options) => show(options, ({ context }) => keygen(context, { directory }), renderKeygen));
-	withNix(withHosts(common(bento.command("check")))).description("dry-build every host: evaluate it, and say what would be built and fetched").option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false).action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
+	withBase(withNix(withHosts(common(bento.command("check"))))).description("dry-build every host: evaluate it, and say what would be built and fetched").action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
 		fleet: fleet(),
 		hosts,
 		...checkOptions(options),
@@ -3892,7 +3935,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		...nixOptions(options)
 	}), (document, { paint }) => renderPlan(document, paint)));
 	common(bento.command("report <files...>")).description("show the documents of check --shard --json as one").action((files, options) => show(options, ({ context }) => report(context, { files }), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
-	withNix(withHosts(common(bento.command("build")))).description("build every host, and keep the last three systems of each alive").option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false).option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
+	withBase(withNix(withHosts(common(bento.command("build"))))).description("build every host, and keep the last three systems of each alive").option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
 		fleet: fleet(),
 		hosts,
 		...checkOptions(options),
@@ -3927,43 +3970,6 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		host: name
 	}), (document) => document.hosts.map(({ script }) => script).join("")));
 	return bento;
-}
-function common(command) {
-	return command.exitOverride().option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)").option("--json", "print one JSON document").option("--verbose", "say more").option("--no-color", "no colours");
-}
-function withHosts(command) {
-	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between").option("--group <names>", "only hosts of these groups, with commas between");
-}
-function withNix(command) {
-	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);
-}
-function nixOptions({ overrideInput, option, include, timeout }) {
-	return {
-		nix: {
-			overrideInputs: overrideInput,
-			options: option,
-			searchPath: include
-		},
-		timeout: timeout * 1e3
-	};
-}
-function checkOptions({ base, shard, dirty }) {
-	return {
-		base: base ?? null,
-		shard: shard === void 0 ? null : parseShard(shard),
-		dirty
-	};
-}
-function append(value, before) {
-	return [...before, value];
-}
-function wholeNumber(value) {
-	if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError("it must be a whole number.");
-	return Number(value);
-}
-/** `{ [key]: value }`, or nothing when there is no value. */
-function given(key, value) {
-	return value === void 0 ? {} : { [key]: value };
 }
 try {
 	await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });

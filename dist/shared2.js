@@ -45147,11 +45147,11 @@ async function deploy(context, options) {
 	}
 }
 /** The hosts of earlier waves that have another release than this commit's, or are not well with it, each with why. */
-async function blockingHosts(context, publishers, planner, before, { wait, force }) {
+async function blockingHosts(context, publishers, planner, before, { wait }) {
 	if (before.length === 0) return [];
 	const results = (await planAll(planner, before, await publishers.read(namesOf(before), null), {
 		dryRun: true,
-		force
+		force: false
 	})).flatMap((step) => "result" in step ? [step.result] : []);
 	const behind = results.flatMap((result) => {
 		if (result.status === "failed") return [result];

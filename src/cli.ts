@@ -1,10 +1,22 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError } from "commander";
+import {
+  append,
+  type CommonOptions,
+  checkOptions,
+  common,
+  given,
+  nixOptions,
+  wholeNumber,
+  withBase,
+  withHosts,
+  withNix,
+} from "./cli-options.ts";
 import { bootstrap } from "./commands/bootstrap.ts";
 import { build } from "./commands/build.ts";
-import { check, DEFAULT_TIMEOUT } from "./commands/check.ts";
+import { check } from "./commands/check.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
 import { hostAdd, hostList, hostRemove } from "./commands/host.ts";
@@ -20,12 +32,12 @@ import { status } from "./commands/status.ts";
 import { parseDuration } from "./duration.ts";
 import { BentoError, type ExitStatus } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
-import { parseShard, splitPatterns } from "./fleet/select.ts";
+import { splitPatterns } from "./fleet/select.ts";
 import { parseWave } from "./fleet/waves.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
-import { pair, withPairs } from "./platform/pairs.ts";
+import { withPairs } from "./platform/pairs.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
@@ -34,24 +46,6 @@ import { renderServerCheck } from "./render/server-check.ts";
 import { renderStatus } from "./render/status.ts";
 import { type Paint, painter } from "./render/terminal.ts";
 import { exitStatus, type ResultDocument } from "./results.ts";
-
-/** What every command takes. */
-interface CommonOptions {
-  fleet?: string;
-  hosts?: string;
-  group?: string | string[];
-  json?: true;
-  verbose?: true;
-  color: boolean;
-}
-
-/** What commands that evaluate pass on to Nix. */
-interface NixOptions {
-  overrideInput: [string, string][];
-  option: [string, string][];
-  include: string[];
-  timeout: number;
-}
 
 interface Session {
   context: Context;
@@ -205,11 +199,8 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
       show(options, ({ context }) => keygen(context, { directory }), renderKeygen),
     );
 
-  withNix(withHosts(common(bento.command("check"))))
+  withBase(withNix(withHosts(common(bento.command("check")))))
     .description("dry-build every host: evaluate it, and say what would be built and fetched")
-    .option("--base <ref>", "say what changes compared with this commit")
-    .option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan")
-    .option("--dirty", "take in what git doesn't track", false)
     .action((options) =>
       show(
         options,
@@ -247,11 +238,8 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
       ),
     );
 
-  withNix(withHosts(common(bento.command("build"))))
+  withBase(withNix(withHosts(common(bento.command("build")))))
     .description("build every host, and keep the last three systems of each alive")
-    .option("--base <ref>", "say what changes compared with this commit")
-    .option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan")
-    .option("--dirty", "take in what git doesn't track", false)
     .option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)")
     .action((options) =>
       show(
@@ -349,51 +337,6 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
       ),
     );
   return bento;
-}
-
-function common(command: Command): Command {
-  return command
-    .exitOverride()
-    .option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)")
-    .option("--json", "print one JSON document")
-    .option("--verbose", "say more")
-    .option("--no-color", "no colours");
-}
-
-function withHosts(command: Command): Command {
-  return command
-    .option("--hosts <globs>", "only these hosts: names or globs, with commas between")
-    .option("--group <names>", "only hosts of these groups, with commas between");
-}
-
-function withNix(command: Command): Command {
-  return command
-    .addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)"))
-    .addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)"))
-    .option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, [])
-    .option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1000);
-}
-
-function nixOptions({ overrideInput, option, include, timeout }: NixOptions) {
-  return { nix: { overrideInputs: overrideInput, options: option, searchPath: include }, timeout: timeout * 1000 };
-}
-
-function checkOptions({ base, shard, dirty }: { base?: string; shard?: string; dirty: boolean }) {
-  return { base: base ?? null, shard: shard === undefined ? null : parseShard(shard), dirty };
-}
-
-function append(value: string, before: string[]): string[] {
-  return [...before, value];
-}
-
-function wholeNumber(value: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError("it must be a whole number.");
-  return Number(value);
-}
-
-/** `{ [key]: value }`, or nothing when there is no value. */
-function given<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
-  return value === undefined ? {} : ({ [key]: value } as { [P in K]?: V });
 }
 
 try {

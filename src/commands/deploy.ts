@@ -100,11 +100,12 @@ async function blockingHosts(
   publishers: Publishers,
   planner: Planner,
   before: readonly Step<Prepared>[],
-  { wait, force }: Pick<DeployOptions, "wait" | "force">,
+  { wait }: Pick<DeployOptions, "wait">,
 ): Promise<HostDeploy[]> {
   if (before.length === 0) return [];
   const current = await publishers.read(namesOf(before), null);
-  const planned = await planAll(planner, before, current, { dryRun: true, force });
+  // Never forced: that would publish again what is there already.
+  const planned = await planAll(planner, before, current, { dryRun: true, force: false });
   const results = planned.flatMap((step) => ("result" in step ? [step.result] : []));
   const behind = results.flatMap((result): HostDeploy[] => {
     if (result.status === "failed") return [result];

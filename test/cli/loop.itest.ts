@@ -52,13 +52,14 @@ test("from check to deploy to the machines: each runs the very system that was c
   expect(deployed.document.hosts.map(({ name, toplevel }) => [name, toplevel])).toEqual(
     checked.document.hosts.map(({ name, toplevel }) => [name, toplevel]),
   );
-  for (const { name, toplevel } of checked.document.hosts) {
+  const upgrades = checked.document.hosts.map(async ({ name, toplevel }) => {
     const machine = await world.machine(name);
     const upgraded = await machine.agent();
     expect(upgraded.status, upgraded.stderr).toBe(0);
     expect(await machine.running()).toBe(toplevel);
     expect(await machine.bootDefault()).toBe(toplevel);
-  }
+  });
+  await Promise.all(upgrades);
 });
 
 test("then all are up to date: of which commit, and when they were heard of", async () => {

@@ -92,7 +92,6 @@ test("the release before, as a new one: the machine goes back to the very system
 test("and forward again, to a release by its sequence", async () => {
   const { host } = await run(["rollback", "nas", "--to", String(at(2).sequence)]);
   expect(host).toMatchObject({ status: "published", toplevel: at(2).toplevel, commit: commits[3] });
-  expect(await upgraded()).toBe(at(2).toplevel);
 });
 
 test("to what it has already: nothing is published", async () => {
@@ -103,14 +102,12 @@ test("to what it has already: nothing is published", async () => {
 test("to a commit, by the beginning of its name", async () => {
   const { host } = await run(["rollback", "nas", "--to", commits[0]?.slice(0, 9) ?? ""]);
   expect(host).toMatchObject({ status: "published", toplevel: at(0).toplevel, commit: commits[0] });
-  expect(await upgraded()).toBe(at(0).toplevel);
 });
 
 test("to a commit of which it never had a release: what the repository had then is evaluated", async () => {
   const { host } = await run(["rollback", "nas", "--to", commits[2] ?? ""]);
   expect(host).toMatchObject({ status: "published", commit: commits[2] });
   expect([at(0).toplevel, at(1).toplevel, at(2).toplevel]).not.toContain(host.toplevel);
-  expect(await upgraded()).toBe(host.toplevel);
 });
 
 test("from a clone without the old commits the archive on the server is taken", async () => {

@@ -85,6 +85,13 @@ test("--wait waits until they have", async () => {
   expect(status).toBe(0);
 });
 
+test("--force is for what is published, and not for the waves before", async () => {
+  expect(await statuses("--wave", "2", "--force", "--dry-run")).toEqual({
+    status: 0,
+    hosts: { "laptop-anna": "published", "laptop-ben": "published" },
+  });
+});
+
 test("one that rolls back stops the rollout, with its report", async () => {
   await upgrade("laptop-anna");
   const ben = await world.machine("laptop-ben");

@@ -1,10 +1,8 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { type KeyPair, makeKey } from "./keys.ts";
-import { familyOf, kill, succeed } from "./programs.ts";
+import { succeed } from "./programs.ts";
+import { Sshd } from "./sshd.ts";
 
 /** Whose key may do what at the git server. */
 export interface GitLogins {
@@ -18,15 +16,13 @@ export class GitServer implements AsyncDisposable {
   readonly repository: string;
   readonly hostKey: KeyPair;
   readonly #dir: string;
-  readonly #env: Record<string, string>;
-  #port = 0;
-  #sshd: ChildProcess | undefined;
+  readonly #sshd: Sshd;
 
   private constructor(dir: string, hostKey: KeyPair, env: Record<string, string>) {
     this.#dir = dir;
     this.repository = path.join(dir, "fleet.git");
     this.hostKey = hostKey;
-    this.#env = env;
+    this.#sshd = new Sshd(path.join(dir, "sshd_config"), env);
   }
 
   /** `dir` is made for it; `env` marks the processes that it starts. */
@@ -61,33 +57,19 @@ export class GitServer implements AsyncDisposable {
 
   /** As fleet.yaml has it. */
   get remote(): string {
-    return `ssh://root@127.0.0.1:${this.#port}${this.repository}`;
+    return `ssh://root@127.0.0.1:${this.port}${this.repository}`;
   }
 
   get port(): number {
-    return this.#port;
+    return this.#sshd.port;
   }
 
-  /** At the first time on a port that is free, and later on the same one. */
-  async start(): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
-      const port = this.#port || 20_000 + Math.floor(Math.random() * 12_000);
-      if (await this.#listen(port)) {
-        this.#port = port;
-        return;
-      }
-      if (attempt === 20) throw new Error(`sshd can't listen on port ${port}`);
-    }
+  start(): Promise<void> {
+    return this.#sshd.start();
   }
 
-  async stop(): Promise<void> {
-    const sshd = this.#sshd;
-    if (sshd?.pid === undefined) return;
-    this.#sshd = undefined;
-    const ended = once(sshd, "exit");
-    kill([sshd.pid], "SIGSTOP");
-    kill(familyOf(sshd.pid));
-    await ended;
+  stop(): Promise<void> {
+    return this.#sshd.stop();
   }
 
   /** Git in the bare repository, as the server's administrator. */
@@ -106,27 +88,5 @@ export class GitServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     await rm(this.#dir, { recursive: true, force: true });
-  }
-
-  /** False when the port is taken. */
-  async #listen(port: number): Promise<boolean> {
-    await mkdir("/run/sshd", { recursive: true });
-    const options = ["-D", "-e", "-f", path.join(this.#dir, "sshd_config"), "-p", String(port)];
-    const sshd = spawn("/usr/sbin/sshd", options, {
-      env: { ...process.env, ...this.#env },
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    this.#sshd = sshd;
-    let output = "";
-    for await (const line of createInterface({ input: sshd.stderr })) {
-      output += `${line}\n`;
-      if (/^Server listening on/.test(line)) {
-        sshd.stderr.resume();
-        return true;
-      }
-    }
-    this.#sshd = undefined;
-    if (/Address already in use/.test(output)) return false;
-    throw new Error(`sshd does not start:\n${output}`);
   }
 }

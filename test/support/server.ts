@@ -1,11 +1,9 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { packageRoot } from "../../src/platform/package.ts";
-import { familyOf, kill, succeed } from "./programs.ts";
+import { succeed } from "./programs.ts";
+import { Sshd } from "./sshd.ts";
 
 export interface ServerLogins {
   /** The publisher's. */
@@ -22,17 +20,15 @@ export class TestServer implements AsyncDisposable {
   /** Where the chroots are. */
   readonly root: string;
   readonly #dir: string;
-  readonly #env: Record<string, string>;
   readonly #listenAddress: string;
-  #port = 0;
-  #sshd: ChildProcess | undefined;
+  readonly #sshd: Sshd;
 
   /** `env` marks the processes that it starts. `listen`: the address it listens on, loopback or 0.0.0.0 for all. */
   constructor(world: string, env: Record<string, string>, listen = "127.0.0.1") {
     this.#listenAddress = listen;
     this.#dir = path.join(world, "sshd");
     this.root = path.join(world, "server");
-    this.#env = env;
+    this.#sshd = new Sshd(path.join(this.#dir, "sshd_config"), env);
   }
 
   get address(): string {
@@ -40,7 +36,7 @@ export class TestServer implements AsyncDisposable {
   }
 
   get port(): number {
-    return this.#port;
+    return this.#sshd.port;
   }
 
   /** Its host key, `ssh-ed25519 AAAA…`. */
@@ -66,31 +62,22 @@ export class TestServer implements AsyncDisposable {
     await mkdir(this.#dir, { recursive: true });
     const server = { root: this.root, user, publishers, loginPrefix: "", tree };
     await writeFile(fleetJson, JSON.stringify({ version: 1, server, hosts }));
-    const options = ["--listen", this.#listenAddress, "--port", String(this.#port || 1)];
+    const options = ["--listen", this.#listenAddress, "--port", String(this.port || 1)];
     await succeed("bash", [path.join(packageRoot(), "utils/server/provision"), fleetJson, this.#dir, ...options]);
-    if (this.#sshd) {
+    if (this.#sshd.isRunning) {
       await this.stop();
       await this.start();
     }
   }
 
   /** Starts it, at the first time on a port that is free, and later on the same one. */
-  async start(): Promise<void> {
-    // Below the ports that outgoing connections are given, so that none of those is in the way when it starts again.
-    for (let attempt = 0; ; attempt++) {
-      const port = this.#port || 20_000 + Math.floor(Math.random() * 12_000);
-      if (await this.#listen(port)) {
-        this.#port = port;
-        return;
-      }
-      if (attempt === 20) throw new Error(`sshd can't listen on port ${port}`);
-    }
+  start(): Promise<void> {
+    return this.#sshd.start();
   }
 
   /** The processes of all who are connected, each after the one that started it: a session's last one does what it is asked. */
   sessions(): number[] {
-    const pid = this.#sshd?.pid;
-    return pid === undefined ? [] : familyOf(pid).slice(1);
+    return this.#sshd.sessions();
   }
 
   /** Resolves when nobody is connected any more, and all that was asked is done. */
@@ -99,45 +86,12 @@ export class TestServer implements AsyncDisposable {
   }
 
   /** Ends it, and every session with it: for those who are connected, it is as if the server lost its power. */
-  async stop(): Promise<void> {
-    const sshd = this.#sshd;
-    if (sshd?.pid === undefined) return;
-    this.#sshd = undefined;
-    // An interrupt from the terminal ends it as well.
-    if (sshd.exitCode !== null || sshd.signalCode !== null) return;
-    const ended = once(sshd, "exit");
-    // Stopped first, so that it makes no new sessions while those it has are looked for.
-    kill([sshd.pid], "SIGSTOP");
-    kill(familyOf(sshd.pid));
-    await ended;
+  stop(): Promise<void> {
+    return this.#sshd.stop();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     if (existsSync(this.#dir)) await succeed("bash", [path.join(packageRoot(), "utils/server/deprovision"), this.#dir]);
-  }
-
-  /** False when the port is taken. */
-  async #listen(port: number): Promise<boolean> {
-    // sshd keeps its unprivileged half there, and Debian makes it when the service is started. It is left, since another
-    // sshd may need it by then.
-    await mkdir("/run/sshd", { recursive: true });
-    const options = ["-D", "-e", "-f", path.join(this.#dir, "sshd_config"), "-p", String(port)];
-    const sshd = spawn("/usr/sbin/sshd", options, {
-      env: { ...process.env, ...this.#env },
-      stdio: ["ignore", "ignore", "pipe"],
-    });
-    this.#sshd = sshd;
-    let output = "";
-    for await (const line of createInterface({ input: sshd.stderr })) {
-      output += `${line}\n`;
-      if (/^Server listening on/.test(line)) {
-        sshd.stderr.resume();
-        return true;
-      }
-    }
-    this.#sshd = undefined;
-    if (/Address already in use/.test(output)) return false;
-    throw new Error(`sshd does not start:\n${output}`);
   }
 }

@@ -141,7 +141,12 @@ refuse() {
   finish refused "$problem"
 }
 
+# skip_bad: told the fleet once for each release, since it would wait for this machine for ever.
 skip_bad() {
+  remember_seen || true
+  if [ "$(sequence_of last.json)" != "$manifest_sequence" ]; then
+    finish refused 'it is what cut this machine off before, and is not tried again'
+  fi
   say "release $manifest_sequence cut this machine off before, and is not tried again"
   exit 0
 }
