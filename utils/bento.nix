@@ -48,16 +48,11 @@ let
     BENTO_KEY = cfg.key;
     BENTO_FETCHER = "${cfg.fetcher}";
     BENTO_REPORTER = "${if cfg.reporter == null then cfg.fetcher else cfg.reporter}";
-    BENTO_GIT_REMOTE = toString cfg.git.remote;
-    BENTO_GIT_REFS = cfg.git.refs;
-    BENTO_GIT_KEY = toString cfg.git.key;
-    BENTO_GIT_CREDENTIALS = toString cfg.git.credentialsFile;
     BENTO_BUILD = cfg.build;
     BENTO_CONFIRM_TIMEOUT = toString cfg.confirm.timeout;
     BENTO_CONFIRM_SETTLE = toString cfg.confirm.settle;
     BENTO_MIN_FREE_STORE = toString (cfg.minimumFree.store * 1024);
     BENTO_MIN_FREE_BOOT = toString (cfg.minimumFree.boot * 1024);
-    BENTO_HEALTH_CHECKS = lib.optionalString (cfg.healthChecks != [ ]) "${healthChecks}";
     BENTO_SSH_CONFIG = lib.optionalString (cfg.sshConfig != "") "${pkgs.writeText "bento-ssh-config" cfg.sshConfig}";
     # Where hosts without a flake find <nixpkgs>; empty where channels are switched off, and then not needed.
     NIX_PATH = lib.concatStringsSep ":" config.nix.nixPath;
@@ -75,31 +70,6 @@ let
     exec ${pkgs.bash}/bin/bash ${agent}/bento-agent "$@"
   '';
 
-  # One directory of executables. What can't be one is found when the system is built, not when it is to be confirmed.
-  healthChecks = pkgs.runCommand "bento-health-checks"
-    { checks = map (check: "${check}") cfg.healthChecks; preferLocalBuild = true; allowSubstitutes = false; }
-    ''
-      mkdir $out
-      for check in $checks; do
-        # Of a package, each of its programs is a check.
-        if [ -d "$check" ]; then files=("$check"/bin/*); else files=("$check"); fi
-        for file in "''${files[@]}"; do
-          if [ ! -f "$file" ] || [ ! -x "$file" ]; then
-            echo "services.bento.healthChecks: $check is no executable file and has none in bin/ (chmod +x?)" >&2
-            exit 1
-          fi
-          name=$(basename "$file")
-          # Without the store's hash: it is the name that a report shows.
-          if [[ $name =~ ^[0-9a-z]{32}-(.+)$ ]]; then name=''${BASH_REMATCH[1]}; fi
-          if [ -e "$out/$name" ]; then
-            echo "services.bento.healthChecks: two are called $name" >&2
-            exit 1
-          fi
-          ln -s "$file" "$out/$name"
-        done
-      done
-    '';
-
   # Every quarter of an hour, at a second of it that follows from the host's name: the hosts of a fleet spread evenly,
   # and one host's polls stay 15 minutes apart, also where systemd has no FixedRandomDelay yet (before 247).
   offset = lib.mod (fromHex (builtins.substring 0 7 (builtins.hashString "sha256" cfg.host))) 900;
@@ -108,18 +78,17 @@ let
   digits = lib.fixedWidthNumber 2;
   defaultInterval = "*:${digits (offset / 60)}/15:${digits (lib.mod offset 60)}";
 
-  usesGit = cfg.fetcher == "git";
-
   hostKey = "/etc/ssh/ssh_host_ed25519_key";
   hostKeyPaths = map (key: key.path) config.services.openssh.hostKeys;
   # Newer NixOS can make the keys of a machine without sshd.
   makesHostKeys = config.services.openssh.generateHostKeys or config.services.openssh.enable;
 
   fetcherType = types.either (types.enum [ "sftp" "git" ]) types.path;
-  # ssh://, or user@host:path without a scheme.
-  isSsh = remote: builtins.match "(ssh|git[+]ssh|ssh[+]git)://.*|[^/:]+:[^/].*|[^/:]+:/[^/].*" remote != null;
 in
 {
+  # What has settings of its own, one file for each.
+  imports = [ ./bento/git.nix ./bento/health-checks.nix ];
+
   options.services.bento = {
     enable = mkOption {
       type = types.bool;
@@ -196,47 +165,6 @@ in
       '';
     };
 
-    git = {
-      remote = mkOption {
-        type = types.nullOr types.str;
-        default = git.remote or null;
-        defaultText = "git.remote of fleet.yaml";
-        example = "https://git.example.org/fleet.git";
-        description = ''
-          The repository that the fetcher git gets releases from. Set it on a machine that reaches it by another address
-          than the rest of the fleet. An ssh remote must show one of git.hostKeys in fleet.yaml.
-        '';
-      };
-      refs = mkOption {
-        type = types.str;
-        default = git.refs or "refs/heads/bento/{host}";
-        defaultText = "git.refs of fleet.yaml";
-        description = ''
-          Where releases are in it, with {host} for this machine's name. Leave it alone: bento deploy publishes to
-          git.refs of fleet.yaml.
-        '';
-      };
-      key = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        example = "/root/.ssh/deploy-key";
-        description = ''
-          The private ssh key for an ssh remote; null is services.bento.key. Its public half must be allowed to read the
-          repository there, e.g. as a deploy key, and should be allowed nothing else. Who may read it sees the releases
-          of every host.
-        '';
-      };
-      credentialsFile = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        example = "/var/lib/bento-git-credentials";
-        description = ''
-          For an https remote that wants a login: a file of this machine, readable by root alone, with lines such as
-          https://user:token@git.example.org (git-credential-store(1)). It is never copied to the Nix store.
-        '';
-      };
-    };
-
     build = mkOption {
       type = types.enum [ "auto" "source" "prebuilt" ];
       default = "auto";
@@ -244,18 +172,6 @@ in
         Where systems come from. auto: from a binary cache that has the very system that was checked, or else built
         here. source: always evaluated and built here. prebuilt: never built here, for machines that are too small to;
         such a release fails, and is tried again, until a cache has it.
-      '';
-    };
-
-    healthChecks = mkOption {
-      type = types.listOf types.path;
-      default = [ ];
-      example = [ "./checks/dns" ];
-      description = ''
-        Executables of the repository, or packages whose bin/ has some, that tell by their exit status whether this
-        machine does its job. A new system stays only if all of them succeed three times in a row after its activation,
-        and the server can be reached; otherwise the machine goes back. They run as root, each for 30 seconds at most,
-        and by their names a report says which one failed. Add one for what would make you drive to the machine.
       '';
     };
 
@@ -341,22 +257,6 @@ in
         assertion = cfg.fetcher == "sftp" || cfg.reporter == "sftp" -> server != null;
         message = "services.bento talks to the fleet's server, and bento.json names none. Set server in fleet.yaml "
           + "and run 'bento render', or set services.bento.fetcher to another way for releases to come.";
-      }
-      {
-        assertion = usesGit -> cfg.git.remote != null;
-        message = "services.bento.fetcher is git, and bento.json names no git remote. Set git.remote in fleet.yaml and "
-          + "run 'bento render', or set services.bento.git.remote.";
-      }
-      {
-        assertion = usesGit && cfg.git.remote != null && isSsh cfg.git.remote -> git.hostKeys or [ ] != [ ];
-        message = "services.bento.git.remote is reached by ssh, and no host key of it is pinned. Put its public host "
-          + "key into git.hostKeys in fleet.yaml and run 'bento render', or use an https remote.";
-      }
-      {
-        assertion = lib.all (file: file == null || !lib.hasPrefix builtins.storeDir file)
-          [ cfg.git.key cfg.git.credentialsFile ];
-        message = "services.bento.git.key and services.bento.git.credentialsFile must not be in the Nix store, where "
-          + "everybody can read them. Keep them on the machine alone, and set their paths as strings.";
       }
       {
         assertion = fleet.signers or [ ] != [ ];

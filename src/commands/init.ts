@@ -25,7 +25,7 @@ export interface InitOptions {
 }
 
 /** What is copied from Bento's own utils/ into a fleet's. */
-const UTILS = ["bento.nix", "fleet.nix", "agent"];
+const UTILS = ["bento.nix", "bento", "fleet.nix", "agent"];
 const WORKFLOWS = {
   ".github/workflows/bento.yml": workflow,
   ".github/workflows/bento-comment.yml": commentWorkflow,
