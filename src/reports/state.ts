@@ -58,6 +58,15 @@ export function stateOf(known: Known): State {
     case undefined:
       break;
   }
+  const expecting = published.toplevel;
+  if (
+    heartbeat?.content.reboot &&
+    expecting !== null &&
+    heartbeat.content.profile === expecting &&
+    heartbeat.content.running !== expecting
+  ) {
+    return { state: "pending", reason: "it takes effect at the next restart" };
+  }
   const applied = attempt !== null || heartbeat?.content.sequence === published.sequence;
   if (!applied) return { state: "pending", reason: null };
   const expected = published.toplevel ?? attempt?.to ?? null;

@@ -132,9 +132,11 @@ export class Machine {
     kill(processesWith("MACHINE", this.dir));
     await rm(this.path("run/bento"), { recursive: true, force: true });
     const boots = await this.bootDefault();
-    await rm(this.path("run/current-system"));
-    await symlink(boots, this.path("run/current-system"));
-    for (const file of ["intent.json", "retry.json"]) {
+    for (const link of ["run/current-system", "run/booted-system"]) {
+      await rm(this.path(link));
+      await symlink(boots, this.path(link));
+    }
+    for (const file of ["intent.json", "retry.json", "trial.json", "last-resort.json"]) {
       const state = await this.state(file);
       if (state) await writeFile(this.path(`state/${file}`), JSON.stringify({ ...state, bootId: "the boot before" }));
     }

@@ -39,14 +39,7 @@ keep_alive() {
 }
 
 # write_intent PHASE: each phase is on disk before what it announces is done. See lib/recover.sh.
-write_intent() {
-  jq -n --arg phase "$1" --arg from "$from" --arg to "$to" --arg guard "$guard" --arg bootId "$(boot_id)" \
-    --arg started "$started" --arg sequence "$manifest_sequence" --arg digest "$manifest_digest" \
-    --arg commit "$manifest_commit" --arg expected "$manifest_toplevel" \
-    '{ phase: $phase, from: $from, to: $to, guard: $guard, bootId: $bootId, started: $started,
-       sequence: ($sequence | tonumber), digest: $digest, commit: $commit, expected: $expected }' |
-    write_state intent.json
-}
+write_intent() { write_attempt intent.json "{ phase: \"$1\", guard: \"$guard\" }"; }
 
 # activate_and_confirm: sets $outcome (activated, or how it ended) and $reason.
 activate_and_confirm() {
@@ -101,27 +94,37 @@ go_back() {
     reason="$reason; and going back failed with status $status: $(running_system) runs, and $(booting_system) boots"
   elif contact_returns; then
     outcome=rolled-back
+    return
   else
-    # It was the network, and not the release.
+    # It was the network, and not the release; or what the release has done to it is still in the kernel.
     outcome=inconclusive
     reason="$reason; the server can't be reached from the system before it either"
+  fi
+  if last_resort_helps && { [ "$outcome" = stuck ] || ! contact_comes_late; }; then
+    outcome=inconclusive
+    resort
   fi
 }
 
 # commit: the confirmed system becomes the one that boots. Fails with $problem; then the profile is as it was.
 commit() {
-  local before status=0
+  local before status=0 runs=
   before=$(booting_system)
+  if [ "$(running_system)" = "$to" ]; then runs='it runs, but '; fi
+  if ! note_trial; then
+    problem="${runs}does not boot: $(no_space_or "$BENTO_STATE" 'the state could not be written')"
+    return 1
+  fi
   if ! logged nix-env --profile "$BENTO_PROFILE" --set "$to"; then
     problem=$(no_space_or "$(dirname "$BENTO_PROFILE")" "the system profile could not be set: $(last_words)")
-    problem="it runs, but does not boot: $problem"
+    problem="${runs}does not boot: $problem"
     return 1
   fi
   switch_to "$to" boot || status=$?
   # A full /boot has been known to end with success.
   if [ "$status" -eq 0 ] && [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then status=28; fi
   [ "$status" -ne 0 ] || return 0
-  problem="it runs, but could not be made the boot default (status $status): $(last_words)"
+  problem="${runs}could not be made the boot default (status $status): $(last_words)"
   [ -n "$before" ] || return 1
   if logged nix-env --profile "$BENTO_PROFILE" --set "$before"; then
     problem="$problem; the profile is back at $before"

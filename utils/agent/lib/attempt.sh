@@ -4,18 +4,25 @@
 
 upgrade() {
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' from='' to='' problem='' reason=''
+  guard='' from='' to='' problem='' reason='' restart='' resolved=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
 
   # 1. What an attempt that was cut off has left, and reports that could not be delivered.
   resolve_interrupted
+  resolve_trial
   if has_undelivered; then deliver; fi
 
   # 2. What there is for this host; what it is now goes the same way.
   local envelope=$BENTO_RUN/envelope
-  poll_with_heartbeat "$envelope" || { local status=$?; say "$problem"; give_up "$status"; }
+  poll_with_heartbeat "$envelope" || {
+    local status=$?
+    say "$problem"
+    judge_last_resort no
+    give_up "$status"
+  }
+  judge_last_resort yes
   if [ ! -s "$envelope" ]; then
     say "nothing has been published for $BENTO_HOST yet"
     exit 0
@@ -29,6 +36,12 @@ upgrade() {
   open_envelope "$envelope" || refuse "$envelope"
   if is_applied; then
     say "up to date with release $manifest_sequence"
+    restart_if_due
+    exit 0
+  fi
+  if is_staged && [ "$(sequence_of trial.json)" = "$manifest_sequence" ]; then
+    say "release $manifest_sequence takes effect at the next restart"
+    restart_if_due
     exit 0
   fi
   if is_bad "$manifest_toplevel"; then skip_bad; fi
@@ -65,6 +78,9 @@ upgrade() {
   preflight || finish failed "$problem"
   keep_alive "$from" previous || finish failed "the running system could not be kept alive: $(last_words)"
   contact "$BENTO_POLL_TIMEOUT" || { say "not activating: $problem"; exit 75; }
+  local differs
+  differs=$(inhibitors "$from" "$to")
+  if [ -n "$differs" ]; then stage "$differs"; fi
   activate_and_confirm
   [ "$outcome" = activated ] || finish "$outcome" "$reason"
 
@@ -92,9 +108,14 @@ finish() {
   say "$outcome${reason:+: $reason}"
   spool_report "$outcome" "$reason" ||
     say "the report could not be written: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
-  rm -f "$BENTO_STATE/intent.json"
+  rm -f "$BENTO_STATE/intent.json" ${resolved:+"$BENTO_STATE/$resolved"}
   forget_guard
   deliver
+  if [ -n "$restart" ]; then
+    restart_machine "$reason"
+  else
+    case $outcome in success | unchanged) restart_if_due ;; esac
+  fi
   case $outcome in success | unchanged) exit 0 ;; *) exit 1 ;; esac
 }
 

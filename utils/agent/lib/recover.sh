@@ -12,14 +12,8 @@ resolve_interrupted() {
     rm -f "$BENTO_STATE/intent.json"
     return
   fi
-  from=$(read_state intent.json .from)
-  to=$(read_state intent.json .to)
+  read_attempt intent.json
   guard=$(read_state intent.json .guard)
-  started=$(read_state intent.json .started)
-  manifest_sequence=$(sequence_of intent.json)
-  manifest_digest=$(read_state intent.json .digest)
-  manifest_commit=$(read_state intent.json .commit)
-  manifest_toplevel=$(read_state intent.json .expected)
   say "an upgrade to release $manifest_sequence was cut off"
   if [ "$(read_state intent.json .bootId)" != "$(boot_id)" ]; then
     resolve_after_restart "$phase"
@@ -31,6 +25,7 @@ resolve_interrupted() {
 }
 
 resolve_in_same_boot() {
+  if [ "$1" = staging ]; then unstage 'the upgrade was cut off'; fi
   # Confirmed, and still running: the rest is done now, unless the guard has begun to undo it.
   if [ "$1" = committing ] && [ "$(running_system)" = "$to" ] && { disarm_guard || [ -e "$guard/disarmed" ]; }; then
     complete
@@ -43,19 +38,39 @@ resolve_in_same_boot() {
     say "going back to $from"
     go_back
     [ "$outcome" != stuck ] || finish stuck "$reason"
+    [ -z "$restart" ] || finish "$outcome" "$reason"
   fi
-  finish inconclusive 'the upgrade was cut off before it was confirmed; the system before it runs again'
+  reason="$reason; the system before it runs again"
+  # The guard has put it back, and nobody has seen yet whether that was enough.
+  if last_resort_helps && ! contact "$BENTO_POLL_TIMEOUT" && ! contact_comes_late; then resort; fi
+  finish inconclusive "$reason"
 }
 
 resolve_after_restart() {
   guard=
+  if [ "$1" = staging ]; then
+    # What runs is on trial.
+    if [ "$(running_system)" = "$to" ]; then
+      rm -f "$BENTO_STATE/intent.json"
+      return
+    fi
+    unstage 'the machine was restarted during the upgrade'
+  fi
   # Cut off after the boot loader was told, and before that was remembered.
   if [ "$1" = committing ] && [ "$(running_system)" = "$to" ]; then complete; fi
   # A profile that was set while the boot loader wasn't told: what runs is what boots.
   if [ "$1" = committing ] && [ "$(booting_system)" = "$to" ] && [ "$(running_system)" = "$from" ]; then
     logged nix-env --profile "$BENTO_PROFILE" --set "$from" || say "the profile could not be put back: $(last_words)"
+    rm -f "$BENTO_STATE/trial.json"
   fi
   finish inconclusive "the machine was restarted during the upgrade; $(running_system) runs"
+}
+
+# unstage WHY: nothing was activated, and how far the boot loader was told is unknown.
+unstage() {
+  if [ "$(booting_system)" = "$to" ]; then boot_again "$from" || say "$problem"; fi
+  resolved=trial.json
+  finish inconclusive "$1 before it was the boot default"
 }
 
 complete() {

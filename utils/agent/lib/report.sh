@@ -75,24 +75,11 @@ has_undelivered() {
   [ -e "${reports[0]}" ]
 }
 
-# needs_reboot: whether what runs has a kernel, initrd or modules that only a restart brings in.
-needs_reboot() {
-  local part running booted
-  for part in kernel initrd kernel-modules; do
-    # A container has none.
-    if running=$(readlink -e "$BENTO_RUNNING/$part") && booted=$(readlink -e "$BENTO_BOOTED/$part") &&
-      [ "$running" != "$booted" ]; then
-      return 0
-    fi
-  done
-  return 1
-}
-
 # write_heartbeat: what this host is right now.
 write_heartbeat() {
   local reboot=false
   heartbeat=$BENTO_RUN/heartbeat.json
-  if needs_reboot; then reboot=true; fi
+  if needs_reboot || is_staged; then reboot=true; fi
   jq -n --arg host "$BENTO_HOST" --arg agent "$agent_version" --arg running "$(running_system || true)" \
     --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(booting_system)" \
     --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" \

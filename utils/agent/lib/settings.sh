@@ -57,9 +57,18 @@ load_settings() {
   export BENTO_MIN_FREE_STORE=${BENTO_MIN_FREE_STORE:-524288}
   export BENTO_MIN_FREE_BOOT=${BENTO_MIN_FREE_BOOT:-32768}
   export BENTO_BOOT=${BENTO_BOOT:-/boot}
+  # When this machine may be restarted: never, now (when it is needed), or in the window, from one time of day to
+  # another. BENTO_REBOOT_COMMAND is an executable that restarts it, which is told why.
+  export BENTO_REBOOT=${BENTO_REBOOT:-never}
+  export BENTO_REBOOT_WINDOW=${BENTO_REBOOT_WINDOW:-02:00-05:00}
+  export BENTO_REBOOT_KEXEC=${BENTO_REBOOT_KEXEC:-0}
+  export BENTO_REBOOT_COMMAND=${BENTO_REBOOT_COMMAND:-}
+  # Seconds that the contact which a release has broken may stay away, although the system before it runs again, before
+  # this machine is restarted into that; 0 never does.
+  export BENTO_LAST_RESORT=${BENTO_LAST_RESORT:-0}
   for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
     BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
-    BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
+    BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done
 
@@ -75,6 +84,12 @@ load_settings() {
     auto | source | prebuilt) ;;
     *) bad_settings "BENTO_BUILD must be auto, source or prebuilt, not '$BENTO_BUILD'" ;;
   esac
+  case $BENTO_REBOOT in
+    never | now | window) ;;
+    *) bad_settings "BENTO_REBOOT must be never, now or window, not '$BENTO_REBOOT'" ;;
+  esac
+  [[ $BENTO_REBOOT_WINDOW =~ ^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$ ]] ||
+    bad_settings "BENTO_REBOOT_WINDOW must be like 02:00-05:00, not '$BENTO_REBOOT_WINDOW'"
   [[ $BENTO_HOST =~ ^[a-z0-9][a-z0-9-]{0,62}$ ]] || bad_settings "BENTO_HOST is no host name: '$BENTO_HOST'"
 
   # A typing error here would mean that nothing is checked.

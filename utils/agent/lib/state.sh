@@ -7,6 +7,7 @@
 #   retry.json     { sequence, failures, bootId, until }: when a failed release may be tried again, in uptime seconds
 #   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
 #   intent.json    what is being activated, from what; there only while that is going on
+#   trial.json, last-resort.json   see lib/reboot.sh
 #   last.json      the report of the last attempt
 #   delivered      the names of the reports that are on the server, one a line, oldest first
 #
@@ -33,6 +34,27 @@ read_state() {
     say "$file is damaged, and is taken as absent"
     rm -f "$file"
   fi
+}
+
+# write_attempt NAME JQ-OBJECT: the attempt that is going on, from $from to $to, and what the object adds to that.
+write_attempt() {
+  jq -n --arg from "$from" --arg to "$to" --arg bootId "$(boot_id)" --arg started "$started" \
+    --arg sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg commit "$manifest_commit" \
+    --arg expected "$manifest_toplevel" \
+    "{ from: \$from, to: \$to, bootId: \$bootId, started: \$started, sequence: (\$sequence | tonumber), digest: \$digest,
+       commit: \$commit, expected: \$expected } + ($2)" |
+    write_state "$1"
+}
+
+# read_attempt NAME: what write_attempt has written, as if that attempt were going on.
+read_attempt() {
+  from=$(read_state "$1" .from)
+  to=$(read_state "$1" .to)
+  started=$(read_state "$1" .started)
+  manifest_sequence=$(sequence_of "$1")
+  manifest_digest=$(read_state "$1" .digest)
+  manifest_commit=$(read_state "$1" .commit)
+  manifest_toplevel=$(read_state "$1" .expected)
 }
 
 # no_space_or PATH TEXT: says that the disk is full when it is, and TEXT otherwise.

@@ -22,6 +22,7 @@ for name in $etcNames; do
   shift
 done
 
+printf '%s\n' "$switchInhibitors" > "$out/switch-inhibitors"
 printf '%s' "$activationScript" > "$out/activate"
 printf '%s' "$bootScript" > "$out/install-bootloader"
 
@@ -33,6 +34,14 @@ out='$out'
 : "\${MACHINE:?the directory of the machine to switch}"
 EOF
 cat >> "$out/bin/switch-to-configuration" << 'EOF'
+check() {
+  running=$MACHINE/run/current-system/switch-inhibitors
+  # One name at most, so that a system either has it or has none.
+  if [ -e "$running" ] && ! cmp -s "$running" "$out/switch-inhibitors" && ! grep -qx '{}' "$running" "$out/switch-inhibitors"; then
+    echo "There are changes to critical components of the system: use boot, and restart" >&2
+    exit 1
+  fi
+}
 activate() {
   mkdir -p "$MACHINE/run" "$MACHINE/etc"
   (cd "$out/etc" && find . -type l) | while IFS= read -r file; do
@@ -50,9 +59,9 @@ install_bootloader() {
   mv -T "$MACHINE/boot/default.new" "$MACHINE/boot/default"
 }
 case "${1:-}" in
-  test) activate ;;
+  test) check; activate ;;
   boot) install_bootloader ;;
-  switch) install_bootloader; activate ;;
+  switch) check; install_bootloader; activate ;;
   dry-activate) ;;
   *) echo "usage: switch-to-configuration switch|boot|test|dry-activate" >&2; exit 1 ;;
 esac

@@ -39,7 +39,7 @@ let
     boot.kernelVersion = "6.18.1";
     environment = { systemPackages = [ ]; etc = { }; };
     networking = { hostName = "nixos"; gateway = "127.0.0.1"; };
-    system = { stateVersion = "26.05"; activationScript = ""; bootScript = ""; };
+    system = { stateVersion = "26.05"; activationScript = ""; bootScript = ""; switch.inhibitors = { }; };
   };
   defined = unforce (builtins.foldl' merge defaults (builtins.concatMap collect modules));
 
@@ -56,6 +56,8 @@ let
     kernel = part "linux";
     initrd = part "initrd";
     kernelModules = part "kernel-modules";
+    # What can't be another while the system runs, by names that say what.
+    switchInhibitors = builtins.toJSON defined.system.switch.inhibitors;
     packages = map (p: "${p}") defined.environment.systemPackages;
     etcNames = builtins.attrNames etc;
     etcTexts = map (text: builtins.toFile "etc-file" text) (builtins.attrValues etc);

@@ -1,0 +1,191 @@
+import { existsSync } from "node:fs";
+import { readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { stateOf } from "../../src/reports/state.ts";
+import type { Machine } from "../support/machine.ts";
+import { channelHost, type Release } from "../support/release.ts";
+import { World } from "../support/world.ts";
+
+let world: World;
+const hosts = ["kernel", "inhibited", "avoided", "stays", "panics"];
+beforeAll(async () => {
+  world = await World.make({ hosts });
+});
+afterAll(async () => world?.[Symbol.asyncDispose]());
+
+const kernel = (version: string) => `boot.kernelVersion = "${version}";`;
+const bus = (name: string) => `system.switch.inhibitors = { dbus = "${name}"; };`;
+/** A gateway that only works as long as nothing has gone wrong in the kernel, where an activation can't mend it. */
+const ssh = (machine: Machine) =>
+  `environment.etc."ssh/ssh_config" = "Match exec \\"test -e ${machine.path("run/wedged")}\\"\\n  ProxyCommand false\\n";`;
+
+/** The settings of a machine that may be restarted; why it was is in a file. */
+async function restartable(machine: Machine, settings: Record<string, string> = {}): Promise<Record<string, string>> {
+  const command = machine.path("etc/restart");
+  await writeFile(command, `#!/bin/sh\necho "$1" >> ${machine.path("etc/restarts")}\n`, { mode: 0o755 });
+  return { BENTO_REBOOT: "now", BENTO_REBOOT_COMMAND: command, BENTO_BACKOFF: "0", ...settings };
+}
+
+async function restarts(machine: Machine): Promise<number> {
+  const file = machine.path("etc/restarts");
+  return existsSync(file) ? (await readFile(file, "utf8")).trimEnd().split("\n").length : 0;
+}
+
+/** What the fleet sees of a host. */
+async function stateIn(host: string, { manifest }: Release) {
+  const said = await world.said(host);
+  if (said.state !== "read") throw new Error(`${host} can't be read`);
+  const now = Date.now();
+  const report = said.report && { content: JSON.parse(said.report.text), received: now };
+  return stateOf({
+    published: manifest,
+    heartbeat: { content: await world.heartbeat(host), received: now } as never,
+    report,
+    now,
+  });
+}
+
+/** A time of day so many hours from now, as the machine has it. */
+function hoursFromNow(hours: number): string {
+  const time = new Date(Date.now() + hours * 3_600_000);
+  return `${String(time.getHours()).padStart(2, "0")}:00`;
+}
+
+test("a new kernel waits for the window, is brought in by a restart, and is confirmed after it", async () => {
+  const machine = await world.machine("kernel");
+  const window = `${hoursFromNow(2)}-${hoursFromNow(4)}`;
+  const settings = await restartable(machine, { BENTO_REBOOT: "window", BENTO_REBOOT_WINDOW: window });
+  const release = await world.publish("kernel", channelHost("kernel", kernel("6.18.2")));
+
+  const upgraded = await machine.agent(settings);
+  expect(upgraded.status, upgraded.stderr).toBe(0);
+  expect(upgraded.stderr).toMatch(new RegExp(`\na restart is needed, and waits for ${window}\n$`));
+  expect(await restarts(machine)).toBe(0);
+  expect(await stateIn("kernel", release)).toMatchObject({ state: "reboot-pending" });
+
+  // Midnight may be in it.
+  const now = await machine.agent({ ...settings, BENTO_REBOOT_WINDOW: `${hoursFromNow(0)}-${hoursFromNow(-1)}` });
+  expect(now.stderr).toMatch(
+    /^up to date with release \d+\nrestarting this machine: a restart is needed for the new kernel/,
+  );
+  expect(await restarts(machine)).toBe(1);
+
+  await machine.restart();
+  const { status, stderr } = await machine.agent(settings);
+  expect(stderr).toMatch(
+    /^this machine was restarted into release \d+\nconfirmation 1 of 3\n.*\n.*\nup to date with release \d+\n$/,
+  );
+  expect(status).toBe(0);
+  expect((await machine.agent(settings)).stderr).toMatch(/^up to date with release \d+\n$/);
+  expect(await restarts(machine)).toBe(1);
+  expect(await stateIn("kernel", release)).toMatchObject({ state: "up-to-date" });
+});
+
+test("a system that can't be switched to while the machine runs takes effect at the next restart", async () => {
+  const machine = await world.machine("inhibited");
+  const settings = await restartable(machine, { BENTO_REBOOT: "never" });
+  // Nothing keeps one from a system with a component that the running one doesn't have.
+  const before = await world.publish("inhibited", channelHost("inhibited", bus("dbus")));
+  expect((await machine.agent(settings)).status).toBe(0);
+  expect(await machine.running()).toBe(before.manifest.toplevel);
+
+  const release = await world.publish("inhibited", channelHost("inhibited", bus("broker")));
+  const staged = await machine.agent(settings);
+  expect(staged.stderr).toMatch(
+    /\nrelease \d+ can't be activated while this machine runs, since it has another dbus\nit takes effect at the next restart\n$/,
+  );
+  expect(staged.status).toBe(0);
+  expect(await machine.running()).toBe(before.manifest.toplevel);
+  expect(await machine.bootDefault()).toBe(release.manifest.toplevel);
+  expect(await stateIn("inhibited", release)).toEqual({
+    state: "pending",
+    reason: "it takes effect at the next restart",
+  });
+  expect((await machine.agent(settings)).stderr).toMatch(/^release \d+ takes effect at the next restart\n$/);
+  expect(await world.outcomes("inhibited")).toEqual(["success"]);
+
+  await machine.restart();
+  const { status, stderr } = await machine.agent(settings);
+  expect(stderr).toMatch(/\nconfirmation 3 of 3\nsuccess: it took effect with a restart\n$/);
+  expect(status).toBe(0);
+  expect(await world.report("inhibited")).toMatchObject({ outcome: "success", to: release.manifest.toplevel });
+  expect(await stateIn("inhibited", release)).toMatchObject({ state: "up-to-date" });
+  expect((await machine.agent(settings)).stderr).toMatch(/^up to date with release \d+\n$/);
+});
+
+test("one that the machine didn't boot is not tried again, and what runs is what boots", async () => {
+  const machine = await world.machine("avoided");
+  const settings = await restartable(machine, { BENTO_REBOOT: "never" });
+  const before = await world.publish("avoided", channelHost("avoided", bus("dbus")));
+  expect((await machine.agent(settings)).status).toBe(0);
+  const release = await world.publish("avoided", channelHost("avoided", bus("broker")));
+  expect((await machine.agent(settings)).status).toBe(0);
+
+  // The boot loader, or somebody at the machine, takes the entry before.
+  await rm(machine.path("boot/default"));
+  await symlink(before.manifest.toplevel ?? "", machine.path("boot/default"));
+  await machine.restart();
+  const { status, stderr } = await machine.agent(settings);
+  expect(stderr).toMatch(/^rolled-back: the machine was restarted, and booted \S+ instead\n$/);
+  expect(status).toBe(1);
+  expect(await machine.profile()).toBe(before.manifest.toplevel);
+  expect(await machine.bootDefault()).toBe(before.manifest.toplevel);
+  expect(await stateIn("avoided", release)).toMatchObject({ state: "rolled-back" });
+  expect((await machine.agent(settings)).stderr).toMatch(/^release \d+ cut this machine off before/);
+});
+
+test("where going back doesn't bring the server back, the machine is restarted; then the release is known to be bad", async () => {
+  const machine = await world.machine("stays");
+  const settings = await restartable(machine, { BENTO_REBOOT: "never", BENTO_LAST_RESORT: "2" });
+  const before = await world.publish("stays", channelHost("stays", ssh(machine)));
+  expect((await machine.agent(settings)).status).toBe(0);
+  const wedge = `${ssh(machine)} system.activationScript = "touch ${machine.path("run/wedged")}";`;
+  const release = await world.publish("stays", channelHost("stays", wedge));
+
+  const impatient = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "1" };
+  const cut = await machine.agent(impatient);
+  expect(cut.stderr).toMatch(/\nno contact yet; in 2 s this machine is restarted\n/);
+  expect(cut.stderr).toMatch(/\ninconclusive: no contact: .*; restarted into \S+, the last resort\n/);
+  expect(cut.status).toBe(1);
+  expect(await machine.running()).toBe(before.manifest.toplevel);
+  expect(await restarts(machine)).toBe(1);
+
+  // Not at once, since the network comes up with the machine: that is still the restart's doing.
+  await machine.restart();
+  expect((await machine.agent(impatient)).status).toBe(75);
+  await rm(machine.path("run/wedged"));
+  const back = await machine.agent(settings);
+  expect(back.stderr).toMatch(
+    /rolled-back: it cut this machine off, until a restart brought the system before it back\n$/,
+  );
+  expect(await stateIn("stays", release)).toMatchObject({ state: "rolled-back" });
+  expect(await world.outcomes("stays")).toEqual(["success", "rolled-back"]);
+  expect((await machine.agent(settings)).stderr).toMatch(/^release \d+ cut this machine off before/);
+  expect(await restarts(machine)).toBe(1);
+});
+
+test("a restart that cuts the machine off is undone by another one", async () => {
+  const machine = await world.machine("panics");
+  const settings = await restartable(machine, { BENTO_LAST_RESORT: "2" });
+  const before = await world.publish("panics", channelHost("panics", ssh(machine)));
+  expect((await machine.agent(settings)).status).toBe(0);
+  const release = await world.publish("panics", channelHost("panics", `${ssh(machine)} ${kernel("6.18.3")}`));
+  expect((await machine.agent(settings)).status).toBe(0);
+  expect(await restarts(machine)).toBe(1);
+
+  await machine.restart();
+  await writeFile(machine.path("run/wedged"), "");
+  const impatient = { ...settings, BENTO_CONFIRM_TIMEOUT: "1", BENTO_RECOVERY_TIMEOUT: "1" };
+  const cut = await machine.agent(impatient);
+  expect(cut.stderr).toMatch(/\ninconclusive: after a restart: no contact: .*, the last resort\n/);
+  expect(await machine.bootDefault()).toBe(before.manifest.toplevel);
+  expect(await restarts(machine)).toBe(2);
+
+  await machine.restart();
+  await rm(machine.path("run/wedged"));
+  expect((await machine.agent(settings)).stderr).toMatch(/rolled-back: it cut this machine off/);
+  expect(await machine.running()).toBe(before.manifest.toplevel);
+  expect(await stateIn("panics", release)).toMatchObject({ state: "rolled-back" });
+  expect((await machine.agent(settings)).status).toBe(0);
+  expect(await restarts(machine)).toBe(2);
+});

@@ -1,0 +1,201 @@
+# shellcheck shell=bash
+# Restarts: what only a restart brings in, when this machine may be restarted, and what becomes of it.
+#
+# A restart brings in what nothing has confirmed yet: another kernel, or a system that can't be switched to while the
+# machine runs. So it is a trial, as an activation is one. Two more files in BENTO_STATE tell of it:
+#
+#   trial.json         what the next restart brings in, { staged }: whether it could not even be activated before
+#   last-resort.json   a release that cut the machine off so that only a restart could help, and the polls since then
+#                      that found nobody, { misses }
+#
+# Both have beside that what intent.json has; see write_attempt in lib/state.sh.
+
+# needs_reboot: whether what runs has a kernel, initrd or modules that only a restart brings in.
+needs_reboot() { ! boots_alike "$BENTO_RUNNING" "$BENTO_BOOTED"; }
+
+# boots_alike ONE OTHER: whether a restart would make no difference between two systems.
+boots_alike() {
+  local part one other
+  for part in kernel initrd kernel-modules; do
+    # A container has none.
+    if one=$(readlink -e "$1/$part") && other=$(readlink -e "$2/$part") && [ "$one" != "$other" ]; then return 1; fi
+  done
+}
+
+# inhibitors FROM TO: prints what keeps TO from being switched to while FROM runs, as NixOS itself finds it out: both
+# have a file that maps names to what they stand for, and a name stands for something else in TO.
+inhibitors() {
+  jq -nr --slurpfile from "$1/switch-inhibitors" --slurpfile to "$2/switch-inhibitors" '
+    $from[0] as $from | $to[0] | to_entries
+    | map(select(.key as $key | $from | has($key)) | select(.value != $from[.key]).key) | join(", ")
+  ' 2> /dev/null || true
+}
+
+# note_trial: called before $to becomes what boots. What is put back, should that go wrong, is known to boot.
+note_trial() {
+  local known=$from staged=true
+  if [ "$(running_system)" = "$to" ]; then staged=false; fi
+  if [ "$staged" = false ] && ! needs_reboot; then
+    rm -f "$BENTO_STATE/trial.json"
+    return
+  fi
+  boots_alike "$from" "$BENTO_BOOTED" || known=$(readlink -f "$BENTO_BOOTED")
+  keep_alive "$known" trial && write_attempt trial.json "{ staged: $staged, from: \"$known\" }"
+}
+
+# is_staged: whether a system that was not activated waits for the next restart.
+is_staged() {
+  [ "$(read_state trial.json .staged)" = true ] && [ "$(read_state trial.json .bootId)" = "$(boot_id)" ] &&
+    [ "$(read_state trial.json .to)" = "$(booting_system)" ]
+}
+
+# stage WHAT: $to becomes what boots, without having been activated. It is reported when it has proved itself.
+stage() {
+  say "release $manifest_sequence can't be activated while this machine runs, since it has another $1"
+  write_intent staging || finish failed 'the state could not be written'
+  commit || finish failed "$problem"
+  rm -f "$BENTO_STATE/intent.json"
+  say 'it takes effect at the next restart'
+  deliver
+  restart_if_due
+  exit 0
+}
+
+# resolve_trial: after a restart into what nothing has confirmed yet. It is confirmed as an activation is, and undone as
+# one.
+resolve_trial() {
+  local booted staged
+  [ -e "$BENTO_STATE/trial.json" ] || return 0
+  [ "$(read_state trial.json .bootId)" != "$(boot_id)" ] || return 0
+  read_attempt trial.json
+  staged=$(read_state trial.json .staged)
+  booted=$(readlink -f "$BENTO_BOOTED")
+  if [ "$booted" != "$to" ]; then
+    trial_was_avoided "$booted"
+    return
+  fi
+  say "this machine was restarted into release $manifest_sequence"
+  if confirm_restart; then
+    resolved=trial.json
+    [ "$staged" != true ] || finish success 'it took effect with a restart'
+    rm -f "$BENTO_STATE/trial.json"
+    return
+  fi
+  reason="after a restart: $problem"
+  resolved=trial.json
+  if [ "$BENTO_LAST_RESORT" -eq 0 ]; then finish failed "$reason"; fi
+  # With contact it isn't the network.
+  if contact "$BENTO_POLL_TIMEOUT"; then
+    boot_again "$from" && restart=1
+    finish rolled-back "$reason"
+  fi
+  boot_again "$from" || finish failed "$reason; and $problem"
+  resort
+  finish inconclusive "$reason"
+}
+
+# confirm_restart: networks and services may take longer to come up with a machine than to come back.
+confirm_restart() {
+  confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)) ||
+    { { contact_returns || contact_comes_late; } && confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); }
+}
+
+# trial_was_avoided BOOTED: the machine booted another system.
+trial_was_avoided() {
+  resolved=trial.json
+  if [ "$(booting_system)" = "$to" ]; then
+    # The boot loader, or somebody at the machine, has had a reason.
+    boot_again "$1" || say "$problem"
+    finish rolled-back "the machine was restarted, and booted $1 instead"
+  elif [ "$1" = "$from" ]; then
+    finish inconclusive "the machine was restarted before it could be made the boot default; $(running_system) runs"
+  fi
+  # Somebody has made another system the boot default since.
+  rm -f "$BENTO_STATE/trial.json"
+}
+
+# boot_again SYSTEM: makes it what boots. Fails with $problem.
+boot_again() {
+  if ! logged nix-env --profile "$BENTO_PROFILE" --set "$1" || ! switch_to "$1" boot; then
+    problem="$1 could not be made the boot default again: $(last_words)"
+    return 1
+  fi
+}
+
+# last_resort_helps: whether a restart would bring $from back.
+last_resort_helps() { [ "$BENTO_LAST_RESORT" -gt 0 ] && [ "$(booting_system)" = "$from" ]; }
+
+# contact_comes_late: what contact_returns waits for, and much longer.
+contact_comes_late() {
+  [ "$BENTO_LAST_RESORT" -gt 0 ] || return 1
+  say "no contact yet; in $BENTO_LAST_RESORT s this machine is restarted"
+  BENTO_RECOVERY_TIMEOUT=$BENTO_LAST_RESORT contact_returns
+}
+
+# resort: `finish` will restart the machine, and whether that helps tells what was to blame. Adds to $reason.
+resort() {
+  reason="$reason; restarted into $from, the last resort"
+  write_attempt last-resort.json '{ misses: 0 }' || true
+  restart=1
+}
+
+# judge_last_resort CONTACT: a poll after the restart had it (yes) or didn't (no). Contact that is back with the restart
+# says that it was the release; contact that comes much later, that it was the network.
+judge_last_resort() {
+  local misses
+  [ -e "$BENTO_STATE/last-resort.json" ] || return 0
+  [ "$(read_state last-resort.json .bootId)" != "$(boot_id)" ] || return 0
+  misses=$(read_state last-resort.json .misses)
+  [[ $misses =~ ^[0-9]{1,4}$ ]] || misses=0
+  if [ "$1" = no ]; then
+    jq --argjson misses $((misses + 1)) '.misses = $misses' "$BENTO_STATE/last-resort.json" 2> /dev/null |
+      write_state last-resort.json || true
+    return
+  fi
+  if [ "$misses" -gt 2 ]; then
+    rm -f "$BENTO_STATE/last-resort.json"
+    return
+  fi
+  read_attempt last-resort.json
+  resolved=last-resort.json
+  finish rolled-back 'it cut this machine off, until a restart brought the system before it back'
+}
+
+# restart_if_due: where the policy says so, now.
+restart_if_due() {
+  needs_reboot || is_staged || return 0
+  case $BENTO_REBOOT in
+    never) return ;;
+    window)
+      if ! in_window; then
+        say "a restart is needed, and waits for $BENTO_REBOOT_WINDOW"
+        return
+      fi
+      ;;
+  esac
+  restart_machine 'a restart is needed for the new kernel, initrd, modules or system'
+}
+
+# in_window: whether the time of day, here, is in BENTO_REBOOT_WINDOW, which may have midnight in it.
+in_window() {
+  local now from=${BENTO_REBOOT_WINDOW%-*} to=${BENTO_REBOOT_WINDOW#*-}
+  now=$(date +%H:%M)
+  if [[ $from < $to ]]; then
+    [[ ! $now < $from && $now < $to ]]
+  else
+    [[ ! $now < $from || $now < $to ]]
+  fi
+}
+
+# restart_machine WHY: asks for it; what asked goes on until it is ended.
+restart_machine() {
+  say "restarting this machine: $1"
+  if [ -n "$BENTO_REBOOT_COMMAND" ]; then
+    logged "$BENTO_REBOOT_COMMAND" "$1" || say "$BENTO_REBOOT_COMMAND failed: $(last_words)"
+  elif [ "$BENTO_REBOOT_KEXEC" = 1 ] && logged systemctl kexec; then
+    return
+  else
+    # A minute for those who are logged in, as system.autoUpgrade gives them.
+    logged shutdown -r +1 "Bento: $1" || logged systemctl reboot || say "it can't be restarted: $(last_words)"
+  fi
+}
