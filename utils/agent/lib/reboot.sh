@@ -13,12 +13,11 @@
 # needs_reboot: whether what runs has a kernel, initrd or modules that only a restart brings in.
 needs_reboot() { ! boots_alike "$BENTO_RUNNING" "$BENTO_BOOTED"; }
 
-# boots_alike ONE OTHER: whether a restart would make no difference between two systems.
+# boots_alike ONE OTHER: whether a restart would make no difference between two systems. A container has no kernel.
 boots_alike() {
-  local part one other
+  local part
   for part in kernel initrd kernel-modules; do
-    # A container has none.
-    if one=$(readlink -e "$1/$part") && other=$(readlink -e "$2/$part") && [ "$one" != "$other" ]; then return 1; fi
+    if [ -e "$1/$part" ] && [ -e "$2/$part" ] && ! [ "$1/$part" -ef "$2/$part" ]; then return 1; fi
   done
 }
 
@@ -45,7 +44,7 @@ note_trial() {
 
 # is_staged: whether a system that was not activated waits for the next restart.
 is_staged() {
-  [ "$(read_state trial.json .staged)" = true ] && [ "$(read_state trial.json .bootId)" = "$(boot_id)" ] &&
+  [ -e "$BENTO_STATE/trial.json" ] && [ "$(read_state trial.json .staged)" = true ] && [ "$(read_state trial.json .bootId)" = "$(boot_id)" ] &&
     [ "$(read_state trial.json .to)" = "$(booting_system)" ]
 }
 

@@ -1,0 +1,84 @@
+# services.bento.reboot: when this machine may be restarted, and when it must be.
+{ config, lib, options, ... }:
+
+let
+  inherit (lib) mkDefault mkIf mkOption types;
+  cfg = config.services.bento;
+
+  # Where somebody sits at the machine, a restart takes away what they are doing.
+  isGraphical = config.services.xserver.enable
+    || (options.services ? displayManager && config.services.displayManager.enable or false);
+
+  time = types.strMatching "([01][0-9]|2[0-3]):[0-5][0-9]";
+in
+{
+  options.services.bento.reboot = {
+    policy = mkOption {
+      type = types.enum [ "never" "now" "window" ];
+      default = "never";
+      description = ''
+        What to do when a release has another kernel, initrd or kernel modules, or can't be switched to while the machine
+        runs (system.switch.inhibitors of newer NixOS). never: leave the restart to you; the fleet shows that it is
+        pending. now: restart, with a minute's notice to who is logged in. window: restart in the time of
+        services.bento.reboot.window. After any restart into what is new, the machine must prove itself again.
+      '';
+    };
+
+    window = {
+      lower = mkOption {
+        type = time;
+        default = "02:00";
+        description = "When the window for restarts begins: HH:MM, in this machine's time zone.";
+      };
+      upper = mkOption {
+        type = time;
+        default = "05:00";
+        description = ''
+          When it ends; earlier than its beginning means the next day. A restart is asked for at a poll, so the window
+          should have a few of those in it.
+        '';
+      };
+    };
+
+    kexec = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether to restart with kexec, which leaves out the firmware and the boot loader. Set it where those take long,
+        and where the hardware is known to survive it; without kexec-tools it is an ordinary restart.
+      '';
+    };
+
+    lastResort = mkOption {
+      type = types.ints.between 0 1440;
+      default = if isGraphical then 0 else 15;
+      defaultText = "15, and 0 where there is a graphical session";
+      description = ''
+        Minutes without contact after which this machine is restarted into the system before, when an upgrade has cut it
+        off and going back to that system didn't help, or when a restart into a new system has. 0 never does. This is for
+        what an activation leaves behind in the kernel; it is done once for each release, and never for a machine that is
+        merely offline.
+      '';
+    };
+  };
+
+  config = mkIf cfg.enable {
+    services.bento.environment = lib.mapAttrs (_: mkDefault) {
+      BENTO_REBOOT = cfg.reboot.policy;
+      BENTO_REBOOT_WINDOW = "${cfg.reboot.window.lower}-${cfg.reboot.window.upper}";
+      BENTO_REBOOT_KEXEC = if cfg.reboot.kexec then "1" else "0";
+      BENTO_LAST_RESORT = toString (cfg.reboot.lastResort * 60);
+    };
+
+    # What a restart has brought in proves itself soon after it, and not at the next quarter of an hour.
+    systemd.timers.bento-upgrade.timerConfig.OnBootSec = "2min";
+
+    assertions = [
+      {
+        assertion = cfg.reboot.policy == "window" -> cfg.reboot.window.lower != cfg.reboot.window.upper;
+        message = "services.bento.reboot.window begins and ends at ${cfg.reboot.window.lower}, so there would be no time "
+          + "for restarts. Set services.bento.reboot.window.upper to another one.";
+      }
+    ];
+  };
+}
