@@ -193,7 +193,12 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
         imports = [ ${root}/utils/bento.nix ];
         ${MACHINE}
         networking.hostName = "Router";
-        services.bento = { enable = true; configFile = ${settings}; confirm.settle = 170; };
+        services.bento = {
+          enable = true;
+          configFile = ${settings};
+          confirm.settle = 170;
+          reboot = { policy = "window"; window.lower = "05:00"; };
+        };
       }`,
       "config.system.build.toplevel.outPath",
     ).then(() => "nothing", String);
@@ -204,6 +209,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
       "names no signers",
       "services.openssh.enable = true",
       "Raise that",
+      "Set services.bento.reboot.window.upper to another one",
     ]) {
       expect(refused).toContain(words);
     }

@@ -1,13 +1,12 @@
 # services.bento.reboot: when this machine may be restarted, and when it must be.
-{ config, lib, options, ... }:
+{ config, lib, ... }:
 
 let
   inherit (lib) mkDefault mkIf mkOption types;
   cfg = config.services.bento;
 
   # Where somebody sits at the machine, a restart takes away what they are doing.
-  isGraphical = config.services.xserver.enable
-    || (options.services ? displayManager && config.services.displayManager.enable or false);
+  isGraphical = config.services.xserver.enable or false || config.services.displayManager.enable or false;
 
   time = types.strMatching "([01][0-9]|2[0-3]):[0-5][0-9]";
 in
