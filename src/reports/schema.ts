@@ -29,6 +29,8 @@ export const heartbeatSchema = z.object({
   profile: path,
   sequence,
   suspended: z.boolean().catch(false),
+  suspendedUntil: line.nullable().catch(null),
+  suspendedReason: line.nullable().catch(null),
   reboot: z.boolean().catch(false),
 });
 

@@ -40,7 +40,7 @@ export function stateOf(known: Known): State {
   if (published === null) return { state: "new", reason: "nothing has been published for it yet" };
   if (contact === null) return { state: "new", reason: "it has not been heard of yet" };
   if (now - contact > SILENCE) return { state: "silent", reason: `not heard of for ${duration(now - contact)}` };
-  if (heartbeat?.content.suspended) return { state: "suspended", reason: "its upgrades are suspended" };
+  if (heartbeat?.content.suspended) return { state: "suspended", reason: suspension(heartbeat.content) };
 
   const attempt = report?.content.sequence === published.sequence ? report.content : null;
   const refused = report?.content.outcome === "refused" && report.content.sequence === null ? report.content : null;
@@ -80,4 +80,9 @@ export function stateOf(known: Known): State {
     return { state: "reboot-pending", reason: "its new kernel, initrd or modules wait for a restart" };
   }
   return { state: "up-to-date", reason: null };
+}
+
+function suspension({ suspendedUntil: until, suspendedReason: reason }: Heartbeat): string {
+  const time = until === null ? "" : ` until ${until}`;
+  return `its upgrades are suspended${time}${reason === null ? "" : `: ${reason}`}`;
 }

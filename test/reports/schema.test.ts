@@ -45,7 +45,7 @@ test("what a host says is understood, and fields that nobody knows are dropped",
     started: "2026-11-23T12:00:00Z",
     finished: "2026-11-23T12:01:00Z",
   });
-  expect(beat({})).toEqual(heartbeat);
+  expect(beat({})).toEqual({ ...heartbeat, suspendedUntil: null, suspendedReason: null });
 });
 
 test.each(OUTCOMES)("the outcome %s", (outcome) => expect(parsed({ outcome })?.outcome).toBe(outcome));
@@ -76,8 +76,9 @@ test("a field of a wrong type is as good as none, and costs the others nothing",
     expect(parsed({ sequence: wrong }), String(wrong)).toMatchObject({ sequence: null, outcome: "success" });
   }
   expect(parsed({ reason: { a: 1 }, from: 7, to: [] })).toMatchObject({ reason: null, from: null, to: null });
-  expect(beat({ suspended: "yes", running: 5, booted: {}, agent: 1 })).toMatchObject({
+  expect(beat({ suspended: "yes", suspendedReason: 5, running: 5, booted: {}, agent: 1 })).toMatchObject({
     suspended: false,
+    suspendedReason: null,
     running: null,
     booted: null,
     agent: null,

@@ -21,6 +21,8 @@ const heartbeat = (changes: Partial<Heartbeat> = {}, age = MINUTE) => ({
     profile: NEW,
     sequence: 2,
     suspended: false,
+    suspendedUntil: null,
+    suspendedReason: null,
     reboot: false,
     ...changes,
   },
@@ -127,6 +129,18 @@ const CASES: [string, Partial<Known>, FleetState, (string | null)?][] = [
     { heartbeat: heartbeat({ suspended: true }) },
     "suspended",
     "its upgrades are suspended",
+  ],
+  [
+    "somebody has said until when, and why",
+    {
+      heartbeat: heartbeat({
+        suspended: true,
+        suspendedUntil: "2026-11-28T12:00:00Z",
+        suspendedReason: "a fair in Graz",
+      }),
+    },
+    "suspended",
+    "its upgrades are suspended until 2026-11-28T12:00:00Z: a fair in Graz",
   ],
   [
     "they are suspended, and it failed",

@@ -8,10 +8,18 @@ upgrade() {
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
+  # For whoever wants to follow it; see running_agent in lib/history.sh.
+  { echo "$$ $started" > "$BENTO_RUN/attempt"; } 2> /dev/null || true
 
   # 1. What an attempt that was cut off has left, and reports that could not be delivered.
   resolve_interrupted
   resolve_trial
+  if is_suspended; then
+    # Nothing is looked for, and yet this machine isn't silent.
+    deliver
+    say "$(suspension)"
+    exit 0
+  fi
   if has_undelivered; then deliver; fi
 
   # 2. What there is for this host; what it is now goes the same way.

@@ -26,6 +26,7 @@ spool_report() {
     fi
   fi
   write_state last.json < "$BENTO_STATE/.report.new" || true
+  remember_in_history "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.log.gz"
   mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" &&
     sync "$BENTO_STATE/spool/$name.json" "$BENTO_STATE/spool"
 }
@@ -83,19 +84,10 @@ write_heartbeat() {
   jq -n --arg host "$BENTO_HOST" --arg agent "$agent_version" --arg running "$(running_system || true)" \
     --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(booting_system)" \
     --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" \
-    --argjson reboot "$reboot" --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
+    --argjson reboot "$reboot" --argjson suspended "$(suspension_json)" --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
       def text: if . == "" then null else . end;
       { version: 1, host: $host, time: $time, agent: $agent, running: ($running | text), booted: ($booted | text),
-        profile: ($profile | text), sequence: (if $sequence == 0 then null else $sequence end), suspended: false, reboot: $reboot,
-        bootId: $bootId }' > "$heartbeat"
-}
-
-show_status() {
-  printf 'host       %s\n' "$BENTO_HOST"
-  printf 'running    %s\n' "$(running_system)"
-  printf 'boots      %s\n' "$(readlink -f "$BENTO_PROFILE" || echo unknown)"
-  printf 'release    %s\n' "$(read_state applied.json .sequence | grep . || echo 'none yet')"
-  local last='"\(.outcome) at \(.finished)\(if .reason then ": " + .reason else "" end)"'
-  printf 'last       %s\n' "$(read_state last.json "$last" | grep . || echo 'no attempt yet')"
-  printf 'undelivered reports: %s\n' "$(find "$BENTO_STATE/spool" -name '*.json' 2> /dev/null | wc -l)"
+        profile: ($profile | text), sequence: (if $sequence == 0 then null else $sequence end), suspended: ($suspended != null),
+        reboot: $reboot, bootId: $bootId }
+      + ($suspended | if . == null then { } else { suspendedUntil: .until, suspendedReason: .reason } end)' > "$heartbeat"
 }

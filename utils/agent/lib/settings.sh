@@ -66,6 +66,8 @@ load_settings() {
   # Seconds that the contact which a release has broken may stay away, although the system before it runs again, before
   # this machine is restarted into that; 0 never does.
   export BENTO_LAST_RESORT=${BENTO_LAST_RESORT:-0}
+  # The systemd unit whose service makes attempts, and whose timer starts it; empty where there is none.
+  export BENTO_UNIT=${BENTO_UNIT:-}
   for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
     BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
     BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do

@@ -8,7 +8,9 @@
 #   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
 #   intent.json    what is being activated, from what; there only while that is going on
 #   trial.json, last-resort.json   see lib/reboot.sh
+#   suspended.json see lib/suspend.sh
 #   last.json      the report of the last attempt
+#   history/       see lib/history.sh
 #   delivered      the names of the reports that are on the server, one a line, oldest first
 #
 # Each is written to a temporary name, synced and renamed. One that can't be read counts as absent.
