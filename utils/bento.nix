@@ -87,7 +87,7 @@ let
 in
 {
   # What has settings of its own, one file for each.
-  imports = [ ./bento/git.nix ./bento/health-checks.nix ./bento/reboot.nix ];
+  imports = [ ./bento/git.nix ./bento/health-checks.nix ./bento/reboot.nix ./bento/self-update.nix ];
 
   options.services.bento = {
     enable = mkOption {

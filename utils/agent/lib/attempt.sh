@@ -4,7 +4,7 @@
 
 upgrade() {
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' from='' to='' problem='' reason='' restart='' resolved=''
+  guard='' from='' to='' problem='' reason='' restart='' resolved='' updating=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
@@ -44,6 +44,7 @@ upgrade() {
   open_envelope "$envelope" || refuse "$envelope"
   if is_applied; then
     say "up to date with release $manifest_sequence"
+    self_update
     restart_if_due
     exit 0
   fi
@@ -76,13 +77,19 @@ upgrade() {
   fi
   say "building"
   preflight || finish failed "$problem"
-  build_release || finish failed "$problem"
+  build_release "$BENTO_STATE/release" || finish failed "$problem"
   to=$built
   check_built || finish failed "$problem"
   if is_bad "$to"; then skip_bad; fi
   if [ "$to" = "$from" ] && [ "$(booting_system)" = "$to" ]; then finish unchanged ''; fi
 
-  # 5. Activate it, confirm it, and go back if that fails. The way back must exist, and the server be there to be lost.
+  # 5. Make it what runs, and what boots.
+  activate_release
+}
+
+# activate_release: $to, which was built, instead of $from, which runs; the attempt ends here.
+activate_release() {
+  # Activate it, confirm it, and go back if that fails. The way back must exist, and the server be there to be lost.
   preflight || finish failed "$problem"
   keep_alive "$from" previous || finish failed "the running system could not be kept alive: $(last_words)"
   contact "$BENTO_POLL_TIMEOUT" || { say "not activating: $problem"; exit 75; }
@@ -92,7 +99,7 @@ upgrade() {
   activate_and_confirm
   [ "$outcome" = activated ] || finish "$outcome" "$reason"
 
-  # 6. Only now is it what boots.
+  # Only now is it what boots.
   commit || finish failed "$problem"
   finish success "$reason"
 }
@@ -101,6 +108,10 @@ upgrade() {
 # intent is forgotten: cut off anywhere, the next run does the rest, and reports under the same name.
 finish() {
   local outcome=$1 reason=$2
+  if [ -n "$updating" ]; then
+    finish_self_update "$outcome"
+    reason="newer inputs${reason:+: $reason}"
+  fi
   case $outcome in
     success | unchanged)
       remember_applied "$to" || true
@@ -113,6 +124,7 @@ finish() {
       ;;
     failed | inconclusive) remember_failure || true ;;
   esac
+  if [ -n "$updating" ] && [ "$outcome" = success ]; then outcome=auto-updated; fi
   say "$outcome${reason:+: $reason}"
   spool_report "$outcome" "$reason" ||
     say "the report could not be written: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
@@ -122,9 +134,9 @@ finish() {
   if [ -n "$restart" ]; then
     restart_machine "$reason"
   else
-    case $outcome in success | unchanged) restart_if_due ;; esac
+    case $outcome in success | unchanged | auto-updated) restart_if_due ;; esac
   fi
-  case $outcome in success | unchanged) exit 0 ;; *) exit 1 ;; esac
+  case $outcome in success | unchanged | auto-updated) exit 0 ;; *) exit 1 ;; esac
 }
 
 # give_up STATUS: of a fetcher that failed.

@@ -3,9 +3,9 @@
 
 nix_flags=(--extra-experimental-features 'nix-command flakes')
 
-# build_release: fails with $problem.
+# build_release DIR: of the release in DIR. Fails with $problem.
 build_release() {
-  local root=$BENTO_STATE/gcroots/next tree=$BENTO_STATE/release/tree
+  local root=$BENTO_STATE/gcroots/next tree=$1/tree
   rm -f "$root"
   built=
   mark_log
@@ -31,8 +31,8 @@ build_release() {
       return 1
     fi
     local search_path=${NIX_PATH:-nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos} pinned
-    if [ -e "$BENTO_STATE/release/nixpkgs.json" ]; then
-      if ! pinned=$(pinned_nixpkgs "$BENTO_STATE/release/nixpkgs.json"); then
+    if [ -e "$1/nixpkgs.json" ]; then
+      if ! pinned=$(pinned_nixpkgs "$1/nixpkgs.json"); then
         problem="the pinned nixpkgs can't be had: $(nix_error)"
         return 1
       fi

@@ -68,9 +68,13 @@ load_settings() {
   export BENTO_LAST_RESORT=${BENTO_LAST_RESORT:-0}
   # The systemd unit whose service makes attempts, and whose timer starts it; empty where there is none.
   export BENTO_UNIT=${BENTO_UNIT:-}
+  # Which inputs of its flake this machine updates by itself, separated by spaces, or all; and after how many seconds.
+  export BENTO_SELF_UPDATE=${BENTO_SELF_UPDATE:-}
+  export BENTO_SELF_UPDATE_INTERVAL=${BENTO_SELF_UPDATE_INTERVAL:-86400}
   for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
     BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
-    BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
+    BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT \
+    BENTO_SELF_UPDATE_INTERVAL BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done
 

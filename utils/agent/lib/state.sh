@@ -9,6 +9,7 @@
 #   intent.json    what is being activated, from what; there only while that is going on
 #   trial.json, last-resort.json   see lib/reboot.sh
 #   suspended.json see lib/suspend.sh
+#   self-update.*  see lib/self-update.sh
 #   last.json      the report of the last attempt
 #   history/       see lib/history.sh
 #   delivered      the names of the reports that are on the server, one a line, oldest first
@@ -95,10 +96,12 @@ is_bad() {
   [ -n "$(read_state bad.json "arrays | map(select($same)) | .[0]")" ]
 }
 
-# remember_bad TOPLEVEL
+# remember_bad TOPLEVEL. Of a self-update the system alone is bad, and not the release.
 remember_bad() {
+  local digest=$manifest_digest
+  [ -z "$updating" ] || digest=
   { read_state bad.json 'arrays' | grep . || echo '[]'; } |
-    jq --argjson sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg toplevel "$1" \
+    jq --argjson sequence "$manifest_sequence" --arg digest "$digest" --arg toplevel "$1" \
       '([{ sequence: $sequence, digest: $digest, toplevel: $toplevel }] + .) | unique_by([.digest, .toplevel]) |
         sort_by(-.sequence) | .[:50]' |
     write_state bad.json
