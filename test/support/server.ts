@@ -32,7 +32,7 @@ export class TestServer implements AsyncDisposable {
   }
 
   get address(): string {
-    return "127.0.0.1";
+    return this.#listenAddress === "0.0.0.0" ? "127.0.0.1" : this.#listenAddress;
   }
 
   get port(): number {

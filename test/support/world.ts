@@ -20,6 +20,8 @@ export interface WorldOptions {
   hosts?: readonly string[];
   /** server.tree; false unless told otherwise. */
   tree?: boolean;
+  /** The address that the server listens on; loopback unless told otherwise. */
+  listen?: string;
 }
 
 /**
@@ -76,7 +78,7 @@ export class World implements AsyncDisposable {
     this.#resources = resources;
   }
 
-  static async make({ hosts = DEMO_HOSTS, tree = false }: WorldOptions = {}): Promise<World> {
+  static async make({ hosts = DEMO_HOSTS, tree = false, listen }: WorldOptions = {}): Promise<World> {
     await using resources = new AsyncDisposableStack();
     const { path: dir, mark } = resources.use(await worldDirectory());
     const store = await makeStore(dir);
@@ -95,7 +97,7 @@ export class World implements AsyncDisposable {
 
     const prefix = loginPrefix();
     const user = `${prefix}publisher`;
-    const server = resources.use(new TestServer(dir, env));
+    const server = resources.use(new TestServer(dir, env, listen));
     const publishers = [publisherKey.publicKey];
     await server.provision({
       user,

@@ -1,0 +1,188 @@
+import { existsSync } from "node:fs";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
+import { packageRoot } from "../../src/platform/package.ts";
+import { BootedMachine, Cable } from "../support/booted.ts";
+import { succeed } from "../support/programs.ts";
+import { World } from "../support/world.ts";
+
+/**
+ * A machine that systemd has booted, with the units and the command that NixOS makes of services.bento, letter by letter. What
+ * they name in the store are packages of a NixOS, which this machine's programs stand in for.
+ */
+const nixpkgs = process.env.BENTO_TEST_NIXPKGS ?? "";
+const missing = [
+  ...(existsSync(path.join(nixpkgs, "nixos/default.nix")) ? [] : ["BENTO_TEST_NIXPKGS=/path/to/nixpkgs"]),
+  ...(existsSync("/usr/bin/systemd-nspawn") && existsSync("/lib/systemd/systemd")
+    ? []
+    : ["systemd and systemd-nspawn"]),
+];
+
+interface Module {
+  units: Record<string, string>;
+  command: { path: string; text: string };
+}
+
+describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${missing.join(", ")})` : ""}`, () => {
+  const resources = new AsyncDisposableStack();
+  let world: World;
+  let cable: Cable;
+  let machine: BootedMachine;
+  let settings: string;
+
+  beforeAll(async () => {
+    cable = resources.use(await Cable.make());
+    world = resources.use(await World.make({ hosts: ["far"], listen: cable.address }));
+    settings = path.join(world.dir, "bento.json");
+    await writeFile(settings, world.agentSettings());
+    machine = resources.use(await BootedMachine.make(path.join(world.dir, "far"), "far", cable));
+    await machine.write("/etc/nix/nix.conf", "sandbox = false\nbuild-users-group =\nsubstituters =\n");
+    await machine.write("/etc/systemd/system.conf.d/machine.conf", "[Manager]\nDefaultEnvironment=MACHINE=/\n");
+    await machine.write("/etc/ssh/ssh_host_ed25519_key", await readFile(world.hostKeys.far?.file ?? "", "utf8"), 0o600);
+    await machine.write("/etc/ssh/ssh_host_ed25519_key.pub", `${world.hostKeys.far?.publicKey}\n`);
+    const channels = machine.path("/nix/var/nix/profiles/per-user/root/channels");
+    await mkdir(channels, { recursive: true });
+    await cp(path.join(packageRoot(), "scripts/demo-fleet/nixpkgs"), path.join(channels, "nixos"), { recursive: true });
+    const first = await evaluate();
+    await install(first);
+    await machine.write("/etc/nixos/configuration.nix", configuration(first));
+    await machine.boot();
+    await machine.run(`set -e
+      export MACHINE=/ NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos
+      nix-build '<nixpkgs/nixos>' -A system -I nixos-config=/etc/nixos/configuration.nix --out-link /root/factory
+      nix-env --profile /nix/var/nix/profiles/system --set /root/factory
+      ln -sfn "$(readlink /root/factory)" /run/booted-system
+      /root/factory/bin/switch-to-configuration switch`);
+  }, 300_000);
+  afterAll(async () => resources.disposeAsync());
+
+  beforeEach(() => onTestFailed(() => console.log(machine.log)));
+
+  /** What NixOS makes of services.bento with these settings. */
+  async function evaluate(more = ""): Promise<Module> {
+    const expression = `let
+        nixos = import ${nixpkgs}/nixos { configuration = {
+          imports = [ ${packageRoot()}/utils/bento.nix ];
+          boot.isContainer = true;
+          networking.hostName = "far";
+          services.openssh.enable = true;
+          services.bento = {
+            enable = true;
+            configFile = ${settings};
+            interval = "*:*:0/3";
+            confirm = { timeout = 8; settle = 1; };
+            minimumFree = { store = 0; boot = 0; };
+            reboot.lastResort = 0;
+            environment = {
+              BENTO_ACTIVATION_TIMEOUT = "10"; BENTO_GUARD_SLACK = "1"; BENTO_RECOVERY_TIMEOUT = "30";
+              BENTO_CONNECT_TIMEOUT = "3";
+            };
+            ${more}
+          };
+        }; };
+        inherit (nixos) config;
+        lib = import ${nixpkgs}/lib;
+      in {
+        units = lib.mapAttrs (_: unit: unit.text) (lib.filterAttrs (name: _: lib.hasPrefix "bento" name) config.systemd.units);
+        command = let found = lib.findFirst (p: p.name or "" == "bento-agent") null config.environment.systemPackages; in {
+          path = found.outPath;
+          inherit (found) text;
+        };
+      }`;
+    // In the store that NixOS has, and not in the world's.
+    const env = Object.fromEntries(
+      ["NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_LOG_DIR", "NIX_CONF_DIR", "NIX_REMOTE"].map((name) => [name, undefined]),
+    );
+    const args = ["--eval", "--strict", "--json", "--read-write-mode", "--expr", expression];
+    return JSON.parse(await succeed("nix-instantiate", args, { env }));
+  }
+
+  /** Puts what the units and the command name into the machine's store. */
+  async function install({ units, command }: Module): Promise<void> {
+    await machine.write(`${command.path}/bin/bento-agent`, command.text, 0o755);
+    const named = new Set(
+      `${command.text}${Object.values(units).join("")}`.match(/\/nix\/store\/[0-9a-z]{32}-[\w+._?=-]+/g),
+    );
+    for (const storePath of named) {
+      if (existsSync(machine.path(storePath))) continue;
+      // What evaluation copies there is there; packages would have to be built.
+      if (existsSync(storePath)) await machine.copy(storePath);
+      else await machine.standIn(storePath);
+    }
+  }
+
+  /** A system with a module's units, and what its activation does after it has brought the network up. */
+  function configuration({ units }: Module, script = ""): string {
+    const etc = Object.entries(units).map(
+      ([name, text]) => `"systemd/system/${name}" = ${JSON.stringify(text).replaceAll("${", "\\${")};`,
+    );
+    return `{ ... }: {
+      networking.hostName = "far";
+      networking.gateway = "${cable.address}";
+      environment.etc = { ${etc.join("\n")} };
+      system.activationScript = ''
+        ip address replace ${cable.peer}/24 dev ${cable.interface}
+        ip link set ${cable.interface} up
+        systemctl daemon-reload
+        systemctl start --no-block bento-upgrade.timer
+        ${script}
+      '';
+    }\n`;
+  }
+
+  let good: Module;
+  const publish = (text: string) => world.publish("far", { files: { "configuration.nix": text } }, { evaluate: false });
+
+  test("the timer brings it to the release, whose agent and units replace those that activate it", async () => {
+    const next = await evaluate('environment.BENTO_KEEP_REPORTS = "40";');
+    await install(next);
+    good = next;
+    const { manifest } = await publish(configuration(next));
+    await machine.says(new RegExp(`^up to date with release ${manifest.sequence}$`));
+    expect(await machine.run("systemctl show -p ExecStart --value bento-upgrade.service")).toContain(next.command.path);
+    expect(await world.outcomes("far")).toEqual(["success"]);
+    expect(await world.report("far")).toMatchObject({ to: await machine.run("readlink /run/current-system") });
+    expect(await machine.run("readlink -f /nix/var/nix/profiles/system")).toBe(
+      await machine.run("readlink /boot/default"),
+    );
+    // Nothing of it is left over.
+    expect(
+      await machine.run("systemctl list-units --all --no-legend 'bento-guard*'; ls /run/bento | grep guard || true"),
+    ).toBe("");
+  });
+
+  test("a release that cuts its network is undone, and the machine says so by itself", async () => {
+    const before = await machine.run("readlink /run/current-system");
+    const { manifest } = await publish(configuration(good, `ip link set ${cable.interface} down`));
+    await machine.says(new RegExp(`^release ${manifest.sequence} cut this machine off before`));
+    expect(machine.log).toMatch(/^rolled-back: no contact: sftp: \S+ can't be reached: /m);
+    expect(await world.report("far")).toMatchObject({ outcome: "rolled-back", sequence: manifest.sequence });
+    expect(await machine.run("readlink /run/current-system")).toBe(before);
+    expect(await machine.run("readlink /boot/default")).toBe(before);
+  });
+
+  test("one that ends its agent as well is undone by the guard, and told of by the next run", async () => {
+    const before = await machine.run("readlink /run/current-system");
+    // Whoever is to put this right can't be told any more.
+    const fatal = `ip link set ${cable.interface} down
+      systemctl stop bento-upgrade.timer
+      systemctl kill --signal=KILL bento-upgrade.service`;
+    const from = machine.logged;
+    const { manifest } = await publish(configuration(good, fatal));
+    await machine.says(/^bento-upgrade.service: Main process exited, code=killed/, from);
+    expect((await machine.exec(`ip link show ${cable.interface} up`)).stdout).toBe("");
+    await machine.says(
+      /^inconclusive: the upgrade was cut off before it was confirmed; the system before it runs again$/,
+      from,
+    );
+    await machine.says(new RegExp(`^release ${manifest.sequence} failed before, and is tried again in `));
+    expect(machine.log).toMatch(/^Started bento-guard-\d+-\d+\.service/m);
+    expect(await world.report("far")).toMatchObject({ outcome: "inconclusive", sequence: manifest.sequence });
+    expect(await machine.run("readlink /run/current-system")).toBe(before);
+    expect(await machine.run("readlink /boot/default")).toBe(before);
+
+    const mended = await publish(configuration(good, "echo mended"));
+    await machine.says(new RegExp(`^up to date with release ${mended.manifest.sequence}$`));
+  });
+});

@@ -1,0 +1,165 @@
+import { once } from "node:events";
+import { cp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { createInterface, type Interface } from "node:readline";
+import { type Exit, exec, kill, type Running, start, succeed } from "./programs.ts";
+
+/** A cable: one end is this machine's, with an address, and the other is for a container. */
+export class Cable implements AsyncDisposable {
+  readonly #name: string;
+  readonly address: string;
+  /** The other end's. */
+  readonly peer: string;
+
+  private constructor(name: string, network: string) {
+    this.#name = name;
+    this.address = `${network}.1`;
+    this.peer = `${network}.2`;
+  }
+
+  static async make(): Promise<Cable> {
+    const cable = new Cable(`bt${process.pid.toString(36)}`, `10.213.${process.pid % 250}`);
+    await succeed("ip", ["link", "add", `${cable.#name}o`, "type", "veth", "peer", "name", cable.interface]);
+    await succeed("ip", ["address", "add", `${cable.address}/24`, "dev", `${cable.#name}o`]);
+    await succeed("ip", ["link", "set", `${cable.#name}o`, "up"]);
+    return cable;
+  }
+
+  /** What the other end is called in the container. */
+  get interface(): string {
+    return `${this.#name}i`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await exec("ip", ["link", "delete", `${this.#name}o`]);
+  }
+}
+
+/**
+ * A machine on which systemd is the first process: a container with this machine's own programs, whose changes of its files are
+ * gone with it, a Nix store of its own, and nothing running but systemd and its journal.
+ */
+export class BootedMachine implements AsyncDisposable {
+  readonly #dir: string;
+  readonly #name: string;
+  readonly #cable: Cable;
+  #container: Running | undefined;
+  #init = 0;
+  #journal: { running: Running; lines: Interface } | undefined;
+  readonly #log: string[] = [];
+
+  private constructor(dir: string, name: string, cable: Cable) {
+    this.#dir = dir;
+    this.#name = name;
+    this.#cable = cable;
+  }
+
+  /** Its files lie in `dir`, which is made for them; they can be looked at and written to at `path` before it boots. */
+  static async make(dir: string, name: string, cable: Cable): Promise<BootedMachine> {
+    for (const place of ["upper", "work", "root", "nix/store"]) await mkdir(path.join(dir, place), { recursive: true });
+    const layers = `lowerdir=/,upperdir=${dir}/upper,workdir=${dir}/work`;
+    await succeed("mount", ["-t", "overlay", "bento-test", "-o", layers, path.join(dir, "root")]);
+    const machine = new BootedMachine(dir, name, cable);
+    // Otherwise it would be this machine, and start what this machine starts.
+    await writeFile(machine.path("/etc/machine-id"), "");
+    await rm(machine.path("/var/bento"), { recursive: true, force: true });
+    const target = "[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n";
+    await writeFile(machine.path("/etc/systemd/system/bento-test.target"), target);
+    return machine;
+  }
+
+  /** Where a file of its is, seen from here. */
+  path(file: string): string {
+    return file.startsWith("/nix/") ? path.join(this.#dir, file) : path.join(this.#dir, "root", file);
+  }
+
+  async write(file: string, text: string, mode = 0o644): Promise<void> {
+    await mkdir(path.dirname(this.path(file)), { recursive: true });
+    await rm(this.path(file), { force: true });
+    await writeFile(this.path(file), text, { mode });
+  }
+
+  /** Puts a store path of this machine into its store. */
+  async copy(storePath: string): Promise<void> {
+    await cp(storePath, this.path(storePath), { recursive: true, verbatimSymlinks: true });
+  }
+
+  /** What stands for a package: this machine's programs. */
+  async standIn(storePath: string): Promise<void> {
+    await mkdir(this.path(storePath), { recursive: true });
+    await symlink("/usr/bin", this.path(`${storePath}/bin`));
+  }
+
+  async boot(): Promise<void> {
+    this.#container = start("systemd-nspawn", [
+      ...["--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe", `--machine=${this.#name}`],
+      ...["--private-network", `--bind=${path.join(this.#dir, "nix")}:/nix`],
+      ...["--directory", path.join(this.#dir, "root"), "systemd.unit=bento-test.target"],
+    ]);
+    const { pid, done } = this.#container;
+    const ended = done.then(({ status, stdout, stderr }) => {
+      throw new Error(`it does not boot (${status}):\n${stdout}${stderr}`);
+    });
+    ended.catch(() => {});
+    const wait = [
+      "-c",
+      `until init=$(pgrep --parent ${pid}) && [ -e /proc/$init/root/run/systemd/private ]; do sleep 0.1; done; echo $init`,
+    ];
+    this.#init = Number(await Promise.race([succeed("bash", wait), ended]));
+    await this.run("systemctl is-system-running --wait");
+    await succeed("ip", ["link", "set", this.#cable.interface, "netns", String(this.#init)]);
+    const running = start("nsenter", this.#inside("journalctl -f -n all -o cat"));
+    if (!running.child.stdout) throw new Error("no journal");
+    const lines = createInterface({ input: running.child.stdout });
+    lines.on("line", (line) => this.#log.push(line));
+    this.#journal = { running, lines };
+  }
+
+  /** A script, run by its bash as root. */
+  exec(script: string): Promise<Exit> {
+    return exec("nsenter", this.#inside(script));
+  }
+
+  /** The same, which has to succeed; gives what it printed. */
+  run(script: string): Promise<string> {
+    return succeed("nsenter", this.#inside(script));
+  }
+
+  /** Waits for a line of its journal, from the `from`-th on; the result is where the next one is. */
+  async says(pattern: RegExp, from = 0): Promise<number> {
+    const journal = this.#journal;
+    if (!journal) throw new Error("it has not booted");
+    const ended = journal.running.done.then(() => {
+      throw new Error(`its journal ended:\n${this.log}`);
+    });
+    ended.catch(() => {});
+    for (;;) {
+      const index = this.#log.findIndex((line, at) => at >= from && pattern.test(line));
+      if (index >= 0) return index + 1;
+      await Promise.race([once(journal.lines, "line"), ended]);
+    }
+  }
+
+  /** How many lines its journal has. */
+  get logged(): number {
+    return this.#log.length;
+  }
+
+  get log(): string {
+    return this.#log.join("\n");
+  }
+
+  #inside(script: string): string[] {
+    const environment = ["-i", "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+    return ["--target", String(this.#init), "--all", "--", "env", ...environment, "bash", "-c", script];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#container) {
+      // Its first process, and all of them with that: nobody waits for it to stop what it does.
+      kill([this.#init || this.#container.pid]);
+      await this.#container.done;
+    }
+    await succeed("umount", ["--lazy", path.join(this.#dir, "root")]);
+  }
+}
