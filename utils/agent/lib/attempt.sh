@@ -2,14 +2,19 @@
 # One attempt, step by step. Once there is something to tell, every way out of it goes through `finish`, which
 # remembers, reports, and says.
 
-upgrade() {
+# begin_attempt: what every attempt begins with.
+begin_attempt() {
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' from='' to='' problem='' reason='' restart='' resolved='' updating=''
+  guard='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
   # For whoever wants to follow it; see running_agent in lib/history.sh.
   { echo "$$ $started" > "$BENTO_RUN/attempt"; } 2> /dev/null || true
+}
+
+upgrade() {
+  begin_attempt
 
   # 1. What an attempt that was cut off has left, and reports that could not be delivered.
   resolve_interrupted
@@ -107,13 +112,16 @@ activate_release() {
 # finish OUTCOME REASON: the attempt's one end. What is remembered comes before the report, and the report before the
 # intent is forgotten: cut off anywhere, the next run does the rest, and reports under the same name.
 finish() {
-  local outcome=$1 reason=$2
+  local outcome=$1 reason=$2 status=1
+  case $1 in success | unchanged) status=0 ;; esac
   if [ -n "$updating" ]; then
     finish_self_update "$outcome"
     reason="newer inputs${reason:+: $reason}"
   fi
-  case $outcome in
+  case ${undo:+undo}$outcome in
+    undo*) conclude_undo ;;
     success | unchanged)
+      if [ "$from" != "$to" ]; then keep_alive "$from" before || true; fi
       remember_applied "$to" || true
       mv -T "$BENTO_STATE/gcroots/next" "$BENTO_STATE/gcroots/current" 2> /dev/null || true
       ;;
@@ -128,15 +136,16 @@ finish() {
   say "$outcome${reason:+: $reason}"
   spool_report "$outcome" "$reason" ||
     say "the report could not be written: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
-  rm -f "$BENTO_STATE/intent.json" ${resolved:+"$BENTO_STATE/$resolved"}
+  rm -f "$BENTO_STATE/intent.json"
+  rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
   forget_guard
   deliver
   if [ -n "$restart" ]; then
     restart_machine "$reason"
   else
-    case $outcome in success | unchanged | auto-updated) restart_if_due ;; esac
+    [ "$status" -ne 0 ] || restart_if_due
   fi
-  case $outcome in success | unchanged | auto-updated) exit 0 ;; *) exit 1 ;; esac
+  exit "$status"
 }
 
 # give_up STATUS: of a fetcher that failed.
@@ -184,10 +193,13 @@ refuse() {
 
 # skip_bad: told the fleet once for each release, since it would wait for this machine for ever.
 skip_bad() {
+  local why
+  why=$(of_bad "${to:-$manifest_toplevel}" .why)
+  why=${why:-cut this machine off before}
   remember_seen || true
   if [ "$(sequence_of last.json)" != "$manifest_sequence" ]; then
-    finish refused 'it is what cut this machine off before, and is not tried again'
+    finish refused "it is what $why, and is not tried again"
   fi
-  say "release $manifest_sequence cut this machine off before, and is not tried again"
+  say "release $manifest_sequence $why, and is not tried again"
   exit 0
 }

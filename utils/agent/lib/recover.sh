@@ -9,12 +9,17 @@ resolve_interrupted() {
   rm -rf "$BENTO_RUN"/sftp.* "$BENTO_STATE"/.*.new
   phase=$(read_state intent.json .phase)
   if [ -z "$phase" ]; then
-    rm -f "$BENTO_STATE/intent.json"
+    rm -f "$BENTO_STATE/intent.json" "$BENTO_STATE/undo.json"
     return
   fi
   read_attempt intent.json
+  read_undo
   guard=$(read_state intent.json .guard)
-  say "an upgrade to release $manifest_sequence was cut off"
+  if [ -n "$undo" ]; then
+    say "going back to $to was cut off"
+  else
+    say "an upgrade to release $manifest_sequence was cut off"
+  fi
   if [ "$(read_state intent.json .bootId)" != "$(boot_id)" ]; then
     resolve_after_restart "$phase"
   else

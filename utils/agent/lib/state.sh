@@ -2,12 +2,15 @@
 # What the agent remembers, as small JSON files in BENTO_STATE:
 #
 #   seen.json      { sequence }: the newest release ever verified; an older one is never taken
-#   applied.json   { sequence, digest, toplevel }: the newest release that this machine runs
-#   bad.json       [ { sequence, digest, toplevel } ]: releases that cut the machine off, never tried again
+#   applied.json   { sequence, digest, commit, toplevel, before }: the newest release that this machine runs, and the same
+#                  of the one whose system was another
+#   bad.json       [ { sequence, digest, toplevel, why } ]: releases that cut the machine off, or that somebody has undone,
+#                  never tried again
 #   retry.json     { sequence, failures, bootId, until }: when a failed release may be tried again, in uptime seconds
 #   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
 #   intent.json    what is being activated, from what; there only while that is going on
 #   trial.json, last-resort.json   see lib/reboot.sh
+#   undo.json      see lib/undo.sh
 #   suspended.json see lib/suspend.sh
 #   self-update.*  see lib/self-update.sh
 #   last.json      the report of the last attempt
@@ -91,26 +94,35 @@ remember_seen() {
 }
 
 # is_bad TOPLEVEL: whether the release, or the system, is remembered as one that cut the machine off.
-is_bad() {
+is_bad() { [ -n "$(of_bad "$1" .)" ]; }
+
+# of_bad TOPLEVEL JQ-FILTER: what the filter gives of how the release, or the system, is remembered.
+of_bad() {
   local same=".digest == \"$manifest_digest\" or (.toplevel == \"$1\" and .toplevel != \"\")"
-  [ -n "$(read_state bad.json "arrays | map(select($same)) | .[0]")" ]
+  read_state bad.json "arrays | map(select($same)) | .[0] // empty | $2"
 }
 
-# remember_bad TOPLEVEL. Of a self-update the system alone is bad, and not the release.
+# remember_bad TOPLEVEL [WHY]. Of a self-update the system alone is bad, and not the release.
 remember_bad() {
   local digest=$manifest_digest
   [ -z "$updating" ] || digest=
   { read_state bad.json 'arrays' | grep . || echo '[]'; } |
-    jq --argjson sequence "$manifest_sequence" --arg digest "$digest" --arg toplevel "$1" \
-      '([{ sequence: $sequence, digest: $digest, toplevel: $toplevel }] + .) | unique_by([.digest, .toplevel]) |
+    jq --argjson sequence "$manifest_sequence" --arg digest "$digest" --arg toplevel "$1" --arg why "${2:-}" '
+      ([{ sequence: $sequence, digest: $digest, toplevel: $toplevel } + if $why == "" then { } else { why: $why } end] + .) |
+        unique_by([.digest, .toplevel]) |
         sort_by(-.sequence) | .[:50]' |
     write_state bad.json
 }
 
 # remember_applied TOPLEVEL
 remember_applied() {
+  local before
+  before=$(read_state applied.json tojson)
   jq -n --argjson sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg toplevel "$1" \
-    '{ sequence: $sequence, digest: $digest, toplevel: $toplevel }' | write_state applied.json
+    --arg commit "$manifest_commit" --argjson before "${before:-null}" '
+      { sequence: $sequence, digest: $digest, commit: $commit, toplevel: $toplevel,
+        before: ($before | if .toplevel? == $toplevel then .before? else . end | if . then del(.before?) else null end) }' |
+    write_state applied.json
   rm -f "$BENTO_STATE/retry.json"
 }
 

@@ -5,24 +5,32 @@
 # That the file is there is what counts: when it can't be read, or when the clock makes no sense of it, nobody can have
 # meant that the suspension be over.
 
-# suspend [--for DURATION] [--reason TEXT]
-suspend() {
-  local seconds='' why='' text
+# suspend_options [--for DURATION] [--reason TEXT]: sets $suspend_for and $suspend_why.
+suspend_options() {
+  suspend_for='' suspend_why=''
   while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage "what is the value of $1?"
     case $1 in
-      --for) seconds=$(seconds_of "$2") || usage "a duration is a number with m, h, d or w, such as 3d, of five years at most, and not '$2'" ;;
-      --reason) why=$2 ;;
+      --for)
+        suspend_for=$2
+        seconds_of "$2" > /dev/null || usage "a duration is a number with m, h, d or w, such as 3d, of five years at most, and not '$2'"
+        ;;
+      --reason) suspend_why=$2 ;;
       *) usage "suspend has no '$1'" ;;
     esac
     shift 2
   done
-  jq -n --argjson since "$(date +%s)" --argjson seconds "${seconds:-null}" --arg reason "$why" --arg by "$(whoever)" '
+}
+
+suspend() {
+  local seconds=null
+  suspend_options "$@"
+  [ -z "$suspend_for" ] || seconds=$(seconds_of "$suspend_for")
+  jq -n --argjson since "$(date +%s)" --argjson seconds "$seconds" --arg reason "$suspend_why" --arg by "$(whoever)" '
     def text: gsub("[\u0000-\u001f\u007f-\u009f]"; " ") | .[:200] | if . == "" then null else . end;
     { since: $since, until: (if $seconds == null then null else $since + $seconds end), reason: ($reason | text),
       by: ($by | text) }' | write_state suspended.json || exit 1
-  text=$(suspension)
-  say "$text; 'bento-agent resume' ends it"
+  say "$(suspension); 'bento-agent resume' ends it"
   if [ -n "$(running_agent)" ]; then say "the upgrade that is running now goes on"; fi
 }
 
@@ -67,7 +75,7 @@ suspension_json() {
 }
 
 # whoever: who asks for it.
-whoever() { echo "${peer:-${SUDO_USER:-${LOGNAME:-root}}}"; }
+whoever() { echo "${BENTO_PEER:-${SUDO_USER:-${LOGNAME:-root}}}"; }
 
 # seconds_of DURATION: five years at most, which is less than what a clock may be off.
 seconds_of() {

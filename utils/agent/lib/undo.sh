@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# Going back by hand: the system before the newest release is activated, confirmed and made the boot default just as a
+# release is, and cut off anywhere it comes to an end as one does. What is different is what it means: it ends well as
+# `rolled-back`, and the release that ran until then is never tried again.
+#
+# undo.json, { started, reason }, says so of the intent that has the same beginning. It is written before that, and goes
+# after it.
+
+# rollback [--to SYSTEM] [--reason TEXT] [--offline] [-y]
+rollback() {
+  local target='' why='' yes=''
+  while [ $# -gt 0 ]; do
+    case $1 in
+      -y) yes=1 ;;
+      --offline) offline=1 ;;
+      --to | --reason)
+        [ $# -ge 2 ] || usage "what is the value of $1?"
+        if [ "$1" = --to ]; then target=$2; else why=$2; fi
+        shift
+        ;;
+      *) usage "rollback has no '$1'" ;;
+    esac
+    shift
+  done
+  [ -n "$yes" ] || [ -t 0 ] || usage "where nobody can be asked, rollback needs -y"
+
+  begin_attempt
+  if [ -n "$(read_state intent.json .phase)" ]; then
+    say "what was cut off before comes to its end first; after that, try again"
+    resolve_interrupted
+  fi
+  from=$(running_system)
+  is_system "$from" || { say "what runs here is no NixOS system: $BENTO_RUNNING"; exit 2; }
+  if [ -n "$target" ]; then
+    to=$(readlink -e "$target") || to=
+    is_system "$to" || usage "$target is no NixOS system"
+  elif is_staged; then
+    say "release $(sequence_of trial.json) waits for a restart, and does not run yet; --to can name what to go back to"
+    exit 1
+  else
+    to=$(system_before) || { say "no system from before this one is known; --to can name one"; exit 1; }
+  fi
+  [ "$to" != "$from" ] || { say "$to runs already"; exit 1; }
+  local differs
+  differs=$(inhibitors "$from" "$to")
+  if [ -n "$differs" ]; then
+    say "$to has another $differs, and can't be activated while this machine runs: choose it when the machine starts"
+    exit 1
+  fi
+  what_runs
+  say "going back from $from"
+  say "to $to"
+  [ -n "$yes" ] || is_wanted || { say "nothing was done"; exit 1; }
+
+  if ! has_room || ! preflight; then
+    say "not going back: ${problem:-no space is left on the disk of $BENTO_STATE}"
+    exit 1
+  fi
+  if ! keep_alive "$from" previous || ! keep_alive "$to" next; then
+    say "not going back: the two systems could not be kept alive: $(last_words)"
+    exit 1
+  fi
+  contact "$BENTO_POLL_TIMEOUT" || { say "not going back: $problem; --offline does without it"; exit 75; }
+  jq -n --arg started "$started" --arg by "$(whoever)" --arg reason "$why" '
+    { started: $started, reason: ("by hand, by " + $by + (if $reason == "" then "" else ": " + $reason end)
+      | gsub("[\u0000-\u001f\u007f-\u009f]"; " ") | .[:300]) }' | write_state undo.json || exit 1
+  read_undo
+  activate_and_confirm
+  [ "$outcome" = activated ] || finish "$outcome" "$reason"
+  commit || finish failed "$problem"
+  finish success "$reason"
+}
+
+is_system() { [ -x "$1/bin/switch-to-configuration" ]; }
+
+# system_before: prints what ran before the newest release that changed anything.
+system_before() {
+  local root=$BENTO_STATE/gcroots/before path
+  # An agent of before this file has kept it as the one that ran before the last activation.
+  [ -L "$root" ] || root=$BENTO_STATE/gcroots/previous
+  path=$(readlink -e "$root") && [ "$path" != "$from" ] && is_system "$path" && echo "$path"
+}
+
+# what_runs: sets manifest_* to the release that brought the system that runs, as far as that is known.
+what_runs() {
+  local file=applied.json
+  manifest_sequence=0
+  if [ "$(read_state applied.json .toplevel)" != "$from" ]; then
+    file=last.json
+    [ "$(read_state last.json .to)" = "$from" ] || return 0
+  fi
+  manifest_sequence=$(sequence_of "$file")
+  manifest_digest=$(read_state "$file" .digest)
+  manifest_commit=$(read_state "$file" .commit)
+}
+
+is_wanted() {
+  local answer=
+  read -r -t 300 -p 'Go back? [y/N] ' answer || true
+  [[ $answer =~ ^[yY] ]]
+}
+
+# read_undo: sets $undo to what is said of the attempt that is going on, when it is one to go back by hand.
+read_undo() {
+  undo=
+  if [ "$(read_state undo.json .started)" = "$started" ]; then undo=$(read_state undo.json .reason); fi
+}
+
+# conclude_undo: what `finish` is to remember and to report when $undo is set. Changes $outcome and $reason.
+conclude_undo() {
+  if [ "$outcome" = success ]; then
+    local updating=
+    # Of the release itself, with newer inputs, that is said; see lib/self-update.sh.
+    if [ "$(read_state applied.json .before.digest)" = "$manifest_digest" ]; then updating=1; fi
+    if [ "$manifest_sequence" -gt 0 ]; then remember_bad "$from" 'was undone by hand' || true; fi
+    forget_applied || true
+    # What ran before that, nobody knows.
+    keep_alive "$to" before || true
+    outcome=rolled-back reason=$undo${reason:+; $reason}
+  else
+    # Whatever release it is that runs on, it has done nothing wrong.
+    manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
+    outcome=failed reason="going back to $to failed ($undo): $reason"
+  fi
+}
+
+# forget_applied: the release before is the one that this machine runs, where that is what it went back to.
+forget_applied() {
+  if [ "$(read_state applied.json .before.toplevel)" = "$to" ]; then
+    read_state applied.json .before | write_state applied.json
+  else
+    rm -f "$BENTO_STATE/applied.json"
+  fi
+}
