@@ -215,6 +215,67 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     }
   });
 
+  test("the socket, the page and notifications are there where they are asked for", async () => {
+    const found = await evaluate(
+      `{
+        imports = [ ${root}/utils/bento.nix ];
+        ${MACHINE}
+        services.openssh.enable = true;
+        services.bento = {
+          enable = true;
+          host = "desk";
+          local = { group = "wheel"; page.enable = true; };
+          notifications = { desktop = true; command = ${root}/scripts/test; };
+        };
+      }`,
+      `{
+        system = config.system.build.toplevel.outPath;
+        units = builtins.mapAttrs (name: unit: unit.text)
+          (lib.filterAttrs (name: unit: lib.hasPrefix "bento" name) config.systemd.units);
+        inherit (config.services.bento.command) text;
+      }`,
+    );
+    const units = found.units as Record<string, string>;
+    const lines = (name: string) => units[name]?.split("\n") ?? [];
+    expect(found.system).toMatch(/^\/nix\/store\//);
+    expect(Object.keys(units).sort()).toEqual([
+      "bento-agent.socket",
+      "bento-agent@.service",
+      "bento-page.socket",
+      "bento-page@.service",
+      "bento-upgrade.service",
+      "bento-upgrade.timer",
+    ]);
+    expect(lines("bento-agent.socket")).toEqual(
+      expect.arrayContaining([
+        "ListenStream=/run/bento-agent.sock",
+        "SocketMode=0660",
+        "SocketGroup=wheel",
+        "Accept=true",
+      ]),
+    );
+    expect(lines("bento-page.socket").filter((line) => line.startsWith("ListenStream"))).toEqual([
+      "ListenStream=127.0.0.1:51337",
+      "ListenStream=[::1]:51337",
+    ]);
+    expect(lines("bento-page@.service")).toEqual(
+      expect.arrayContaining([
+        "DynamicUser=true",
+        "SupplementaryGroups=wheel",
+        "StandardInput=socket",
+        "X-RestartIfChanged=false",
+        "X-StopOnRemoval=false",
+        expect.stringMatching(/^ExecStart=\/nix\/store\/\S+\/bin\/bento-agent page$/),
+      ]),
+    );
+    expect(lines("bento-agent@.service")).toEqual(
+      expect.arrayContaining([expect.stringMatching(/^ExecStart=\S+\/bin\/bento-agent serve %i$/)]),
+    );
+    expect(found.text).toMatch(/^export BENTO_SOCAT='?\/nix\/store\/\S+\/bin\/socat'?$/m);
+    expect(found.text).toMatch(/^export BENTO_NOTIFY_SEND='?\/nix\/store\/\S+\/bin\/notify-send'?$/m);
+    expect(found.text).toMatch(/^export BENTO_NOTIFY_COMMAND='?\/nix\/store\/\S+-test'?$/m);
+  });
+
   describe("the server", () => {
     const configuration = `{
       imports = [ ${root}/utils/fleet.nix ];
@@ -405,19 +466,36 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
 
   test("the modules do with a module system alone, and every option is documented", async () => {
     const lib = process.env.BENTO_TEST_NIXPKGS_LIB ?? `${nixpkgs}/lib`;
-    const [host, server] = await json(
+    const [host, server, desk, strange] = await json(
       `map (modules: let e = import ${root}/test/fixtures/modules/eval.nix { lib = ${lib}; inherit modules; }; in {
          inherit (e) failed documented;
          units = e.config.systemd.services;
+         sockets = e.config.systemd.sockets;
+         groups = builtins.attrNames e.config.users.groups;
          sshd = e.config.services.openssh.extraConfig;
          settings = e.config.services.openssh.settings;
        }) [
          [ ${root}/utils/bento.nix { services.openssh.enable = true; services.bento.enable = true; } ]
          [ ${root}/utils/fleet.nix { services.openssh.enable = true; services.bento-server.enable = true; } ]
+         [ ${root}/utils/bento.nix {
+             services.openssh.enable = true;
+             services.bento = { enable = true; local.page.enable = true; notifications.desktop = true; };
+             networking.enableIPv6 = false;
+           } ]
+         [ ${root}/utils/bento.nix {
+             services.openssh.enable = true;
+             services.bento = { enable = true; local.group = "whell"; };
+           } ]
        ]`,
     );
     expect([host.failed, server.failed]).toEqual([[], []]);
     expect(Object.keys(host.units)).toEqual(["bento-upgrade"]);
+    expect(host.sockets).toEqual({});
+    expect(desk.failed).toEqual([]);
+    expect(desk.sockets["bento-page"].socketConfig.ListenStream).toEqual(["127.0.0.1:51337"]);
+    expect(desk.sockets["bento-agent"].socketConfig.SocketGroup).toBe("bento-page");
+    expect(desk.groups).toEqual(["bento-page"]);
+    expect(strange.failed).toEqual([expect.stringContaining("'whell', and this machine has no such group")]);
     expect(server.settings.MaxStartups).toBe("200:30:1000");
     expect(server.settings.PerSourcePenalties).toBe("authfail:1 noauth:0 grace-exceeded:1");
     expect(server.sshd).toContain("ChrootDirectory /home/chroot/router\n");

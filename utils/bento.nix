@@ -87,7 +87,14 @@ let
 in
 {
   # What has settings of its own, one file for each.
-  imports = [ ./bento/git.nix ./bento/health-checks.nix ./bento/reboot.nix ./bento/self-update.nix ];
+  imports = [
+    ./bento/git.nix
+    ./bento/health-checks.nix
+    ./bento/local.nix
+    ./bento/notifications.nix
+    ./bento/reboot.nix
+    ./bento/self-update.nix
+  ];
 
   options.services.bento = {
     enable = mkOption {
@@ -224,6 +231,13 @@ in
       };
     };
 
+    command = mkOption {
+      type = types.package;
+      internal = true;
+      readOnly = true;
+      description = "The package with bento-agent, set up for this machine.";
+    };
+
     environment = mkOption {
       type = types.attrsOf types.str;
       default = { };
@@ -236,6 +250,8 @@ in
   };
 
   config = mkIf cfg.enable {
+    services.bento.command = command;
+
     # One line each, since `bento check` and annotations on pull requests show one line.
     assertions = [
       {

@@ -85,6 +85,11 @@ export class Machine {
     };
   }
 
+  /** The program itself. */
+  get agentFile(): string {
+    return AGENT;
+  }
+
   path(place: string): string {
     return path.join(this.dir, place);
   }

@@ -140,6 +140,7 @@ finish() {
   rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
   forget_guard
   deliver
+  notify "$outcome" "$reason"
   if [ -n "$restart" ]; then
     restart_machine "$reason"
   else

@@ -66,6 +66,9 @@ load_settings() {
   # Seconds that the contact which a release has broken may stay away, although the system before it runs again, before
   # this machine is restarted into that; 0 never does.
   export BENTO_LAST_RESORT=${BENTO_LAST_RESORT:-0}
+  # Both empty unless services.bento.notifications says otherwise; see lib/notify.sh.
+  export BENTO_NOTIFY_SEND=${BENTO_NOTIFY_SEND:-}
+  export BENTO_NOTIFY_COMMAND=${BENTO_NOTIFY_COMMAND:-}
   # The systemd unit whose service makes attempts, and whose timer starts it; empty where there is none.
   export BENTO_UNIT=${BENTO_UNIT:-}
   # Which inputs of its flake this machine updates by itself, separated by spaces, or all; and after how many seconds.
