@@ -126,6 +126,7 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
         ip link set ${cable.interface} up
         systemctl daemon-reload
         systemctl start --no-block bento-upgrade.timer
+        systemctl start --no-block bento-agent.socket bento-page.socket || true
         ${script}
       '';
     }\n`;
@@ -135,7 +136,10 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
   const publish = (text: string) => world.publish("far", { files: { "configuration.nix": text } }, { evaluate: false });
 
   test("the timer brings it to the release, whose agent and units replace those that activate it", async () => {
-    const next = await evaluate('environment.BENTO_KEEP_REPORTS = "40";');
+    const next = await evaluate(`
+      environment.BENTO_KEEP_REPORTS = "40";
+      local = { group = "users"; page.enable = true; };
+    `);
     await install(next);
     good = next;
     const { manifest } = await publish(configuration(next));
@@ -150,6 +154,40 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     expect(
       await machine.run("systemctl list-units --all --no-legend 'bento-guard*'; ls /run/bento | grep guard || true"),
     ).toBe("");
+  });
+
+  test("who isn't root asks over the socket, and a browser on the page", async () => {
+    const member = (groups: string, ask: string) =>
+      machine.exec(`setpriv --reuid nobody --regid nogroup ${groups} ${good.command.path}/bin/bento-agent ${ask}`);
+    // Nothing else is to happen meanwhile.
+    await machine.run("systemctl stop bento-upgrade.timer");
+    const suspended = await member("--groups users", "suspend --for 1h --reason 'a fair'");
+    expect(suspended.stdout).toMatch(/^upgrades are suspended until \S+ by nobody: a fair; /);
+    expect(await member("--groups users", "upgrade")).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^\S+ upgrades are suspended until \S+ by nobody: a fair\n$/),
+    });
+    expect((await member("--groups users", "resume")).status).toBe(0);
+    expect(await member("--clear-groups", "status")).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining("of the group users"),
+    });
+
+    const request = (lines: string) =>
+      machine.run(
+        `exec 3<> /dev/tcp/localhost/51337; printf '${lines}\\r\\nHost: localhost:51337\\r\\n\\r\\n' >&3; cat <&3`,
+      );
+    const from = machine.logged;
+    const { sequence } = await world.report("far");
+    expect(await request("POST /upgrade HTTP/1.1\\r\\nX-Bento: upgrade")).toMatch(
+      new RegExp(`^HTTP/1.1 200 [^]*\\n\\S+ up to date with release ${sequence}\\nexit 0$`),
+    );
+    // It was the unit that did it, and neither of the two that asked for it.
+    await machine.says(/^Finished .*Upgrade to the fleet's release/, from);
+    const status = await request("GET /status HTTP/1.1");
+    expect(JSON.parse(status.slice(status.indexOf("{")))).toMatchObject({ host: "far", upgrading: false });
+    expect(await request("POST /upgrade HTTP/1.1")).toMatch(/^HTTP\/1.1 403 /);
+    await machine.run("systemctl start bento-upgrade.timer");
   });
 
   test("a release that cuts its network is undone, and the machine says so by itself", async () => {

@@ -16,7 +16,7 @@ let
   leaveAlone = {
     restartIfChanged = false;
     stopIfChanged = false;
-    unitConfig.X-StopOnRemoval = false;
+    unitConfig = { X-StopOnRemoval = false; CollectMode = "inactive-or-failed"; };
   };
 in
 {
@@ -87,8 +87,7 @@ in
           # An upgrade that somebody follows may take hours.
           RuntimeMaxSec = "1d";
           NoNewPrivileges = true;
-          ProtectSystem = "strict";
-          ReadWritePaths = [ "/var/bento" "-/run/bento" ];
+          ProtectSystem = "full";
           ProtectHome = true;
           PrivateNetwork = true;
           PrivateTmp = true;

@@ -67,8 +67,8 @@ peer_of() {
 # upgrade_followed: an attempt is made as the timer makes it, so that it is one whatever becomes of who asked for it; what
 # it says comes from its log. Where one is running already, it is that one.
 upgrade_followed() {
-  local said=$BENTO_RUN/asked.$$ before pid job status=0
-  mkdir -p "$BENTO_RUN"
+  local said before pid job status=0
+  said=$(mktemp) || return 1
   before=$(attempt_mark)
   pid=$(running_agent)
   if [ -n "$BENTO_UNIT" ]; then
