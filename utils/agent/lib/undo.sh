@@ -110,10 +110,10 @@ read_undo() {
 conclude_undo() {
   if [ "$outcome" = success ]; then
     local updating=
-    # Of the release itself, with newer inputs, that is said; see lib/self-update.sh.
-    if [ "$(read_state applied.json .before.digest)" = "$manifest_digest" ]; then updating=1; fi
-    if [ "$manifest_sequence" -gt 0 ]; then remember_bad "$from" 'was undone by hand' || true; fi
     forget_applied || true
+    # What it goes back to may be the same release, without newer inputs; see lib/self-update.sh.
+    if [ "$(read_state applied.json .digest)" = "$manifest_digest" ]; then updating=1; fi
+    if [ "$manifest_sequence" -gt 0 ]; then remember_bad "$from" 'was undone by hand' || true; fi
     # What ran before that, nobody knows.
     keep_alive "$to" before || true
     outcome=rolled-back reason=$undo${reason:+; $reason}
@@ -124,9 +124,12 @@ conclude_undo() {
   fi
 }
 
-# forget_applied: the release before is the one that this machine runs, where that is what it went back to.
+# forget_applied: the release before is the one that this machine runs, where that is what it went back to. Done twice, it
+# comes to the same.
 forget_applied() {
-  if [ "$(read_state applied.json .before.toplevel)" = "$to" ]; then
+  if [ "$(read_state applied.json .toplevel)" = "$to" ]; then
+    return
+  elif [ "$(read_state applied.json .before.toplevel)" = "$to" ]; then
     read_state applied.json .before | write_state applied.json
   else
     rm -f "$BENTO_STATE/applied.json"
