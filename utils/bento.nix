@@ -50,6 +50,7 @@ let
     BENTO_REPORTER = "${if cfg.reporter == null then cfg.fetcher else cfg.reporter}";
     BENTO_BUILD = cfg.build;
     BENTO_CONFIRM_TIMEOUT = toString cfg.confirm.timeout;
+    BENTO_CONFIRM_PASSES = toString cfg.confirm.passes;
     BENTO_CONFIRM_SETTLE = toString cfg.confirm.settle;
     BENTO_MIN_FREE_STORE = toString (cfg.minimumFree.store * 1024);
     BENTO_MIN_FREE_BOOT = toString (cfg.minimumFree.boot * 1024);
@@ -191,11 +192,19 @@ in
           it where services or the uplink take longer than that to come up.
         '';
       };
+      passes = mkOption {
+        type = types.ints.between 1 100;
+        default = 3;
+        description = ''
+          How often in a row a new system must reach the server and pass the health checks. Raise it, with
+          services.bento.confirm.settle, for a connection that comes and goes.
+        '';
+      };
       settle = mkOption {
         type = types.ints.positive;
         default = 20;
         description = ''
-          Seconds over which the three passes of the confirmation are spread. Raise it for trouble that shows late, such
+          Seconds over which the passes of the confirmation are spread. Raise it for trouble that shows late, such
           as a lease that isn't renewed; it must leave room within services.bento.confirm.timeout.
         '';
       };

@@ -73,7 +73,7 @@ test("a new kernel waits for the window, is brought in by a restart, and is conf
   await machine.restart();
   const { status, stderr } = await machine.agent(settings);
   expect(stderr).toMatch(
-    /^this machine was restarted into release \d+\nconfirmation 1 of 3\n.*\n.*\nup to date with release \d+\n$/,
+    /^this machine was restarted into release \d+\nconfirmation 1 of 1\nup to date with release \d+\n$/,
   );
   expect(status).toBe(0);
   expect((await machine.agent(settings)).stderr).toMatch(/^up to date with release \d+\n$/);
@@ -106,7 +106,7 @@ test("a system that can't be switched to while the machine runs takes effect at 
 
   await machine.restart();
   const { status, stderr } = await machine.agent(settings);
-  expect(stderr).toMatch(/\nconfirmation 3 of 3\nsuccess: it took effect with a restart\n$/);
+  expect(stderr).toMatch(/\nconfirmation 1 of 1\nsuccess: it took effect with a restart\n$/);
   expect(status).toBe(0);
   expect(await world.report("inhibited")).toMatchObject({ outcome: "success", to: release.manifest.toplevel });
   expect(await stateIn("inhibited", release)).toMatchObject({ state: "up-to-date" });

@@ -81,6 +81,7 @@ export class Machine {
       // Long where waiting for it would mean that something is wrong: these machines can be slow.
       BENTO_CONFIRM_TIMEOUT: "60",
       BENTO_CONFIRM_SETTLE: "0",
+      BENTO_CONFIRM_PASSES: "1",
       BENTO_RECOVERY_TIMEOUT: "60",
     };
   }

@@ -14,16 +14,18 @@ healthy() {
   done
 }
 
-# confirm DEADLINE: three passes in a row, spread over the settle time, before the deadline in uptime seconds. A pass
+# confirm DEADLINE: BENTO_CONFIRM_PASSES passes in a row, spread over the settle time, before the deadline in uptime seconds. A pass
 # that fails starts the count again, since a service that comes and goes is not up. Fails with $problem.
 confirm() {
-  local deadline=$1 passes=0 pause=$((BENTO_CONFIRM_SETTLE / 2)) left why=
+  local deadline=$1 passes=0 pause=0 left why=
+  # One pass has nothing to spread.
+  [ "$BENTO_CONFIRM_PASSES" -le 1 ] || pause=$((BENTO_CONFIRM_SETTLE / (BENTO_CONFIRM_PASSES - 1)))
   while :; do
     left=$((deadline - $(uptime_seconds)))
     if [ "$left" -gt 0 ] && contact "$left" && healthy; then
       passes=$((passes + 1))
-      say "confirmation $passes of 3"
-      [ "$passes" -lt 3 ] || return 0
+      say "confirmation $passes of $BENTO_CONFIRM_PASSES"
+      [ "$passes" -lt "$BENTO_CONFIRM_PASSES" ] || return 0
       problem="it was not confirmed in time"
     else
       passes=0

@@ -9,7 +9,7 @@ offline=
 poll_server() {
   local status=0 said=$BENTO_RUN/fetcher.err
   apart timeout --kill-after=5 "$2" "$fetcher" poll > "$1" 2> "$said" || status=$?
-  [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
+  [ -z "$attempt_log" ] || [ ! -s "$said" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   case $status in
     0) return ;;
     124 | 137) problem="no contact: no answer within $2 s" status=75 ;;

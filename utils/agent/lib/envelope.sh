@@ -5,16 +5,16 @@ max_envelope=16384
 
 # open_envelope FILE: verifies it and sets manifest_*; $manifest is the manifest's file. Fails with $problem.
 open_envelope() {
-  local payload=$BENTO_RUN/payload signature=$BENTO_RUN/signature signers=$BENTO_RUN/allowed_signers seen
+  local payload=$BENTO_RUN/payload signature=$BENTO_RUN/signature signers=$BENTO_RUN/allowed_signers text seen
   manifest=$BENTO_RUN/manifest.json
   [ "$(stat -c %s "$1")" -le "$max_envelope" ] || { problem="it is larger than $max_envelope bytes"; return 1; }
-  if ! jq -ej '.payload | strings' "$1" 2> /dev/null | base64 -d > "$payload" 2> /dev/null ||
-    ! jq -ej '.signature | strings' "$1" > "$signature" 2> /dev/null; then
+  if ! text=$(jq -er '(.payload | strings), (.signature | strings)' "$1" 2> /dev/null) ||
+    ! base64 -d <<< "${text%%$'\n'*}" 2> /dev/null > "$payload"; then
     problem="what the server gave is no envelope"
     return 1
   fi
-  jq -r '.signers[] | "bento namespaces=\"bento-release\" \(.)"' "$BENTO_CONFIG" > "$signers" ||
-    { problem="the fleet's signers can't be read from $BENTO_CONFIG"; return 1; }
+  printf '%s\n' "${text#*$'\n'}" > "$signature"
+  printf '%s\n' "$allowed_signers" > "$signers"
   ssh-keygen -Y verify -q -f "$signers" -I bento -n bento-release -s "$signature" < "$payload" > /dev/null 2>&1 ||
     { problem="it is not signed by one of this fleet's signers"; return 1; }
   # Only now is what it says looked at; and it is still checked, since signed and well-formed are two things.

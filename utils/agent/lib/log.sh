@@ -7,7 +7,7 @@ log_mark=0
 say() {
   printf '%s\n' "$1" >&2
   # The log is on a disk that may be full; the journal has the line all the same.
-  [ -z "$attempt_log" ] || printf '%s %s\n' "$(date -u +%H:%M:%S)" "$1" 2> /dev/null >> "$attempt_log" || true
+  [ -z "$attempt_log" ] || printf '%s %s\n' "$(utc %H:%M:%S)" "$1" 2> /dev/null >> "$attempt_log" || true
 }
 
 # logged COMMAND…: runs it with all of its output in the attempt's log only.

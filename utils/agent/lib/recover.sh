@@ -6,10 +6,13 @@
 resolve_interrupted() {
   local phase
   # Temporary files are nobody's any more, since this program has the lock.
-  rm -rf "$BENTO_RUN"/sftp.* "$BENTO_STATE"/.*.new
+  if compgen -G "$BENTO_RUN/sftp.*" > /dev/null || compgen -G "$BENTO_STATE/.*.new" > /dev/null; then
+    rm -rf "$BENTO_RUN"/sftp.* "$BENTO_STATE"/.*.new
+  fi
   phase=$(read_state intent.json .phase)
   if [ -z "$phase" ]; then
-    rm -f "$BENTO_STATE/intent.json" "$BENTO_STATE/undo.json"
+    [ ! -e "$BENTO_STATE/intent.json" ] || rm -f "$BENTO_STATE/intent.json"
+    [ ! -e "$BENTO_STATE/undo.json" ] || rm -f "$BENTO_STATE/undo.json"
     return
   fi
   read_attempt intent.json

@@ -8,7 +8,7 @@ max_log=1000000
 # spool_report OUTCOME REASON: writes the report of the attempt that $started, $from, $to and manifest_* describe.
 spool_report() {
   local name finished
-  finished=$(date -u +%Y-%m-%dT%H:%M:%S.000Z)
+  finished=$(utc %Y-%m-%dT%H:%M:%S.000Z)
   name=$(printf '%013d-%s' "$(date -u -d "$started" +%s%3N)" "${manifest_sequence:-0}")
   jq -n --arg host "$BENTO_HOST" --arg sequence "${manifest_sequence:-}" --arg digest "${manifest_digest:-}" \
     --arg commit "${manifest_commit:-}" --arg outcome "$1" --arg reason "$2" --arg from "${from:-}" --arg to "${to:-}" \
@@ -84,7 +84,7 @@ write_heartbeat() {
   jq -n --arg host "$BENTO_HOST" --arg agent "$agent_version" --arg running "$(running_system || true)" \
     --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(booting_system)" \
     --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" \
-    --argjson reboot "$reboot" --argjson suspended "$(suspension_json)" --arg time "$(date -u +%Y-%m-%dT%H:%M:%S.000Z)" '
+    --argjson reboot "$reboot" --argjson suspended "$(suspension_json)" --arg time "$(utc %Y-%m-%dT%H:%M:%S.000Z)" '
       def text: if . == "" then null else . end;
       { version: 1, host: $host, time: $time, agent: $agent, running: ($running | text), booted: ($booted | text),
         profile: ($profile | text), sequence: (if $sequence == 0 then null else $sequence end), suspended: ($suspended != null),

@@ -14,7 +14,7 @@ programs=(awk base64 flock grep gzip jq nix-env nix-store sed sftp sha256sum ssh
 
 # whole_number NAME: the variable NAME must hold one.
 whole_number() {
-  [[ ${!1} =~ ^[0-9]{1,9}$ ]] || bad_settings "$1 must be a whole number of seconds or bytes, not '${!1}'"
+  [[ ${!1} =~ ^[0-9]{1,9}$ ]] || bad_settings "$1 must be a whole number, not '${!1}'"
 }
 
 load_settings() {
@@ -30,13 +30,16 @@ load_settings() {
   export BENTO_PROFILE=${BENTO_PROFILE:-/nix/var/nix/profiles/system}
   export BENTO_RUNNING=${BENTO_RUNNING:-/run/current-system}
   export BENTO_BOOTED=${BENTO_BOOTED:-/run/booted-system}
-  export BENTO_FETCHER=${BENTO_FETCHER:-$(default_fetcher)}
+  read_config
+  export BENTO_FETCHER=${BENTO_FETCHER:-$default_fetcher}
   export BENTO_REPORTER=${BENTO_REPORTER:-$BENTO_FETCHER}
   export BENTO_SSH_CONFIG=${BENTO_SSH_CONFIG:-}
   export BENTO_BUILD=${BENTO_BUILD:-auto}
   # A directory of executables, each of which says by its exit status whether this machine does its job.
   export BENTO_HEALTH_CHECKS=${BENTO_HEALTH_CHECKS:-}
-  # Seconds: from the activation to the last moment for its confirmation; over which three passes are spread; for one
+  # How often in a row a new system must prove itself.
+  export BENTO_CONFIRM_PASSES=${BENTO_CONFIRM_PASSES:-3}
+  # Seconds: from the activation to the last moment for its confirmation; over which those passes are spread; for one
   # health check; for the activation itself; for contact to come back after a rollback.
   export BENTO_CONFIRM_TIMEOUT=${BENTO_CONFIRM_TIMEOUT:-180}
   export BENTO_CONFIRM_SETTLE=${BENTO_CONFIRM_SETTLE:-20}
@@ -74,7 +77,7 @@ load_settings() {
   # Which inputs of its flake this machine updates by itself, separated by spaces, or all; and after how many seconds.
   export BENTO_SELF_UPDATE=${BENTO_SELF_UPDATE:-}
   export BENTO_SELF_UPDATE_INTERVAL=${BENTO_SELF_UPDATE_INTERVAL:-86400}
-  for name in BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
+  for name in BENTO_CONFIRM_PASSES BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
     BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
     BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT \
     BENTO_SELF_UPDATE_INTERVAL BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
@@ -108,10 +111,6 @@ load_settings() {
   fetcher=$(executable_of "$BENTO_FETCHER")
   reporter=$(executable_of "$BENTO_REPORTER")
   [ "$fetcher" != "$agent/fetchers/git" ] || command -v git > /dev/null || bad_settings "not in PATH: git"
-  [ -e "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG is missing; it is utils/bento.json of the fleet"
-  [ -r "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG can't be read"
-  jq -e '.version == 1 and (.signers | type == "array" and all(type == "string"))' "$BENTO_CONFIG" > /dev/null 2>&1 ||
-    bad_settings "$BENTO_CONFIG is not what 'bento render' makes"
 }
 
 # make_places: the directories that the agent writes to.
@@ -123,9 +122,19 @@ make_places() {
   done
 }
 
-# Where the fleet's only way out is git, there is no need to say so on every host.
-default_fetcher() {
-  if jq -e '.server == null and .git != null' "$BENTO_CONFIG" > /dev/null 2>&1; then echo git; else echo sftp; fi
+# read_config: sets $default_fetcher, and $allowed_signers to the text of an ssh-keygen(1) file. Where the fleet's only way out
+# is git, there is no need to say so on every host.
+read_config() {
+  local text
+  [ -e "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG is missing; it is utils/bento.json of the fleet"
+  [ -r "$BENTO_CONFIG" ] || bad_settings "$BENTO_CONFIG can't be read"
+  text=$(jq -er '
+    if .version == 1 and (.signers | type == "array" and all(type == "string")) then . else error("another version") end
+    | (if .server == null and .git != null then "git" else "sftp" end),
+      (.signers[] | "bento namespaces=\"bento-release\" \(.)")
+  ' "$BENTO_CONFIG" 2> /dev/null) || bad_settings "$BENTO_CONFIG is not what 'bento render' makes"
+  default_fetcher=${text%%$'\n'*}
+  allowed_signers=${text#"$default_fetcher"}
 }
 
 # A fetcher is one of those beside the agent, by its name, or any executable, by its path.
@@ -153,4 +162,14 @@ uptime_seconds() {
   echo "${up%%.*}"
 }
 
-boot_id() { cat /proc/sys/kernel/random/boot_id; }
+boot_id() {
+  local id
+  read -r id < /proc/sys/kernel/random/boot_id
+  echo "$id"
+}
+
+# utc FORMAT: the time now, as date(1) has it, which would be one program more for every line of a log.
+utc() {
+  local -x TZ=UTC0
+  printf "%($1)T" -1
+}
