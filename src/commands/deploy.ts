@@ -42,18 +42,24 @@ export interface DeployOptions {
  */
 export async function deploy(context: Context, options: DeployOptions): Promise<DeployDocument> {
   stayFrugal();
-  // 1. The fleet at a commit, and the keys.
+  // 1. The fleet, and the way out. A connection takes a dozen round trips, in which what follows is done; where that fails, it
+  // isn't waited for.
   await using opened = await openFleet(options.fleet, { dirty: false });
   const { signers } = opened.fleet;
-  const commit = await opened.repository.head();
   const needed = opened.fleet.server === null ? ([SIGNING_KEY] as const) : ([PUBLISHER_KEY, SIGNING_KEY] as const);
   keysFromEnvironment(context.env, ...needed);
-  await using ways = await waysOut(context, opened);
+  const unneeded = new AbortController();
+  const signal = AbortSignal.any([context.signal, unneeded.signal]);
+  await using ways = await waysOut({ ...context, signal }, opened);
+  await using connecting = Publishers.opening(ways.list, () => unneeded.abort());
+
+  // 2. The key that signs, and the commit.
   const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
   await using signingKey = await openPrivateKey(signingSource, describeKey(SIGNING_KEY));
   requireSigner(signingKey, signers);
+  const commit = await opened.repository.head();
 
-  // 2. What each host should get: its tree, and the system that must come out of it.
+  // 3. What each host should get: its tree, and the system that must come out of it.
   const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
   const { stager } = opened;
   const evaluator = nix && {
@@ -72,13 +78,13 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   const prepared = await prepare(opened, evaluator, selected, commit, archives.path);
   const preparedBefore = await prepare(opened, evaluator, before, commit, archives.path);
 
-  // 3. What each host has.
-  await using publishers = await Publishers.open(ways.list);
+  // 4. What each host has.
+  const publishers = await connecting.opened;
   const planner = { ancestry: new Ancestry(opened.repository, commit.id), signers };
   const document = { version: 1, command: "deploy", dryRun: options.dryRun } as const;
   const { warnings } = fleet;
 
-  // 4. A wave goes after all hosts of the waves before it have what it has, and are well.
+  // 5. A wave goes after all hosts of the waves before it have what it has, and are well.
   const blocking = await blockingHosts(context, publishers, planner, preparedBefore, options);
   if (blocking.length > 0) {
     const reason = `an earlier wave is not done: ${blocking.map(({ name }) => name).join(", ")}`;
@@ -86,11 +92,11 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
     return { ...document, warnings, hosts: [...blocking, ...held] };
   }
 
-  // 5. Who needs a release. What is published is read while the lock is taken, which saves round trips.
+  // 6. Who needs a release. What is published is read while the lock is taken, which saves round trips.
   const current = await publishers.read(namesOf(prepared), options.dryRun ? null : lockFor(context, options));
   const planned = await planAll(planner, prepared, current, options);
 
-  // 6. Sign what is new, and put it up.
+  // 7. Sign what is new, and put it up.
   return { ...document, warnings, hosts: await signAndPublish(context, publishers, signingKey, planned) };
 }
 

@@ -38,10 +38,14 @@ export async function prepare(
   commit: Commit,
   archives: string,
 ): Promise<Step<Prepared>[]> {
-  const modified = new Set(await repository.modified());
+  if (hosts.length === 0) return [];
   const deployable = hosts.filter((host) => host.declared && host.key !== null);
   const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
   const systems = new Map(evaluated.map((result) => [result.host, result]));
+  // Git takes a while for it in a large repository, and has a processor of its own.
+  const modified = repository.modified().then((files) => new Set(files));
+  // Whoever waits for it is told.
+  modified.catch(() => {});
   const releases = new Map<string, Promise<Release>>();
   return parallel(hosts, availableParallelism(), async (host): Promise<Step<Prepared>> => {
     if (!deployable.includes(host)) {
@@ -62,7 +66,8 @@ export async function prepare(
         }),
       };
     }
-    const changed = contents.sources.find((file) => modified.has(file));
+    const uncommitted = await modified;
+    const changed = contents.sources.find((file) => uncommitted.has(file));
     if (changed !== undefined) {
       // What is published says which commit it is of, so it has to be of one.
       return {

@@ -18,6 +18,10 @@ export interface WayOut {
   open(): Promise<Publisher & Partial<ReportReader>>;
 }
 
+export interface Opening extends AsyncDisposable {
+  opened: Promise<Publishers>;
+}
+
 /** An upload, and the names of the publishers that take it. */
 export interface Parcel {
   upload: Upload;
@@ -65,6 +69,28 @@ export class Publishers implements AsyncDisposable {
     const [first] = unreachable.values();
     if (reachable.size === 0 && first !== undefined) throw first;
     return new Publishers(reachable, unreachable, resources.move());
+  }
+
+  /**
+   * Begins to open them, which takes a dozen round trips, and doesn't wait for it. At the end of the scope they are closed;
+   * `giveUp` is called if they are not even open by then. `opened` throws what `open` does.
+   */
+  static opening(ways: readonly WayOut[], giveUp: () => void): Opening {
+    const opened = Publishers.open(ways);
+    let isSettled = false;
+    // Whoever waits for it is told.
+    const settled = opened
+      .catch(() => null)
+      .finally(() => {
+        isSettled = true;
+      });
+    return {
+      opened,
+      [Symbol.asyncDispose]: async () => {
+        if (!isSettled) giveUp();
+        await (await settled)?.[Symbol.asyncDispose]();
+      },
+    };
   }
 
   /**

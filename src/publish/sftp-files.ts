@@ -1,3 +1,4 @@
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { open } from "node:fs/promises";
 import type { FileEntryWithStats, Stats } from "ssh2";
 import { ignoreSftpError, SftpError } from "./sftp-error.ts";
@@ -124,15 +125,22 @@ export async function writeFile(
   );
 }
 
-/** A file of this machine in pieces that fit into a packet. */
-export async function* piecesOf(file: string): AsyncGenerator<Buffer> {
-  await using handle = await open(file);
-  const { size } = await handle.stat();
-  for (let position = 0; position < size; ) {
-    const piece = Buffer.allocUnsafe(Math.min(CHUNK, size - position));
-    const { bytesRead } = await handle.read(piece, 0, piece.length, position);
-    if (bytesRead === 0) throw new Error(`${file} became shorter while it was sent`);
-    yield piece.subarray(0, bytesRead);
-    position += bytesRead;
+/**
+ * A file of this machine in pieces that fit into a packet. Most have one, for which waiting for another thread takes ten times as
+ * long as reading it.
+ */
+export function* piecesOf(file: string): Generator<Buffer> {
+  const opened = openSync(file, "r");
+  try {
+    const { size } = fstatSync(opened);
+    for (let position = 0; position < size; ) {
+      const piece = Buffer.allocUnsafe(Math.min(CHUNK, size - position));
+      const count = readSync(opened, piece, 0, piece.length, position);
+      if (count === 0) throw new Error(`${file} became shorter while it was sent`);
+      yield piece.subarray(0, count);
+      position += count;
+    }
+  } finally {
+    closeSync(opened);
   }
 }

@@ -13,6 +13,7 @@ import {
   hostKeyAlgorithms,
 } from "./sftp-connect.ts";
 import { ConnectionLostError, SftpError } from "./sftp-error.ts";
+import { gatherRequests } from "./sftp-gather.ts";
 import { forwards, runsCommands } from "./sftp-probe.ts";
 import { SftpRequests } from "./sftp-requests.ts";
 
@@ -35,9 +36,15 @@ const MAX_HANDLES = 256;
 /** Where a server doesn't say how many there may be. */
 const UNTOLD_HANDLES = 200;
 
+/** Somebody who waits for something of the server's. `isLast`: an interruption is nothing to them. */
+interface Wait {
+  isLast: boolean;
+  end(error: Error): void;
+}
+
 /**
  * One SFTP connection with everything in flight at once. ssh2 leaves promises unsettled when a connection is lost, so every
- * request is raced with its end; and an end is always the same ConnectionLostError.
+ * request ends with it; and an end is always the same ConnectionLostError.
  */
 export class SftpSession implements AsyncDisposable {
   /** After an interruption they are refused. */
@@ -51,13 +58,15 @@ export class SftpSession implements AsyncDisposable {
   readonly #signal: AbortSignal;
   readonly #handles: Budget;
   readonly #bytes = new Budget(IN_FLIGHT);
-  readonly #ended = Promise.withResolvers<never>();
-  readonly #interrupted = Promise.withResolvers<never>();
+  readonly #sendWaiting: () => void;
+  /** All who wait. A promise of the end that each of thousands of requests is raced with would keep all of them in memory. */
+  readonly #waits = new Set<Wait>();
+  #end: Error | undefined;
   #isLost = false;
   #pending = 0;
   #answers = 0;
   #watchdog: NodeJS.Timeout | undefined;
-  readonly #interrupt = () => this.#interrupted.reject(new InterruptedError());
+  readonly #onInterrupt = () => this.#endWaits(new InterruptedError(), ({ isLast }) => !isLast);
 
   private constructor(client: SftpClient, sftp: SFTPWrapper, socket: Socket, options: SessionOptions) {
     const { server, signal, silence } = options;
@@ -68,17 +77,14 @@ export class SftpSession implements AsyncDisposable {
     this.#silence = silence;
     const { maxOpenHandles } = sftp as SFTPWrapper & { maxOpenHandles?: number };
     this.#handles = new Budget(Math.min(MAX_HANDLES, Math.floor(0.8 * (maxOpenHandles ?? UNTOLD_HANDLES / 0.8))));
-    // Nobody may be waiting for them when they come.
-    this.#ended.promise.catch(() => {});
-    this.#interrupted.promise.catch(() => {});
+    this.#sendWaiting = gatherRequests(sftp, socket);
     client.on("close", () => this.#lose());
     client.on("end", () => this.#lose());
     // The server's sftp process alone may have ended.
     sftp.on("close", () => this.#lose());
-    signal.addEventListener("abort", this.#interrupt);
-    if (signal.aborted) this.#interrupt();
-    this.requests = new SftpRequests(sftp, (start) => this.#call(start, [this.#interrupted.promise]));
-    this.lastRequests = new SftpRequests(sftp, (start) => this.#call(start, []));
+    signal.addEventListener("abort", this.#onInterrupt);
+    this.requests = new SftpRequests(sftp, (start) => this.#call(start, false));
+    this.lastRequests = new SftpRequests(sftp, (start) => this.#call(start, true));
   }
 
   /** @throws UnavailableError that says why there is no connection: unreachable, another host key, login refused. */
@@ -161,48 +167,73 @@ export class SftpSession implements AsyncDisposable {
   /** Does not wait for the other side's goodbye: what was asked has been answered, or is of no use to anybody. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#watchdog);
-    this.#signal.removeEventListener("abort", this.#interrupt);
-    this.#ended.reject(new ConnectionLostError("the session was closed"));
+    this.#signal.removeEventListener("abort", this.#onInterrupt);
+    this.#sendWaiting();
+    this.#finish(new ConnectionLostError("the session was closed"));
     void this.#client.end().catch(() => {});
     if (this.#isLost) this.#socket.resetAndDestroy();
     else this.#socket.destroySoon();
   }
 
-  /** One request. Raced with the end of the connection, and watched: while anything is pending, something must come back. */
+  /** One request. It ends with the connection, and is watched: while anything is pending, something must come back. */
   async #call<T>(
     start: (done: (error: Error | null | undefined, value?: T) => void) => void,
-    ends: readonly Promise<never>[],
+    isLast: boolean,
   ): Promise<T> {
-    if (ends.length > 0 && this.#signal.aborted) throw new InterruptedError();
     this.#pending += 1;
     if (this.#pending === 1) this.#watch();
-    this.#gather();
-    const answer = new Promise<T>((resolve, reject) => {
-      start((error, value) => {
-        this.#answers += 1;
-        // Without a number from the server it is ssh2 that gives up what was asked, since the other end is gone.
-        if (error && !(error instanceof SftpError)) this.#lose();
-        else if (error) reject(error);
-        else resolve(value as T);
-      });
-    });
     try {
-      return await Promise.race([answer, this.#ended.promise, ...ends]);
+      return await this.#wait<T>(isLast, (resolve, reject) => {
+        start((error, value) => {
+          this.#answers += 1;
+          // Without a number from the server it is ssh2 that gives up what was asked, since the other end is gone.
+          if (error && !(error instanceof SftpError)) this.#lose();
+          else if (error) reject(error);
+          else resolve(value as T);
+        });
+      });
     } finally {
       this.#pending -= 1;
       if (this.#pending === 0) clearTimeout(this.#watchdog);
     }
   }
 
-  /** ssh2 writes each request by itself; those that are made at the same time are sent as one piece. */
-  #gather(): void {
-    if (this.#socket.writableCorked > 0) return;
-    this.#socket.cork();
-    setImmediate(() => this.#socket.uncork());
+  async #whileConnected<T>(promise: Promise<T>): Promise<T> {
+    return this.#wait<T>(false, (resolve, reject) => promise.then(resolve, reject));
   }
 
-  async #whileConnected<T>(promise: Promise<T>): Promise<T> {
-    return Promise.race([promise, this.#ended.promise, this.#interrupted.promise]);
+  /** A promise that is settled in any case. After the end nothing is begun. */
+  #wait<T>(isLast: boolean, start: (resolve: (value: T) => void, reject: (error: Error) => void) => void): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const end = this.#end ?? (!isLast && this.#signal.aborted ? new InterruptedError() : undefined);
+      if (end !== undefined) return reject(end);
+      const wait: Wait = { isLast, end: reject };
+      this.#waits.add(wait);
+      start(
+        (value) => {
+          this.#waits.delete(wait);
+          resolve(value);
+        },
+        (error) => {
+          this.#waits.delete(wait);
+          reject(error);
+        },
+      );
+    });
+  }
+
+  /** Nothing is answered from here on. */
+  #finish(error: Error): void {
+    this.#end ??= error;
+    this.#endWaits(this.#end);
+  }
+
+  #endWaits(error: Error, which: (wait: Wait) => boolean = () => true): void {
+    for (const wait of this.#waits) {
+      if (!which(wait)) continue;
+      this.#waits.delete(wait);
+      wait.end(error);
+    }
   }
 
   /** Only answers are signs of life; asking again and again is none. */
@@ -219,7 +250,7 @@ export class SftpSession implements AsyncDisposable {
   #lose(why = `the connection to ${this.#where} was lost`): void {
     if (this.#isLost) return;
     this.#isLost = true;
-    this.#ended.reject(new ConnectionLostError(why, { hint: "run it again; what was done is kept" }));
+    this.#finish(new ConnectionLostError(why, { hint: "run it again; what was done is kept" }));
     // What is still on its way to the server must not arrive later on.
     this.#socket.resetAndDestroy();
   }

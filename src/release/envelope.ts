@@ -1,4 +1,5 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFileSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import { FleetError } from "../errors.ts";
@@ -47,7 +48,8 @@ export async function sealAll(manifests: readonly Manifest[], key: PrivateKey): 
   const payloads = manifests.map((manifest) => Buffer.from(JSON.stringify(manifestSchema.parse(manifest))));
   await using dir = await temporaryDirectory();
   const names = payloads.map((_, n) => String(n));
-  for (const [n, payload] of payloads.entries()) await writeFile(path.join(dir.path, String(n)), payload);
+  // Waiting for another thread takes ten times as long as writing a small file.
+  for (const [n, payload] of payloads.entries()) writeFileSync(path.join(dir.path, String(n)), payload);
   const result = await run(
     "ssh-keygen",
     ["-Y", "sign", "-q", "-n", NAMESPACE, "-f", path.resolve(key.file), ...names],
@@ -58,7 +60,7 @@ export async function sealAll(manifests: readonly Manifest[], key: PrivateKey): 
   if (result.status !== 0) throw new FleetError("ssh-keygen could not sign with the signing key");
   const envelopes: string[] = [];
   for (const [n, payload] of payloads.entries()) {
-    const signature = await readFile(path.join(dir.path, `${n}.sig`), "utf8");
+    const signature = readFileSync(path.join(dir.path, `${n}.sig`), "utf8");
     const envelope = `${JSON.stringify({ payload: payload.toString("base64"), signature })}\n`;
     if (envelope.length > MAX_ENVELOPE) throw new FleetError(`the manifest of ${manifests[n]?.host} is too large`);
     envelopes.push(envelope);

@@ -1,7 +1,7 @@
-import { realpath } from "node:fs/promises";
+import { lstatSync } from "node:fs";
 import path from "node:path";
 import { HostError } from "../errors.ts";
-import type { NarNode } from "./nar.ts";
+import type { NarNode, OpenFile } from "./nar.ts";
 import { isWithin, parentOf, type TrackedFiles } from "./tracked.ts";
 
 /** One thing of a release directory. `target` is relative to it; `source` a tracked file, relative to the repository's top. */
@@ -25,7 +25,7 @@ export class Layout {
   readonly #kept = new Map<string, string>();
   readonly #root: string;
   readonly #files: TrackedFiles;
-  readonly #realDirs = new Map<string, Promise<void>>();
+  readonly #realDirs = new Map<string, boolean>();
 
   constructor(root: string, files: TrackedFiles) {
     this.#root = root;
@@ -112,7 +112,7 @@ export class Layout {
         return this.#directory(file, target, within, include, through);
       case "120000": {
         this.sources.push(file);
-        await this.#realDirectory(parentOf(file));
+        this.#realDirectory(parentOf(file));
         const resolved = await this.#files.resolve(
           file,
           (place) => isWithin(place, within) && isIncluded(place, include),
@@ -136,28 +136,34 @@ export class Layout {
     }
   }
 
-  async #file(file: string, target: string): Promise<void> {
+  #file(file: string, target: string): void {
     this.sources.push(file);
-    await this.#realDirectory(parentOf(file));
+    this.#realDirectory(parentOf(file));
     this.entries.push({ kind: "file", target, source: file, executable: this.#files.mode(file) === "100755" });
   }
 
-  /** Throws unless each part of a tracked directory's path is a directory on disk as well, and not a link to another. */
-  #realDirectory(dir: string): Promise<void> {
+  /**
+   * Throws where a part of a tracked directory's path is a symlink on disk. Whether there is such a directory is its result:
+   * what is missing is found when it is read.
+   */
+  #realDirectory(dir: string): boolean {
+    if (dir === "") return true;
     const known = this.#realDirs.get(dir);
-    if (known) return known;
-    const checked = realpath(path.join(this.#root, dir)).then((real) => {
-      if (real !== path.join(this.#root, dir)) {
-        throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
-      }
-    });
-    this.#realDirs.set(dir, checked);
-    return checked;
+    if (known !== undefined) return known;
+    const info = this.#realDirectory(parentOf(dir)) ? lstatSync(path.join(this.#root, dir), OR_NONE) : undefined;
+    if (info?.isSymbolicLink()) {
+      throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
+    }
+    const isThere = info?.isDirectory() ?? false;
+    this.#realDirs.set(dir, isThere);
+    return isThere;
   }
 }
 
-/** The release directory of these entries, without making it. `open` gives a descriptor of a tracked file. */
-export function nodeOf(entries: readonly LayoutEntry[], open: (source: string) => number): NarNode {
+const OR_NONE = { throwIfNoEntry: false } as const;
+
+/** The release directory of these entries, without making it. `open` opens a tracked file. */
+export function nodeOf(entries: readonly LayoutEntry[], open: (source: string) => OpenFile): NarNode {
   const children = new Map<string, [Buffer, NarNode][]>([["", []]]);
   for (const entry of entries) {
     const { target } = entry;
@@ -170,7 +176,7 @@ export function nodeOf(entries: readonly LayoutEntry[], open: (source: string) =
 function leafOf(
   entry: LayoutEntry,
   children: ReadonlyMap<string, [Buffer, NarNode][]>,
-  open: (source: string) => number,
+  open: (source: string) => OpenFile,
 ): NarNode {
   switch (entry.kind) {
     case "directory":

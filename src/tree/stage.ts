@@ -16,7 +16,7 @@ import { FleetError, HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import type { Repository, TrackedEntry } from "../platform/git.ts";
 import { Layout, type LayoutEntry, nodeOf } from "./layout.ts";
-import { type NarNode, onDisk } from "./nar.ts";
+import { type NarNode, type OpenFile, onDisk } from "./nar.ts";
 import { TrackedFiles } from "./tracked.ts";
 
 /** A host's release on disk: what is evaluated, and what is shipped, which are never two different things. */
@@ -146,9 +146,9 @@ export class Stager {
     const open = (source: string) => {
       try {
         const opened = openTracked(this.#root, source);
-        room -= fstatSync(opened).size;
+        room -= opened.size;
         if (room >= 0) return opened;
-        closeSync(opened);
+        closeSync(opened.descriptor);
         throw tooLarge(source);
       } catch (error) {
         throw error instanceof HostError ? this.#placed(error) : error;
@@ -230,13 +230,14 @@ export class Stager {
   async #contentOf(file: string): Promise<string> {
     const known = this.#files.blob(file);
     if (known !== undefined && !this.#modified.has(file)) return known;
-    const source = openTracked(this.#root, file);
+    const { descriptor, size } = openTracked(this.#root, file);
     const hash = createHash("sha256");
     try {
-      if (fstatSync(source).size > MAX_BYTES) throw tooLarge(file);
-      for await (const chunk of createReadStream("", { fd: source, autoClose: false })) hash.update(chunk as Buffer);
+      if (size > MAX_BYTES) throw tooLarge(file);
+      for await (const chunk of createReadStream("", { fd: descriptor, autoClose: false }))
+        hash.update(chunk as Buffer);
     } finally {
-      closeSync(source);
+      closeSync(descriptor);
     }
     return hash.digest("hex");
   }
@@ -282,9 +283,9 @@ function write(entries: readonly LayoutEntry[], root: string, dir: string): void
 
 /** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
 function copyTracked(root: string, source: string, target: string, executable: boolean, limit: number): number {
-  const from = openTracked(root, source);
+  const { descriptor: from, size } = openTracked(root, source);
   try {
-    if (fstatSync(from).size > limit) throw tooLarge(source);
+    if (size > limit) throw tooLarge(source);
     const to = openSync(target, "wx", executable ? 0o755 : 0o644);
     try {
       for (let bytes = 0; ; ) {
@@ -310,7 +311,7 @@ function tooLarge(file: string): HostError {
 }
 
 /** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
-function openTracked(root: string, file: string): number {
+function openTracked(root: string, file: string): OpenFile {
   // Opening must not wait for a writer, or follow a link.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const unusable = (cause: unknown) =>
@@ -319,13 +320,14 @@ function openTracked(root: string, file: string): number {
       hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
       cause,
     });
-  let opened: number;
+  let descriptor: number;
   try {
-    opened = openSync(path.join(root, file), flags);
+    descriptor = openSync(`${root}/${file}`, flags);
   } catch (cause) {
     throw unusable(cause);
   }
-  if (fstatSync(opened).isFile()) return opened;
-  closeSync(opened);
+  const info = fstatSync(descriptor);
+  if (info.isFile()) return { descriptor, size: info.size };
+  closeSync(descriptor);
   throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
 }

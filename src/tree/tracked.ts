@@ -44,7 +44,7 @@ export class TrackedFiles {
     if (mode === "directory") this.#children.set(file, []);
     const parent = parentOf(file);
     this.#add(parent, "directory");
-    this.#children.get(parent)?.push(path.posix.basename(file));
+    this.#children.get(parent)?.push(file.slice(file.lastIndexOf("/") + 1));
   }
 
   mode(file: string): Mode | undefined {
@@ -140,8 +140,7 @@ function nothingThere(link: string, target: string, end: string): HostError {
 }
 
 export function parentOf(file: string): string {
-  const parent = path.posix.dirname(file);
-  return parent === "." ? "" : parent;
+  return file.slice(0, Math.max(file.lastIndexOf("/"), 0));
 }
 
 /** Whether `file` is `dir` or below it. */
