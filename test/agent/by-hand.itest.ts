@@ -7,24 +7,31 @@ import { kill } from "../support/programs.ts";
 import { channelHost, type Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
+// The tests follow the life of one machine: an upgrade takes seconds.
 let world: World;
-const hosts = ["hand", "cut"];
+let machine: Machine;
+let hold: Hold;
+let first: Release["manifest"];
 beforeAll(async () => {
-  world = await World.make({ hosts });
+  world = await World.make({ hosts: ["hand"] });
+  machine = await world.machine("hand");
+  hold = await Hold.make(machine, "boot");
 });
 afterAll(async () => world?.[Symbol.asyncDispose]());
 
 /** Which system it is can be seen in its /etc. */
-const system = (host: string, name: string) => channelHost(host, `environment.etc."system" = "${name}";`);
+const system = (name: string, more = "") => channelHost("hand", `environment.etc."system" = "${name}"; ${more}`);
 
-async function upgrade(machine: Machine, name: string): Promise<Release["manifest"]> {
-  const { manifest } = await world.publish(machine.name, system(machine.name, name));
+async function upgrade(content: ReturnType<typeof system>): Promise<Release["manifest"]> {
+  const { manifest } = await world.publish("hand", content);
   expect((await machine.agent()).status).toBe(0);
   return manifest;
 }
 
+const rollback = (...args: string[]) => machine.agent({ BENTO_CONFIRM_TIMEOUT: "5" }, ["rollback", "-y", ...args]);
+
 /** What runs is what boots, and there is nothing left that is going on. */
-async function expectSettled(machine: Machine, toplevel: string | null): Promise<void> {
+async function expectSettled(toplevel: string | null): Promise<void> {
   expect(await machine.running()).toBe(toplevel);
   expect(await machine.profile()).toBe(toplevel);
   expect(await machine.bootDefault()).toBe(toplevel);
@@ -33,10 +40,11 @@ async function expectSettled(machine: Machine, toplevel: string | null): Promise
 }
 
 test("a release can be undone by hand, as safely as it came", async () => {
-  const machine = await world.machine("hand");
-  expect((await machine.agent({}, ["rollback", "-y"])).stderr).toMatch(/^no system from before this one is known/);
-  const first = await upgrade(machine, "first");
-  const second = await upgrade(machine, "second");
+  expect((await rollback()).stderr).toMatch(/^no system from before this one is known/);
+  // Made the boot default, it can be stopped.
+  first = await upgrade(system("first", `system.bootScript = ''if [ -e $MACHINE/hold ]; then ${hold.script}; fi'';`));
+  const second = await upgrade(system("second"));
+
   // Nobody is there to be asked.
   expect(await machine.agent({}, ["rollback"])).toMatchObject({ status: 2, stderr: expect.stringContaining("-y") });
   const args = ["rollback", "-y", "--reason", "the scanner is gone"];
@@ -50,7 +58,7 @@ test("a release can be undone by hand, as safely as it came", async () => {
     "",
   ]);
   expect(status).toBe(0);
-  await expectSettled(machine, first.toplevel);
+  await expectSettled(first.toplevel);
   expect(await world.report("hand")).toMatchObject({
     outcome: "rolled-back",
     reason: "by hand, by alice: the scanner is gone",
@@ -60,96 +68,77 @@ test("a release can be undone by hand, as safely as it came", async () => {
     to: first.toplevel,
   });
   expect(await world.heartbeat("hand")).toMatchObject({ sequence: first.sequence, running: first.toplevel });
-  expect((await machine.agent({}, ["rollback", "-y"])).stderr).toMatch(/^no system from before this one is known/);
+  expect((await rollback()).stderr).toMatch(/^no system from before this one is known/);
 });
 
-test("what was undone by hand is not tried again, and the next release is; what fails is not what is gone back from", async () => {
-  const machine = await world.machine("hand");
-  const first = await machine.running();
+test("what was undone by hand is not tried again, and the next release is", async () => {
   // The same once more, as a commit that changes nothing would bring it.
-  const same = await world.publish("hand", system("hand", "second"));
+  const same = await world.publish("hand", system("second", "# the same"));
   const refused = await machine.agent();
   expect(refused.stderr).toContain("refused: it is what was undone by hand, and is not tried again\n");
   const again = await machine.agent();
   expect(again.stderr).toBe(`release ${same.manifest.sequence} was undone by hand, and is not tried again\n`);
   expect(again.status).toBe(0);
-  await machine.healthCheck("third", "! grep -q third $MACHINE/etc/system");
-  await world.publish("hand", system("hand", "third"));
-  expect((await machine.agent({ BENTO_CONFIRM_TIMEOUT: "2" })).status).toBe(1);
-  const fourth = await upgrade(machine, "fourth");
-  expect(await machine.running()).toBe(fourth.toplevel);
-  expect(await readlink(machine.path("state/gcroots/before"))).toBe(first);
-});
-
-test("without contact nothing is done, unless somebody wants it; to a system by its name", async () => {
-  const machine = await world.machine("hand");
-  const running = await machine.running();
-  await world.server.stop();
-  await using _ = { [Symbol.asyncDispose]: () => world.server.start() };
-  const refused = await machine.agent({}, ["rollback", "-y"]);
-  expect(refused.stderr).toMatch(/\nnot going back: no contact: .*; --offline does without it\n$/);
-  expect(refused.status).toBe(75);
-  await expectSettled(machine, running);
-  const { status, stderr } = await machine.agent({}, ["rollback", "-y", "--offline", "--to", machine.path("factory")]);
-  expect(stderr).toMatch(/\nrolled-back: by hand, by \w+\nthe report could not be delivered now/);
-  expect(status).toBe(0);
-  await expectSettled(machine, machine.factory);
-  expect(await readlink(machine.path("state/gcroots/before"))).toBe(machine.factory);
-  expect((await machine.agent({}, ["rollback", "-y", "--to", "/etc"])).stderr).toContain("/etc is no NixOS system");
+  await upgrade(system("third"));
+  expect(await readlink(machine.path("state/gcroots/before"))).toBe(first.toplevel);
 });
 
 test("a system that isn't confirmed any more is not gone back to, and the release isn't to blame", async () => {
-  const machine = await world.machine("cut");
-  await upgrade(machine, "first");
-  const second = await upgrade(machine, "second");
-  await machine.healthCheck("first", "! grep -q first $MACHINE/etc/system");
-  const { status, stderr } = await machine.agent({ BENTO_CONFIRM_TIMEOUT: "2" }, ["rollback", "-y"]);
-  expect(stderr).toMatch(/\nfailed: going back to \S+ failed \(by hand, by \w+\): the health check first failed: /);
+  const third = await machine.running();
+  const applied = await machine.state("applied.json");
+  await machine.healthCheck("check", "! grep -q first $MACHINE/etc/system");
+  const { status, stderr } = await rollback();
+  expect(stderr).toMatch(/\nfailed: going back to \S+ failed \(by hand, by \w+\): the health check check failed: /);
   expect(status).toBe(1);
-  await expectSettled(machine, second.toplevel);
-  expect(await world.report("cut")).toMatchObject({ outcome: "failed", sequence: null });
-  expect((await machine.agent()).stderr).toBe(`up to date with release ${second.sequence}\n`);
+  await expectSettled(third);
+  expect(await world.report("hand")).toMatchObject({ outcome: "failed", sequence: null });
+  expect(await machine.state("applied.json")).toEqual(applied);
 });
 
 test("cut off before the confirmation, it is undone by the next run, as an upgrade is", async () => {
-  const machine = await world.machine("cut");
-  const second = await machine.running();
-  await using hold = await Hold.make(machine, "check");
-  await machine.healthCheck("first", hold.script);
+  const third = await machine.running();
+  await using check = await Hold.make(machine, "check");
+  await machine.healthCheck("check", check.script);
   const killed = machine.startAgent({}, ["rollback", "-y"]);
-  await hold.reached();
-  expect(await machine.running()).not.toBe(second);
+  await check.reached();
+  expect(await machine.running()).toBe(first.toplevel);
   await killOutright(killed);
-  await hold.letGo();
+  await check.letGo();
   const next = await machine.agent();
   expect(next.stderr).toMatch(/^going back to \S+ was cut off\ngoing back to \S+\nfailed: going back to \S+ failed/);
-  await expectSettled(machine, second);
+  await expectSettled(third);
 });
 
 test("cut off after the confirmation, it is completed by the next run", async () => {
-  const machine = await world.machine("cut");
-  // The first system holds while the boot loader is told.
-  await using boot = await Hold.make(machine, "boot");
-  const holding = await world.publish(
-    "cut",
-    channelHost("cut", `system.bootScript = ''if [ -e $MACHINE/hold ]; then ${boot.script}; fi'';`),
-  );
-  expect((await machine.agent()).status).toBe(0);
-  const { sequence } = await upgrade(machine, "third");
-  await machine.healthCheck("first", "touch $MACHINE/hold");
+  const { sequence } = (await machine.state("applied.json")) ?? {};
+  await machine.healthCheck("check", "touch $MACHINE/hold");
   const committing = machine.startAgent({}, ["rollback", "-y", "--reason", "no sound"]);
-  await boot.reached();
+  await hold.reached();
   await killOutright(committing);
-  await boot.forget();
+  await hold.forget();
   const completed = await machine.agent();
   expect(completed.stderr).toMatch(
     /\nrolled-back: by hand, by \w+: no sound; the upgrade was cut off after it was con/,
   );
   expect(completed.status).toBe(0);
-  await expectSettled(machine, holding.manifest.toplevel);
-  expect(await world.report("cut")).toMatchObject({ outcome: "rolled-back", sequence });
-  expect(await machine.state("applied.json")).toMatchObject({ sequence: holding.manifest.sequence });
+  await expectSettled(first.toplevel);
+  expect(await world.report("hand")).toMatchObject({ outcome: "rolled-back", sequence });
+  expect(await machine.state("applied.json")).toMatchObject({ sequence: first.sequence });
   expect((await machine.agent()).stderr).toMatch(/was undone by hand, and is not tried again\n$/);
+});
+
+test("without contact nothing is done, unless somebody wants it; to a system by its name", async () => {
+  await world.server.stop();
+  const factory = ["--to", machine.path("factory")];
+  const refused = await rollback(...factory);
+  expect(refused.stderr).toMatch(/\nnot going back: no contact: .*; --offline does without it\n$/);
+  expect(refused.status).toBe(75);
+  await expectSettled(first.toplevel);
+  const { status, stderr } = await rollback("--offline", ...factory);
+  expect(stderr).toMatch(/\nrolled-back: by hand, by \w+\nthe report could not be delivered now/);
+  expect(status).toBe(0);
+  await expectSettled(machine.factory);
+  expect((await rollback("--to", "/etc")).stderr).toContain("/etc is no NixOS system");
 });
 
 /** Ends the agent as the kernel does when memory is short: without a chance to do anything. */
