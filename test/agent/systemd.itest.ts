@@ -187,7 +187,12 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     const status = await request("GET /status HTTP/1.1");
     expect(JSON.parse(status.slice(status.indexOf("{")))).toMatchObject({ host: "far", upgrading: false });
     expect(await request("POST /upgrade HTTP/1.1")).toMatch(/^HTTP\/1.1 403 /);
+    expect(JSON.parse(status.slice(status.indexOf("{"))).nextPoll).toBeNull();
     await machine.run("systemctl start bento-upgrade.timer");
+    // While the service runs, its timer waits for nothing; with the lock taken it doesn't run for long.
+    const next = `until next=$(${good.command.path}/bin/bento-agent status --json | jq -er .nextPoll); do sleep 0.1; done`;
+    const time = await machine.run(`flock /run/bento/lock bash -c '${next}; echo $next'`);
+    expect(Math.abs(Date.parse(time) - Date.now())).toBeLessThan(60_000);
   });
 
   test("a release that cuts its network is undone, and the machine says so by itself", async () => {
