@@ -940,10 +940,15 @@ var Nix = class Nix {
 			...this.#signal ? { signal: this.#signal } : {}
 		});
 		let result = await attempt();
-		for (let again = 0; again < 3 && result.status !== 0 && /SQLite database .* is busy/.test(result.stderr); again++) result = await attempt();
+		const tries = options.onStderr === void 0 ? 3 : 0;
+		for (let again = 0; again < tries && collided(result.status, result.stderr); again++) result = await attempt();
 		return result;
 	}
 };
+/** Whether a program ended because another one had the store's database. As a warning it says so too, and goes on. */
+function collided(status, stderr) {
+	return status !== 0 && /^\s*error: .*SQLite database .* is busy/m.test(stderr);
+}
 /** A Nix string literal. */
 function nixString(text) {
 	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
@@ -14141,6 +14146,14 @@ async function evaluateBatch(nix, jobs, { timeout }, onStart = () => {}) {
 	const [first] = jobs;
 	if (first === void 0) return [];
 	if (first.kind === "flake") return [await evaluateFlake(nix, first, timeout, onStart)];
+	for (let again = 0;; again++) {
+		const results = await evaluateExpressions(nix, jobs.filter(isExpression), first, timeout, onStart);
+		const last = results.at(-1);
+		if (again === 3 || last === void 0 || last.ok || !collided(last.status, last.stderr)) return results;
+		if (results.length > 1) return results.slice(0, -1);
+	}
+}
+async function evaluateExpressions(nix, jobs, first, timeout, onStart) {
 	const mark = randomUUID();
 	const results = [];
 	const kill = new AbortController();
@@ -14159,10 +14172,12 @@ async function evaluateBatch(nix, jobs, { timeout }, onStart = () => {}) {
 			if (said.length > 16777216) end("overflowed");
 			return;
 		}
-		if (killed !== void 0 || results.length === jobs.length) return;
+		if (killed !== void 0) return;
+		const [, number, json = ""] = /^(\d+) (.*)$/s.exec(value) ?? [];
+		if (Number(number) !== results.length) throw new Error(`result ${number} where that of job ${results.length} is due`);
 		results.push({
 			ok: true,
-			value: JSON.parse(value),
+			value: JSON.parse(json),
 			stderr: said,
 			duration: time()
 		});
@@ -14171,7 +14186,7 @@ async function evaluateBatch(nix, jobs, { timeout }, onStart = () => {}) {
 		timer = setTimeout(() => end("timed-out"), timeout);
 	});
 	try {
-		const run = await nix.run("nix-instantiate", batchArguments(jobs.filter(isExpression), first, mark), {
+		const run = await nix.run("nix-instantiate", batchArguments(jobs, first, mark), {
 			maxOutput: (jobs.length + 2) * MAX_OUTPUT,
 			onStderr: (text) => {
 				lines.add(text);
@@ -14253,7 +14268,7 @@ const SAFE = [
 	"false"
 ];
 function batchArguments(jobs, { mode, searchPath }, mark) {
-	const expression = `let tell = ${`value: builtins.trace "${mark} \${builtins.unsafeDiscardStringContext (builtins.toJSON value)}" null`}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${jobs.map((job) => `(${job.expression})`).join("\n")}\n]`;
+	const expression = `let tell = ${`job: builtins.trace "${mark} \${job.n} \${builtins.unsafeDiscardStringContext (builtins.toJSON job.value)}" null`}; in builtins.foldl' (_: job: builtins.seq (tell job) null) null [\n${jobs.map((job, n) => `{ n = "${n}"; value = (${job.expression}); }`).join("\n")}\n]`;
 	return [
 		...jobs.some((job) => job.aloud) ? ["-v"] : [],
 		...[

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Nix } from "./nix.ts";
+import { COLLISIONS, collided, type Nix } from "./nix.ts";
 
 /** A Nix expression whose value is wanted as JSON. Several can be evaluated by one process. */
 export interface ExpressionJob {
@@ -62,6 +62,22 @@ export async function evaluateBatch(
   const [first] = jobs;
   if (first === undefined) return [];
   if (first.kind === "flake") return [await evaluateFlake(nix, first, timeout, onStart)];
+  // Two programs that write to one store can collide. The job at which they did has no result yet; those before it do.
+  for (let again = 0; ; again++) {
+    const results = await evaluateExpressions(nix, jobs.filter(isExpression), first, timeout, onStart);
+    const last = results.at(-1);
+    if (again === COLLISIONS || last === undefined || last.ok || !collided(last.status, last.stderr)) return results;
+    if (results.length > 1) return results.slice(0, -1);
+  }
+}
+
+async function evaluateExpressions(
+  nix: Nix,
+  jobs: readonly ExpressionJob[],
+  first: ExpressionJob,
+  timeout: number,
+  onStart: (pid: number) => void,
+): Promise<JobResult[]> {
   // What is evaluated can print lines of its own; it can't know this one, which must be told to it in no other way either.
   const mark = randomUUID();
   const results: JobResult[] = [];
@@ -81,14 +97,18 @@ export async function evaluateBatch(
       if (said.length > MAX_OUTPUT) end("overflowed");
       return;
     }
-    if (killed !== undefined || results.length === jobs.length) return;
-    results.push({ ok: true, value: JSON.parse(value), stderr: said, duration: time() });
+    if (killed !== undefined) return;
+    const [, number, json = ""] = /^(\d+) (.*)$/s.exec(value) ?? [];
+    // A result that were taken for another job's would be another host's system.
+    if (Number(number) !== results.length)
+      throw new Error(`result ${number} where that of job ${results.length} is due`);
+    results.push({ ok: true, value: JSON.parse(json), stderr: said, duration: time() });
     said = "";
     clearTimeout(timer);
     timer = setTimeout(() => end("timed-out"), timeout);
   });
   try {
-    const run = await nix.run("nix-instantiate", batchArguments(jobs.filter(isExpression), first, mark), {
+    const run = await nix.run("nix-instantiate", batchArguments(jobs, first, mark), {
       maxOutput: (jobs.length + 2) * MAX_OUTPUT,
       onStderr: (text) => {
         lines.add(text);
@@ -151,9 +171,9 @@ function isExpression(job: Job): job is ExpressionJob {
 const SAFE = ["--option", "allow-import-from-derivation", "false"];
 
 function batchArguments(jobs: readonly ExpressionJob[], { mode, searchPath }: ExpressionJob, mark: string): string[] {
-  const tell = `value: builtins.trace "${mark} \${builtins.unsafeDiscardStringContext (builtins.toJSON value)}" null`;
-  const list = jobs.map((job) => `(${job.expression})`).join("\n");
-  const expression = `let tell = ${tell}; in builtins.foldl' (_: value: builtins.seq (tell value) null) null [\n${list}\n]`;
+  const tell = `job: builtins.trace "${mark} \${job.n} \${builtins.unsafeDiscardStringContext (builtins.toJSON job.value)}" null`;
+  const list = jobs.map((job, n) => `{ n = "${n}"; value = (${job.expression}); }`).join("\n");
+  const expression = `let tell = ${tell}; in builtins.foldl' (_: job: builtins.seq (tell job) null) null [\n${list}\n]`;
   return [
     ...(jobs.some((job) => job.aloud) ? ["-v"] : []),
     ...["--eval", "--read-write-mode", "--show-trace", "--expr", expression],

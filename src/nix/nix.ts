@@ -62,12 +62,19 @@ export class Nix {
     const attempt = () =>
       run(program, [...args, ...common], { ...options, ...(this.#signal ? { signal: this.#signal } : {}) });
     let result = await attempt();
-    // Two programs that open a new store at once can collide; the one that lost has done nothing yet.
-    for (let again = 0; again < 3 && result.status !== 0 && /SQLite database .* is busy/.test(result.stderr); again++) {
-      result = await attempt();
-    }
+    // Who follows what is printed has heard of the first attempt already, and decides for itself.
+    const tries = options.onStderr === undefined ? COLLISIONS : 0;
+    for (let again = 0; again < tries && collided(result.status, result.stderr); again++) result = await attempt();
     return result;
   }
+}
+
+/** How often what collided is tried again. */
+export const COLLISIONS = 3;
+
+/** Whether a program ended because another one had the store's database. As a warning it says so too, and goes on. */
+export function collided(status: number, stderr: string): boolean {
+  return status !== 0 && /^\s*error: .*SQLite database .* is busy/m.test(stderr);
 }
 
 /** A Nix string literal. */

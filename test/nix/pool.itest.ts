@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
@@ -63,6 +64,26 @@ test("a batch ends with the first job that fails", async () => {
   expect(short(results)).toEqual([1, "failed"]);
   expect(results[1]?.stderr).toContain("error: no");
   expect(results[0]?.stderr).not.toContain("error: no");
+});
+
+test.each([
+  ["a warning that the store is busy, before a job that fails", "warning: SQLite database 'db' is busy", ""],
+  ["the error that it is, at the first job", "", "error: SQLite database 'db' is busy"],
+  ["the error that it is, behind the results", "", "after"],
+])("%s: each job has its own result", async (_, warning, error) => {
+  const name = `busy-${randomUUID()}`;
+  await pretend(
+    name,
+    `[ -z "${warning}" ] || echo "${warning}" >&2
+[ -n "${error}" ] && [ ! -e $log ] || run "$@"
+touch $log
+[ "${error}" = after ] || { echo "${error}" >&2; exit 1; }
+${real} "$@" 2>&1 | sed '/^error:/,$d' >&2
+echo "error: SQLite database 'db' is busy" >&2
+exit 1`,
+  );
+  const jobs = Array.from({ length: 8 }, (_, n) => job(n === 2 ? 'throw "no"' : `${n}`));
+  expect(short(await evaluateAll(nix, jobs, LIMITS))).toEqual([0, 1, "failed", 3, 4, 5, 6, 7]);
 });
 
 test("jobs that fail cost the others nothing", async () => {
