@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readlink } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill } from "../support/programs.ts";
 import { channelHost, type Release } from "../support/release.ts";
@@ -83,7 +84,7 @@ test("what was undone by hand is not tried again, and the next release is", asyn
   expect(await readlink(machine.path("state/gcroots/before"))).toBe(first.toplevel);
 });
 
-test("a system that isn't confirmed any more is not gone back to, and the release isn't to blame", async () => {
+long("a system that isn't confirmed any more is not gone back to, and the release isn't to blame", async () => {
   const third = await machine.running();
   const applied = await machine.state("applied.json");
   await machine.healthCheck("check", "! grep -q first $MACHINE/etc/system");
@@ -109,7 +110,7 @@ test("cut off before the confirmation, it is undone by the next run, as an upgra
   await expectSettled(third);
 });
 
-test("cut off after the confirmation, it is completed by the next run", async () => {
+long("cut off after the confirmation, it is completed by the next run", async () => {
   const { sequence } = (await machine.state("applied.json")) ?? {};
   await machine.healthCheck("check", "touch $MACHINE/hold");
   const committing = machine.startAgent({}, ["rollback", "-y", "--reason", "no sound"]);
@@ -128,12 +129,13 @@ test("cut off after the confirmation, it is completed by the next run", async ()
 });
 
 test("without contact nothing is done, unless somebody wants it; to a system by its name", async () => {
+  const running = await machine.running();
   await world.server.stop();
   const factory = ["--to", machine.path("factory")];
   const refused = await rollback(...factory);
   expect(refused.stderr).toMatch(/\nnot going back: no contact: .*; --offline does without it\n$/);
   expect(refused.status).toBe(75);
-  await expectSettled(first.toplevel);
+  await expectSettled(running);
   const { status, stderr } = await rollback("--offline", ...factory);
   expect(stderr).toMatch(/\nrolled-back: by hand, by \w+\nthe report could not be delivered now/);
   expect(status).toBe(0);

@@ -10,6 +10,7 @@ import { type GitRepository, gitRepository } from "../platform/git.ts";
 import { scratch, writeTree } from "../platform/scratch.ts";
 import { GitServer } from "../support/git-server.ts";
 import { makeKey } from "../support/keys.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, succeed } from "../support/programs.ts";
 import { channelHost, type Release } from "../support/release.ts";
@@ -99,7 +100,7 @@ test("a fleet on git alone: the host takes its release from its ref", async () =
   expect((await machine.agent()).stderr).toBe(`up to date with release ${first.manifest.sequence}\n`);
 });
 
-test("a ref that was rewound is refused, and one that was made anew is not", async () => {
+long("a ref that was rewound is refused, and one that was made anew is not", async () => {
   const machine = await machineOf("rewound");
   const old = await publish("rewound", "# old");
   const tip = await server.git("rev-parse", "refs/heads/bento/rewound");
@@ -288,7 +289,7 @@ test("a repository that a power cut has damaged is made anew", async () => {
   }
 });
 
-test("more than a release may have is not taken in", async () => {
+long("more than a release may have is not taken in", async () => {
   const machine = await machineOf("large");
   await using release = await scratch();
   const noise = Array.from({ length: 60_000 }, (_, index) => ((index * 2654435761) % 4294967296).toString(36)).join("");

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill, processesWith, type Running } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
@@ -77,7 +78,7 @@ test("killed while the new system is being activated: the guard puts the old one
   });
 });
 
-test("killed during an activation that hangs: the next run ends it, and puts the old system back", async () => {
+long("killed during an activation that hangs: the next run ends it, and puts the old system back", async () => {
   const machine = await world.machine("hanging");
   await using hold = await Hold.make(machine, "activation");
   const script = `system.activationScript = ''${hold.script}'';`;
@@ -104,7 +105,7 @@ test("killed during an activation that hangs: the next run ends it, and puts the
   expect(await machine.running()).toBe(manifest.toplevel);
 });
 
-test("killed during the confirmation: the guard puts the old system back", async () => {
+long("killed during the confirmation: the guard puts the old system back", async () => {
   const machine = await world.machine("confirming");
   await using hold = await Hold.make(machine, "check");
   await machine.healthCheck("hold", hold.script);

@@ -1,6 +1,7 @@
 import { chmod, chown, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { NotificationServer } from "../support/notification-server.ts";
 import { kill, type Running, start } from "../support/programs.ts";
@@ -61,7 +62,7 @@ afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
 });
 
-test("who sits at the machine is told once what became of an upgrade, as their own user", async () => {
+long("who sits at the machine is told once what became of an upgrade, as their own user", async () => {
   await world.publish("desk", channelHost("desk", 'boot.kernelVersion = "7.0";'), {
     manifest: { subject: "the <b>big</b> & long-awaited Änderung" },
   });

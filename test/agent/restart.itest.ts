@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stateOf } from "../../src/reports/state.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { channelHost, type Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
@@ -113,7 +114,7 @@ test("a system that can't be switched to while the machine runs takes effect at 
   expect((await machine.agent(settings)).stderr).toMatch(/^up to date with release \d+\n$/);
 });
 
-test("one that the machine didn't boot is not tried again, and what runs is what boots", async () => {
+long("one that the machine didn't boot is not tried again, and what runs is what boots", async () => {
   const machine = await world.machine("avoided");
   const settings = await restartable(machine, { BENTO_REBOOT: "never" });
   const before = await world.publish("avoided", channelHost("avoided", bus("dbus")));
@@ -164,7 +165,7 @@ test("where going back doesn't bring the server back, the machine is restarted; 
   expect(await restarts(machine)).toBe(1);
 });
 
-test("a restart that cuts the machine off is undone by another one", async () => {
+long("a restart that cuts the machine off is undone by another one", async () => {
   const machine = await world.machine("panics");
   const settings = await restartable(machine, { BENTO_LAST_RESORT: "2" });
   const before = await world.publish("panics", channelHost("panics", ssh(machine)));

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import { channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
@@ -64,7 +65,7 @@ test("a release that cuts the host off is undone to the path, and never tried ag
   expect(await machine.running()).toBe(next.manifest.toplevel);
 });
 
-test("a server that goes away during the confirmation is not the release's fault", async () => {
+long("a server that goes away during the confirmation is not the release's fault", async () => {
   const machine = await world.machine("gone");
   await using hold = await Hold.make(machine, "activation");
   const { manifest } = await world.publish("gone", channelHost("gone", shell("activationScript", hold.script)));

@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import type { Content, Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
@@ -63,7 +64,7 @@ test("while nothing new is published, newer inputs are taken; the release itself
   expect((await machine.agent(SETTINGS)).stderr).toMatch(/^up to date with release \d+\n$/);
 });
 
-test("inputs that don't build are tried once, and cost nothing", async () => {
+long("inputs that don't build are tried once, and cost nothing", async () => {
   const running = await machine.running();
   await move("no.such.option = 1;");
   const { status, stderr } = await machine.agent(SETTINGS);

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, succeed } from "../support/programs.ts";
 import { type Content, channelHost } from "../support/release.ts";
@@ -55,7 +56,7 @@ test("a host whose disk is full says so, does nothing, is known to be alive, and
   expect(upToDate.status).toBe(0);
 });
 
-test("a disk that gets full while the release is fetched leaves nothing half done", async () => {
+long("a disk that gets full while the release is fetched leaves nothing half done", async () => {
   const machine = await world.machine("narrow");
   const state = await smallState(machine, "2500k");
   const dir = machine.path("large");
@@ -82,7 +83,7 @@ test("a disk that gets full while the release is fetched leaves nothing half don
   expect(await machine.running()).toBe(manifest.toplevel);
 });
 
-test("too little room in the store ends the attempt before anything is built", async () => {
+long("too little room in the store ends the attempt before anything is built", async () => {
   const machine = await world.machine("store");
   const { manifest } = await world.publish("store", change("store"));
   const { status, stderr } = await machine.agent({ BENTO_MIN_FREE_STORE: "999999999" });

@@ -1,6 +1,7 @@
 import { readdir, stat, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
@@ -138,7 +139,7 @@ test("history and log tell of the last attempts, and of the one that is running"
   expect(await status(machine)).toMatchObject({ upgrading: false, last: { outcome: "success" }, undelivered: 0 });
 });
 
-test("the history stays small, and one of its files that is damaged is left out", async () => {
+long("the history stays small, and one of its files that is damaged is left out", async () => {
   const machine = await world.machine("told");
   const dir = machine.path("state/history");
   const file = (name: string) => `${dir}/${name}`;

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, vi } from "vitest";
 import { packageRoot } from "../../src/platform/package.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill, processesWith, start } from "../support/programs.ts";
 import { channelHost, type Release } from "../support/release.ts";
@@ -93,32 +94,36 @@ async function converges(release: Release, number: number): Promise<void> {
   await vi.waitFor(() => expect(running()).toEqual([]), { timeout: 30_000, interval: 50 });
 }
 
-test("after an attempt that was cut off anywhere, the next one brings the machine to its release", async () => {
-  await publish();
-  const last = await count();
-  const [from = 1, to = last, step = 1] = places(last);
-  let swept = 0;
-  for (let n = from; n <= to; n += step) {
-    const release = await publish();
-    const number = releases;
-    const isPowerLost = Math.floor(n / step) % 2 === 1;
-    const isCut = await cutOff(n);
-    if (isPowerLost) await machine.restart();
-    try {
-      await converges(release, number);
-    } catch (error) {
-      throw new Error(`cut off at program ${n} of ${last}, ${isPowerLost ? "with" : "without"} a restart`, {
-        cause: error,
-      });
+long(
+  "after an attempt that was cut off anywhere, the next one brings the machine to its release",
+  async () => {
+    await publish();
+    const last = await count();
+    const [from = 1, to = last, step = 1] = places(last);
+    let swept = 0;
+    for (let n = from; n <= to; n += step) {
+      const release = await publish();
+      const number = releases;
+      const isPowerLost = Math.floor(n / step) % 2 === 1;
+      const isCut = await cutOff(n);
+      if (isPowerLost) await machine.restart();
+      try {
+        await converges(release, number);
+      } catch (error) {
+        throw new Error(`cut off at program ${n} of ${last}, ${isPowerLost ? "with" : "without"} a restart`, {
+          cause: error,
+        });
+      }
+      if (!isCut) break;
+      swept += 1;
     }
-    if (!isCut) break;
-    swept += 1;
-  }
-  console.log(`cut off at ${swept} of ${last} places: ${from}, ${from + step}, …`);
-  expect(swept).toBeGreaterThan(0);
-  await rm(machine.path("run/strace"), { force: true });
-  kill(running());
-}, 3_000_000);
+    console.log(`cut off at ${swept} of ${last} places: ${from}, ${from + step}, …`);
+    expect(swept).toBeGreaterThan(0);
+    await rm(machine.path("run/strace"), { force: true });
+    kill(running());
+  },
+  3_000_000,
+);
 
 /** How many programs an attempt starts. */
 async function count(): Promise<number> {

@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeKey } from "../support/keys.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { channelHost, type Release, sealWith } from "../support/release.ts";
 import { World } from "../support/world.ts";
@@ -60,7 +61,7 @@ test("a manifest that was changed after it was signed is refused", async () => {
   );
 });
 
-test("junk is refused", async () => {
+long("junk is refused", async () => {
   await expectRefused("junk", "<html>504 Gateway Timeout</html>", "what the server gave is no envelope");
   await expectRefused("junk", Buffer.from([0, 255, 10, 0]), "what the server gave is no envelope");
   await expectRefused("junk", '{"payload": 7, "signature": []}', "what the server gave is no envelope");
@@ -89,7 +90,7 @@ test("a release older than one that was seen is refused", async () => {
   expect(await machine.running()).toBe(current.manifest.toplevel);
 });
 
-test("an envelope of any size is refused without taking it in", async () => {
+long("an envelope of any size is refused without taking it in", async () => {
   await expectRefused("large", "x".repeat(16_385), "it is larger than 16384 bytes");
   await expectRefused("large", Buffer.alloc(64 * 1024 ** 2), "it is larger than 16384 bytes");
 });

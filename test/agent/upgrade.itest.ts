@@ -2,6 +2,7 @@ import { readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promise
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import { exec, succeed } from "../support/programs.ts";
 import { channelHost, flakeHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
@@ -100,7 +101,7 @@ test("a flake host comes to the very system that was checked", async () => {
   expect((await world.report("flaky")).outcome).toBe("success");
 });
 
-test("a flake that comes to another system than the one checked is not activated", async () => {
+long("a flake that comes to another system than the one checked is not activated", async () => {
   const machine = await world.machine("flaky");
   const before = await machine.running();
   const changed = flakeHost("flaky", world.store, 'networking.gateway = "127.0.0.1";\nboot.kernelVersion = "7.0";');
@@ -129,7 +130,7 @@ test("a new commit that changes nothing about the system makes no new generation
   expect((await machine.agent()).stderr).toBe(`up to date with release ${manifest.sequence}\n`);
 });
 
-test("of its reports on the server as many stay as are wanted, and the log of each", async () => {
+long("of its reports on the server as many stay as are wanted, and the log of each", async () => {
   const machine = await world.machine("same");
   const names = async () =>
     (await readdir(path.join(world.server.chroot("same"), "reports"))).filter((name) => /^\d/.test(name)).sort();
@@ -152,7 +153,7 @@ test("another kernel waits for a restart, and the heartbeat says so", async () =
   expect(await world.heartbeat("same")).toMatchObject({ running: await machine.running(), reboot: true });
 });
 
-test("a manifest without a system, from a runner without Nix, is built all the same", async () => {
+long("a manifest without a system, from a runner without Nix, is built all the same", async () => {
   const machine = await world.machine("early");
   const { manifest } = await world.publish("early", channelHost("early", 'environment.etc."motd" = "hi";'), {
     evaluate: false,

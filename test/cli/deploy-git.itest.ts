@@ -5,6 +5,7 @@ import type { DeployDocument, StatusDocument } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { GitServer } from "../support/git-server.ts";
+import { long } from "../support/long.ts";
 import { kill, succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf, pathWith, startBento } from "./bento.ts";
@@ -153,7 +154,7 @@ test("a ref that somebody else has moved since it was read stays theirs", async 
   expect(await server.git("rev-parse", "refs/heads/bento/nas")).toBe(theirs);
 });
 
-test("another host key, or a login that is refused, stops everything before anything is done", async () => {
+long("another host key, or a login that is refused, stops everything before anything is done", async () => {
   await deploy(["--force", "--hosts", "nas"]);
   await change("nas");
   const before = [await refs(), await onServer("nas")];
@@ -168,25 +169,28 @@ test("another host key, or a login that is refused, stops everything before anyt
   expect([await refs(), await onServer("nas")]).toEqual(before);
 });
 
-test("SIGTERM in the middle of the push: the ref is the old one or the new one, and the next deploy completes it", async () => {
-  await deploy(["--force", "--hosts", "nas"]);
-  await change("nas");
-  const old = await inGit("nas");
-  await using dir = await scratch();
-  const fifo = await makeFifo(path.join(dir.path, "fifo"));
-  await server.hook("update", `cat ${fifo}`);
-  const running = await startBento(["deploy", "--no-eval", "--hosts", "nas"], options());
-  const pushing = await reached(fifo, running);
-  kill([running.pid], "SIGTERM");
-  const { status, stderr } = await running.finished;
-  await pushing.close();
-  expect([status, stderr]).toEqual([130, "error: interrupted\n"]);
-  await server.hook("update", null);
-  const current = await onServer("nas");
-  expect([old, current]).toContain(await inGit("nas"));
-  expect((await deploy(["--hosts", "nas"])).status).toBe(0);
-  expect(await inGit("nas")).toBe(await onServer("nas"));
-});
+long(
+  "SIGTERM in the middle of the push: the ref is the old one or the new one, and the next deploy completes it",
+  async () => {
+    await deploy(["--force", "--hosts", "nas"]);
+    await change("nas");
+    const old = await inGit("nas");
+    await using dir = await scratch();
+    const fifo = await makeFifo(path.join(dir.path, "fifo"));
+    await server.hook("update", `cat ${fifo}`);
+    const running = await startBento(["deploy", "--no-eval", "--hosts", "nas"], options());
+    const pushing = await reached(fifo, running);
+    kill([running.pid], "SIGTERM");
+    const { status, stderr } = await running.finished;
+    await pushing.close();
+    expect([status, stderr]).toEqual([130, "error: interrupted\n"]);
+    await server.hook("update", null);
+    const current = await onServer("nas");
+    expect([old, current]).toContain(await inGit("nas"));
+    expect((await deploy(["--hosts", "nas"])).status).toBe(0);
+    expect(await inGit("nas")).toBe(await onServer("nas"));
+  },
+);
 
 test("a fleet on git alone needs no server and no key for one; status says that there are no reports", async () => {
   const text = await fleet.read("fleet.yaml");

@@ -3,6 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DeployDocument, HostDeploy } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
+import { long } from "../support/long.ts";
 import { succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf } from "./bento.ts";
@@ -99,7 +100,7 @@ test("to what it has already: nothing is published", async () => {
   expect([status, host.status]).toEqual([0, "unchanged"]);
 });
 
-test("to a commit, by the beginning of its name", async () => {
+long("to a commit, by the beginning of its name", async () => {
   const { host } = await run(["rollback", "nas", "--to", commits[0]?.slice(0, 9) ?? ""]);
   expect(host).toMatchObject({ status: "published", toplevel: at(0).toplevel, commit: commits[0] });
 });
@@ -148,7 +149,7 @@ test("four earlier envelopes stay, and those of others or of nobody count for no
   expect(host.status).toBe("published");
 });
 
-test("the next deploy publishes what the repository has", async () => {
+long("the next deploy publishes what the repository has", async () => {
   const { host } = await run(["deploy", "--hosts", "nas"]);
   const head = await fleet.git("rev-parse", "HEAD");
   expect(host).toMatchObject({ status: "published", toplevel: at(2).toplevel, commit: head });

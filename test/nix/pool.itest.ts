@@ -7,6 +7,7 @@ import { type ExpressionJob, evaluateBatch, isSameKind, type Job, type JobResult
 import { Nix, NO_PASSTHROUGH } from "../../src/nix/nix.ts";
 import { evaluateAll } from "../../src/nix/pool.ts";
 import { writeTree } from "../platform/scratch.ts";
+import { long } from "../support/long.ts";
 import { processesWith, succeed } from "../support/programs.ts";
 import { privateStore, type Store } from "./store.ts";
 
@@ -106,7 +107,7 @@ test("each job has what it printed itself", async () => {
   ]);
 });
 
-test("the time limit is each job's, not the batch's", async () => {
+long("the time limit is each job's, not the batch's", async () => {
   const slow = "(builtins.seq (builtins.foldl' (sum: n: sum + n) 0 (builtins.genList (n: n) 1500000)) 1)";
   const one = await evaluateBatch(nix, [job(slow)], LIMITS);
   const timeout = Math.max(1_000, (one[0]?.duration ?? 1) * 3_000);

@@ -2,6 +2,7 @@ import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Upload } from "../../src/publish/publisher.ts";
+import { long } from "../support/long.ts";
 import { kill } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 import { type DeployerOptions, startDeployer } from "./deployers.ts";
@@ -63,7 +64,7 @@ test("one that waits goes on when the other has ended, and sees what that has pu
   await expectTidy(world, HOSTS);
 });
 
-test("one that has waited for long enough gives up", async () => {
+long("one that has waited for long enough gives up", async () => {
   const uploads = await next();
   await using ada = await start(uploads, { owner: "ada", pause: true });
   expect(await ada.line()).toBe("locked");
@@ -169,7 +170,7 @@ test("one that was stopped between its last look at the lock and the pointers do
   await expectTidy(world, HOSTS);
 });
 
-test("whoever takes over and dies before it has disarmed the one before leaves that to the next", async () => {
+long("whoever takes over and dies before it has disarmed the one before leaves that to the next", async () => {
   const old = await next();
   const signal = { name: "SIGSTOP", at: 3, when: "before", request: "replace" } as const;
   await using stopped = await start(old, { owner: "stopped", signal });

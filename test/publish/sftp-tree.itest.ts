@@ -9,6 +9,7 @@ import { statusesOf } from "../../src/commands/status.ts";
 import { archivesOf } from "../../src/release/plan.ts";
 import type { HostStatus } from "../../src/results.ts";
 import { hostNamed } from "../fleet/host.ts";
+import { long } from "../support/long.ts";
 import { type Exit, exec } from "../support/programs.ts";
 import { type Content, channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
@@ -139,7 +140,7 @@ test("who is about to fetch a tree still gets that one, whole, when the next is 
   expect(left[1]).toBe(await readlink(at("moved", "trees/config")));
 });
 
-test("who fetches while releases come and go gets one of them, whole", async () => {
+long("who fetches while releases come and go gets one of them, whole", async () => {
   const machine = await LegacyMachine.make(world, "moved");
   let isOver = false;
   const seen: string[] = [];
@@ -162,54 +163,58 @@ test("who fetches while releases come and go gets one of them, whole", async () 
   expect(seen.length).toBeGreaterThan(0);
 });
 
-test("a deploy killed at any request leaves the old tree or the new one, and the next deploy puts all in order", async () => {
-  let count = 0;
-  const deploy = async (n: string, signal?: Deployment["signal"]) => {
-    const { envelope, archive, manifest } = await world.release("swept", generation(n), { evaluate: false });
-    const { name, size, bytes } = archive;
-    const file = path.join(world.dir, name);
-    await writeFile(file, bytes);
-    const upload = { host: "swept", envelope, archive: { name, size, file }, keep: archivesOf(manifest) };
-    await using child = await startDeployer(world, [upload], signal === undefined ? {} : { signal });
-    for (let line = await child.line(); line !== undefined; line = await child.line()) {
-      const [, requests] = /^requests (\d+)/.exec(line) ?? [];
-      if (requests !== undefined) count = Number(requests);
-      else if (line.startsWith("{")) expect(JSON.parse(line)).toEqual({ swept: null });
+long(
+  "a deploy killed at any request leaves the old tree or the new one, and the next deploy puts all in order",
+  async () => {
+    let count = 0;
+    const deploy = async (n: string, signal?: Deployment["signal"]) => {
+      const { envelope, archive, manifest } = await world.release("swept", generation(n), { evaluate: false });
+      const { name, size, bytes } = archive;
+      const file = path.join(world.dir, name);
+      await writeFile(file, bytes);
+      const upload = { host: "swept", envelope, archive: { name, size, file }, keep: archivesOf(manifest) };
+      await using child = await startDeployer(world, [upload], signal === undefined ? {} : { signal });
+      for (let line = await child.line(); line !== undefined; line = await child.line()) {
+        const [, requests] = /^requests (\d+)/.exec(line) ?? [];
+        if (requests !== undefined) count = Number(requests);
+        else if (line.startsWith("{")) expect(JSON.parse(line)).toEqual({ swept: null });
+      }
+      return child.status();
+    };
+    // A signal at a request that never comes: it counts them.
+    const uncut = { name: "SIGKILL", at: 1_000_000, when: "before" } as const;
+    expect(await deploy("first", uncut)).toBe(0);
+    expect(await deploy("second", uncut)).toBe(0);
+    expect(count).toBeGreaterThan(60);
+    const all = Array.from({ length: count }, (_, index) => index + 1);
+    // The last ones are where the trees change places.
+    const places =
+      process.env.BENTO_TEST_ALL === "1" ? all : [60, ...all.slice(-45).filter((n) => n % 20 === 0), count - 3];
+    const tally = { old: 0, new: 0 };
+    let before = "second";
+    for (const place of places) {
+      const next = `cut ${place}`;
+      expect(await deploy(next, { ...uncut, at: place }), next).toBe(137);
+      while ((await exec("pgrep", ["-u", `${world.loginPrefix}publisher`])).status === 0) await setTimeout(10);
+      const given = await generationIn(at("swept", "config/dir"));
+      expect([before, next]).toContain(given);
+      tally[given === next ? "new" : "old"] += 1;
+      await timeToLivePasses(world);
+      before = `after ${place}`;
+      expect(await deploy(before)).toBe(0);
+      expect(await generationIn(at("swept", "config/dir"))).toBe(before);
     }
-    return child.status();
-  };
-  // A signal at a request that never comes: it counts them.
-  const uncut = { name: "SIGKILL", at: 1_000_000, when: "before" } as const;
-  expect(await deploy("first", uncut)).toBe(0);
-  expect(await deploy("second", uncut)).toBe(0);
-  expect(count).toBeGreaterThan(60);
-  const all = Array.from({ length: count }, (_, index) => index + 1);
-  // The last ones are where the trees change places.
-  const places =
-    process.env.BENTO_TEST_ALL === "1" ? all : [60, ...all.slice(-45).filter((n) => n % 20 === 0), count - 3];
-  const tally = { old: 0, new: 0 };
-  let before = "second";
-  for (const place of places) {
-    const next = `cut ${place}`;
-    expect(await deploy(next, { ...uncut, at: place }), next).toBe(137);
-    while ((await exec("pgrep", ["-u", `${world.loginPrefix}publisher`])).status === 0) await setTimeout(10);
-    const given = await generationIn(at("swept", "config/dir"));
-    expect([before, next]).toContain(given);
-    tally[given === next ? "new" : "old"] += 1;
-    await timeToLivePasses(world);
-    before = `after ${place}`;
-    expect(await deploy(before)).toBe(0);
-    expect(await generationIn(at("swept", "config/dir"))).toBe(before);
-  }
-  console.log(
-    `killed at ${places.length} of ${count} requests: the old tree ${tally.old} times, the new one ${tally.new}`,
-  );
-  expect(tally.old).toBeGreaterThan(0);
-  expect(tally.new).toBeGreaterThan(0);
-  expect(await deploy("last")).toBe(0);
-  await expectTidy(world, ["swept"]);
-  expect(await treesOf("swept")).toHaveLength(2);
-}, 600_000);
+    console.log(
+      `killed at ${places.length} of ${count} requests: the old tree ${tally.old} times, the new one ${tally.new}`,
+    );
+    expect(tally.old).toBeGreaterThan(0);
+    expect(tally.new).toBeGreaterThan(0);
+    expect(await deploy("last")).toBe(0);
+    await expectTidy(world, ["swept"]);
+    expect(await treesOf("swept")).toHaveLength(2);
+  },
+  600_000,
+);
 
 test("a tree that isn't the release's is made again by the next deploy", async () => {
   const read = async () => {

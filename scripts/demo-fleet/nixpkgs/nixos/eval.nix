@@ -44,7 +44,7 @@ let
   defined = unforce (builtins.foldl' merge defaults (builtins.concatMap collect modules));
 
   # A configuration file may say whom to talk to in ssh's own words, as programs.ssh.extraConfig does.
-  etc = { "ssh/ssh_config" = "Host *\n  HostName ${defined.networking.gateway}\n"; } // defined.environment.etc;
+  etc = { "ssh/ssh_config" = "Host *\n  HostName ${defined.networking.gateway}\n  KexAlgorithms curve25519-sha256\n"; } // defined.environment.etc;
 
   name = "nixos-system-${defined.networking.hostName}-${defined.system.stateVersion}";
   toplevel = derivation {
