@@ -7,7 +7,7 @@ import { run } from "../platform/process.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import { needsOpenSsh, type PrivateKey, sameKey } from "./keys.ts";
 import { type Manifest, manifestSchema } from "./manifest.ts";
-import { isPlainlySigned } from "./signature.ts";
+import { isPlainlySigned, plainSigner } from "./signature.ts";
 
 /**
  * The envelope: what a host is given of a release. One file, `{ "payload": base64 of the manifest's bytes, "signature": armored
@@ -42,30 +42,29 @@ export async function seal(manifest: Manifest, key: PrivateKey): Promise<string>
   return envelope;
 }
 
-/** Signs manifests, all with one `ssh-keygen -Y sign`, and gives the envelopes' texts in their order. */
+/** Signs manifests, as `ssh-keygen -Y sign` does, and gives the envelopes' texts in their order. */
 export async function sealAll(manifests: readonly Manifest[], key: PrivateKey): Promise<string[]> {
   if (manifests.length === 0) return [];
   const payloads = manifests.map((manifest) => Buffer.from(JSON.stringify(manifestSchema.parse(manifest))));
+  const signatures = await signAll(payloads, key);
+  return payloads.map((payload, n) => {
+    const envelope = `${JSON.stringify({ payload: payload.toString("base64"), signature: signatures[n] })}\n`;
+    if (envelope.length > MAX_ENVELOPE) throw new FleetError(`the manifest of ${manifests[n]?.host} is too large`);
+    return envelope;
+  });
+}
+
+async function signAll(payloads: readonly Buffer[], key: PrivateKey): Promise<string[]> {
+  const sign = await plainSigner(readFileSync(key.file, "utf8"), NAMESPACE);
+  if (sign !== undefined) return payloads.map(sign);
   await using dir = await temporaryDirectory();
   const names = payloads.map((_, n) => String(n));
   // Waiting for another thread takes ten times as long as writing a small file.
   for (const [n, payload] of payloads.entries()) writeFileSync(path.join(dir.path, String(n)), payload);
-  const result = await run(
-    "ssh-keygen",
-    ["-Y", "sign", "-q", "-n", NAMESPACE, "-f", path.resolve(key.file), ...names],
-    {
-      cwd: dir.path,
-    },
-  ).catch(needsOpenSsh);
+  const signing = ["-Y", "sign", "-q", "-n", NAMESPACE, "-f", path.resolve(key.file)];
+  const result = await run("ssh-keygen", [...signing, ...names], { cwd: dir.path }).catch(needsOpenSsh);
   if (result.status !== 0) throw new FleetError("ssh-keygen could not sign with the signing key");
-  const envelopes: string[] = [];
-  for (const [n, payload] of payloads.entries()) {
-    const signature = readFileSync(path.join(dir.path, `${n}.sig`), "utf8");
-    const envelope = `${JSON.stringify({ payload: payload.toString("base64"), signature })}\n`;
-    if (envelope.length > MAX_ENVELOPE) throw new FleetError(`the manifest of ${manifests[n]?.host} is too large`);
-    envelopes.push(envelope);
-  }
-  return envelopes;
+  return names.map((name) => readFileSync(path.join(dir.path, `${name}.sig`), "utf8"));
 }
 
 /**

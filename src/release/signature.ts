@@ -18,20 +18,55 @@ export function isPlainlySigned(
   const blob = Buffer.from(text, "base64");
   // One that would be written in another way is not for us to judge.
   if (blob.toString("base64") !== text.replaceAll("\n", "")) return false;
-  const purpose = [field(namespace), field(""), field(HASH)];
   return signers.some((signer) => {
     const [type, body = ""] = signer.split(" ");
     const key = Buffer.from(body, "base64");
     const point = key.subarray(-32);
     if (type !== ED25519 || !key.equals(Buffer.concat([field(ED25519), field(point)]))) return false;
     const signature = blob.subarray(-64);
-    const signed = field(Buffer.concat([field(ED25519), field(signature)]));
-    if (!blob.equals(Buffer.concat([MAGIC, VERSION, field(key), ...purpose, signed]))) return false;
-    const digest = createHash(HASH).update(message).digest();
+    if (!blob.equals(blobOf(key, namespace, signature))) return false;
     const jwk = { kty: "OKP", crv: "Ed25519", x: point.toString("base64url") };
-    const data = Buffer.concat([MAGIC, ...purpose, field(digest)]);
-    return verify(null, data, createPublicKey({ key: jwk, format: "jwk" }), signature);
+    return verify(null, signedData(message, namespace), createPublicKey({ key: jwk, format: "jwk" }), signature);
   });
+}
+
+/**
+ * Signs messages with an ed25519 key, each byte for byte as `ssh-keygen -Y sign` does it; undefined for other keys, and for what
+ * only ssh-keygen can read. `privateKey`: OpenSSH's text of it.
+ */
+export async function plainSigner(
+  privateKey: string,
+  namespace: string,
+): Promise<((message: Buffer) => string) | undefined> {
+  // Who signs nothing does without it.
+  const { default: ssh2 } = await import("ssh2");
+  const parsed = ssh2.utils.parseKey(privateKey);
+  const key = Array.isArray(parsed) ? parsed[0] : parsed;
+  if (key === undefined || key instanceof Error || key.type !== ED25519) return undefined;
+  const publicKey = key.getPublicSSH();
+  return (message) => {
+    const signature: Buffer | Error = key.sign(signedData(message, namespace));
+    if (signature instanceof Error) throw signature;
+    const text = blobOf(publicKey, namespace, signature).toString("base64");
+    const lines = text.match(/.{1,70}/g)?.join("\n");
+    return `-----BEGIN SSH SIGNATURE-----\n${lines}\n-----END SSH SIGNATURE-----\n`;
+  };
+}
+
+function purposeOf(namespace: string): Buffer[] {
+  return [field(namespace), field(""), field(HASH)];
+}
+
+/** What is signed of a message. */
+function signedData(message: Buffer, namespace: string): Buffer {
+  const digest = createHash(HASH).update(message).digest();
+  return Buffer.concat([MAGIC, ...purposeOf(namespace), field(digest)]);
+}
+
+/** `key`: the public one, in the form in which ssh sends it. */
+function blobOf(key: Buffer, namespace: string, signature: Buffer): Buffer {
+  const signed = field(Buffer.concat([field(ED25519), field(signature)]));
+  return Buffer.concat([MAGIC, VERSION, field(key), ...purposeOf(namespace), signed]);
 }
 
 const ARMOR =

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { allowedSigners, NAMESPACE, SIGNER } from "../../src/release/envelope.ts";
-import { isPlainlySigned } from "../../src/release/signature.ts";
+import { isPlainlySigned, plainSigner } from "../../src/release/signature.ts";
 import { scratch } from "../platform/scratch.ts";
 
 let dir: Awaited<ReturnType<typeof scratch>>;
@@ -67,6 +67,15 @@ test("what ssh-keygen signs with ed25519, of any length, it also finds signed", 
     expect(isPlainlySigned(message, armored, NAMESPACE, [key("other"), `${key()} the runner's`])).toBe(true);
     expect(isSigned(message, armored, [key("other"), `${key()} the runner's`])).toBe(true);
     expect(isPlainlySigned(Buffer.concat([message, Buffer.from(" ")]), armored, NAMESPACE, [key()])).toBe(false);
+  }
+});
+
+test("what is signed here is what ssh-keygen signs; other keys are left to it", async () => {
+  const messages = [0, 1, 127, 128, 20_000].map((size) => Buffer.alloc(size, 0xe9));
+  const signer = await plainSigner(readFileSync(path.join(dir.path, "ed25519"), "utf8"), NAMESPACE);
+  expect(messages.map((message) => signer?.(message))).toEqual(sign(messages));
+  for (const other of ["rsa", "ecdsa"]) {
+    expect(await plainSigner(readFileSync(path.join(dir.path, other), "utf8"), NAMESPACE)).toBeUndefined();
   }
 });
 
