@@ -76,7 +76,8 @@ test("a member of the group starts an upgrade, and sees what it does while it do
   // Others see the same attempt; one of them leaves early.
   const other = startAs(`--groups=${USERS}`, "upgrade");
   const leaving = startAs(`--groups=${USERS}`, "log", "-f");
-  for (const { child } of [other, leaving]) await new Promise((resolve) => child.stdout?.once("data", resolve));
+  // From the start, since what has come already doesn't come again.
+  await Promise.all([other, leaving].map(({ child }) => new Promise((resolve) => child.stdout?.once("data", resolve))));
   kill([leaving.pid]);
   await hold.letGo();
   expect(await upgrade.done).toMatchObject({ status: 0, stdout: expect.stringMatching(/ success\n$/) });
