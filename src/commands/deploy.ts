@@ -79,7 +79,7 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   const preparedBefore = await prepare(opened, evaluator, before, commit, archives.path);
 
   // 4. What each host has.
-  const publishers = await connecting.opened;
+  const publishers = await meanwhile(connecting.opened, prepared);
   const planner = { ancestry: new Ancestry(opened.repository, commit.id), signers };
   const document = { version: 1, command: "deploy", dryRun: options.dryRun } as const;
   const { warnings } = fleet;
@@ -98,6 +98,20 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
 
   // 7. Sign what is new, and put it up.
   return { ...document, warnings, hosts: await signAndPublish(context, publishers, signingKey, planned) };
+}
+
+/** Packs releases for as long as there is no connection to ask what of them is new: there is nothing else to do. */
+async function meanwhile<T>(opened: Promise<T>, prepared: readonly Step<Prepared>[]): Promise<T> {
+  let isOver = false;
+  const over = () => {
+    isOver = true;
+  };
+  opened.then(over, over);
+  for (const step of prepared) {
+    // What is wrong with one is told when it is needed.
+    if (!isOver && !("result" in step)) await step.value.pack().catch(() => {});
+  }
+  return await opened;
 }
 
 /** The hosts of earlier waves that have another release than this commit's, or are not well with it, each with why. */

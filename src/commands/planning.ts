@@ -11,6 +11,11 @@ import type { Ancestry } from "./ancestry.ts";
 import type { DeployOptions } from "./deploy.ts";
 import { failed, failing, nothing, type Packed, type Prepared, type Step, withArchive } from "./prepare.ts";
 
+/** A host that gets a release, which isn't made yet. */
+export interface Due {
+  make(): Promise<Step<Planned>>;
+}
+
 export interface Planned {
   manifest: Manifest;
   /** Of a release that is published elsewhere already; null for a new one. */
@@ -33,7 +38,7 @@ export async function planAll(
   steps: readonly Step<Prepared>[],
   current: CurrentOf,
   options: Pick<DeployOptions, "force" | "dryRun">,
-): Promise<Step<Planned>[]> {
+): Promise<Step<Due>[]> {
   const now = Date.now();
   return parallel(steps, availableParallelism(), (step) => plan(planner, step, current, options, now));
 }
@@ -44,7 +49,7 @@ async function plan(
   current: CurrentOf,
   options: Pick<DeployOptions, "force" | "dryRun">,
   now: number,
-): Promise<Step<Planned>> {
+): Promise<Step<Due>> {
   if ("result" in step) return step;
   const { host, value } = step;
   const { candidate } = value;
@@ -69,18 +74,22 @@ async function plan(
   const settled = resultOf(host, decideOn(candidate), unread);
   if (settled !== null) return { host, result: settled };
 
-  // Whether it is a new release, or one that another publisher has, depends on its archive.
-  const made = await withArchive(value).catch(failing);
-  if ("failure" in made) return { host, result: failed(host, made.failure) };
-  const { packed } = made;
-  const decision = decideOn(made.candidate);
-  if (decision.kind === "refuse" || decision.kind === "unchanged")
-    throw new Error("an archive made an unchanged host of a changed one");
-  const { manifest, to } = decision;
-  const envelope = decision.kind === "complete" ? decision.envelope : null;
+  const make = async (): Promise<Step<Planned>> => {
+    // Whether it is a new release, or one that another publisher has, depends on its archive.
+    const made = await withArchive(value).catch(failing);
+    if ("failure" in made) return { host, result: failed(host, made.failure) };
+    const { packed } = made;
+    const decision = decideOn(made.candidate);
+    if (decision.kind === "refuse" || decision.kind === "unchanged")
+      throw new Error("an archive made an unchanged host of a changed one");
+    const { manifest, to } = decision;
+    const envelope = decision.kind === "complete" ? decision.envelope : null;
+    return { host, value: { manifest, envelope, packed, to, unread } };
+  };
+  if (!options.dryRun) return { host, value: { make } };
   // The first half of a deploy alone is the dry run: it says what the second would do.
-  if (options.dryRun) return { host, result: published(manifest, unread) };
-  return { host, value: { manifest, envelope, packed, to, unread } };
+  const made = await make();
+  return "result" in made ? made : { host, result: published(made.value.manifest, unread) };
 }
 
 /** The result of a host for which nothing is to be sent; null for the others. */

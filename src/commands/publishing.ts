@@ -1,12 +1,13 @@
-import { hostname, userInfo } from "node:os";
+import { availableParallelism, hostname, userInfo } from "node:os";
+import { ahead } from "../platform/parallel.ts";
 import type { LockOptions } from "../publish/publisher.ts";
 import { join, type Parcel, type Publishers } from "../publish/publishers.ts";
-import { sealAll } from "../release/envelope.ts";
+import { sealer } from "../release/envelope.ts";
 import type { PrivateKey } from "../release/keys.ts";
 import { archivesOf } from "../release/plan.ts";
 import type { HostDeploy } from "../results.ts";
 import type { Context } from "./context.ts";
-import { type Planned, published } from "./planning.ts";
+import { type Due, type Planned, published } from "./planning.ts";
 import type { Step } from "./prepare.ts";
 
 /** The lock for whoever publishes now, and how long to wait for it in milliseconds. */
@@ -18,33 +19,30 @@ export function lockFor(context: Context, { wait }: { wait: number }): LockOptio
   };
 }
 
-/** Signs the releases that are new, puts them up, and says what became of each host. */
+/** Makes and signs the releases that are new, puts them up, and says what became of each host. */
 export async function signAndPublish(
   context: Context,
   publishers: Publishers,
   signingKey: PrivateKey,
-  planned: readonly Step<Planned>[],
+  due: readonly Step<Due>[],
 ): Promise<HostDeploy[]> {
-  const ready = planned.flatMap((step) => ("result" in step ? [] : [step.value]));
-  const unsigned = ready.filter(({ envelope }) => envelope === null);
-  const signed = await sealAll(
-    unsigned.map(({ manifest }) => manifest),
-    signingKey,
-  );
-  const envelopes = new Map(unsigned.map((one, n) => [one, signed[n] ?? ""]));
-  const parcels = ready.map(
-    (one): Parcel => ({
-      upload: {
-        host: one.manifest.host,
-        envelope: one.envelope ?? envelopes.get(one) ?? "",
-        archive: one.packed,
-        keep: archivesOf(one.manifest),
-      },
-      to: one.to,
-    }),
-  );
-  const failures = await publishers.publish(parcels, ({ sent, total }) => {
-    context.output.progress(`publishing ${parcels.length} hosts: ${Math.round((100 * sent) / Math.max(total, 1))} %`);
+  const count = due.filter((step) => !("result" in step)).length;
+  if (count === 0) return due.flatMap((step) => ("result" in step ? [step.result] : []));
+  const seal = await sealer(signingKey);
+  const planned: Step<Planned>[] = [];
+  // What is made is sent while the next is being made.
+  async function* parcels(): AsyncGenerator<Parcel, void> {
+    const make = async (step: Step<Due>) => ("result" in step ? step : step.value.make());
+    for await (const step of ahead(due, availableParallelism(), make)) {
+      planned.push(step);
+      if ("result" in step) continue;
+      const { manifest, packed, to } = step.value;
+      const envelope = step.value.envelope ?? (await seal(manifest));
+      yield { upload: { host: manifest.host, envelope, archive: packed, keep: archivesOf(manifest) }, to };
+    }
+  }
+  const failures = await publishers.publish(parcels(), ({ hosts }) => {
+    context.output.progress(`publishing: ${hosts} of ${count} hosts`);
   });
   context.output.done();
   return planned.map((step) =>

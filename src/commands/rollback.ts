@@ -90,7 +90,8 @@ export async function rollback(context: Context, options: RollbackOptions): Prom
   const warnings = [`the next deploy gives ${host.name} what the repository has then: revert it there as well`];
   if (options.dryRun) return { ...document, warnings, hosts: [published(manifest, null)] };
   const value = { manifest, envelope: null, packed: step.value.packed, to: publishers.names, unread: null };
-  return { ...document, warnings, hosts: await signAndPublish(context, publishers, signingKey, [{ host, value }]) };
+  const due = { host, value: { make: async () => ({ host, value }) } };
+  return { ...document, warnings, hosts: await signAndPublish(context, publishers, signingKey, [due]) };
 }
 
 function oneHost(hosts: readonly Host[], name: string): Host {

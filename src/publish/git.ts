@@ -11,7 +11,7 @@ import type { Manifest } from "../release/manifest.ts";
 import type { HostFailure } from "../results.ts";
 import { type NarEntry, narEntries } from "../tree/nar-entries.ts";
 import { ENVELOPE_FILE, ImportStream } from "./git-import.ts";
-import type { Current, Publisher, PublishProgress, Upload } from "./publisher.ts";
+import type { Current, Publisher, PublishProgress, Upload, Uploads } from "./publisher.ts";
 
 export interface GitPublisherOptions {
   settings: GitSettings;
@@ -77,14 +77,13 @@ export class GitPublisher implements Publisher {
   }
 
   async publish(
-    uploads: readonly Upload[],
+    uploads: Uploads,
     onProgress: (progress: PublishProgress) => void = () => {},
   ): Promise<Map<string, HostFailure | null>> {
     const failures = new Map<string, HostFailure | null>();
     const updates = new Map<string, RefUpdate>();
-    const total = uploads.reduce((sum, { archive }) => sum + (archive?.size ?? 0), 0);
-    for (const upload of await this.#commit(uploads, failures)) {
-      const { host } = upload;
+    const made = await this.#commit(uploads, failures);
+    for (const { host } of made) {
       updates.set(host, { from: `${MADE}${host}`, to: this.#ref(host), expected: this.#tips.get(host) ?? null });
     }
     const answers = await this.#remote.push([...updates.values()]);
@@ -95,7 +94,8 @@ export class GitPublisher implements Publisher {
         problem === null ? null : { message: `${to} was not updated: ${problem}`, hint: hintFor(problem) },
       );
     }
-    onProgress({ hosts: uploads.length, sent: total, total });
+    const sent = made.reduce((sum, { archive }) => sum + (archive?.size ?? 0), 0);
+    onProgress({ hosts: made.length, sent });
     return failures;
   }
 
@@ -119,11 +119,11 @@ export class GitPublisher implements Publisher {
   }
 
   /** Makes the commits, and gives the uploads that got one. */
-  async #commit(uploads: readonly Upload[], failures: Map<string, HostFailure | null>): Promise<Upload[]> {
+  async #commit(uploads: Uploads, failures: Map<string, HostFailure | null>): Promise<Upload[]> {
     const made: Upload[] = [];
     let stream = new ImportStream();
     let unpacked = new Map<string, NarEntry[]>();
-    for (const upload of uploads) {
+    for await (const upload of uploads) {
       const { host, envelope, archive } = upload;
       const manifest = payloadOf(envelope);
       try {

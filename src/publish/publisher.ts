@@ -24,9 +24,12 @@ export interface Publisher extends AsyncDisposable {
    */
   readCurrent(hosts: readonly string[]): Promise<Map<string, Current>>;
 
-  /** Puts releases up, whole or not at all: a reader sees the old release or the new one. */
+  /**
+   * Puts releases up, whole or not at all: a reader sees the old release or the new one. They may come one by one, as they are
+   * made; `releases` is read to its end before any of them is given to a host.
+   */
   publish(
-    releases: readonly Upload[],
+    releases: Uploads,
     onProgress?: (progress: PublishProgress) => void,
   ): Promise<Map<string, HostFailure | null>>;
 
@@ -72,11 +75,13 @@ export interface Upload {
   keep: readonly string[];
 }
 
+export type Uploads = Iterable<Upload> | AsyncIterable<Upload>;
+
 export interface PublishProgress {
+  /** Hosts whose files have arrived. */
   hosts: number;
-  /** Bytes sent and to be sent. */
+  /** Bytes that have arrived. */
   sent: number;
-  total: number;
 }
 
 export interface ReceivedFile {

@@ -154,13 +154,15 @@ export class Publishers implements AsyncDisposable {
 
   /** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
   async publish(
-    parcels: readonly Parcel[],
+    coming: AsyncIterable<Parcel>,
     onProgress: (progress: PublishProgress) => void,
   ): Promise<Map<string, HostFailure | null>> {
     const progress = new Map<string, PublishProgress>();
+    // One takes them as they are made; of several, none has to wait for another.
+    const parcels = this.#several ? await allOf(coming) : null;
     const done = await Promise.allSettled(
       [...this.#reachable].map(async ([name, publisher]) => {
-        const uploads = parcels.filter(({ to }) => to.includes(name)).map(({ upload }) => upload);
+        const uploads = parcels?.filter(({ to }) => to.includes(name)).map(({ upload }) => upload) ?? uploadsOf(coming);
         const failures = await this.#publishAt(publisher, uploads, (one) => {
           progress.set(name, one);
           onProgress(sum([...progress.values()]));
@@ -168,7 +170,7 @@ export class Publishers implements AsyncDisposable {
         return [...failures].map(([host, failure]) => ({ host, failure: failure && this.#attributed(failure, name) }));
       }),
     );
-    const failures = new Map<string, HostFailure | null>(parcels.map(({ upload }) => [upload.host, null]));
+    const failures = new Map<string, HostFailure | null>();
     for (const one of done) {
       if (one.status === "rejected") throw one.reason;
       for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
@@ -183,15 +185,15 @@ export class Publishers implements AsyncDisposable {
   /** While there is another way, one that breaks is its hosts' failure alone. */
   async #publishAt(
     publisher: Publisher,
-    uploads: readonly Upload[],
+    uploads: readonly Upload[] | AsyncIterable<Upload>,
     onProgress: (progress: PublishProgress) => void,
   ): Promise<Map<string, HostFailure | null>> {
     try {
       return await publisher.publish(uploads, onProgress);
     } catch (error) {
-      if (!this.#several || !(error instanceof UnavailableError)) throw error;
+      if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
       const failure = failureOf(error);
-      return new Map(uploads.map(({ host }) => [host, failure]));
+      return new Map(uploads.map(({ host }: Upload) => [host, failure]));
     }
   }
 
@@ -203,6 +205,16 @@ export class Publishers implements AsyncDisposable {
   #attributed(failure: HostFailure, name: string): HostFailure {
     return this.#several ? { ...failure, message: `${name}: ${failure.message}` } : failure;
   }
+}
+
+async function* uploadsOf(parcels: AsyncIterable<Parcel>): AsyncGenerator<Upload, void> {
+  for await (const { upload } of parcels) yield upload;
+}
+
+async function allOf<T>(coming: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const one of coming) all.push(one);
+  return all;
 }
 
 type Reachable = Publisher & Partial<ReportReader>;
@@ -228,8 +240,7 @@ export function join(first: HostFailure | null, second: HostFailure | null): Hos
 
 function sum(all: readonly PublishProgress[]): PublishProgress {
   return {
-    hosts: Math.max(...all.map(({ hosts }) => hosts)),
+    hosts: Math.min(...all.map(({ hosts }) => hosts)),
     sent: all.reduce((total, { sent }) => total + sent, 0),
-    total: all.reduce((total, one) => total + one.total, 0),
   };
 }

@@ -1,7 +1,7 @@
 import { HostError } from "../errors.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { HostFailure } from "../results.ts";
-import type { PublishProgress, Upload } from "./publisher.ts";
+import type { PublishProgress, Upload, Uploads } from "./publisher.ts";
 import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
 import { list, piecesOf, writeFile } from "./sftp-files.ts";
 import type { SftpLock } from "./sftp-lock.ts";
@@ -33,9 +33,10 @@ interface Shipment {
  * connection when one is lost.
  */
 export class Publication {
-  readonly #shipments: readonly Shipment[];
+  readonly #uploads: AsyncGenerator<Upload, void>;
+  readonly #shipments: Shipment[] = [];
   readonly #temporaries: Temporaries;
-  readonly #progress: PublishProgress;
+  readonly #progress: PublishProgress = { hosts: 0, sent: 0 };
   readonly #onProgress: (progress: PublishProgress) => void;
   readonly #published: ReadonlyMap<string, number>;
   readonly #trees: Trees | null;
@@ -45,7 +46,7 @@ export class Publication {
    * trees.
    */
   constructor(
-    uploads: readonly Upload[],
+    uploads: Uploads,
     published: ReadonlyMap<string, number>,
     temporaries: Temporaries,
     onProgress: (progress: PublishProgress) => void = () => {},
@@ -55,25 +56,21 @@ export class Publication {
     this.#temporaries = temporaries;
     this.#published = published;
     this.#onProgress = onProgress;
-    this.#shipments = uploads.map((upload) => ({
-      upload,
-      failure: null,
-      isPublished: false,
-      archive: null,
-      pointer: "",
-      tree: null,
-      sent: 0,
-      garbage: [],
-    }));
-    this.#progress = {
-      hosts: uploads.length,
-      sent: 0,
-      total: uploads.reduce((sum, { archive }) => sum + (archive?.size ?? 0), 0),
-    };
+    this.#uploads = each(uploads);
   }
 
   get failures(): Map<string, HostFailure | null> {
     return new Map(this.#shipments.map(({ upload, failure }) => [upload.host, failure]));
+  }
+
+  /** What has been put up. */
+  get published(): Upload[] {
+    return this.#shipments.filter(({ failure }) => failure === null).map(({ upload }) => upload);
+  }
+
+  /** Nothing more is taken of the uploads. */
+  async end(): Promise<void> {
+    await this.#uploads.return();
   }
 
   /**
@@ -81,7 +78,8 @@ export class Publication {
    * @throws ConnectionLostError, after which it can be called again; UnavailableError when the lock is lost.
    */
   async run(session: SftpSession, lock: SftpLock | undefined): Promise<void> {
-    await this.#phase(session, (shipment) => this.#send(session, shipment), SENT_AT_ONCE);
+    await this.#sendAll(session);
+    if (this.#shipments.length === 0) return;
     // Not before: a full disk has to be full when it is asked why it refused something. What of them can't be removed now, the
     // end of the deploy removes.
     for (const { upload, failure } of this.#shipments) {
@@ -126,21 +124,53 @@ export class Publication {
     await Promise.all(published.map(({ upload: { host }, tree }) => tree && removeOldTrees(session, host, tree)));
   }
 
-  async #phase(
-    session: SftpSession,
-    work: (shipment: Shipment) => Promise<void>,
-    limit = Number.POSITIVE_INFINITY,
-  ): Promise<void> {
-    const remaining = this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished);
-    await parallel(remaining, limit, async (shipment) => {
-      try {
-        await work(shipment);
-      } catch (error) {
-        if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
-        else if (error instanceof HostError) shipment.failure = failureOf(error);
-        else throw error;
+  async #phase(session: SftpSession, work: (shipment: Shipment) => Promise<void>): Promise<void> {
+    const remaining = this.#remaining();
+    await parallel(remaining, remaining.length, (shipment) => this.#attempt(session, shipment, work));
+  }
+
+  #remaining(): Shipment[] {
+    return this.#shipments.filter((shipment) => shipment.failure === null && !shipment.isPublished);
+  }
+
+  /** What is wrong with one host is its own failure. */
+  async #attempt(session: SftpSession, shipment: Shipment, work: (shipment: Shipment) => Promise<void>): Promise<void> {
+    try {
+      await work(shipment);
+    } catch (error) {
+      if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
+      else if (error instanceof HostError) shipment.failure = failureOf(error);
+      else throw error;
+    }
+  }
+
+  /** Sends all there is, and what comes while it is being sent. */
+  async #sendAll(session: SftpSession): Promise<void> {
+    // Over a new connection, what was sent over the one that was lost is sent again.
+    const again = this.#remaining().values();
+    const errors: unknown[] = [];
+    const worker = async () => {
+      while (errors.length === 0) {
+        const shipment = again.next().value ?? (await this.#accept());
+        if (shipment === undefined || errors.length > 0) return;
+        await this.#attempt(session, shipment, (one) => this.#send(session, one));
+        this.#progress.hosts += 1;
+        this.#onProgress(this.#progress);
       }
-    });
+    };
+    const failing = (error: unknown) => errors.push(error);
+    await Promise.all(Array.from({ length: SENT_AT_ONCE }, () => worker().catch(failing)));
+    if (errors.length > 0) throw errors[0];
+  }
+
+  /** The next upload; undefined after the last. */
+  async #accept(): Promise<Shipment | undefined> {
+    const { value: upload } = await this.#uploads.next();
+    if (!upload) return undefined;
+    const none = { failure: null, isPublished: false, archive: null, pointer: "", tree: null, sent: 0, garbage: [] };
+    const shipment: Shipment = { upload, ...none };
+    this.#shipments.push(shipment);
+    return shipment;
   }
 
   /** Sends what the server needs under temporary names. Two flights, and as much more as the archives take. */
@@ -204,6 +234,10 @@ export class Publication {
     this.#progress.sent += bytes;
     this.#onProgress(this.#progress);
   }
+}
+
+async function* each<T>(items: Iterable<T> | AsyncIterable<T>): AsyncGenerator<T, void> {
+  yield* items;
 }
 
 function failureOf({ message, hint }: HostError): HostFailure {

@@ -5,7 +5,7 @@ import type { Server } from "../fleet/fleet.ts";
 import { sequenceOf } from "../release/envelope.ts";
 import type { PrivateKey } from "../release/keys.ts";
 import type { HostFailure } from "../results.ts";
-import type { Current, HostReports, LockOptions, Publisher, PublishProgress, Upload } from "./publisher.ts";
+import type { Current, HostReports, LockOptions, Publisher, PublishProgress, Uploads } from "./publisher.ts";
 import { ATTEMPTS, BACKOFF, SftpConnections } from "./sftp-connections.ts";
 import { ignoreSftpError } from "./sftp-error.ts";
 import { fetchFile } from "./sftp-files.ts";
@@ -109,16 +109,17 @@ export class SftpPublisher implements Publisher {
   }
 
   async publish(
-    uploads: readonly Upload[],
+    uploads: Uploads,
     onProgress: (progress: PublishProgress) => void = () => {},
   ): Promise<Map<string, HostFailure | null>> {
     const publication = new Publication(uploads, this.#published, this.#temporaries, onProgress, this.#trees);
-    if (uploads.length > 0) {
+    try {
       await this.#connections.use((session) => publication.run(session, this.#lock.current));
+    } finally {
+      await publication.end();
     }
-    const { failures } = publication;
-    for (const { host, envelope } of uploads) if (failures.get(host) === null) this.#note(host, envelope);
-    return failures;
+    for (const { host, envelope } of publication.published) this.#note(host, envelope);
+    return publication.failures;
   }
 
   async readHistory(host: string): Promise<string[]> {

@@ -1,5 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import { FleetError } from "../errors.ts";
@@ -37,34 +36,26 @@ export function requireSigner(key: PrivateKey, signers: readonly string[]): void
 
 /** Signs a manifest, and gives the envelope's text. */
 export async function seal(manifest: Manifest, key: PrivateKey): Promise<string> {
-  const [envelope] = await sealAll([manifest], key);
-  if (envelope === undefined) throw new Error("no envelope");
-  return envelope;
+  return await (await sealer(key))(manifest);
 }
 
-/** Signs manifests, as `ssh-keygen -Y sign` does, and gives the envelopes' texts in their order. */
-export async function sealAll(manifests: readonly Manifest[], key: PrivateKey): Promise<string[]> {
-  if (manifests.length === 0) return [];
-  const payloads = manifests.map((manifest) => Buffer.from(JSON.stringify(manifestSchema.parse(manifest))));
-  const signatures = await signAll(payloads, key);
-  return payloads.map((payload, n) => {
-    const envelope = `${JSON.stringify({ payload: payload.toString("base64"), signature: signatures[n] })}\n`;
-    if (envelope.length > MAX_ENVELOPE) throw new FleetError(`the manifest of ${manifests[n]?.host} is too large`);
+/** Gives what signs manifests, as `ssh-keygen -Y sign` does, and makes their envelopes' texts. */
+export async function sealer(key: PrivateKey): Promise<(manifest: Manifest) => Promise<string>> {
+  const plainly = await plainSigner(await readFile(key.file, "utf8"), NAMESPACE);
+  return async (manifest) => {
+    const payload = Buffer.from(JSON.stringify(manifestSchema.parse(manifest)));
+    const signature = plainly?.(payload) ?? (await sign(payload, key));
+    const envelope = `${JSON.stringify({ payload: payload.toString("base64"), signature })}\n`;
+    if (envelope.length > MAX_ENVELOPE) throw new FleetError(`the manifest of ${manifest.host} is too large`);
     return envelope;
-  });
+  };
 }
 
-async function signAll(payloads: readonly Buffer[], key: PrivateKey): Promise<string[]> {
-  const sign = await plainSigner(readFileSync(key.file, "utf8"), NAMESPACE);
-  if (sign !== undefined) return payloads.map(sign);
-  await using dir = await temporaryDirectory();
-  const names = payloads.map((_, n) => String(n));
-  // Waiting for another thread takes ten times as long as writing a small file.
-  for (const [n, payload] of payloads.entries()) writeFileSync(path.join(dir.path, String(n)), payload);
-  const signing = ["-Y", "sign", "-q", "-n", NAMESPACE, "-f", path.resolve(key.file)];
-  const result = await run("ssh-keygen", [...signing, ...names], { cwd: dir.path }).catch(needsOpenSsh);
+async function sign(payload: Buffer, key: PrivateKey): Promise<string> {
+  const signing = ["-Y", "sign", "-q", "-n", NAMESPACE, "-f", key.file];
+  const result = await run("ssh-keygen", signing, { input: payload }).catch(needsOpenSsh);
   if (result.status !== 0) throw new FleetError("ssh-keygen could not sign with the signing key");
-  return names.map((name) => readFileSync(path.join(dir.path, `${name}.sig`), "utf8"));
+  return result.stdout;
 }
 
 /**

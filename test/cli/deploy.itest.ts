@@ -391,19 +391,22 @@ test.each(["SIGINT", "SIGTERM"] as const)(
   async (signal) => {
     await using dir = await scratch();
     const fifo = await makeFifo(path.join(dir.path, "fifo"));
-    // The real one, which waits before it signs until the test has done what it wants.
-    const PATH = await pathWith(path.join(dir.path, "bin"), ["git", "cat", "sh"]);
-    const real = await succeed("sh", ["-c", "command -v ssh-keygen"]);
-    const script = `#!/bin/sh\ncase "$*" in *'-Y sign'*) exec 3<&0; cat ${fifo}; exec <&3 3<&- ;; esac\nexec ${real} "$@"\n`;
-    await writeFile(path.join(PATH, "ssh-keygen"), script, { mode: 0o755 });
+    // The real one, which waits until the test has done what it wants before it says what follows what: that is asked with the
+    // lock held.
+    const PATH = await pathWith(path.join(dir.path, "bin"), ["ssh-keygen", "cat", "sh"]);
+    const real = await succeed("sh", ["-c", "command -v git"]);
+    const script = `#!/bin/sh\ncase "$*" in *merge-base*) cat ${fifo} ;; esac\nexec ${real} "$@"\n`;
+    await writeFile(path.join(PATH, "git"), script, { mode: 0o755 });
+    await deploy(["--no-eval", "--force", "--hosts", "router"]);
+    await change("router");
     const before = await manifestOf("router");
 
-    const args = ["deploy", "--no-eval", "--force", "--hosts", "router"];
+    const args = ["deploy", "--no-eval", "--hosts", "router"];
     const running = await startBento(args, { cwd: fleet.dir, env: { ...keys(), PATH } });
-    await using signing = await reached(fifo, running);
+    await using asking = await reached(fifo, running);
     expect(JSON.parse(await readFile(LOCK(), "utf8"))).toMatchObject({ pid: running.pid });
     kill([running.pid], signal);
-    await signing.close();
+    await asking.close();
     expect(await running.finished).toEqual({ status: 130, stdout: "", stderr: "error: interrupted\n" });
     expect(await manifestOf("router")).toEqual(before);
     await expect(readFile(LOCK())).rejects.toThrow(/ENOENT/);

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, stat, utimes, writeFile } from "node:fs/promi
 import path from "node:path";
 import { expect } from "vitest";
 import type { Upload } from "../../src/publish/publisher.ts";
-import { open as openEnvelope, sealAll } from "../../src/release/envelope.ts";
+import { open as openEnvelope, sealer } from "../../src/release/envelope.ts";
 import { openPrivateKey } from "../../src/release/keys.ts";
 import type { Manifest } from "../../src/release/manifest.ts";
 import { archivesOf, nextManifest } from "../../src/release/plan.ts";
@@ -58,7 +58,8 @@ export class Deploys {
       archives.push({ name, size: bytes.length, file });
     }
     await using key = await openPrivateKey({ file: this.#world.signingKey.file }, "the signing key");
-    const envelopes = await sealAll(manifests, key);
+    const seal = await sealer(key);
+    const envelopes = await Promise.all(manifests.map(seal));
     return manifests.map((manifest, index) => ({
       host: manifest.host,
       envelope: envelopes[index] ?? "",
