@@ -38,6 +38,15 @@ export function withHosts(command: Command): Command {
     .option("--group <names>", "only hosts of these groups, with commas between");
 }
 
+export function withIdentity(command: Command): Command {
+  return command.option(
+    "-i, --identity <file>",
+    "the private key to decrypt with (default: ~/.ssh/id_ed25519, ~/.ssh/id_rsa; can be repeated)",
+    append,
+    [],
+  );
+}
+
 export function withNix(command: Command): Command {
   return command
     .addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)"))

@@ -12,6 +12,7 @@ import {
   wholeNumber,
   withBase,
   withHosts,
+  withIdentity,
   withNix,
 } from "./cli-options.ts";
 import { bootstrap } from "./commands/bootstrap.ts";
@@ -27,6 +28,7 @@ import { plan } from "./commands/plan.ts";
 import { render } from "./commands/render.ts";
 import { report } from "./commands/report.ts";
 import { rollback } from "./commands/rollback.ts";
+import { secretEdit, secretList, secretRekey, secretRemove, secretSet } from "./commands/secret.ts";
 import { serverCheck } from "./commands/server-check.ts";
 import { status } from "./commands/status.ts";
 import { parseDuration } from "./duration.ts";
@@ -42,10 +44,11 @@ import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
 import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderPlan, renderRender } from "./render/lists.ts";
+import { renderSecretEdit, renderSecretList } from "./render/secret.ts";
 import { renderServerCheck } from "./render/server-check.ts";
 import { renderStatus } from "./render/status.ts";
 import { type Paint, painter } from "./render/terminal.ts";
-import { exitStatus, type ResultDocument } from "./results.ts";
+import { exitStatus, type ResultDocument, type SecretEditDocument } from "./results.ts";
 
 interface Session {
   context: Context;
@@ -193,6 +196,8 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
       ),
     );
 
+  addSecretCommands(bento);
+
   common(bento.command("keygen <directory>"))
     .description("make the keys that sign and publish releases")
     .action((directory: string, options) =>
@@ -337,6 +342,57 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
       ),
     );
   return bento;
+}
+
+/** `<host>` is what `--hosts` takes: a name, globs, or @groups, with commas between. */
+function addSecretCommands(bento: Command): void {
+  const secret = bento
+    .command("secret")
+    .description("what hosts alone can read: passwords, keys, tokens")
+    .exitOverride();
+  const showEdit = (options: CommonOptions, work: Parameters<typeof show<SecretEditDocument>>[1]) =>
+    show(options, work, (document, { paint }) => renderSecretEdit(document, paint));
+
+  common(secret.command("set <host> <name>"))
+    .description("encrypt a value to a host, or to several: from standard input, or asked for without showing it")
+    .action((host: string, name: string, options) =>
+      showEdit(options, ({ context, fleet }) =>
+        secretSet(context, { fleet: fleet(), hosts: splitPatterns(host), name }),
+      ),
+    );
+  withIdentity(common(secret.command("edit <host> <name>")))
+    .description("open it in $EDITOR")
+    .action((host: string, name: string, options) =>
+      showEdit(options, ({ context, fleet }) =>
+        secretEdit(context, { fleet: fleet(), hosts: splitPatterns(host), name, identities: options.identity }),
+      ),
+    );
+  withHosts(common(secret.command("list [host]")))
+    .description("what there is, and what has to be encrypted anew")
+    .action((host: string | undefined, options) =>
+      show(
+        options,
+        ({ fleet, hosts }) => secretList({ fleet: fleet(), hosts: host === undefined ? hosts : splitPatterns(host) }),
+        (document, { paint }) => renderSecretList(document, paint),
+      ),
+    );
+  withIdentity(withHosts(common(secret.command("rekey [host] [name]"))))
+    .description("encrypt anew, after keys in fleet.yaml have changed")
+    .action((host: string | undefined, name: string | undefined, options) =>
+      showEdit(options, ({ context, fleet, hosts }) =>
+        secretRekey(context, {
+          fleet: fleet(),
+          hosts: host === undefined ? hosts : splitPatterns(host),
+          name: name ?? null,
+          identities: options.identity,
+        }),
+      ),
+    );
+  common(secret.command("remove <host> <name>"))
+    .description("remove its file")
+    .action((host: string, name: string, options) =>
+      showEdit(options, ({ fleet }) => secretRemove({ fleet: fleet(), hosts: splitPatterns(host), name })),
+    );
 }
 
 try {

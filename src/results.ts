@@ -183,6 +183,38 @@ export interface HostEditDocument {
   warnings: string[];
 }
 
+export interface SecretResult {
+  name: string;
+  /** Relative to the fleet. */
+  file: string;
+  status: "written" | "unchanged" | "removed" | "failed";
+  error: HostFailure | null;
+}
+
+export interface SecretEditDocument {
+  version: 1;
+  command: "secret set" | "secret edit" | "secret remove" | "secret rekey";
+  hosts: { name: string; status: "ok" | "failed"; secrets: SecretResult[] }[];
+  warnings: string[];
+}
+
+export interface SecretListDocument {
+  version: 1;
+  command: "secret list";
+  hosts: {
+    name: string;
+    secrets: {
+      name: string;
+      file: string;
+      /** `stale`: encrypted to others than fleet.yaml says; `untracked`: not in git, so it isn't shipped. */
+      status: "ok" | "stale" | "untracked" | "unusable";
+      /** Why it is unusable. */
+      problem: string | null;
+    }[];
+  }[];
+  warnings: string[];
+}
+
 export interface BootstrapDocument {
   version: 1;
   command: "bootstrap";
@@ -219,6 +251,8 @@ export type ResultDocument =
   | HostListDocument
   | HostEditDocument
   | ServerCheckDocument
+  | SecretEditDocument
+  | SecretListDocument
   | BootstrapDocument;
 
 /** What a command's document means for its exit status: 1 when a host failed, or the server has a fault. */
@@ -235,6 +269,10 @@ export function failedHosts(document: ResultDocument): string[] {
     case "deploy":
     case "rollback":
     case "server check":
+    case "secret set":
+    case "secret edit":
+    case "secret remove":
+    case "secret rekey":
       return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
     case "status":
       return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);
@@ -245,6 +283,7 @@ export function failedHosts(document: ResultDocument): string[] {
     case "host list":
     case "host add":
     case "host remove":
+    case "secret list":
     case "bootstrap":
       return [];
   }

@@ -77,6 +77,8 @@ export interface Fleet {
   git: GitRemote | null;
   /** Public keys that may sign releases. */
   signers: string[];
+  /** Who can read every host's secrets: recipients of age's, such as `ssh-ed25519 AAAA… name` or `age1… name`. */
+  administrators: string[];
   substituters: Substituter[];
   /** The names of the hosts of each wave of a rollout; null where all go at once. */
   waves: string[][] | null;

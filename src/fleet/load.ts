@@ -37,13 +37,14 @@ export async function loadFleet(dir: string): Promise<Fleet> {
   const parsed = await readFleetFile(dir);
   const declared = parsed ? await declaredHosts(dir, parsed) : [];
   const found = await foundHosts(dir, declared);
-  const { server, git, signers = [], substituters = [], rollout } = parsed?.content ?? {};
+  const { server, git, signers = [], administrators = [], substituters = [], rollout } = parsed?.content ?? {};
   return {
     dir,
     file: parsed ? FLEET_FILE : null,
     server: server ?? null,
     git: git ?? null,
     signers,
+    administrators,
     substituters,
     waves: parsed && rollout ? wavesOf(rollout, declared, parsed.locate) : null,
     hosts: sortHosts([...declared, ...found]),

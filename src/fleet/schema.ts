@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { canReceive, isAgeRecipient } from "../secrets/recipients.ts";
 
 /**
  * fleet.yaml, as the design's section 2 lays it down. Strict: a key that isn't known is an error, since a misspelt one that is
@@ -20,6 +21,12 @@ function isPublicKey(text: string): boolean {
 const oneLine = z.string().regex(/^[^\p{Cc}]*$/u, "must be one line without control characters");
 
 const publicKey = oneLine.refine(isPublicKey, "is not an ssh public key such as 'ssh-ed25519 AAAA… comment'");
+
+/** An ssh key of a kind that age can encrypt to, or a recipient of age's own. A name may follow, as in public keys. */
+const ageRecipient = oneLine.refine(
+  (value) => (/^age1/.test(value) ? isAgeRecipient(value) : isPublicKey(value) && canReceive(value)),
+  "is no recipient that age knows: 'ssh-ed25519 AAAA… name', an ssh-rsa key, or 'age1… name'",
+);
 
 /** Also a unix login's name, the name of a chroot, and a part of file names; so nothing in it is special anywhere. */
 export const hostName = z
@@ -93,6 +100,7 @@ export const fleetSchema = z.strictObject({
   server: server.optional(),
   git: gitRemote.optional(),
   signers: z.array(publicKey).default([]),
+  administrators: z.array(ageRecipient).default([]),
   substituters: z.array(substituter).default([]),
   nixpkgs: nixpkgsPin.optional(),
   /** Waves, each a list of groups and hosts. */

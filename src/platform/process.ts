@@ -21,6 +21,8 @@ export interface RunOptions {
   timeout?: number;
   /** Bytes of stdout and of stderr kept, each; a program that prints more is ended. Default 64 MiB. */
   maxOutput?: number;
+  /** Called with each piece of stdout as it comes: for output that is no text. */
+  onStdout?: (data: Buffer) => void;
   /** Called with each piece of stderr as it comes. */
   onStderr?: (text: string) => void;
 }
@@ -121,7 +123,10 @@ export async function run(program: string, args: readonly string[], options: Run
         env: environment(options.env),
         input: options.input ?? Buffer.alloc(0),
         listeners: {
-          stdout: take(out),
+          stdout: (data) => {
+            take(out)(data);
+            options.onStdout?.(data);
+          },
           stderr: (data) => {
             take(err)(data);
             options.onStderr?.(decoder.write(data));

@@ -75,10 +75,15 @@ export async function bentoJson<T>(args: readonly string[], options: StartOption
   return { ...exit, document: JSON.parse(exit.stdout) as T };
 }
 
-/** Runs it on a terminal, and gives what that shows: stdout and stderr in one. */
-export async function bentoOnTerminal(args: readonly string[], options: StartOptions = {}): Promise<Exit> {
+/** Starts it on a terminal, which shows stdout and stderr in one. */
+export function startOnTerminal(args: readonly string[], options: StartOptions = {}): Promise<RunningBento> {
   const words = [process.execPath, CLI, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
-  return (await startTidy("script", ["-qec", words.join(" "), "/dev/null"], options)).finished;
+  return startTidy("script", ["-qec", words.join(" "), "/dev/null"], options);
+}
+
+/** Runs it on a terminal, and gives what that shows. */
+export async function bentoOnTerminal(args: readonly string[], options: StartOptions = {}): Promise<Exit> {
+  return (await startOnTerminal(args, options)).finished;
 }
 
 /** A directory to be PATH, with these programs in it and no others. */

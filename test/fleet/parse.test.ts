@@ -53,6 +53,7 @@ hosts:
     },
     git: { remote: "git@github.com:org/fleet.git", refs: "refs/heads/bento/{host}", hostKeys: [] },
     signers: [`${ED25519_2} ci`],
+    administrators: [],
     substituters: [{ url: "https://cache.example.org", key: CACHE_KEY }],
     hosts: {
       router: {
@@ -84,6 +85,23 @@ test("a root flake's host with its include", () => {
 
 test.each([RSA, ECDSA, ED25519_1, `${ED25519_1} with a comment of words`])("a key of any usual type: %s", (key) => {
   expect(parseFleetFile(`signers: ["${key}"]\n`).content.signers).toEqual([key]);
+});
+
+const AGE = "age1hvf2w2jjulq53n03s4e3a4nlf2ssyp9ejpt494xcwj7svhsv3sdqzuynh9";
+
+test.each([ED25519_1, `${RSA} anna`, AGE, `${AGE} anna`])("an administrator: %s", (recipient) => {
+  expect(parseFleetFile(`administrators: ["${recipient}"]\n`).content.administrators).toEqual([recipient]);
+});
+
+test.each([
+  ["a key that age can't encrypt to", ECDSA],
+  ["one mistyped letter", AGE.replace(/^age1./, "age1q")],
+  ["the half of it", AGE.slice(0, 30)],
+  ["a private key of age's", "AGE-SECRET-KEY-1QQQ"],
+])("no administrator: %s", (_, recipient) => {
+  expect(complaint(`administrators:\n  - "${recipient}"\n`)).toBe(
+    "fleet.yaml:2:5: administrators.0 is no recipient that age knows: 'ssh-ed25519 AAAA… name', an ssh-rsa key, or 'age1… name'",
+  );
 });
 
 test.each([

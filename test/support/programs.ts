@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
+import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 
 export interface Exit {
@@ -21,7 +22,8 @@ export interface StartOptions {
   cwd?: string;
   /** Added to this process's environment; `undefined` removes a variable. */
   env?: Record<string, string | undefined>;
-  input?: string;
+  /** A stream is for a program that is told things while it runs. */
+  input?: string | Readable;
 }
 
 export function start(program: string, args: readonly string[], options: StartOptions = {}): Running {
@@ -37,7 +39,8 @@ export function start(program: string, args: readonly string[], options: StartOp
   const outputs = Promise.all([text(child.stdout), text(child.stderr)]);
   // A program may end without having read what it was given.
   child.stdin.on("error", () => {});
-  child.stdin.end(options.input ?? "");
+  if (options.input instanceof Readable) options.input.pipe(child.stdin);
+  else child.stdin.end(options.input ?? "");
   const done = ended.then(async (status) => {
     const [stdout, stderr] = await outputs;
     return { status, stdout, stderr };

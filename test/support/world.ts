@@ -140,6 +140,7 @@ export class World implements AsyncDisposable {
       server: changes.server === null ? null : { ...this.serverSettings, ...changes.server },
       git: changes.git ?? null,
       signers: [...(changes.signers ?? [this.signingKey.publicKey])],
+      administrators: [],
       substituters: [],
       waves: null,
       hosts: [],
