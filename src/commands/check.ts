@@ -8,6 +8,8 @@ import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { planBuilds } from "../nix/plan.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { BuildPlan, CheckDocument, CheckStatus, HostCheck, HostFailure } from "../results.ts";
+import { readSecretFile, secretFile } from "../secrets/files.ts";
+import { canReceive, readersIn, readersOf } from "../secrets/recipients.ts";
 import type { Stager } from "../tree/stage.ts";
 import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./base.ts";
 import type { Context } from "./context.ts";
@@ -67,10 +69,12 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   // 4. What that means for each host: what it would cost, what is different, and what it sees of the others.
   const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
   const staged = await stageWarnings(open.stager, evaluated);
+  const lacking = await secretWarnings(fleet.dir, open.stager, evaluated);
   const plans = await planned(nix, compared, base !== null);
   const checks = await parallel(compared, availableParallelism(), (comparison) =>
     hostCheck(nix, comparison, base !== null, plans.get(comparison) ?? null, [
       ...(shown.get(comparison.now.host) ?? []),
+      ...(lacking.get(comparison.now.host) ?? []),
       ...(staged.get(comparison.now.host) ?? []),
     ]),
   );
@@ -167,6 +171,39 @@ async function stageWarnings(
 ): Promise<Map<Host, readonly string[]>> {
   const staged = evaluated.filter(({ ok }) => ok);
   return new Map(await Promise.all(staged.map(async ({ host }) => [host, await stager.warnings(host)] as const)));
+}
+
+/** A host refuses a release without a secret that its configuration declares, or with one that it can't decrypt. */
+async function secretWarnings(
+  dir: string,
+  stager: Stager,
+  evaluated: readonly EvaluatedHost[],
+): Promise<Map<Host, readonly string[]>> {
+  const found = evaluated.map(async (one) => {
+    const { host } = one;
+    const needed = one.ok && one.agent ? (one.secrets ?? []) : [];
+    const shipped = needed.length === 0 ? [] : await stager.secrets(host);
+    const warnings = needed.map(async (name) => {
+      const file = secretFile(host.name, name);
+      if (!shipped.includes(name)) {
+        return `services.bento.secrets.${name} has no ${file} in git, and the host will refuse the release: bento secret set ${host.name} ${name}`;
+      }
+      if (await isForAnother(dir, file, host)) {
+        return `${file} is not encrypted to the host's key, and the host will refuse the release: bento secret rekey ${host.name} ${name}`;
+      }
+      return [];
+    });
+    return [host, (await Promise.all(warnings)).flat()] as const;
+  });
+  return new Map(await Promise.all(found));
+}
+
+/** Whether a secret's file says that the host isn't among its readers. */
+async function isForAnother(dir: string, file: string, { key }: Host): Promise<boolean> {
+  if (key === null || !canReceive(key)) return false;
+  const content = await readSecretFile(dir, file).catch(() => null);
+  const readers = content === null ? null : readersIn(content);
+  return readers !== null && readersOf([key]).ssh.some((reader) => !readers.ssh.includes(reader));
 }
 
 function undeclaredWarnings(fleet: Fleet): string[] {

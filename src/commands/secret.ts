@@ -155,7 +155,6 @@ export async function secretRekey(
   for (const [host, names] of work) {
     const results: SecretResult[] = [];
     for (const name of names) {
-      context.output.progress(`${host.name}: ${name}`);
       results.push(await rekey(context, fleet, host, name, identities));
     }
     done.push([host, results]);

@@ -25,6 +25,9 @@ export function fleetTemplate({ server, publishers, signers }: NewFleet): string
     "# Whose releases hosts accept: the public key that bento keygen called 'signing'.",
     ...list("signers", signers, "ssh-ed25519 AAAA… signing"),
     "",
+    "# Who can edit every host's secrets (bento secret), by their ssh keys.",
+    `# administrators: [ ${text("ssh-ed25519 AAAA… you")} ]`,
+    "",
     "# One entry for each host: bento host add NAME --key 'ssh-ed25519 AAAA…'",
     "hosts: {}",
   ].join("\n")}\n`;

@@ -34,6 +34,8 @@ export interface System {
   agent: boolean;
   /** The name by which the agent asks for releases. */
   agentHost: string | null;
+  /** The names of `services.bento.secrets`. */
+  secrets: string[] | null;
 }
 
 export type Evaluation = {

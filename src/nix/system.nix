@@ -4,6 +4,8 @@ config:
 let
   maybe = value: let tried = builtins.tryEval value; in if tried.success then tried.value else null;
   toplevel = config.system.build.toplevel;
+  # A module of the fleet's own may have made something else of it.
+  namesIn = value: if builtins.isAttrs value then builtins.attrNames value else null;
 in
 # Before anything else, so that its error is the one that is told.
 builtins.seq toplevel.drvPath {
@@ -16,4 +18,6 @@ builtins.seq toplevel.drvPath {
   # Bento's agent, and the name by which it will ask for releases.
   agent = maybe (config.services.bento.enable or false) == true;
   agentHost = maybe (config.services.bento.host or config.networking.hostName or null);
+  # The names of the secrets that it needs, which come with its release.
+  secrets = maybe (namesIn (config.services.bento.secrets or { }));
 }

@@ -105,6 +105,15 @@ export class Stager {
     return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
   }
 
+  /** The names of a host's secrets: of the files `secrets/NAME.age` in its release. */
+  async secrets(host: Host): Promise<string[]> {
+    const { entries } = await this.#layout(host);
+    return entries.flatMap(({ kind, target }) => {
+      const name = kind === "file" ? /^secrets\/([^/]+)\.age$/.exec(target)?.[1] : undefined;
+      return name === undefined ? [] : [name];
+    });
+  }
+
   /** What is staged as it is, and may be another thing elsewhere: for people. */
   async warnings(host: Host): Promise<string[]> {
     const layout = await this.#layout(host);

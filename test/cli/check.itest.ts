@@ -477,3 +477,25 @@ test("a host that would lose its agent, or ask for another's releases, fails; un
   const { document: meant } = await checkJson(["--hosts", "router"]);
   expect(hostIn(meant, "router")).toMatchObject({ status: "ok", error: null });
 });
+
+test("a secret that the configuration declares, and git doesn't have, or another host's key opens", async () => {
+  const declared = "services.bento.secrets = { wifi = { }; vpn = { }; disk = { }; };\n  networking";
+  await fleet.edit("hosts/nas/configuration.nix", "networking", declared);
+  for (const [host, name] of [
+    ["nas", "vpn"],
+    ["router", "disk"],
+  ] as const) {
+    expect((await bento(["secret", "set", host, name], { cwd: fleet.dir, input: "value" })).status).toBe(0);
+  }
+  await fleet.write("secrets/nas/disk.age", await fleet.read("secrets/router/disk.age"));
+  await fleet.commit("Two secrets");
+  // On disk is not in git.
+  await fleet.write("secrets/nas/wifi.age", "age");
+  const { status, document } = await checkJson(["--hosts", "nas,router"]);
+  expect(hostIn(document, "nas").warnings).toEqual([
+    "secrets/nas/disk.age is not encrypted to the host's key, and the host will refuse the release: bento secret rekey nas disk",
+    "services.bento.secrets.wifi has no secrets/nas/wifi.age in git, and the host will refuse the release: bento secret set nas wifi",
+  ]);
+  expect(hostIn(document, "router").warnings).toEqual([]);
+  expect(status).toBe(0);
+});
