@@ -49,7 +49,9 @@ export async function secretSet(context: Context, options: SecretOptions): Promi
   const hosts = receivers(selectHosts(fleet.hosts, options.hosts));
   for (const host of hosts) await secretNames(fleet.dir, host.name);
   const names = hosts.map((host) => host.name).join(", ");
-  const value = checkValue(await readSecret(`${options.name} for ${names} (it is not shown): `, context.signal));
+  const value = checkValue(
+    await readSecret(`${options.name} for ${names} (it is not shown): `, MAX_SECRET, context.signal),
+  );
   return edited("secret set", fleet, await write(context, fleet, hosts, options.name, value));
 }
 

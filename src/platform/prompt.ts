@@ -1,4 +1,4 @@
-import { buffer } from "node:stream/consumers";
+import { addAbortSignal } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import { setTimeout as pause } from "node:timers/promises";
 import { FleetError, InterruptedError } from "../errors.ts";
@@ -11,20 +11,38 @@ const END_OF_FILE = "\x04";
 const ENDS = ["\r", "\n", INTERRUPT, END_OF_FILE];
 
 /**
- * A secret from standard input: all of it, byte for byte; or, on a terminal, one line that isn't shown.
+ * A secret from standard input: all of it, byte for byte, or a little more than `limit` bytes of what is longer; on a terminal,
+ * one line that isn't shown.
  * @throws FleetError when several lines were pasted; InterruptedError for ^C and ^D, and when `signal` is aborted.
  */
-export async function readSecret(question: string, signal: AbortSignal): Promise<Buffer> {
-  if (process.stdin.isTTY !== true) return buffer(process.stdin);
-  process.stderr.write(question);
+export async function readSecret(question: string, limit: number, signal: AbortSignal): Promise<Buffer> {
+  if (process.stdin.isTTY !== true) return piped(process.stdin, limit, signal);
+  // First, so that nothing that answers the question is shown.
   process.stdin.setRawMode(true);
   try {
+    process.stderr.write(question);
     return Buffer.from(firstLine(await typed(process.stdin, signal)));
   } finally {
     process.stdin.setRawMode(false);
     process.stdin.pause();
     process.stderr.write("\n");
   }
+}
+
+async function piped(input: NodeJS.ReadStream, limit: number, signal: AbortSignal): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const piece of addAbortSignal(signal, input)) {
+      pieces.push(piece);
+      size += piece.length;
+      if (size > limit) break;
+    }
+  } catch (error) {
+    if (signal.aborted) throw new InterruptedError();
+    throw error;
+  }
+  return Buffer.concat(pieces);
 }
 
 /** What is typed up to an Enter or another key that ends it, and whatever was pasted with that. */
@@ -41,6 +59,7 @@ async function typed(terminal: NodeJS.ReadStream, signal: AbortSignal): Promise<
   const onAbort = () => add(INTERRUPT);
   terminal.on("data", onData).on("end", onEnd);
   signal.addEventListener("abort", onAbort);
+  if (signal.aborted) onAbort();
   try {
     while (!ENDS.some((end) => text.includes(end))) {
       await new Promise<void>((resolve) => {
