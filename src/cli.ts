@@ -334,10 +334,11 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 
   common(bento.command("bootstrap <host>"))
     .description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh")
+    .option("--new", "for a machine that has no key in fleet.yaml yet: the script prints what to enter there")
     .action((name: string, options) =>
       show(
         options,
-        ({ fleet }) => bootstrap({ fleet: fleet(), host: name }),
+        ({ fleet }) => bootstrap({ fleet: fleet(), host: name, isNew: options.new === true }),
         (document) => document.hosts.map(({ script }) => script).join(""),
       ),
     );

@@ -1,9 +1,8 @@
 import { existsSync } from "node:fs";
-import { chmod, mkdir, readFile, readlink, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readlink, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type {
-  BootstrapDocument,
   HostEditDocument,
   HostListDocument,
   InitDocument,
@@ -16,7 +15,7 @@ import type { FleetRepository } from "../support/fleet.ts";
 import { makeKey } from "../support/keys.ts";
 import { exec, succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
-import { bento, bentoJson, lineOf, pathWith } from "./bento.ts";
+import { bento, bentoJson, lineOf } from "./bento.ts";
 import { configuration } from "./configurations.ts";
 
 let world: World;
@@ -326,95 +325,4 @@ test("host remove of nobody", async () => {
     stdout: "",
     stderr: "error: there is no host 'printer' in fleet.yaml\n",
   });
-});
-
-// bootstrap
-
-/** The script for a host, in a file, and what is needed to run it on its machine. */
-async function bootstrapOf(host: string) {
-  const { status, stdout } = await inFleet("bootstrap", host);
-  expect(status).toBe(0);
-  const machine = await world.machine(host);
-  const script = path.join(world.dir, `bootstrap-${host}`);
-  await writeFile(script, stdout);
-  return { machine, script };
-}
-
-test("bootstrap: its script, run on a machine that knows nothing, brings it to its release", async () => {
-  const keys = { BENTO_SSH_KEY_FILE: world.publisherKey.file, BENTO_SIGNING_KEY_FILE: world.signingKey.file };
-  expect((await bento(["deploy", "--hosts", "router"], { cwd: fleet.dir, env: keys })).status).toBe(0);
-  const { machine, script } = await bootstrapOf("router");
-  const { BENTO_CONFIG: _, ...env } = machine.env;
-  const { status, stdout, stderr } = await exec("sh", [], { env, input: await readFile(script, "utf8") });
-  expect(status, stdout + stderr).toBe(0);
-  expect(await machine.running()).not.toBe(machine.factory);
-  expect(await machine.running()).toMatch(/-nixos-system-router-26\.05$/);
-  expect(await machine.bootDefault()).toBe(await machine.running());
-  // Again, it finds nothing to do.
-  expect((await exec("sh", [script], { env })).status).toBe(0);
-});
-
-test("bootstrap on a machine with another key: the line that fleet.yaml must have", async () => {
-  const { machine, script } = await bootstrapOf("nas");
-  const other = await makeKey(path.join(world.dir, "keys/other"));
-  const { status, stdout, stderr } = await exec("sh", [script], { env: { ...machine.env, BENTO_KEY: other.file } });
-  expect([status, stdout]).toEqual([2, ""]);
-  expect(stderr).toBe(
-    `bootstrap: this machine's key is not the one that fleet.yaml has for nas. Its line there must be:\n  key: "${other.publicKey} root@nas"\n`,
-  );
-  expect(await machine.running()).toBe(machine.factory);
-});
-
-test("bootstrap needs root, and Nix, and says so before it does anything", async () => {
-  const { machine, script } = await bootstrapOf("nas");
-  await using dir = await scratch();
-  await chmod(dir.path, 0o755);
-  const PATH = await pathWith(path.join(dir.path, "bin"), ["id", "cut"]);
-  const noNix = await exec("/bin/sh", [script], { env: { ...machine.env, PATH } });
-  expect(noNix).toEqual({ status: 2, stdout: "", stderr: "bootstrap: this machine has no Nix\n" });
-  await chmod(script, 0o644);
-  const nobody = await exec("setpriv", ["--reuid=65534", "--clear-groups", "--regid=65534", "sh", script]);
-  expect(nobody).toEqual({ status: 2, stdout: "", stderr: "bootstrap: run it as root\n" });
-});
-
-test("bootstrap's script, cut off anywhere on its way through a pipe, does nothing", async () => {
-  const { machine, script } = await bootstrapOf("nas");
-  const text = await readFile(script, "utf8");
-  const end = text.lastIndexOf("main < /dev/null");
-  for (const length of [text.indexOf("ARCHIVE") + 200, text.indexOf("have()") - 1, end - 1, end + 3]) {
-    await exec("sh", [], { env: machine.env, input: text.slice(0, length) });
-    expect(await machine.running()).toBe(machine.factory);
-    expect(existsSync(machine.path("state/lock"))).toBe(false);
-  }
-});
-
-test("bootstrap holds no secret, and is one text whatever the host's key has for a comment", async () => {
-  const { document } = await bentoJson<BootstrapDocument>(["bootstrap", "router"], { cwd: fleet.dir });
-  expect(document).toEqual({
-    version: 1,
-    command: "bootstrap",
-    hosts: [{ name: "router", status: "ok", script: expect.stringMatching(/^#!\/bin\/sh\n/) }],
-  });
-  const script = document.hosts[0]?.script ?? "";
-  expect(script).toContain(`pinned='${world.hostKeys.router?.publicKey}'`);
-  expect(script).not.toContain("PRIVATE");
-  expect(script).not.toMatch(/@(?:host|key|archive)@/);
-});
-
-test("bootstrap of a host that isn't there, or has no key, or when something is stale", async () => {
-  const unknown = await inFleet("bootstrap", "ruoter");
-  expect(unknown).toEqual({
-    status: 2,
-    stdout: "",
-    stderr: "error: no host is called 'ruoter'\n→ did you mean 'router'?\n",
-  });
-  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
-  await fleet.edit("fleet.yaml", "hosts:\n", "hosts:\n  printer:\n");
-  const keyless = await inFleet("bootstrap", "printer");
-  expect([keyless.status, keyless.stdout]).toEqual([2, ""]);
-  expect(keyless.stderr).toMatch(/^error: printer has no key in fleet\.yaml yet\n→ on the machine: cat /);
-  await fleet.edit("utils/bento.json", '"version": 1', '"version": 2');
-  const stale = await inFleet("bootstrap", "router");
-  expect([stale.status, stale.stdout]).toEqual([2, ""]);
-  expect(stale.stderr).toContain("run 'bento render' and commit the result");
 });
