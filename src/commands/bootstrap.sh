@@ -5,6 +5,9 @@
 #
 #   bento bootstrap HOST | ssh root@MACHINE sh
 #
+# A connection that breaks doesn't matter: the upgrade goes on by itself, and whoever runs this again sees what becomes of it. On a
+# machine that the 2022 Bento looks after, it takes over from that.
+#
 # Where the server doesn't know the machine yet it says what to do about that, and changes nothing. What is to be entered into
 # the fleet is on stdout, everything else on stderr.
 #
@@ -14,6 +17,8 @@ host='@host@'
 pinned='@key@'
 # The command that enters the key of a new machine; empty where the line for fleet.yaml is said instead.
 enter='@enter@'
+# Its address; empty in a fleet that has none.
+server='@server@'
 
 tell() { echo "bootstrap: $1" >&2; }
 
@@ -35,19 +40,24 @@ have() { command -v "$1" > /dev/null 2>&1; }
 # half.
 find_key() {
   key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}
+  take_old_key
   if [ ! -e "$key" ]; then
     have ssh-keygen || fail "there is no $key, and no ssh-keygen to make it"
     mkdir -p "${key%/*}"
     rm -f "$key.new" "$key.new.pub"
     ssh-keygen -q -t ed25519 -N '' -C "root@$host" -f "$key.new"
-    chmod 644 "$key.new.pub"
-    # Cut off in between, the next one begins again: without the private half there is no key.
-    mv "$key.new.pub" "$key.pub"
-    sync
-    mv "$key.new" "$key"
+    install_key
     tell "made this machine's key, $key"
   fi
   actual=$(public_half "$key") || fail "$key is no private key without a passphrase"
+}
+
+# install_key: $key.new becomes $key. Cut off in between, the next one begins again: without the private half there is no key.
+install_key() {
+  chmod 644 "$key.new.pub"
+  mv "$key.new.pub" "$key.pub"
+  sync
+  mv "$key.new" "$key"
 }
 
 # public_half FILE: without its comment.
@@ -55,20 +65,55 @@ public_half() {
   if [ -e "$1.pub" ]; then cut -d' ' -f1,2 "$1.pub"; else ssh-keygen -y -P '' -f "$1" 2> /dev/null | cut -d' ' -f1,2 | grep .; fi
 }
 
-# agent VERB: of the one that this script carries.
-agent() {
-  if have bash && have jq && have ssh && have sftp && have git && have gzip; then
-    bash "$scratch/bento/agent/bento-agent" "$1"
+# take_old_key: where the 2022 Bento's key, one of root's, is the one that the fleet knows, it is this machine's key: copied to
+# $key when nothing is there, and otherwise used where it is.
+take_old_key() {
+  if [ -e "$key" ] && [ "$(public_half "$key")" = "$pinned" ]; then return; fi
+  if [ -z "$pinned" ] && [ ! -e "$state/update.sh" ]; then return; fi
+  old=$(old_key) || return 0
+  if [ -e "$key" ] || ! is_ed25519 "$old"; then
+    key=$old
+    tell "it logs in with $key, so its configuration must have services.bento.key = \"$key\";"
+    return
+  fi
+  mkdir -p "${key%/*}"
+  rm -f "$key.new"
+  cp "$old" "$key.new"
+  chmod 600 "$key.new"
+  echo "$(public_half "$old") root@$host" > "$key.new.pub"
+  install_key
+  tell "copied the key that the fleet knows, $old, to $key"
+}
+
+# old_key: prints the first of the keys that root logs in with at the server which fleet.yaml has; for a new machine, the first.
+old_key() {
+  { [ -z "$server" ] || ssh -G "$server" 2> /dev/null | sed -n 's/^identityfile //p'; echo "${HOME:-/root}/.ssh/id_ed25519"; } |
+    while IFS= read -r file; do
+      # shellcheck disable=SC2088
+      case $file in '~/'*) file=${HOME:-/root}/${file#'~/'} ;; esac
+      if [ -e "$file" ] && half=$(public_half "$file") && [ "$half" = "${pinned:-$half}" ]; then
+        echo "$file"
+        break
+      fi
+    done | grep .
+}
+
+is_ed25519() { case $(public_half "$1") in 'ssh-ed25519 '*) ;; *) return 1 ;; esac; }
+
+# with_programs COMMAND: in a shell that has what the agent calls.
+with_programs() {
+  if have bash && have jq && have ssh && have sftp && have git && have gzip && have flock; then
+    sh -c "$1"
   else
     # A fresh NixOS has no jq.
-    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'
-    nix-shell -p bash jq openssh git gzip --run "bash '$scratch/bento/agent/bento-agent' $1"
+    have nix-shell || fail 'it needs bash, jq, openssh, git, gzip and util-linux'
+    nix-shell -p bash jq openssh git gzip util-linux --run "$1"
   fi
 }
 
 # be_let_in: ends here unless the server lets this machine in.
 be_let_in() {
-  word=$(agent contact 2> "$scratch/said") || true
+  word=$(with_programs "bash '$bento/agent/bento-agent' contact" 2> "$scratch/said") || true
   why=$(tail -n 1 "$scratch/said")
   case $word in
     known) return ;;
@@ -104,26 +149,83 @@ say_entry() {
   tell 'then commit and deploy, see to it that the server has the new fleet.json, and run this again.'
 }
 
+# unpack_agent: sets $bento to where everything is. In the store, so that the way back outlives whatever becomes of this script.
+unpack_agent() {
+  unpack "$scratch/bento"
+  bento=$(nix-store --add "$scratch/bento")
+  nix-store --realise "$bento" --add-root "$dir/bento" --indirect > /dev/null
+}
+
+# is_upgrading: whether an earlier run of this still goes on.
+is_upgrading() { [ -e "$dir/lock" ] && have flock && ! flock -n "$dir/lock" true; }
+
+# start_upgrade: apart from this script and its connection, in a unit of its own where there is systemd.
+start_upgrade() {
+  rm -f "$dir/status" "$dir/pid" "$dir/log"
+  run="setsid bash '$dir/start' > /dev/null 2>&1 &"
+  if [ "${BENTO_GUARD:-systemd}" = systemd ] && [ -d /run/systemd/system ]; then
+    run="systemd-run --quiet --collect --unit=bento-bootstrap-$$ \"\$(command -v bash)\" '$dir/start'"
+  fi
+  # With the environment that it has here, but for temporary places that nix-shell takes away again.
+  with_programs "{ export -p; echo 'unset TMPDIR TMP TEMP TEMPDIR NIX_BUILD_TOP; exec sh \"$bento/upgrade\" \"$dir\"'; } > '$dir/start'
+$run"
+  tries=0
+  until [ -e "$dir/pid" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -le 100 ] || fail 'the upgrade could not be started'
+    sleep 0.1
+  done
+  rm -f "$dir/start"
+}
+
+# follow_upgrade: shows what it says until it has ended, and sets $status to how.
+follow_upgrade() {
+  read -r pid < "$dir/pid"
+  tail -n +1 -s 0.2 -f --pid="$pid" "$dir/log" >&2 &
+  shown=$!
+  trap 'kill "$shown" 2> /dev/null; tell "the upgrade goes on by itself; run this again to see what becomes of it"; exit 130' INT TERM HUP
+  wait "$shown" || true
+  status=1
+  if [ -e "$dir/status" ]; then
+    read -r status < "$dir/status"
+  elif is_upgrading; then
+    # Nobody reads what this says any more.
+    exit 130
+  else
+    tell 'the upgrade was cut off: run this again'
+  fi
+}
+
 main() {
   set -eu
   umask 077
   [ "$(id -u)" -eq 0 ] || fail 'run it as root'
   have nix-store || fail 'this machine has no Nix'
+  state=${BENTO_STATE:-/var/bento}
+  dir=${BENTO_RUN:-/run/bento}/bootstrap
+  mkdir -p "$dir"
   scratch=$(mktemp -d)
   trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
   trap 'exit 130' INT TERM HUP
-  find_key
-  if [ -n "$pinned" ] && [ "$actual" != "$pinned" ]; then
-    fail "this machine's key is not the one that fleet.yaml has for $host. Its line there must be:
+  if is_upgrading; then
+    tell 'an upgrade that was started before is still going on:'
+  else
+    find_key
+    if [ -n "$pinned" ] && [ "$actual" != "$pinned" ]; then
+      fail "this machine's key is not the one that fleet.yaml has for $host. Its line there must be:
   key: \"$actual root@$host\""
+    fi
+    unpack_agent
+    export BENTO_HOST="$host" BENTO_KEY="$key" BENTO_CONFIG="${BENTO_CONFIG:-$bento/bento.json}"
+    export BENTO_HEALTH_CHECKS="${BENTO_HEALTH_CHECKS:-$bento/checks}"
+    # Somebody is here, and runs this again because it failed before.
+    export BENTO_BACKOFF="${BENTO_BACKOFF:-0}"
+    be_let_in
+    start_upgrade
   fi
-  unpack "$scratch/bento"
-  export BENTO_HOST="$host" BENTO_KEY="$key" BENTO_CONFIG="${BENTO_CONFIG:-$scratch/bento/bento.json}"
-  be_let_in
-  status=0
-  agent upgrade || status=$?
+  follow_upgrade
   # A git remote may let in whom the fleet doesn't know.
-  if [ -z "$pinned" ] && [ "$status" -eq 0 ] && [ ! -e "${BENTO_STATE:-/var/bento}/seen.json" ]; then
+  if [ -z "$pinned" ] && [ "$status" -eq 0 ] && [ ! -e "$state/seen.json" ]; then
     tell 'if this machine is not in the fleet yet:'
     say_entry
   fi

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { copyFile, cp, mkdir } from "node:fs/promises";
+import { copyFile, cp, mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
 import type { Fleet } from "../fleet/fleet.ts";
@@ -12,6 +12,10 @@ import { temporaryDirectory } from "../platform/temporary.ts";
 import type { BootstrapDocument } from "../results.ts";
 import { archive } from "../tree/nar.ts";
 import template from "./bootstrap.sh";
+import check from "./bootstrap-check.sh";
+import takeover from "./bootstrap-takeover.sh";
+import upgrade from "./bootstrap-upgrade.sh";
+import wayBack from "./bootstrap-way-back.sh";
 
 export interface BootstrapOptions {
   fleet: string;
@@ -37,6 +41,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<BootstrapDoc
     .replace("@host@", name)
     .replace("@key@", key)
     .replace("@enter@", enter)
+    .replace("@server@", fleet.server?.address ?? "")
     .replace("@archive@", await packedAgent(options.fleet));
   return { version: 1, command: "bootstrap", hosts: [{ name, status: "ok", script }] };
 }
@@ -78,7 +83,15 @@ function withoutComment(key: string): string {
   return key.split(" ").slice(0, 2).join(" ");
 }
 
-/** The fleet's own copy of the agent where it has one, as its hosts will; base64 of the gzipped NAR, in lines. */
+/** What goes beside the agent: see bootstrap-upgrade.sh, which runs it. */
+const PROGRAMS: Readonly<Record<string, string>> = {
+  upgrade,
+  "takeover.sh": takeover,
+  "way-back": wayBack,
+  "checks/agent-reaches-server": check,
+};
+
+/** The fleet's own copy of the agent where it has one, as its hosts will, and what runs it; base64 of the gzipped NAR, in lines. */
 async function packedAgent(fleet: string): Promise<string> {
   await using directory = await temporaryDirectory();
   const own = path.join(fleet, "utils/agent");
@@ -88,6 +101,10 @@ async function packedAgent(fleet: string): Promise<string> {
     recursive: true,
   });
   await copyFile(path.join(fleet, AGENT_FILE), path.join(bundle, "bento.json"));
+  await mkdir(path.join(bundle, "checks"));
+  for (const [name, text] of Object.entries(PROGRAMS)) {
+    await writeFile(path.join(bundle, name), text, { mode: 0o755 });
+  }
   const { bytes } = await archive(bundle);
   return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
 }
