@@ -2,6 +2,9 @@ import { existsSync } from "node:fs";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
+import { bootstrap } from "../../src/commands/bootstrap.ts";
+import { loadFleet } from "../../src/fleet/load.ts";
+import { renderedFiles } from "../../src/fleet/rendered.ts";
 import { packageRoot } from "../../src/platform/package.ts";
 import { BootedMachine, Cable } from "../support/booted.ts";
 import { succeed } from "../support/programs.ts";
@@ -113,7 +116,7 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
   }
 
   /** A system with a module's units, and what its activation does after it has brought the network up. */
-  function configuration({ units }: Module, script = ""): string {
+  function configuration({ units, command }: Module, script = ""): string {
     const etc = Object.entries(units).map(
       ([name, text]) => `"systemd/system/${name}" = ${JSON.stringify(text).replaceAll("${", "\\${")};`,
     );
@@ -121,6 +124,12 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
       networking.hostName = "far";
       networking.gateway = "${cable.address}";
       environment.etc = { ${etc.join("\n")} };
+      environment.systemPackages = [ (derivation {
+        name = "bento-agent";
+        system = builtins.currentSystem;
+        builder = "/bin/sh";
+        args = [ "-c" "PATH=/usr/bin:/bin; mkdir -p $out/bin && ln -s ${command.path}/bin/bento-agent $out/bin/" ];
+      }) ];
       system.activationScript = ''
         ip address replace ${cable.peer}/24 dev ${cable.interface}
         ip link set ${cable.interface} up
@@ -227,5 +236,78 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
 
     const mended = await publish(configuration(good, "echo mended"));
     await machine.says(new RegExp(`^up to date with release ${mended.manifest.sequence}$`));
+  });
+
+  test("bootstrap takes over from the timer of the 2022 Bento, whoever hangs up meanwhile", async () => {
+    // A system with the units of 2022, and what they run.
+    const old: Module["units"] = {
+      "bento-upgrade.timer":
+        "[Timer]\nOnCalendar=*:*:0/1\nAccuracySec=100ms\nUnit=bento-upgrade.service\n[Install]\nWantedBy=timers.target\n",
+      "bento-upgrade.service":
+        '[Service]\nType=oneshot\nExecStart=/bin/bash -c "cd /var/bento; /bin/sh update.sh"\nEnvironment=PATH=/usr/bin:/bin\n',
+    };
+    await machine.write("/etc/nixos/configuration.nix", configuration({ ...good, units: old }));
+    await machine.run(`set -e
+      systemctl stop bento-upgrade.timer bento-upgrade.service bento-agent.socket bento-page.socket
+      rm -rf /var/bento && mkdir /var/bento && echo 'echo the old Bento runs' > /var/bento/update.sh
+      export MACHINE=/ NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos
+      nix-build '<nixpkgs/nixos>' -A system -I nixos-config=/etc/nixos/configuration.nix --out-link /root/old
+      nix-env --profile /nix/var/nix/profiles/system --set /root/old
+      /root/old/bin/switch-to-configuration switch`);
+    let from = await machine.says(/^the old Bento runs$/, machine.logged);
+
+    const fleet = path.join(world.dir, "fleet");
+    await mkdir(path.join(fleet, "hosts/far"), { recursive: true });
+    await writeFile(path.join(fleet, "hosts/far/configuration.nix"), "{ }\n");
+    const { serverSettings: server, signingKey, hostKeys } = world;
+    const yaml = { server, signers: [signingKey.publicKey], hosts: { far: { key: hostKeys.far?.publicKey } } };
+    await writeFile(path.join(fleet, "fleet.yaml"), JSON.stringify(yaml));
+    for (const [file, text] of renderedFiles(await loadFleet(fleet))) {
+      await mkdir(path.dirname(path.join(fleet, file)), { recursive: true });
+      await writeFile(path.join(fleet, file), text);
+    }
+    const { hosts } = await bootstrap({ fleet, host: "far", isNew: false });
+    await machine.write("/root/bootstrap", hosts[0]?.script ?? "");
+    const run = (then: string) =>
+      machine.exec(`export NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos BENTO_CONFIRM_SETTLE=2
+        export BENTO_MIN_FREE_STORE=0 BENTO_MIN_FREE_BOOT=0; ${then}`);
+
+    // What it is doing it does to the end.
+    await machine.run(`cd /root && mkfifo go && mv /var/bento/update.sh . &&
+      echo 'echo the old Bento upgrades; read -r _ < /root/go' > /var/bento/update.sh`);
+    await machine.says(/^the old Bento upgrades$/, from);
+    const busy = await run("sh /root/bootstrap");
+    expect(busy.stderr).toMatch(/^takeover: an upgrade of its own is going on: run this again when that has ended /m);
+    expect(busy.status).toBe(75);
+    await machine.run("mv /root/update.sh /var/bento/ && echo > /root/go");
+    await machine.says(/^the old Bento runs$/, machine.logged);
+
+    // One without an agent would leave nobody to poll.
+    const bare = configuration({ ...good, units: {} }).replace(
+      /environment.systemPackages = .*/,
+      "environment.systemPackages = builtins.filter (_: false) [ (derivation {",
+    );
+    await publish(bare);
+    const refused = await run("BENTO_CONFIRM_TIMEOUT=2 sh /root/bootstrap");
+    expect(refused.stderr).toMatch(
+      /^rolled-back: the health check agent-reaches-server failed: the release has no agent: /m,
+    );
+    expect(refused.stderr).toMatch(/^takeover: undone, the Bento of 2022 goes on; /m);
+    expect(refused.status).toBe(1);
+    from = await machine.says(/^the old Bento runs$/, machine.logged);
+
+    const { manifest } = await publish(configuration(good, "echo taken over"));
+    expect((await run("sh /root/bootstrap 2>&1 | { read -r line; echo $line; }")).stdout).toBe(
+      "takeover: the Bento of 2022 looks after this machine\n",
+    );
+    // While it is going on the old timer finds the way back, and leaves it alone.
+    from = await machine.says(/^takeover: it is going on$/, from);
+    await machine.says(new RegExp(`^up to date with release ${manifest.sequence}$`), from);
+    expect(await machine.run("systemctl show -p ExecStart --value bento-upgrade.service")).toContain(good.command.path);
+    expect(await machine.run("cat /var/bento.2022/update.sh")).toBe("echo the old Bento runs");
+    expect(await machine.run("readlink /boot/default")).toBe(await machine.run("readlink /run/current-system"));
+    expect(await world.report("far")).toMatchObject({ outcome: "success", sequence: manifest.sequence });
+    await machine.run("until [ -e /run/bento/bootstrap/status ]; do sleep 0.1; done");
+    expect(await machine.run("systemctl list-units --all --no-legend 'bento-bootstrap*' 'bento-guard*'")).toBe("");
   });
 });

@@ -7,6 +7,7 @@ import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { Hold } from "../support/hold.ts";
 import { makeKey } from "../support/keys.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, start } from "../support/programs.ts";
 import { World } from "../support/world.ts";
@@ -342,6 +343,17 @@ takeover: undone, the Bento of 2022 goes on; what the agent knows is in ${machin
   expect((await stat(old.BENTO_KEY)).mode & 0o777).toBe(0o600);
   expect(existsSync(machine.path("root/.ssh/id_ed25519"))).toBe(true);
 
+  // A machine's own host key is left alone.
+  const own = await makeKey(path.join(world.dir, "keys/own"));
+  const inPlace = await run({ ...old, BENTO_KEY: own.file });
+  expect(inPlace.stderr).toContain(
+    `bootstrap: it logs in with ${old.HOME}/.ssh/id_ed25519, so its configuration must have services.bento.key = "${old.HOME}/.ssh/id_ed25519";\ntakeover: `,
+  );
+  expect([inPlace.status, await readFile(`${own.file}.pub`, "utf8")]).toEqual([
+    0,
+    expect.stringContaining(own.publicKey),
+  ]);
+
   // Power is lost while the new system proves itself: the old one boots, and its timer puts its files back.
   await deploy("laptop-ben");
   await using hold = await Hold.make(machine, "confirm");
@@ -373,4 +385,35 @@ takeover: undone, the Bento of 2022 goes on; what the agent knows is in ${machin
   await exec("ln", ["-sfn", machine.factory, machine.path("run/current-system")]);
   expect((await oldTimer(machine, env)).runs).toBe(2);
   await expectOld(machine, "state");
+});
+
+/** An mv that, the nth time, kills what has called it instead. */
+const KILLING_MV = `#!/bin/bash
+n=$(($(cat "$MACHINE/moves" 2> /dev/null || echo 0) + 1))
+echo "$n" > "$MACHINE/moves"
+if [ "$n" = "$KILL_AT" ]; then kill -KILL "$PPID"; exit 1; fi
+exec /bin/mv "$@"
+`;
+
+long("a takeover cut off before any of its steps loses nothing, and the next run takes it on", async () => {
+  const { machine, run } = await bootstrapOf("nas");
+  await provision({});
+  const old = await makeOld(machine);
+  await mkdir(machine.path("killing"), { recursive: true });
+  await writeFile(machine.path("killing/mv"), KILLING_MV, { mode: 0o755 });
+  const PATH = `${machine.path("killing")}:${process.env.PATH}`;
+  let moves = 0;
+  for (let at = 1; moves >= at - 1; at++) {
+    await rm(machine.path("moves"), { force: true });
+    const cut = await run({ ...old, PATH, KILL_AT: String(at) });
+    moves = Number(await readFile(machine.path("moves"), "utf8"));
+    // All of it is in one of the two places.
+    const place = existsSync(machine.path("state.2022")) ? "state.2022" : "state";
+    await expectOld(machine, place);
+    const next = await run(old);
+    expect(next.stderr, `${at}: ${cut.stderr}`).toMatch(/^takeover: undone, the Bento of 2022 goes on; /m);
+    expect(next.status).toBe(0);
+    await expectOld(machine, "state");
+  }
+  expect(moves).toBeGreaterThan(5);
 });
