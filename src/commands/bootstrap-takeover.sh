@@ -19,7 +19,7 @@ take_over() {
   # Cut off between two renames.
   if [ ! -e "$state" ] && [ -d "$state.2022" ] && [ -d "$state.agent" ]; then
     takeover 'goes on where it was cut off'
-    mv "$state.agent" "$state" && sync
+    mv "$state.agent" "$state" && sync "${state%/*}"
     return
   fi
   if [ ! -e "$state/update.sh" ] || is_ours "$state/update.sh"; then return 0; fi
@@ -39,10 +39,10 @@ exchange() {
   mkdir -p "$state.agent" &&
     cp "$here/way-back" "$state.agent/.update.sh.new" &&
     mv "$state.agent/.update.sh.new" "$state.agent/update.sh" &&
-    sync &&
+    sync "$state.agent/update.sh" "$state.agent" &&
     mv "$state" "$state.2022" &&
     mv "$state.agent" "$state" &&
-    sync
+    sync "${state%/*}"
 }
 
 # set_aside DIRECTORY: one of an earlier takeover keeps its contents, under another name.

@@ -13,9 +13,11 @@ state=${BENTO_STATE:-/var/bento}
 # shellcheck source=bootstrap-takeover.sh
 . "$here/takeover.sh"
 
+# put FILE TEXT: whoever waits for it never sees half of it.
+put() { echo "$2" > "$dir/$1.new" && mv "$dir/$1.new" "$dir/$1"; }
+
 end() {
-  echo "$1" > "$dir/status.new"
-  mv "$dir/status.new" "$dir/status"
+  put status "$1"
   exit "$1"
 }
 
@@ -27,14 +29,14 @@ main() {
   exec 8> "$dir/lock"
   flock -n 8 || exit 75
   exec > "$dir/log" 2>&1
-  echo $$ > "$dir/pid"
+  put pid $$
 
   take_over || end $?
   # An attempt that was cut off is brought to its end first, which is an attempt of its own.
   if [ -e "$state/intent.json" ]; then upgrade || true; fi
   status=0
   upgrade || status=$?
-  settle_takeover
+  settle_takeover || [ "$status" -ne 0 ] || status=1
   end "$status"
 }
 

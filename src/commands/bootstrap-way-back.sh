@@ -35,7 +35,7 @@
     exit 1
   fi
   [ ! -e "$state.agent" ] || mv "$state.agent" "$state.agent.$(date +%s)"
-  mv "$state" "$state.agent" && mv "$state.2022" "$state" && sync || exit 1
+  mv "$state" "$state.agent" && mv "$state.2022" "$state" && sync "${state%/*}" || exit 1
   echo "takeover: undone, the Bento of 2022 goes on; what the agent knows is in $state.agent"
   [ "${1:-}" != settle ] || exit 0
   cd "$state" && exec /bin/sh ./update.sh

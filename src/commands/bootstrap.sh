@@ -56,8 +56,9 @@ find_key() {
 install_key() {
   chmod 644 "$key.new.pub"
   mv "$key.new.pub" "$key.pub"
-  sync
+  sync "$key.pub" "$key.new" "${key%/*}"
   mv "$key.new" "$key"
+  sync "${key%/*}"
 }
 
 # public_half FILE: without its comment.
@@ -102,12 +103,12 @@ is_ed25519() { case $(public_half "$1") in 'ssh-ed25519 '*) ;; *) return 1 ;; es
 
 # with_programs COMMAND: in a shell that has what the agent calls.
 with_programs() {
-  if have bash && have jq && have ssh && have sftp && have git && have gzip && have flock; then
+  if have bash && have jq && have ssh && have sftp && have git && have gzip; then
     sh -c "$1"
   else
     # A fresh NixOS has no jq.
-    have nix-shell || fail 'it needs bash, jq, openssh, git, gzip and util-linux'
-    nix-shell -p bash jq openssh git gzip util-linux --run "$1"
+    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'
+    nix-shell -p bash jq openssh git gzip --run "$1"
   fi
 }
 
@@ -157,14 +158,15 @@ unpack_agent() {
 }
 
 # is_upgrading: whether an earlier run of this still goes on.
-is_upgrading() { [ -e "$dir/lock" ] && have flock && ! flock -n "$dir/lock" true; }
+is_upgrading() { [ -e "$dir/lock" ] && ! flock -n "$dir/lock" true; }
 
 # start_upgrade: apart from this script and its connection, in a unit of its own where there is systemd.
 start_upgrade() {
   rm -f "$dir/status" "$dir/pid" "$dir/log"
   run="setsid bash '$dir/start' > /dev/null 2>&1 &"
+  # A build that was killed for want of memory is a failed build, and nothing more.
   if [ "${BENTO_GUARD:-systemd}" = systemd ] && [ -d /run/systemd/system ]; then
-    run="systemd-run --quiet --collect --unit=bento-bootstrap-$$ \"\$(command -v bash)\" '$dir/start'"
+    run="systemd-run --quiet --collect --property=OOMPolicy=continue --unit=bento-bootstrap-$$ \"\$(command -v bash)\" '$dir/start'"
   fi
   # With the environment that it has here, but for temporary places that nix-shell takes away again.
   with_programs "{ export -p; echo 'unset TMPDIR TMP TEMP TEMPDIR NIX_BUILD_TOP; exec sh \"$bento/upgrade\" \"$dir\"'; } > '$dir/start'
@@ -201,6 +203,7 @@ main() {
   umask 077
   [ "$(id -u)" -eq 0 ] || fail 'run it as root'
   have nix-store || fail 'this machine has no Nix'
+  have flock || fail 'this machine has no flock, which every NixOS has'
   state=${BENTO_STATE:-/var/bento}
   dir=${BENTO_RUN:-/run/bento}/bootstrap
   mkdir -p "$dir"
