@@ -9,8 +9,12 @@
   state=$PWD
   run=${BENTO_RUN:-/run/bento}
 
-  # Whether the system that runs is a release.
-  is_release() { grep -qF "\"$(readlink -f "${BENTO_RUNNING:-/run/current-system}")\"" applied.json 2> /dev/null; }
+  running=${BENTO_RUNNING:-/run/current-system}
+
+  # Whether the system that runs is a release, or has the agent that takes them.
+  is_release() {
+    [ -x "$running/sw/bin/bento-agent" ] || grep -qF "\"$(readlink -f "$running")\"" applied.json 2> /dev/null
+  }
 
   # Whether a release waits for the restart after this boot.
   is_staged() { grep -qF "\"$(cat /proc/sys/kernel/random/boot_id)\"" trial.json 2> /dev/null; }
