@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import type { Fleet } from "./fleet.ts";
+import type { Fleet, Host } from "./fleet.ts";
 import { loginOf } from "./fleet.ts";
 
 /** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
@@ -43,7 +43,16 @@ function serverSettings(fleet: Fleet) {
       ...(server.tree ? { tree: true } : {}),
     },
     hosts: Object.fromEntries(hosts),
+    // For hosts that stage a branch by themselves. Other fleets' files stay as they are.
+    ...(fleet.git === null ? {} : { trees: Object.fromEntries(fleet.hosts.filter(isShipped).map(treeOf)) }),
   };
+}
+
+const isShipped = (host: Host) => host.declared && host.deliver === "tree";
+
+/** What a host must know to stage its tree as it is staged here (utils/agent/fetchers/git.d/stage.sh). */
+function treeOf({ name, path, include, kind, attr, config, nixpkgs }: Host) {
+  return [name, { path, include, kind, attr: kind === "flake" ? attr : config, nixpkgs }] as const;
 }
 
 function agentSettings({ server, git, signers, substituters }: Fleet) {

@@ -38,7 +38,25 @@ test("the server is told the logins and their keys; a host without a key has non
     version: 1,
     server: { root: "/home/chroot", user: "bento", publishers: [RSA], loginPrefix: "b-" },
     hosts: { web: { login: "b-web", key: `${ED25519_3} root@web` } },
+    trees: expect.anything(),
   });
+});
+
+test("a fleet with git tells how each host's tree is staged; other fleets' files have none of it", async () => {
+  await using dir = await scratch();
+  const fleet = await fleetIn(dir.path);
+  const [nas, web] = fleet.hosts;
+  if (!nas || !web) throw new Error("the fleet has two hosts");
+  const hosts = [
+    { ...nas, deliver: "system" as const },
+    { ...web, kind: "flake" as const, include: ["flake.nix"] },
+    { ...web, name: "found", declared: false },
+  ];
+  const { trees } = JSON.parse(renderedFiles({ ...fleet, hosts }).get("fleet.json") ?? "");
+  expect(trees).toEqual({
+    web: { path: "hosts/web", include: ["flake.nix"], kind: "flake", attr: "web", nixpkgs: null },
+  });
+  expect(renderedFiles({ ...fleet, git: null }).get("fleet.json")).not.toContain("trees");
 });
 
 test("the server is told of unpacked trees only where there are to be any: the files of other fleets stay the same", async () => {
