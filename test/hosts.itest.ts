@@ -464,6 +464,30 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     expect(await failures(git, 'reporter = "sftp";')).toEqual([expect.stringContaining("bento.json names none")]);
   });
 
+  test("a host that makes its releases of a branch is told whose commits it takes, and what is missing for it", async () => {
+    const git = { remote: "https://git.example.org/fleet.git", refs: "refs/b/{host}", hostKeys: [] };
+    const plain = await bentoWith(git, "");
+    expect(plain.environment).not.toHaveProperty("BENTO_GIT_BRANCH");
+    const { failed, environment } = await bentoWith(git, 'git.branch = "main"; git.directory = "machines";');
+    expect(failed).toEqual([]);
+    expect(environment).toMatchObject({
+      BENTO_GIT_BRANCH: "main",
+      BENTO_GIT_DIRECTORY: "machines",
+      BENTO_GIT_COMMIT_SIGNERS: "ssh-ed25519 AAAA",
+      BENTO_GIT_ALLOW_UNSIGNED: "",
+    });
+    const failures = async (settings: string) => (await bentoWith(git, `git.branch = "main"; ${settings}`)).failed;
+    expect(await failures("git.commitSigners = [ ];")).toEqual([expect.stringContaining("List the public ssh keys")]);
+    expect(await failures("git.commitSigners = [ ]; git.allowUnsigned = true;")).toEqual([]);
+    expect(await failures('fetcher = "/bin/mine"; reporter = "git";')).toEqual([
+      expect.stringContaining("or take git.branch out"),
+    ]);
+    expect(await failures('build = "prebuilt";')).toEqual([expect.stringContaining('services.bento.build = "auto"')]);
+    expect((await bentoWith(git, 'git.branch = "-x";')).failed).toEqual([
+      expect.stringContaining("is no branch's name"),
+    ]);
+  });
+
   test("the modules do with a module system alone, and every option is documented", async () => {
     const lib = process.env.BENTO_TEST_NIXPKGS_LIB ?? `${nixpkgs}/lib`;
     const [host, server, desk, strange] = await json(

@@ -34,6 +34,43 @@ in
           git.refs of fleet.yaml.
         '';
       };
+      branch = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "main";
+        description = ''
+          A branch of the fleet's own repository. With it, this machine makes its releases by itself, of that branch's
+          commits, and needs nobody who publishes them. fleet.yaml must have git, so that fleet.json says how. What is
+          trusted then is not the signature of a release but that of the branch's last commit: see
+          services.bento.git.commitSigners.
+        '';
+      };
+      directory = mkOption {
+        type = types.str;
+        default = ".";
+        example = "machines";
+        description = ''
+          Where the fleet is in the repository of services.bento.git.branch, if fleet.json is not at its top.
+        '';
+      };
+      commitSigners = mkOption {
+        type = types.listOf types.str;
+        default = fleet.signers or [ ];
+        defaultText = "signers of fleet.yaml";
+        example = [ "ssh-ed25519 AAAA… ada" ];
+        description = ''
+          Public ssh keys. The last commit of services.bento.git.branch must be signed with one of them (git commit -S
+          with gpg.format ssh); set it where other people merge than those whose releases the fleet takes.
+        '';
+      };
+      allowUnsigned = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Takes commits of services.bento.git.branch that nobody has signed. Warning: whoever can write to that branch,
+          and whoever runs the server that it is on, is then root on this machine. Set it for trying things out.
+        '';
+      };
       key = mkOption {
         type = types.nullOr types.str;
         default = null;
@@ -62,9 +99,34 @@ in
       BENTO_GIT_REFS = cfg.git.refs;
       BENTO_GIT_KEY = toString cfg.git.key;
       BENTO_GIT_CREDENTIALS = toString cfg.git.credentialsFile;
+    } // lib.optionalAttrs (cfg.git.branch != null) {
+      BENTO_GIT_BRANCH = mkDefault cfg.git.branch;
+      BENTO_GIT_DIRECTORY = mkDefault cfg.git.directory;
+      BENTO_GIT_COMMIT_SIGNERS = mkDefault (lib.concatStringsSep "\n" cfg.git.commitSigners);
+      BENTO_GIT_ALLOW_UNSIGNED = mkDefault (if cfg.git.allowUnsigned then "1" else "");
     };
 
     assertions = [
+      {
+        assertion = cfg.git.branch != null -> usesGit;
+        message = "services.bento.git.branch is set, and releases come by another way. Set services.bento.fetcher = "
+          + "\"git\", or take git.branch out.";
+      }
+      {
+        assertion = cfg.git.branch == null || builtins.match "[A-Za-z0-9_][A-Za-z0-9_./-]*" cfg.git.branch != null;
+        message = "services.bento.git.branch is no branch's name: letters, digits, '.', '-' and '_' between slashes, "
+          + "such as \"main\".";
+      }
+      {
+        assertion = cfg.git.branch != null && !cfg.git.allowUnsigned -> cfg.git.commitSigners != [ ];
+        message = "services.bento.git.branch is set, and nobody's commits would be taken. List the public ssh keys of "
+          + "those who merge in services.bento.git.commitSigners.";
+      }
+      {
+        assertion = cfg.git.branch != null -> cfg.build != "prebuilt";
+        message = "services.bento.git.branch is set, and this machine never builds, while nobody says which system of "
+          + "a cache belongs to a commit. Set services.bento.build = \"auto\", or take git.branch out.";
+      }
       {
         assertion = usesGit -> cfg.git.remote != null;
         message = "services.bento.fetcher is git, and bento.json names no git remote. Set git.remote in fleet.yaml and "

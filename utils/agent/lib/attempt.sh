@@ -28,12 +28,15 @@ upgrade() {
   if has_undelivered; then deliver; fi
 
   # 2. What there is for this host; what it is now goes the same way.
-  local envelope=$BENTO_RUN/envelope
+  local envelope=$BENTO_RUN/envelope refused=''
   poll_with_heartbeat "$envelope" || {
     local status=$?
-    say "$problem"
-    judge_last_resort no
-    give_up "$status"
+    if [ "$status" -ne 65 ]; then
+      say "$problem"
+      judge_last_resort no
+      give_up "$status"
+    fi
+    refused=$problem
   }
   judge_last_resort yes
   if [ ! -s "$envelope" ]; then
@@ -45,6 +48,10 @@ upgrade() {
   if ! from=$(running_system) || [ ! -x "$from/bin/switch-to-configuration" ]; then
     say "what runs here is no NixOS system: $BENTO_RUNNING"
     exit 2
+  fi
+  if [ -n "$refused" ]; then
+    problem=$refused
+    refuse "$envelope"
   fi
   open_envelope "$envelope" || refuse "$envelope"
   if is_applied; then
@@ -72,7 +79,7 @@ upgrade() {
   say "release $manifest_sequence: $manifest_subject"
 
   # 4. Get it, and build it. Until here nothing of the machine was touched.
-  if [ -n "$manifest_archive" ]; then
+  if has_tree; then
     say "fetching"
     fetch_release || {
       local status=$?
@@ -159,10 +166,14 @@ poll_with_heartbeat() {
   if [ "$fetcher" = "$agent/fetchers/sftp" ] && [ "$reporter" = "$fetcher" ]; then
     BENTO_HEARTBEAT=$heartbeat poll_server "$1" "$BENTO_POLL_TIMEOUT"
   else
-    local patience=$BENTO_POLL_TIMEOUT
+    local patience=$BENTO_POLL_TIMEOUT status=0 said
     [ "$fetcher" != "$agent/fetchers/git" ] || patience=$BENTO_FETCH_TIMEOUT
-    poll_server "$1" "$patience" || return
+    poll_server "$1" "$patience" || status=$?
+    [ "$status" -eq 0 ] || [ "$status" -eq 65 ] || return "$status"
+    said=$problem
     deliver
+    problem=$said
+    return "$status"
   fi
 }
 

@@ -14,7 +14,7 @@ build_release() {
     built=$manifest_toplevel
     return
   fi
-  if [ "$BENTO_BUILD" = prebuilt ] || [ -z "$manifest_archive" ]; then
+  if [ "$BENTO_BUILD" = prebuilt ] || ! has_tree; then
     problem="no cache has ${manifest_toplevel:-its system}, and it is not built here: $(nix_error)"
     return 1
   fi

@@ -5,13 +5,15 @@
 offline=
 
 # poll_server FILE SECONDS: the envelope goes to FILE. Fails with $problem, and with status 75 when it is worth trying
-# later.
+# later; with 65 when the fetcher itself refuses what there is.
 poll_server() {
   local status=0 said=$BENTO_RUN/fetcher.err
   apart timeout --kill-after=5 "$2" "$fetcher" poll > "$1" 2> "$said" || status=$?
   [ -z "$attempt_log" ] || [ ! -s "$said" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   case $status in
     0) return ;;
+    # It was reached, and what is there is not to be taken.
+    65) problem=$(last_words "$said") ;;
     124 | 137) problem="no contact: no answer within $2 s" status=75 ;;
     *) problem="no contact: $(last_words "$said")" ;;
   esac
