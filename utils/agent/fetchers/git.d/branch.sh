@@ -58,6 +58,7 @@ take() {
   git update-ref refs/release "$1"
   mv -T "$taken.new" "$taken"
   echo "$1" > "$repository/shallow.new"
+  sync "$repository/shallow.new"
   mv -T "$repository/shallow.new" "$repository/shallow"
   { git update-ref -d refs/incoming && git repack -a -d -q && git prune --expire=now; } > /dev/null 2>&1 || true
 }

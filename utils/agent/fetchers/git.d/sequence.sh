@@ -21,6 +21,8 @@ Push a commit on top of that; or, if it was meant so, remove $taken on this mach
 next_sequence() {
   local now before
   now=$(($(git log -1 --format=%ct "$1") * 1000))
+  # A date after 2100 is no date, and would be in the way of all that comes later.
+  [ "$now" -lt 4102444800000 ] || now=1
   for before in "$(taken_value .manifest.sequence)" "$(seen_sequence seen)" "$(seen_sequence applied)"; do
     [ "$now" -gt "${before:-0}" ] || now=$((before + 1))
   done

@@ -18,6 +18,8 @@ require_signature() {
   if ! git cat-file commit "$1" | awk '/^$/ { body = 1 } !body && /^gpgsig/ { signed = 1 } END { exit !signed }'; then
     fail 65 "commit $1 of $shown is not signed: have $branch end with a commit that is (git commit -S, gpg.format ssh)"
   fi
+  printf '2.34\n%s\n' "$(git version | cut -d' ' -f3)" | sort -V -C ||
+    fail 1 "git on this machine is older than 2.34, and can't verify ssh signatures"
   git -c gpg.format=ssh -c gpg.ssh.program=ssh-keygen -c gpg.ssh.allowedSignersFile="$allowed" -c gpg.ssh.revocationFile= \
     -c gpg.program=false -c gpg.openpgp.program=false -c gpg.x509.program=false -c gpg.minTrustLevel=fully \
     verify-commit "$1" > /dev/null 2>&1 ||

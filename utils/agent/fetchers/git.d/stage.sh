@@ -32,12 +32,20 @@ link_texts() {
   done
 }
 
+# not_made: ends for what is none of the commit's faults. Should the repository be damaged, the next poll gets it anew.
+not_made() {
+  rm -f "$repository/info/attributes"
+  fail 1 "the release could not be made: $(tail -n 1 "$scratch/err")"
+}
+
 # stage_commit COMMIT PREFIX TREE DIR: makes DIR the release directory; TREE is what tree_of gave.
 stage_commit() {
   local status=0 index=$scratch/stage.index directory=$4 kind
   # A file's name may have anything in it but a zero byte.
-  git ls-tree -r -l -z --full-tree "$1" | sed -z 's/%/%25/g; s/\n/%0A/g' | tr '\0' '\n' > "$scratch/listing"
-  awk '$1 == "120000" { print $3 }' "$scratch/listing" | sort -u | git cat-file --batch > "$scratch/blobs"
+  git ls-tree -r -l -z --full-tree "$1" 2> "$scratch/err" | sed -z 's/%/%25/g; s/\n/%0A/g' | tr '\0' '\n' > "$scratch/listing" ||
+    not_made
+  awk '$1 == "120000" { print $3 }' "$scratch/listing" | sort -u | git cat-file --batch > "$scratch/blobs" 2> "$scratch/err" ||
+    not_made
   link_texts < "$scratch/blobs" > "$scratch/links"
   jq -rnR --arg host "$BENTO_HOST" --arg prefix "$2" --argjson tree "$(cat "$3")" --rawfile links "$scratch/links" \
     -f "${BASH_SOURCE%/*}/layout.jq" < "$scratch/listing" > "$scratch/layout" 2> "$scratch/err" || status=$?
@@ -49,7 +57,7 @@ stage_commit() {
       GIT_INDEX_FILE=$index git update-index -z --index-info &&
       (cd "$directory" && GIT_INDEX_FILE=$index GIT_WORK_TREE=$directory git -c core.bare=false checkout-index --all --quiet)
   } > /dev/null 2> "$scratch/err"; then
-    fail 1 "the release could not be made: $(tail -n 1 "$scratch/err")"
+    not_made
   fi
   jq -ce '.nixpkgs // empty' "$3" > "$scratch/pin" && mv "$scratch/pin" "$directory/nixpkgs.json"
   kind=channel
