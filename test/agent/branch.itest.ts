@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { GitRemote } from "../../src/fleet/fleet.ts";
@@ -150,6 +150,20 @@ test("a branch that nobody publishes: only signed commits, one after the other, 
   await rm(path.join(fleet.dir, "hosts", HOST, "out"));
   await push(await commit(configured("third"), ada));
   expect((await agent()).stderr).toMatch(/^up to date with release/);
+});
+
+test("a repository that a power cut has damaged is got anew, and the release is the same", async () => {
+  const { sequence } = (await machine.state("applied.json")) as { sequence: number };
+  const packs = machine.path("state/git/objects/pack");
+  for (const pack of (await readdir(packs)).filter((name) => name.endsWith(".pack"))) {
+    const file = path.join(packs, pack);
+    await truncate(file, Math.floor((await stat(file)).size / 2));
+  }
+  // Another setting makes it look at the commit once more.
+  const env = { BENTO_GIT_COMMIT_SIGNERS: `${ada.publicKey} again` };
+  const attempts = [await agent(env), await agent(env)];
+  expect(attempts.map(({ stderr }) => stderr)).toContain(`up to date with release ${sequence}\n`);
+  expect(await machine.state("branch.json")).toMatchObject({ manifest: { sequence } });
 });
 
 test("what a branch's fetcher gives is nothing that another fetcher could give", async () => {
