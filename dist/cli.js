@@ -1,12 +1,16 @@
 #!/usr/bin/env node
-import { $ as PUBLISHER_KEY, A as deploy, At as FLEET_FILE, B as parseDuration, Bt as HostError, C as painter, Ct as archive, D as onInterrupt, Dt as findFleet, Et as staleFiles, F as list$1, Ft as splitPatterns, G as unchanged, H as signAndPublish, I as SILENCE, It as Nix, J as prepare, K as failed, L as SftpSession, Lt as run, M as waysOut, Mt as require_dist, N as packageRoot, Nt as parseShard, O as report, Ot as loadFleet, P as LOCK_DIRECTORY, Pt as selectHosts, R as flight, Rt as BentoError, S as count, St as inertLine, T as describeError, Tt as renderedFiles, U as openAll, V as lockFor, W as published, X as isSameRelease, Y as withArchive, Z as nextManifest, _t as temporaryDirectory, at as requireSigner, c as renderHostEdit, ct as Publishers, d as renderKeygen, dt as check, et as SECRETS, f as renderPlan, ft as openFleet, g as renderDeploy, gt as _usingCtx, ht as withFlakeHosts, it as open$1, j as status, jt as parseFleetFile, k as plan, kt as parseWave, l as renderHostList, lt as build, mt as openMemory, nt as describeKey, o as renderStatus, ot as needsOpenSsh, p as renderRender, pt as openFleetAt, q as failing, rt as keysFromEnvironment, st as openPrivateKey, t as exitStatus, tt as SIGNING_KEY, u as renderInit, ut as DEFAULT_TIMEOUT, vt as Repository, wt as AGENT_FILE, x as renderCheck, xt as inert, yt as writeFileAtomically, z as ignoreSftpError, zt as FleetError } from "./shared2.js";
-import { copyFile, cp, mkdir, readFile, readdir, symlink } from "node:fs/promises";
+import { $ as isSameRelease, $t as splitPatterns, A as onInterrupt, At as parseWave, B as SftpSession, Bt as secretHosts, C as painter, Ct as writeFileAtomically, D as describeError, Dt as staleFiles, E as warnings, Et as renderedFiles, F as waysOut, Ft as SECRETS_DIR, G as signAndPublish, Gt as canReceive, H as ignoreSftpError, Ht as MAX_SECRET, I as packageRoot, It as checkSecretName, J as unchanged, K as openAll, Kt as readersIn, L as LOCK_DIRECTORY, Lt as isSecretName, M as plan, Mt as parseFleetFile, N as deploy, Nt as hostName, O as failureLines, Ot as findFleet, P as status, Pt as require_dist, Q as withArchive, Qt as selectHosts, R as list$1, Rt as readSecretFile, S as count, St as Repository, Tt as AGENT_FILE, U as parseDuration, Ut as decrypt, V as flight, Vt as secretNames, W as lockFor, Wt as encrypt, X as failing, Xt as inertLine, Y as failed, Yt as inert, Z as prepare, Zt as parseShard, _t as openFleetAt, an as InterruptedError, at as describeKey, bt as _usingCtx, c as renderHostEdit, ct as requireSigner, d as renderKeygen, dt as Publishers, en as Nix, et as nextManifest, f as renderPlan, ft as build, g as renderDeploy, gt as openFleet, ht as failureOf, in as HostError, it as SIGNING_KEY, j as report, jt as FLEET_FILE, kt as loadFleet, l as renderHostList, lt as needsOpenSsh, mt as check, nn as BentoError, nt as PUBLISHER_KEY, o as renderStatus, ot as keysFromEnvironment, p as renderRender, pt as DEFAULT_TIMEOUT, q as published, qt as readersOf, rn as FleetError, rt as SECRETS, st as open$2, t as exitStatus, tn as run, u as renderInit, ut as openPrivateKey, vt as openMemory, w as table, wt as archive, x as renderCheck, xt as temporaryDirectory, yt as withFlakeHosts, z as SILENCE, zt as secretFile } from "./shared3.js";
+import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
+import { homedir, tmpdir } from "node:os";
 import path from "node:path";
-import fs, { createReadStream, existsSync, readFileSync } from "node:fs";
+import fs, { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { StringDecoder } from "node:string_decoder";
 import { createHash, randomUUID } from "node:crypto";
-import childProcess from "node:child_process";
+import { setTimeout } from "node:timers/promises";
+import childProcess, { spawn } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { stripVTControlCharacters } from "node:util";
+import { addAbortSignal } from "node:stream";
 import process$1 from "node:process";
 // node_modules/commander/lib/error.js
 /**
@@ -2989,6 +2993,9 @@ function common(command) {
 function withHosts(command) {
 	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between").option("--group <names>", "only hosts of these groups, with commas between");
 }
+function withIdentity(command) {
+	return command.option("-i, --identity <file>", "the private key to decrypt with (default: ~/.ssh/id_ed25519, ~/.ssh/id_rsa; can be repeated)", append, []);
+}
 function withNix(command) {
 	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);
 }
@@ -3025,31 +3032,67 @@ function given(key, value) {
 	return value === void 0 ? {} : { [key]: value };
 }
 // src/commands/bootstrap.sh
-var bootstrap_default = "#!/bin/sh\n# Brings the machine that it runs on into its fleet: installs nothing, but fetches this host's release with Bento's agent,\n# which it carries, activates it as any later upgrade would, and goes back if the server can't be reached any more. From then\n# on the configuration's own agent (services.bento) takes over. Run it as root on the machine itself:\n#\n#   bento bootstrap HOST | ssh root@MACHINE sh\n#\n# Exit status: the agent's; 2 when this machine can't take part yet.\nhost='@host@'\npinned='@key@'\n\nfail() {\n  echo \"bootstrap: $1\" >&2\n  exit 2\n}\n\nunpack() {\n  # Its end is far below: the archive is the rest of this function.\n  base64 -d << 'ARCHIVE' | gzip -dc | nix-store --restore \"$1\"\n@archive@\nARCHIVE\n}\n\nhave() { command -v \"$1\" > /dev/null 2>&1; }\n\nmain() {\n  set -eu\n  umask 077\n  [ \"$(id -u)\" -eq 0 ] || fail 'run it as root'\n  have nix-store || fail 'this machine has no Nix'\n  key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}\n  if [ ! -e \"$key\" ]; then\n    have ssh-keygen || fail \"there is no $key, and no ssh-keygen to make it\"\n    ssh-keygen -q -t ed25519 -N '' -C \"root@$host\" -f \"$key\"\n    echo \"made this machine's host key, $key\" >&2\n  fi\n  actual=$(cut -d' ' -f1,2 \"$key.pub\")\n  if [ \"$actual\" != \"$pinned\" ]; then\n    fail \"this machine's key is not the one that fleet.yaml has for $host. Its line there must be:\n  key: \\\"$actual root@$host\\\"\"\n  fi\n  scratch=$(mktemp -d)\n  trap 'chmod -R u+w \"$scratch\"; rm -rf \"$scratch\"' EXIT\n  trap 'exit 130' INT TERM HUP\n  unpack \"$scratch/bento\"\n  export BENTO_HOST=\"$host\" BENTO_CONFIG=\"${BENTO_CONFIG:-$scratch/bento/bento.json}\"\n  agent=$scratch/bento/agent/bento-agent\n  status=0\n  if have bash && have jq && have ssh && have sftp && have git && have gzip; then\n    bash \"$agent\" upgrade || status=$?\n  else\n    # A fresh NixOS has no jq.\n    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'\n    nix-shell -p bash jq openssh git gzip --run \"bash $agent upgrade\" || status=$?\n  fi\n  exit \"$status\"\n}\n\n# Standard input is this script itself, when it comes through a pipe: nothing that it runs may read it.\nmain < /dev/null\n";
+var bootstrap_default = "#!/bin/sh\n# Brings the machine that it runs on into its fleet: installs nothing, but fetches this host's release with Bento's agent,\n# which it carries, activates it as any later upgrade would, and goes back if the server can't be reached any more. From then\n# on the configuration's own agent (services.bento) takes over. Run it as root on the machine itself, as often as you like:\n#\n#   bento bootstrap HOST | ssh root@MACHINE sh\n#\n# A connection that breaks doesn't matter: the upgrade goes on by itself, and whoever runs this again sees what becomes of it. On a\n# machine that the 2022 Bento looks after, it takes over from that.\n#\n# Where the server doesn't know the machine yet it says what to do about that, and changes nothing. What is to be entered into\n# the fleet is on stdout, everything else on stderr.\n#\n# Exit status: the agent's; 2 when this machine can't take part yet.\nhost='@host@'\n# The key that fleet.yaml has for this host; empty for a new machine.\npinned='@key@'\n# The command that enters the key of a new machine; empty where the line for fleet.yaml is said instead.\nenter='@enter@'\n# Its address; empty in a fleet that has none.\nserver='@server@'\n\ntell() { echo \"bootstrap: $1\" >&2; }\n\nfail() {\n  tell \"$1\"\n  exit 2\n}\n\nunpack() {\n  # Its end is far below: the archive is the rest of this function.\n  base64 -d << 'ARCHIVE' | gzip -dc | nix-store --restore \"$1\"\n@archive@\nARCHIVE\n}\n\nhave() { command -v \"$1\" > /dev/null 2>&1; }\n\n# find_key: sets $key to the file that this machine logs in with, which is made where there is none, and $actual to its public\n# half.\nfind_key() {\n  key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}\n  take_old_key\n  if [ ! -e \"$key\" ]; then\n    have ssh-keygen || fail \"there is no $key, and no ssh-keygen to make it\"\n    mkdir -p \"${key%/*}\"\n    rm -f \"$key.new\" \"$key.new.pub\"\n    ssh-keygen -q -t ed25519 -N '' -C \"root@$host\" -f \"$key.new\"\n    install_key\n    tell \"made this machine's key, $key\"\n  fi\n  actual=$(public_half \"$key\") || fail \"$key is no private key without a passphrase\"\n}\n\n# install_key: $key.new becomes $key. Cut off in between, the next one begins again: without the private half there is no key.\ninstall_key() {\n  chmod 644 \"$key.new.pub\"\n  mv \"$key.new.pub\" \"$key.pub\"\n  sync \"$key.pub\" \"$key.new\" \"${key%/*}\"\n  mv \"$key.new\" \"$key\"\n  sync \"${key%/*}\"\n}\n\n# public_half FILE: without its comment.\npublic_half() {\n  if [ -e \"$1.pub\" ]; then cut -d' ' -f1,2 \"$1.pub\"; else ssh-keygen -y -P '' -f \"$1\" 2> /dev/null | cut -d' ' -f1,2 | grep .; fi\n}\n\n# take_old_key: where the 2022 Bento's key, one of root's, is the one that the fleet knows, it is this machine's key: copied to\n# $key when nothing is there, and otherwise used where it is.\ntake_old_key() {\n  if [ -e \"$key\" ] && [ \"$(public_half \"$key\")\" = \"$pinned\" ]; then return; fi\n  if [ -z \"$pinned\" ] && [ ! -e \"$state/update.sh\" ]; then return; fi\n  old=$(old_key) || return 0\n  if [ -e \"$key\" ] || ! is_ed25519 \"$old\"; then\n    key=$old\n    tell \"it logs in with $key, so its configuration must have services.bento.key = \\\"$key\\\";\"\n    return\n  fi\n  mkdir -p \"${key%/*}\"\n  rm -f \"$key.new\"\n  cp \"$old\" \"$key.new\"\n  chmod 600 \"$key.new\"\n  echo \"$(public_half \"$old\") root@$host\" > \"$key.new.pub\"\n  install_key\n  tell \"copied the key that the fleet knows, $old, to $key\"\n}\n\n# old_key: prints the first of the keys that root logs in with at the server which fleet.yaml has; for a new machine, the first.\nold_key() {\n  { [ -z \"$server\" ] || ssh -G \"$server\" 2> /dev/null | sed -n 's/^identityfile //p'; echo \"${HOME:-/root}/.ssh/id_ed25519\"; } |\n    while IFS= read -r file; do\n      # shellcheck disable=SC2088\n      case $file in '~/'*) file=${HOME:-/root}/${file#'~/'} ;; esac\n      if [ -e \"$file\" ] && half=$(public_half \"$file\") && [ \"$half\" = \"${pinned:-$half}\" ]; then\n        echo \"$file\"\n        break\n      fi\n    done | grep .\n}\n\nis_ed25519() { case $(public_half \"$1\") in 'ssh-ed25519 '*) ;; *) return 1 ;; esac; }\n\n# with_programs COMMAND: in a shell that has what the agent calls.\nwith_programs() {\n  if have bash && have jq && have ssh && have sftp && have git && have gzip; then\n    sh -c \"$1\"\n  else\n    # A fresh NixOS has no jq.\n    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'\n    nix-shell -p bash jq openssh git gzip --run \"$1\"\n  fi\n}\n\n# be_let_in: ends here unless the server lets this machine in.\nbe_let_in() {\n  word=$(with_programs \"bash '$bento/agent/bento-agent' contact\" 2> \"$scratch/said\") || true\n  why=$(tail -n 1 \"$scratch/said\")\n  case $word in\n    known) return ;;\n    unknown)\n      [ -z \"$pinned\" ] || fail \"the server does not let this machine in yet, although fleet.yaml has its key: $why.\nSet the server up with the fleet.json that has $host (docs/server.md), and run this again.\"\n      tell 'the server does not know this machine yet.'\n      say_entry\n      exit 2\n      ;;\n    unreachable)\n      tell \"the server can't be reached from this machine: $why.\"\n      [ -n \"$pinned\" ] || say_entry\n      exit 75\n      ;;\n    wrong-host-key)\n      tell \"what answers is not the fleet's server, or has another key than fleet.yaml says: $why.\"\n      exit 1\n      ;;\n    *) fail \"whether the server lets this machine in can't be found out: $why\" ;;\n  esac\n}\n\n# say_entry: what makes a new machine known.\nsay_entry() {\n  if [ -n \"$enter\" ]; then\n    tell \"bring this machine's configuration to hosts/$host in the fleet's repository, and there run:\"\n    echo \"$enter --key '$actual root@$host'\"\n  else\n    tell \"write this into fleet.yaml, below $host, and run 'bento render':\"\n    echo \"key: \\\"$actual root@$host\\\"\"\n  fi\n  tell 'then commit and deploy, see to it that the server has the new fleet.json, and run this again.'\n}\n\n# unpack_agent: sets $bento to where everything is. In the store, so that the way back outlives whatever becomes of this script.\nunpack_agent() {\n  unpack \"$scratch/bento\"\n  bento=$(nix-store --add \"$scratch/bento\")\n  nix-store --realise \"$bento\" --add-root \"$dir/bento\" --indirect > /dev/null\n}\n\n# is_upgrading: whether an earlier run of this still goes on.\nis_upgrading() { [ -e \"$dir/lock\" ] && ! flock -n \"$dir/lock\" true; }\n\n# start_upgrade: apart from this script and its connection, in a unit of its own where there is systemd.\nstart_upgrade() {\n  rm -f \"$dir/status\" \"$dir/pid\" \"$dir/log\"\n  run=\"setsid bash '$dir/start' > /dev/null 2>&1 &\"\n  # A build that was killed for want of memory is a failed build, and nothing more.\n  if [ \"${BENTO_GUARD:-systemd}\" = systemd ] && [ -d /run/systemd/system ]; then\n    run=\"systemd-run --quiet --collect --property=OOMPolicy=continue --unit=bento-bootstrap-$$ \\\"\\$(command -v bash)\\\" '$dir/start'\"\n  fi\n  # With the environment that it has here, but for temporary places that nix-shell takes away again.\n  with_programs \"{ export -p; echo 'unset TMPDIR TMP TEMP TEMPDIR NIX_BUILD_TOP; exec sh \\\"$bento/upgrade\\\" \\\"$dir\\\"'; } > '$dir/start'\n$run\"\n  tries=0\n  until [ -e \"$dir/pid\" ]; do\n    tries=$((tries + 1))\n    [ \"$tries\" -le 100 ] || fail 'the upgrade could not be started'\n    sleep 0.1\n  done\n  rm -f \"$dir/start\"\n}\n\n# follow_upgrade: shows what it says until it has ended, and sets $status to how.\nfollow_upgrade() {\n  read -r pid < \"$dir/pid\"\n  tail -n +1 -s 0.2 -f --pid=\"$pid\" \"$dir/log\" >&2 &\n  shown=$!\n  trap 'kill \"$shown\" 2> /dev/null; tell \"the upgrade goes on by itself; run this again to see what becomes of it\"; exit 130' INT TERM HUP\n  wait \"$shown\" || true\n  status=1\n  if [ -e \"$dir/status\" ]; then\n    read -r status < \"$dir/status\"\n  elif is_upgrading; then\n    # Nobody reads what this says any more.\n    exit 130\n  else\n    tell 'the upgrade was cut off: run this again'\n  fi\n}\n\nmain() {\n  set -eu\n  umask 077\n  [ \"$(id -u)\" -eq 0 ] || fail 'run it as root'\n  have nix-store || fail 'this machine has no Nix'\n  have flock || fail 'this machine has no flock, which every NixOS has'\n  state=${BENTO_STATE:-/var/bento}\n  dir=${BENTO_RUN:-/run/bento}/bootstrap\n  mkdir -p \"$dir\"\n  scratch=$(mktemp -d)\n  trap 'chmod -R u+w \"$scratch\"; rm -rf \"$scratch\"' EXIT\n  trap 'exit 130' INT TERM HUP\n  if is_upgrading; then\n    tell 'an upgrade that was started before is still going on:'\n  else\n    find_key\n    if [ -n \"$pinned\" ] && [ \"$actual\" != \"$pinned\" ]; then\n      fail \"this machine's key is not the one that fleet.yaml has for $host. Its line there must be:\n  key: \\\"$actual root@$host\\\"\"\n    fi\n    unpack_agent\n    export BENTO_HOST=\"$host\" BENTO_KEY=\"$key\" BENTO_CONFIG=\"${BENTO_CONFIG:-$bento/bento.json}\"\n    export BENTO_HEALTH_CHECKS=\"${BENTO_HEALTH_CHECKS:-$bento/checks}\"\n    # Somebody is here, and runs this again because it failed before.\n    export BENTO_BACKOFF=\"${BENTO_BACKOFF:-0}\"\n    be_let_in\n    start_upgrade\n  fi\n  follow_upgrade\n  # A git remote may let in whom the fleet doesn't know.\n  if [ -z \"$pinned\" ] && [ \"$status\" -eq 0 ] && [ ! -e \"$state/seen.json\" ]; then\n    tell 'if this machine is not in the fleet yet:'\n    say_entry\n  fi\n  exit \"$status\"\n}\n\n# Standard input is this script itself, when it comes through a pipe: nothing that it runs may read it.\nmain < /dev/null\n";
+// src/commands/bootstrap-check.sh
+var bootstrap_check_default = "#!/bin/sh\n# The health check of the first upgrade: that the release's own agent, with its own settings and key, reaches the server. It is\n# what polls from then on, and without it nobody would.\nagent=${BENTO_RUNNING:-/run/current-system}/sw/bin/bento-agent\nif [ ! -x \"$agent\" ]; then\n  echo 'the release has no agent: set services.bento.enable in its configuration'\n  exit 1\nfi\n# Its settings are its own, and none of those that bootstrap was given.\nword=$(env -i PATH=\"$PATH\" HOME=/root \"$agent\" contact 2>&1 < /dev/null) && exit 0\necho \"the release's own agent does not get in at the server: $(echo \"$word\" | tail -n 1)\"\nexit 1\n";
+// src/commands/bootstrap-takeover.sh
+var bootstrap_takeover_default = "# shellcheck shell=sh\n# A machine that the 2022 Bento looks after: its timer runs update.sh in /var/bento. All that is there moves to /var/bento.2022,\n# and nothing of it is deleted. In its place comes the agent's state, with an update.sh of ours, the way back: whatever becomes of\n# the takeover (power lost, the machine back in its old system), the old timer itself finds that and puts all back.\n#\n#   /var/bento        the agent's state, and the way back\n#   /var/bento.2022   what was in /var/bento\n#   /var/bento.agent  the agent's state where the old Bento goes on, until it is taken over again\n#\n# Each step is one rename, so that it can be cut off anywhere and run again. upgrade, which reads this, sets $state and $here.\n# shellcheck disable=SC2154\n\ntakeover() { echo \"takeover: $1\"; }\n\n# is_ours FILE: whether an update.sh is the way back.\nis_ours() { grep -q '^# bento bootstrap: the way back' \"$1\" 2> /dev/null; }\n\ntake_over() {\n  # Cut off between two renames.\n  if [ ! -e \"$state\" ] && [ -d \"$state.2022\" ] && [ -d \"$state.agent\" ]; then\n    takeover 'goes on where it was cut off'\n    mv \"$state.agent\" \"$state\" && sync \"${state%/*}\"\n    return\n  fi\n  if [ ! -e \"$state/update.sh\" ] || is_ours \"$state/update.sh\"; then return 0; fi\n  takeover 'the Bento of 2022 looks after this machine'\n  stop_old_timer || return 75\n  set_aside \"$state.2022\"\n  if ! exchange; then\n    start_old_timer\n    return 1\n  fi\n  takeover \"what was in $state is in $state.2022 now\"\n  # It finds the way back there, should this not come to an end.\n  start_old_timer\n}\n\nexchange() {\n  mkdir -p \"$state.agent\" &&\n    cp \"$here/way-back\" \"$state.agent/.update.sh.new\" &&\n    mv \"$state.agent/.update.sh.new\" \"$state.agent/update.sh\" &&\n    sync \"$state.agent/update.sh\" \"$state.agent\" &&\n    mv \"$state\" \"$state.2022\" &&\n    mv \"$state.agent\" \"$state\" &&\n    sync \"${state%/*}\"\n}\n\n# set_aside DIRECTORY: one of an earlier takeover keeps its contents, under another name.\nset_aside() { [ ! -e \"$1\" ] || mv \"$1\" \"$1.$(date +%s)\"; }\n\n# stop_old_timer: fails when an upgrade of the old Bento is going on, which is left to come to its end.\nstop_old_timer() {\n  has_systemd || return 0\n  systemctl stop bento-upgrade.timer || true\n  case $(systemctl show --property=ActiveState bento-upgrade.service) in\n    *=active | *=activating | *=deactivating)\n      start_old_timer\n      takeover 'an upgrade of its own is going on: run this again when that has ended (systemctl status bento-upgrade)'\n      return 1\n      ;;\n  esac\n  takeover 'stopped its timer'\n}\n\nstart_old_timer() { ! has_systemd || systemctl start bento-upgrade.timer || true; }\n\nhas_systemd() { [ -d /run/systemd/system ] && [ \"${BENTO_GUARD:-systemd}\" = systemd ]; }\n\n# settle_takeover: after the upgrade. The way back itself knows whether it is needed.\nsettle_takeover() {\n  is_ours \"$state/update.sh\" || return 0\n  (cd \"$state\" && sh ./update.sh settle)\n}\n";
+// src/commands/bootstrap-upgrade.sh
+var bootstrap_upgrade_default = "#!/bin/sh\n# upgrade DIRECTORY: the part of bootstrap that a lost connection, or whoever started it going away, can't cut off. What it says\n# is in DIRECTORY/log, its process in DIRECTORY/pid, and in the end its exit status in DIRECTORY/status.\nset -u\numask 077\ndir=$1\nhere=$(dirname \"$0\")\n# For takeover.sh.\n# shellcheck disable=SC2034\nstate=${BENTO_STATE:-/var/bento}\n\n# shellcheck source-path=SCRIPTDIR\n# shellcheck source=bootstrap-takeover.sh\n. \"$here/takeover.sh\"\n\n# put FILE TEXT: whoever waits for it never sees half of it.\nput() { echo \"$2\" > \"$dir/$1.new\" && mv \"$dir/$1.new\" \"$dir/$1\"; }\n\nend() {\n  put status \"$1\"\n  exit \"$1\"\n}\n\n# Neither the agent nor what it starts has the lock: its guard may be there longer.\nupgrade() { bash \"$here/agent/bento-agent\" upgrade 8>&-; }\n\nmain() {\n  trap '' HUP PIPE\n  exec 8> \"$dir/lock\"\n  flock -n 8 || exit 75\n  exec > \"$dir/log\" 2>&1\n  put pid $$\n\n  take_over || end $?\n  # An attempt that was cut off is brought to its end first, which is an attempt of its own.\n  if [ -e \"$state/intent.json\" ]; then upgrade || true; fi\n  status=0\n  upgrade || status=$?\n  settle_takeover || [ \"$status\" -ne 0 ] || status=1\n  end \"$status\"\n}\n\nmain < /dev/null\n";
+// src/commands/bootstrap-way-back.sh
+var bootstrap_way_back_default = "#!/bin/sh\n# bento bootstrap: the way back to the Bento of 2022, in the place of its update.sh, which its timer runs in /var/bento. That timer\n# is there only while the old system runs. So, unless a release is about to take effect, this puts back what was here, and the old\n# Bento goes on. Not needed any more when the machine is to stay as it is: it may be removed, and /var/bento.2022 with it.\n#\n#   update.sh          put all back, and run the old update.sh\n#   update.sh settle   put all back where the takeover has failed, and say so\n{\n  state=$PWD\n  run=${BENTO_RUN:-/run/bento}\n\n  running=${BENTO_RUNNING:-/run/current-system}\n\n  # Whether the system that runs is a release, or has the agent that takes them.\n  is_release() {\n    [ -x \"$running/sw/bin/bento-agent\" ] || grep -qF \"\\\"$(readlink -f \"$running\")\\\"\" applied.json 2> /dev/null\n  }\n\n  # Whether a release waits for the restart after this boot.\n  is_staged() { grep -qF \"\\\"$(cat /proc/sys/kernel/random/boot_id)\\\"\" trial.json 2> /dev/null; }\n\n  # Whether the takeover goes on: its process, and not another one that has its number by now.\n  goes_on() {\n    [ ! -e \"$run/bootstrap/status\" ] && read -r pid 2> /dev/null < \"$run/bootstrap/pid\" &&\n      grep -q \"$run/bootstrap\" \"/proc/$pid/cmdline\" 2> /dev/null\n  }\n\n  if is_release; then\n    echo \"takeover: done. The old things are in $state.2022, which may be removed; so may $state/update.sh, the way back\"\n    exit 0\n  elif is_staged; then\n    echo \"takeover: done, from the next restart on. The old things are in $state.2022\"\n    exit 0\n  elif [ \"${1:-}\" != settle ] && goes_on; then\n    echo 'takeover: it is going on'\n    exit 0\n  elif [ ! -d \"$state.2022\" ]; then\n    echo \"takeover: there is no $state.2022 to go back to\" >&2\n    exit 1\n  fi\n  [ ! -e \"$state.agent\" ] || mv \"$state.agent\" \"$state.agent.$(date +%s)\"\n  mv \"$state\" \"$state.agent\" && mv \"$state.2022\" \"$state\" && sync \"${state%/*}\" || exit 1\n  echo \"takeover: undone, the Bento of 2022 goes on; what the agent knows is in $state.agent\"\n  [ \"${1:-}\" != settle ] || exit 0\n  cd \"$state\" && exec /bin/sh ./update.sh\n  exit\n}\n";
 // src/commands/bootstrap.ts
 /**
 * Makes the script that brings a machine into the fleet: the agent, its settings and the host's name in one file. It holds no
 * secret.
-* @throws FleetError when the host isn't in fleet.yaml, or has no key yet.
+* @throws FleetError when the host isn't in fleet.yaml, or has no key yet; for a new one, when it has.
 */
 async function bootstrap(options) {
 	const fleet = await loadFleet(options.fleet);
-	const [host] = selectHosts(fleet.hosts.filter((candidate) => candidate.declared), [options.host]);
-	if (host === void 0) throw new FleetError(`no host is called '${options.host}'`);
-	if (host.key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet`, { hint: "on the machine: cat /etc/ssh/ssh_host_ed25519_key.pub (or, without one: ssh-keygen -A), and put it there" });
+	const { name, key, enter } = options.isNew ? newHost(fleet, options.host) : knownHost(fleet, options.host);
 	if ((await staleFiles(fleet)).length > 0) throw new FleetError(`${AGENT_FILE} is not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
-	const script = bootstrap_default.replace("@host@", host.name).replace("@key@", host.key.split(" ").slice(0, 2).join(" ")).replace("@archive@", await packedAgent(options.fleet));
 	return {
 		version: 1,
 		command: "bootstrap",
 		hosts: [{
-			name: host.name,
+			name,
 			status: "ok",
-			script
+			script: bootstrap_default.replace("@host@", name).replace("@key@", key).replace("@enter@", enter).replace("@server@", fleet.server?.address ?? "").replace("@archive@", await packedAgent(options.fleet))
 		}]
 	};
 }
-/** The fleet's own copy of the agent where it has one, as its hosts will; base64 of the gzipped NAR, in lines. */
+function knownHost(fleet, name) {
+	const [host] = selectHosts(fleet.hosts.filter((candidate) => candidate.declared), [name]);
+	if (host === void 0) throw new FleetError(`no host is called '${name}'`);
+	if (host.key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet`, { hint: `bento bootstrap ${host.name} --new | ssh root@${host.name} sh says which line it must have` });
+	return {
+		name: host.name,
+		key: withoutComment(host.key),
+		enter: ""
+	};
+}
+function newHost(fleet, name) {
+	const valid = hostName.safeParse(name);
+	if (!valid.success) throw new FleetError(`'${name}' ${valid.error.issues[0]?.message ?? "is no host name"}`);
+	const host = fleet.hosts.find((candidate) => candidate.name === name);
+	if (host?.declared && host.key !== null) throw new FleetError(`${name} has a key in fleet.yaml already`, { hint: `bento bootstrap ${name}, without --new` });
+	return {
+		name,
+		key: "",
+		enter: host?.declared ? "" : `bento host add ${name}`
+	};
+}
+function withoutComment(key) {
+	return key.split(" ").slice(0, 2).join(" ");
+}
+/** What goes beside the agent: see bootstrap-upgrade.sh, which runs it. */
+const PROGRAMS = {
+	upgrade: bootstrap_upgrade_default,
+	"takeover.sh": bootstrap_takeover_default,
+	"way-back": bootstrap_way_back_default,
+	"checks/agent-reaches-server": bootstrap_check_default
+};
+/** The fleet's own copy of the agent where it has one, as its hosts will, and what runs it; base64 of the gzipped NAR, in lines. */
 async function packedAgent(fleet) {
 	try {
 		var _usingCtx$3 = _usingCtx();
@@ -3059,6 +3102,8 @@ async function packedAgent(fleet) {
 		await mkdir(bundle);
 		await cp(existsSync(own) ? own : path.join(packageRoot(), "utils/agent"), path.join(bundle, "agent"), { recursive: true });
 		await copyFile(path.join(fleet, AGENT_FILE), path.join(bundle, "bento.json"));
+		await mkdir(path.join(bundle, "checks"));
+		for (const [name, text] of Object.entries(PROGRAMS)) await writeFile(path.join(bundle, name), text, { mode: 493 });
 		const { bytes } = await archive(bundle);
 		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
 	} catch (_) {
@@ -3249,6 +3294,9 @@ function fleetTemplate({ server, publishers, signers }) {
 		"",
 		"# Whose releases hosts accept: the public key that bento keygen called 'signing'.",
 		...list("signers", signers, "ssh-ed25519 AAAA… signing"),
+		"",
+		"# Who can edit every host's secrets (bento secret), by their ssh keys.",
+		`# administrators: [ ${text("ssh-ed25519 AAAA… you")} ]`,
 		"",
 		"# One entry for each host: bento host add NAME --key 'ssh-ed25519 AAAA…'",
 		"hosts: {}"
@@ -3489,13 +3537,17 @@ async function rollback(context, options) {
 			to: publishers.names,
 			unread: null
 		};
+		const due = {
+			host,
+			value: { make: async () => ({
+				host,
+				value
+			}) }
+		};
 		return {
 			...document,
 			warnings,
-			hosts: await signAndPublish(context, publishers, signingKey, [{
-				host,
-				value
-			}])
+			hosts: await signAndPublish(context, publishers, signingKey, [due])
 		};
 	} catch (_) {
 		_usingCtx$2.e = _;
@@ -3512,7 +3564,7 @@ function oneHost(hosts, name) {
 }
 /** Those of foreign envelopes that are really this host's. */
 async function manifestsOf(envelopes, host, signers) {
-	return (await Promise.all(envelopes.map((envelope) => open$1(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
+	return (await Promise.all(envelopes.map((envelope) => open$2(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
 }
 /** A ref's commit by its whole name, as manifests have it, where this clone knows it. */
 async function resolved({ repository }, wanted) {
@@ -3623,6 +3675,375 @@ async function sha256Of(file) {
 	const hash = createHash("sha256");
 	for await (const piece of createReadStream(file)) hash.update(piece);
 	return hash.digest("hex");
+}
+// src/platform/editor.ts
+/** The file systems that never reach a disk, but for swap, by their numbers in statfs(2): tmpfs, ramfs. */
+const IN_MEMORY = [16914836, 2240043254];
+/**
+* Has the user edit a secret, and gives what became of it. It is in a file that only this user can read, in memory where there
+* is such a place, and gone when this returns or the program ends.
+* @throws FleetError when the editor fails.
+*/
+async function editSecret(context, name, content) {
+	const { env, signal } = context;
+	const place = await inMemory(env);
+	if (place === null) context.output.warning("this machine has no file system in memory: the secret is on its disk while you edit it");
+	const dir = mkdtempSync(path.join(place ?? tmpdir(), "bento-"));
+	const remove = () => rmSync(dir, {
+		recursive: true,
+		force: true
+	});
+	const hangUp = () => process.exit(129);
+	process.on("exit", remove);
+	process.on("SIGHUP", hangUp);
+	try {
+		const file = path.join(dir, name);
+		await writeFile(file, content, {
+			mode: 384,
+			flag: "wx"
+		});
+		const editor = env.VISUAL || env.EDITOR || "vi";
+		const status = await show$1(editor, file);
+		if (signal.aborted) throw new InterruptedError();
+		if (status !== 0) throw new FleetError(`the editor '${editor}' ended with status ${status}, and nothing was written`, { hint: "EDITOR says which one to use" });
+		return await readFile(file);
+	} finally {
+		process.off("SIGHUP", hangUp);
+		process.off("exit", remove);
+		remove();
+	}
+}
+/** The user's own command for it, as a shell reads it: `code --wait`. It has the terminal while it runs. */
+function show$1(editor, file) {
+	return new Promise((resolve, reject) => {
+		const child = spawn("sh", [
+			"-c",
+			`${editor} "$1"`,
+			"sh",
+			file
+		], { stdio: "inherit" });
+		child.on("error", reject);
+		child.on("close", (status) => resolve(status ?? 1));
+	});
+}
+/** A directory in memory, null where there is none: this user's own, or the one that all share. */
+async function inMemory(env) {
+	for (const dir of [env.XDG_RUNTIME_DIR, "/dev/shm"]) {
+		const info = dir ? await statfs(dir).catch(() => void 0) : void 0;
+		if (dir && info !== void 0 && IN_MEMORY.includes(info.type)) return dir;
+	}
+	return null;
+}
+// src/platform/prompt.ts
+/** Milliseconds in which what follows an Enter can only have been pasted with it. */
+const PASTE = 100;
+const INTERRUPT = "";
+const END_OF_FILE = "";
+const ENDS = [
+	"\r",
+	"\n",
+	INTERRUPT,
+	END_OF_FILE
+];
+/**
+* A secret from standard input: all of it, byte for byte, or a little more than `limit` bytes of what is longer; on a terminal,
+* one line that isn't shown.
+* @throws FleetError when several lines were pasted; InterruptedError for ^C and ^D, and when `signal` is aborted.
+*/
+async function readSecret(question, limit, signal) {
+	if (process.stdin.isTTY !== true) return piped(process.stdin, limit, signal);
+	process.stdin.setRawMode(true);
+	try {
+		process.stderr.write(question);
+		return Buffer.from(firstLine(await typed(process.stdin, signal)));
+	} finally {
+		process.stdin.setRawMode(false);
+		process.stdin.pause();
+		process.stderr.write("\n");
+	}
+}
+async function piped(input, limit, signal) {
+	const pieces = [];
+	let size = 0;
+	try {
+		for await (const piece of addAbortSignal(signal, input)) {
+			pieces.push(piece);
+			size += piece.length;
+			if (size > limit) break;
+		}
+	} catch (error) {
+		if (signal.aborted) throw new InterruptedError();
+		throw error;
+	}
+	return Buffer.concat(pieces);
+}
+/** What is typed up to an Enter or another key that ends it, and whatever was pasted with that. */
+async function typed(terminal, signal) {
+	const decoder = new StringDecoder("utf8");
+	let text = "";
+	let heard = () => {};
+	const add = (piece) => {
+		text += piece;
+		heard();
+	};
+	const onData = (data) => add(decoder.write(data));
+	const onEnd = () => add(END_OF_FILE);
+	const onAbort = () => add(INTERRUPT);
+	terminal.on("data", onData).on("end", onEnd);
+	signal.addEventListener("abort", onAbort);
+	if (signal.aborted) onAbort();
+	try {
+		while (!ENDS.some((end) => text.includes(end))) await new Promise((resolve) => {
+			heard = resolve;
+		});
+		for (let length = -1; length !== text.length;) {
+			length = text.length;
+			await setTimeout(PASTE);
+		}
+		return text;
+	} finally {
+		terminal.off("data", onData).off("end", onEnd);
+		signal.removeEventListener("abort", onAbort);
+	}
+}
+function firstLine(text) {
+	const letters = [];
+	const all = [...text];
+	const end = all.findIndex((letter) => ENDS.includes(letter));
+	if (all[end] === INTERRUPT || all[end] === END_OF_FILE) throw new InterruptedError();
+	if (all.slice(end).some((letter) => !ENDS.includes(letter))) throw new FleetError("that was more than one line, and nothing was written", { hint: "give a secret of several lines on standard input (< FILE), or with bento secret edit" });
+	for (const letter of all.slice(0, end)) if (letter === "" || letter === "\b") letters.pop();
+	else if (letter === "") letters.length = 0;
+	else letters.push(letter);
+	return letters.join("");
+}
+// src/commands/secret.ts
+/**
+* Encrypts a value, from standard input or the terminal, to each of the hosts and to the administrators.
+* @throws FleetError, with nothing written, when a host can't have secrets or the value is none.
+*/
+async function secretSet(context, options) {
+	checkSecretName(options.name);
+	const fleet = await loadFleet(options.fleet);
+	const hosts = receivers(selectHosts(fleet.hosts, options.hosts));
+	for (const host of hosts) await secretNames(fleet.dir, host.name);
+	const names = hosts.map((host) => host.name).join(", ");
+	const value = checkValue(await readSecret(`${options.name} for ${names} (it is not shown): `, MAX_SECRET, context.signal));
+	return edited("secret set", fleet, await write(context, fleet, hosts, options.name, value));
+}
+/**
+* Opens a secret in the user's editor, or a new one, and encrypts what they leave. Several hosts must have the same value.
+* @throws FleetError or HostError, with nothing written.
+*/
+async function secretEdit(context, options) {
+	const { name } = options;
+	checkSecretName(name);
+	const fleet = await loadFleet(options.fleet);
+	const hosts = receivers(selectHosts(fleet.hosts, options.hosts));
+	const having = await hostsWith(fleet, hosts, name);
+	const lacking = hosts.find((host) => !having.includes(host));
+	if (having.length > 0 && lacking !== void 0) throw new FleetError(`${lacking.name} has no secret '${name}', and ${having[0]?.name} has`, { hint: "edit it for those that have it, or give all of them a new value with bento secret set" });
+	const identities = having.length === 0 ? [] : await identityFiles(context, options);
+	let before = Buffer.alloc(0);
+	for (const [index, host] of having.entries()) {
+		const value = await open(context, fleet, secretFile(host.name, name), identities);
+		if (index > 0 && !value.equals(before)) throw new FleetError(`${having[0]?.name} and ${host.name} have different values of '${name}'`, { hint: "edit each host's own, or give all of them a new value with bento secret set" });
+		before = value;
+	}
+	const after = checkValue(await editSecret(context, name, before));
+	if (!after.equals(before)) return edited("secret edit", fleet, await write(context, fleet, hosts, name, after));
+	return edited("secret edit", fleet, hosts.map((host) => [host, [result(host, name, "unchanged")]]));
+}
+/** Removes a secret's files. @throws FleetError when none of the hosts has it. */
+async function secretRemove(options) {
+	const { name } = options;
+	const fleet = await loadFleet(options.fleet);
+	const hosts = selectHosts(fleet.hosts, options.hosts);
+	const having = await hostsWith(fleet, hosts, name);
+	if (having.length === 0) throw nowhere(hosts, name);
+	for (const host of having) await rm(path.join(fleet.dir, secretFile(host.name, name)));
+	return edited("secret remove", fleet, having.map((host) => [host, [result(host, name, "removed")]]));
+}
+/** What each host has, and whether it is encrypted to those who should read it, as far as the files say it without a key. */
+async function secretList(options) {
+	const fleet = await loadFleet(options.fleet);
+	const tracked = await trackedSecrets(fleet.dir);
+	const hosts = [];
+	for (const host of selectHosts(fleet.hosts, options.hosts)) {
+		const secrets = (await secretNames(fleet.dir, host.name)).map(async (name) => {
+			const file = secretFile(host.name, name);
+			const problem = await problemOf(fleet, host, name).catch(toProblem);
+			const untracked = tracked !== null && !tracked.has(file);
+			const status = problem === "stale" ? "stale" : problem ? "unusable" : untracked ? "untracked" : "ok";
+			return {
+				name,
+				file,
+				status,
+				problem: status === "unusable" ? problem : null
+			};
+		});
+		hosts.push({
+			name: host.name,
+			secrets: await Promise.all(secrets)
+		});
+	}
+	return {
+		version: 1,
+		command: "secret list",
+		hosts,
+		warnings: (await secretHosts(fleet.dir)).filter((name) => !fleet.hosts.some((host) => host.name === name)).map((name) => `${SECRETS_DIR}/${name} belongs to no host: git rm -r ${SECRETS_DIR}/${name}`)
+	};
+}
+/**
+* Encrypts secrets anew after keys have changed: of hosts, or of administrators. One that can't be decrypted is left as it is, and
+* its host has failed.
+*/
+async function secretRekey(context, options) {
+	const fleet = await loadFleet(options.fleet);
+	const work = [];
+	for (const host of selectHosts(fleet.hosts, options.hosts)) {
+		const chosen = (await secretNames(fleet.dir, host.name)).filter((name) => options.name === null || name === options.name);
+		const [receiver] = chosen.length === 0 ? [] : receivers([host]);
+		if (receiver !== void 0) work.push([receiver, chosen]);
+	}
+	if (work.length === 0) throw new FleetError("there is no such secret", { hint: "bento secret list shows all of them" });
+	const identities = await identityFiles(context, options);
+	const done = [];
+	for (const [host, names] of work) {
+		const results = [];
+		for (const name of names) results.push(await rekey(context, fleet, host, name, identities));
+		done.push([host, results]);
+	}
+	return edited("secret rekey", fleet, done);
+}
+async function rekey(context, fleet, host, name, identities) {
+	const file = secretFile(host.name, name);
+	try {
+		const [is, should] = [readersIn(await readSecretFile(fleet.dir, file)), readersOf(recipients(fleet, host))];
+		if (should.others === 0 && JSON.stringify(is) === JSON.stringify(should)) return result(host, name, "unchanged");
+		const value = await open(context, fleet, file, identities);
+		const text = await encrypt(value, recipients(fleet, host), context.signal);
+		await writeFileAtomically(path.join(fleet.dir, file), text);
+		return result(host, name, "written");
+	} catch (error) {
+		if (!(error instanceof HostError)) throw error;
+		return {
+			...result(host, name, "failed"),
+			error: {
+				file,
+				...failureOf(error)
+			}
+		};
+	}
+}
+/** Encrypts to all of the hosts before anything is written. */
+async function write(context, fleet, hosts, name, value) {
+	const texts = [];
+	for (const host of hosts) texts.push([host, await encrypt(value, recipients(fleet, host), context.signal)]);
+	for (const [host, text] of texts) await writeFileAtomically(path.join(fleet.dir, secretFile(host.name, name)), text);
+	return hosts.map((host) => [host, [result(host, name, "written")]]);
+}
+async function open(context, fleet, file, identities) {
+	const content = await readSecretFile(fleet.dir, file);
+	try {
+		return await decrypt(content, identities, context.signal);
+	} catch (error) {
+		if (!(error instanceof HostError)) throw error;
+		throw new HostError(error.message, {
+			at: { file },
+			...error.hint === void 0 ? {} : { hint: error.hint },
+			cause: error
+		});
+	}
+}
+function recipients(fleet, host) {
+	return [host.key, ...fleet.administrators];
+}
+/** @throws FleetError for a host without a key that age can encrypt to. */
+function receivers(hosts) {
+	return hosts.map((host) => {
+		const { key } = host;
+		if (key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet, and a secret is encrypted to it`, { hint: "on the machine: cat /etc/ssh/ssh_host_ed25519_key.pub, and put it there" });
+		if (!canReceive(key)) throw new FleetError(`${host.name} has an ${key.split(" ")[0]} key, which age can't encrypt to`, { hint: "give it its ssh-ed25519 key: on the machine, cat /etc/ssh/ssh_host_ed25519_key.pub" });
+		return {
+			...host,
+			key
+		};
+	});
+}
+async function hostsWith(fleet, hosts, name) {
+	const having = [];
+	for (const host of hosts) if ((await secretNames(fleet.dir, host.name)).includes(name)) having.push(host);
+	return having;
+}
+function nowhere(hosts, name) {
+	const [first, ...others] = hosts.map((host) => host.name);
+	const who = others.length === 0 ? `${first} has no` : `none of ${[first, ...others].join(", ")} has a`;
+	return new FleetError(`${who} secret '${name}'`, { hint: "bento secret list shows what there is" });
+}
+/** @throws FleetError when one of those that the user named can't be read, or there is none to try. */
+async function identityFiles({ cwd, env }, { identities }) {
+	if (identities.length === 0) {
+		const usual = ["id_ed25519", "id_rsa"].map((name) => path.join(env.HOME || homedir(), ".ssh", name));
+		const found = await Promise.all(usual.map((file) => access(file).then(() => [file], () => [])));
+		if (found.flat().length > 0) return found.flat();
+		throw new FleetError(`there is no key to decrypt with: no ${usual.join(", no ")}`, { hint: "-i FILE says which: the private key of one of fleet.yaml's administrators" });
+	}
+	const files = identities.map((file) => path.resolve(cwd, file));
+	for (const file of files) await access(file).catch((error) => {
+		throw new FleetError(`the private key ${file} can't be read (${error.code})`);
+	});
+	return files;
+}
+function checkValue(value) {
+	if (value.length === 0) throw new FleetError("the value is empty, and nothing was written", { hint: "bento secret remove takes one away" });
+	if (value.length > MAX_SECRET) throw new FleetError(`a secret has at most ${MAX_SECRET / 1024 ** 2} MiB`);
+	return value;
+}
+/** What is wrong with a secret's file, as far as it shows; null when nothing is. */
+async function problemOf(fleet, host, name) {
+	if (!isSecretName(name)) return "its name is none that a secret can have";
+	const is = readersIn(await readSecretFile(fleet.dir, secretFile(host.name, name)));
+	if (is === null) return "it is no file of age's";
+	if (host.key === null) return `${host.name} has no key in fleet.yaml yet`;
+	return JSON.stringify(is) === JSON.stringify(readersOf([host.key, ...fleet.administrators])) ? null : "stale";
+}
+function toProblem(error) {
+	if (error instanceof HostError) return error.message;
+	throw error;
+}
+/** The files below secrets/ that git tracks, relative to the fleet; null outside of a repository. */
+async function trackedSecrets(fleet) {
+	try {
+		const repository = await Repository.open(fleet);
+		const prefix = path.relative(repository.root, await realpath(fleet));
+		const entries = await repository.tracked(path.posix.join(prefix, SECRETS_DIR));
+		return new Set(entries.map((entry) => path.posix.relative(prefix, entry.path)));
+	} catch (error) {
+		if (error instanceof FleetError) return null;
+		throw error;
+	}
+}
+function result(host, name, status) {
+	return {
+		name,
+		file: secretFile(host.name, name),
+		status,
+		error: null
+	};
+}
+function edited(command, fleet, hosts) {
+	const written = hosts.some(([, secrets]) => secrets.some(({ status }) => status === "written"));
+	return {
+		version: 1,
+		command,
+		hosts: hosts.map(([{ name }, secrets]) => ({
+			name,
+			status: secrets.some(({ status }) => status === "failed") ? "failed" : "ok",
+			secrets
+		})),
+		warnings: written && fleet.administrators.length === 0 ? ["fleet.yaml has no administrators: nobody but the host itself can read this, to edit or to rekey it"] : []
+	};
 }
 // src/publish/server-findings.ts
 const KIND = 61440;
@@ -3834,6 +4255,45 @@ function terminalOutput({ verbose, stream = process.stderr }) {
 		done: clear
 	};
 }
+// src/render/secret.ts
+function renderSecretEdit(document, paint) {
+	const results = document.hosts.flatMap((host) => host.secrets);
+	const changed = results.some(({ status }) => status === "written" || status === "removed");
+	return [
+		...results.flatMap((result) => lines(result, paint)),
+		...warnings(document.warnings, paint),
+		...changed ? [paint("dim", "→ git add secrets, commit, and bento deploy")] : []
+	].join("\n");
+}
+function lines({ file, status, error }, paint) {
+	if (error !== null) {
+		const [first = "", ...rest] = failureLines(error, paint, false);
+		return [`${paint("red", "✗")} ${first}`, ...rest.map((line) => `  ${line}`)];
+	}
+	if (status === "unchanged") return [paint("dim", `· ${inertLine(file)} is as it was`)];
+	return [`${paint("green", "✓")} ${inertLine(file)}${status === "removed" ? " removed" : ""}`];
+}
+function renderSecretList(document, paint) {
+	const rows = document.hosts.flatMap((host) => host.secrets.map(({ name, status, problem }) => [
+		host.name,
+		inertLine(name),
+		state(status, problem, paint)
+	]));
+	const heading = [
+		"HOST",
+		"SECRET",
+		""
+	].map((text) => paint("dim", text));
+	return [...rows.length === 0 ? ["There are no secrets."] : table([heading, ...rows]), ...warnings(document.warnings, paint)].join("\n");
+}
+function state(status, problem, paint) {
+	switch (status) {
+		case "ok": return "";
+		case "stale": return paint("yellow", "encrypted to other keys than fleet.yaml has: bento secret rekey");
+		case "untracked": return paint("yellow", "not in git yet: git add secrets");
+		case "unusable": return paint("red", inertLine(problem ?? ""));
+	}
+}
 // src/render/server-check.ts
 /** A line for each finding: where, what, and what to do about it. */
 function renderServerCheck({ findings, hosts }, paint) {
@@ -3920,6 +4380,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		fleet: fleet(),
 		name
 	}), (document, { paint }) => renderHostEdit(document, paint)));
+	addSecretCommands(bento);
 	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases").action((directory, options) => show(options, ({ context }) => keygen(context, { directory }), renderKeygen));
 	withBase(withNix(withHosts(common(bento.command("check"))))).description("dry-build every host: evaluate it, and say what would be built and fetched").action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
 		fleet: fleet(),
@@ -3965,11 +4426,43 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		hosts
 	}), (document, { paint }) => renderStatus(document, paint, Date.now())));
 	common(bento.command("server").description("the fleet's server").exitOverride().command("check")).description("say what is wrong with the server, as far as the publisher can see it").action((options) => show(options, ({ context, fleet }) => serverCheck(context, { fleet: fleet() }), (document, { paint }) => renderServerCheck(document, paint)));
-	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").action((name, options) => show(options, ({ fleet }) => bootstrap({
+	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").option("--new", "for a machine that has no key in fleet.yaml yet: the script prints what to enter there").action((name, options) => show(options, ({ fleet }) => bootstrap({
 		fleet: fleet(),
-		host: name
+		host: name,
+		isNew: options.new === true
 	}), (document) => document.hosts.map(({ script }) => script).join("")));
 	return bento;
+}
+/** `<host>` is what `--hosts` takes: a name, globs, or @groups, with commas between. */
+function addSecretCommands(bento) {
+	const secret = bento.command("secret").description("what hosts alone can read: passwords, keys, tokens").exitOverride();
+	const showEdit = (options, work) => show(options, work, (document, { paint }) => renderSecretEdit(document, paint));
+	common(secret.command("set <host> <name>")).description("encrypt a value to a host, or to several: from standard input, or asked for without showing it").action((host, name, options) => showEdit(options, ({ context, fleet }) => secretSet(context, {
+		fleet: fleet(),
+		hosts: splitPatterns(host),
+		name
+	})));
+	withIdentity(common(secret.command("edit <host> <name>"))).description("open it in $EDITOR").action((host, name, options) => showEdit(options, ({ context, fleet }) => secretEdit(context, {
+		fleet: fleet(),
+		hosts: splitPatterns(host),
+		name,
+		identities: options.identity
+	})));
+	withHosts(common(secret.command("list [host]"))).description("what there is, and what has to be encrypted anew").action((host, options) => show(options, ({ fleet, hosts }) => secretList({
+		fleet: fleet(),
+		hosts: host === void 0 ? hosts : splitPatterns(host)
+	}), (document, { paint }) => renderSecretList(document, paint)));
+	withIdentity(withHosts(common(secret.command("rekey [host] [name]")))).description("encrypt anew, after keys in fleet.yaml have changed").action((host, name, options) => showEdit(options, ({ context, fleet, hosts }) => secretRekey(context, {
+		fleet: fleet(),
+		hosts: host === void 0 ? hosts : splitPatterns(host),
+		name: name ?? null,
+		identities: options.identity
+	})));
+	common(secret.command("remove <host> <name>")).description("remove its file").action((host, name, options) => showEdit(options, ({ fleet }) => secretRemove({
+		fleet: fleet(),
+		hosts: splitPatterns(host),
+		name
+	})));
 }
 try {
 	await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
