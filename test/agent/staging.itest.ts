@@ -62,7 +62,16 @@ async function byRunner(repo: GitRepository, host: Host, prefix: string): Promis
 /** fleet.json as `bento render` writes it for a fleet of these hosts. */
 function fleetJson(hosts: Host[]): string {
   const git = { remote: "https://git.example.org/fleet.git", refs: "refs/heads/bento/{host}", hostKeys: [] };
-  const fleet = { dir: "/", file: "fleet.yaml", server: null, git, signers: [], substituters: [], waves: null };
+  const fleet = {
+    dir: "/",
+    file: "fleet.yaml",
+    server: null,
+    git,
+    signers: [],
+    administrators: [],
+    substituters: [],
+    waves: null,
+  };
   return renderedFiles({ ...fleet, hosts, warnings: [] }).get("fleet.json") ?? "";
 }
 
