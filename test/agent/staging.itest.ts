@@ -12,6 +12,7 @@ import { Stager } from "../../src/tree/stage.ts";
 import { hostNamed } from "../fleet/host.ts";
 import { type GitRepository, gitRepository } from "../platform/git.ts";
 import type { Entry } from "../platform/scratch.ts";
+import { long } from "../support/long.ts";
 import { exec } from "../support/programs.ts";
 
 const PARTS = path.join(packageRoot(), "utils/agent/fetchers/git.d");
@@ -112,30 +113,33 @@ const pin = fc.option(fc.constant({ url: "https://example.org/n.tar.gz?a&b", has
 const include = fc.option(fc.subarray(["configuration.nix", "a", "a/kept", "b"], { minLength: 1 }), { freq: 2 });
 const prefix = fc.constantFrom("", "", "fleet");
 
+/** Both happen, or nothing was shown. */
+async function stagesAlike(numRuns: number): Promise<void> {
+  const seen = { staged: 0, refused: new Set<string>() };
+  await fc.assert(
+    fc.asyncProperty(files, pin, include, prefix, async (tree, nixpkgs, included, dir) => {
+      const host = hostNamed("web", { nixpkgs, include: included });
+      const at = (file: string) => path.posix.join(dir, file);
+      const inRepository = Object.fromEntries(Object.entries(tree).map(([file, content]) => [at(file), content]));
+      await using repo = await gitRepository({ ...inRepository, [at("fleet.json")]: fleetJson([host]) });
+      const [result, expected] = await Promise.all([byHost(repo, host, dir), byRunner(repo, host, dir)]);
+      expect(result).toBe(expected);
+      if (result.startsWith("sha256-")) seen.staged += 1;
+      else seen.refused.add(result);
+    }),
+    { numRuns },
+  );
+  expect(seen.staged).toBeGreaterThan(numRuns / 10);
+  expect(seen.refused.size).toBeGreaterThan(3);
+}
+
 test(
   "a host stages every repository as the runner does: the same bytes, or the same refusal",
-  async () => {
-    const seen = { staged: 0, refused: new Set<string>() };
-    const numRuns = process.env.BENTO_TEST_ALL === undefined ? 40 : 500;
-    await fc.assert(
-      fc.asyncProperty(files, pin, include, prefix, async (tree, nixpkgs, included, dir) => {
-        const host = hostNamed("web", { nixpkgs, include: included });
-        const at = (file: string) => path.posix.join(dir, file);
-        const inRepository = Object.fromEntries(Object.entries(tree).map(([file, content]) => [at(file), content]));
-        await using repo = await gitRepository({ ...inRepository, [at("fleet.json")]: fleetJson([host]) });
-        const [result, expected] = await Promise.all([byHost(repo, host, dir), byRunner(repo, host, dir)]);
-        expect(result).toBe(expected);
-        if (result.startsWith("sha256-")) seen.staged += 1;
-        else seen.refused.add(result);
-      }),
-      { numRuns },
-    );
-    // Both happen, or nothing was shown.
-    expect(seen.staged).toBeGreaterThan(numRuns / 10);
-    expect(seen.refused.size).toBeGreaterThan(3);
-  },
-  process.env.BENTO_TEST_ALL === undefined ? 60_000 : 900_000,
+  () => stagesAlike(40),
+  60_000,
 );
+
+long("a host stages every repository as the runner does, 500 of them", () => stagesAlike(500), 900_000);
 
 test("what no generator hits by chance: submodules, loops, endless trees, bad names", async () => {
   const web = { "hosts/web/configuration.nix": "{ }" };
