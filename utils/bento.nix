@@ -94,6 +94,7 @@ in
     ./bento/local.nix
     ./bento/notifications.nix
     ./bento/reboot.nix
+    ./bento/secrets.nix
     ./bento/self-update.nix
   ];
 

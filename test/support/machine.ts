@@ -70,6 +70,7 @@ export class Machine {
       BENTO_KEY: this.key.file,
       BENTO_STATE: this.path("state"),
       BENTO_RUN: this.path("run/bento"),
+      BENTO_SECRETS: this.path("run/bento-secrets"),
       BENTO_PROFILE: this.path("profiles/system"),
       BENTO_RUNNING: this.path("run/current-system"),
       BENTO_BOOTED: this.path("run/booted-system"),
@@ -136,7 +137,9 @@ export class Machine {
    */
   async restart(): Promise<void> {
     kill(processesWith("MACHINE", this.dir));
-    await rm(this.path("run/bento"), { recursive: true, force: true });
+    for (const place of ["bento", "bento-secrets", "bento-secrets.d"]) {
+      await rm(this.path(`run/${place}`), { recursive: true, force: true });
+    }
     const boots = await this.bootDefault();
     for (const link of ["run/current-system", "run/booted-system"]) {
       await rm(this.path(link));

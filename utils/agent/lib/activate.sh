@@ -43,7 +43,8 @@ write_intent() { write_attempt intent.json "{ phase: \"$1\", guard: \"$guard\" }
 
 # activate_and_confirm: sets $outcome (activated, or how it ended) and $reason.
 activate_and_confirm() {
-  local status=0 deadline
+  local status=0 deadline before
+  before=$(secrets_in_use)
   name_guard
   deadline=$(($(uptime_seconds) + BENTO_ACTIVATION_TIMEOUT + BENTO_CONFIRM_TIMEOUT + BENTO_GUARD_SLACK))
   if ! write_intent activating || ! arm_guard "$from" "$deadline"; then
@@ -52,7 +53,8 @@ activate_and_confirm() {
     return
   fi
   say "activating $to"
-  switch_to "$to" test || status=$?
+  use_secrets "$secrets" || status=1
+  [ "$status" -ne 0 ] || switch_to "$to" test || status=$?
   case $status in
     0) reason= ;;
     4) reason="some units failed to start" && say "$reason; whether that matters is for the confirmation to say" ;;
@@ -61,7 +63,8 @@ activate_and_confirm() {
   esac
   case $status in
     0 | 4)
-      if confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); then
+      restart_users_of_secrets "$to" "$before"
+      if own_secrets "$to" && confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); then
         # From here on the new system is right, whatever happens to this program; unless the guard was faster.
         if write_intent committing && disarm_guard; then
           outcome=activated
@@ -80,6 +83,7 @@ activate_and_confirm() {
 go_back() {
   local status=0
   if disarm_guard; then
+    restore_secrets
     switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
   else
     wait_for_guard || say "the guard has not ended yet"
@@ -87,6 +91,7 @@ go_back() {
   # Once more, in case what failed was a passing thing, or the guard is gone.
   if [ "$(running_system)" != "$from" ]; then
     end_activation
+    restore_secrets
     switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
   fi
   if [ "$(running_system)" != "$from" ]; then
@@ -109,6 +114,7 @@ go_back() {
 # commit: the confirmed system becomes the one that boots. Fails with $problem; then the profile is as it was.
 commit() {
   local before status=0 runs=
+  keep_secrets "$to" || { problem="its secrets could not be kept: $(no_space_or "$BENTO_STATE" 'the disk refused it')"; return 1; }
   before=$(booting_system)
   if [ "$(running_system)" = "$to" ]; then runs='it runs, but '; fi
   if ! note_trial; then

@@ -6,7 +6,7 @@
 begin_attempt() {
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   guard='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo=''
-  manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
+  manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
   # For whoever wants to follow it; see running_agent in lib/history.sh.
@@ -93,7 +93,9 @@ upgrade() {
   to=$built
   check_built || finish failed "$problem"
   if is_bad "$to"; then skip_bad; fi
-  if [ "$to" = "$from" ] && [ "$(booting_system)" = "$to" ]; then finish unchanged ''; fi
+  if [ "$to" = "$from" ] && [ "$(booting_system)" = "$to" ] && ! have_secrets_changed "$to" "$(released_secrets)"; then
+    finish unchanged ''
+  fi
 
   # 5. Make it what runs, and what boots.
   activate_release
@@ -105,6 +107,7 @@ activate_release() {
   preflight || finish failed "$problem"
   keep_alive "$from" previous || finish failed "the running system could not be kept alive: $(last_words)"
   contact "$BENTO_POLL_TIMEOUT" || { say "not activating: $problem"; exit 75; }
+  prepare_secrets "$to" "$(released_secrets)" || finish failed "$problem"
   local differs
   differs=$(inhibitors "$from" "$to")
   if [ -n "$differs" ]; then stage "$differs"; fi
@@ -133,7 +136,8 @@ finish() {
       mv -T "$BENTO_STATE/gcroots/next" "$BENTO_STATE/gcroots/current" 2> /dev/null || true
       ;;
     rolled-back | stuck)
-      remember_bad "$to" || true
+      # Other secrets of the same system say nothing against the system.
+      if [ "$from" = "$to" ]; then remember_bad '' || true; else remember_bad "$to" || true; fi
       # To the fleet, a machine that could not go back is one more failure, whose reason says it.
       [ "$outcome" = rolled-back ] || outcome=failed
       ;;
@@ -146,6 +150,7 @@ finish() {
   rm -f "$BENTO_STATE/intent.json"
   rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
   forget_guard
+  drop_unused_secrets
   deliver
   notify "$outcome" "$reason"
   if [ -n "$restart" ]; then

@@ -40,7 +40,7 @@ resolve_in_same_boot() {
   fi
   reason='the upgrade was cut off before it was confirmed'
   if [ "$(running_system)" = "$from" ]; then
-    disarm_guard || wait_for_guard || true
+    if disarm_guard; then restore_secrets; else wait_for_guard || true; fi
   fi
   if [ "$(running_system)" != "$from" ]; then
     say "going back to $from"

@@ -30,6 +30,8 @@ load_settings() {
   export BENTO_PROFILE=${BENTO_PROFILE:-/nix/var/nix/profiles/system}
   export BENTO_RUNNING=${BENTO_RUNNING:-/run/current-system}
   export BENTO_BOOTED=${BENTO_BOOTED:-/run/booted-system}
+  # A link to where this machine's secrets are in memory.
+  export BENTO_SECRETS=${BENTO_SECRETS:-/run/bento-secrets}
   read_config
   export BENTO_FETCHER=${BENTO_FETCHER:-$default_fetcher}
   export BENTO_REPORTER=${BENTO_REPORTER:-$BENTO_FETCHER}

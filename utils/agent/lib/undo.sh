@@ -65,6 +65,7 @@ rollback() {
     { started: $started, reason: ("by hand, by " + $by + (if $reason == "" then "" else ": " + $reason end)
       | gsub("[\u0000-\u001f\u007f-\u009f]"; " ") | .[:300]) }' | write_state undo.json || exit 1
   read_undo
+  prepare_secrets "$to" '' || finish failed "$problem"
   activate_and_confirm
   [ "$outcome" = activated ] || finish "$outcome" "$reason"
   commit || finish failed "$problem"

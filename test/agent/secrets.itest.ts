@@ -1,0 +1,101 @@
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Machine } from "../support/machine.ts";
+import { succeed } from "../support/programs.ts";
+import { World } from "../support/world.ts";
+
+let world: World;
+let machine: Machine;
+beforeAll(async () => {
+  world = await World.make({ hosts: ["web", "nas"] });
+  machine = await world.machine("web");
+});
+afterAll(async () => world?.[Symbol.asyncDispose]());
+
+let releases = 0;
+
+/** A release of web's that declares the secret `token`, whose ciphertexts are for `recipient`. */
+async function release(token: string | null, definitions = "", recipient = "web"): Promise<string> {
+  releases += 1;
+  const dir = path.join(world.dir, `secret-${releases}`);
+  await mkdir(path.join(dir, "tree"), { recursive: true });
+  const declared = JSON.stringify({ token: { owner: "nobody", group: "root", mode: "0440", restartUnits: [] } });
+  const text = `{ pkgs, ... }: {
+    networking.hostName = "web";
+    environment.etc."bento-secrets.json" = ''${declared}'';
+    ${definitions}
+  }`;
+  await writeFile(path.join(dir, "tree/configuration.nix"), text);
+  if (token !== null) {
+    await mkdir(path.join(dir, "secrets"));
+    const to = world.hostKeys[recipient]?.publicKey ?? "";
+    const plain = path.join(world.dir, "plain");
+    await writeFile(plain, token, { mode: 0o600 });
+    await succeed("age", ["-r", to, "-o", path.join(dir, "secrets/token.age"), plain]);
+  }
+  return dir;
+}
+
+async function token(): Promise<string> {
+  return readFile(machine.path("run/bento-secrets/token"), "utf8");
+}
+
+test("secrets are there before the activation, go back with the system, and are there again after a restart", async () => {
+  const seen = 'system.activationScript = "cat $MACHINE/run/bento-secrets/token > $MACHINE/seen";';
+  const first = await world.publish("web", { dir: await release("first-value", seen) });
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(status).toBe(0);
+  expect(await readFile(machine.path("seen"), "utf8")).toBe("first-value");
+  const file = await stat(machine.path("run/bento-secrets/token"));
+  expect(file.mode & 0o777).toBe(0o440);
+  expect(file.uid).toBe(Number(await succeed("id", ["-u", "nobody"])));
+  expect((await stat(machine.path("run/bento-secrets/"))).mode & 0o777).toBe(0o711);
+
+  // The guard's half of it is the same link; here it is the agent that goes back.
+  await world.publish("web", { dir: await release("second-value", `networking.gateway = "127.0.0.9"; ${seen}`) });
+  const bad = await machine.agent({ BENTO_CONFIRM_TIMEOUT: "6" });
+  expect(bad.stderr).toMatch(/\nrolled-back: no contact/);
+  expect(await readFile(machine.path("seen"), "utf8")).toBe("first-value");
+  expect(await token()).toBe("first-value");
+  expect(await readdir(machine.path("run/bento-secrets.d"))).toHaveLength(1);
+
+  // The same system with another value.
+  const changed = await world.publish("web", { dir: await release("third-value", seen) });
+  expect(changed.manifest.toplevel).toBe(first.manifest.toplevel);
+  expect((await machine.agent()).stderr).toMatch(/\nsuccess\n$/);
+  expect(await token()).toBe("third-value");
+
+  await machine.restart();
+  expect(existsSync(machine.path("run/bento-secrets"))).toBe(false);
+  expect((await machine.agent({}, ["secrets"])).status).toBe(0);
+  expect(await token()).toBe("third-value");
+  await expect(succeed("grep", ["-r", "third-value", machine.path("state"), machine.path("etc")])).rejects.toThrow();
+});
+
+test("a secret that is missing, for another host, or damaged keeps a release from being activated", async () => {
+  const before = { running: await machine.running(), token: await token() };
+  const damaged = await release("damaged-value", "# damaged");
+  const ciphertext = await readFile(path.join(damaged, "secrets/token.age"));
+  await writeFile(path.join(damaged, "secrets/token.age"), ciphertext.subarray(0, -3));
+  for (const [dir, reason] of [
+    [await release(null), /the release has no secrets\/web\/token\.age: bento secret set web token/],
+    [
+      await release("nas-value", 'time.timeZone = "UTC";', "nas"),
+      /token can't be decrypted with this host's key: .*identity/,
+    ],
+    [damaged, /the secret token can't be decrypted with this host's key: /],
+  ] as const) {
+    await world.publish("web", { dir });
+    const { status, stderr } = await machine.agent();
+    expect(stderr).toMatch(reason);
+    expect(stderr).not.toContain("activating");
+    expect(status).toBe(1);
+    expect(await machine.running()).toBe(before.running);
+    expect(await token()).toBe(before.token);
+    expect(await world.report("web")).toMatchObject({ outcome: "failed", reason: expect.stringMatching(reason) });
+  }
+  expect(await readdir(machine.path("run/bento-secrets.d"))).toHaveLength(1);
+});
