@@ -215,7 +215,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     }
   });
 
-  test("the socket, the page and notifications are there where they are asked for", async () => {
+  test("the socket, the page, notifications and secrets are there where they are asked for", async () => {
     const found = await evaluate(
       `{
         imports = [ ${root}/utils/bento.nix ];
@@ -226,6 +226,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
           host = "desk";
           local = { group = "wheel"; page.enable = true; };
           notifications = { desktop = true; command = ${root}/scripts/test; };
+          secrets.wifi = { group = "wheel"; mode = "0440"; restartUnits = [ "wpa_supplicant.service" ]; };
         };
       }`,
       `{
@@ -233,6 +234,8 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
         units = builtins.mapAttrs (name: unit: unit.text)
           (lib.filterAttrs (name: unit: lib.hasPrefix "bento" name) config.systemd.units);
         inherit (config.services.bento.command) text;
+        secrets = builtins.fromJSON config.environment.etc."bento-secrets.json".text;
+        path = config.services.bento.secrets.wifi.path;
       }`,
     );
     const units = found.units as Record<string, string>;
@@ -243,9 +246,22 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
       "bento-agent@.service",
       "bento-page.socket",
       "bento-page@.service",
+      "bento-secrets.service",
       "bento-upgrade.service",
       "bento-upgrade.timer",
     ]);
+    expect(found.secrets).toEqual({
+      wifi: { owner: "root", group: "wheel", mode: "0440", restartUnits: ["wpa_supplicant.service"] },
+    });
+    expect(found.path).toBe("/run/bento-secrets/wifi");
+    expect(lines("bento-secrets.service")).toEqual(
+      expect.arrayContaining([
+        "Before=sysinit.target shutdown.target",
+        "DefaultDependencies=false",
+        "X-RestartIfChanged=false",
+        expect.stringMatching(/^ExecStart=\/nix\/store\/\S+\/bin\/bento-agent secrets$/),
+      ]),
+    );
     expect(lines("bento-agent.socket")).toEqual(
       expect.arrayContaining([
         "ListenStream=/run/bento-agent.sock",
@@ -490,7 +506,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
 
   test("the modules do with a module system alone, and every option is documented", async () => {
     const lib = process.env.BENTO_TEST_NIXPKGS_LIB ?? `${nixpkgs}/lib`;
-    const [host, server, desk, strange] = await json(
+    const [host, server, desk, strange, badName] = await json(
       `map (modules: let e = import ${root}/test/fixtures/modules/eval.nix { lib = ${lib}; inherit modules; }; in {
          inherit (e) failed documented;
          units = e.config.systemd.services;
@@ -510,6 +526,10 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
              services.openssh.enable = true;
              services.bento = { enable = true; local.group = "whell"; };
            } ]
+         [ ${root}/utils/bento.nix {
+             services.openssh.enable = true;
+             services.bento = { enable = true; secrets."../wifi" = { }; };
+           } ]
        ]`,
     );
     expect([host.failed, server.failed]).toEqual([[], []]);
@@ -520,6 +540,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     expect(desk.sockets["bento-agent"].socketConfig.SocketGroup).toBe("bento-page");
     expect(desk.groups).toEqual(["bento-page"]);
     expect(strange.failed).toEqual([expect.stringContaining("'whell', and this machine has no such group")]);
+    expect(badName.failed).toEqual([expect.stringContaining("../wifi can't be names of secrets")]);
     expect(server.settings.MaxStartups).toBe("200:30:1000");
     expect(server.settings.PerSourcePenalties).toBe("authfail:1 noauth:0 grace-exceeded:1");
     expect(server.sshd).toContain("ChrootDirectory /home/chroot/router\n");
