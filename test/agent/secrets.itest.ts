@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Machine } from "../support/machine.ts";
 import { succeed } from "../support/programs.ts";
@@ -61,6 +62,30 @@ test("secrets are there before the activation, go back with the system, and are 
   expect(await readFile(machine.path("seen"), "utf8")).toBe("first-value");
   expect(await token()).toBe("first-value");
   expect(await readdir(machine.path("run/bento-secrets.d"))).toHaveLength(1);
+
+  // What an activation prints goes nowhere with a secret in it.
+  const leak = 'system.activationScript = "cat $MACHINE/run/bento-secrets/token >&2; exit 1";';
+  await world.publish("web", { dir: await release("a-line-of-it\nanother.line*of[it]\nshort", leak) });
+  const leaked = await machine.agent();
+  expect(leaked.status).toBe(1);
+  const reports = path.join(world.server.chroot("web"), "reports");
+  const newest =
+    (await readdir(reports))
+      .filter((name) => name.endsWith(".log.gz"))
+      .sort()
+      .at(-1) ?? "";
+  const log = gunzipSync(await readFile(path.join(reports, newest))).toString();
+  expect(log).toContain("[secret]\n[secret]\nshort");
+  expect(await world.report("web")).toMatchObject({
+    outcome: "rolled-back",
+    reason: expect.stringMatching(/status 1: short$/),
+  });
+  expect(log).not.toMatch(/a-line-of-it|another\.line/);
+  await world.publish("web", {
+    dir: await release("the-only-line", leak.replace("exit 1", "exit 2")),
+  });
+  expect((await machine.agent()).stderr).toMatch(/failed with status 2: \[secret\]/);
+  expect(await world.report("web")).toMatchObject({ reason: expect.stringMatching(/status 2: \[secret\]$/) });
 
   // The same system with another value.
   const changed = await world.publish("web", { dir: await release("third-value", seen) });

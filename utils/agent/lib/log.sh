@@ -13,9 +13,9 @@ say() {
 # logged COMMAND…: runs it with all of its output in the attempt's log only.
 logged() { apart "$@" >> "${attempt_log:-/dev/null}" 2>&1; }
 
-# printable: a log, which is foreign text, without what isn't printable, and without empty lines.
+# printable: a log, which is foreign text, without secrets and what isn't printable, and without empty lines.
 printable() {
-  sed 's/\x1b\[[0-9;]*m//g' | tr -c '[:print:]\n' '?' | sed 's/^[[:space:]]*//; /^$/d' | cut -c1-300
+  scrub | sed 's/\x1b\[[0-9;]*m//g' | tr -c '[:print:]\n' '?' | sed 's/^[[:space:]]*//; /^$/d' | cut -c1-300
 }
 
 # last_words [FILE]: the last line, of the attempt's log unless told otherwise, for a report's reason.

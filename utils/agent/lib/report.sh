@@ -7,11 +7,12 @@ max_log=1000000
 
 # spool_report OUTCOME REASON: writes the report of the attempt that $started, $from, $to and manifest_* describe.
 spool_report() {
-  local name finished
+  local name finished reason
+  reason=$(scrub <<< "$2")
   finished=$(utc %Y-%m-%dT%H:%M:%S.000Z)
   name=$(printf '%013d-%s' "$(date -u -d "$started" +%s%3N)" "${manifest_sequence:-0}")
   jq -n --arg host "$BENTO_HOST" --arg sequence "${manifest_sequence:-}" --arg digest "${manifest_digest:-}" \
-    --arg commit "${manifest_commit:-}" --arg outcome "$1" --arg reason "$2" --arg from "${from:-}" --arg to "${to:-}" \
+    --arg commit "${manifest_commit:-}" --arg outcome "$1" --arg reason "$reason" --arg from "${from:-}" --arg to "${to:-}" \
     --arg expected "${manifest_toplevel:-}" --arg started "$started" --arg finished "$finished" \
     --arg bootId "$(boot_id)" --arg agent "$agent_version" '
       def text: if . == "" then null else .[:1000] end;
@@ -21,7 +22,8 @@ spool_report() {
     2> /dev/null > "$BENTO_STATE/.report.new" || return 1
   if [ -n "$attempt_log" ]; then
     # A report without its log is still one.
-    if tail -c "$max_log" "$attempt_log" 2> /dev/null | gzip -c 2> /dev/null > "$BENTO_STATE/.log.new"; then
+    # Scrubbed before it is cut, since half of a secret would not be found.
+    if scrub 2> /dev/null < "$attempt_log" | tail -c "$max_log" | gzip -c 2> /dev/null > "$BENTO_STATE/.log.new"; then
       mv -T "$BENTO_STATE/.log.new" "$BENTO_STATE/spool/$name.log.gz"
     fi
   fi
