@@ -236,6 +236,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
         inherit (config.services.bento.command) text;
         secrets = builtins.fromJSON config.environment.etc."bento-secrets.json".text;
         path = config.services.bento.secrets.wifi.path;
+        activation = config.system.activationScripts.script;
       }`,
     );
     const units = found.units as Record<string, string>;
@@ -254,6 +255,9 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
       wifi: { owner: "root", group: "wheel", mode: "0440", restartUnits: ["wpa_supplicant.service"] },
     });
     expect(found.path).toBe("/run/bento-secrets/wifi");
+    expect(found.activation).toContain(
+      "chown root:wheel /run/bento-secrets/wifi && chmod 0440 /run/bento-secrets/wifi",
+    );
     expect(lines("bento-secrets.service")).toEqual(
       expect.arrayContaining([
         "Before=sysinit.target shutdown.target",

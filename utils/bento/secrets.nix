@@ -56,6 +56,16 @@ in
       (lib.mapAttrs (_: { owner, group, mode, restartUnits, ... }: { inherit owner group mode restartUnits; }) cfg.secrets);
     environment.systemPackages = [ pkgs.age ];
 
+    # They are there before the activation, and whoever is to own them may be new with it.
+    system.activationScripts.bento-secrets = {
+      deps = [ "users" "groups" ];
+      text = lib.concatStrings (lib.mapAttrsToList
+        (name: { path, owner, group, mode, ... }: ''
+          if [ -e ${path} ]; then chown ${owner}:${group} ${path} && chmod ${mode} ${path}; fi
+        '')
+        cfg.secrets);
+    };
+
     systemd.services.bento-secrets = {
       description = "Decrypt the secrets of this machine";
       wantedBy = [ "sysinit.target" ];

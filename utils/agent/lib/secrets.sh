@@ -146,7 +146,7 @@ boot_secrets() {
   [ ! -e "$BENTO_SECRETS" ] || return 0
   system=$(running_system)
   [ -e "$(secret_declarations "$system")" ] || return 0
-  if ! prepare_secrets "$system" '' || ! use_secrets "$secrets"; then
+  if ! prepare_secrets "$system" '' || ! use_secrets "$secrets" || ! own_secrets "$system"; then
     say "${problem:-$BENTO_SECRETS could not be made}"
     return 1
   fi
