@@ -2,9 +2,10 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { gunzipSync } from "node:zlib";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { Hold } from "../support/hold.ts";
 import type { Machine } from "../support/machine.ts";
-import { succeed } from "../support/programs.ts";
+import { kill, succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
@@ -122,5 +123,28 @@ test("a secret that is missing, for another host, or damaged keeps a release fro
     expect(await token()).toBe(before.token);
     expect(await world.report("web")).toMatchObject({ outcome: "failed", reason: expect.stringMatching(reason) });
   }
+  expect(await readdir(machine.path("run/bento-secrets.d"))).toHaveLength(1);
+});
+
+test("an agent that is killed during the confirmation: the guard puts the secrets back with the system", async () => {
+  const before = { running: await machine.running(), token: await token() };
+  await using hold = await Hold.make(machine, "check");
+  await machine.healthCheck("hold", hold.script);
+  await world.publish("web", {
+    dir: await release("guarded-value", 'time.timeZone = "UTC"; system.stateVersion = "26.11";'),
+  });
+  const attempt = machine.startAgent({
+    BENTO_ACTIVATION_TIMEOUT: "5",
+    BENTO_CONFIRM_TIMEOUT: "8",
+    BENTO_GUARD_SLACK: "0",
+  });
+  await hold.reached();
+  expect(await token()).toBe("guarded-value");
+  kill([attempt.pid]);
+  await vi.waitFor(async () => expect(await machine.running()).toBe(before.running), { timeout: 60_000, interval: 50 });
+  expect(await token()).toBe(before.token);
+  await hold.letGo();
+  expect((await machine.agent()).stderr).toMatch(/\ninconclusive: /);
+  expect(await token()).toBe(before.token);
   expect(await readdir(machine.path("run/bento-secrets.d"))).toHaveLength(1);
 });

@@ -54,6 +54,7 @@ stage() {
   write_intent staging || finish failed 'the state could not be written'
   commit || finish failed "$problem"
   rm -f "$BENTO_STATE/intent.json"
+  drop_unused_secrets
   say 'it takes effect at the next restart'
   deliver
   restart_if_due
