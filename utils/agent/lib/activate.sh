@@ -63,8 +63,8 @@ activate_and_confirm() {
   esac
   case $status in
     0 | 4)
-      restart_users_of_secrets "$to" "$before"
-      if own_secrets "$to" && confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); then
+      if own_secrets "$to" && restart_users_of_secrets "$to" "$before" "$secrets" &&
+        confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); then
         # From here on the new system is right, whatever happens to this program; unless the guard was faster.
         if write_intent committing && disarm_guard; then
           outcome=activated
@@ -88,6 +88,8 @@ go_back() {
   else
     wait_for_guard || say "the guard has not ended yet"
   fi
+  # A system that is the same but for its secrets has no unit that switching restarts.
+  restart_users_of_secrets "$from" "$secrets" "$(secrets_in_use)"
   # Once more, in case what failed was a passing thing, or the guard is gone.
   if [ "$(running_system)" != "$from" ]; then
     end_activation

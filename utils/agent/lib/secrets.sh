@@ -10,7 +10,7 @@ ciphertexts_of() { echo "$BENTO_STATE/secrets/${1##*/}"; }
 
 # released_secrets: where the ciphertexts of the release are. One without files has those that this machine has.
 released_secrets() {
-  if [ -n "${manifest_archive:-}" ]; then echo "$BENTO_STATE/release/secrets"; else ciphertexts_of "$from"; fi
+  if has_tree; then echo "$BENTO_STATE/release/secrets"; else ciphertexts_of "$from"; fi
 }
 
 # prepare_secrets SYSTEM SOURCE: decrypts what SYSTEM declares from the directory SOURCE, or from what is kept of SYSTEM where
@@ -109,12 +109,13 @@ have_secrets_changed() {
   return 1
 }
 
-# restart_users_of_secrets SYSTEM BEFORE: the units that named a secret which is another one than in the directory BEFORE.
+# restart_users_of_secrets SYSTEM BEFORE NOW: the units that named a secret which is another one in the directory NOW than in
+# the directory BEFORE.
 restart_users_of_secrets() {
   local name unit
-  [ -n "$secrets" ] || return 0
+  if [ -z "$2" ] || [ -z "$3" ] || [ ! -e "$(secret_declarations "$1")" ]; then return 0; fi
   while IFS=$'\t' read -r name unit; do
-    if [ ! -e "$2/$name" ] || cmp -s "$2/$name" "$secrets/$name"; then continue; fi
+    if [ ! -e "$2/$name" ] || cmp -s "$2/$name" "$3/$name"; then continue; fi
     logged systemctl try-restart -- "$unit" || say "$unit could not be restarted for its secret $name"
   done < <(jq -r 'to_entries[] | .key as $name | .value.restartUnits[] | [$name, .] | join("\t")' "$(secret_declarations "$1")")
 }
