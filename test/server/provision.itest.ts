@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { lstatSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, readFile, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { packageRoot } from "../../src/platform/package.ts";
 import { fleetJson, makeServerFleet, type Place, type ServerFleet, sftpAs, sshOptions } from "../support/logins.ts";
 import { type Exit, exec, kill, type Running, start, succeed } from "../support/programs.ts";
@@ -102,6 +102,23 @@ test("a second time it changes nothing", async () => {
   expect(before.accounts.map((lines) => lines.length)).toEqual([3, 3, 3, 3]);
   expect(await provision(fleetJson(fleet, ["nas", "router"]))).toBe("");
   expect(snapshot()).toEqual(before);
+});
+
+test("the number of a login that is taken away is free only when none of its sessions is left", async () => {
+  const accounts = script("lib/accounts");
+  const [login, id] = [`${prefix}gone`, 61_234];
+  const isIn = (file: string) => readFileSync(`/etc/${file}`, "utf8").includes(`\n${login}:`);
+  await succeed("bash", [accounts, "add"], { input: `${login} ${id}\n` });
+  // Sessions of before, which come as fast as they are ended.
+  const session = `setpriv --reuid ${id} --clear-groups sleep 60`;
+  const coming = start("sh", ["-c", `while :; do ${session} & sleep 0.03; done`]);
+  const removing = start("bash", [accounts, "remove"], { input: `${login}\n` });
+  await vi.waitFor(() => expect(isIn("gshadow")).toBe(false), { timeout: 10_000, interval: 10 });
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect([isIn("passwd"), isIn("group")]).toEqual([false, true]);
+  kill([coming.pid]);
+  expect((await removing.done).status).toBe(0);
+  expect(isIn("group")).toBe(false);
 });
 
 test("logins have no shell, no password and no home", async () => {
