@@ -4464,6 +4464,9 @@ function addSecretCommands(bento) {
 		name
 	})));
 }
+for (const stream of [process.stdout, process.stderr]) stream.on("error", (error) => {
+	if (error.code !== "EPIPE") throw error;
+});
 try {
 	await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
 } catch (error) {

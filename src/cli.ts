@@ -396,6 +396,12 @@ function addSecretCommands(bento: Command): void {
     );
 }
 
+// Whoever reads it may have seen enough (`bento status | head`); what is under way is done to its end all the same.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
 try {
   await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
 } catch (error) {

@@ -3,6 +3,7 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { packageRoot } from "../../src/platform/package.ts";
 import { scratch } from "../platform/scratch.ts";
+import { exec } from "../support/programs.ts";
 import { bento } from "./bento.ts";
 
 const COMMANDS = ["init", "render", "host", "keygen", "check", "build", "deploy", "status", "bootstrap"];
@@ -59,4 +60,15 @@ test.each([
   // What is for people must not be taken for a document.
   expect(stdout).toBe("");
   expect(status).toBe(2);
+});
+
+test("who reads its output may stop reading", async () => {
+  const cli = path.join(packageRoot(), "dist/cli.js");
+  const { status, stderr } = await exec("bash", [
+    "-c",
+    '"$0" "$1" --help | true; exit $PIPESTATUS',
+    process.execPath,
+    cli,
+  ]);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
 });
