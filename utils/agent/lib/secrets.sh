@@ -133,6 +133,13 @@ keep_secrets() {
   done
 }
 
+# complete_kept SYSTEM: power may have been lost between the two halves of keep_secrets.
+complete_kept() {
+  local kept
+  kept=$(ciphertexts_of "$1")
+  if [ ! -d "$kept" ] && [ -d "$kept.next" ]; then mv -T "$kept.next" "$kept"; fi
+}
+
 # drop_unused_secrets: plain texts that nothing leads to.
 drop_unused_secrets() {
   local dir
@@ -147,6 +154,7 @@ boot_secrets() {
   [ ! -e "$BENTO_SECRETS" ] || return 0
   system=$(running_system)
   [ -e "$(secret_declarations "$system")" ] || return 0
+  complete_kept "$system"
   if ! prepare_secrets "$system" '' || ! use_secrets "$secrets" || ! own_secrets "$system"; then
     say "${problem:-$BENTO_SECRETS could not be made}"
     return 1
