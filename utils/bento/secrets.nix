@@ -36,7 +36,9 @@ let
       };
     };
   };
-  badNames = lib.filter (name: builtins.match "[a-z0-9][a-z0-9._-]*" name == null) (lib.attrNames cfg.secrets);
+  # As bento secret has it (src/secrets/files.ts).
+  isName = name: builtins.match "[a-z0-9][a-z0-9._-]{0,63}" name != null && !lib.hasSuffix ".age" name;
+  badNames = lib.filter (name: !isName name) (lib.attrNames cfg.secrets);
 in
 {
   options.services.bento.secrets = mkOption {
@@ -87,7 +89,7 @@ in
       {
         assertion = badNames == [ ];
         message = "services.bento.secrets: ${lib.concatStringsSep ", " badNames} can't be names of secrets: those are "
-          + "lower-case letters, digits, '.', '_' and '-', and begin with a letter or digit.";
+          + "at most 64 lower-case letters, digits, '.', '_' and '-', a letter or digit first, without .age at the end.";
       }
     ];
   };
