@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -96,6 +96,13 @@ test("secrets are there before the activation, go back with the system, and are 
 
   await machine.restart();
   expect(existsSync(machine.path("run/bento-secrets"))).toBe(false);
+  expect((await machine.agent({}, ["secrets"])).status).toBe(0);
+  expect(await token()).toBe("third-value");
+
+  // Power lost while the ciphertexts of a confirmed system take the place of those before.
+  const kept = path.join(machine.path("state/secrets"), path.basename(first.manifest.toplevel ?? ""));
+  await rename(kept, `${kept}.next`);
+  await machine.restart();
   expect((await machine.agent({}, ["secrets"])).status).toBe(0);
   expect(await token()).toBe("third-value");
   await expect(succeed("grep", ["-r", "third-value", machine.path("state"), machine.path("etc")])).rejects.toThrow();
