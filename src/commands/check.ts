@@ -13,7 +13,14 @@ import { canReceive, readersIn, readersOf } from "../secrets/recipients.ts";
 import type { Stager } from "../tree/stage.ts";
 import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./base.ts";
 import type { Context } from "./context.ts";
-import { type EvaluatedHost, evaluateFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import {
+  type EvaluatedHost,
+  evaluateFleet,
+  loadRenderedFleet,
+  openFleet,
+  openMemory,
+  withFlakeHosts,
+} from "./evaluation.ts";
 import { includeWarnings } from "./include.ts";
 
 export interface CheckOptions extends BaseOptions {
@@ -40,7 +47,7 @@ export const DEFAULT_TIMEOUT = 10 * 60 * 1000;
  */
 export async function check(context: Context, options: CheckOptions): Promise<CheckDocument> {
   // 1. What there is.
-  await using open = await openFleet(options.fleet, options);
+  await using open = await openFleet(await loadRenderedFleet(options.fleet), options);
   const warnings = [...open.warnings];
   const base = await baseCommit(open, options, warnings);
   const nix = await Nix.find(options.nix, context.signal);

@@ -10,7 +10,7 @@ import { gateReason } from "../reports/gate.ts";
 import type { DeployDocument, HostDeploy } from "../results.ts";
 import { Ancestry } from "./ancestry.ts";
 import type { Context } from "./context.ts";
-import { openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { loadRenderedFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
 import { type Planner, planAll } from "./planning.ts";
 import { nothing, type Prepared, prepare, type Step } from "./prepare.ts";
@@ -42,18 +42,18 @@ export interface DeployOptions {
  */
 export async function deploy(context: Context, options: DeployOptions): Promise<DeployDocument> {
   stayFrugal();
-  // 1. The fleet, and the way out. A connection takes a dozen round trips, in which what follows is done; where that fails, it
-  // isn't waited for.
-  await using opened = await openFleet(options.fleet, { dirty: false });
-  const { signers } = opened.fleet;
-  const needed = opened.fleet.server === null ? ([SIGNING_KEY] as const) : ([PUBLISHER_KEY, SIGNING_KEY] as const);
+  // 1. The way out. A connection takes a dozen round trips, in which what follows is done; where that fails, it isn't waited for.
+  const loaded = await loadRenderedFleet(options.fleet);
+  const { signers } = loaded;
+  const needed = loaded.server === null ? ([SIGNING_KEY] as const) : ([PUBLISHER_KEY, SIGNING_KEY] as const);
   keysFromEnvironment(context.env, ...needed);
   const unneeded = new AbortController();
   const signal = AbortSignal.any([context.signal, unneeded.signal]);
-  await using ways = await waysOut({ ...context, signal }, opened);
+  await using ways = await waysOut({ ...context, signal }, loaded);
   await using connecting = Publishers.opening(ways.list, () => unneeded.abort());
 
-  // 2. The key that signs, and the commit.
+  // 2. The fleet's repository, the key that signs, and the commit.
+  await using opened = await openFleet(loaded, { dirty: false });
   const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
   await using signingKey = await openPrivateKey(signingSource, describeKey(SIGNING_KEY));
   requireSigner(signingKey, signers);

@@ -26,10 +26,10 @@ export interface OpenFleet extends AsyncDisposable {
 }
 
 /**
- * Loads the fleet in `dir`, and opens its repository.
- * @throws FleetError when either is wrong, or when a rendered file is stale.
+ * Loads the fleet in `dir`, as it is rendered.
+ * @throws FleetError when it is wrong, or when a rendered file is stale.
  */
-export async function openFleet(dir: string, { dirty }: { dirty: boolean }): Promise<OpenFleet> {
+export async function loadRenderedFleet(dir: string): Promise<Fleet> {
   const fleet = await loadFleet(dir);
   const stale = await staleFiles(fleet);
   if (stale.length > 0) {
@@ -37,7 +37,15 @@ export async function openFleet(dir: string, { dirty }: { dirty: boolean }): Pro
       hint: "run 'bento render' and commit the result",
     });
   }
-  const repository = await Repository.open(dir);
+  return fleet;
+}
+
+/**
+ * Opens a fleet's repository.
+ * @throws FleetError when there is none, or it is wrong.
+ */
+export async function openFleet(fleet: Fleet, { dirty }: { dirty: boolean }): Promise<OpenFleet> {
+  const repository = await Repository.open(fleet.dir);
   const temporary = await temporaryDirectory();
   try {
     const untracked = dirty ? await repository.untracked() : [];

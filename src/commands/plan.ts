@@ -4,7 +4,7 @@ import { Nix } from "../nix/nix.ts";
 import type { PlanDocument } from "../results.ts";
 import type { CheckOptions } from "./check.ts";
 import type { Context } from "./context.ts";
-import { openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { loadRenderedFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 
 export interface PlanOptions extends Omit<CheckOptions, "shard" | "base"> {
   /** Into how many parts at most; null for none, for which Nix isn't needed. */
@@ -19,7 +19,7 @@ export async function plan(context: Context, options: PlanOptions): Promise<Plan
 
 /** No more parts than there are hosts. */
 async function shardsOf(context: Context, options: PlanOptions, most: number): Promise<PlanDocument["shards"]> {
-  await using open = await openFleet(options.fleet, options);
+  await using open = await openFleet(await loadRenderedFleet(options.fleet), options);
   const nix = await Nix.find(options.nix, context.signal);
   const evaluator = {
     context,

@@ -14,7 +14,7 @@ import { isSameRelease, nextManifest } from "../release/plan.ts";
 import { chooseEarlier, parseWanted } from "../release/rollback.ts";
 import type { DeployDocument } from "../results.ts";
 import type { Context } from "./context.ts";
-import { type OpenFleet, openFleet, openFleetAt, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { loadRenderedFleet, type OpenFleet, openFleet, openFleetAt, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, SIGNING_KEY } from "./keys.ts";
 import { openAll, published, unchanged } from "./planning.ts";
 import { failed, failing, prepare, type Step, type WithArchive, withArchive } from "./prepare.ts";
@@ -44,10 +44,10 @@ export interface RollbackOptions {
  */
 export async function rollback(context: Context, options: RollbackOptions): Promise<DeployDocument> {
   // 1. The host, and the keys.
-  await using opened = await openFleet(options.fleet, { dirty: false });
+  await using opened = await openFleet(await loadRenderedFleet(options.fleet), { dirty: false });
   const { signers } = opened.fleet;
   const host = oneHost(opened.fleet.hosts, options.host);
-  await using ways = await waysOut(context, opened);
+  await using ways = await waysOut(context, opened.fleet);
   const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
   await using signingKey = await openPrivateKey(signingSource, describeKey(SIGNING_KEY));
   requireSigner(signingKey, signers);

@@ -34,7 +34,7 @@ export async function serverCheck(context: Context, options: ServerCheckOptions)
   const { signal } = context;
   const privateKey = await readFile(key.file);
   await using session = await SftpSession.connect({ server, privateKey, signal, silence: SILENCE });
-  const findings = serverFindings(await inspect(session, hosts), others, Date.now());
+  const findings = serverFindings(await inspect(session, hosts, server.tree), others, Date.now());
   const failed = new Set(findings.map(({ host }) => host));
   return {
     version: 1,

@@ -3,7 +3,6 @@ import { FleetError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import { loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
-import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { Current, HostReports, StatusSource } from "../publish/publisher.ts";
 import { Publishers } from "../publish/publishers.ts";
@@ -51,8 +50,7 @@ export async function status(context: Context, options: StatusOptions): Promise<
 
 /** A fleet on git alone: hosts read there, and have nowhere to write to. */
 async function statusesInGit(context: Context, fleet: Fleet, hosts: readonly Host[]): Promise<HostStatus[]> {
-  const repository = await Repository.open(fleet.dir);
-  await using ways = await waysOut(context, { fleet, repository });
+  await using ways = await waysOut(context, fleet);
   await using publishers = await Publishers.open(ways.list);
   return await statusesOf(publishers.statusSource, hosts, fleet.signers);
 }

@@ -1,10 +1,10 @@
 import { FleetError } from "../errors.ts";
+import type { Fleet } from "../fleet/fleet.ts";
 import { GitPublisher } from "../publish/git.ts";
 import type { WayOut } from "../publish/publishers.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { openPrivateKey } from "../release/keys.ts";
 import type { Context } from "./context.ts";
-import type { OpenFleet } from "./evaluation.ts";
 import { describeKey, GIT_KEY, keysFromEnvironment, optionalKey, PUBLISHER_KEY } from "./keys.ts";
 
 export interface WaysOut extends AsyncDisposable {
@@ -17,9 +17,8 @@ export interface WaysOut extends AsyncDisposable {
  */
 export async function waysOut(
   context: Context,
-  { fleet, repository }: Pick<OpenFleet, "fleet" | "repository">,
+  { dir, server, git }: Pick<Fleet, "dir" | "server" | "git">,
 ): Promise<WaysOut> {
-  const { server, git } = fleet;
   await using keys = new AsyncDisposableStack();
   const list: WayOut[] = [];
   if (server !== null) {
@@ -34,7 +33,7 @@ export async function waysOut(
   if (git !== null) {
     const source = optionalKey(context.env, GIT_KEY);
     const key = source === undefined ? null : keys.use(await openPrivateKey(source, describeKey(GIT_KEY)));
-    const options = { settings: git, repository: repository.root, key: key?.file ?? null, signal: context.signal };
+    const options = { settings: git, repository: dir, key: key?.file ?? null, signal: context.signal };
     list.push({ name: GitPublisher.nameOf(git), open: () => GitPublisher.open(options) });
   }
   if (list.length === 0) {

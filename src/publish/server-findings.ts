@@ -3,6 +3,8 @@ import type { Attributes, ServerView } from "./sftp-inspect.ts";
 
 const KIND = 0o170000;
 const DIRECTORY = 0o040000;
+const REGULAR = 0o100000;
+const SYMLINK = 0o120000;
 /** setgid, so that each can read what the other puts in, and nothing for others. */
 const SHARED = 0o2750;
 /** Milliseconds between the server's clock and this one's that aren't worth a word. */
@@ -51,7 +53,7 @@ function rootsOwn(host: string | null, path: string, directory: Attributes): Ser
 }
 
 function hostFindings({ hosts, made }: ServerView, host: string): ServerFinding[] {
-  const { chroot, releases, reports } = hosts.get(host) ?? {};
+  const { chroot, releases, reports, tree } = hosts.get(host) ?? {};
   if (!isDirectory(chroot)) return [finding(host, `/${host}`, "it has no chroot on the server")];
   const found = rootsOwn(host, `/${host}`, chroot);
   const shared = (
@@ -66,18 +68,22 @@ function hostFindings({ hosts, made }: ServerView, host: string): ServerFinding[
     }
   };
   const publisher = made?.uid;
-  shared(
-    "releases",
-    releases,
-    "the publisher's and of the host's group",
-    ({ uid, gid }) => (publisher === undefined || uid === publisher) && gid !== 0 && gid !== made?.gid,
-  );
-  shared(
-    "reports",
-    reports,
-    "the host's and of the publisher's group",
-    ({ uid, gid }) => uid !== 0 && uid !== publisher && (made === undefined || gid === made.gid),
-  );
+  const isPublishers = ({ uid, gid }: Attributes) =>
+    (publisher === undefined || uid === publisher) && gid !== 0 && gid !== made?.gid;
+  const isHosts = ({ uid, gid }: Attributes) =>
+    uid !== 0 && uid !== publisher && (made === undefined || gid === made.gid);
+  const fromPublisher = "the publisher's and of the host's group";
+  const fromHost = "the host's and of the publisher's group";
+  shared("releases", releases, fromPublisher, isPublishers);
+  shared("reports", reports, fromHost, isHosts);
+  if (!tree) return found;
+  shared("trees", tree.trees, fromPublisher, isPublishers);
+  shared("logs", tree.logs, fromHost, isHosts);
+  const { config, last_change_date: date } = tree;
+  if (kindOf(config) !== SYMLINK || config?.uid !== 0)
+    found.push(finding(host, `/${host}/config`, "it is no symlink of root's to trees/config"));
+  if (date === undefined || kindOf(date) !== REGULAR || permissions(date) !== 0o640 || !isPublishers(date))
+    found.push(finding(host, `/${host}/last_change_date`, `it is no file that is ${fromPublisher}, with mode 0640`));
   return found;
 }
 
@@ -158,7 +164,12 @@ function resourceFindings({ space, made }: ServerView, now: number): ServerFindi
 }
 
 function isDirectory(it: Attributes | undefined): it is Attributes {
-  return it !== undefined && (it.mode & KIND) === DIRECTORY;
+  return kindOf(it) === DIRECTORY;
+}
+
+/** Undefined of what isn't there. */
+function kindOf(it: Attributes | undefined): number | undefined {
+  return it && it.mode & KIND;
 }
 
 function permissions({ mode }: Attributes): number {

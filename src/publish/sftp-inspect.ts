@@ -15,7 +15,7 @@ export interface ServerView {
   root: Attributes | undefined;
   lockDirectory: Attributes | undefined;
   /** By host, of those that were asked for. */
-  hosts: Map<string, Record<"chroot" | "releases" | "reports", Attributes | undefined>>;
+  hosts: Map<string, HostView>;
   /** The names in the root. */
   names: string[];
   /** The publisher, and the server's time in milliseconds: both as a file has them that it made just now. */
@@ -30,6 +30,14 @@ export interface ServerView {
   forwards: boolean;
 }
 
+/** A host's own places; `tree` is null where the server has no unpacked trees. */
+export interface HostView extends Record<"chroot" | "releases" | "reports", Attributes | undefined> {
+  tree: Record<(typeof TREE_PLACES)[number], Attributes | undefined> | null;
+}
+
+/** What a host has besides, where `server.tree` is set. */
+const TREE_PLACES = ["trees", "logs", "config", "last_change_date"] as const;
+
 /** What publishing and what hosts do to be safe rest on. */
 const EXTENSIONS = [
   "posix-rename@openssh.com",
@@ -38,17 +46,23 @@ const EXTENSIONS = [
   "statvfs@openssh.com",
 ] as const;
 
-/** Looks at everything at once. It leaves nothing behind, and needs no lock. */
-export async function inspect(session: SftpSession, hosts: readonly string[]): Promise<ServerView> {
+/**
+ * Looks at everything at once. It leaves nothing behind, and needs no lock. `withTrees`: also at the places of the unpacked
+ * trees.
+ */
+export async function inspect(session: SftpSession, hosts: readonly string[], withTrees: boolean): Promise<ServerView> {
   const { requests } = session;
   const attributes = (file: string): Promise<Attributes | undefined> => requests.lstat(file).catch(ignoreSftpError);
   const views = hosts.map(async (host) => {
-    const [chroot, releases, reports] = await flight(
+    const [chroot, releases, reports, ...places] = await flight(
       attributes(`/${host}`),
       attributes(`/${host}/releases`),
       attributes(`/${host}/reports`),
+      ...(withTrees ? TREE_PLACES.map((name) => attributes(`/${host}/${name}`)) : []),
     );
-    return [host, { chroot, releases, reports }] as const;
+    const [trees, logs, config, date] = places;
+    const tree = withTrees ? { trees, logs, config, last_change_date: date } : null;
+    return [host, { chroot, releases, reports, tree }] as const;
   });
   const [root, lockDirectory, entries, made, space, given, all] = await flight(
     attributes("/"),

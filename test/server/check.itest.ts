@@ -1,7 +1,7 @@
 import { chmod, chown, lstat, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { packageRoot } from "../../src/platform/package.ts";
 import type { ServerCheckDocument } from "../../src/results.ts";
 import { bento, bentoJson } from "../cli/bento.ts";
@@ -99,6 +99,37 @@ test.each(broken)("%s %s: %s", async (host, place, message, breakIt) => {
   expect(local.status).toBe(1);
   expect(local.lines.some((line) => line.startsWith(`${world.server.root}${place}`))).toBe(true);
   expect((await outside()).findings).toEqual([]);
+});
+
+/** The same of what a server has beside it where `server.tree` is set. */
+const brokenTree: [string, string, () => Promise<void>][] = [
+  ["trees", "mode 0755", () => chmod(chroots("nas/trees"), 0o755)],
+  ["trees", "it is missing", () => rm(chroots("nas/trees"), { recursive: true })],
+  ["logs", "belongs to 0:0", () => chown(chroots("nas/logs"), 0, 0)],
+  ["config", "no symlink", () => rm(chroots("nas/config"))],
+  ["last_change_date", "mode 0640", () => chmod(chroots("nas/last_change_date"), 0o600)],
+  ["last_change_date", "the host's group", () => chown(chroots("nas/last_change_date"), 0, 0)],
+];
+
+test("of unpacked trees, every place is looked at", async () => {
+  const file = path.join(fleet(), "fleet.yaml");
+  const text = await readFile(file, "utf8");
+  const set = (to: string) => writeFile(file, to).then(() => bento(["render", "--fleet", fleet()]));
+  await set(stringify({ ...parse(text), server: { ...world.serverSettings, tree: true } }, { lineWidth: 0 }));
+  await reprovision();
+  expect((await outside()).findings).toEqual([]);
+  for (const [name, message, breakIt] of brokenTree) {
+    await breakIt();
+    const { findings } = await outside();
+    const local = await inside();
+    await reprovision();
+    expect(findings).toEqual([
+      { host: "nas", path: `/nas/${name}`, message: expect.stringContaining(message), hint: expect.any(String) },
+    ]);
+    expect(local.lines.map((line) => line.split(":")[0])).toEqual([chroots("nas", name)]);
+  }
+  await set(text);
+  await reprovision();
 });
 
 test("two hosts with one login are told", async () => {
