@@ -3,7 +3,7 @@ import { defineConfig } from "rolldown";
 import { textFiles } from "./text-files.ts";
 
 export default defineConfig({
-  input: { index: "src/action.ts", cli: "src/cli.ts" },
+  input: { index: "src/action.ts", cli: "src/main.ts" },
   platform: "node",
   // ssh2's native accelerators are optional: it falls back to JavaScript when they can't be loaded.
   external: [/\.node$/, "cpu-features"],

@@ -1,7 +1,6 @@
-#!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import {
   append,
   type CommonOptions,
@@ -32,14 +31,13 @@ import { secretEdit, secretList, secretRekey, secretRemove, secretSet } from "./
 import { serverCheck } from "./commands/server-check.ts";
 import { status } from "./commands/status.ts";
 import { parseDuration } from "./duration.ts";
-import { BentoError, type ExitStatus } from "./errors.ts";
+import { BentoError } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
 import { splitPatterns } from "./fleet/select.ts";
 import { parseWave } from "./fleet/waves.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
-import { withPairs } from "./platform/pairs.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
@@ -59,8 +57,6 @@ interface Session {
   fleet(): string;
   hosts: readonly string[];
 }
-
-const USAGE_ERROR: ExitStatus = 2;
 
 function session(options: CommonOptions): Session {
   const verbose = options.verbose === true;
@@ -107,7 +103,8 @@ async function show<T extends ResultDocument>(
   }
 }
 
-function program(): Command {
+/** The command line: every command, with its options. */
+export function program(): Command {
   const bento = new Command("bento")
     .description("Keeps a fleet of NixOS machines up to date from one git repository.")
     .version(JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")).version)
@@ -394,18 +391,4 @@ function addSecretCommands(bento: Command): void {
     .action((host: string, name: string, options) =>
       showEdit(options, ({ fleet }) => secretRemove({ fleet: fleet(), hosts: splitPatterns(host), name })),
     );
-}
-
-// Whoever reads it may have seen enough (`bento status | head`); what is under way is done to its end all the same.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
-}
-try {
-  await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
-} catch (error) {
-  if (!(error instanceof CommanderError)) throw error;
-  // Help and version were printed; anything else commander has said already.
-  process.exitCode = error.exitCode === 0 ? 0 : USAGE_ERROR;
 }

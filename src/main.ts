@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+// What `bento` runs.
+import { CommanderError } from "commander";
+import { program } from "./cli.ts";
+import type { ExitStatus } from "./errors.ts";
+import { withPairs } from "./platform/pairs.ts";
+
+const USAGE_ERROR: ExitStatus = 2;
+
+// Whoever reads it may have seen enough (`bento status | head`); what is under way is done to its end all the same.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+try {
+  await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  // Help and version were printed; anything else commander has said already.
+  process.exitCode = error.exitCode === 0 ? 0 : USAGE_ERROR;
+}
