@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { $ as isSameRelease, $t as splitPatterns, A as onInterrupt, At as parseWave, B as SftpSession, Bt as secretHosts, C as painter, Ct as writeFileAtomically, D as describeError, Dt as staleFiles, E as warnings, Et as renderedFiles, F as waysOut, Ft as SECRETS_DIR, G as signAndPublish, Gt as canReceive, H as ignoreSftpError, Ht as MAX_SECRET, I as packageRoot, It as checkSecretName, J as unchanged, K as openAll, Kt as readersIn, L as LOCK_DIRECTORY, Lt as isSecretName, M as plan, Mt as parseFleetFile, N as deploy, Nt as hostName, O as failureLines, Ot as findFleet, P as status, Pt as require_dist, Q as withArchive, Qt as selectHosts, R as list$1, Rt as readSecretFile, S as count, St as Repository, Tt as AGENT_FILE, U as parseDuration, Ut as decrypt, V as flight, Vt as secretNames, W as lockFor, Wt as encrypt, X as failing, Xt as inertLine, Y as failed, Yt as inert, Z as prepare, Zt as parseShard, _t as openFleetAt, an as InterruptedError, at as describeKey, bt as _usingCtx, c as renderHostEdit, ct as requireSigner, d as renderKeygen, dt as Publishers, en as Nix, et as nextManifest, f as renderPlan, ft as build, g as renderDeploy, gt as openFleet, ht as failureOf, in as HostError, it as SIGNING_KEY, j as report, jt as FLEET_FILE, kt as loadFleet, l as renderHostList, lt as needsOpenSsh, mt as check, nn as BentoError, nt as PUBLISHER_KEY, o as renderStatus, ot as keysFromEnvironment, p as renderRender, pt as DEFAULT_TIMEOUT, q as published, qt as readersOf, rn as FleetError, rt as SECRETS, st as open$2, t as exitStatus, tn as run, u as renderInit, ut as openPrivateKey, vt as openMemory, w as table, wt as archive, x as renderCheck, xt as temporaryDirectory, yt as withFlakeHosts, z as SILENCE, zt as secretFile } from "./shared3.js";
+import { $ as isSameRelease, $t as selectHosts, A as onInterrupt, At as loadFleet, B as SftpSession, Bt as secretFile, C as painter, Ct as Repository, D as describeError, Dt as renderedFiles, E as warnings, Et as AGENT_FILE, F as waysOut, Ft as require_dist, G as signAndPublish, Gt as encrypt, H as ignoreSftpError, Ht as secretNames, I as packageRoot, It as SECRETS_DIR, J as unchanged, Jt as readersOf, K as openAll, Kt as canReceive, L as LOCK_DIRECTORY, Lt as checkSecretName, M as plan, Mt as FLEET_FILE, N as deploy, Nt as parseFleetFile, O as failureLines, Ot as staleFiles, P as status, Pt as hostName, Q as withArchive, Qt as parseShard, R as list$1, Rt as isSecretName, S as count, St as temporaryDirectory, Tt as archive, U as parseDuration, Ut as MAX_SECRET, V as flight, Vt as secretHosts, W as lockFor, Wt as decrypt, X as failing, Xt as inert, Y as failed, Z as prepare, Zt as inertLine, _t as openFleet, an as HostError, at as describeKey, bt as withFlakeHosts, c as renderHostEdit, ct as requireSigner, d as renderKeygen, dt as Publishers, en as splitPatterns, et as nextManifest, f as renderPlan, ft as build, g as renderDeploy, gt as loadRenderedFleet, ht as failureOf, in as FleetError, it as SIGNING_KEY, j as report, jt as parseWave, kt as findFleet, l as renderHostList, lt as needsOpenSsh, mt as check, nn as run, nt as PUBLISHER_KEY, o as renderStatus, on as InterruptedError, ot as keysFromEnvironment, p as renderRender, pt as DEFAULT_TIMEOUT, q as published, qt as readersIn, rn as BentoError, rt as SECRETS, st as open$2, t as exitStatus, tn as Nix, u as renderInit, ut as openPrivateKey, vt as openFleetAt, w as table, wt as writeFileAtomically, x as renderCheck, xt as _usingCtx, yt as openMemory, z as SILENCE, zt as readSecretFile } from "./shared3.js";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
@@ -3484,10 +3484,10 @@ function chooseEarlier(current, earlier, wanted) {
 async function rollback(context, options) {
 	try {
 		var _usingCtx$2 = _usingCtx();
-		const opened = _usingCtx$2.a(await openFleet(options.fleet, { dirty: false }));
+		const opened = _usingCtx$2.a(await openFleet(await loadRenderedFleet(options.fleet), { dirty: false }));
 		const { signers } = opened.fleet;
 		const host = oneHost(opened.fleet.hosts, options.host);
-		const ways = _usingCtx$2.a(await waysOut(context, opened));
+		const ways = _usingCtx$2.a(await waysOut(context, opened.fleet));
 		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
 		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
@@ -4048,6 +4048,8 @@ function edited(command, fleet, hosts) {
 // src/publish/server-findings.ts
 const KIND = 61440;
 const DIRECTORY = 16384;
+const REGULAR = 32768;
+const SYMLINK = 40960;
 /** setgid, so that each can read what the other puts in, and nothing for others. */
 const SHARED = 1512;
 /** Milliseconds between the server's clock and this one's that aren't worth a word. */
@@ -4091,7 +4093,7 @@ function rootsOwn(host, path, directory) {
 	return [finding(host, path, `${is(directory)}; it must be root's, with mode 0755, or sshd refuses the login`)];
 }
 function hostFindings({ hosts, made }, host) {
-	const { chroot, releases, reports } = hosts.get(host) ?? {};
+	const { chroot, releases, reports, tree } = hosts.get(host) ?? {};
 	if (!isDirectory(chroot)) return [finding(host, `/${host}`, "it has no chroot on the server")];
 	const found = rootsOwn(host, `/${host}`, chroot);
 	const shared = (name, directory, whose, isRight) => {
@@ -4099,8 +4101,18 @@ function hostFindings({ hosts, made }, host) {
 		else if (permissions(directory) !== SHARED || !isRight(directory)) found.push(finding(host, `/${host}/${name}`, `${is(directory)}; it must be ${whose}, with mode 2750`));
 	};
 	const publisher = made?.uid;
-	shared("releases", releases, "the publisher's and of the host's group", ({ uid, gid }) => (publisher === void 0 || uid === publisher) && gid !== 0 && gid !== made?.gid);
-	shared("reports", reports, "the host's and of the publisher's group", ({ uid, gid }) => uid !== 0 && uid !== publisher && (made === void 0 || gid === made.gid));
+	const isPublishers = ({ uid, gid }) => (publisher === void 0 || uid === publisher) && gid !== 0 && gid !== made?.gid;
+	const isHosts = ({ uid, gid }) => uid !== 0 && uid !== publisher && (made === void 0 || gid === made.gid);
+	const fromPublisher = "the publisher's and of the host's group";
+	const fromHost = "the host's and of the publisher's group";
+	shared("releases", releases, fromPublisher, isPublishers);
+	shared("reports", reports, fromHost, isHosts);
+	if (!tree) return found;
+	shared("trees", tree.trees, fromPublisher, isPublishers);
+	shared("logs", tree.logs, fromHost, isHosts);
+	const { config, last_change_date: date } = tree;
+	if (kindOf(config) !== SYMLINK || config?.uid !== 0) found.push(finding(host, `/${host}/config`, "it is no symlink of root's to trees/config"));
+	if (date === void 0 || kindOf(date) !== REGULAR || permissions(date) !== 416 || !isPublishers(date)) found.push(finding(host, `/${host}/last_change_date`, `it is no file that is ${fromPublisher}, with mode 0640`));
 	return found;
 }
 /** Hosts of one number could read, and write, each other's files if ever they got to them. */
@@ -4135,7 +4147,11 @@ function resourceFindings({ space, made }, now) {
 	return found;
 }
 function isDirectory(it) {
-	return it !== void 0 && (it.mode & KIND) === DIRECTORY;
+	return kindOf(it) === DIRECTORY;
+}
+/** Undefined of what isn't there. */
+function kindOf(it) {
+	return it && it.mode & KIND;
 }
 function permissions({ mode }) {
 	return mode & 4095;
@@ -4144,6 +4160,13 @@ function is({ uid, gid, mode }) {
 	return `it belongs to ${uid}:${gid} and has mode ${(mode & 4095).toString(8).padStart(4, "0")}`;
 }
 // src/publish/sftp-inspect.ts
+/** What a host has besides, where `server.tree` is set. */
+const TREE_PLACES = [
+	"trees",
+	"logs",
+	"config",
+	"last_change_date"
+];
 /** What publishing and what hosts do to be safe rest on. */
 const EXTENSIONS = [
 	"posix-rename@openssh.com",
@@ -4151,16 +4174,26 @@ const EXTENSIONS = [
 	"hardlink@openssh.com",
 	"statvfs@openssh.com"
 ];
-/** Looks at everything at once. It leaves nothing behind, and needs no lock. */
-async function inspect(session, hosts) {
+/**
+* Looks at everything at once. It leaves nothing behind, and needs no lock. `withTrees`: also at the places of the unpacked
+* trees.
+*/
+async function inspect(session, hosts, withTrees) {
 	const { requests } = session;
 	const attributes = (file) => requests.lstat(file).catch(ignoreSftpError);
 	const views = hosts.map(async (host) => {
-		const [chroot, releases, reports] = await flight(attributes(`/${host}`), attributes(`/${host}/releases`), attributes(`/${host}/reports`));
+		const [chroot, releases, reports, ...places] = await flight(attributes(`/${host}`), attributes(`/${host}/releases`), attributes(`/${host}/reports`), ...withTrees ? TREE_PLACES.map((name) => attributes(`/${host}/${name}`)) : []);
+		const [trees, logs, config, date] = places;
 		return [host, {
 			chroot,
 			releases,
-			reports
+			reports,
+			tree: withTrees ? {
+				trees,
+				logs,
+				config,
+				last_change_date: date
+			} : null
 		}];
 	});
 	const [root, lockDirectory, entries, made, space, given, all] = await flight(attributes("/"), attributes(LOCK_DIRECTORY), list$1(session, "/"), makeFile(session), requests.space("/"), session.mustRefuse(), flight(...views));
@@ -4212,7 +4245,7 @@ async function serverCheck(context, options) {
 			privateKey,
 			signal,
 			silence: SILENCE
-		})), hosts), others, Date.now());
+		})), hosts, server.tree), others, Date.now());
 		const failed = new Set(findings.map(({ host }) => host));
 		return {
 			version: 1,
@@ -4308,7 +4341,6 @@ function renderServerCheck({ findings, hosts }, paint) {
 	].join("\n");
 }
 // src/cli.ts
-const USAGE_ERROR = 2;
 function session(options) {
 	const verbose = options.verbose === true;
 	const env = { ...process.env };
@@ -4347,6 +4379,7 @@ async function show(options, work, text) {
 		process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
 	}
 }
+/** The command line: every command, with its options. */
 function program() {
 	const bento = new Command("bento").description("Keeps a fleet of NixOS machines up to date from one git repository.").version(JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")).version).exitOverride().addHelpText("after", `
 Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
@@ -4464,6 +4497,8 @@ function addSecretCommands(bento) {
 		name
 	})));
 }
+// src/main.ts
+const USAGE_ERROR = 2;
 for (const stream of [process.stdout, process.stderr]) stream.on("error", (error) => {
 	if (error.code !== "EPIPE") throw error;
 });

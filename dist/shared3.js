@@ -20065,14 +20065,21 @@ function _usingCtx() {
 }
 // src/commands/evaluation.ts
 /**
-* Loads the fleet in `dir`, and opens its repository.
-* @throws FleetError when either is wrong, or when a rendered file is stale.
+* Loads the fleet in `dir`, as it is rendered.
+* @throws FleetError when it is wrong, or when a rendered file is stale.
 */
-async function openFleet(dir, { dirty }) {
+async function loadRenderedFleet(dir) {
 	const fleet = await loadFleet(dir);
 	const stale = await staleFiles(fleet);
 	if (stale.length > 0) throw new FleetError(`${stale.join(" and ")} ${stale.length > 1 ? "are" : "is"} not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
-	const repository = await Repository.open(dir);
+	return fleet;
+}
+/**
+* Opens a fleet's repository.
+* @throws FleetError when there is none, or it is wrong.
+*/
+async function openFleet(fleet, { dirty }) {
+	const repository = await Repository.open(fleet.dir);
 	const temporary = await temporaryDirectory();
 	try {
 		const untracked = dirty ? await repository.untracked() : [];
@@ -20370,7 +20377,7 @@ const DEFAULT_TIMEOUT = 6e5;
 async function check(context, options) {
 	try {
 		var _usingCtx$8 = _usingCtx();
-		const open = _usingCtx$8.a(await openFleet(options.fleet, options));
+		const open = _usingCtx$8.a(await openFleet(await loadRenderedFleet(options.fleet), options));
 		const warnings = [...open.warnings];
 		const base = await baseCommit(open, options, warnings);
 		const nix = await Nix.find(options.nix, context.signal);
@@ -28599,10 +28606,9 @@ function hintFor(problem) {
 * The publishers of a fleet, with their keys, and without any connection yet.
 * @throws FleetError when it has none, or a key is missing or wrong.
 */
-async function waysOut(context, { fleet, repository }) {
+async function waysOut(context, { dir, server, git }) {
 	try {
 		var _usingCtx$4 = _usingCtx();
-		const { server, git } = fleet;
 		const keys = _usingCtx$4.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
@@ -28619,11 +28625,10 @@ async function waysOut(context, { fleet, repository }) {
 		}
 		if (git !== null) {
 			const source = optionalKey(context.env, GIT_KEY);
-			const key = source === void 0 ? null : keys.use(await openPrivateKey(source, describeKey(GIT_KEY)));
 			const options = {
 				settings: git,
-				repository: repository.root,
-				key: key?.file ?? null,
+				repository: dir,
+				key: (source === void 0 ? null : keys.use(await openPrivateKey(source, describeKey("BENTO_GIT_SSH_KEY"))))?.file ?? null,
 				signal: context.signal
 			};
 			list.push({
@@ -28672,11 +28677,7 @@ async function status(context, options) {
 async function statusesInGit(context, fleet, hosts) {
 	try {
 		var _usingCtx3 = _usingCtx();
-		const repository = await Repository.open(fleet.dir);
-		const ways = _usingCtx3.a(await waysOut(context, {
-			fleet,
-			repository
-		}));
+		const ways = _usingCtx3.a(await waysOut(context, fleet));
 		return await statusesOf(_usingCtx3.a(await Publishers.open(ways.list)).statusSource, hosts, fleet.signers);
 	} catch (_) {
 		_usingCtx3.e = _;
@@ -28822,17 +28823,18 @@ async function deploy(context, options) {
 	try {
 		var _usingCtx$2 = _usingCtx();
 		stayFrugal();
-		const opened = _usingCtx$2.a(await openFleet(options.fleet, { dirty: false }));
-		const { signers } = opened.fleet;
-		const needed = opened.fleet.server === null ? [SIGNING_KEY] : [PUBLISHER_KEY, SIGNING_KEY];
+		const loaded = await loadRenderedFleet(options.fleet);
+		const { signers } = loaded;
+		const needed = loaded.server === null ? [SIGNING_KEY] : [PUBLISHER_KEY, SIGNING_KEY];
 		keysFromEnvironment(context.env, ...needed);
 		const unneeded = new AbortController();
 		const signal = AbortSignal.any([context.signal, unneeded.signal]);
 		const ways = _usingCtx$2.a(await waysOut({
 			...context,
 			signal
-		}, opened));
+		}, loaded));
 		const connecting = _usingCtx$2.a(Publishers.opening(ways.list, () => unneeded.abort()));
+		const opened = _usingCtx$2.a(await openFleet(loaded, { dirty: false }));
 		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
 		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
@@ -28951,7 +28953,7 @@ async function plan(context, options) {
 async function shardsOf(context, options, most) {
 	try {
 		var _usingCtx$1 = _usingCtx();
-		const open = _usingCtx$1.a(await openFleet(options.fleet, options));
+		const open = _usingCtx$1.a(await openFleet(await loadRenderedFleet(options.fleet), options));
 		const evaluator = {
 			context,
 			nix: await Nix.find(options.nix, context.signal),
@@ -29517,4 +29519,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { isSameRelease as $, splitPatterns as $t, onInterrupt as A, parseWave as At, SftpSession as B, secretHosts as Bt, painter as C, writeFileAtomically as Ct, describeError as D, staleFiles as Dt, warnings as E, renderedFiles as Et, waysOut as F, SECRETS_DIR as Ft, signAndPublish as G, canReceive as Gt, ignoreSftpError as H, MAX_SECRET as Ht, packageRoot as I, checkSecretName as It, unchanged as J, clip as Jt, openAll as K, readersIn as Kt, LOCK_DIRECTORY as L, isSecretName as Lt, plan as M, parseFleetFile as Mt, deploy as N, hostName as Nt, failureLines as O, findFleet as Ot, status as P, require_dist$2 as Pt, withArchive as Q, selectHosts as Qt, list as R, readSecretFile as Rt, count as S, Repository as St, tally as T, AGENT_FILE as Tt, parseDuration as U, decrypt as Ut, flight as V, secretNames as Vt, lockFor as W, encrypt as Wt, failing as X, inertLine as Xt, failed as Y, inert as Yt, prepare as Z, parseShard as Zt, baseText as _, openFleetAt as _t, releaseText as a, InterruptedError as an, describeKey as at, planText as b, _usingCtx as bt, renderHostEdit as c, requireSigner as ct, renderKeygen as d, Publishers as dt, Nix as en, nextManifest as et, renderPlan as f, build as ft, renderDeploy as g, openFleet as gt, deployWord as h, failureOf$2 as ht, look as i, HostError as in, SIGNING_KEY as it, report as j, FLEET_FILE as jt, locationOf as k, loadFleet as kt, renderHostList as l, needsOpenSsh as lt, deployDetail as m, check as mt, failedHosts as n, BentoError as nn, PUBLISHER_KEY as nt, renderStatus as o, UnavailableError as on, keysFromEnvironment as ot, renderRender as p, DEFAULT_TIMEOUT as pt, published as q, readersOf as qt, contactText as r, FleetError as rn, SECRETS as rt, worstFirst as s, formatLocation as sn, open as st, exitStatus as t, run as tn, GIT_KEY as tt, renderInit as u, openPrivateKey as ut, changeText as v, openMemory as vt, table as w, archive as wt, renderCheck as x, temporaryDirectory as xt, grouped as y, withFlakeHosts as yt, SILENCE$2 as z, secretFile as zt };
+export { isSameRelease as $, selectHosts as $t, onInterrupt as A, loadFleet as At, SftpSession as B, secretFile as Bt, painter as C, Repository as Ct, describeError as D, renderedFiles as Dt, warnings as E, AGENT_FILE as Et, waysOut as F, require_dist$2 as Ft, signAndPublish as G, encrypt as Gt, ignoreSftpError as H, secretNames as Ht, packageRoot as I, SECRETS_DIR as It, unchanged as J, readersOf as Jt, openAll as K, canReceive as Kt, LOCK_DIRECTORY as L, checkSecretName as Lt, plan as M, FLEET_FILE as Mt, deploy as N, parseFleetFile as Nt, failureLines as O, staleFiles as Ot, status as P, hostName as Pt, withArchive as Q, parseShard as Qt, list as R, isSecretName as Rt, count as S, temporaryDirectory as St, tally as T, archive as Tt, parseDuration as U, MAX_SECRET as Ut, flight as V, secretHosts as Vt, lockFor as W, decrypt as Wt, failing as X, inert as Xt, failed as Y, clip as Yt, prepare as Z, inertLine as Zt, baseText as _, openFleet as _t, releaseText as a, HostError as an, describeKey as at, planText as b, withFlakeHosts as bt, renderHostEdit as c, formatLocation as cn, requireSigner as ct, renderKeygen as d, Publishers as dt, splitPatterns as en, nextManifest as et, renderPlan as f, build as ft, renderDeploy as g, loadRenderedFleet as gt, deployWord as h, failureOf$2 as ht, look as i, FleetError as in, SIGNING_KEY as it, report as j, parseWave as jt, locationOf as k, findFleet as kt, renderHostList as l, needsOpenSsh as lt, deployDetail as m, check as mt, failedHosts as n, run as nn, PUBLISHER_KEY as nt, renderStatus as o, InterruptedError as on, keysFromEnvironment as ot, renderRender as p, DEFAULT_TIMEOUT as pt, published as q, readersIn as qt, contactText as r, BentoError as rn, SECRETS as rt, worstFirst as s, UnavailableError as sn, open as st, exitStatus as t, Nix as tn, GIT_KEY as tt, renderInit as u, openPrivateKey as ut, changeText as v, openFleetAt as vt, table as w, writeFileAtomically as wt, renderCheck as x, _usingCtx as xt, grouped as y, openMemory as yt, SILENCE$2 as z, readSecretFile as zt };
