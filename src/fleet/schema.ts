@@ -44,70 +44,117 @@ const relativePath = oneLine.refine(
 );
 
 const server = z.strictObject({
-  address: oneLine.regex(/^[A-Za-z0-9.:_%-]+$/, "must be a host name or an address"),
-  port: z.int().min(1).max(65535).default(22),
-  user: loginName.default("bento"),
-  publishers: z.array(publicKey).default([]),
-  root: oneLine.regex(/^\/[^\s:]*[^\s:/]$/, "must be an absolute path without spaces").default("/home/chroot"),
-  hostKeys: z.array(publicKey).min(1, "needs at least one pinned host key"),
+  address: oneLine
+    .regex(/^[A-Za-z0-9.:_%-]+$/, "must be a host name or an address")
+    .describe("Its name or address, as runners and hosts reach it."),
+  port: z.int().min(1).max(65535).default(22).describe("Its ssh port."),
+  user: loginName.default("bento").describe("The publisher's login there."),
+  publishers: z.array(publicKey).default([]).describe("The ssh keys that may put releases there."),
+  root: oneLine
+    .regex(/^\/[^\s:]*[^\s:/]$/, "must be an absolute path without spaces")
+    .default("/home/chroot")
+    .describe("The directory of all chroots, and the publisher's own chroot."),
+  hostKeys: z
+    .array(publicKey)
+    .min(1, "needs at least one pinned host key")
+    .describe("Its ssh host keys. They are pinned: a server that shows another one is refused by runners and hosts."),
   loginPrefix: z
     .string()
     .regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login")
-    .default(""),
-  tree: z.boolean().default(false),
+    .default("")
+    .describe("What hosts' logins begin with, where their names alone are taken by other logins of the server."),
+  tree: z
+    .boolean()
+    .default(false)
+    .describe("Whether each host's files are kept unpacked beside its releases, as hosts of the 2022 Bento read them."),
 });
 
 const gitRemote = z.strictObject({
   remote: oneLine
     .min(1)
     .refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository")
-    .refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed"),
+    .refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed")
+    .describe("The repository that gets the releases, as git takes it: the fleet's own, or another."),
   refs: oneLine
     .refine(
       (value) => value.startsWith("refs/") && value.includes("{host}"),
       "must begin with refs/ and contain {host}",
     )
     .regex(/^(?:\/?[A-Za-z0-9_{}-]+)+$/, "must be a ref's name: letters, digits, '-' and '_' between slashes")
-    .default("refs/heads/bento/{host}"),
-  hostKeys: z.array(publicKey).default([]),
+    .default("refs/heads/bento/{host}")
+    .describe("Each host's ref, with `{host}` for its name."),
+  hostKeys: z.array(publicKey).default([]).describe("The remote's ssh host keys: hosts take no others."),
 });
 
 const substituter = z.strictObject({
-  url: z.url(),
-  key: z.string().regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'"),
+  url: z.url().describe("Where it is, as `substituters` of nix.conf has it."),
+  key: z
+    .string()
+    .regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'")
+    .describe("The public key that its paths are signed with, `name-1:base64`."),
 });
 
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
 const nixpkgsPin = z.strictObject({
-  url: z.url(),
-  hash: z.string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='"),
+  url: z.url().describe("A tarball's."),
+  hash: z
+    .string()
+    .regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='")
+    .describe("What is in it, `sha256-…=`, as `nix-prefetch-url --unpack` or a flake.lock has it."),
 });
 
 const host = z.strictObject({
-  key: publicKey.optional(),
-  path: relativePath.optional(),
-  config: relativePath.optional(),
-  attr: oneLine.min(1).optional(),
-  deliver: z.enum(["tree", "system"]).default("tree"),
-  include: z.array(relativePath).min(1).optional(),
-  nixpkgs: nixpkgsPin.optional(),
-  agent: z.boolean().default(true),
-  groups: z.array(z.string().regex(/^[a-z0-9][a-z0-9-]*$/, "must be lower-case letters, digits and '-'")).default([]),
-  ssh: oneLine.regex(/^[^\s-]\S*$/, "must be user@address").optional(),
+  key: publicKey
+    .optional()
+    .describe("Its public ssh host key: its login at the server, and what its secrets are encrypted to."),
+  path: relativePath
+    .optional()
+    .describe("The directory whose content it gets, relative to the fleet; `hosts/NAME` unless it is said."),
+  config: relativePath
+    .optional()
+    .describe("Its entry within that directory, without a flake; `configuration.nix` unless it is said."),
+  attr: oneLine
+    .min(1)
+    .optional()
+    .describe("Its attribute of the flake's `nixosConfigurations`; NAME unless it is said."),
+  deliver: z
+    .enum(["tree", "system"])
+    .default("tree")
+    .describe("What it is sent: its files, or only the store path of its system, which it gets from a substituter."),
+  include: z
+    .array(relativePath)
+    .min(1)
+    .optional()
+    .describe("Where `path` is more than it may see: the files and directories of it that it gets, at their places."),
+  nixpkgs: nixpkgsPin.optional().describe("The nixpkgs it is evaluated and built with, without a flake."),
+  agent: z.boolean().default(true).describe("Whether its configuration must have services.bento enabled."),
+  groups: z
+    .array(z.string().regex(/^[a-z0-9][a-z0-9-]*$/, "must be lower-case letters, digits and '-'"))
+    .default([])
+    .describe("The groups it is in, for `--group` and for `rollout`."),
+  ssh: oneLine
+    .regex(/^[^\s-]\S*$/, "must be user@address")
+    .optional()
+    .describe("How an administrator reaches it, user@address."),
 });
 
 export const fleetSchema = z.strictObject({
-  server: server.optional(),
-  git: gitRemote.optional(),
-  signers: z.array(publicKey).default([]),
-  administrators: z.array(ageRecipient).default([]),
-  substituters: z.array(substituter).default([]),
-  nixpkgs: nixpkgsPin.optional(),
-  /** Waves, each a list of groups and hosts. */
+  server: server.optional().describe("The server that releases are published to, and that hosts poll and report to."),
+  git: gitRemote
+    .optional()
+    .describe("A git repository that releases are published to, instead of a server or beside it."),
+  signers: z.array(publicKey).default([]).describe("The ssh keys whose releases hosts accept."),
+  administrators: z
+    .array(ageRecipient)
+    .default([])
+    .describe("Who can read every host's secrets: ssh keys, or recipients of age's own."),
+  substituters: z.array(substituter).default([]).describe("The fleet's binary caches, which every host uses."),
+  nixpkgs: nixpkgsPin.optional().describe("The nixpkgs that hosts without a flake are evaluated and built with."),
   rollout: z
     .array(z.array(oneLine.min(1)).min(1))
     .min(1)
-    .optional(),
+    .optional()
+    .describe("The waves of a deploy, in their order: each a list of groups and globs of host names."),
   // A host with nothing to say about it is written `nas:` and is null in YAML, and so are hosts that are all taken out.
   hosts: z
     .record(
@@ -116,7 +163,8 @@ export const fleetSchema = z.strictObject({
     )
     .nullable()
     .transform((value) => value ?? {})
-    .default({}),
+    .default({})
+    .describe("The fleet's hosts, by name."),
 });
 
 export type FleetFile = z.infer<typeof fleetSchema>;
