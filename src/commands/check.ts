@@ -155,7 +155,7 @@ function needsReboot(before: System, after: System): boolean {
 }
 
 /** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
-function agentProblem(host: Host, { agent, agentHost }: System): HostFailure | null {
+function agentProblem(host: Host, { agent, agentHost, agentBuild }: System): HostFailure | null {
   if (!agent) {
     return {
       message: "Bento's agent is not in this configuration: after this release the host would never take another",
@@ -166,6 +166,12 @@ function agentProblem(host: Host, { agent, agentHost }: System): HostFailure | n
     return {
       message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
       hint: `set services.bento.host = "${host.name}"`,
+    };
+  }
+  if (host.deliver === "system" && agentBuild === "source") {
+    return {
+      message: "it is delivered its system alone, and its agent would build from source, of which there is none",
+      hint: `set services.bento.build = "prebuilt"; or deliver: tree for ${host.name} in fleet.yaml`,
     };
   }
   return null;

@@ -20,7 +20,8 @@ export interface Planned {
   manifest: Manifest;
   /** Of a release that is published elsewhere already; null for a new one. */
   envelope: string | null;
-  packed: Packed;
+  /** Null for a release without files. */
+  packed: Packed | null;
   /** The publishers that take it. */
   to: readonly string[];
   /** What was wrong with publishers whose state is not known. */
@@ -53,6 +54,10 @@ async function plan(
   if ("result" in step) return step;
   const { host, value } = step;
   const { candidate } = value;
+  if (host.deliver === "system" && candidate.toplevel === null) {
+    const message = "it is delivered its system alone, and which one that is takes an evaluation";
+    return { host, result: failed(host, { message, hint: "leave --no-eval out" }) };
+  }
   const found = await openAll(current(host.name), host.name, signers);
   const states = [...found.values()];
   const unread = states.reduce<HostFailure | null>(

@@ -18,13 +18,15 @@ export type Packed = Archive & { file: string };
 export interface Prepared {
   /** Without an archive, which is made only of what is to be sent: `archive` is null. */
   candidate: Candidate;
-  pack(): Promise<Packed>;
+  /** Null for a release without files. */
+  pack(): Promise<Packed | null>;
 }
 
 /** A release that can be sent. */
 export interface WithArchive {
   candidate: Candidate;
-  packed: Packed;
+  /** Null where the release has no files. */
+  packed: Packed | null;
 }
 
 /**
@@ -56,16 +58,6 @@ export async function prepare(
     if ("failure" in contents) return { host, result: failed(host, contents.failure) };
     const system = systems.get(host);
     if (system?.ok === false) return { host, result: failed(host, system.failure) };
-    if (host.deliver === "system") {
-      // Its tree would show the host more than was meant.
-      return {
-        host,
-        result: failed(host, {
-          message: "deliver: system is not supported by this version, and its tree is not to leave the repository",
-          hint: "deliver: tree, with include naming what the host may see",
-        }),
-      };
-    }
     const uncommitted = await modified;
     const changed = contents.sources.find((file) => uncommitted.has(file));
     if (changed !== undefined) {
@@ -101,12 +93,12 @@ export async function prepare(
 
 interface Release {
   digest: string;
-  pack(): Promise<Packed>;
+  pack(): Promise<Packed | null>;
 }
 
 function rememberedIn(
   releases: Map<string, Promise<Release>>,
-  { key, root }: ReleaseContents,
+  { key, isEmpty, root }: ReleaseContents,
   archives: string,
 ): Promise<Release> {
   let packed: Promise<Packed> | undefined;
@@ -117,7 +109,8 @@ function rememberedIn(
   };
   const release = narDigest(root()).then((digest) => ({
     digest,
-    pack: () => {
+    pack: async () => {
+      if (isEmpty) return null;
       packed ??= pack(digest);
       return packed;
     },
@@ -127,11 +120,12 @@ function rememberedIn(
 }
 
 /**
- * Makes the archive.
+ * Makes the archive, if there is anything to put into one.
  * @throws HostError when what it is made of has changed, or can't be read.
  */
 export async function withArchive({ candidate, pack }: Prepared): Promise<WithArchive> {
   const packed = await pack();
+  if (packed === null) return { candidate, packed };
   const { name, size, sha256 } = packed;
   return { candidate: { ...candidate, archive: { name, size, sha256 } }, packed };
 }

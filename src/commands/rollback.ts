@@ -134,8 +134,9 @@ async function again(
     return { host, value: { packed: staged.packed, candidate: { ...candidate, archive: staged.candidate.archive } } };
   }
   const { archive, digest } = manifest;
+  if (archive === null) return { host, value: { packed: null, candidate } };
   const file = path.join(work, "archive");
-  if (archive !== null && (await publishers.fetchArchive(host.name, archive, file))) {
+  if (await publishers.fetchArchive(host.name, archive, file)) {
     if ((await sha256Of(file)) !== archive.sha256) {
       return {
         host,

@@ -151,6 +151,15 @@ async function declaredHosts(dir: string, { content, locate }: ParsedFleet): Pro
         });
       }
     }
+    if (entry.deliver === "system" && content.substituters.length === 0) {
+      throw new FleetError(
+        `${name}: with 'deliver: system' it gets its system from a binary cache, and the fleet has none`,
+        {
+          at: locate(["hosts", name, "deliver"]),
+          hint: "name one in substituters, or deliver: tree",
+        },
+      );
+    }
     // With one key for two hosts, each could log in as the other and read its secrets.
     if (entry.key)
       once(name, "key", `key ${entry.key.split(" ")[1]}`, (other) => `${name} and ${other} have the same key`);

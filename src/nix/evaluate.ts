@@ -34,6 +34,8 @@ export interface System {
   agent: boolean;
   /** The name by which the agent asks for releases. */
   agentHost: string | null;
+  /** Where the agent gets systems from: `services.bento.build`. */
+  agentBuild: string | null;
   /** The names of `services.bento.secrets`. */
   secrets: string[] | null;
 }

@@ -18,6 +18,8 @@ builtins.seq toplevel.drvPath {
   # Bento's agent, and the name by which it will ask for releases.
   agent = maybe (config.services.bento.enable or false) == true;
   agentHost = maybe (config.services.bento.host or config.networking.hostName or null);
+  # Where the agent gets systems from: auto, source or prebuilt.
+  agentBuild = maybe (config.services.bento.build or null);
   # The names of the secrets that it needs, which come with its release.
   secrets = maybe (namesIn (config.services.bento.secrets or { }));
 }

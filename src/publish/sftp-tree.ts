@@ -90,12 +90,12 @@ export class Trees {
   async #send(session: SftpSession, { host, envelope, archive }: Upload): Promise<Omit<SentTree, "old">> {
     const manifest = payloadOf(envelope);
     const name = `${manifest.sequence}-${randomUUID().slice(0, 8)}`;
-    if (archive === null) throw new HostError("there is no archive to make its tree of");
-    const granted = await this.#unpacking.take(archive.size);
+    const granted = await this.#unpacking.take(archive?.size ?? 0);
     try {
       const scripts = await legacyScripts(this.#server, manifest);
       const ours = scripts.map((script) => script.path);
-      const plain = plainTree(narEntries(await unzip(await readFile(archive.file))));
+      // A host that is delivered its system alone has no tree: there is none to see here either.
+      const plain = archive === null ? [] : plainTree(narEntries(await unzip(await readFile(archive.file))));
       const tree = plain.filter((entry) => !ours.includes(entry.path.split("/")[0] ?? ""));
       await sendEntries(session, `${trees(host)}/${name}`, [...tree, ...scripts]);
     } finally {

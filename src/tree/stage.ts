@@ -35,14 +35,18 @@ export interface StagedRelease {
 export interface ReleaseContents {
   /** Hosts for which it is the same have the same release. */
   key: string;
-  /** Every tracked file it is made of, relative to the repository's top. */
+  /** Every tracked file that the host's system is made of, relative to the repository's top. */
   sources: readonly string[];
+  /** Nothing is in it, as where a host is delivered its system alone, and has no secrets. */
+  isEmpty: boolean;
   /** The release directory; to be asked for anew each time it is read. */
   root(): NarNode;
 }
 
 /** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
 const PIN_FILE = "nixpkgs.json";
+/** In a release, the directory of the host's secrets. */
+const SECRETS = "secrets";
 /** More than any configuration has; a release is held in memory while it is sent. */
 const MAX_BYTES = 1024 ** 3;
 /** What is being copied. */
@@ -139,14 +143,20 @@ export class Stager {
 
   /**
    * What a host's release is made of: of the release, where it was made already, which is what was evaluated; else of the
-   * tracked files themselves, and nothing is copied.
+   * tracked files themselves, and nothing is copied. A host that is delivered its system alone gets its secrets, and nothing
+   * else of what was evaluated.
    * @throws HostError when the release can't be made as it is; so does reading it.
    */
   async contents(host: Host): Promise<ReleaseContents> {
     const key = this.#key(host);
     const { entries, sources } = await this.#layout(host);
+    if (host.deliver === "system") {
+      const secrets = entries.filter(({ target }) => target.split("/", 1)[0] === SECRETS);
+      const isEmpty = secrets.length === 0;
+      return { key: `${key} system`, sources, isEmpty, root: () => this.#nodeOf(secrets) };
+    }
     const staged = await this.#staged.get(key);
-    return { key, sources, root: () => (staged ? onDisk(staged.dir) : this.#nodeOf(entries)) };
+    return { key, sources, isEmpty: false, root: () => (staged ? onDisk(staged.dir) : this.#nodeOf(entries)) };
   }
 
   /** The release directory that would be written. */
@@ -210,7 +220,7 @@ export class Stager {
     const secrets = this.#secretsOf(host);
     try {
       await layout.directory(source, "tree", include);
-      if (secrets !== null) await layout.directory(secrets, "secrets", null);
+      if (secrets !== null) await layout.directory(secrets, SECRETS, null);
       // The host builds with what it was checked with.
       if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
     } catch (error) {

@@ -241,7 +241,7 @@ const trees: Record<string, Hostile> = {
   forges: {
     files: gateway(
       `let
-      forged = builtins.toJSON { drv = "/forged.drv"; toplevel = "/forged"; kernel = null; initrd = null; modules = null; agent = false; agentHost = null; secrets = null; };
+      forged = builtins.toJSON { drv = "/forged.drv"; toplevel = "/forged"; kernel = null; initrd = null; modules = null; agent = false; agentHost = null; agentBuild = null; secrets = null; };
       names = map (entry: entry.prefix) builtins.nixPath;
       marks = [ "00000000-0000-4000-8000-000000000000" ] ++ builtins.concatMap (name: let found = builtins.match "bento-(.*)-[0-9]+" name; in if found == null then [ ] else found) names;
     in builtins.foldl' (value: mark: builtins.trace "x\\ntrace: \${mark} \${forged}" (builtins.trace "\${mark} \${forged}" value)) "127.0.0.1" marks`,

@@ -56,7 +56,8 @@ test("no hosts at all is for the commands to say", async () => {
 
 test("defaults are filled in, and what an entry says is kept", async () => {
   const fleet = await load({
-    "fleet.yaml": `hosts:
+    "fleet.yaml": `substituters: [ { url: "https://cache.example.org", key: "c-1:${"A".repeat(43)}=" } ]
+hosts:
   a:
   b: { path: machines/b, config: nixos/entry.nix, groups: [ canary ], ssh: root@b, deliver: system, key: "${ED25519_1}" }
   c: { path: machines, attr: "c.example.org" }

@@ -79,14 +79,12 @@ upgrade() {
   say "release $manifest_sequence: $manifest_subject"
 
   # 4. Get it, and build it. Until here nothing of the machine was touched.
-  if has_tree; then
-    say "fetching"
-    fetch_release || {
-      local status=$?
-      [ "$status" -ne 75 ] || { say "$problem"; exit 75; }
-      finish failed "$problem"
-    }
-  fi
+  ! has_files || say "fetching"
+  fetch_release || {
+    local status=$?
+    [ "$status" -ne 75 ] || { say "$problem"; exit 75; }
+    finish failed "$problem"
+  }
   say "building"
   preflight || finish failed "$problem"
   build_release "$BENTO_STATE/release" || finish failed "$problem"

@@ -14,7 +14,11 @@ build_release() {
     built=$manifest_toplevel
     return
   fi
-  if [ "$BENTO_BUILD" = prebuilt ] || ! has_tree; then
+  if [ ! -d "$tree" ] && [ "$BENTO_BUILD" = source ]; then
+    problem="it comes without files to build it from, and this machine takes no built systems (services.bento.build)"
+    return 1
+  fi
+  if [ "$BENTO_BUILD" = prebuilt ] || [ ! -d "$tree" ]; then
     problem="no cache has ${manifest_toplevel:-its system}, and it is not built here: $(nix_error)"
     return 1
   fi

@@ -7,8 +7,9 @@ max_envelope=16384
 # That is this machine's setting: no envelope, and no other fetcher, can say it of itself.
 is_vouched() { [ "$fetcher" = "$agent/fetchers/git" ] && [ -n "${BENTO_GIT_BRANCH:-}" ]; }
 
-# has_tree: whether there is a release directory to get.
-has_tree() { [ -n "$manifest_archive" ] || is_vouched; }
+# has_files: whether there is a release directory to get. A host that is delivered its system alone has no tree in it, and
+# without secrets there is nothing to get at all.
+has_files() { [ -n "$manifest_archive" ] || is_vouched; }
 
 # open_envelope FILE: verifies it and sets manifest_*; $manifest is the manifest's file. Fails with $problem.
 open_envelope() {

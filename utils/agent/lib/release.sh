@@ -5,7 +5,11 @@
 fetch_release() {
   local fresh=$BENTO_STATE/release.new status=0 said=$BENTO_RUN/fetcher.err
   remove_tree "$fresh"
-  apart "$fetcher" fetch "$manifest" "$fresh" > "$said" 2>&1 || status=$?
+  if has_files; then
+    apart "$fetcher" fetch "$manifest" "$fresh" > "$said" 2>&1 || status=$?
+  else
+    mkdir "$fresh" 2> "$said" || status=$?
+  fi
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   if [ "$status" -ne 0 ]; then
     problem=$(no_space_or "$BENTO_STATE" "it could not be fetched: $(last_words "$said")")
@@ -26,7 +30,7 @@ fetch_release() {
 # prints.
 is_release() {
   local expected actual
-  [ -d "$1/tree" ] || return 1
+  [ -d "$1" ] || return 1
   expected=$(base64 -d <<< "${manifest_digest#sha256-}" | od -An -v -tx1 | tr -d ' \n')
   actual=$(nix-store --dump "$1" | sha256sum | cut -d' ' -f1)
   [ "$actual" = "$expected" ]

@@ -8,10 +8,8 @@ secret_declarations() { echo "$1/etc/bento-secrets.json"; }
 # ciphertexts_of SYSTEM: the directory where its ciphertexts are kept; with .next those that are not confirmed yet.
 ciphertexts_of() { echo "$BENTO_STATE/secrets/${1##*/}"; }
 
-# released_secrets: where the ciphertexts of the release are. One without files has those that this machine has.
-released_secrets() {
-  if has_tree; then echo "$BENTO_STATE/release/secrets"; else ciphertexts_of "$from"; fi
-}
+# released_secrets: where the ciphertexts of the release are.
+released_secrets() { echo "$BENTO_STATE/release/secrets"; }
 
 # prepare_secrets SYSTEM SOURCE: decrypts what SYSTEM declares from the directory SOURCE, or from what is kept of SYSTEM where
 # that is empty. Sets $secrets, the directory of the plain texts, empty where there are none. Fails with $problem.

@@ -8,7 +8,7 @@
 
 # self_update: called when this machine is up to date with the release that manifest_* describe.
 self_update() {
-  [ -n "$BENTO_SELF_UPDATE" ] && [ "$manifest_kind" = flake ] || return 0
+  [ -n "$BENTO_SELF_UPDATE" ] && [ "$manifest_kind" = flake ] && [ -d "$BENTO_STATE/release/tree" ] || return 0
   self_update_is_due || return 0
   # What somebody has activated by hand stays.
   [ "$from" = "$(read_state applied.json .toplevel)" ] || return 0

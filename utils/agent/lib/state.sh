@@ -121,9 +121,11 @@ remember_seen() {
 # is_bad TOPLEVEL: whether the release, or the system, is remembered as one that cut the machine off.
 is_bad() { [ -n "$(of_bad "$1" .)" ]; }
 
-# of_bad TOPLEVEL JQ-FILTER: what the filter gives of how the release, or the system, is remembered.
+# of_bad TOPLEVEL JQ-FILTER: what the filter gives of how the release, or the system, is remembered. The same files with
+# another system expected of them are another release; where no files are delivered, all have the same.
 of_bad() {
-  local same=".digest == \"$manifest_digest\" or (.toplevel == \"$1\" and .toplevel != \"\")"
+  local same=".digest == \"$manifest_digest\" and (.expected // \"$manifest_toplevel\") == \"$manifest_toplevel\""
+  same="($same) or (.toplevel == \"$1\" and .toplevel != \"\")"
   read_state bad.json "arrays | map(select($same)) | .[0] // empty | $2"
 }
 
@@ -132,9 +134,11 @@ remember_bad() {
   local digest=$manifest_digest
   [ -z "$updating" ] || digest=
   { read_state bad.json 'arrays' | grep . || echo '[]'; } |
-    jq --argjson sequence "$manifest_sequence" --arg digest "$digest" --arg toplevel "$1" --arg why "${2:-}" '
-      ([{ sequence: $sequence, digest: $digest, toplevel: $toplevel } + if $why == "" then { } else { why: $why } end] + .) |
-        unique_by([.digest, .toplevel]) |
+    jq --argjson sequence "$manifest_sequence" --arg digest "$digest" --arg expected "$manifest_toplevel" --arg toplevel "$1" \
+      --arg why "${2:-}" '
+      ([{ sequence: $sequence, digest: $digest, expected: $expected, toplevel: $toplevel } +
+        if $why == "" then { } else { why: $why } end] + .) |
+        unique_by([.digest, .expected, .toplevel]) |
         sort_by(-.sequence) | .[:50]' |
     write_state bad.json
 }
@@ -144,8 +148,8 @@ remember_applied() {
   local before
   before=$(read_state applied.json tojson)
   jq -n --argjson sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg toplevel "$1" \
-    --arg commit "$manifest_commit" --argjson before "${before:-null}" '
-      { sequence: $sequence, digest: $digest, commit: $commit, toplevel: $toplevel,
+    --arg expected "$manifest_toplevel" --arg commit "$manifest_commit" --argjson before "${before:-null}" '
+      { sequence: $sequence, digest: $digest, commit: $commit, expected: $expected, toplevel: $toplevel,
         before: ($before | if .toplevel? == $toplevel then .before? else . end | if . then del(.before?) else null end) }' |
     write_state applied.json
   rm -f "$BENTO_STATE/retry.json"

@@ -93,6 +93,7 @@ what_runs() {
   manifest_sequence=$(sequence_of "$file")
   manifest_digest=$(read_state "$file" .digest)
   manifest_commit=$(read_state "$file" .commit)
+  manifest_toplevel=$(read_state "$file" .expected)
 }
 
 is_wanted() {
