@@ -150,6 +150,7 @@ finish() {
   rm -f "$BENTO_STATE/intent.json"
   rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
   forget_guard
+  scrub_log 2> /dev/null || true
   drop_unused_secrets
   deliver
   notify "$outcome" "$reason"

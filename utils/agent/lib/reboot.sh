@@ -54,6 +54,7 @@ stage() {
   write_intent staging || finish failed 'the state could not be written'
   commit || finish failed "$problem"
   rm -f "$BENTO_STATE/intent.json"
+  scrub_log 2> /dev/null || true
   drop_unused_secrets
   say 'it takes effect at the next restart'
   deliver

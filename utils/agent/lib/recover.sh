@@ -40,7 +40,12 @@ resolve_in_same_boot() {
   fi
   reason='the upgrade was cut off before it was confirmed'
   if [ "$(running_system)" = "$from" ]; then
-    if disarm_guard; then restore_secrets; else wait_for_guard || true; fi
+    if disarm_guard; then
+      restore_secrets
+      restart_for_restored
+    else
+      wait_for_guard || true
+    fi
   fi
   if [ "$(running_system)" != "$from" ]; then
     say "going back to $from"

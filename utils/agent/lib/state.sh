@@ -83,11 +83,11 @@ read_attempt() {
   manifest_toplevel=$(read_state "$1" .expected)
 }
 
-# no_space_or PATH TEXT: says that the disk is full when it is, and TEXT otherwise.
+# no_space_or PATH TEXT [WHERE]: says that the disk, or WHERE, is full when it is, and TEXT otherwise.
 no_space_or() {
   local free
   free=$(free_kib "$1")
-  if [ -n "$free" ] && [ "$free" -lt 64 ]; then echo "no space is left on the disk"; else echo "$2"; fi
+  if [ -n "$free" ] && [ "$free" -lt 64 ]; then echo "no space is left ${3:-on the disk}"; else echo "$2"; fi
 }
 
 # KiB that are free where PATH is.
