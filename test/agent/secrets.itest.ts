@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill, succeed } from "../support/programs.ts";
+import { encrypt } from "../support/secrets.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
@@ -38,11 +39,8 @@ async function release(
   }`;
   await writeFile(path.join(dir, "tree/configuration.nix"), text);
   if (token !== null) {
-    await mkdir(path.join(dir, "secrets"));
     const to = world.hostKeys[recipient]?.publicKey ?? "";
-    const plain = path.join(world.dir, "plain");
-    await writeFile(plain, token, { mode: 0o600 });
-    for (const name of names) await succeed("age", ["-r", to, "-o", path.join(dir, `secrets/${name}.age`), plain]);
+    for (const name of names) await encrypt(token, to, path.join(dir, `secrets/${name}.age`));
   }
   return dir;
 }
