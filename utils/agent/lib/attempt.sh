@@ -55,6 +55,8 @@ upgrade() {
   fi
   open_envelope "$envelope" || refuse "$envelope"
   if is_applied; then
+    # Where that was lost. Without it, an older release would be taken if this one's were lost as well.
+    remember_seen || true
     say "up to date with release $manifest_sequence"
     self_update
     restart_if_due

@@ -9,12 +9,11 @@ resolve_interrupted() {
   if compgen -G "$BENTO_RUN/sftp.*" > /dev/null || compgen -G "$BENTO_STATE/.*.new" > /dev/null; then
     rm -rf "$BENTO_RUN"/sftp.* "$BENTO_STATE"/.*.new
   fi
-  phase=$(read_state intent.json .phase)
-  if [ -z "$phase" ]; then
-    [ ! -e "$BENTO_STATE/intent.json" ] || rm -f "$BENTO_STATE/intent.json"
-    [ ! -e "$BENTO_STATE/undo.json" ] || rm -f "$BENTO_STATE/undo.json"
+  if ! has_attempt intent.json; then
+    [ ! -e "$BENTO_STATE/undo.json" ] || rm -rf "$BENTO_STATE/undo.json"
     return
   fi
+  phase=$(read_state intent.json .phase)
   read_attempt intent.json
   read_undo
   guard=$(read_state intent.json .guard)
