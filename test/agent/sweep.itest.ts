@@ -1,5 +1,5 @@
-import { existsSync, readFileSync } from "node:fs";
-import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { loadFleet } from "../../src/fleet/load.ts";
@@ -13,19 +13,21 @@ import { GitServer } from "../support/git-server.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { runUntilChange } from "../support/power.ts";
-import { kill, processesWith, start } from "../support/programs.ts";
+import { kill, processesWith, start, succeed } from "../support/programs.ts";
 import { encrypt } from "../support/secrets.ts";
 import { World } from "../support/world.ts";
 
 /**
  * An attempt that is cut off wherever it can be, from its first step to its last; after that the next runs bring the machine to its
- * release, with its secrets, and tell the fleet once. There are two ways to cut it off:
+ * release, with its secrets, and tell the fleet once. There are three ways to cut it off:
  *
  * killed: the agent alone is, while what it has started goes on. What a shell does is seen by others only when it starts a
  * program, opens a file or writes, so those are the places: between two of them nothing is different.
  *
  * power lost: everything is gone at once, and so is /run, after any change that any program of the attempt has made on disk, Nix's
  * included. Then it boots. (What was written and not synced is still there, which is more than a power cut promises.)
+ *
+ * disk full: that of the agent's state, from such a change on until the attempt is over.
  *
  * By default a few places of each; with --all some more, for each way that releases come; BENTO_TEST_SWEEP=FROM:TO:STEP chooses, and
  * 1:9999:1 are all of them.
@@ -163,7 +165,7 @@ async function boots(): Promise<void> {
   expect(secret()).toBe(readFileSync(`${system}/etc/number`, "utf8"));
 }
 
-async function converges(way: Way, commit: string): Promise<void> {
+async function converges(way: Way, commit: string, harmless = /^inconclusive$/): Promise<void> {
   const said: string[] = [];
   for (let run = 0; run < 4; run++) {
     const { status, stderr } = await machine.agent({ ...SETTINGS, ...way.env });
@@ -179,7 +181,7 @@ async function converges(way: Way, commit: string): Promise<void> {
   expect(await readdir(machine.path("state/spool"))).toEqual([]);
   expect(await readdir(machine.path("run/bento-secrets.d"))).toHaveLength(1);
   const outcomes = await outcomesOf(commit);
-  const ends = outcomes.filter((outcome) => outcome !== "inconclusive");
+  const ends = outcomes.filter((outcome) => !harmless.test(outcome));
   expect(ends, text).toEqual(["success"]);
   expect(outcomes.length, text).toBeLessThanOrEqual(2);
   // A guard that is not needed any more sees that within a second.
@@ -218,9 +220,31 @@ async function placesOf(way: Way): Promise<Place[]> {
   });
 }
 
-async function powerLostAt(n: number, way: Way): Promise<{ changes: number; isOver: boolean }> {
+/** What an attempt does at its disks, until its nth change. */
+function untilChange(n: number, way: Way, dirs: string[], act: (fail: () => void) => void) {
   const env = { ...machine.env, ...SETTINGS, ...way.env };
-  return runUntilChange(n, ["bash", AGENT, "upgrade"], env, [machine.dir, path.join(world.dir, "nix")]);
+  return runUntilChange(n, { program: "bash", args: [AGENT, "upgrade"], env, dirs }, act);
+}
+
+const powerLostAt = (n: number, way: Way) =>
+  untilChange(n, way, [machine.dir, path.join(world.dir, "nix")], (fail) => fail());
+
+/** The disk of the agent's state gets full, to the last byte, and stays so until the attempt is over. */
+async function fullAt(n: number, way: Way): Promise<{ changes: number; isOver: boolean }> {
+  const filler = machine.path("state/filler");
+  const result = await untilChange(n, way, [machine.path("state")], () => {
+    const file = openSync(filler, "w");
+    for (const size of [65536, 4096]) {
+      try {
+        for (;;) writeSync(file, Buffer.alloc(size));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+      }
+    }
+    closeSync(file);
+  });
+  await rm(filler, { force: true });
+  return result;
 }
 
 /** The places to cut off at, of `last`; with --all about `many` of them, and otherwise `few`. */
@@ -285,6 +309,39 @@ describe.each(ways.filter(([name]) => told.size === 0 || told.has(name)))("%s: a
       console.log(`${way.name}: power lost after ${swept.length} of ${last} changes: ${swept.slice(0, 2)}, …`);
       expect(swept.length).toBeGreaterThan(0);
       kill(running());
+    },
+    LONG,
+  );
+
+  run(
+    `with releases ${way.name}, during which the disk gets full anywhere: with room again the next runs bring it to its release`,
+    async () => {
+      await converges(way, await publish(way));
+      const state = machine.path("state");
+      await cp(state, `${state}.there`, { recursive: true, verbatimSymlinks: true });
+      await succeed("mount", ["-t", "tmpfs", "-o", "size=8m", "bento-test", state]);
+      try {
+        await cp(`${state}.there`, state, { recursive: true, verbatimSymlinks: true });
+        await publish(way);
+        const { changes: last } = await fullAt(Number.POSITIVE_INFINITY, way);
+        const swept: number[] = [];
+        for (const n of places(last, few, many)) {
+          const commit = await publish(way);
+          const { isOver } = await fullAt(n, way);
+          try {
+            const [system, boots] = [await machine.running(), await machine.bootDefault()];
+            if (system !== boots) expect(await machine.state("last.json")).toMatchObject({ outcome: "failed" });
+            await converges(way, commit, /^(inconclusive|failed)$/);
+          } catch (error) {
+            throw new Error(`the disk full after change ${n} of ${last}`, { cause: error });
+          }
+          if (!isOver) swept.push(n);
+        }
+        console.log(`${way.name}: the disk full after ${swept.length} of ${last} changes: ${swept.slice(0, 2)}, …`);
+        expect(swept.length).toBeGreaterThan(0);
+      } finally {
+        await succeed("umount", [state]);
+      }
     },
     LONG,
   );

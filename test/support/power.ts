@@ -12,18 +12,25 @@ const CHANGES = [
   ...["fsync", "fdatasync", "syncfs", "sync"],
 ];
 
+export interface Watched {
+  program: string;
+  args: readonly string[];
+  env: Record<string, string>;
+  /** Of files below these the changes count. */
+  dirs: readonly string[];
+}
+
 /**
- * Runs a program on a power supply of its own, which fails when it, and all that it has started, have changed a file below one
- * of `dirs` for the `n`-th time: everything is gone at once, as it is when the machine's first process is. That is the moment
- * after the change, as exactly as it can be seen from outside.
+ * Runs a program and calls `act` when it, and all that it has started, have changed a file for the `n`-th time: right after the
+ * change, as exactly as that can be seen from outside. `act` is given what makes the power fail: everything is gone at once, as
+ * it is when a machine's first process is.
  *
  * @returns how many changes there were, and whether it came to its end before the nth.
  */
 export async function runUntilChange(
   n: number,
-  [program, ...args]: readonly [string, ...string[]],
-  env: Record<string, string>,
-  dirs: readonly string[],
+  { program, args, env, dirs }: Watched,
+  act: (fail: () => void) => void,
 ): Promise<{ changes: number; isOver: boolean }> {
   const traced = ["open", "openat", "creat", ...CHANGES].join(",");
   // Of what it prints nothing is to be taken for a trace.
@@ -42,7 +49,8 @@ export async function runUntilChange(
     if (changes < n && isChange(line, dirs)) {
       changes += 1;
       // The first process of its own namespace is the only child.
-      if (changes === n) kill(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number));
+      const first = () => readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
+      if (changes === n) act(() => kill(first()));
     }
   }
   await over;

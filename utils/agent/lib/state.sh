@@ -80,7 +80,7 @@ write_attempt() {
 has_attempt() {
   [ -e "$BENTO_STATE/$1" ] || return 1
   jq -es 'length == 1 and (.[0] | type == "object" and (.sequence | type == "number")
-      and (.from, .to | type == "string" and test("^/[^\\u0000-\\u001f]+$"))
+      and (.from, .to | type == "string" and test("^/[^\u0000-\u001f]+$"))
       and (.started | type == "string" and test("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z$"))
       and ([.bootId, .digest, .commit, .expected] | all(type == "string")))' "$BENTO_STATE/$1" > /dev/null 2>&1 && return
   set_aside "$1"
