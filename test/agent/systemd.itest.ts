@@ -8,6 +8,7 @@ import { renderedFiles } from "../../src/fleet/rendered.ts";
 import { packageRoot } from "../../src/platform/package.ts";
 import { BootedMachine, Cable } from "../support/booted.ts";
 import { succeed } from "../support/programs.ts";
+import { encrypt } from "../support/secrets.ts";
 import { World } from "../support/world.ts";
 
 /**
@@ -24,6 +25,10 @@ const missing = [
 
 interface Module {
   units: Record<string, string>;
+  /** By unit, the targets that want it. */
+  wantedBy: Record<string, string[]>;
+  /** The declaration of secrets. */
+  secrets: string | null;
   command: { path: string; text: string };
 }
 
@@ -86,8 +91,11 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
         }; };
         inherit (nixos) config;
         lib = import ${nixpkgs}/lib;
+        bento = lib.filterAttrs (name: _: lib.hasPrefix "bento" name) config.systemd.units;
       in {
-        units = lib.mapAttrs (_: unit: unit.text) (lib.filterAttrs (name: _: lib.hasPrefix "bento" name) config.systemd.units);
+        units = lib.mapAttrs (_: unit: unit.text) bento;
+        wantedBy = lib.mapAttrs (_: unit: unit.wantedBy) bento;
+        secrets = config.environment.etc."bento-secrets.json".text or null;
         command = let found = lib.findFirst (p: p.name or "" == "bento-agent") null config.environment.systemPackages; in {
           path = found.outPath;
           inherit (found) text;
@@ -126,10 +134,10 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
   }
 
   /** A system with a module's units, and what its activation does after it has brought the network up. */
-  function configuration({ units, command }: Partial<Module>, script = ""): string {
-    const etc = Object.entries(units ?? {}).map(
-      ([name, text]) => `"systemd/system/${name}" = ${JSON.stringify(text).replaceAll("${", "\\${")};`,
-    );
+  function configuration({ units, command, secrets }: Partial<Module>, script = ""): string {
+    const files = Object.entries(units ?? {}).map(([name, text]) => [`systemd/system/${name}`, text]);
+    if (secrets) files.push(["bento-secrets.json", secrets]);
+    const etc = files.map(([name, text]) => `"${name}" = ${JSON.stringify(text).replaceAll("${", "\\${")};`);
     return `{ ... }: {
       networking.hostName = "far";
       networking.gateway = "${cable.address}";
@@ -310,5 +318,70 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     expect(await world.report("far")).toMatchObject({ outcome: "success", sequence: manifest.sequence });
     await machine.run("until [ -e /run/bento/bootstrap/status ]; do sleep 0.1; done");
     expect(await machine.run("systemctl list-units --all --no-legend 'bento-bootstrap*' 'bento-guard*'")).toBe("");
+  });
+
+  test("secrets: who reads one is restarted for it, also by the guard, and has it at the next start", async () => {
+    const declared = `secrets.token = { owner = "nobody"; mode = "0400"; restartUnits = [ "reader.service" ]; };`;
+    const module = await evaluate(declared);
+    await install(module);
+    // With one value it ends whoever has given it that, and whoever could be told.
+    const reads = `t=$(cat /run/bento-secrets/token); echo "the reader has $t"
+      if [ "$t" = a-fatal-value ]; then
+        systemctl stop bento-upgrade.timer; systemctl kill --signal=KILL bento-upgrade.service
+      fi
+      exec sleep infinity`;
+    await machine.write("/root/reader", `#!/bin/sh\n${reads}\n`, 0o755);
+    const units = { ...module.units, "reader.service": "[Service]\nExecStart=/root/reader\n" };
+    const system = configuration({ ...module, units }, "systemctl start --no-block reader.service");
+    const publishWith = async (token: string) => {
+      const dir = path.join(world.dir, `with-${token}`);
+      await mkdir(path.join(dir, "tree"), { recursive: true });
+      await writeFile(path.join(dir, "tree/configuration.nix"), system);
+      await encrypt(token, world.hostKeys.far?.publicKey ?? "", path.join(dir, "secrets/token.age"));
+      return world.publish("far", { dir }, { evaluate: false });
+    };
+
+    let from = machine.logged;
+    await publishWith("the-first-value");
+    await machine.says(/^the reader has the-first-value$/, from);
+    await machine.says(/^up to date with release /, from);
+    expect(await machine.run("stat -Lc '%U %a' /run/bento-secrets/token")).toBe("nobody 400");
+    const running = await machine.run("readlink /run/current-system");
+
+    from = machine.logged;
+    await publishWith("another-value");
+    from = await machine.says(/^restarting reader\.service for its secret$/, from);
+    await machine.says(/^the reader has another-value$/, from - 1);
+    from = await machine.says(/^success$/, from);
+    expect(await machine.run("readlink /run/current-system")).toBe(running);
+
+    from = machine.logged;
+    await publishWith("a-fatal-value");
+    await machine.says(/^the reader has a-fatal-value$/, from);
+    from = await machine.says(/^bento-upgrade.service: Main process exited, code=killed/, from);
+    await machine.says(/^the reader has another-value$/, from);
+    expect(await machine.run("cat /run/bento-secrets/token")).toBe("another-value");
+    await machine.says(/^inconclusive: the upgrade was cut off before it was confirmed/, from);
+    await machine.run("systemctl stop bento-upgrade.timer");
+
+    // The links that NixOS makes beside the units.
+    for (const [unit, targets] of Object.entries({ ...module.wantedBy, "reader.service": ["bento-test.target"] })) {
+      if (!/^(bento-secrets|reader)\./.test(unit)) continue;
+      for (const target of targets) {
+        const wants = `/etc/systemd/system/${target}.wants`;
+        await machine.run(`mkdir -p ${wants} && ln -sfn ../${unit} ${wants}/${unit}`);
+      }
+    }
+    await machine.powerOff();
+    from = machine.logged;
+    await machine.boot("ln -s $(readlink /boot/default) /run/current-system");
+    await machine.says(/^the reader has another-value$/, from);
+    expect(await machine.run("stat -Lc '%U %a' /run/bento-secrets/token")).toBe("nobody 400");
+    const when = await machine.run(
+      "systemctl show -p ActiveEnterTimestampMonotonic --value bento-secrets.service sysinit.target",
+    );
+    const [decrypted = 0, initialised = 0] = when.split(/\s+/).map(Number);
+    expect(decrypted).toBeGreaterThan(0);
+    expect(decrypted).toBeLessThan(initialised);
   });
 });

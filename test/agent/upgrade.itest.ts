@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
-import { exec, succeed } from "../support/programs.ts";
+import { succeed } from "../support/programs.ts";
 import { channelHost, flakeHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
@@ -320,21 +320,4 @@ test("the server is told apart from one that isn't it, one that doesn't know us,
   const gone = await machine.agent();
   expect(gone.stderr).toMatch(/^no contact: sftp: 127\.0\.0\.1:1 can't be reached: .*Connection refused\n$/);
   expect(gone.status).toBe(75);
-});
-
-test("state that a power cut has damaged is set aside, and not fatal", async () => {
-  const machine = await world.machine("big");
-  const { manifest } = await world.publish("big", channelHost("big"));
-  expect((await machine.agent()).status).toBe(0);
-  for (const file of ["seen", "applied", "bad", "retry", "refused", "intent", "last"]) {
-    await writeFile(machine.path(`state/${file}.json`), "\0\0\0\0{");
-  }
-  const { status, stderr } = await machine.agent();
-  expect(stderr).toMatch(/state\/intent\.json is damaged, and is taken as absent/);
-  expect(stderr).toMatch(/\nunchanged\n$/);
-  expect(status).toBe(0);
-  expect(await machine.state("applied.json")).toMatchObject({ sequence: manifest.sequence });
-  expect((await exec("bash", ["-c", "! ls $BENTO_RUN/sftp.* $BENTO_STATE/.*.new"], { env: machine.env })).status).toBe(
-    0,
-  );
 });

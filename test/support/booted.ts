@@ -45,6 +45,7 @@ export class BootedMachine implements AsyncDisposable {
   readonly #cable: Cable;
   #container: Running | undefined;
   #init = 0;
+  #boots = 0;
   #journal: { running: Running; lines: Interface } | undefined;
   readonly #log: string[] = [];
 
@@ -90,11 +91,17 @@ export class BootedMachine implements AsyncDisposable {
     await symlink("/usr/bin", this.path(`${storePath}/bin`));
   }
 
-  async boot(): Promise<void> {
+  /** As NixOS's second stage does, `stage` is run before systemd, which takes its place as the first process. */
+  async boot(stage = ""): Promise<void> {
+    await this.write(
+      "/run-before-systemd",
+      `#!/bin/sh\n${stage}\nexec /lib/systemd/systemd systemd.unit=bento-test.target\n`,
+      0o755,
+    );
     this.#container = start("systemd-nspawn", [
-      ...["--quiet", "--register=no", "--keep-unit", "--boot", "--console=pipe", `--machine=${this.#name}`],
-      ...["--private-network", `--bind=${path.join(this.#dir, "nix")}:/nix`],
-      ...["--directory", path.join(this.#dir, "root"), "systemd.unit=bento-test.target"],
+      ...["--quiet", "--register=no", "--keep-unit", "--kill-signal=SIGRTMIN+3", "--console=pipe"],
+      ...[`--machine=${this.#name}`, "--private-network", `--bind=${path.join(this.#dir, "nix")}:/nix`],
+      ...["--directory", path.join(this.#dir, "root"), "/run-before-systemd"],
     ]);
     const { pid, done } = this.#container;
     const ended = done.then(({ status, stdout, stderr }) => {
@@ -107,7 +114,9 @@ export class BootedMachine implements AsyncDisposable {
     ];
     this.#init = Number(await Promise.race([succeed("bash", wait), ended]));
     await this.run("systemctl is-system-running --wait");
-    await succeed("ip", ["link", "set", this.#cable.interface, "netns", String(this.#init)]);
+    // It has none when it is started again: that was gone with its first process.
+    if (this.#boots === 0) await succeed("ip", ["link", "set", this.#cable.interface, "netns", String(this.#init)]);
+    this.#boots += 1;
     const running = start("nsenter", this.#inside("journalctl -f -n all -o cat"));
     if (!running.child.stdout) throw new Error("no journal");
     const lines = createInterface({ input: running.child.stdout });
@@ -154,12 +163,17 @@ export class BootedMachine implements AsyncDisposable {
     return ["--target", String(this.#init), "--all", "--", "env", ...environment, "bash", "-c", script];
   }
 
+  /** The power is lost, with all of them: nobody waits for it to stop what it does. */
+  async powerOff(): Promise<void> {
+    if (!this.#container) return;
+    kill([this.#init || this.#container.pid]);
+    await this.#container.done;
+    this.#container = undefined;
+    this.#init = 0;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#container) {
-      // Its first process, and all of them with that: nobody waits for it to stop what it does.
-      kill([this.#init || this.#container.pid]);
-      await this.#container.done;
-    }
+    await this.powerOff();
     await succeed("umount", ["--lazy", path.join(this.#dir, "root")]);
   }
 }

@@ -53,10 +53,11 @@ activate_and_confirm() {
     return
   fi
   say "activating $to"
-  use_secrets "$secrets" || status=1
-  [ "$status" -ne 0 ] || switch_to "$to" test || status=$?
+  use_secrets "$secrets" || status=secrets
+  [ "$status" != 0 ] || switch_to "$to" test || status=$?
   case $status in
     0) reason= ;;
+    secrets) reason="its secrets could not be put into use: $(no_space_or "$(dirname "$BENTO_SECRETS")" 'see the log' "for $BENTO_SECRETS")" ;;
     4) reason="some units failed to start" && say "$reason; whether that matters is for the confirmation to say" ;;
     124 | 137) reason="the activation took longer than $BENTO_ACTIVATION_TIMEOUT s" ;;
     *) reason="the activation failed with status $status: $(last_words)" ;;
@@ -85,11 +86,10 @@ go_back() {
   if disarm_guard; then
     restore_secrets
     switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
+    restart_for_restored
   else
     wait_for_guard || say "the guard has not ended yet"
   fi
-  # A system that is the same but for its secrets has no unit that switching restarts.
-  restart_users_of_secrets "$from" "$secrets" "$(secrets_in_use)"
   # Once more, in case what failed was a passing thing, or the guard is gone.
   if [ "$(running_system)" != "$from" ]; then
     end_activation

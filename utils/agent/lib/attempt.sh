@@ -55,6 +55,8 @@ upgrade() {
   fi
   open_envelope "$envelope" || refuse "$envelope"
   if is_applied; then
+    # Where that was lost. Without it, an older release would be taken if this one's were lost as well.
+    remember_seen || true
     say "up to date with release $manifest_sequence"
     self_update
     restart_if_due
@@ -120,7 +122,7 @@ activate_release() {
 # finish OUTCOME REASON: the attempt's one end. What is remembered comes before the report, and the report before the
 # intent is forgotten: cut off anywhere, the next run does the rest, and reports under the same name.
 finish() {
-  local outcome=$1 reason=$2 status=1
+  local outcome=$1 reason=$2 status=1 unreported=
   case $1 in success | unchanged) status=0 ;; esac
   if [ -n "$updating" ]; then
     finish_self_update "$outcome"
@@ -143,11 +145,17 @@ finish() {
   esac
   if [ -n "$updating" ] && [ "$outcome" = success ]; then outcome=auto-updated; fi
   say "$outcome${reason:+: $reason}"
-  spool_report "$outcome" "$reason" ||
+  if ! spool_report "$outcome" "$reason"; then
     say "the report could not be written: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
-  rm -f "$BENTO_STATE/intent.json"
-  rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
-  forget_guard
+    # As if it had been cut off here: what is confirmed is completed, and told, by the next run.
+    unreported=$status
+  fi
+  if [ "$unreported" != 0 ]; then
+    rm -f "$BENTO_STATE/intent.json"
+    rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
+    forget_guard
+  fi
+  scrub_log 2> /dev/null || true
   drop_unused_secrets
   deliver
   notify "$outcome" "$reason"

@@ -12,7 +12,7 @@ name_guard() { guard=$BENTO_RUN/guard-$$-$RANDOM; }
 # arm_guard FROM DEADLINE: DEADLINE in uptime seconds.
 arm_guard() {
   mkdir -p "$guard" && printf '%s\n' "$1" > "$guard/from" && printf '%s\n' "$2" > "$guard/deadline" &&
-    printf '%s\n%s\n' "$(secrets_in_use)" "$BENTO_SECRETS" > "$guard/secrets" && : > "$guard/armed" || return 1
+    note_secrets "$1" && : > "$guard/armed" || return 1
   local watcher=("$BASH" "$agent/guard" "$guard")
   if [ "$BENTO_GUARD" = systemd ]; then
     local wait=$(($2 - $(uptime_seconds)))

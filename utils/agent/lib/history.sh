@@ -88,7 +88,7 @@ show_log() {
   if [ -n "$follow" ] && [ -n "$pid" ]; then
     follow_log "$pid"
   elif [ -n "$pid" ] && [ -e "$BENTO_STATE/attempt.log" ]; then
-    cat "$BENTO_STATE/attempt.log"
+    scrub < "$BENTO_STATE/attempt.log"
   else
     # attempt.log may be that of a poll with nothing new.
     number=$(numbers_in_history | tail -n 1)
@@ -98,7 +98,7 @@ show_log() {
 }
 
 # follow_log PID: the log of the attempt that the agent PID makes, as it grows, until that agent is gone.
-follow_log() { apart tail -s 0.2 -n +1 -f --pid "$1" "$BENTO_STATE/attempt.log"; }
+follow_log() { apart tail -s 0.2 -n +1 -f --pid "$1" "$BENTO_STATE/attempt.log" | scrub_as_it_comes; }
 
 # running_agent: prints the pid of the agent that makes an attempt now. It has written that down after it emptied the log.
 running_agent() {

@@ -54,6 +54,7 @@ stage() {
   write_intent staging || finish failed 'the state could not be written'
   commit || finish failed "$problem"
   rm -f "$BENTO_STATE/intent.json"
+  scrub_log 2> /dev/null || true
   drop_unused_secrets
   say 'it takes effect at the next restart'
   deliver
@@ -65,7 +66,7 @@ stage() {
 # one.
 resolve_trial() {
   local booted staged
-  [ -e "$BENTO_STATE/trial.json" ] || return 0
+  has_attempt trial.json || return 0
   [ "$(read_state trial.json .bootId)" != "$(boot_id)" ] || return 0
   read_attempt trial.json
   staged=$(read_state trial.json .staged)
@@ -143,7 +144,7 @@ resort() {
 # says that it was the release; contact that comes much later, that it was the network.
 judge_last_resort() {
   local misses
-  [ -e "$BENTO_STATE/last-resort.json" ] || return 0
+  has_attempt last-resort.json || return 0
   [ "$(read_state last-resort.json .bootId)" != "$(boot_id)" ] || return 0
   misses=$(read_state last-resort.json .misses)
   [[ $misses =~ ^[0-9]{1,4}$ ]] || misses=0

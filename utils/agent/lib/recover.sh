@@ -9,12 +9,11 @@ resolve_interrupted() {
   if compgen -G "$BENTO_RUN/sftp.*" > /dev/null || compgen -G "$BENTO_STATE/.*.new" > /dev/null; then
     rm -rf "$BENTO_RUN"/sftp.* "$BENTO_STATE"/.*.new
   fi
-  phase=$(read_state intent.json .phase)
-  if [ -z "$phase" ]; then
-    [ ! -e "$BENTO_STATE/intent.json" ] || rm -f "$BENTO_STATE/intent.json"
-    [ ! -e "$BENTO_STATE/undo.json" ] || rm -f "$BENTO_STATE/undo.json"
+  if ! has_attempt intent.json; then
+    [ ! -e "$BENTO_STATE/undo.json" ] || rm -rf "$BENTO_STATE/undo.json"
     return
   fi
+  phase=$(read_state intent.json .phase)
   read_attempt intent.json
   read_undo
   guard=$(read_state intent.json .guard)
@@ -40,7 +39,12 @@ resolve_in_same_boot() {
   fi
   reason='the upgrade was cut off before it was confirmed'
   if [ "$(running_system)" = "$from" ]; then
-    if disarm_guard; then restore_secrets; else wait_for_guard || true; fi
+    if disarm_guard; then
+      restore_secrets
+      restart_for_restored
+    else
+      wait_for_guard || true
+    fi
   fi
   if [ "$(running_system)" != "$from" ]; then
     say "going back to $from"

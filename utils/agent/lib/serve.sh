@@ -84,7 +84,7 @@ upgrade_followed() {
   if [ -n "$pid" ]; then
     follow_log "$pid" || true
   elif [ "$(attempt_mark)" != "$before" ]; then
-    cat "$BENTO_STATE/attempt.log"
+    scrub < "$BENTO_STATE/attempt.log"
   else
     cat "$said"
   fi

@@ -35,12 +35,16 @@ read_state() {
   local file=$BENTO_STATE/$1 value
   [ -e "$file" ] || return 0
   if read_plainly "$file" "$2"; then return; fi
-  if value=$(jq -r "($2) // empty" "$file" 2> /dev/null); then
+  if [ -f "$file" ] && [ -s "$file" ] && value=$(jq -r "($2) // empty" "$file" 2> /dev/null); then
     [ -z "$value" ] || printf '%s\n' "$value"
   else
-    say "$file is damaged, and is taken as absent"
-    rm -f "$file"
+    set_aside "$1"
   fi
+}
+
+set_aside() {
+  say "$BENTO_STATE/$1 is damaged, and is taken as absent"
+  rm -rf "${BENTO_STATE:?}/$1"
 }
 
 # read_plainly FILE JQ-FILTER: the same for most of what is asked, `.name` of an object that jq has written, without another
@@ -72,6 +76,17 @@ write_attempt() {
     write_state "$1"
 }
 
+# has_attempt NAME: whether the file is there, and is what write_attempt has written.
+has_attempt() {
+  [ -e "$BENTO_STATE/$1" ] || return 1
+  jq -es 'length == 1 and (.[0] | type == "object" and (.sequence | type == "number")
+      and (.from, .to | type == "string" and test("^/[^\u0000-\u001f]+$"))
+      and (.started | type == "string" and test("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z$"))
+      and ([.bootId, .digest, .commit, .expected] | all(type == "string")))' "$BENTO_STATE/$1" > /dev/null 2>&1 && return
+  set_aside "$1"
+  return 1
+}
+
 # read_attempt NAME: what write_attempt has written, as if that attempt were going on.
 read_attempt() {
   from=$(read_state "$1" .from)
@@ -83,11 +98,11 @@ read_attempt() {
   manifest_toplevel=$(read_state "$1" .expected)
 }
 
-# no_space_or PATH TEXT: says that the disk is full when it is, and TEXT otherwise.
+# no_space_or PATH TEXT [WHERE]: says that the disk, or WHERE, is full when it is, and TEXT otherwise.
 no_space_or() {
   local free
   free=$(free_kib "$1")
-  if [ -n "$free" ] && [ "$free" -lt 64 ]; then echo "no space is left on the disk"; else echo "$2"; fi
+  if [ -n "$free" ] && [ "$free" -lt 64 ]; then echo "no space is left ${3:-on the disk}"; else echo "$2"; fi
 }
 
 # KiB that are free where PATH is.
@@ -101,7 +116,7 @@ free_kib() {
 sequence_of() {
   local sequence
   sequence=$(read_state "$1" .sequence)
-  [[ $sequence =~ ^[0-9]{1,15}$ ]] || sequence=0
+  [[ $sequence =~ ^[0-9]{1,16}$ ]] || sequence=0
   echo "$sequence"
 }
 
@@ -126,14 +141,14 @@ is_bad() { [ -n "$(of_bad "$1" .)" ]; }
 of_bad() {
   local same=".digest == \"$manifest_digest\" and (.expected // \"$manifest_toplevel\") == \"$manifest_toplevel\""
   same="($same) or (.toplevel == \"$1\" and .toplevel != \"\")"
-  read_state bad.json "arrays | map(select($same)) | .[0] // empty | $2"
+  read_state bad.json "arrays | map(objects | select($same)) | .[0] // empty | $2"
 }
 
 # remember_bad TOPLEVEL [WHY]. Of a self-update the system alone is bad, and not the release.
 remember_bad() {
   local digest=$manifest_digest
   [ -z "$updating" ] || digest=
-  { read_state bad.json 'arrays' | grep . || echo '[]'; } |
+  { read_state bad.json 'arrays | map(objects)' | grep . || echo '[]'; } |
     jq --argjson sequence "$manifest_sequence" --arg digest "$digest" --arg expected "$manifest_toplevel" --arg toplevel "$1" \
       --arg why "${2:-}" '
       ([{ sequence: $sequence, digest: $digest, expected: $expected, toplevel: $toplevel } +
