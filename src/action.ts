@@ -130,7 +130,7 @@ function runCommand(
     case "report":
       return report(context, { files: inputs.documents });
     case "build":
-      return build(context, { ...inputs, roots: null });
+      return build(context, { ...inputs, roots: null, logs: null });
     case "deploy":
       return deploy(context, inputs);
     case "status":

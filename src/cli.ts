@@ -241,8 +241,9 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
     );
 
   withBase(withNix(withHosts(common(bento.command("build")))))
-    .description("build every host, and keep the last three systems of each alive")
-    .option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)")
+    .description("build every host, and keep the results alive")
+    .option("--roots <directory>", "where the gc roots are (default: below $XDG_STATE_HOME/bento/roots)")
+    .option("--logs <directory>", "where the logs of failed builds are put (default: $XDG_STATE_HOME/bento/logs)")
     .action((options) =>
       show(
         options,
@@ -252,6 +253,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
             hosts,
             ...checkOptions(options),
             roots: options.roots === undefined ? null : path.resolve(options.roots),
+            logs: options.logs === undefined ? null : path.resolve(options.logs),
             ...nixOptions(options),
           }),
         (document, { paint }) => renderCheck(document, paint, true),

@@ -20,6 +20,8 @@ const hostCheck = z.object({
       message: z.string(),
       hint: z.string().exactOptional(),
       trace: z.string().exactOptional(),
+      derivation: z.string().exactOptional(),
+      log: z.string().exactOptional(),
       file: z.string().exactOptional(),
       line: z.int().exactOptional(),
       column: z.int().exactOptional(),
