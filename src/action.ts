@@ -79,6 +79,7 @@ function readInputs() {
     token: flag("comment") ? secretInput("token") : "",
     dryRun: flag("dry-run"),
     force: flag("force"),
+    prune: flag("prune"),
     evaluate: flag("evaluate"),
     wave: input("wave") === "" ? null : parseWave(input("wave")),
     wait: parseDuration(input("wait") || "0"),

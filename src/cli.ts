@@ -243,6 +243,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
   withBase(withNix(withHosts(common(bento.command("build")))))
     .description("build every host, and keep the results alive")
     .option("--roots <directory>", "where the gc roots are (default: below $XDG_STATE_HOME/bento/roots)")
+    .option("--prune", "of each host, keep only the last three systems and the one that it runs", false)
     .option("--logs <directory>", "where the logs of failed builds are put (default: $XDG_STATE_HOME/bento/logs)")
     .action((options) =>
       show(
@@ -253,6 +254,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
             hosts,
             ...checkOptions(options),
             roots: options.roots === undefined ? null : path.resolve(options.roots),
+            prune: options.prune,
             logs: options.logs === undefined ? null : path.resolve(options.logs),
             ...nixOptions(options),
           }),

@@ -37,6 +37,7 @@ export const checkDocumentSchema = z.object({
   base: nullable(z.string()),
   warnings: z.array(z.string()),
   hosts: z.array(hostCheck),
+  pruned: z.array(z.object({ host: z.string(), toplevel: z.string(), hasLeft: z.boolean() })).exactOptional(),
 });
 
 /** The same as JSON Schema (draft 2020-12), as docs/check.schema.json publishes it. */

@@ -68,6 +68,15 @@ export interface CheckDocument {
   base: string | null;
   warnings: string[];
   hosts: HostCheck[];
+  /** build --prune: the systems that aren't kept any more. */
+  pruned?: PrunedRoot[];
+}
+
+export interface PrunedRoot {
+  host: string;
+  toplevel: string;
+  /** The fleet has no such host. */
+  hasLeft: boolean;
 }
 
 export type DeployStatus = "published" | "unchanged" | "skipped" | "failed";

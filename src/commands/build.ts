@@ -14,11 +14,14 @@ import type { CheckDocument, HostCheck } from "../results.ts";
 import { failuresOf, unbuildableWarnings } from "./build-failures.ts";
 import { type CheckOptions, check } from "./check.ts";
 import type { Context } from "./context.ts";
+import { prune } from "./prune.ts";
 import { defaultLogs, defaultRoots } from "./state.ts";
 
 export interface BuildOptions extends CheckOptions {
   /** Where the gc roots of results are, a directory for each host; null for the fleet's own in the state directory. */
   roots: string | null;
+  /** Remove gc roots of old systems, and of hosts that the fleet has no more. */
+  prune: boolean;
   /** Where the logs of builds that fail are put; null for the state directory. */
   logs: string | null;
 }
@@ -60,6 +63,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     addRoot(nix, output, path.join(roots, host.name)),
   );
 
+  // 4. What became of each.
   const hosts = await parallel(checked.hosts, availableParallelism(), async (host): Promise<HostCheck> => {
     const error = failures.get(host.name);
     if (error !== undefined) return { ...host, status: "failed", error };
@@ -70,7 +74,13 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     return isKnown && outcomes.has(host.name) ? { ...host, packages: await packageChanges(nix, base, toplevel) } : host;
   });
   const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
-  return { ...checked, command: "build", warnings, hosts };
+  const document: CheckDocument = { ...checked, command: "build", warnings, hosts };
+
+  // 5. What is old goes.
+  if (!options.prune) return document;
+  const isWhole = options.hosts.length === 0 && options.shard === null;
+  const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });
+  return { ...document, warnings: [...warnings, ...more], pruned };
 }
 
 async function buildTargets(context: Context, nix: Nix, targets: readonly Target[]): Promise<BuildOutcome[]> {

@@ -51,6 +51,10 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
   return [
     ...lines,
     ...warnings(document.warnings, paint),
+    ...(document.pruned ?? []).map(
+      ({ host, toplevel, hasLeft }) =>
+        `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`,
+    ),
     "",
     `${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
   ].join("\n");
