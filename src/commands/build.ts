@@ -5,16 +5,20 @@ import { BUILD } from "../nix/activity.ts";
 import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../nix/build.ts";
 import { nameOf } from "../nix/build-errors.ts";
 import { BuildProgress } from "../nix/build-progress.ts";
+import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
 import { addRoot } from "../nix/roots.ts";
+import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
 import { buildProgress } from "../render/build.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
 import { failuresOf, unbuildableWarnings } from "./build-failures.ts";
 import { type CheckOptions, check } from "./check.ts";
 import type { Context } from "./context.ts";
+import { CACHE_KEY, describeKey, optionalKey } from "./keys.ts";
 import { prune } from "./prune.ts";
+import { pushTo, pushUrl } from "./push.ts";
 import { defaultLogs, defaultRoots } from "./state.ts";
 
 export interface BuildOptions extends CheckOptions {
@@ -22,6 +26,10 @@ export interface BuildOptions extends CheckOptions {
   roots: string | null;
   /** Remove gc roots of old systems, and of hosts that the fleet has no more. */
   prune: boolean;
+  /** The file of a key that signs what was built; null for the one in the environment, if any. */
+  signKey: string | null;
+  /** A Nix store that gets what was built; true for `cache.push` of fleet.yaml, null for none. */
+  push: string | true | null;
   /** Where the logs of builds that fail are put; null for the state directory. */
   logs: string | null;
 }
@@ -39,7 +47,10 @@ const TICK = 100;
  * Compared with a base, only those are built whose system is another one.
  */
 export async function build(context: Context, options: BuildOptions): Promise<CheckDocument> {
-  // 1. What is to be built.
+  // 1. What is to be built; and a key that is wrong is better told before than after hours.
+  const url = options.push === true ? await pushUrl(options.fleet) : options.push;
+  const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
+  await using key = source === undefined ? null : await openCacheKey(source, describeKey(CACHE_KEY));
   const checked = await check(context, { ...options, derivations: true });
   const nix = await Nix.find(options.nix, context.signal);
   const targets = checked.hosts.flatMap((host): Target[] => {
@@ -76,7 +87,18 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
   const document: CheckDocument = { ...checked, command: "build", warnings, hosts };
 
-  // 5. What is old goes.
+  // 5. Hosts can have it.
+  const paths = built.map(({ output }) => output);
+  if (key !== null) {
+    await signClosures(nix, key, paths);
+    document.signedBy = key.publicKey;
+  }
+  if (url !== null) {
+    document.push = await pushTo(context, nix, url, paths);
+    if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
+  }
+
+  // 6. What is old goes.
   if (!options.prune) return document;
   const isWhole = options.hosts.length === 0 && options.shard === null;
   const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });

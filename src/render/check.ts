@@ -1,5 +1,5 @@
 import { inertLine } from "../inert.ts";
-import type { CheckDocument, CheckStatus, HostCheck } from "../results.ts";
+import type { CheckDocument, CheckStatus, HostCheck, PushResult } from "../results.ts";
 import { failureLines } from "./failure.ts";
 import { count, type Paint, type Style, size, table, tally, warnings } from "./terminal.ts";
 
@@ -51,6 +51,7 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
   return [
     ...lines,
     ...warnings(document.warnings, paint),
+    ...(document.push === undefined ? [] : pushLines(document.push, paint)),
     ...(document.pruned ?? []).map(
       ({ host, toplevel, hasLeft }) =>
         `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`,
@@ -58,6 +59,13 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
     "",
     `${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
   ].join("\n");
+}
+
+/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB", and why it went no further. */
+export function pushLines({ url, paths, bytes, error }: PushResult, paint: Paint): string[] {
+  const what = paths === 0 ? "nothing that it hasn't" : `${count(paths, "path")}, ${size(bytes)}`;
+  const line = `pushed to ${inertLine(url)}: ${what}`;
+  return error === null ? [line] : [line, ...failureLines(error, paint, true).map((text) => paint("red", text))];
 }
 
 /** A commit's name as short as git prints it; any other ref as it is. */
