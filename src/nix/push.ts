@@ -8,7 +8,7 @@ import { COPY_PATH, eventReader } from "./activity.ts";
 import { withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
-/** What was copied to a cache; what was there already isn't counted. */
+/** What was copied to a cache; what was there already isn't counted. Of a push that failed, it is what was begun. */
 export interface Pushed {
   paths: number;
   /** Unpacked. */
@@ -72,18 +72,27 @@ async function copy(
   paths: readonly string[],
   onCopied: (path: string, bytes: number) => void,
 ): Promise<string | null> {
-  const copying = new Map<number, { path: string; done: number; expected: number }>();
+  const copying = new Map<number, { path: string; expected: number }>();
   const errors: string[] = [];
   const read = eventReader((event) => {
-    if (event.kind === "start" && event.type === COPY_PATH) {
-      copying.set(event.id, { path: event.path, done: 0, expected: 0 });
+    switch (event.kind) {
+      case "start":
+        if (event.type === COPY_PATH) copying.set(event.id, { path: event.path, expected: 0 });
+        return;
+      case "progress": {
+        const copy = copying.get(event.id);
+        if (copy !== undefined) copy.expected = event.expected;
+        return;
+      }
+      case "stop": {
+        const copy = copying.get(event.id);
+        copying.delete(event.id);
+        if (copy !== undefined) onCopied(copy.path, copy.expected);
+        return;
+      }
+      case "message":
+        if (event.level === 0) errors.push(withoutColours(event.text).trim());
     }
-    if (event.kind === "progress") Object.assign(copying.get(event.id) ?? {}, event);
-    if (event.kind === "message" && event.level === 0) errors.push(withoutColours(event.text).trim());
-    const copy = event.kind === "stop" ? copying.get(event.id) : undefined;
-    // What is cut off stops, too.
-    if (copy !== undefined && copy.done >= copy.expected) onCopied(copy.path, copy.done);
-    if (event.kind === "stop") copying.delete(event.id);
   });
   // Without -v, 2.26 doesn't say which paths it copies.
   const args = ["copy", "-v", "--log-format", "internal-json", "--to", url, ...new Set(paths)];
