@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -6,7 +7,7 @@ import { check } from "./commands/check.ts";
 import { comment } from "./commands/comment.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
-import { CACHE_KEY, GIT_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
+import { CACHE_KEY, GIT_KEY, MEMORY_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
@@ -54,7 +55,9 @@ function readInputs() {
       hint: "run checks of pull requests on runs-on: ubuntu-latest",
     });
   }
-  if (event.pullRequest !== null && (input("cache-key") !== "" || pushOf(input("push")) !== null)) {
+  const [cacheKey, push] = [secretInput("cache-key"), pushOf(input("push"))];
+  const isSigning = command === "deploy" || (command === "build" && (cacheKey !== "" || push !== null));
+  if (event.pullRequest !== null && (cacheKey !== "" || push !== null)) {
     throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", {
       hint: "give cache-key and push to the job that runs after the merge, on: push",
     });
@@ -66,7 +69,8 @@ function readInputs() {
     [PUBLISHER_KEY]: secretInput("ssh-key"),
     [SIGNING_KEY]: secretInput("signing-key"),
     [GIT_KEY]: secretInput("git-ssh-key"),
-    [CACHE_KEY]: secretInput("cache-key"),
+    [CACHE_KEY]: cacheKey,
+    [MEMORY_KEY]: secretInput("memory-key") || (isSigning ? keyOfJob() : ""),
   };
   const env = { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) };
   // Programs that are started, and with them the fleet's own code, inherit this process's environment: no key stays in it.
@@ -86,7 +90,7 @@ function readInputs() {
     dryRun: flag("dry-run"),
     force: flag("force"),
     prune: flag("prune"),
-    push: pushOf(input("push")),
+    push,
     evaluate: flag("evaluate"),
     wave: input("wave") === "" ? null : parseWave(input("wave")),
     wait: parseDuration(input("wait") || "0"),
@@ -94,6 +98,14 @@ function readInputs() {
     timeout: Number(timeout) * 1000,
     env,
   };
+}
+
+/**
+ * What signs or publishes believes no evaluation that anybody else has left on the machine or in a cache of the CI's: unless told
+ * which ones to, those of this very job, whose steps alone know the runtime's token.
+ */
+function keyOfJob(): string {
+  return `job ${process.env.ACTIONS_RUNTIME_TOKEN || randomUUID()}`;
 }
 
 /** Where to: an address, or what fleet.yaml says. */

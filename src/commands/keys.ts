@@ -51,5 +51,7 @@ export const SIGNING_KEY = "BENTO_SIGNING_KEY";
 export const GIT_KEY = "BENTO_GIT_SSH_KEY";
 /** Without it, what is built isn't signed. */
 export const CACHE_KEY = "BENTO_CACHE_KEY";
+/** Any text that is secret: it says which remembered evaluations are to be believed. */
+export const MEMORY_KEY = "BENTO_MEMORY_KEY";
 /** No program that is started has a use for any of them in its environment. */
-export const SECRETS = [PUBLISHER_KEY, SIGNING_KEY, GIT_KEY, CACHE_KEY];
+export const SECRETS = [PUBLISHER_KEY, SIGNING_KEY, GIT_KEY, CACHE_KEY, MEMORY_KEY];
