@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -6,7 +7,7 @@ import { check } from "./commands/check.ts";
 import { comment } from "./commands/comment.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
-import { GIT_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
+import { CACHE_KEY, GIT_KEY, MEMORY_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { status } from "./commands/status.ts";
@@ -54,6 +55,13 @@ function readInputs() {
       hint: "run checks of pull requests on runs-on: ubuntu-latest",
     });
   }
+  const [cacheKey, push] = [secretInput("cache-key"), pushOf(input("push"))];
+  const isSigning = command === "deploy" || (command === "build" && (cacheKey !== "" || push !== null));
+  if (event.pullRequest !== null && (cacheKey !== "" || push !== null)) {
+    throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", {
+      hint: "give cache-key and push to the job that runs after the merge, on: push",
+    });
+  }
   const timeout = input("timeout");
   if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
   const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
@@ -61,6 +69,8 @@ function readInputs() {
     [PUBLISHER_KEY]: secretInput("ssh-key"),
     [SIGNING_KEY]: secretInput("signing-key"),
     [GIT_KEY]: secretInput("git-ssh-key"),
+    [CACHE_KEY]: cacheKey,
+    [MEMORY_KEY]: secretInput("memory-key") || (isSigning ? keyOfJob() : ""),
   };
   const env = { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) };
   // Programs that are started, and with them the fleet's own code, inherit this process's environment: no key stays in it.
@@ -79,6 +89,8 @@ function readInputs() {
     token: flag("comment") ? secretInput("token") : "",
     dryRun: flag("dry-run"),
     force: flag("force"),
+    prune: flag("prune"),
+    push,
     evaluate: flag("evaluate"),
     wave: input("wave") === "" ? null : parseWave(input("wave")),
     wait: parseDuration(input("wait") || "0"),
@@ -86,6 +98,20 @@ function readInputs() {
     timeout: Number(timeout) * 1000,
     env,
   };
+}
+
+/**
+ * What signs or publishes believes no evaluation that anybody else has left on the machine or in a cache of the CI's: unless told
+ * which ones to, those of this very job, whose steps alone know the runtime's token.
+ */
+function keyOfJob(): string {
+  return `job ${process.env.ACTIONS_RUNTIME_TOKEN || randomUUID()}`;
+}
+
+/** Where to: an address, or what fleet.yaml says. */
+function pushOf(text: string): string | true | null {
+  if (text === "" || text === "false") return null;
+  return text === "true" ? true : text;
 }
 
 /** A whole number from 1, or null where there is none. */
@@ -130,7 +156,7 @@ function runCommand(
     case "report":
       return report(context, { files: inputs.documents });
     case "build":
-      return build(context, { ...inputs, roots: null });
+      return build(context, { ...inputs, roots: null, logs: null, signKey: null });
     case "deploy":
       return deploy(context, inputs);
     case "status":
@@ -199,10 +225,12 @@ async function main(): Promise<void> {
   if (document.command === "check") await commentOn(document, inputs, context.signal);
   const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
   await writeFile(file, JSON.stringify(document, null, 2));
-  setOutput("result", failed.length === 0 ? "success" : "failure");
+  const pushError = (document.command === "build" && document.push?.error) || null;
+  setOutput("result", failed.length === 0 && pushError === null ? "success" : "failure");
   setOutput("failed-hosts", JSON.stringify(failed));
   setOutput("changed-hosts", JSON.stringify(changedHosts(document)));
   setOutput("document", file);
+  if (pushError !== null) fail(`bento build: ${pushError.message}`);
   if (failed.length > 0) {
     const what = inputs.command === "status" ? "to look at" : "failed";
     fail(`bento ${inputs.command}: ${failed.length} ${what}: ${failed.join(", ")}`);

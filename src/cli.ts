@@ -196,9 +196,14 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
   addSecretCommands(bento);
 
   common(bento.command("keygen <directory>"))
-    .description("make the keys that sign and publish releases")
+    .description("make the keys that sign and publish releases, or a binary cache's")
+    .option("--cache <name>", "make the key that signs a binary cache, of this name: cache.example.org-1")
     .action((directory: string, options) =>
-      show(options, ({ context }) => keygen(context, { directory }), renderKeygen),
+      show(
+        options,
+        ({ context }) => keygen(context, { directory, cache: options.cache ?? null }),
+        (document) => renderKeygen(document),
+      ),
     );
 
   withBase(withNix(withHosts(common(bento.command("check")))))
@@ -241,8 +246,12 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
     );
 
   withBase(withNix(withHosts(common(bento.command("build")))))
-    .description("build every host, and keep the last three systems of each alive")
-    .option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)")
+    .description("build every host, and keep the results alive")
+    .option("--roots <directory>", "where the gc roots are (default: below $XDG_STATE_HOME/bento/roots)")
+    .option("--sign-key <file>", "sign what was built with this key of the cache's (default: BENTO_CACHE_KEY)")
+    .option("--push [url]", "copy it to this Nix store (default: cache.push of fleet.yaml)")
+    .option("--prune", "of each host, keep only the last three systems and the one that it runs", false)
+    .option("--logs <directory>", "where the logs of failed builds are put (default: $XDG_STATE_HOME/bento/logs)")
     .action((options) =>
       show(
         options,
@@ -252,6 +261,10 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
             hosts,
             ...checkOptions(options),
             roots: options.roots === undefined ? null : path.resolve(options.roots),
+            signKey: options.signKey === undefined ? null : path.resolve(options.signKey),
+            push: options.push ?? null,
+            prune: options.prune,
+            logs: options.logs === undefined ? null : path.resolve(options.logs),
             ...nixOptions(options),
           }),
         (document, { paint }) => renderCheck(document, paint, true),

@@ -1,6 +1,16 @@
 import { z } from "zod";
 
 const nullable = <T extends z.ZodType>(type: T) => type.nullable();
+const failure = z.object({
+  message: z.string(),
+  hint: z.string().exactOptional(),
+  trace: z.string().exactOptional(),
+  derivation: z.string().exactOptional(),
+  log: z.string().exactOptional(),
+  file: z.string().exactOptional(),
+  line: z.int().exactOptional(),
+  column: z.int().exactOptional(),
+});
 const hostCheck = z.object({
   name: z.string(),
   status: z.enum(["ok", "unchanged", "changed", "failed", "skipped"]),
@@ -15,16 +25,7 @@ const hostCheck = z.object({
     z.object({ build: z.int(), fetch: z.int(), download: nullable(z.number()), unpacked: nullable(z.number()) }),
   ),
   warnings: z.array(z.string()),
-  error: nullable(
-    z.object({
-      message: z.string(),
-      hint: z.string().exactOptional(),
-      trace: z.string().exactOptional(),
-      file: z.string().exactOptional(),
-      line: z.int().exactOptional(),
-      column: z.int().exactOptional(),
-    }),
-  ),
+  error: nullable(failure),
   duration: z.number(),
 });
 
@@ -35,6 +36,9 @@ export const checkDocumentSchema = z.object({
   base: nullable(z.string()),
   warnings: z.array(z.string()),
   hosts: z.array(hostCheck),
+  pruned: z.array(z.object({ host: z.string(), toplevel: z.string(), hasLeft: z.boolean() })).exactOptional(),
+  signedBy: z.string().exactOptional(),
+  push: z.object({ url: z.string(), paths: z.int(), bytes: z.number(), error: nullable(failure) }).exactOptional(),
 });
 
 /** The same as JSON Schema (draft 2020-12), as docs/check.schema.json publishes it. */

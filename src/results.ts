@@ -9,8 +9,12 @@ export interface HostFailure extends Partial<Location> {
   message: string;
   /** What to do about it. */
   hint?: string;
-  /** The whole text of the tool that failed, for those who want it. */
+  /** The whole text of the tool that failed, or the end of a build's log, for those who want it. */
   trace?: string;
+  /** What didn't build. */
+  derivation?: string;
+  /** The file with the whole log of that, absolute. */
+  log?: string;
 }
 
 export type CheckStatus = "ok" | "unchanged" | "changed" | "failed" | "skipped";
@@ -64,6 +68,29 @@ export interface CheckDocument {
   base: string | null;
   warnings: string[];
   hosts: HostCheck[];
+  /** build --prune: the systems that aren't kept any more. */
+  pruned?: PrunedRoot[];
+  /** build: the public half of the key that signed what was built. */
+  signedBy?: string;
+  /** build --push: what became of it. */
+  push?: PushResult;
+}
+
+export interface PushResult {
+  /** Without a password. */
+  url: string;
+  /** Store paths that were copied; those that were there already aren't counted. */
+  paths: number;
+  /** Unpacked. */
+  bytes: number;
+  error: HostFailure | null;
+}
+
+export interface PrunedRoot {
+  host: string;
+  toplevel: string;
+  /** The fleet has no such host. */
+  hasLeft: boolean;
 }
 
 export type DeployStatus = "published" | "unchanged" | "skipped" | "failed";
@@ -157,7 +184,7 @@ export interface InitDocument {
 export interface KeygenDocument {
   version: 1;
   command: "keygen";
-  keys: { name: "signing" | "publisher"; file: string; publicKey: string }[];
+  keys: { name: "signing" | "publisher" | "cache"; file: string; publicKey: string }[];
 }
 
 export interface HostListDocument {
@@ -255,10 +282,11 @@ export type ResultDocument =
   | SecretListDocument
   | BootstrapDocument;
 
-/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault. */
-export function exitStatus(document: ResultDocument): 0 | 1 {
+/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
+export function exitStatus(document: ResultDocument): 0 | 1 | 3 {
   if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
-  return failedHosts(document).length === 0 ? 0 : 1;
+  if (failedHosts(document).length > 0) return 1;
+  return document.command === "build" && document.push?.error ? 3 : 0;
 }
 
 /** The hosts that make a run red, by name. */

@@ -613,6 +613,14 @@ async function json(expression: string) {
 
 function quiet(): Context {
   const silent = () => {};
-  const output = { info: silent, debug: silent, warning: silent, progress: silent, done: silent };
+  const output = {
+    info: silent,
+    debug: silent,
+    warning: silent,
+    progress: silent,
+    done: silent,
+    group: () => ({ line: silent, end: silent }),
+    folded: silent,
+  };
   return { output, signal: new AbortController().signal, env: {}, cwd: root };
 }

@@ -1,52 +1,138 @@
 import { existsSync } from "node:fs";
-import { homedir } from "node:os";
+import { availableParallelism } from "node:os";
 import path from "node:path";
-import { addRoot, pruneRoots, realise } from "../nix/build.ts";
+import { BUILD } from "../nix/activity.ts";
+import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../nix/build.ts";
+import { nameOf } from "../nix/build-errors.ts";
+import { BuildProgress } from "../nix/build-progress.ts";
+import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
+import { addRoot } from "../nix/roots.ts";
+import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
+import { buildProgress } from "../render/build.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
+import { failuresOf, unbuildableWarnings } from "./build-failures.ts";
 import { type CheckOptions, check } from "./check.ts";
 import type { Context } from "./context.ts";
+import { CACHE_KEY, describeKey, optionalKey } from "./keys.ts";
+import { prune } from "./prune.ts";
+import { pushTo, pushUrl } from "./push.ts";
+import { defaultLogs, defaultRoots } from "./state.ts";
 
 export interface BuildOptions extends CheckOptions {
-  /** Where the gc roots of results are, a directory for each host. */
+  /** Where the gc roots of results are, a directory for each host; null for the fleet's own in the state directory. */
   roots: string | null;
+  /** Remove gc roots of old systems, and of hosts that the fleet has no more. */
+  prune: boolean;
+  /** The file of a key that signs what was built; null for the one in the environment, if any. */
+  signKey: string | null;
+  /** A Nix store that gets what was built; true for `cache.push` of fleet.yaml, null for none. */
+  push: string | true | null;
+  /** Where the logs of builds that fail are put; null for the state directory. */
+  logs: string | null;
 }
 
-/** Systems of a host that stay alive. */
-const KEEP = 3;
+/** A host, with the system that is to be built. */
+export interface Target extends Buildable {
+  host: HostCheck;
+}
+
+/** Milliseconds between changes of the progress line. */
+const TICK = 100;
 
 /**
- * Builds the hosts' systems and keeps the last three of each alive. Hosts that can't be evaluated, or don't build, fail; the
- * others are built.
+ * Builds the hosts' systems and keeps them alive. Hosts that can't be evaluated, or don't build, fail; the others are built.
+ * Compared with a base, only those are built whose system is another one.
  */
 export async function build(context: Context, options: BuildOptions): Promise<CheckDocument> {
+  // 1. What is to be built; and a key that is wrong is better told before than after hours.
+  const url = options.push === true ? await pushUrl(options.fleet) : options.push;
+  const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
+  await using key = source === undefined ? null : await openCacheKey(source, describeKey(CACHE_KEY));
   const checked = await check(context, { ...options, derivations: true });
   const nix = await Nix.find(options.nix, context.signal);
-  const roots = options.roots ?? defaultRoots(context.env);
-  let done = 0;
-  // One at a time: Nix itself builds as much at once as the machine is set up for.
-  const hosts = await parallel(checked.hosts, 1, async (host): Promise<HostCheck> => {
-    if (host.drv === null || host.toplevel === null) return host;
-    context.output.progress(`building ${host.name} (${done} of ${checked.hosts.length} done)`);
-    const failure = await realise(nix, host.drv, (text) => {
-      for (const line of text.split("\n")) if (line !== "") context.output.debug(line);
-    });
-    done += 1;
-    if (failure !== null) return { ...host, status: "failed", error: failure };
-    const directory = path.join(roots, host.name);
-    await addRoot(nix, host.toplevel, directory);
-    await pruneRoots(directory, KEEP);
+  const targets = checked.hosts.flatMap((host): Target[] => {
+    const { drv, toplevel, status } = host;
+    const isDue = drv !== null && toplevel !== null && status !== "failed" && status !== "unchanged";
+    return isDue ? [{ host, drv, output: toplevel }] : [];
+  });
+
+  // 2. All of it, at once.
+  const outcomes = new Map<string, BuildOutcome>();
+  for (const [index, outcome] of (await buildTargets(context, nix, targets)).entries()) {
+    outcomes.set(targets[index]?.host.name ?? "", outcome);
+  }
+  const isBuilt = ({ host }: Target) => outcomes.get(host.name)?.kind === "built";
+  const built = targets.filter(isBuilt);
+  const failures = await failuresOf(context, nix, outcomes, options.logs ?? defaultLogs(context.env));
+
+  // 3. What is built stays.
+  const roots = options.roots ?? (await defaultRoots(context.env, options.fleet));
+  await parallel(built, availableParallelism(), ({ host, output }) =>
+    addRoot(nix, output, path.join(roots, host.name)),
+  );
+
+  // 4. What became of each.
+  const hosts = await parallel(checked.hosts, availableParallelism(), async (host): Promise<HostCheck> => {
+    const error = failures.get(host.name);
+    if (error !== undefined) return { ...host, status: "failed", error };
+    if (outcomes.get(host.name)?.kind === "unbuildable") return { ...host, status: "skipped" };
     // Now that it is built, what is in it counts, rather than what it took to build; if what was before is there, too.
     const { base, toplevel, packages } = host;
-    const isBuilt = packages !== null && base !== null && existsSync(base);
-    return isBuilt ? { ...host, packages: await packageChanges(nix, base, toplevel) } : host;
+    const isKnown = packages !== null && base !== null && existsSync(base) && toplevel !== null;
+    return isKnown && outcomes.has(host.name) ? { ...host, packages: await packageChanges(nix, base, toplevel) } : host;
   });
-  context.output.done();
-  return { ...checked, command: "build", hosts };
+  const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
+  const document: CheckDocument = { ...checked, command: "build", warnings, hosts };
+
+  // 5. Hosts can have it.
+  const paths = built.map(({ output }) => output);
+  if (key !== null) {
+    await signClosures(nix, key, paths);
+    document.signedBy = key.publicKey;
+  }
+  if (url !== null) {
+    document.push = await pushTo(context, nix, url, paths);
+    if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
+  }
+
+  // 6. What is old goes.
+  if (!options.prune) return document;
+  const isWhole = options.hosts.length === 0 && options.shard === null;
+  const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });
+  return { ...document, warnings: [...warnings, ...more], pruned };
 }
 
-function defaultRoots(env: NodeJS.ProcessEnv): string {
-  return path.join(env.XDG_STATE_HOME || path.join(env.HOME || homedir(), ".local/state"), "bento/roots");
+async function buildTargets(context: Context, nix: Nix, targets: readonly Target[]): Promise<BuildOutcome[]> {
+  const { output } = context;
+  const missing = await invalidPaths(
+    nix,
+    targets.map((target) => target.output),
+  );
+  const wanted = targets.filter((target) => missing.has(target.output));
+  let done = targets.length - wanted.length;
+  if (wanted.length === 0) return targets.map(() => ({ kind: "built" }));
+
+  const group = output.group(`building ${wanted.length} of ${targets.length} hosts`);
+  const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name] as const, [output, host.name] as const]);
+  const progress = new BuildProgress(new Map(names), (name) => {
+    done += 1;
+    group.line(`built ${name} (${done} of ${targets.length} hosts)`);
+  });
+  let shown = 0;
+  const outcomes = await buildAll(nix, wanted, (event) => {
+    progress.see(event);
+    if (event.kind === "start" && event.type === BUILD) group.line(`building ${nameOf(event.path)}`);
+    if (Date.now() - shown < TICK) return;
+    shown = Date.now();
+    output.progress(buildProgress(done, targets.length, progress.state()));
+  }).finally(() => {
+    progress.end();
+    output.done();
+    group.end();
+  });
+  const byTarget = new Map(wanted.map((target, index) => [target, outcomes[index]]));
+  return targets.map((target) => byTarget.get(target) ?? { kind: "built" });
 }

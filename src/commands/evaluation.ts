@@ -15,6 +15,7 @@ import { temporaryDirectory } from "../platform/temporary.ts";
 import type { HostFailure } from "../results.ts";
 import { type StagedRelease, Stager } from "../tree/stage.ts";
 import type { Context } from "./context.ts";
+import { MEMORY_KEY } from "./keys.ts";
 
 /** A fleet that is loaded and whose hosts can be staged: what check, build and deploy begin with. */
 export interface OpenFleet extends AsyncDisposable {
@@ -193,10 +194,10 @@ async function keyOf({ nix, stager, memory }: Evaluator, host: Host, what: strin
   }
 }
 
-/** Where evaluations are remembered. */
+/** Where evaluations are remembered; with BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
 export function openMemory(env: NodeJS.ProcessEnv): EvaluationMemory {
   const cache = env.XDG_CACHE_HOME || path.join(env.HOME || homedir(), ".cache");
-  return new EvaluationMemory(path.join(cache, "bento/evaluations"));
+  return new EvaluationMemory(path.join(cache, "bento/evaluations"), env[MEMORY_KEY] || null);
 }
 
 export type StagedHost = { host: Host } & ({ release: StagedRelease } | { failure: HostFailure });

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
+import { KEY_NAME, makeCacheKey } from "../nix/cache-key.ts";
 import { Repository } from "../platform/git.ts";
 import { run } from "../platform/process.ts";
 import { needsOpenSsh } from "../release/keys.ts";
@@ -11,10 +12,13 @@ import type { Context } from "./context.ts";
 export interface KeygenOptions {
   /** The directory that the keys are put into; made when it isn't there. */
   directory: string;
+  /** The name of a binary cache's key, such as `cache.example.org-1`: then only that is made. */
+  cache: string | null;
 }
 
 /**
- * Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them.
+ * Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them. Or the key that
+ * signs what is in its binary cache.
  * @throws FleetError when a key is there already, or the directory is in a git repository.
  */
 export async function keygen(context: Context, options: KeygenOptions): Promise<KeygenDocument> {
@@ -28,7 +32,12 @@ export async function keygen(context: Context, options: KeygenOptions): Promise<
       },
     );
   }
-  const names = ["signing", "publisher"] as const;
+  if (options.cache !== null && !KEY_NAME.test(options.cache)) {
+    throw new FleetError(`'${options.cache}' can't be the name of a cache's key`, {
+      hint: "letters, digits, '.', '_' and '-', such as cache.example.org-1",
+    });
+  }
+  const names = options.cache === null ? (["signing", "publisher"] as const) : (["cache"] as const);
   for (const name of names) {
     const file = path.join(directory, name);
     if (existsSync(file))
@@ -40,6 +49,13 @@ export async function keygen(context: Context, options: KeygenOptions): Promise<
   const keys: KeygenDocument["keys"] = [];
   for (const name of names) {
     const file = path.join(directory, name);
+    if (options.cache !== null) {
+      const { secretKey, publicKey } = makeCacheKey(options.cache);
+      await writeFile(file, `${secretKey}\n`, { mode: 0o600, flag: "wx" });
+      await writeFile(`${file}.pub`, `${publicKey}\n`, { flag: "wx" });
+      keys.push({ name, file, publicKey });
+      continue;
+    }
     const result = await run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", `bento-${name}`, "-f", file]).catch(
       needsOpenSsh,
     );

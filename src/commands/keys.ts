@@ -6,6 +6,7 @@ const KEYS = {
   BENTO_SSH_KEY: "the publisher's ssh key",
   BENTO_SIGNING_KEY: "the signing key",
   BENTO_GIT_SSH_KEY: "the ssh key for git",
+  BENTO_CACHE_KEY: "the binary cache's signing key",
 } as const;
 type KeyName = keyof typeof KEYS;
 
@@ -48,5 +49,9 @@ export const PUBLISHER_KEY = "BENTO_SSH_KEY";
 export const SIGNING_KEY = "BENTO_SIGNING_KEY";
 /** Without it, git logs in with whatever it finds itself. */
 export const GIT_KEY = "BENTO_GIT_SSH_KEY";
+/** Without it, what is built isn't signed. */
+export const CACHE_KEY = "BENTO_CACHE_KEY";
+/** Any text that is secret: it says which remembered evaluations are to be believed. */
+export const MEMORY_KEY = "BENTO_MEMORY_KEY";
 /** No program that is started has a use for any of them in its environment. */
-export const SECRETS = [PUBLISHER_KEY, SIGNING_KEY, GIT_KEY];
+export const SECRETS = [PUBLISHER_KEY, SIGNING_KEY, GIT_KEY, CACHE_KEY, MEMORY_KEY];

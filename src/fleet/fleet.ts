@@ -23,6 +23,12 @@ export interface Substituter {
   key: string;
 }
 
+/** How the fleet's own binary cache is filled. */
+export interface Cache {
+  /** A Nix store's URL; null for none. */
+  push: string | null;
+}
+
 export interface GitRemote {
   remote: string;
   /** A ref pattern with `{host}` in it. */
@@ -80,6 +86,7 @@ export interface Fleet {
   /** Who can read every host's secrets: recipients of age's, such as `ssh-ed25519 AAAA… name` or `age1… name`. */
   administrators: string[];
   substituters: Substituter[];
+  cache: Cache | null;
   /** The names of the hosts of each wave of a rollout; null where all go at once. */
   waves: string[][] | null;
   /** Sorted by name. */

@@ -37,7 +37,7 @@ export async function loadFleet(dir: string): Promise<Fleet> {
   const parsed = await readFleetFile(dir);
   const declared = parsed ? await declaredHosts(dir, parsed) : [];
   const found = await foundHosts(dir, declared);
-  const { server, git, signers = [], administrators = [], substituters = [], rollout } = parsed?.content ?? {};
+  const { server, git, signers = [], administrators = [], substituters = [], cache, rollout } = parsed?.content ?? {};
   return {
     dir,
     file: parsed ? FLEET_FILE : null,
@@ -46,6 +46,7 @@ export async function loadFleet(dir: string): Promise<Fleet> {
     signers,
     administrators,
     substituters,
+    cache: cache ? { push: cache.push ?? null } : null,
     waves: parsed && rollout ? wavesOf(rollout, declared, parsed.locate) : null,
     hosts: sortHosts([...declared, ...found]),
     warnings: [],

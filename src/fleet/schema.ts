@@ -94,6 +94,16 @@ const substituter = z.strictObject({
     .describe("The public key that its paths are signed with, `name-1:base64`."),
 });
 
+const cache = z.strictObject({
+  push: z
+    .url()
+    .refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed")
+    .optional()
+    .describe(
+      "The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`.",
+    ),
+});
+
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
 const nixpkgsPin = z.strictObject({
   url: z.url().describe("A tarball's."),
@@ -149,6 +159,7 @@ export const fleetSchema = z.strictObject({
     .default([])
     .describe("Who can read every host's secrets: ssh keys, or recipients of age's own."),
   substituters: z.array(substituter).default([]).describe("The fleet's binary caches, which every host uses."),
+  cache: cache.optional().describe("How the fleet's own binary cache is filled."),
   nixpkgs: nixpkgsPin.optional().describe("The nixpkgs that hosts without a flake are evaluated and built with."),
   rollout: z
     .array(z.array(oneLine.min(1)).min(1))
@@ -174,6 +185,7 @@ export const KNOWN_KEYS: Readonly<Record<string, readonly string[]>> = {
   "": Object.keys(fleetSchema.shape),
   server: Object.keys(server.shape),
   git: Object.keys(gitRemote.shape),
+  cache: Object.keys(cache.shape),
   "substituters.*": Object.keys(substituter.shape),
   nixpkgs: Object.keys(nixpkgsPin.shape),
   "hosts.*": Object.keys(host.shape),

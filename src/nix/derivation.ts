@@ -7,6 +7,8 @@ interface Derivation {
   outputs: string[];
   /** The derivations that it is built from. */
   inputs: string[];
+  /** What it is built on, such as x86_64-linux. */
+  system: string;
 }
 
 /** The derivations of a store, each read when it is first asked for. */
@@ -25,6 +27,11 @@ export class DerivationGraph {
 
   outputs(drvs: readonly string[]): string[] {
     return drvs.flatMap((drv) => this.#read(drv).outputs);
+  }
+
+  /** What `drv` is built on, such as x86_64-linux. */
+  systemOf(drv: string): string {
+    return this.#read(drv).system;
   }
 
   #read(drv: string): Derivation {
@@ -47,16 +54,19 @@ function readDerivation(file: string): Derivation {
 }
 
 /**
- * Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], …` (ATerm; Nix manual,
+ * Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], [source, …], system, …` (ATerm; Nix manual,
  * "Derivation ATerm format"). Store paths have nothing in them that is escaped.
  */
 export function parseDerivation(text: string, file: string): Derivation {
-  const [, outputs, inputs] =
-    /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],/.exec(text) ?? [];
-  if (outputs === undefined || inputs === undefined)
+  const [, outputs, inputs, system] =
+    /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],\[[^\]]*\],"([^"]*)",/.exec(
+      text,
+    ) ?? [];
+  if (outputs === undefined || inputs === undefined || system === undefined)
     throw new UnreadableDerivation(`${file} is no derivation of a known form`);
   return {
     outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
     inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? ""),
+    system,
   };
 }

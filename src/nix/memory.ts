@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { mkdir, readdir, readFile, rm, stat, utimes } from "node:fs/promises";
 import path from "node:path";
 import { writeFileAtomically } from "../platform/files.ts";
@@ -15,19 +15,29 @@ const NOTE = 24 * 3600 * 1000;
 /**
  * Remembers what pure evaluations gave, each under a hash of everything that it depends on, so that nothing is evaluated
  * twice. A directory of JSON files, which CI can keep between jobs.
+ *
+ * Whoever can write to that directory can say what an evaluation gave. With a secret, only that is believed which was
+ * remembered with the same secret: each entry has a message authentication code (HMAC-SHA-256) of its key and its content.
  */
 export class EvaluationMemory {
   readonly #dir: string;
+  readonly #secret: string | null;
+  /** Part of the names of files, so that those with different secrets don't overwrite one another's. */
+  readonly #suffix: string;
 
-  constructor(dir: string) {
+  constructor(dir: string, secret: string | null = null) {
     this.#dir = dir;
+    this.#secret = secret;
+    this.#suffix = secret === null ? "" : `.${authenticate(secret, "name").toString("hex").slice(0, 16)}`;
   }
 
-  /** What was remembered, or undefined. A file that can't be read is as none. */
+  /** What was remembered, or undefined. A file that can't be read, or that somebody else has written, is as none. */
   async recall<T>(key: string): Promise<T | undefined> {
     const file = this.#file(key);
     try {
-      const value = JSON.parse(await readFile(file, "utf8"));
+      const content = this.#authentic(key, await readFile(file, "utf8"));
+      if (content === undefined) return undefined;
+      const value = JSON.parse(content);
       const { mtimeMs } = await stat(file);
       if (Date.now() - mtimeMs > NOTE) await utimes(file, new Date(), new Date());
       return value;
@@ -37,7 +47,18 @@ export class EvaluationMemory {
   }
 
   async remember(key: string, value: unknown): Promise<void> {
-    await writeFileAtomically(this.#file(key), `${JSON.stringify(value)}\n`);
+    const content = JSON.stringify(value);
+    const code = this.#secret === null ? "" : `${authenticate(this.#secret, key, content).toString("hex")}\n`;
+    await writeFileAtomically(this.#file(key), `${content}\n${code}`);
+  }
+
+  /** A file's first line, when the second one is its code, or none is needed. */
+  #authentic(key: string, text: string): string | undefined {
+    const [content = "", code = ""] = text.split("\n");
+    if (this.#secret === null) return content;
+    const given = Buffer.from(code, "hex");
+    const expected = authenticate(this.#secret, key, content);
+    return given.length === expected.length && timingSafeEqual(given, expected) ? content : undefined;
   }
 
   /** Forgets what has not been used for long; looks once a day. */
@@ -53,8 +74,14 @@ export class EvaluationMemory {
   }
 
   #file(key: string): string {
-    return path.join(this.#dir, `${key}.json`);
+    return path.join(this.#dir, `${key}${this.#suffix}.json`);
   }
+}
+
+function authenticate(secret: string, ...parts: string[]): Buffer {
+  return createHmac("sha256", secret)
+    .update(JSON.stringify(["bento evaluations", ...parts]))
+    .digest();
 }
 
 /** Milliseconds since 1970; 0 for a file that isn't there. */

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import * as core from "@actions/core";
-import { inert } from "../inert.ts";
+import { inert, inertLine } from "../inert.ts";
 import type { Output } from "./output.ts";
 
 export interface Annotation {
@@ -78,5 +78,14 @@ export function actionsOutput(): Output {
     warning: (line) => core.warning(inert(line)),
     progress: () => {},
     done: () => {},
+    group: (title) => {
+      core.startGroup(inertLine(title));
+      return { line: printForeign, end: () => core.endGroup() };
+    },
+    folded: (title, text) => {
+      core.startGroup(inertLine(title));
+      printForeign(text);
+      core.endGroup();
+    },
   };
 }

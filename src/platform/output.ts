@@ -14,6 +14,18 @@ export interface Output {
   progress(line: string): void;
   /** Clears the progress line, before something else is printed. */
   done(): void;
+  /**
+   * Begins a part with many steps: folded on Actions, plain lines elsewhere, and on a terminal, where the progress line tells as
+   * much, shown with --verbose only. One at a time.
+   */
+  group(title: string): Group;
+  /** A long text that the result leaves out on Actions: folded there, and not shown elsewhere. */
+  folded(title: string, text: string): void;
+}
+
+export interface Group {
+  line(text: string): void;
+  end(): void;
 }
 
 export interface TerminalOptions {
@@ -46,5 +58,13 @@ export function terminalOutput({ verbose, stream = process.stderr }: TerminalOpt
       live = true;
     },
     done: clear,
+    group: (title) => {
+      const say = (text: string) => {
+        if (verbose || !stream.isTTY) line(text);
+      };
+      say(title);
+      return { line: say, end: () => {} };
+    },
+    folded: () => {},
   };
 }

@@ -25,6 +25,8 @@ export interface RunOptions {
   onStdout?: (data: Buffer) => void;
   /** Called with each piece of stderr as it comes. */
   onStderr?: (text: string) => void;
+  /** Output goes to `onStdout` and `onStderr` alone, however much it is; the result has none. */
+  keepNothing?: boolean;
 }
 
 export interface RunResult {
@@ -73,8 +75,8 @@ export async function run(program: string, args: readonly string[], options: Run
   if (options.signal?.aborted) throw new InterruptedError();
   listen();
   const maxOutput = options.maxOutput ?? 64 * 1024 * 1024;
-  const out = collector(maxOutput);
-  const err = collector(maxOutput);
+  const out = options.keepNothing ? nothingKept : collector(maxOutput);
+  const err = options.keepNothing ? nothingKept : collector(maxOutput);
   let timedOut = false;
   let overflowed = false;
   let killTimer: NodeJS.Timeout | undefined;
@@ -96,7 +98,7 @@ export async function run(program: string, args: readonly string[], options: Run
     child.kill("SIGTERM");
     killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
   };
-  const take = (into: ReturnType<typeof collector>) => (data: Buffer) => {
+  const take = (into: Collector) => (data: Buffer) => {
     if (!into.add(data)) {
       overflowed = true;
       end();
@@ -157,11 +159,18 @@ function environment(changes: Record<string, string | undefined> = {}): Record<s
   return Object.fromEntries(Object.entries(whole).filter((pair): pair is [string, string] => pair[1] !== undefined));
 }
 
-function collector(limit: number) {
+interface Collector {
+  /** False when there is no more room. */
+  add(data: Buffer): boolean;
+  text(): string;
+}
+
+const nothingKept: Collector = { add: () => true, text: () => "" };
+
+function collector(limit: number): Collector {
   const pieces: Buffer[] = [];
   let size = 0;
   return {
-    /** False when there is no more room. */
     add(data: Buffer): boolean {
       if (size + data.length > limit) return false;
       pieces.push(data);

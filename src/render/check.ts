@@ -1,5 +1,5 @@
 import { inertLine } from "../inert.ts";
-import type { CheckDocument, CheckStatus, HostCheck } from "../results.ts";
+import type { CheckDocument, CheckStatus, HostCheck, PushResult } from "../results.ts";
 import { failureLines } from "./failure.ts";
 import { count, type Paint, type Style, size, table, tally, warnings } from "./terminal.ts";
 
@@ -40,7 +40,7 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
     const [host] = group;
     if (host === undefined) return [];
     const [mark, style] = MARKS[host.status];
-    return [[paint(style, mark), groupName(group), paint(style, host.status), detail(host)]];
+    return [[paint(style, mark), groupName(group), paint(style, host.status), detail(host, document)]];
   });
   const lines = table(rows).flatMap((line, index) => {
     const host = groups[index]?.[0];
@@ -51,9 +51,21 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
   return [
     ...lines,
     ...warnings(document.warnings, paint),
+    ...(document.push === undefined ? [] : pushLines(document.push, paint)),
+    ...(document.pruned ?? []).map(
+      ({ host, toplevel, hasLeft }) =>
+        `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`,
+    ),
     "",
     `${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
   ].join("\n");
+}
+
+/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB", and why it went no further. */
+export function pushLines({ url, paths, bytes, error }: PushResult, paint: Paint): string[] {
+  const what = paths === 0 ? "nothing that it hasn't" : `${count(paths, "path")}, ${size(bytes)}`;
+  const line = `pushed to ${inertLine(url)}: ${what}`;
+  return error === null ? [line] : [line, ...failureLines(error, paint, true).map((text) => paint("red", text))];
 }
 
 /** A commit's name as short as git prints it; any other ref as it is. */
@@ -61,12 +73,12 @@ export function baseText(base: string): string {
   return /^[0-9a-f]{40}$/.test(base) ? base.slice(0, 12) : inertLine(base);
 }
 
-function detail(host: HostCheck): string {
-  const parts = [host.status === "ok" && host.remembered ? "as remembered" : planText(host)];
+function detail(host: HostCheck, document: CheckDocument): string {
+  const parts = [host.status === "ok" && host.remembered ? "as remembered" : costText(host, document)];
   if (host.status === "changed") parts.push(changeText(host));
   if (host.reboot) parts.push("needs a reboot");
   // The host's own channel decides what it will build.
-  if (!host.reproducible && host.status !== "failed") parts.push("not reproducible");
+  if (!host.reproducible && host.status !== "failed" && host.status !== "skipped") parts.push("not reproducible");
   return parts.filter((text) => text !== "").join("; ");
 }
 
@@ -79,6 +91,15 @@ export function planText({ plan }: Pick<HostCheck, "plan">): string {
     plan.fetch > 0 ? `${plan.fetch} to fetch${download}` : "",
   ].filter((text) => text !== "");
   return parts.length === 0 ? "nothing to build" : parts.join(", ");
+}
+
+/** What a host would cost, and of a build, what it has cost. */
+export function costText(host: HostCheck, { command }: Pick<CheckDocument, "command">): string {
+  if (command === "check") return planText(host);
+  if (host.status === "failed" || host.status === "skipped") return "";
+  return planText(host)
+    .replace(/(\d) to build/, "$1 built")
+    .replace(/(\d) to fetch/, "$1 fetched");
 }
 
 /** "+curl 8.17.0, nginx 1.28 → 1.29", of a host that changes. */

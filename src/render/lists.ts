@@ -40,6 +40,15 @@ export function renderInit(document: InitDocument, paint: Paint): string {
 
 export function renderKeygen(document: KeygenDocument): string {
   const key = (name: string) => document.keys.find((candidate) => candidate.name === name);
+  const cache = key("cache");
+  if (cache !== undefined) {
+    return [
+      `${cache.file}: the cache's signing key. Keep it secret; in CI it is a secret of the job that builds what is merged`,
+      "",
+      "Its public half goes into fleet.yaml, where the cache is:",
+      `  substituters, an entry:  { url: "https://…", key: "${cache.publicKey}" }`,
+    ].join("\n");
+  }
   return [
     ...document.keys.map(
       ({ name, file }) => `${file}: the ${name} key. Keep it secret; in CI it is a secret of the deploy job`,

@@ -1,6 +1,6 @@
 import { formatLocation } from "../errors.ts";
 import type { CheckDocument, DeployDocument, HostCheck, HostFailure, StatusDocument } from "../results.ts";
-import { baseText, changeText, grouped, planText } from "./check.ts";
+import { baseText, changeText, costText, grouped } from "./check.ts";
 import { deployDetail, deployWord } from "./deploy.ts";
 import { locationOf } from "./failure.ts";
 import { code, folded, markdownTable, plain } from "./markdown.ts";
@@ -64,7 +64,7 @@ function checkSummary(document: CheckDocument, room: Room): string {
         group.map((one) => code(one.name)).join(" "),
         host.status,
         host.error === null ? changeCell(host) : failureCell(host.error),
-        plain(planText(host)),
+        plain(costText(host, document)),
       ],
     ];
   });

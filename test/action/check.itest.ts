@@ -249,17 +249,20 @@ test("build builds, keeps what it built, and shows the log of what doesn't build
   });
   const state = path.join(repo.dir, "../state");
   await mkdir(state);
-  const step = await runStep({ workspace: repo.dir, inputs: { command: "build" }, env: { XDG_STATE_HOME: state } });
+  const env = { XDG_STATE_HOME: state, GITHUB_REPOSITORY: "example/fleet" };
+  const step = await runStep({ workspace: repo.dir, inputs: { command: "build" }, env });
   expect(step.status).toBe(1);
   expect(step.outputs).toMatchObject({ result: "failure", "failed-hosts": '["broken"]' });
   expect(step.annotations("error")[0]).toMatchObject({
     properties: { title: "broken" },
-    data: expect.stringMatching(/broken-1\.0\.drv failed to build$/),
+    data: expect.stringMatching(/^broken-1\.0 failed to build: builder failed with exit code 1\n/),
   });
   expect(step.summary).toContain("it hurts");
   const well = step.document.hosts.find(({ name }: { name: string }) => name === "well");
   await succeed("nix-store", ["--check-validity", well.toplevel]);
-  expect(await readdir(path.join(state, "bento/roots"))).toEqual(["well"]);
+  const [roots = ""] = await readdir(path.join(state, "bento/roots"));
+  expect(roots).toMatch(/^fleet-[0-9a-f]{8}$/);
+  expect(await readdir(path.join(state, "bento/roots", roots))).toEqual(["well"]);
   await succeed("nix-store", ["--gc"]);
   await succeed("nix-store", ["--check-validity", well.toplevel]);
 });

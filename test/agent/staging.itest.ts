@@ -71,6 +71,7 @@ function fleetJson(hosts: Host[]): string {
     signers: [],
     administrators: [],
     substituters: [],
+    cache: null,
     waves: null,
   };
   return renderedFiles({ ...fleet, hosts, warnings: [] }).get("fleet.json") ?? "";

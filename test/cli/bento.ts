@@ -95,12 +95,12 @@ export async function pathWith(dir: string, programs: readonly string[]): Promis
   return dir;
 }
 
-/** A PATH on which every program that bento starts writes down the environment it is given, and `seen`, all of them. */
+/** A PATH on which every program that bento starts writes down what it is given, environment and arguments; `seen`, all of it. */
 export async function recordingPath(dir: string): Promise<{ PATH: string; seen(): Promise<string> }> {
   const record = path.join(dir, "environments");
   for (const program of ["git", "nix", "nix-instantiate", "nix-store", "ssh-keygen"]) {
     const real = await succeed("sh", ["-c", 'command -v "$0"', program]);
-    const script = `#!/bin/sh\nenv >> ${record}\nexec ${real} "$@"\n`;
+    const script = `#!/bin/sh\n{ env; echo "$@"; } >> ${record}\nexec ${real} "$@"\n`;
     await writeFile(path.join(dir, program), script, { mode: 0o755 });
   }
   return { PATH: `${dir}:${process.env.PATH}`, seen: () => readFile(record, "utf8") };

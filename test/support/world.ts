@@ -142,6 +142,7 @@ export class World implements AsyncDisposable {
       signers: [...(changes.signers ?? [this.signingKey.publicKey])],
       administrators: [],
       substituters: [],
+      cache: null,
       waves: null,
       hosts: [],
       warnings: [],

@@ -1,0 +1,155 @@
+import { mkdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { FleetError, InterruptedError, UnavailableError } from "../errors.ts";
+import { writeFileAtomically } from "../platform/files.ts";
+import { COPY_PATH, eventReader } from "./activity.ts";
+import { withoutColours } from "./failure-message.ts";
+import type { Nix } from "./nix.ts";
+
+/** What was copied to a cache; what was there already isn't counted. Of a push that failed, it is what was begun. */
+export interface Pushed {
+  paths: number;
+  /** Unpacked. */
+  bytes: number;
+}
+
+export interface PushOptions {
+  signal: AbortSignal;
+  onProgress?: (pushed: Pushed) => void;
+  /** Told before it is tried again. */
+  onRetry?: (error: string, wait: number) => void;
+  /** Milliseconds before the first retry; each further one waits twice as long. */
+  wait?: number;
+}
+
+/** How often it is tried. */
+const ATTEMPTS = 6;
+/** Milliseconds. */
+const WAIT = 2_000;
+/** What is no trouble of the network's, and is the same a minute later. */
+const PERMANENT =
+  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only/i;
+
+/**
+ * Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
+ * whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
+ * @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
+ */
+export async function push(nix: Nix, url: string, paths: readonly string[], options: PushOptions): Promise<Pushed> {
+  const { signal, onProgress = () => {}, onRetry = () => {} } = options;
+  /** Bytes of each path. What was under way when an attempt ended is copied again by the next. */
+  const copied = new Map<string, number>();
+  const sum = (): Pushed => ({ paths: copied.size, bytes: [...copied.values()].reduce((a, b) => a + b, 0) });
+  const [first] = paths;
+  if (first === undefined) return sum();
+  const address = withDefaults(url);
+  if (address.protocol === "file:") await describeCache(fileURLToPath(withoutQuery(address)), path.dirname(first));
+  for (let attempt = 1; ; attempt++) {
+    const error = await copy(nix, address.href, paths, (path, bytes) => {
+      copied.set(path, bytes);
+      onProgress(sum());
+    });
+    if (error === null) return sum();
+    if (attempt >= ATTEMPTS || PERMANENT.test(error)) {
+      throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, {
+        hint: "what was copied is there: the next push goes on with the rest",
+      });
+    }
+    const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
+    onRetry(hidden(error, url), wait);
+    await sleep(wait, undefined, { signal }).catch(() => {
+      throw new InterruptedError();
+    });
+  }
+}
+
+/** One run of Nix's: its error, or null. */
+async function copy(
+  nix: Nix,
+  url: string,
+  paths: readonly string[],
+  onCopied: (path: string, bytes: number) => void,
+): Promise<string | null> {
+  const copying = new Map<number, { path: string; expected: number }>();
+  const errors: string[] = [];
+  const read = eventReader((event) => {
+    switch (event.kind) {
+      case "start":
+        if (event.type === COPY_PATH) copying.set(event.id, { path: event.path, expected: 0 });
+        return;
+      case "progress": {
+        const copy = copying.get(event.id);
+        if (copy !== undefined) copy.expected = event.expected;
+        return;
+      }
+      case "stop": {
+        const copy = copying.get(event.id);
+        copying.delete(event.id);
+        if (copy !== undefined) onCopied(copy.path, copy.expected);
+        return;
+      }
+      case "message":
+        if (event.level === 0) errors.push(withoutColours(event.text).trim());
+    }
+  });
+  // Without -v, 2.26 doesn't say which paths it copies.
+  const args = ["copy", "-v", "--log-format", "internal-json", "--to", url, ...new Set(paths)];
+  const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
+  read("\n");
+  if (status === 0) return null;
+  return errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`;
+}
+
+/** The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes. */
+function withDefaults(url: string): URL {
+  let address: URL;
+  try {
+    address = new URL(url);
+  } catch {
+    throw new FleetError(`'${shown(url)}' is no address of a Nix store`, {
+      hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org",
+    });
+  }
+  if (address.protocol === "file:" && !address.searchParams.has("compression")) {
+    address.searchParams.set("compression", "zstd");
+  }
+  return address;
+}
+
+function withoutQuery(address: URL): URL {
+  const bare = new URL(address);
+  bare.search = "";
+  return bare;
+}
+
+/**
+ * Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
+ * that they ask it before cache.nixos.org, whose priority is 40.
+ */
+async function describeCache(directory: string, storeDir: string): Promise<void> {
+  await mkdir(directory, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+    throw new UnavailableError(`${directory} can't be made (${error.code})`);
+  });
+  const file = path.join(directory, "nix-cache-info");
+  const text = await readFile(file, "utf8").catch(() => "");
+  const wanted = [`StoreDir: ${storeDir}`, "WantMassQuery: 1", "Priority: 30"];
+  const missing = wanted.filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
+  if (missing.length === 0) return;
+  const begin = text === "" || text.endsWith("\n") ? text : `${text}\n`;
+  await writeFileAtomically(file, `${begin}${missing.join("\n")}\n`).catch((error: NodeJS.ErrnoException) => {
+    throw new UnavailableError(`${file} can't be written (${error.code})`);
+  });
+}
+
+/** An address without a password in it, for people. */
+export function shown(url: string): string {
+  return url.replace(/^([^/]*:\/\/[^/@:]*):[^/@]*@/, "$1:…@");
+}
+
+/** What Nix says of an address has it in it. */
+function hidden(text: string, url: string): string {
+  const [, password] = /^[^/]*:\/\/[^/@:]*:([^/@]*)@/.exec(url) ?? [];
+  return (password ? text.replaceAll(password, "…") : text).split("\n").join(" ");
+}

@@ -1,0 +1,111 @@
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdir, readdir, rename } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import path from "node:path";
+import { pipeline } from "node:stream/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { InterruptedError, UnavailableError } from "../../src/errors.ts";
+import { Nix } from "../../src/nix/nix.ts";
+import { push } from "../../src/nix/push.ts";
+import { succeed } from "../support/programs.ts";
+import { privateStore, type Store } from "./store.ts";
+
+let store: Store;
+let nix: Nix;
+let system: string;
+beforeAll(async () => {
+  store = await privateStore();
+  nix = await Nix.find();
+  const one = (n: number) =>
+    `(derivation { name = "part-${n}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo ${n} > $out" ]; })`;
+  const parts = Array.from({ length: 10 }, (_, n) => one(n)).join(" ");
+  const drv = await succeed("nix-instantiate", [
+    "-E",
+    `derivation { name = "all"; system = builtins.currentSystem; parts = [ ${parts} ]; builder = "/bin/sh"; args = [ "-c" "echo $parts > $out" ]; }`,
+  ]);
+  system = await succeed("nix-store", ["--realise", drv]);
+});
+afterAll(() => store.remove());
+
+const signal = new AbortController().signal;
+
+/** A cache that takes uploads, as some HTTP servers do. `fails` says which uploads it refuses, by their number. */
+async function uploads(name: string, fails: (n: number) => number | null) {
+  const dir = path.join(store.dir, name);
+  await mkdir(path.join(dir, "nar"), { recursive: true });
+  let count = 0;
+  const server: Server = createServer(async (request, response) => {
+    const file = path.join(dir, new URL(request.url ?? "", "http://cache").pathname);
+    const answer = (status: number) => response.writeHead(status).end();
+    if (request.method !== "PUT") {
+      const stream = createReadStream(file);
+      stream.on("error", () => answer(404));
+      stream.on("open", () => {
+        response.writeHead(200);
+        if (request.method === "HEAD") response.end();
+        else stream.pipe(response);
+      });
+      return;
+    }
+    const failure = fails(count++);
+    if (failure !== null) {
+      request.resume();
+      answer(failure);
+      return;
+    }
+    await mkdir(path.dirname(file), { recursive: true });
+    await pipeline(request, createWriteStream(`${file}.new`));
+    await rename(`${file}.new`, file);
+    answer(201);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}?compression=zstd`,
+    port,
+    narinfos: async () => (await readdir(dir)).filter((file) => file.endsWith(".narinfo")),
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+test("an HTTP cache that takes uploads; trouble that passes is waited out, and nothing is copied twice", async () => {
+  // Nix itself tries a failure four times more.
+  await using cache = await uploads("flaky", (n) => (n > 6 && n < 17 ? 503 : null));
+  const retries: number[] = [];
+  const pushed = await push(nix, cache.url, [system, system], {
+    signal,
+    wait: 10,
+    onRetry: (_, wait) => retries.push(wait),
+  });
+  expect(retries.length).toBeGreaterThan(0);
+  expect(retries).toEqual(retries.map((_, n) => 10 * 2 ** n));
+  expect(await cache.narinfos()).toHaveLength(11);
+  expect(pushed.paths).toBe(11);
+  expect(await push(nix, cache.url, [system], { signal })).toEqual({ paths: 0, bytes: 0 });
+}, 60_000);
+
+test("what won't pass is not tried again", async () => {
+  await using cache = await uploads("forbidden", (n) => (n > 3 ? 403 : null));
+  const retries: string[] = [];
+  const error = await push(nix, cache.url, [system], { signal, wait: 10, onRetry: (text) => retries.push(text) }).catch(
+    (error) => error,
+  );
+  expect(error).toBeInstanceOf(UnavailableError);
+  expect(error.message).toMatch(/could not be pushed to: .*403/);
+  expect(retries).toEqual([]);
+}, 60_000);
+
+test("interrupted while it waits, it ends", async () => {
+  await using cache = await uploads("down", () => 503);
+  const controller = new AbortController();
+  const pushing = push(await Nix.find(undefined, controller.signal), cache.url, [system], {
+    signal: controller.signal,
+    wait: 60_000,
+    onRetry: () => controller.abort(),
+  });
+  await expect(pushing).rejects.toBeInstanceOf(InterruptedError);
+}, 60_000);
