@@ -86,6 +86,7 @@ function readInputs() {
     documents: lines("documents"),
     ...baseOf(input("base"), event),
     event,
+    pullRequest: count("pull-request") ?? event.pullRequest,
     token: flag("comment") ? secretInput("token") : "",
     dryRun: flag("dry-run"),
     force: flag("force"),
@@ -118,7 +119,7 @@ function pushOf(text: string): string | true | null {
 function count(name: string): number | null {
   const text = input(name);
   if (text === "") return null;
-  if (!/^[1-9]\d{0,3}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
   return Number(text);
 }
 
@@ -184,14 +185,15 @@ function changedHosts(document: ActionDocument): string[] {
 }
 
 /** Comments on the pull request that a check is of. Without the right to, the summary is all there is. */
-async function commentOn(document: CheckDocument, { event, token, place }: Inputs, signal: AbortSignal): Promise<void> {
+async function commentOn(document: CheckDocument, inputs: Inputs, signal: AbortSignal): Promise<void> {
+  const { event, token, place } = inputs;
   const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
   if (token === "" || !apiUrl || !repository) return;
   const github = new GitHub({ apiUrl, repository, token, signal });
   try {
     const { owner, branch, commit } = event.head ?? {};
     const found = owner && branch && commit ? await github.pullRequestOf(owner, branch, commit) : undefined;
-    const pullRequest = event.pullRequest ?? found;
+    const pullRequest = inputs.pullRequest ?? found;
     if (pullRequest !== undefined) await comment(github, pullRequest, place, checkComment(document));
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;

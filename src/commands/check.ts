@@ -22,6 +22,7 @@ import {
   withFlakeHosts,
 } from "./evaluation.ts";
 import { includeWarnings } from "./include.ts";
+import { workflowWarnings } from "./workflow-warnings.ts";
 
 export interface CheckOptions extends BaseOptions {
   /** The fleet's directory. */
@@ -89,7 +90,12 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
     version: 1,
     command: "check",
     base: base === null ? null : options.base,
-    warnings: [...warnings, ...fleet.warnings, ...undeclaredWarnings(fleet)],
+    warnings: [
+      ...warnings,
+      ...fleet.warnings,
+      ...undeclaredWarnings(fleet),
+      ...(await workflowWarnings(open.repository.root)),
+    ],
     hosts: checks,
   };
 }

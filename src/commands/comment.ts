@@ -7,9 +7,9 @@ import type { GitHub } from "../platform/github.ts";
 export async function comment(github: GitHub, pullRequest: number, fleet: string, report: string): Promise<void> {
   const mark = `<!-- bento ${encodeURIComponent(fleet)} -->`;
   const body = `${mark}\n${report}`;
-  const author = await github.login();
+  const authors = await github.logins();
   for await (const found of github.comments(pullRequest)) {
-    if (found.author !== author || !found.body.startsWith(mark)) continue;
+    if (!authors.includes(found.author) || !found.body.startsWith(mark)) continue;
     if (found.body !== body) await github.updateComment(found.id, body);
     return;
   }

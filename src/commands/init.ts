@@ -7,9 +7,8 @@ import { fleetTemplate } from "../fleet/template.ts";
 import { writeFileAtomically } from "../platform/files.ts";
 import { packageRoot } from "../platform/package.ts";
 import type { FileResult, InitDocument } from "../results.ts";
+import { workflowCopies } from "../workflows/copies.ts";
 import type { Context } from "./context.ts";
-import commentWorkflow from "./init-comment-workflow.yml";
-import workflow from "./init-workflow.yml";
 import { writeRendered } from "./render.ts";
 
 export interface InitOptions {
@@ -26,13 +25,9 @@ export interface InitOptions {
 
 /** What is copied from Bento's own utils/ into a fleet's. */
 const UTILS = ["bento.nix", "bento", "fleet.nix", "agent"];
-const WORKFLOWS = {
-  ".github/workflows/bento.yml": workflow,
-  ".github/workflows/bento-comment.yml": commentWorkflow,
-};
 
 /**
- * Makes a fleet: fleet.yaml, utils/, hosts/ and a workflow. What is there already is left as it is.
+ * Makes a fleet: fleet.yaml, utils/, hosts/ and workflows. What is there already is left as it is.
  * @throws FleetError when there is a fleet.yaml already, or what would go into one is wrong; nothing is written then.
  */
 export async function init(context: Context, options: InitOptions): Promise<InitDocument> {
@@ -55,7 +50,7 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   await mkdir(path.join(fleet, "hosts"), { recursive: true });
   const files: FileResult[] = [];
   for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
-  for (const [file, text] of Object.entries(WORKFLOWS)) files.push(await writeOnce(fleet, file, text));
+  for (const [file, text] of Object.entries(workflowCopies())) files.push(await writeOnce(fleet, file, text));
   files.push(await writeOnce(fleet, FLEET_FILE, text));
   files.push(...(await writeRendered(fleet)));
 

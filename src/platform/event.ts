@@ -7,7 +7,7 @@ export interface WorkflowEvent {
   pullRequest: number | null;
   /** Whether that is of another repository, whose owner may be anybody. */
   isFork: boolean;
-  /** The commit that the pull request would be merged into. */
+  /** The commit that the pull request, or the queue's group of them, would be merged into. */
   base: string | null;
   /** For `workflow_run`: where the commit is from that the other workflow ran on. */
   head: { owner: string; branch: string; commit: string } | null;
@@ -27,8 +27,8 @@ export function readEvent(file: string | undefined): WorkflowEvent {
   } catch (cause) {
     throw new FleetError(`the event's payload can't be read: ${file}`, { cause });
   }
-  const { pull_request: pull, workflow_run: run } = payload;
-  const base = pull?.base?.sha;
+  const { pull_request: pull, workflow_run: run, merge_group: group } = payload;
+  const base = pull?.base?.sha ?? group?.base_sha;
   const { head_branch: branch, head_sha: commit, head_repository: repository } = run ?? {};
   const owner = repository?.owner?.login;
   return {
@@ -49,5 +49,6 @@ interface Payload {
     base?: { sha?: unknown; repo?: { full_name?: unknown } };
     head?: { repo?: { full_name?: unknown } | null };
   };
+  merge_group?: { base_sha?: unknown };
   workflow_run?: { head_branch?: unknown; head_sha?: unknown; head_repository?: { owner?: { login?: unknown } } };
 }

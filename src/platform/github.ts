@@ -21,7 +21,7 @@ export interface GitHubOptions {
 export class RefusedError extends UnavailableError {}
 
 /** Whom comments are by that a workflow makes with its own token. */
-const ACTIONS_BOT = "github-actions[bot]";
+const ACTIONS_BOTS = { github: ["github-actions[bot]"], forgejo: ["forgejo-actions", "gitea-actions"] };
 const TIMEOUT = 30_000;
 const ATTEMPTS = 4;
 /** Milliseconds; longer than this nobody waits for a comment. */
@@ -35,15 +35,15 @@ export class GitHub {
     this.#options = options;
   }
 
-  /** Whom the token's comments are by. A workflow's own token may not ask. */
-  async login(): Promise<string> {
+  /** Whom the token's comments may be by. A workflow's own token may not ask. */
+  async logins(): Promise<readonly string[]> {
     try {
       const user = (await this.#request("GET", "/user")).body as { login?: unknown };
-      return typeof user.login === "string" ? user.login : ACTIONS_BOT;
+      if (typeof user.login === "string") return [user.login];
     } catch (error) {
-      if (error instanceof RefusedError) return ACTIONS_BOT;
-      throw error;
+      if (!(error instanceof RefusedError)) throw error;
     }
+    return this.#options.apiUrl.endsWith("/api/v1") ? ACTIONS_BOTS.forgejo : ACTIONS_BOTS.github;
   }
 
   /** All comments of a pull request, page by page. */

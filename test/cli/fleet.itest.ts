@@ -44,8 +44,11 @@ const inFleet = (...args: string[]) => bento(args, { cwd: fleet.dir });
 // init
 
 const MADE = [
+  ".github/workflows/bento-check.yml",
   ".github/workflows/bento-comment.yml",
-  ".github/workflows/bento.yml",
+  ".github/workflows/bento-deploy.yml",
+  ".github/workflows/bento-status.yml",
+  ".github/workflows/bento-update.yml",
   "fleet.json",
   "fleet.yaml",
   "utils/agent",
@@ -69,7 +72,7 @@ test("init makes a fleet, says what it made, and what is next", async () => {
 
 test("init overwrites nothing", async () => {
   await using dir = await scratch();
-  const mine = { "utils/bento.nix": "# mine\n", ".github/workflows/bento.yml": "# mine, too\n" };
+  const mine = { "utils/bento.nix": "# mine\n", ".github/workflows/bento-deploy.yml": "# mine, too\n" };
   for (const [file, text] of Object.entries(mine)) {
     await mkdir(path.join(dir.path, path.dirname(file)), { recursive: true });
     await writeFile(path.join(dir.path, file), text);
