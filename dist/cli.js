@@ -1,15 +1,15 @@
 #!/usr/bin/env node
-import { $ as isSameRelease, $t as selectHosts, A as onInterrupt, At as loadFleet, B as SftpSession, Bt as secretFile, C as painter, Ct as Repository, D as describeError, Dt as renderedFiles, E as warnings, Et as AGENT_FILE, F as waysOut, Ft as require_dist, G as signAndPublish, Gt as encrypt, H as ignoreSftpError, Ht as secretNames, I as packageRoot, It as SECRETS_DIR, J as unchanged, Jt as readersOf, K as openAll, Kt as canReceive, L as LOCK_DIRECTORY, Lt as checkSecretName, M as plan, Mt as FLEET_FILE, N as deploy, Nt as parseFleetFile, O as failureLines, Ot as staleFiles, P as status, Pt as hostName, Q as withArchive, Qt as parseShard, R as list$1, Rt as isSecretName, S as count, St as temporaryDirectory, Tt as archive, U as parseDuration, Ut as MAX_SECRET, V as flight, Vt as secretHosts, W as lockFor, Wt as decrypt, X as failing, Xt as inert, Y as failed, Z as prepare, Zt as inertLine, _t as openFleet, an as HostError, at as describeKey, bt as withFlakeHosts, c as renderHostEdit, ct as requireSigner, d as renderKeygen, dt as Publishers, en as splitPatterns, et as nextManifest, f as renderPlan, ft as build, g as renderDeploy, gt as loadRenderedFleet, ht as failureOf, in as FleetError, it as SIGNING_KEY, j as report, jt as parseWave, kt as findFleet, l as renderHostList, lt as needsOpenSsh, mt as check, nn as run, nt as PUBLISHER_KEY, o as renderStatus, on as InterruptedError, ot as keysFromEnvironment, p as renderRender, pt as DEFAULT_TIMEOUT, q as published, qt as readersIn, rn as BentoError, rt as SECRETS, st as open$2, t as exitStatus, tn as Nix, u as renderInit, ut as openPrivateKey, vt as openFleetAt, w as table, wt as writeFileAtomically, x as renderCheck, xt as _usingCtx, yt as openMemory, z as SILENCE, zt as readSecretFile } from "./shared3.js";
+import { $ as requireSigner, $t as warnings, A as signAndPublish, At as parseFleetFile, B as build, Bt as MAX_SECRET, C as failureLines, Ct as AGENT_FILE, D as plan, Dt as loadFleet, E as report, Et as findFleet, F as failing, Ft as isSecretName, G as packageRoot, Gt as readersOf, H as waysOut, Ht as encrypt, I as prepare, It as readSecretFile, J as SILENCE, Jt as splitPatterns, K as LOCK_DIRECTORY, Kt as parseShard, L as withArchive, Lt as secretFile, M as published, Mt as require_dist, N as unchanged, Nt as SECRETS_DIR, O as deploy, Ot as parseWave, P as failed, Pt as checkSecretName, Q as open$2, R as isSameRelease, Rt as secretHosts, S as describeError, St as archive, T as onInterrupt, Tt as staleFiles, U as parseDuration, Ut as canReceive, V as status, Vt as decrypt, W as Publishers, Wt as readersIn, X as flight, Xt as painter, Y as SftpSession, Yt as count, Z as ignoreSftpError, Zt as table, _t as SIGNING_KEY, an as temporaryDirectory, at as failureOf, bt as Repository, c as renderHostEdit, cn as BentoError, ct as openFleetAt, d as renderKeygen, dn as InterruptedError, dt as _usingCtx, et as needsOpenSsh, f as renderPlan, g as renderDeploy, gt as SECRETS, ht as PUBLISHER_KEY, in as makeCacheKey, it as workflowCopies, j as openAll, jt as hostName, k as lockFor, kt as FLEET_FILE, l as renderHostList, ln as FleetError, lt as openMemory, nn as inertLine, nt as DEFAULT_TIMEOUT, o as renderStatus, on as Nix, ot as loadRenderedFleet, p as renderRender, q as list$1, qt as selectHosts, rn as KEY_NAME, rt as check, sn as run, st as openFleet, t as exitStatus, tn as inert, tt as openPrivateKey, u as renderInit, un as HostError, ut as withFlakeHosts, vt as describeKey, wt as renderedFiles, x as renderCheck, xt as writeFileAtomically, yt as keysFromEnvironment, z as nextManifest, zt as secretNames } from "./shared3.js";
+import { createHash, randomUUID } from "node:crypto";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import fs, { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { StringDecoder } from "node:string_decoder";
-import { createHash, randomUUID } from "node:crypto";
+import { stripVTControlCharacters } from "node:util";
 import { setTimeout } from "node:timers/promises";
 import childProcess, { spawn } from "node:child_process";
 import { EventEmitter } from "node:events";
-import { stripVTControlCharacters } from "node:util";
 import { addAbortSignal } from "node:stream";
 import process$1 from "node:process";
 // node_modules/commander/lib/error.js
@@ -3311,10 +3311,6 @@ function list(key, values, example) {
 function text(value) {
 	return JSON.stringify(value);
 }
-// src/commands/init-comment-workflow.yml
-var init_comment_workflow_default = "# Puts the report of a check on its pull request. Apart from the check, since that runs the pull request's code and so gets no\n# right to write; this one has the right, runs none of that code, and takes nothing in the report for granted. It also serves\n# pull requests of forks.\nname: bento comment\non:\n  workflow_run:\n    workflows: [bento]\n    types: [completed]\n\npermissions: {}\n\njobs:\n  comment:\n    if: github.event.workflow_run.event == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      actions: read\n      pull-requests: write\n    steps:\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          name: bento-check\n          run-id: ${{ github.event.workflow_run.id }}\n          github-token: ${{ github.token }}\n      - uses: bento-nix/bento@v1\n        # A failed host has made the check red already.\n        continue-on-error: true\n        with:\n          command: report\n          documents: bento-check.json\n";
-// src/commands/init-workflow.yml
-var init_workflow_default = "# Checks every pull request, and publishes what is merged. The deploy's two secrets are the private keys of `bento keygen`,\n# kept in the environment `fleet`, which should be limited to the branch main: pull requests never see them.\nname: bento\non:\n  pull_request:\n  push:\n    branches: [main]\n  schedule:\n    - cron: \"17 * * * *\"\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next; everything else has a group of its own.\nconcurrency:\n  group: ${{ github.event_name == 'push' && 'bento-deploy' || github.run_id }}\n  cancel-in-progress: false\n\njobs:\n  check:\n    if: github.event_name == 'pull_request'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        id: check\n        with:\n          command: check\n          # bento-comment.yml does it, which has the right to.\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: ${{ !cancelled() && steps.check.outputs.document != '' }}\n        with:\n          name: bento-check\n          path: ${{ steps.check.outputs.document }}\n\n  # The waves of fleet.yaml's rollout; a fleet without one has one wave, with all hosts.\n  plan:\n    if: github.event_name == 'push'\n    runs-on: ubuntu-latest\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        id: plan\n        with:\n          command: plan\n\n  deploy:\n    needs: plan\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=channel:nixos-26.05\n      - uses: bento-nix/bento@v1\n        with:\n          command: deploy\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: 1h\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n\n  status:\n    if: github.event_name == 'schedule'\n    runs-on: ubuntu-latest\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      - uses: bento-nix/bento@v1\n        with:\n          command: status\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
 // src/commands/init.ts
 /** What is copied from Bento's own utils/ into a fleet's. */
 const UTILS = [
@@ -3323,12 +3319,8 @@ const UTILS = [
 	"fleet.nix",
 	"agent"
 ];
-const WORKFLOWS = {
-	".github/workflows/bento.yml": init_workflow_default,
-	".github/workflows/bento-comment.yml": init_comment_workflow_default
-};
 /**
-* Makes a fleet: fleet.yaml, utils/, hosts/ and a workflow. What is there already is left as it is.
+* Makes a fleet: fleet.yaml, utils/, hosts/ and workflows. What is there already is left as it is.
 * @throws FleetError when there is a fleet.yaml already, or what would go into one is wrong; nothing is written then.
 */
 async function init(context, options) {
@@ -3348,7 +3340,7 @@ async function init(context, options) {
 	await mkdir(path.join(fleet, "hosts"), { recursive: true });
 	const files = [];
 	for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
-	for (const [file, text] of Object.entries(WORKFLOWS)) files.push(await writeOnce(fleet, file, text));
+	for (const [file, text] of Object.entries(workflowCopies())) files.push(await writeOnce(fleet, file, text));
 	files.push(await writeOnce(fleet, FLEET_FILE, text));
 	files.push(...await writeRendered(fleet));
 	return {
@@ -3409,14 +3401,16 @@ async function writeOnce(fleet, file, text) {
 }
 // src/commands/keygen.ts
 /**
-* Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them.
+* Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them. Or the key that
+* signs what is in its binary cache.
 * @throws FleetError when a key is there already, or the directory is in a git repository.
 */
 async function keygen(context, options) {
 	const directory = path.resolve(context.cwd, options.directory);
 	const repository = await Repository.open(nearestExisting(directory)).catch(() => null);
 	if (repository !== null) throw new FleetError(`${directory} is in the git repository ${repository.root}, where a private key is one commit from being public`, { hint: "choose a directory elsewhere: bento keygen ~/bento-keys" });
-	const names = ["signing", "publisher"];
+	if (options.cache !== null && !KEY_NAME.test(options.cache)) throw new FleetError(`'${options.cache}' can't be the name of a cache's key`, { hint: "letters, digits, '.', '_' and '-', such as cache.example.org-1" });
+	const names = options.cache === null ? ["signing", "publisher"] : ["cache"];
 	for (const name of names) {
 		const file = path.join(directory, name);
 		if (existsSync(file)) throw new FleetError(`${file} is there already`, { hint: "keys are never overwritten: choose another directory" });
@@ -3428,6 +3422,20 @@ async function keygen(context, options) {
 	const keys = [];
 	for (const name of names) {
 		const file = path.join(directory, name);
+		if (options.cache !== null) {
+			const { secretKey, publicKey } = makeCacheKey(options.cache);
+			await writeFile(file, `${secretKey}\n`, {
+				mode: 384,
+				flag: "wx"
+			});
+			await writeFile(`${file}.pub`, `${publicKey}\n`, { flag: "wx" });
+			keys.push({
+				name,
+				file,
+				publicKey
+			});
+			continue;
+		}
 		const result = await run("ssh-keygen", [
 			"-q",
 			"-t",
@@ -3586,8 +3594,15 @@ async function again(opened, publishers, host, manifest, work) {
 		}
 	};
 	const { archive, digest } = manifest;
+	if (archive === null) return {
+		host,
+		value: {
+			packed: null,
+			candidate
+		}
+	};
 	const file = path.join(work, "archive");
-	if (archive !== null && await publishers.fetchArchive(host.name, archive, file)) {
+	if (await publishers.fetchArchive(host.name, archive, file)) {
 		if (await sha256Of(file) !== archive.sha256) return {
 			host,
 			result: failed(host, { message: `the archive of release ${manifest.sequence} is damaged on the server` })
@@ -4285,7 +4300,18 @@ function terminalOutput({ verbose, stream = process.stderr }) {
 			stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
 			live = true;
 		},
-		done: clear
+		done: clear,
+		group: (title) => {
+			const say = (text) => {
+				if (verbose || !stream.isTTY) line(text);
+			};
+			say(title);
+			return {
+				line: say,
+				end: () => {}
+			};
+		},
+		folded: () => {}
 	};
 }
 // src/render/secret.ts
@@ -4414,7 +4440,10 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		name
 	}), (document, { paint }) => renderHostEdit(document, paint)));
 	addSecretCommands(bento);
-	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases").action((directory, options) => show(options, ({ context }) => keygen(context, { directory }), renderKeygen));
+	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases, or a binary cache's").option("--cache <name>", "make the key that signs a binary cache, of this name: cache.example.org-1").action((directory, options) => show(options, ({ context }) => keygen(context, {
+		directory,
+		cache: options.cache ?? null
+	}), (document) => renderKeygen(document)));
 	withBase(withNix(withHosts(common(bento.command("check"))))).description("dry-build every host: evaluate it, and say what would be built and fetched").action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
 		fleet: fleet(),
 		hosts,
@@ -4429,11 +4458,15 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		...nixOptions(options)
 	}), (document, { paint }) => renderPlan(document, paint)));
 	common(bento.command("report <files...>")).description("show the documents of check --shard --json as one").action((files, options) => show(options, ({ context }) => report(context, { files }), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
-	withBase(withNix(withHosts(common(bento.command("build"))))).description("build every host, and keep the last three systems of each alive").option("--roots <directory>", "where the gc roots are (default: $XDG_STATE_HOME/bento/roots)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
+	withBase(withNix(withHosts(common(bento.command("build"))))).description("build every host, and keep the results alive").option("--roots <directory>", "where the gc roots are (default: below $XDG_STATE_HOME/bento/roots)").option("--sign-key <file>", "sign what was built with this key of the cache's (default: BENTO_CACHE_KEY)").option("--push [url]", "copy it to this Nix store (default: cache.push of fleet.yaml)").option("--prune", "of each host, keep only the last three systems and the one that it runs", false).option("--logs <directory>", "where the logs of failed builds are put (default: $XDG_STATE_HOME/bento/logs)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
 		fleet: fleet(),
 		hosts,
 		...checkOptions(options),
 		roots: options.roots === void 0 ? null : path.resolve(options.roots),
+		signKey: options.signKey === void 0 ? null : path.resolve(options.signKey),
+		push: options.push ?? null,
+		prune: options.prune,
+		logs: options.logs === void 0 ? null : path.resolve(options.logs),
 		...nixOptions(options)
 	}), (document, { paint }) => renderCheck(document, paint, true)));
 	withNix(withHosts(common(bento.command("deploy")))).description("publish the releases of the hosts that changed").option("--dry-run", "say what would be published, and do nothing", false).option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--no-eval", "ship the hosts' files without evaluating them").option("--wave <n>", "only the n-th wave of fleet.yaml's rollout, once the waves before are well; or all").option("--wait <duration>", "how long to wait for another deploy, and for the waves before, such as 90s, 30m or 1h", "0").action((options) => show(options, ({ context, fleet, hosts }) => deploy(context, {

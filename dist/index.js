@@ -1,5 +1,6 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { A as onInterrupt, C as painter, D as describeError, M as plan, N as deploy, P as status, Qt as parseShard, S as count$1, T as tally, U as parseDuration, Xt as inert, Yt as clip, Zt as inertLine, _ as baseText, a as releaseText, b as planText, cn as formatLocation, en as splitPatterns, f as renderPlan, ft as build, g as renderDeploy, h as deployWord, i as look, in as FleetError, it as SIGNING_KEY, j as report, jt as parseWave, k as locationOf, m as deployDetail, mt as check, n as failedHosts, nt as PUBLISHER_KEY, o as renderStatus, on as InterruptedError, r as contactText, rt as SECRETS, s as worstFirst, sn as UnavailableError, tt as GIT_KEY, v as changeText, x as renderCheck, y as grouped } from "./shared3.js";
+import { B as build, D as plan, E as report, Jt as splitPatterns, Kt as parseShard, O as deploy, Ot as parseWave, Qt as tally, S as describeError, T as onInterrupt, U as parseDuration, V as status, Xt as painter, Yt as count$1, _ as baseText, _t as SIGNING_KEY, a as releaseText, b as grouped, dn as InterruptedError, en as clip, f as renderPlan, fn as UnavailableError, ft as CACHE_KEY, g as renderDeploy, gt as SECRETS, h as deployWord, ht as PUBLISHER_KEY, i as look, ln as FleetError, m as deployDetail, mt as MEMORY_KEY, n as failedHosts, nn as inertLine, o as renderStatus, pn as formatLocation, pt as GIT_KEY, r as contactText, rt as check, s as worstFirst, tn as inert, v as changeText, w as locationOf, x as renderCheck, y as costText } from "./shared3.js";
+import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,7 +9,6 @@ import * as os from "os";
 import os$1, { EOL } from "os";
 import * as fs from "fs";
 import { constants as constants$2, promises } from "fs";
-import { randomUUID } from "node:crypto";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
 import * as crypto from "crypto";
 // src/commands/comment.ts
@@ -19,9 +19,9 @@ import * as crypto from "crypto";
 async function comment(github, pullRequest, fleet, report) {
 	const mark = `<!-- bento ${encodeURIComponent(fleet)} -->`;
 	const body = `${mark}\n${report}`;
-	const author = await github.login();
+	const authors = await github.logins();
 	for await (const found of github.comments(pullRequest)) {
-		if (found.author !== author || !found.body.startsWith(mark)) continue;
+		if (!authors.includes(found.author) || !found.body.startsWith(mark)) continue;
 		if (found.body !== body) await github.updateComment(found.id, body);
 		return;
 	}
@@ -91,6 +91,9 @@ function toCommandProperties(annotationProperties) {
 function issueCommand(command, properties, message) {
 	const cmd = new Command(command, properties, message);
 	process.stdout.write(cmd.toString() + os.EOL);
+}
+function issue(name, message = "") {
+	issueCommand(name, {}, message);
 }
 const CMD_STRING = "::";
 var Command = class {
@@ -16576,6 +16579,22 @@ function warning(message, properties = {}) {
 function notice(message, properties = {}) {
 	issueCommand("notice", toCommandProperties(properties), message instanceof Error ? message.toString() : message);
 }
+/**
+* Begin an output group.
+*
+* Output until the next `groupEnd` will be foldable in this group
+*
+* @param name The name of the output group
+*/
+function startGroup(name) {
+	issue("group", name);
+}
+/**
+* End an output group.
+*/
+function endGroup() {
+	issue("endgroup");
+}
 // src/platform/actions.ts
 /** The edge to GitHub's runner, and to others that do the same (Forgejo's). */
 /** What an input holds, "" when it isn't set. */
@@ -16636,7 +16655,19 @@ function actionsOutput() {
 		debug: (line) => debug(inert(line)),
 		warning: (line) => warning(inert(line)),
 		progress: () => {},
-		done: () => {}
+		done: () => {},
+		group: (title) => {
+			startGroup(inertLine(title));
+			return {
+				line: printForeign,
+				end: () => endGroup()
+			};
+		},
+		folded: (title, text) => {
+			startGroup(inertLine(title));
+			printForeign(text);
+			endGroup();
+		}
 	};
 }
 // src/platform/event.ts
@@ -16658,8 +16689,8 @@ function readEvent(file) {
 	} catch (cause) {
 		throw new FleetError(`the event's payload can't be read: ${file}`, { cause });
 	}
-	const { pull_request: pull, workflow_run: run } = payload;
-	const base = pull?.base?.sha;
+	const { pull_request: pull, workflow_run: run, merge_group: group } = payload;
+	const base = pull?.base?.sha ?? group?.base_sha;
 	const { head_branch: branch, head_sha: commit, head_repository: repository } = run ?? {};
 	const owner = repository?.owner?.login;
 	return {
@@ -16677,7 +16708,10 @@ function readEvent(file) {
 /** The API refused: the token may not do it. */
 var RefusedError = class extends UnavailableError {};
 /** Whom comments are by that a workflow makes with its own token. */
-const ACTIONS_BOT = "github-actions[bot]";
+const ACTIONS_BOTS = {
+	github: ["github-actions[bot]"],
+	forgejo: ["forgejo-actions", "gitea-actions"]
+};
 const TIMEOUT = 3e4;
 const ATTEMPTS = 4;
 /** Milliseconds; longer than this nobody waits for a comment. */
@@ -16688,15 +16722,15 @@ var GitHub = class {
 	constructor(options) {
 		this.#options = options;
 	}
-	/** Whom the token's comments are by. A workflow's own token may not ask. */
-	async login() {
+	/** Whom the token's comments may be by. A workflow's own token may not ask. */
+	async logins() {
 		try {
 			const user = (await this.#request("GET", "/user")).body;
-			return typeof user.login === "string" ? user.login : ACTIONS_BOT;
+			if (typeof user.login === "string") return [user.login];
 		} catch (error) {
-			if (error instanceof RefusedError) return ACTIONS_BOT;
-			throw error;
+			if (!(error instanceof RefusedError)) throw error;
 		}
+		return this.#options.apiUrl.endsWith("/api/v1") ? ACTIONS_BOTS.forgejo : ACTIONS_BOTS.github;
 	}
 	/** All comments of a pull request, page by page. */
 	async *comments(pullRequest) {
@@ -16899,7 +16933,7 @@ function checkSummary(document, room) {
 			group.map((one) => code(one.name)).join(" "),
 			host.status,
 			host.error === null ? changeCell(host) : failureCell(host.error),
-			plain(planText(host))
+			plain(costText(host, document))
 		]];
 	});
 	const compared = document.base === null ? "" : `, compared with ${code(baseText(document.base))}`;
@@ -17024,13 +17058,18 @@ function readInputs() {
 	if (command === void 0) throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
 	const event = readEvent(process.env.GITHUB_EVENT_PATH);
 	if (event.isFork && process.env.RUNNER_ENVIRONMENT === "self-hosted") throw new FleetError("a pull request of a fork is not run on a self-hosted runner, where its code would stay", { hint: "run checks of pull requests on runs-on: ubuntu-latest" });
+	const [cacheKey, push] = [secretInput("cache-key"), pushOf(input("push"))];
+	const isSigning = command === "deploy" || command === "build" && (cacheKey !== "" || push !== null);
+	if (event.pullRequest !== null && (cacheKey !== "" || push !== null)) throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", { hint: "give cache-key and push to the job that runs after the merge, on: push" });
 	const timeout = input("timeout");
 	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
 	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
 	const secrets = {
 		[PUBLISHER_KEY]: secretInput("ssh-key"),
 		[SIGNING_KEY]: secretInput("signing-key"),
-		[GIT_KEY]: secretInput("git-ssh-key")
+		[GIT_KEY]: secretInput("git-ssh-key"),
+		[CACHE_KEY]: cacheKey,
+		[MEMORY_KEY]: secretInput("memory-key") || (isSigning ? keyOfJob() : "")
 	};
 	const env = {
 		...process.env,
@@ -17048,9 +17087,12 @@ function readInputs() {
 		documents: lines("documents"),
 		...baseOf(input("base"), event),
 		event,
+		pullRequest: count("pull-request") ?? event.pullRequest,
 		token: flag("comment") ? secretInput("token") : "",
 		dryRun: flag("dry-run"),
 		force: flag("force"),
+		prune: flag("prune"),
+		push,
 		evaluate: flag("evaluate"),
 		wave: input("wave") === "" ? null : parseWave(input("wave")),
 		wait: parseDuration(input("wait") || "0"),
@@ -17063,11 +17105,23 @@ function readInputs() {
 		env
 	};
 }
+/**
+* What signs or publishes believes no evaluation that anybody else has left on the machine or in a cache of the CI's: unless told
+* which ones to, those of this very job, whose steps alone know the runtime's token.
+*/
+function keyOfJob() {
+	return `job ${process.env.ACTIONS_RUNTIME_TOKEN || randomUUID()}`;
+}
+/** Where to: an address, or what fleet.yaml says. */
+function pushOf(text) {
+	if (text === "" || text === "false") return null;
+	return text === "true" ? true : text;
+}
 /** A whole number from 1, or null where there is none. */
 function count(name) {
 	const text = input(name);
 	if (text === "") return null;
-	if (!/^[1-9]\d{0,3}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
+	if (!/^[1-9]\d{0,8}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
 	return Number(text);
 }
 function flag(name) {
@@ -17100,7 +17154,9 @@ function runCommand(context, inputs) {
 		case "report": return report(context, { files: inputs.documents });
 		case "build": return build(context, {
 			...inputs,
-			roots: null
+			roots: null,
+			logs: null,
+			signKey: null
 		});
 		case "deploy": return deploy(context, inputs);
 		case "status": return status(context, inputs);
@@ -17121,7 +17177,8 @@ function changedHosts(document) {
 	return document.hosts.filter(({ status }) => status === "changed" || status === "published").map((host) => host.name);
 }
 /** Comments on the pull request that a check is of. Without the right to, the summary is all there is. */
-async function commentOn(document, { event, token, place }, signal) {
+async function commentOn(document, inputs, signal) {
+	const { event, token, place } = inputs;
 	const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
 	if (token === "" || !apiUrl || !repository) return;
 	const github = new GitHub({
@@ -17133,7 +17190,7 @@ async function commentOn(document, { event, token, place }, signal) {
 	try {
 		const { owner, branch, commit } = event.head ?? {};
 		const found = owner && branch && commit ? await github.pullRequestOf(owner, branch, commit) : void 0;
-		const pullRequest = event.pullRequest ?? found;
+		const pullRequest = inputs.pullRequest ?? found;
 		if (pullRequest !== void 0) await comment(github, pullRequest, place, checkComment(document));
 	} catch (error) {
 		if (!(error instanceof UnavailableError)) throw error;
@@ -17173,10 +17230,12 @@ async function main() {
 	if (document.command === "check") await commentOn(document, inputs, context.signal);
 	const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
 	await writeFile$1(file, JSON.stringify(document, null, 2));
-	setOutput("result", failed.length === 0 ? "success" : "failure");
+	const pushError = document.command === "build" && document.push?.error || null;
+	setOutput("result", failed.length === 0 && pushError === null ? "success" : "failure");
 	setOutput("failed-hosts", JSON.stringify(failed));
 	setOutput("changed-hosts", JSON.stringify(changedHosts(document)));
 	setOutput("document", file);
+	if (pushError !== null) fail(`bento build: ${pushError.message}`);
 	if (failed.length > 0) {
 		const what = inputs.command === "status" ? "to look at" : "failed";
 		fail(`bento ${inputs.command}: ${failed.length} ${what}: ${failed.join(", ")}`);

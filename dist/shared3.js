@@ -1,8 +1,9 @@
 import { i as __toESM, n as __commonJSMin, r as __require, t as require_lib } from "./shared2.js";
-import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
+import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
+import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
-import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
 import { StringDecoder } from "node:string_decoder";
@@ -12,15 +13,272 @@ import * as child from "child_process";
 import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
-import { createHash, createPublicKey, randomBytes, randomUUID, verify } from "node:crypto";
+import { promisify, stripVTControlCharacters, styleText } from "node:util";
 import { fileURLToPath } from "node:url";
 import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
 import { createGzip, gunzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import { setFlagsFromString } from "node:v8";
 import net from "node:net";
-import { promisify, stripVTControlCharacters, styleText } from "node:util";
+import { setFlagsFromString } from "node:v8";
+// src/nix/activity.ts
+/** Kinds of results (`ResultType`). */
+const LOG_LINE = 101;
+const PROGRESS = 105;
+const SET_EXPECTED = 106;
+/** A line that is longer is nobody's log, and is left out. */
+const MAX_LINE$1 = 1048576;
+/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
+function eventReader(onEvent) {
+	let rest = "";
+	let isTooLong = false;
+	return (piece) => {
+		const lines = (rest + piece).split("\n");
+		rest = lines.pop() ?? "";
+		for (const line of lines) {
+			const event = isTooLong ? void 0 : parseEvent(line);
+			isTooLong = false;
+			if (event !== void 0) onEvent(event);
+		}
+		if (rest.length > MAX_LINE$1) {
+			rest = "";
+			isTooLong = true;
+		}
+	};
+}
+/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
+function parseEvent(line) {
+	if (line === "") return void 0;
+	if (!line.startsWith("@nix ")) return {
+		kind: "message",
+		level: /^error:/.test(line) ? 0 : 1,
+		text: line
+	};
+	let said;
+	try {
+		said = JSON.parse(line.slice(5)) ?? {};
+	} catch {
+		return;
+	}
+	const { action, id, type, level } = said;
+	const fields = Array.isArray(said.fields) ? said.fields : [];
+	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
+		kind: "message",
+		level,
+		text: said.msg
+	};
+	if (typeof id !== "number") return void 0;
+	if (action === "stop") return {
+		kind: "stop",
+		id
+	};
+	if (typeof type !== "number") return void 0;
+	const [first, second] = fields;
+	if (action === "start") return {
+		kind: "start",
+		id,
+		type,
+		path: typeof first === "string" ? first : ""
+	};
+	if (action !== "result") return void 0;
+	if (type === LOG_LINE && typeof first === "string") return {
+		kind: "log",
+		id,
+		line: first
+	};
+	if (typeof first !== "number" || typeof second !== "number") return void 0;
+	if (type === PROGRESS) return {
+		kind: "progress",
+		id,
+		done: first,
+		expected: second
+	};
+	if (type === SET_EXPECTED) return {
+		kind: "expected",
+		id,
+		type: first,
+		expected: second
+	};
+}
+// src/nix/failure-message.ts
+/**
+* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
+* knows of the fleet.
+*/
+/** Where something is, as a line of its own below what is said of it. */
+const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
+function withoutColours(text) {
+	return text.replace(/\x1b\[[0-9;]*m/g, "");
+}
+/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
+function withoutOurs(text) {
+	const kept = [];
+	let ours = false;
+	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
+		ours = true;
+		while (kept.at(-1)?.trim() === "") kept.pop();
+		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
+	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
+		ours = false;
+		kept.push(line);
+	}
+	return kept.join("\n");
+}
+/** The line with the innermost error's message. */
+function causeLine(lines) {
+	let found;
+	lines.forEach((line, index) => {
+		const below = lines[index + 1] ?? "";
+		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
+	});
+	return found;
+}
+function messageAt(lines, at) {
+	const block = messageBlock(lines, at);
+	const assertions = assertionsIn(block);
+	if (assertions.length > 0) return assertions.join("; ");
+	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
+	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
+	if (asserted) return `${asserted[1]} failed: ${first}`;
+	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
+	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
+	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
+	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
+}
+function assertionsIn(block) {
+	if (!/Failed assertions:/.test(block)) return [];
+	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
+}
+/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
+function definitionsIn(block) {
+	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
+}
+function knownIssues(lines, at) {
+	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
+	if (heading < 0) return [];
+	const rest = lines.slice(heading + 1);
+	const end = rest.findIndex((line) => !/^\s*- /.test(line));
+	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
+}
+/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
+function messageBlock(lines, at) {
+	const block = [lines[at] ?? ""];
+	for (const line of lines.slice(at + 1)) {
+		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
+		block.push(line);
+	}
+	return block.join("\n");
+}
+/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
+function frameAbove(lines, at) {
+	let start = at - 1;
+	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
+	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
+}
+function lastWords(lines, status) {
+	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
+}
+function refusedPackage(block) {
+	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
+	return older ?? newer;
+}
+// src/nix/build-errors.ts
+const DRV = /'(\/[^'\n]+\.drv)'/;
+/**
+* Reads an error of Nix's about builds. Up to 2.28 it says `builder for 'X.drv' failed with …` and `a 'SYSTEM' with features
+* {…} is required to build 'X.drv'`; later versions say `Cannot build 'X.drv'`, and below it `Reason: …`.
+*/
+function parseBuildError(message) {
+	const text = withoutColours(message).replace(/^\s*error: */, "").trim();
+	const drv = DRV.exec(text)?.[1];
+	if (drv === void 0) return {
+		kind: "other",
+		text
+	};
+	if (/^build of '/.test(text)) return { kind: "dependent" };
+	if (/\bdependenc(?:y|ies)\b[^\n]*\bfailed\b/.test(text)) return { kind: "dependent" };
+	const needs = platformIn(text);
+	if (needs !== void 0) return {
+		kind: "unbuildable",
+		drv,
+		needs
+	};
+	const [line = ""] = text.split("\n");
+	const said = line.replace(` for '${drv}'`, "").replace(`'${drv}'`, nameOf(drv)).replace(/[:;]$/, "");
+	return {
+		kind: "failed",
+		drv,
+		reason: /^\s*Reason: (.*?)\.?$/m.exec(text)?.[1] ?? said
+	};
+}
+function platformIn(text) {
+	const [, system, features] = /a '([^']+)' with features \{([^}]*)\} is required to build/.exec(text) ?? [];
+	if (system !== void 0) return {
+		system,
+		features: list$1(features)
+	};
+	if (!/Reason: (?:platform mismatch|missing system features|required system or feature not available)/.test(text)) return;
+	return {
+		system: /Required system: '([^']+)'/.exec(text)?.[1] ?? null,
+		features: list$1(/(?:Required features:|Required system: '[^']+' with features) \{([^}]*)\}/.exec(text)?.[1])
+	};
+}
+function list$1(text = "") {
+	return text.split(",").flatMap((word) => word.trim() || []);
+}
+/** A derivation's name without its place and hash: `nginx-1.29.3`. */
+function nameOf(drv) {
+	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
+}
+// src/nix/derivation.ts
+/** A derivation's file is missing, or in a form that isn't known here. */
+var UnreadableDerivation = class extends Error {};
+/** The derivations of a store, each read when it is first asked for. */
+var DerivationGraph = class {
+	#known = /* @__PURE__ */ new Map();
+	/** `drv`, and what can be reached from it through derivations for which `follow` is true. */
+	reachable(drv, follow) {
+		const seen = /* @__PURE__ */ new Set([drv]);
+		for (const at of seen) if (follow(at)) for (const input of this.#read(at).inputs) seen.add(input);
+		return [...seen];
+	}
+	outputs(drvs) {
+		return drvs.flatMap((drv) => this.#read(drv).outputs);
+	}
+	/** What `drv` is built on, such as x86_64-linux. */
+	systemOf(drv) {
+		return this.#read(drv).system;
+	}
+	#read(drv) {
+		const known = this.#known.get(drv);
+		if (known) return known;
+		const derivation = readDerivation(drv);
+		this.#known.set(drv, derivation);
+		return derivation;
+	}
+};
+function readDerivation(file) {
+	let text;
+	try {
+		text = readFileSync(file, "latin1");
+	} catch (cause) {
+		throw new UnreadableDerivation(`${file} can't be read`, { cause });
+	}
+	return parseDerivation(text, file);
+}
+/**
+* Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], [source, …], system, …` (ATerm; Nix manual,
+* "Derivation ATerm format"). Store paths have nothing in them that is escaped.
+*/
+function parseDerivation(text, file) {
+	const [, outputs, inputs, system] = /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],\[[^\]]*\],"([^"]*)",/.exec(text) ?? [];
+	if (outputs === void 0 || inputs === void 0 || system === void 0) throw new UnreadableDerivation(`${file} is no derivation of a known form`);
+	return {
+		outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
+		inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? ""),
+		system
+	};
+}
 // src/errors.ts
 var BentoError = class extends Error {
 	at;
@@ -60,95 +318,6 @@ function formatLocation(at) {
 		at.line,
 		at.column
 	].filter((part) => part !== void 0).join(":");
-}
-// src/nix/build.ts
-/** Builds (or fetches) a derivation's outputs. Gives null when they are there. `onOutput` is given what Nix says meanwhile. */
-async function realise(nix, drv, onOutput) {
-	const run = await nix.run("nix-store", ["--realise", drv], { onStderr: onOutput });
-	if (run.status === 0) return null;
-	const failed = /builder for '([^']+\.drv)'|Cannot build '([^']+\.drv)'/.exec(run.stderr);
-	const culprit = failed?.[1] ?? failed?.[2];
-	const log = culprit === void 0 ? "" : (await nix.run("nix-store", ["--read-log", culprit])).stdout;
-	const last = run.stderr.trim().split("\n").findLast((line) => line.startsWith("error:"));
-	return {
-		message: culprit === void 0 ? last ?? `nix-store --realise ended with status ${run.status}` : `${culprit} failed to build`,
-		trace: (log || run.stderr).trimEnd().split("\n").slice(-40).join("\n")
-	};
-}
-/** Keeps a store path alive with a gc root in `directory`, named after it. Asking again makes it the newest. */
-async function addRoot(nix, storePath, directory) {
-	await mkdir$1(directory, { recursive: true });
-	const root = path$2.join(directory, path$2.basename(storePath));
-	await rm$1(root, { force: true });
-	const run = await nix.run("nix-store", [
-		"--realise",
-		storePath,
-		"--add-root",
-		root,
-		"--indirect"
-	]);
-	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
-}
-/** Removes all but the newest `keep` gc roots of a directory. */
-async function pruneRoots(directory, keep) {
-	const names = await readdir$1(directory);
-	const old = (await Promise.all(names.map(async (name) => ({
-		name,
-		made: (await lstat$1(path$2.join(directory, name))).mtimeMs
-	})))).sort((a, b) => b.made - a.made).slice(keep);
-	await Promise.all(old.map(({ name }) => rm$1(path$2.join(directory, name), { force: true })));
-}
-// src/nix/difference.ts
-/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
-const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
-/**
-* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
-* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function packageChanges(nix, from, to) {
-	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
-	return difference(before, after);
-}
-/** Names with their versions, of all packages that one closure has and the other hasn't. */
-function difference(before, after) {
-	const changes = [];
-	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
-		const from = versions(before.get(name));
-		const to = versions(after.get(name));
-		if (from !== to) changes.push({
-			name,
-			from,
-			to
-		});
-	}
-	return changes;
-}
-async function packagesOf(nix, root) {
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		root
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePackages(run.stdout);
-}
-/** The outputs of a package that are not its main one are the same package. */
-const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
-/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
-function parsePackages(paths) {
-	const packages = /* @__PURE__ */ new Map();
-	for (const line of paths.split("\n")) {
-		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
-		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
-		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
-		if (base.startsWith("nixos-system-")) continue;
-		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
-	}
-	return packages;
-}
-function versions(found) {
-	return found === void 0 ? null : [...found].sort().join(", ");
 }
 // node_modules/@actions/io/lib/io-util.js
 var __awaiter$3 = function(thisArg, _arguments, P, generator) {
@@ -773,8 +942,8 @@ async function run(program, args, options = {}) {
 	if (options.signal?.aborted) throw new InterruptedError();
 	listen();
 	const maxOutput = options.maxOutput ?? 67108864;
-	const out = collector(maxOutput);
-	const err = collector(maxOutput);
+	const out = options.keepNothing ? nothingKept : collector(maxOutput);
+	const err = options.keepNothing ? nothingKept : collector(maxOutput);
 	let timedOut = false;
 	let overflowed = false;
 	let killTimer;
@@ -851,11 +1020,14 @@ function environment(changes = {}) {
 	};
 	return Object.fromEntries(Object.entries(whole).filter((pair) => pair[1] !== void 0));
 }
+const nothingKept = {
+	add: () => true,
+	text: () => ""
+};
 function collector(limit) {
 	const pieces = [];
 	let size = 0;
 	return {
-		/** False when there is no more room. */
 		add(data) {
 			if (size + data.length > limit) return false;
 			pieces.push(data);
@@ -933,6 +1105,454 @@ function collided(status, stderr) {
 function nixString(text) {
 	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
 }
+// src/nix/build.ts
+/** Lines of each build's log that are kept in memory, and characters of each line. */
+const TAIL_LINES = 40;
+const TAIL_WIDTH = 2e3;
+/**
+* Builds (or fetches) derivations with one call of Nix's, which builds what they have in common once and as much at a time as
+* it is set up for. What fails stops only what needs it. Outcomes are in the order of `wanted`.
+*/
+async function buildAll(nix, wanted, onEvent = () => {}) {
+	const outcomes = /* @__PURE__ */ new Map();
+	const graph = new DerivationGraph();
+	const found = new Errors();
+	let pending = [...wanted];
+	let collisions = 0;
+	while (pending.length > 0) {
+		const said = await realise(nix, pending, found, onEvent);
+		if (said.status === 0) break;
+		const invalid = await invalidPaths(nix, pending.map(({ output }) => output));
+		const missing = pending.filter(({ output }) => invalid.has(output));
+		if (missing.length === 0) break;
+		if (collisions < 3 && collided(said.status, said.text)) {
+			collisions += 1;
+			pending = missing;
+			continue;
+		}
+		const reasons = attribute(graph, missing, found);
+		for (const [one, reason] of reasons) outcomes.set(one, reason);
+		const rest = missing.filter((one) => !reasons.has(one));
+		if (reasons.size > 0) {
+			pending = rest;
+			continue;
+		}
+		const message = said.text.trim().split("\n").at(-1) || `nix-store --realise ended with status ${said.status}`;
+		for (const one of rest) outcomes.set(one, {
+			kind: "failed",
+			culprits: [],
+			message
+		});
+		break;
+	}
+	return wanted.map((one) => outcomes.get(one) ?? { kind: "built" });
+}
+/** One run of Nix's. What it says of derivations is added to `found`; `text` are its other errors. */
+async function realise(nix, wanted, found, onEvent) {
+	const others = [];
+	const read = eventReader((event) => {
+		const other = found.see(event);
+		if (other !== void 0) others.push(`error: ${other}`);
+		onEvent(event);
+	});
+	const args = [
+		"--realise",
+		"--keep-going",
+		"--log-format",
+		"internal-json",
+		...[...new Set(wanted.map(({ drv }) => drv))]
+	];
+	const { status } = await nix.run("nix-store", args, {
+		onStderr: read,
+		keepNothing: true
+	});
+	read("\n");
+	return {
+		status,
+		text: others.slice(-100).join("\n")
+	};
+}
+/** Those of `paths` that aren't in the store. */
+async function invalidPaths(nix, paths) {
+	if (paths.length === 0) return /* @__PURE__ */ new Set();
+	const run = await nix.run("nix-store", [
+		"--check-validity",
+		"--print-invalid",
+		...new Set(paths)
+	]);
+	return new Set(run.stdout.split("\n").filter((line) => line !== ""));
+}
+/** Why each of `missing` isn't there, of those of which that is known. */
+function attribute(graph, missing, found) {
+	const reasons = /* @__PURE__ */ new Map();
+	for (const one of missing) {
+		const needed = neededBy(graph, one.drv);
+		const isNeeded = (drv) => needed?.has(drv) ?? true;
+		const culprits = [...found.failed.values()].filter(({ drv }) => isNeeded(drv));
+		const [first] = culprits;
+		if (first !== void 0) {
+			reasons.set(one, {
+				kind: "failed",
+				culprits,
+				message: ""
+			});
+			continue;
+		}
+		const unbuildable = [...found.unbuildable].find(([drv]) => isNeeded(drv)) ?? likeIt(graph, one, found);
+		if (unbuildable !== void 0) reasons.set(one, {
+			kind: "unbuildable",
+			drv: unbuildable[0],
+			needs: unbuildable[1]
+		});
+	}
+	return reasons;
+}
+/** A system that is itself of a kind that isn't built here needs no try of its own. */
+function likeIt(graph, { drv }, found) {
+	try {
+		const system = graph.systemOf(drv);
+		const same = [...found.unbuildable.values()].find((one) => one.features.length === 0 && one.system === system);
+		return same && [drv, same];
+	} catch (error) {
+		if (error instanceof UnreadableDerivation) return void 0;
+		throw error;
+	}
+}
+/** The derivations that `drv` is built from, and it itself; undefined when they can't be read. */
+function neededBy(graph, drv) {
+	try {
+		return new Set(graph.reachable(drv, () => true));
+	} catch (error) {
+		if (error instanceof UnreadableDerivation) return void 0;
+		throw error;
+	}
+}
+/** What was said of derivations, with the ends of their logs. */
+var Errors = class {
+	failed = /* @__PURE__ */ new Map();
+	unbuildable = /* @__PURE__ */ new Map();
+	#running = /* @__PURE__ */ new Map();
+	/** Of those that ended last: some versions say why only afterwards. */
+	#ended = /* @__PURE__ */ new Map();
+	/** Gives an error that is of no derivation. */
+	see(event) {
+		switch (event.kind) {
+			case "start":
+				if (event.type === 105) this.#running.set(event.id, {
+					drv: event.path,
+					lines: []
+				});
+				return;
+			case "log": {
+				const lines = this.#running.get(event.id)?.lines;
+				lines?.push(event.line.slice(0, TAIL_WIDTH));
+				if (lines !== void 0 && lines.length > TAIL_LINES) lines.shift();
+				return;
+			}
+			case "stop":
+				this.#end(event.id);
+				return;
+			case "message": return event.level === 0 ? this.#error(parseBuildError(event.text)) : void 0;
+			default: return;
+		}
+	}
+	#end(id) {
+		const build = this.#running.get(id);
+		this.#running.delete(id);
+		if (build === void 0) return;
+		this.#ended.set(build.drv, build.lines);
+		const [oldest] = this.#ended.keys();
+		if (oldest !== void 0 && this.#ended.size > 200) this.#ended.delete(oldest);
+	}
+	#error(error) {
+		switch (error.kind) {
+			case "failed": {
+				const tail = [...this.#running.values()].find(({ drv }) => drv === error.drv)?.lines ?? this.#ended.get(error.drv) ?? [];
+				if (!this.failed.has(error.drv)) this.failed.set(error.drv, {
+					drv: error.drv,
+					reason: error.reason,
+					tail
+				});
+				return;
+			}
+			case "unbuildable":
+				this.unbuildable.set(error.drv, error.needs);
+				return;
+			case "dependent": return;
+			case "other": return error.text;
+		}
+	}
+};
+// src/nix/build-progress.ts
+/** Follows Nix's events. `wanted` are the systems: `onDone` hears of each that was built or fetched. */
+var BuildProgress = class {
+	#names = /* @__PURE__ */ new Map();
+	#onDone;
+	#building = /* @__PURE__ */ new Map();
+	#types = /* @__PURE__ */ new Map();
+	#copying = /* @__PURE__ */ new Map();
+	/** By activity, and of those that have ended. */
+	#bytes = /* @__PURE__ */ new Map();
+	#ended = /* @__PURE__ */ new Map();
+	#expected = /* @__PURE__ */ new Map();
+	#built = 0;
+	#toBuild = 0;
+	/** What ended last: if it failed, that is said right afterwards. */
+	#last;
+	/** `wanted`: names by derivation and by output. */
+	constructor(wanted, onDone) {
+		this.#names = new Map(wanted);
+		this.#onDone = onDone;
+	}
+	see(event) {
+		const isError = event.kind === "message" && event.level === 0;
+		if (this.#last !== void 0) {
+			if (!isError || !event.text.includes(this.#last)) this.#done(this.#last);
+			this.#last = void 0;
+		}
+		switch (event.kind) {
+			case "start":
+				this.#types.set(event.id, event.type);
+				if (event.type === 105) this.#building.set(event.id, event.path);
+				if (event.type === 100) this.#copying.set(event.id, event.path);
+				return;
+			case "stop":
+				this.#stop(event.id);
+				return;
+			case "progress":
+				this.#progress(event);
+				return;
+			case "expected":
+				if (event.type === 101 || event.type === 100) this.#expected.set(event.type, Math.max(event.expected, this.#expected.get(event.type) ?? 0));
+				return;
+			default:
+				if (!isError) return;
+				for (const [id, drv] of this.#building) if (event.text.includes(drv)) this.#building.delete(id);
+		}
+	}
+	/** There is nothing more to come. */
+	end() {
+		if (this.#last !== void 0) this.#done(this.#last);
+		this.#last = void 0;
+	}
+	state() {
+		const type = this.#expected.get(101) || this.#sum(101) > 0 ? 101 : 100;
+		const fetched = this.#sum(type);
+		return {
+			building: [...this.#building.values()].map(nameOf),
+			built: this.#built,
+			toBuild: this.#toBuild,
+			fetched,
+			toFetch: Math.max(fetched, this.#expected.get(type) ?? 0)
+		};
+	}
+	#stop(id) {
+		const path = this.#building.get(id) ?? this.#copying.get(id);
+		const bytes = this.#bytes.get(id);
+		if (bytes !== void 0) this.#ended.set(bytes.type, (this.#ended.get(bytes.type) ?? 0) + bytes.done);
+		for (const map of [
+			this.#building,
+			this.#copying,
+			this.#types,
+			this.#bytes
+		]) map.delete(id);
+		if (path !== void 0 && this.#names.has(path)) this.#last = path;
+	}
+	#progress({ id, done, expected }) {
+		const type = this.#types.get(id);
+		if (type === 104) {
+			this.#built = Math.max(this.#built, done);
+			this.#toBuild = Math.max(this.#toBuild, expected);
+		} else if (type === 101 || type === 100) this.#bytes.set(id, {
+			type,
+			done,
+			expected
+		});
+	}
+	#sum(wanted) {
+		return [...this.#bytes.values()].filter(({ type }) => type === wanted).reduce((sum, { done }) => sum + done, this.#ended.get(wanted) ?? 0);
+	}
+	#done(path) {
+		const name = this.#names.get(path);
+		if (name === void 0) return;
+		for (const [key, value] of this.#names) if (value === name) this.#names.delete(key);
+		this.#onDone(name);
+	}
+};
+// src/platform/temporary.ts
+/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
+async function temporaryDirectory() {
+	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
+	return {
+		path: dir,
+		[Symbol.asyncDispose]: () => rm$1(dir, {
+			recursive: true,
+			force: true,
+			maxRetries: 3
+		})
+	};
+}
+/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
+async function temporarySecretFile(name, content) {
+	const dir = await temporaryDirectory();
+	const file = path$2.join(dir.path, name);
+	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
+		mode: 384,
+		flag: "wx"
+	});
+	return {
+		path: file,
+		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
+	};
+}
+// src/nix/cache-key.ts
+/** Before the 32 bytes of a seed, PKCS #8 of an ed25519 key has these (RFC 8410). */
+const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
+const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+/**
+* Makes a key usable by Nix. `what` says in errors which key it is.
+* @throws FleetError for a key that is malformed or can't be read. Its text is never part of it.
+*/
+async function openCacheKey(source, what) {
+	const key = ("content" in source ? source.content : await readKey$1(source.file, what)).trim();
+	const publicKey = publicHalf$1(key);
+	if (publicKey === void 0) throw new FleetError(`${what} is not a secret key of a binary cache`, { hint: "it is one line, NAME:BASE64, as bento keygen --cache NAME or nix-store --generate-binary-cache-key makes it" });
+	const copy = await temporarySecretFile("cache-key", key);
+	return {
+		file: copy.path,
+		publicKey,
+		[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
+	};
+}
+async function readKey$1(file, what) {
+	return readFile$1(file, "utf8").catch((error) => {
+		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+	});
+}
+/** Undefined for what is no secret key, or one whose halves don't belong together. */
+function publicHalf$1(key) {
+	const [, name, body = ""] = /^([^\s:]+):([A-Za-z0-9+/]{86}==)$/.exec(key) ?? [];
+	if (name === void 0) return void 0;
+	const bytes = Buffer.from(body, "base64");
+	const seed = createPrivateKey({
+		key: Buffer.concat([PKCS8, bytes.subarray(0, 32)]),
+		format: "der",
+		type: "pkcs8"
+	});
+	const half = Buffer.from(createPublicKey(seed).export({ format: "jwk" }).x ?? "", "base64url");
+	return half.equals(bytes.subarray(32)) ? `${name}:${half.toString("base64")}` : void 0;
+}
+/** A new key of this name: both halves, each a line as Nix has it. */
+function makeCacheKey(name) {
+	const { d = "", x = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
+	const [seed, half] = [Buffer.from(d, "base64url"), Buffer.from(x, "base64url")];
+	return {
+		secretKey: `${name}:${Buffer.concat([seed, half]).toString("base64")}`,
+		publicKey: `${name}:${half.toString("base64")}`
+	};
+}
+// src/nix/difference.ts
+/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
+const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
+/**
+* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
+* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function packageChanges(nix, from, to) {
+	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
+	return difference(before, after);
+}
+/** Names with their versions, of all packages that one closure has and the other hasn't. */
+function difference(before, after) {
+	const changes = [];
+	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
+		const from = versions(before.get(name));
+		const to = versions(after.get(name));
+		if (from !== to) changes.push({
+			name,
+			from,
+			to
+		});
+	}
+	return changes;
+}
+async function packagesOf(nix, root) {
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		root
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePackages(run.stdout);
+}
+/** The outputs of a package that are not its main one are the same package. */
+const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
+/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
+function parsePackages(paths) {
+	const packages = /* @__PURE__ */ new Map();
+	for (const line of paths.split("\n")) {
+		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
+		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
+		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
+		if (base.startsWith("nixos-system-")) continue;
+		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
+	}
+	return packages;
+}
+function versions(found) {
+	return found === void 0 ? null : [...found].sort().join(", ");
+}
+// src/nix/roots.ts
+/** Keeps a store path alive with a gc root in `directory`, named after it. Asking again makes it the newest. */
+async function addRoot(nix, storePath, directory) {
+	await mkdir$1(directory, { recursive: true });
+	const root = path$2.join(directory, path$2.basename(storePath));
+	const run = await nix.run("nix-store", [
+		"--realise",
+		storePath,
+		"--add-root",
+		root,
+		"--indirect"
+	]);
+	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
+}
+/** The gc roots of a directory, the newest first. What else is there is none. */
+async function rootsIn(directory) {
+	const names = await readdir$1(directory).catch((error) => {
+		if (error.code === "ENOENT") return [];
+		throw error;
+	});
+	return (await Promise.all(names.map(async (name) => {
+		const file = path$2.join(directory, name);
+		const info = await lstat$1(file);
+		return info.isSymbolicLink() ? [{
+			file,
+			target: await readlink(file),
+			made: info.mtimeMs
+		}] : [];
+	}))).flat().sort((a, b) => b.made - a.made);
+}
+async function removeRoot({ file }) {
+	await rm$1(file, { force: true });
+}
+// src/nix/sign.ts
+/**
+* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed.
+* @throws UnavailableError when Nix can't.
+*/
+async function signClosures(nix, key, paths) {
+	if (paths.length === 0) return;
+	const run = await nix.run("nix", [
+		"store",
+		"sign",
+		"--recursive",
+		"--key-file",
+		key.file,
+		...new Set(paths)
+	]);
+	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
+}
 // src/platform/parallel.ts
 /** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
 async function* ahead(items, limit, work) {
@@ -967,6 +1587,186 @@ async function parallel(items, limit, work) {
 	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
 	if (errors.length > 0) throw errors[0];
 	return results;
+}
+// src/inert.ts
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+function inert(text) {
+	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+}
+/** The same on one line, at most `limit` characters of it. */
+function inertLine(text, limit = 500) {
+	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
+	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
+function clip(text, limit) {
+	if (text.length <= limit) return text;
+	const head = text.slice(0, Math.floor(limit / 2));
+	const tail = text.slice(text.length - Math.ceil(limit / 2));
+	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
+}
+// src/render/terminal.ts
+function painter(colour) {
+	return (style, text) => colour ? styleText(style, text, { validateStream: false }) : text;
+}
+/** Lines up the cells of each row by two spaces; the last cell of a row is as long as it likes. */
+function table(rows) {
+	const widths = [];
+	for (const row of rows) row.slice(0, -1).forEach((cell, column) => {
+		widths[column] = Math.max(widths[column] ?? 0, width(cell));
+	});
+	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - width(cell))).join("  ").trimEnd());
+}
+/** Columns that a cell takes, without the codes of its colours. */
+function width(cell) {
+	return stripVTControlCharacters(cell).length;
+}
+/** "1 host", "3 hosts". */
+function count(number, noun) {
+	return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+/** "12 B", "3.4 MiB". */
+function size(bytes) {
+	const units = [
+		"B",
+		"KiB",
+		"MiB",
+		"GiB",
+		"TiB"
+	];
+	let amount = bytes;
+	let unit = 0;
+	while (amount >= 1024 && unit < units.length - 1) {
+		amount /= 1024;
+		unit += 1;
+	}
+	return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
+}
+/** How many hosts there are of each kind, in the order of `kinds`: "4 hosts: 3 ok, 1 failed". */
+function tally(found, kinds) {
+	const parts = kinds.map((kind) => [found.filter((one) => one === kind).length, kind]).filter(([number]) => number > 0).map(([number, kind]) => `${number} ${kind}`);
+	return `${count(found.length, "host")}: ${parts.join(", ")}`;
+}
+function warnings(texts, paint) {
+	return texts.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`);
+}
+// src/render/build.ts
+/** "2 of 4 hosts; 3 of 12 derivations: nginx-1.29.3, linux-6.18; fetched 1.2 MiB of 3.4 MiB", for one line of a terminal. */
+function buildProgress(done, hosts, state) {
+	const { building, built, toBuild, fetched, toFetch } = state;
+	const names = building.length === 0 ? "" : `: ${inertLine(building.join(", "))}`;
+	return [
+		`building: ${done} of ${hosts} hosts`,
+		...toBuild > 0 ? [`${built} of ${toBuild} derivations${names}`] : [],
+		...toFetch > 0 ? [`fetched ${size(fetched)} of ${size(toFetch)}`] : []
+	].join("; ");
+}
+// src/nix/build-log.ts
+/** A line without an end is cut here, in characters. */
+const MAX_LINE = 1048576;
+/** Text of a build without its colours, and without anything else that would act on a terminal. */
+function inertLog(text) {
+	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
+}
+/**
+* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
+* has the end that is known.
+*/
+async function saveLog(nix, { drv, tail }, directory) {
+	await mkdir$1(directory, { recursive: true });
+	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
+	const temporary = `${file}.new`;
+	const handle = await open$3(temporary, "w", 420);
+	try {
+		const decoder = new StringDecoder("utf8");
+		let rest = "";
+		let size = 0;
+		const write = (text) => {
+			if (text !== "") size += writeSync(handle.fd, inertLog(text));
+		};
+		const { status } = await nix.run("nix-store", ["--read-log", drv], {
+			keepNothing: true,
+			onStdout: (data) => {
+				rest += decoder.write(data);
+				const end = rest.length > MAX_LINE ? rest.length : rest.lastIndexOf("\n") + 1;
+				write(rest.slice(0, end));
+				rest = rest.slice(end);
+			}
+		});
+		write(rest + decoder.end());
+		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
+		await handle.close();
+		await rename$1(temporary, file);
+		return file;
+	} catch (error) {
+		await handle.close().catch(() => {});
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+// src/commands/build-failures.ts
+/**
+* Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
+* with the first host that needs it.
+*/
+async function failuresOf({ output }, nix, outcomes, directory) {
+	const failures = /* @__PURE__ */ new Map();
+	const needing = hostsByCulprit(outcomes);
+	const logs = /* @__PURE__ */ new Map();
+	for (const [drv, { culprit, hosts }] of needing) {
+		const file = await saveLog(nix, culprit, directory);
+		logs.set(drv, file);
+		output.folded(`the end of ${nameOf(drv)}'s log, which ${hosts.join(", ")} need${hosts.length === 1 ? "s" : ""}`, inertLog(culprit.tail.join("\n")));
+	}
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "failed") continue;
+		const { culprits, message } = outcome;
+		const [first] = culprits;
+		if (first === void 0) {
+			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
+			continue;
+		}
+		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
+		const file = logs.get(first.drv);
+		const isShown = (needing.get(first.drv)?.hosts ?? [])[0] === host;
+		failures.set(host, {
+			message: inertLine(`${nameOf(first.drv)} failed to build: ${first.reason}${more}`),
+			derivation: first.drv,
+			...file === void 0 ? {} : {
+				log: file,
+				hint: `the whole log: ${file}`
+			},
+			...isShown ? { trace: inertLog(first.tail.join("\n")) } : {}
+		});
+	}
+	return failures;
+}
+/** What didn't build, and the hosts that need it. */
+function hostsByCulprit(outcomes) {
+	const found = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) for (const culprit of outcome.kind === "failed" ? outcome.culprits : []) {
+		const known = found.get(culprit.drv) ?? {
+			culprit,
+			hosts: []
+		};
+		known.hosts.push(host);
+		found.set(culprit.drv, known);
+	}
+	return found;
+}
+/** What is to be said of hosts that aren't built here, one line for all with the same reason. */
+function unbuildableWarnings(outcomes) {
+	const hosts = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "unbuildable") continue;
+		const needs = describe$2(outcome.needs);
+		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
+	}
+	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS)`);
+}
+function describe$2({ system, features }) {
+	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
+	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
 }
 // src/fleet/suggest.ts
 /** The candidate nearest to `word`, when it is near enough to have been meant. */
@@ -1052,50 +1852,6 @@ function shardOf(hosts, shard) {
 function compare(a, b) {
 	return a < b ? -1 : Number(a > b);
 }
-// src/nix/derivation.ts
-/** A derivation's file is missing, or in a form that isn't known here. */
-var UnreadableDerivation = class extends Error {};
-/** The derivations of a store, each read when it is first asked for. */
-var DerivationGraph = class {
-	#known = /* @__PURE__ */ new Map();
-	/** `drv`, and what can be reached from it through derivations for which `follow` is true. */
-	reachable(drv, follow) {
-		const seen = /* @__PURE__ */ new Set([drv]);
-		for (const at of seen) if (follow(at)) for (const input of this.#read(at).inputs) seen.add(input);
-		return [...seen];
-	}
-	outputs(drvs) {
-		return drvs.flatMap((drv) => this.#read(drv).outputs);
-	}
-	#read(drv) {
-		const known = this.#known.get(drv);
-		if (known) return known;
-		const derivation = readDerivation(drv);
-		this.#known.set(drv, derivation);
-		return derivation;
-	}
-};
-function readDerivation(file) {
-	let text;
-	try {
-		text = readFileSync(file, "latin1");
-	} catch (cause) {
-		throw new UnreadableDerivation(`${file} can't be read`, { cause });
-	}
-	return parseDerivation(text, file);
-}
-/**
-* Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], …` (ATerm; Nix manual,
-* "Derivation ATerm format"). Store paths have nothing in them that is escaped.
-*/
-function parseDerivation(text, file) {
-	const [, outputs, inputs] = /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],/.exec(text) ?? [];
-	if (outputs === void 0 || inputs === void 0) throw new UnreadableDerivation(`${file} is no derivation of a known form`);
-	return {
-		outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
-		inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? "")
-	};
-}
 // src/nix/plan.ts
 /**
 * What realising derivations would build and fetch, without doing it.
@@ -1178,23 +1934,6 @@ const UNITS = {
 function bytes(amount, unit) {
 	const factor = UNITS[unit ?? ""];
 	return amount === void 0 || factor === void 0 ? null : Math.round(Number(amount) * factor);
-}
-// src/inert.ts
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-function inert(text) {
-	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
-}
-/** The same on one line, at most `limit` characters of it. */
-function inertLine(text, limit = 500) {
-	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
-	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
-/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
-function clip(text, limit) {
-	if (text.length <= limit) return text;
-	const head = text.slice(0, Math.floor(limit / 2));
-	const tail = text.slice(text.length - Math.ceil(limit / 2));
-	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
 }
 // src/secrets/recipients.ts
 /**
@@ -8844,12 +9583,12 @@ const _safeParse = (_Err) => (schema, value, _ctx) => {
 		issues: []
 	}, ctx);
 	if (result instanceof Promise) throw new $ZodAsyncError();
-	return result.issues.length ? failure(_Err, result.issues, ctx) : {
+	return result.issues.length ? failure$1(_Err, result.issues, ctx) : {
 		success: true,
 		data: result.value
 	};
 };
-function failure(Err, issues, ctx) {
+function failure$1(Err, issues, ctx) {
 	let error;
 	return {
 		success: false,
@@ -8878,7 +9617,7 @@ const _safeParseAsync = (_Err) => async (schema, value, _ctx) => {
 		issues: []
 	}, ctx);
 	if (result instanceof Promise) result = await result;
-	return result.issues.length ? failure(_Err, result.issues, ctx) : {
+	return result.issues.length ? failure$1(_Err, result.issues, ctx) : {
 		success: true,
 		data: result.value
 	};
@@ -13571,57 +14310,59 @@ const relativePath = oneLine.refine((value) => value === "." || !value.startsWit
 	".."
 ].includes(part)), "must be a path inside the fleet, without '..', '.' or a slash at its ends");
 const server = strictObject({
-	address: oneLine.regex(/^[A-Za-z0-9.:_%-]+$/, "must be a host name or an address"),
-	port: int().min(1).max(65535).default(22),
-	user: loginName.default("bento"),
-	publishers: array(publicKey).default([]),
-	root: oneLine.regex(/^\/[^\s:]*[^\s:/]$/, "must be an absolute path without spaces").default("/home/chroot"),
-	hostKeys: array(publicKey).min(1, "needs at least one pinned host key"),
-	loginPrefix: string().regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login").default(""),
-	tree: boolean().default(false)
+	address: oneLine.regex(/^[A-Za-z0-9.:_%-]+$/, "must be a host name or an address").describe("Its name or address, as runners and hosts reach it."),
+	port: int().min(1).max(65535).default(22).describe("Its ssh port."),
+	user: loginName.default("bento").describe("The publisher's login there."),
+	publishers: array(publicKey).default([]).describe("The ssh keys that may put releases there."),
+	root: oneLine.regex(/^\/[^\s:]*[^\s:/]$/, "must be an absolute path without spaces").default("/home/chroot").describe("The directory of all chroots, and the publisher's own chroot."),
+	hostKeys: array(publicKey).min(1, "needs at least one pinned host key").describe("Its ssh host keys. They are pinned: a server that shows another one is refused by runners and hosts."),
+	loginPrefix: string().regex(/^(?:[a-z_][a-z0-9_-]{0,15})?$/, "must begin a unix login").default("").describe("What hosts' logins begin with, where their names alone are taken by other logins of the server."),
+	tree: boolean().default(false).describe("Whether each host's files are kept unpacked beside its releases, as hosts of the 2022 Bento read them.")
 });
 const gitRemote = strictObject({
-	remote: oneLine.min(1).refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository").refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed"),
-	refs: oneLine.refine((value) => value.startsWith("refs/") && value.includes("{host}"), "must begin with refs/ and contain {host}").regex(/^(?:\/?[A-Za-z0-9_{}-]+)+$/, "must be a ref's name: letters, digits, '-' and '_' between slashes").default("refs/heads/bento/{host}"),
-	hostKeys: array(publicKey).default([])
+	remote: oneLine.min(1).refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository").refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed").describe("The repository that gets the releases, as git takes it: the fleet's own, or another."),
+	refs: oneLine.refine((value) => value.startsWith("refs/") && value.includes("{host}"), "must begin with refs/ and contain {host}").regex(/^(?:\/?[A-Za-z0-9_{}-]+)+$/, "must be a ref's name: letters, digits, '-' and '_' between slashes").default("refs/heads/bento/{host}").describe("Each host's ref, with `{host}` for its name."),
+	hostKeys: array(publicKey).default([]).describe("The remote's ssh host keys: hosts take no others.")
 });
 const substituter = strictObject({
-	url: url(),
-	key: string().regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'")
+	url: url().describe("Where it is, as `substituters` of nix.conf has it."),
+	key: string().regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'").describe("The public key that its paths are signed with, `name-1:base64`.")
 });
+const cache = strictObject({ push: url().refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed").optional().describe("The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`.") });
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
 const nixpkgsPin = strictObject({
-	url: url(),
-	hash: string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='")
+	url: url().describe("A tarball's."),
+	hash: string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='").describe("What is in it, `sha256-…=`, as `nix-prefetch-url --unpack` or a flake.lock has it.")
 });
 const host = strictObject({
-	key: publicKey.optional(),
-	path: relativePath.optional(),
-	config: relativePath.optional(),
-	attr: oneLine.min(1).optional(),
-	deliver: _enum(["tree", "system"]).default("tree"),
-	include: array(relativePath).min(1).optional(),
-	nixpkgs: nixpkgsPin.optional(),
-	agent: boolean().default(true),
-	groups: array(string().regex(/^[a-z0-9][a-z0-9-]*$/, "must be lower-case letters, digits and '-'")).default([]),
-	ssh: oneLine.regex(/^[^\s-]\S*$/, "must be user@address").optional()
+	key: publicKey.optional().describe("Its public ssh host key: its login at the server, and what its secrets are encrypted to."),
+	path: relativePath.optional().describe("The directory whose content it gets, relative to the fleet; `hosts/NAME` unless it is said."),
+	config: relativePath.optional().describe("Its entry within that directory, without a flake; `configuration.nix` unless it is said."),
+	attr: oneLine.min(1).optional().describe("Its attribute of the flake's `nixosConfigurations`; NAME unless it is said."),
+	deliver: _enum(["tree", "system"]).default("tree").describe("What it is sent: its files, or only the store path of its system, which it gets from a substituter."),
+	include: array(relativePath).min(1).optional().describe("Where `path` is more than it may see: the files and directories of it that it gets, at their places."),
+	nixpkgs: nixpkgsPin.optional().describe("The nixpkgs it is evaluated and built with, without a flake."),
+	agent: boolean().default(true).describe("Whether its configuration must have services.bento enabled."),
+	groups: array(string().regex(/^[a-z0-9][a-z0-9-]*$/, "must be lower-case letters, digits and '-'")).default([]).describe("The groups it is in, for `--group` and for `rollout`."),
+	ssh: oneLine.regex(/^[^\s-]\S*$/, "must be user@address").optional().describe("How an administrator reaches it, user@address.")
 });
 const fleetSchema = strictObject({
-	server: server.optional(),
-	git: gitRemote.optional(),
-	signers: array(publicKey).default([]),
-	administrators: array(ageRecipient).default([]),
-	substituters: array(substituter).default([]),
-	nixpkgs: nixpkgsPin.optional(),
-	/** Waves, each a list of groups and hosts. */
-	rollout: array(array(oneLine.min(1)).min(1)).min(1).optional(),
-	hosts: record(hostName, host.nullable().transform((value) => value ?? host.parse({}))).nullable().transform((value) => value ?? {}).default({})
+	server: server.optional().describe("The server that releases are published to, and that hosts poll and report to."),
+	git: gitRemote.optional().describe("A git repository that releases are published to, instead of a server or beside it."),
+	signers: array(publicKey).default([]).describe("The ssh keys whose releases hosts accept."),
+	administrators: array(ageRecipient).default([]).describe("Who can read every host's secrets: ssh keys, or recipients of age's own."),
+	substituters: array(substituter).default([]).describe("The fleet's binary caches, which every host uses."),
+	cache: cache.optional().describe("How the fleet's own binary cache is filled."),
+	nixpkgs: nixpkgsPin.optional().describe("The nixpkgs that hosts without a flake are evaluated and built with."),
+	rollout: array(array(oneLine.min(1)).min(1)).min(1).optional().describe("The waves of a deploy, in their order: each a list of groups and globs of host names."),
+	hosts: record(hostName, host.nullable().transform((value) => value ?? host.parse({}))).nullable().transform((value) => value ?? {}).default({}).describe("The fleet's hosts, by name.")
 });
 /** The keys that may stand at each place, for suggestions; `*` is any host's name or a position in a list. */
 const KNOWN_KEYS = {
 	"": Object.keys(fleetSchema.shape),
 	server: Object.keys(server.shape),
 	git: Object.keys(gitRemote.shape),
+	cache: Object.keys(cache.shape),
 	"substituters.*": Object.keys(substituter.shape),
 	nixpkgs: Object.keys(nixpkgsPin.shape),
 	"hosts.*": Object.keys(host.shape),
@@ -13861,7 +14602,7 @@ async function loadFleet(dir) {
 	const parsed = await readFleetFile(dir);
 	const declared = parsed ? await declaredHosts(dir, parsed) : [];
 	const found = await foundHosts(dir, declared);
-	const { server, git, signers = [], administrators = [], substituters = [], rollout } = parsed?.content ?? {};
+	const { server, git, signers = [], administrators = [], substituters = [], cache, rollout } = parsed?.content ?? {};
 	return {
 		dir,
 		file: parsed ? FLEET_FILE : null,
@@ -13870,6 +14611,7 @@ async function loadFleet(dir) {
 		signers,
 		administrators,
 		substituters,
+		cache: cache ? { push: cache.push ?? null } : null,
 		waves: parsed && rollout ? wavesOf$1(rollout, declared, parsed.locate) : null,
 		hosts: sortHosts([...declared, ...found]),
 		warnings: []
@@ -13954,6 +14696,14 @@ async function declaredHosts(dir, { content, locate }) {
 			});
 			if (login === content.server.user) throw new FleetError(`${name}: its login at the server would be the publisher's, '${login}'`, { at: locate(["hosts", name]) });
 		}
+		if (entry.deliver === "system" && content.substituters.length === 0) throw new FleetError(`${name}: with 'deliver: system' it gets its system from a binary cache, and the fleet has none`, {
+			at: locate([
+				"hosts",
+				name,
+				"deliver"
+			]),
+			hint: "name one in substituters, or deliver: tree"
+		});
 		if (entry.key) once(name, "key", `key ${entry.key.split(" ")[1]}`, (other) => `${name} and ${other} have the same key`);
 		once(name, "attr", `system ${place} ${kind === "flake" ? attr : config}`, (other) => `${name} and ${other} are the same system`);
 		hosts.push({
@@ -14553,88 +15303,6 @@ function stopwatch() {
 		return (last - before) / 1e3;
 	};
 }
-// src/nix/failure-message.ts
-/**
-* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
-* knows of the fleet.
-*/
-/** Where something is, as a line of its own below what is said of it. */
-const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
-function withoutColours(text) {
-	return text.replace(/\x1b\[[0-9;]*m/g, "");
-}
-/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
-function withoutOurs(text) {
-	const kept = [];
-	let ours = false;
-	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
-		ours = true;
-		while (kept.at(-1)?.trim() === "") kept.pop();
-		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
-	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
-		ours = false;
-		kept.push(line);
-	}
-	return kept.join("\n");
-}
-/** The line with the innermost error's message. */
-function causeLine(lines) {
-	let found;
-	lines.forEach((line, index) => {
-		const below = lines[index + 1] ?? "";
-		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
-	});
-	return found;
-}
-function messageAt(lines, at) {
-	const block = messageBlock(lines, at);
-	const assertions = assertionsIn(block);
-	if (assertions.length > 0) return assertions.join("; ");
-	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
-	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
-	if (asserted) return `${asserted[1]} failed: ${first}`;
-	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
-	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
-	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
-	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
-}
-function assertionsIn(block) {
-	if (!/Failed assertions:/.test(block)) return [];
-	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
-}
-/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
-function definitionsIn(block) {
-	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
-}
-function knownIssues(lines, at) {
-	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
-	if (heading < 0) return [];
-	const rest = lines.slice(heading + 1);
-	const end = rest.findIndex((line) => !/^\s*- /.test(line));
-	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
-}
-/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
-function messageBlock(lines, at) {
-	const block = [lines[at] ?? ""];
-	for (const line of lines.slice(at + 1)) {
-		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
-		block.push(line);
-	}
-	return block.join("\n");
-}
-/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
-function frameAbove(lines, at) {
-	let start = at - 1;
-	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
-	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
-}
-function lastWords(lines, status) {
-	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
-}
-function refusedPackage(block) {
-	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
-	return older ?? newer;
-}
 // src/nix/failure-place.ts
 const PATH = /\/[^\s'"`:«»]+/g;
 /** What a file is called in the fleet; undefined for one that isn't in the tree. */
@@ -15095,7 +15763,7 @@ function base32(bytes) {
 	return text;
 }
 // src/nix/system.nix
-var system_default = "# What Bento wants to know of a host's system, from its `config`: strings and booleans, so that the memory of the rest is free\n# again. Attributes that a configuration doesn't have, or can't give, are null.\nconfig:\nlet\n  maybe = value: let tried = builtins.tryEval value; in if tried.success then tried.value else null;\n  toplevel = config.system.build.toplevel;\n  # A module of the fleet's own may have made something else of it.\n  namesIn = value: if builtins.isAttrs value then builtins.attrNames value else null;\nin\n# Before anything else, so that its error is the one that is told.\nbuiltins.seq toplevel.drvPath {\n  drv = toplevel.drvPath;\n  toplevel = toplevel.outPath;\n  # A machine runs another one of these only after a reboot. A container has none.\n  kernel = maybe (config.system.build.kernel.outPath or null);\n  initrd = maybe (config.system.build.initialRamdisk.outPath or null);\n  modules = maybe (config.system.modulesTree.outPath or null);\n  # Bento's agent, and the name by which it will ask for releases.\n  agent = maybe (config.services.bento.enable or false) == true;\n  agentHost = maybe (config.services.bento.host or config.networking.hostName or null);\n  # The names of the secrets that it needs, which come with its release.\n  secrets = maybe (namesIn (config.services.bento.secrets or { }));\n}\n";
+var system_default = "# What Bento wants to know of a host's system, from its `config`: strings and booleans, so that the memory of the rest is free\n# again. Attributes that a configuration doesn't have, or can't give, are null.\nconfig:\nlet\n  maybe = value: let tried = builtins.tryEval value; in if tried.success then tried.value else null;\n  toplevel = config.system.build.toplevel;\n  # A module of the fleet's own may have made something else of it.\n  namesIn = value: if builtins.isAttrs value then builtins.attrNames value else null;\nin\n# Before anything else, so that its error is the one that is told.\nbuiltins.seq toplevel.drvPath {\n  drv = toplevel.drvPath;\n  toplevel = toplevel.outPath;\n  # A machine runs another one of these only after a reboot. A container has none.\n  kernel = maybe (config.system.build.kernel.outPath or null);\n  initrd = maybe (config.system.build.initialRamdisk.outPath or null);\n  modules = maybe (config.system.modulesTree.outPath or null);\n  # Bento's agent, and the name by which it will ask for releases.\n  agent = maybe (config.services.bento.enable or false) == true;\n  agentHost = maybe (config.services.bento.host or config.networking.hostName or null);\n  # Where the agent gets systems from: auto, source or prebuilt.\n  agentBuild = maybe (config.services.bento.build or null);\n  # The names of the secrets that it needs, which come with its release.\n  secrets = maybe (namesIn (config.services.bento.secrets or { }));\n}\n";
 // src/nix/evaluate.ts
 /**
 * Evaluates hosts' systems without building anything, and never writes a lock file. A configuration that is wrong is a result,
@@ -15378,17 +16046,27 @@ const NOTE = 864e5;
 /**
 * Remembers what pure evaluations gave, each under a hash of everything that it depends on, so that nothing is evaluated
 * twice. A directory of JSON files, which CI can keep between jobs.
+*
+* Whoever can write to that directory can say what an evaluation gave. With a secret, only that is believed which was
+* remembered with the same secret: each entry has a message authentication code (HMAC-SHA-256) of its key and its content.
 */
 var EvaluationMemory = class {
 	#dir;
-	constructor(dir) {
+	#secret;
+	/** Part of the names of files, so that those with different secrets don't overwrite one another's. */
+	#suffix;
+	constructor(dir, secret = null) {
 		this.#dir = dir;
+		this.#secret = secret;
+		this.#suffix = secret === null ? "" : `.${authenticate(secret, "name").toString("hex").slice(0, 16)}`;
 	}
-	/** What was remembered, or undefined. A file that can't be read is as none. */
+	/** What was remembered, or undefined. A file that can't be read, or that somebody else has written, is as none. */
 	async recall(key) {
 		const file = this.#file(key);
 		try {
-			const value = JSON.parse(await readFile$1(file, "utf8"));
+			const content = this.#authentic(key, await readFile$1(file, "utf8"));
+			if (content === void 0) return void 0;
+			const value = JSON.parse(content);
 			const { mtimeMs } = await stat$1(file);
 			if (Date.now() - mtimeMs > NOTE) await utimes(file, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
 			return value;
@@ -15397,7 +16075,17 @@ var EvaluationMemory = class {
 		}
 	}
 	async remember(key, value) {
-		await writeFileAtomically(this.#file(key), `${JSON.stringify(value)}\n`);
+		const content = JSON.stringify(value);
+		const code = this.#secret === null ? "" : `${authenticate(this.#secret, key, content).toString("hex")}\n`;
+		await writeFileAtomically(this.#file(key), `${content}\n${code}`);
+	}
+	/** A file's first line, when the second one is its code, or none is needed. */
+	#authentic(key, text) {
+		const [content = "", code = ""] = text.split("\n");
+		if (this.#secret === null) return content;
+		const given = Buffer.from(code, "hex");
+		const expected = authenticate(this.#secret, key, content);
+		return given.length === expected.length && timingSafeEqual(given, expected) ? content : void 0;
 	}
 	/** Forgets what has not been used for long; looks once a day. */
 	async forgetOld(now = Date.now()) {
@@ -15411,9 +16099,12 @@ var EvaluationMemory = class {
 		}
 	}
 	#file(key) {
-		return path$2.join(this.#dir, `${key}.json`);
+		return path$2.join(this.#dir, `${key}${this.#suffix}.json`);
 	}
 };
+function authenticate(secret, ...parts) {
+	return createHmac("sha256", secret).update(JSON.stringify(["bento evaluations", ...parts])).digest();
+}
 /** Milliseconds since 1970; 0 for a file that isn't there. */
 async function modified(file) {
 	return stat$1(file).then((info) => info.mtimeMs, () => 0);
@@ -19421,32 +20112,6 @@ function at(dir) {
 		throw new FleetError(`${dir} is not a directory`, { cause: error });
 	}
 }
-// src/platform/temporary.ts
-/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
-async function temporaryDirectory() {
-	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
-	return {
-		path: dir,
-		[Symbol.asyncDispose]: () => rm$1(dir, {
-			recursive: true,
-			force: true,
-			maxRetries: 3
-		})
-	};
-}
-/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
-async function temporarySecretFile(name, content) {
-	const dir = await temporaryDirectory();
-	const file = path$2.join(dir.path, name);
-	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
-		mode: 384,
-		flag: "wx"
-	});
-	return {
-		path: file,
-		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
-	};
-}
 // src/tree/tracked.ts
 /** As many as Linux follows. */
 const MAX_HOPS = 40;
@@ -19741,6 +20406,8 @@ function submodule(file) {
 // src/tree/stage.ts
 /** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
 const PIN_FILE = "nixpkgs.json";
+/** In a release, the directory of the host's secrets. */
+const SECRETS$1 = "secrets";
 /** More than any configuration has; a release is held in memory while it is sent. */
 const MAX_BYTES = 1024 ** 3;
 /** What is being copied. */
@@ -19811,16 +20478,28 @@ var Stager = class Stager {
 	}
 	/**
 	* What a host's release is made of: of the release, where it was made already, which is what was evaluated; else of the
-	* tracked files themselves, and nothing is copied.
+	* tracked files themselves, and nothing is copied. A host that is delivered its system alone gets its secrets, and nothing
+	* else of what was evaluated.
 	* @throws HostError when the release can't be made as it is; so does reading it.
 	*/
 	async contents(host) {
 		const key = this.#key(host);
 		const { entries, sources } = await this.#layout(host);
+		if (host.deliver === "system") {
+			const secrets = entries.filter(({ target }) => target.split("/", 1)[0] === SECRETS$1);
+			const isEmpty = secrets.length === 0;
+			return {
+				key: `${key} system`,
+				sources,
+				isEmpty,
+				root: () => this.#nodeOf(secrets)
+			};
+		}
 		const staged = await this.#staged.get(key);
 		return {
 			key,
 			sources,
+			isEmpty: false,
 			root: () => staged ? onDisk(staged.dir) : this.#nodeOf(entries)
 		};
 	}
@@ -19879,7 +20558,7 @@ var Stager = class Stager {
 		const secrets = this.#secretsOf(host);
 		try {
 			await layout.directory(source, "tree", include);
-			if (secrets !== null) await layout.directory(secrets, "secrets", null);
+			if (secrets !== null) await layout.directory(secrets, SECRETS$1, null);
 			if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
 		} catch (error) {
 			throw error instanceof HostError ? this.#placed(error) : error;
@@ -20008,6 +20687,50 @@ function openTracked(root, file) {
 	closeSync(descriptor);
 	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
 }
+// src/commands/keys.ts
+/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
+const KEYS = {
+	BENTO_SSH_KEY: "the publisher's ssh key",
+	BENTO_SIGNING_KEY: "the signing key",
+	BENTO_GIT_SSH_KEY: "the ssh key for git",
+	BENTO_CACHE_KEY: "the binary cache's signing key"
+};
+/**
+* Takes private keys from the environment, in the order of `names`.
+* @throws FleetError that names all of those that are missing.
+*/
+function keysFromEnvironment(env, ...names) {
+	const sources = names.map((name) => optionalKey(env, name));
+	const missing = names.filter((_, index) => sources[index] === void 0);
+	if (missing.length > 0) throw new FleetError(`${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
+	return sources;
+}
+/** A private key that may be in the environment. */
+function optionalKey(env, name) {
+	const [content, file] = [env[name], env[`${name}_FILE`]];
+	if (content) return { content };
+	return file ? { file } : void 0;
+}
+/** What a key is called in errors. */
+function describeKey(name) {
+	return KEYS[name];
+}
+const PUBLISHER_KEY = "BENTO_SSH_KEY";
+const SIGNING_KEY = "BENTO_SIGNING_KEY";
+/** Without it, git logs in with whatever it finds itself. */
+const GIT_KEY = "BENTO_GIT_SSH_KEY";
+/** Without it, what is built isn't signed. */
+const CACHE_KEY = "BENTO_CACHE_KEY";
+/** Any text that is secret: it says which remembered evaluations are to be believed. */
+const MEMORY_KEY = "BENTO_MEMORY_KEY";
+/** No program that is started has a use for any of them in its environment. */
+const SECRETS = [
+	PUBLISHER_KEY,
+	SIGNING_KEY,
+	GIT_KEY,
+	CACHE_KEY,
+	MEMORY_KEY
+];
 // \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
 function _usingCtx() {
 	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
@@ -20101,8 +20824,8 @@ async function openFleet(fleet, { dirty }) {
 */
 async function openFleetAt({ fleet, repository }, commit) {
 	try {
-		var _usingCtx$10 = _usingCtx();
-		const resources = _usingCtx$10.a(new AsyncDisposableStack());
+		var _usingCtx$12 = _usingCtx();
+		const resources = _usingCtx$12.a(new AsyncDisposableStack());
 		const temporary = resources.use(await temporaryDirectory());
 		const there = resources.use(await repository.checkout(commit, path$2.join(temporary.path, "commit")));
 		const then = await loadFleet(path$2.join(there.root, path$2.relative(repository.root, fleet.dir)));
@@ -20116,9 +20839,9 @@ async function openFleetAt({ fleet, repository }, commit) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$10.e = _;
+		_usingCtx$12.e = _;
 	} finally {
-		await _usingCtx$10.d();
+		await _usingCtx$12.d();
 	}
 }
 /** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
@@ -20211,10 +20934,10 @@ async function keyOf({ nix, stager, memory }, host, what) {
 		throw error;
 	}
 }
-/** Where evaluations are remembered. */
+/** Where evaluations are remembered; with BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
 function openMemory(env) {
 	const cache = env.XDG_CACHE_HOME || path$2.join(env.HOME || homedir(), ".cache");
-	return new EvaluationMemory(path$2.join(cache, "bento/evaluations"));
+	return new EvaluationMemory(path$2.join(cache, "bento/evaluations"), env["BENTO_MEMORY_KEY"] || null);
 }
 /** Stages hosts. What is wrong with one is its own failure. */
 async function stageAll(stager, hosts) {
@@ -20259,8 +20982,8 @@ async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 */
 async function compareWith(evaluator, open, commit, now) {
 	try {
-		var _usingCtx$9 = _usingCtx();
-		const base = _usingCtx$9.a(await openFleetAt(open, commit));
+		var _usingCtx$11 = _usingCtx();
+		const base = _usingCtx$11.a(await openFleetAt(open, commit));
 		const { stager } = base;
 		const atBase = {
 			...evaluator,
@@ -20299,9 +21022,9 @@ async function compareWith(evaluator, open, commit, now) {
 		}
 		return compared;
 	} catch (_) {
-		_usingCtx$9.e = _;
+		_usingCtx$11.e = _;
 	} finally {
-		await _usingCtx$9.d();
+		await _usingCtx$11.d();
 	}
 }
 /** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
@@ -20368,6 +21091,373 @@ function collapsed(files, others) {
 	}
 	return [...found].sort();
 }
+// .github/workflows/check.yml
+var check_default = "# Dry-builds every host of a fleet as a pull request would have it, and makes one report; on several machines at a time, if\n# there are many hosts. It runs the pull request's code, so it has no secrets and no right to write: it is another workflow that\n# puts the report on the pull request.\nname: check\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      shards:\n        description: Among how many machines, at most, the hosts are divided; one when it is empty.\n        type: string\n        default: \"\"\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# What is pushed to a pull request makes its older checks useless.\nconcurrency:\n  group: check-${{ github.workflow }}-${{ github.ref }}\n  cancel-in-progress: true\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      shards: ${{ steps.plan.outputs.shards }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        if: inputs.shards != ''\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n          shards: ${{ inputs.shards }}\n\n  check:\n    needs: plan\n    name: check (${{ matrix.shard }})\n    runs-on: ubuntu-latest\n    timeout-minutes: 60\n    strategy:\n      # One host's mistake hides no other's.\n      fail-fast: false\n      matrix:\n        shard: ${{ fromJSON(needs.plan.outputs.shards != '[]' && needs.plan.outputs.shards || '[\"1/1\"]') }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        id: check\n        with:\n          command: check\n          fleet: ${{ inputs.fleet }}\n          shard: ${{ matrix.shard }}\n          comment: \"false\"\n      # By number: a name has no room for what stands in 1/2.\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: ${{ !cancelled() && steps.check.outputs.document != '' }}\n        with:\n          name: bento-shard-${{ strategy.job-index }}\n          path: ${{ steps.check.outputs.document }}\n\n  # One report of all parts: what branch protection should require, since it fails when any part did.\n  report:\n    needs: check\n    if: ${{ !cancelled() }}\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    steps:\n      - name: Every part must have said how its hosts are\n        if: ${{ needs.check.result != 'success' && needs.check.result != 'failure' }}\n        run: exit 1\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          pattern: bento-shard-*\n          path: ${{ runner.temp }}/shards\n      - name: Which parts there are\n        id: parts\n        env:\n          SHARDS: ${{ runner.temp }}/shards\n        run: |\n          {\n            echo 'documents<<end-of-documents'\n            find \"$SHARDS\" -name bento-check.json\n            echo 'end-of-documents'\n          } >> \"$GITHUB_OUTPUT\"\n      - uses: ./.bento\n        id: report\n        with:\n          command: report\n          documents: ${{ steps.parts.outputs.documents }}\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: ${{ !cancelled() && steps.report.outputs.document != '' }}\n        with:\n          name: bento-check\n          path: ${{ steps.report.outputs.document }}\n      - name: No part may have failed in another way\n        if: needs.check.result != 'success'\n        run: exit 1\n";
+// .github/workflows/comment.yml
+var comment_default = "# Puts the report of a check on its pull request. Apart from the check, since that runs the pull request's code and so gets no\n# right to write; this one has the right, runs none of that code, and takes nothing in the report for granted. It also serves\n# pull requests of forks.\nname: comment\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository; each has a comment of its own.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  comment:\n    if: github.event.workflow_run.event == 'pull_request'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      actions: read\n      pull-requests: write\n    steps:\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        id: download\n        # A check that was cut off has left no report.\n        continue-on-error: true\n        with:\n          name: bento-check\n          path: ${{ runner.temp }}/report\n          run-id: ${{ github.event.workflow_run.id }}\n          github-token: ${{ github.token }}\n      - uses: ./.bento\n        if: steps.download.outcome == 'success'\n        # A failed host has made the check red already.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/report/bento-report.json\n";
+// .github/workflows/deploy.yml
+var deploy_default = "# Publishes what is merged, one wave of the rollout in fleet.yaml after the other; a fleet without one has one wave, with all\n# hosts. Its two secrets are the private keys of `bento keygen`, kept in the environment `fleet`, which must be limited to\n# the branch main: pull requests never see them. Who calls this from a workflow of their own says `secrets: inherit`, without\n# which GitHub gives no secrets of an environment.\nname: deploy\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      wait:\n        description: How long the hosts of a wave have to run what was published, before it is the next wave's turn.\n        type: string\n        default: 1h\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next.\nconcurrency:\n  group: bento-deploy\n  cancel-in-progress: false\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n\n  deploy:\n    needs: plan\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        with:\n          command: deploy\n          fleet: ${{ inputs.fleet }}\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: ${{ inputs.wait }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n";
+// .github/workflows/status.yml
+var status_default = "# Looks after the hosts: red when one needs somebody, and the summary says which and why.\nname: status\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  status:\n    runs-on: ubuntu-latest\n    timeout-minutes: 15\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: status\n          fleet: ${{ inputs.fleet }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
+// .github/workflows/update.yml
+var update_default = "# Brings every flake.lock up to date, checks every host with that, and opens a pull request with the report. What is new is\n# evaluated in a job that may write nothing; the other one writes, and evaluates nothing. GitHub starts no workflow for a pull\n# request that a workflow's own token has opened: the report is the check. It must be allowed in the repository's settings\n# (Actions, General: allow GitHub Actions to create pull requests).\nname: update\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\nconcurrency:\n  group: bento-update\n  cancel-in-progress: true\n\njobs:\n  update:\n    runs-on: ubuntu-latest\n    timeout-minutes: 60\n    permissions:\n      contents: read\n    outputs:\n      changed: ${{ steps.update.outputs.changed }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - name: Update every flake.lock\n        id: update\n        env:\n          FLEET: ${{ inputs.fleet }}\n          PATCH: ${{ runner.temp }}/locks.patch\n        run: |\n          git ls-files -z -- \"$FLEET/flake.lock\" \"$FLEET/**/flake.lock\" |\n            while IFS= read -r -d '' lock; do nix flake update --flake \"./$(dirname \"$lock\")\"; done\n          git diff --binary > \"$PATCH\"\n          if [ -s \"$PATCH\" ]; then echo changed=true >> \"$GITHUB_OUTPUT\"; fi\n      - uses: ./.bento\n        id: check\n        if: steps.update.outputs.changed == 'true'\n        # The pull request says which hosts fail.\n        continue-on-error: true\n        with:\n          command: check\n          fleet: ${{ inputs.fleet }}\n          base: HEAD\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: steps.update.outputs.changed == 'true' && steps.check.outputs.document != ''\n        with:\n          name: bento-update\n          path: |\n            ${{ runner.temp }}/locks.patch\n            ${{ steps.check.outputs.document }}\n\n  propose:\n    needs: update\n    if: needs.update.outputs.changed == 'true'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: write\n      pull-requests: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          name: bento-update\n          path: ${{ runner.temp }}/update\n      - name: Open the pull request, or renew it\n        id: propose\n        env:\n          GH_TOKEN: ${{ github.token }}\n          PATCH: ${{ runner.temp }}/update/locks.patch\n          TITLE: Update flake.lock\n        run: |\n          base=$(git symbolic-ref --short HEAD)\n          git apply --index --include='flake.lock' --include='*/flake.lock' \"$PATCH\"\n          git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bot]@users.noreply.github.com' \\\n            commit --quiet --message=\"$TITLE\"\n          gh auth setup-git\n          git push --quiet --force origin HEAD:refs/heads/bento-update\n          number=$(gh pr list --head bento-update --base \"$base\" --json number --jq '.[0].number // empty')\n          if [ -z \"$number\" ]; then\n            url=$(gh pr create --head bento-update --base \"$base\" --title \"$TITLE\" --body 'The report is the comment below.')\n            number=${url##*/}\n          fi\n          echo \"number=$number\" >> \"$GITHUB_OUTPUT\"\n      - uses: ./.bento\n        # A failed host is shown in the report, and is no failure of this.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/update/bento-check.json\n          pull-request: ${{ steps.propose.outputs.number }}\n";
+// src/workflows/copies.ts
+/** The Action; its tag moves with each release of this major version. */
+const ACTION = "bento-nix/bento";
+const ORIGINALS = {
+	check: {
+		text: check_default,
+		on: "  pull_request:\n  merge_group:\n"
+	},
+	comment: {
+		text: comment_default,
+		on: "  workflow_run:\n    workflows: [bento check]\n    types: [completed]\n"
+	},
+	deploy: {
+		text: deploy_default,
+		on: "  push:\n    branches: [main]\n  workflow_dispatch:\n"
+	},
+	status: {
+		text: status_default,
+		on: "  schedule:\n    - cron: \"17 * * * *\"\n  workflow_dispatch:\n"
+	},
+	update: {
+		text: update_default,
+		on: "  schedule:\n    - cron: \"43 4 * * 1\"\n  workflow_dispatch:\n"
+	}
+};
+/** What the callers of the originals may set: in copies it is written out, or asked of a variable of the repository's. */
+const INPUTS = {
+	fleet: ".",
+	nixpkgs: "channel:nixos-26.05",
+	wait: "1h",
+	shards: "${{ vars.BENTO_SHARDS }}"
+};
+/** A fleet's workflows by their file. */
+function workflowCopies() {
+	return Object.fromEntries(Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento-${name}.yml`, copy$1(name, original)]));
+}
+function copy$1(name, { text, on }) {
+	return text.replace(/^name: .*$/m, `name: bento ${name}`).replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => INPUTS[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replace(/ Who calls this from a workflow[^.]*\./s, "");
+}
+// src/workflows/pull-requests.ts
+/** The events whose jobs run what a pull request's author wrote. */
+const OF_PULL_REQUESTS = ["pull_request", "merge_group"];
+/**
+* The jobs that may run for a pull request: those of a workflow that pull requests start, but for those whose condition is
+* another event. Whom a reusable workflow is called by isn't known: it has none.
+*/
+function jobsOfPullRequests(workflow) {
+	const events = workflow.events.filter((event) => OF_PULL_REQUESTS.includes(event));
+	if (events.length === 0) return [];
+	const kept = new Set(workflow.jobs.filter((job) => !isForOthers(job, events)).map((job) => job.id));
+	for (let before = -1; before !== kept.size;) {
+		before = kept.size;
+		for (const job of workflow.jobs) if (!asksForStatus(job) && job.needs.some((id) => !kept.has(id))) kept.delete(job.id);
+	}
+	return workflow.jobs.filter((job) => kept.has(job.id));
+}
+/** Whether its condition is that the event is another one; what isn't understood may run. */
+function isForOthers(job, events) {
+	const condition = conditionOf(job);
+	if (condition.includes("||")) return false;
+	return condition.split("&&").some((part) => {
+		const [, event] = /^\s*\(?\s*github\.event_name\s*==\s*'(\w+)'\s*\)?\s*$/.exec(part) ?? [];
+		return event !== void 0 && !events.includes(event);
+	});
+}
+function asksForStatus(job) {
+	return /\b(?:always|cancelled|failure)\s*\(/.test(conditionOf(job));
+}
+function conditionOf(job) {
+	return String(job.keys.if ?? "").replace(/^\s*\$\{\{(.*)\}\}\s*$/s, "$1");
+}
+/** Whether its condition is that the pull request isn't of a fork. */
+function isOfThisRepository(job) {
+	const condition = conditionOf(job);
+	return !condition.includes("||") && condition.split("&&").some((part) => /^\s*(?:github\.event\.pull_request\.head\.repo\.full_name\s*==\s*github\.repository|github\.event\.pull_request\.head\.repo\.fork\s*==\s*false|!\s*github\.event\.pull_request\.head\.repo\.fork)\s*$/.test(part));
+}
+// src/workflows/workflow.ts
+/** What GitHub reads at most; more than this is no workflow of a person's. */
+const MAX_SIZE = 1 << 20;
+/** Reads a workflow's text; null for what is none. */
+function parseWorkflow(file, text) {
+	if (text.length > MAX_SIZE) return null;
+	const lines = new import_dist$2.LineCounter();
+	const document = (0, import_dist$2.parseDocument)(text, {
+		lineCounter: lines,
+		prettyErrors: false,
+		logLevel: "silent"
+	});
+	if (document.errors.length > 0 || !(0, import_dist$2.isMap)(document.contents)) return null;
+	let content;
+	try {
+		content = keys(document.toJS({ maxAliasCount: 100 }));
+	} catch {
+		return null;
+	}
+	const { on, jobs, ...top } = content;
+	if (on === void 0 || jobs === void 0) return null;
+	return {
+		file,
+		events: typeof on === "string" ? [on] : Array.isArray(on) ? on.map(String) : Object.keys(keys(on)),
+		top,
+		jobs: Object.entries(keys(jobs)).map(([id, job]) => readJob(id, keys(job))),
+		lineOf: (path) => {
+			for (let depth = path.length; depth > 0; depth--) {
+				const parent = document.getIn(path.slice(0, depth - 1), true);
+				const node = ((0, import_dist$2.isMap)(parent) ? parent.items.find((item) => String(item.key) === path[depth - 1])?.key : void 0) ?? document.getIn(path.slice(0, depth), true);
+				if ((0, import_dist$2.isNode)(node) && node.range) return lines.linePos(node.range[0]).line;
+			}
+			return 1;
+		}
+	};
+}
+function readJob(id, job) {
+	const { steps, needs } = job;
+	return {
+		id,
+		path: ["jobs", id],
+		keys: job,
+		needs: typeof needs === "string" ? [needs] : Array.isArray(needs) ? needs.map(String) : [],
+		steps: (Array.isArray(steps) ? steps : []).map((step, index) => ({
+			path: [
+				"jobs",
+				id,
+				"steps",
+				index
+			],
+			keys: keys(step),
+			with: keys(keys(step).with)
+		}))
+	};
+}
+/** A mapping's keys; none of anything else. */
+function keys(value) {
+	return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+}
+/** All text in a value, keys left out. */
+function texts(value) {
+	if (typeof value === "string") return [value];
+	if (typeof value !== "object" || value === null) return [];
+	return Object.values(value).flatMap(texts);
+}
+/** The insides of every `${{ … }}` in a text. */
+function expressions(text) {
+	return [...text.matchAll(/\$\{\{(.*?)\}\}/gs)].map((match) => (match[1] ?? "").trim());
+}
+// src/workflows/rules.ts
+/** An action by a tag or branch is whatever its owner, or who took over the owner, makes of it tomorrow. */
+function pinned(workflow, { floating }) {
+	return workflow.jobs.flatMap((job) => [job, ...job.steps]).flatMap(({ path, keys: { uses } }) => {
+		if (typeof uses !== "string" || isPinned(uses)) return [];
+		const name = uses.replace(/^https?:\/\/[^/]+\//, "").split("@")[0] ?? "";
+		if (floating.some((allowed) => name === allowed || name.startsWith(`${allowed}/`))) return [];
+		const message = `${uses} is not pinned: who owns it can change what runs here`;
+		const hint = "write the commit, 40 hex digits, and the version as a comment: uses: OWNER/NAME@COMMIT # v1.2.3";
+		return [{
+			path: [...path, "uses"],
+			message,
+			hint
+		}];
+	});
+}
+function isPinned(uses) {
+	return uses.startsWith("./") || (uses.startsWith("docker:") ? /@sha256:[0-9a-f]{64}$/ : /@[0-9a-f]{40}$/).test(uses);
+}
+/** What isn't said is what the repository's settings say, which may be the right to write everywhere. */
+function noDefaultPermissions(workflow) {
+	const { permissions } = workflow.top;
+	if (typeof permissions === "object" && permissions !== null && Object.keys(permissions).length === 0) return [];
+	return [{
+		path: ["permissions"],
+		message: permissions === void 0 ? "permissions are not set" : "every job has these permissions",
+		hint: "write permissions: {} at the top, and in each job what it needs"
+	}];
+}
+/** It runs with the secrets and the rights of this repository, on behalf of anybody who opens a pull request. */
+function noPullRequestTarget(workflow) {
+	if (!workflow.events.includes("pull_request_target")) return [];
+	return [{
+		path: ["on", "pull_request_target"],
+		message: "pull_request_target gives a pull request of anybody's this repository's rights and secrets",
+		hint: "use pull_request, and workflow_run for what needs rights"
+	}];
+}
+/** What nobody but GitHub has a say in, and that a script may so have as text. */
+const HARMLESS = /^(?:runner\.(?:os|arch|temp)|github\.(?:sha|run_id|run_number|run_attempt|repository|server_url|api_url|workspace|action_path))$/;
+/** An expression in a script is pasted into it before the shell reads it: a branch's name is then a program. */
+function noExpressionsInScripts(workflow) {
+	return workflow.jobs.flatMap(({ steps }) => steps.flatMap(({ path, keys: { run }, with: { script } }) => {
+		const found = (key, text) => {
+			return (typeof text === "string" ? expressions(text).filter((expression) => !HARMLESS.test(expression)) : []).map((expression) => ({
+				path: [...path, ...key],
+				message: `\${{ ${expression} }} is pasted into a script: who has a say in it writes a program`,
+				hint: "give it in env:, and use it there as \"$NAME\""
+			}));
+		};
+		return [...found(["run"], run), ...found(["with", "script"], script)];
+	}));
+}
+/** What runs a pull request's code, its author has. */
+function noSecretsForPullRequests(workflow) {
+	const hint = "put the job that needs it into a workflow of its own, started by push, schedule or workflow_run";
+	const jobs = jobsOfPullRequests(workflow);
+	return [
+		...jobs.length > 0 && usesSecrets(workflow.top) ? [{
+			path: ["env"],
+			message: "every job, also for pull requests, is given secrets",
+			hint
+		}] : [],
+		...jobs.flatMap((job) => {
+			const rights = Object.entries(keys(job.keys.permissions)).filter(([, right]) => right === "write");
+			return [
+				...usesSecrets(job.keys) ? ["is given secrets"] : [],
+				...job.keys.environment === void 0 ? [] : ["runs in an environment, which has secrets"],
+				...job.keys.permissions === "write-all" ? ["may write everywhere"] : [],
+				...rights.map(([name]) => `may write ${name}`)
+			].map((what) => ({
+				path: job.path,
+				message: `the job ${job.id} runs for pull requests, and ${what}`,
+				hint
+			}));
+		}),
+		...noSecretsForHeads(workflow)
+	];
+}
+/** `workflow_run` and comments run with this repository's rights: what they check out must not be the pull request's. */
+function noSecretsForHeads(workflow) {
+	const heads = /github\.head_ref|github\.event\.(?:workflow_run\.head_|pull_request\.head\b|issue\b)|refs\/pull\//;
+	if (!workflow.events.some((event) => [
+		"workflow_run",
+		"issue_comment",
+		"pull_request_target"
+	].includes(event))) return [];
+	return workflow.jobs.flatMap(({ id, steps }) => steps.filter((step) => isCheckout(step) && texts(step.with).some((text) => heads.test(text))).map(({ path }) => ({
+		path: [...path, "with"],
+		message: `the job ${id} checks out a pull request's code, with this repository's rights`,
+		hint: "take what the pull request's own run has left as an artifact, as data"
+	})));
+}
+function usesSecrets(value) {
+	if (keys(value).secrets === "inherit") return true;
+	return texts(value).some((text) => expressions(text).some((one) => /\bsecrets\b(?!\.GITHUB_TOKEN\b)/i.test(one)));
+}
+/** Code that once ran on a machine that stays may still run there when the deploy comes. */
+function noOwnRunnersForForks(workflow) {
+	return jobsOfPullRequests(workflow).flatMap((job) => {
+		const labels = job.keys["runs-on"];
+		if (labels === void 0 || isOfThisRepository(job)) return [];
+		if (typeof labels === "string" && /^(?:ubuntu|windows|macos)-[\w.-]+$/.test(labels)) return [];
+		const message = `the job ${job.id} runs pull requests, of forks too, on ${describe$1(labels)}, a machine that may stay`;
+		const hint = "use runs-on: ubuntu-latest, or if: github.event.pull_request.head.repo.full_name == github.repository";
+		return [{
+			path: [...job.path, "runs-on"],
+			message,
+			hint
+		}];
+	});
+}
+function describe$1(labels) {
+	return texts(labels).join(", ") || "runners that are not named";
+}
+/** The token that checkout leaves in .git/config is there for everything that runs after it. */
+function noPersistedCredentials(workflow) {
+	return workflow.jobs.flatMap(({ steps }) => steps.filter((step) => isCheckout(step) && String(step.with["persist-credentials"]) !== "false").map(({ path }) => ({
+		path: [...path, "uses"],
+		message: "the checkout leaves the job's token in the repository, for all that runs after it",
+		hint: "with: { persist-credentials: false }"
+	})));
+}
+function isCheckout({ keys: { uses } }) {
+	return typeof uses === "string" && /(?:^|\/)actions\/checkout@/.test(uses);
+}
+/** Keys belong to an environment, which says which branches may use them, and who must agree. */
+function deploysInEnvironment(workflow) {
+	return deploys(workflow).filter((job) => job.keys.environment === void 0).map((job) => ({
+		path: job.path,
+		message: `the job ${job.id} deploys without an environment: its keys are every branch's`,
+		hint: "environment: fleet, limited to the branch main, with the keys as its secrets"
+	}));
+}
+function deploysOneByOne(workflow) {
+	return deploys(workflow).filter((job) => groupOf(workflow.top.concurrency) === null && groupOf(job.keys.concurrency) === null).map((job) => ({
+		path: job.path,
+		message: `the job ${job.id} deploys without a concurrency group: an older commit may overtake a newer one`,
+		hint: "concurrency: { group: bento-deploy, cancel-in-progress: false }"
+	}));
+}
+/** A host sees a whole release, whatever happens; but a rollout that is cut off leaves a fleet half way. */
+function deploysToTheEnd(workflow) {
+	const hint = "cancel-in-progress: false";
+	return deploys(workflow).flatMap((job) => [{
+		path: ["concurrency"],
+		value: workflow.top.concurrency
+	}, {
+		path: [...job.path, "concurrency"],
+		value: job.keys.concurrency
+	}].filter(({ value }) => ![
+		void 0,
+		false,
+		"false"
+	].includes(keys(value)["cancel-in-progress"])).map(({ path }) => ({
+		path,
+		message: `the deploy of the job ${job.id} may be cut off by the next one`,
+		hint
+	})));
+}
+function groupOf(concurrency) {
+	const group = typeof concurrency === "string" ? concurrency : keys(concurrency).group;
+	return typeof group === "string" && group !== "" ? group : null;
+}
+function deploys(workflow) {
+	return workflow.jobs.filter(({ steps }) => steps.some(({ keys: { run }, with: { command } }) => typeof run === "string" ? /\bbento\b[^\n]*\b(?:deploy|rollback)\b/.test(run) : command === "deploy"));
+}
+const RULES = {
+	pinned,
+	noDefaultPermissions,
+	noPullRequestTarget,
+	noExpressionsInScripts,
+	noSecretsForPullRequests,
+	noOwnRunnersForForks,
+	noPersistedCredentials,
+	deploysInEnvironment,
+	deploysOneByOne,
+	deploysToTheEnd
+};
+/** All that is wrong with a workflow: a line for each, `FILE:LINE: what (what to do)`. */
+function workflowProblems(workflow, options) {
+	return Object.values(RULES).flatMap((rule) => rule(workflow, options)).map(({ path, message, hint }) => ({
+		line: workflow.lineOf(path),
+		message,
+		hint
+	})).sort((a, b) => a.line - b.line).map(({ line, message, hint }) => `${workflow.file}:${line}: ${message} (${hint})`);
+}
+// src/commands/workflow-warnings.ts
+const PLACES = [
+	".github/workflows",
+	".forgejo/workflows",
+	".gitea/workflows"
+];
+/**
+* What is dangerous in a repository's workflows, as far as they run Bento: they may hold the fleet's keys. What else a repository
+* automates is none of Bento's business.
+*/
+async function workflowWarnings(repository) {
+	const found = [];
+	for (const place of PLACES) {
+		const names = await readdir$1(path$2.join(repository, place)).catch(() => []);
+		for (const name of names.filter((one) => /\.ya?ml$/.test(one)).sort()) {
+			const file = path$2.posix.join(place, name);
+			const workflow = parseWorkflow(file, await readFile$1(path$2.join(repository, file), "utf8").catch(() => ""));
+			if (workflow !== null && runsBento(workflow)) found.push(...workflowProblems(workflow, { floating: [ACTION] }));
+		}
+	}
+	return found;
+}
+function runsBento({ jobs }) {
+	return jobs.flatMap((job) => [job, ...job.steps]).some(({ keys: { uses, run } }) => texts([uses, run]).some((text) => /\bbento\b/i.test(text)));
+}
 // src/commands/check.ts
 const DEFAULT_TIMEOUT = 6e5;
 /**
@@ -20376,8 +21466,8 @@ const DEFAULT_TIMEOUT = 6e5;
 */
 async function check(context, options) {
 	try {
-		var _usingCtx$8 = _usingCtx();
-		const open = _usingCtx$8.a(await openFleet(await loadRenderedFleet(options.fleet), options));
+		var _usingCtx$10 = _usingCtx();
+		const open = _usingCtx$10.a(await openFleet(await loadRenderedFleet(options.fleet), options));
 		const warnings = [...open.warnings];
 		const base = await baseCommit(open, options, warnings);
 		const nix = await Nix.find(options.nix, context.signal);
@@ -20413,14 +21503,15 @@ async function check(context, options) {
 			warnings: [
 				...warnings,
 				...fleet.warnings,
-				...undeclaredWarnings(fleet)
+				...undeclaredWarnings(fleet),
+				...await workflowWarnings(open.repository.root)
 			],
 			hosts: checks
 		};
 	} catch (_) {
-		_usingCtx$8.e = _;
+		_usingCtx$10.e = _;
 	} finally {
-		await _usingCtx$8.d();
+		await _usingCtx$10.d();
 	}
 }
 async function hostCheck$1(nix, { now, before }, isCompared, plan, found) {
@@ -20487,7 +21578,7 @@ function needsReboot(before, after) {
 	return before.kernel !== after.kernel || before.initrd !== after.initrd || before.modules !== after.modules;
 }
 /** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
-function agentProblem(host, { agent, agentHost }) {
+function agentProblem(host, { agent, agentHost, agentBuild }) {
 	if (!agent) return {
 		message: "Bento's agent is not in this configuration: after this release the host would never take another",
 		hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`
@@ -20495,6 +21586,10 @@ function agentProblem(host, { agent, agentHost }) {
 	if (agentHost !== null && agentHost !== host.name) return {
 		message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
 		hint: `set services.bento.host = "${host.name}"`
+	};
+	if (host.deliver === "system" && agentBuild === "source") return {
+		message: "it is delivered its system alone, and its agent would build from source, of which there is none",
+		hint: `set services.bento.build = "prebuilt"; or deliver: tree for ${host.name} in fleet.yaml`
 	};
 	return null;
 }
@@ -20529,255 +21624,6 @@ async function isForAnother(dir, file, { key }) {
 function undeclaredWarnings(fleet) {
 	if (fleet.file === null) return [];
 	return fleet.hosts.filter((host) => !host.declared).map((host) => `${host.name} (${host.path}) has no entry in ${fleet.file}: it is checked, and never deployed`);
-}
-// src/commands/build.ts
-/** Systems of a host that stay alive. */
-const KEEP = 3;
-/**
-* Builds the hosts' systems and keeps the last three of each alive. Hosts that can't be evaluated, or don't build, fail; the
-* others are built.
-*/
-async function build(context, options) {
-	const checked = await check(context, {
-		...options,
-		derivations: true
-	});
-	const nix = await Nix.find(options.nix, context.signal);
-	const roots = options.roots ?? defaultRoots(context.env);
-	let done = 0;
-	const hosts = await parallel(checked.hosts, 1, async (host) => {
-		if (host.drv === null || host.toplevel === null) return host;
-		context.output.progress(`building ${host.name} (${done} of ${checked.hosts.length} done)`);
-		const failure = await realise(nix, host.drv, (text) => {
-			for (const line of text.split("\n")) if (line !== "") context.output.debug(line);
-		});
-		done += 1;
-		if (failure !== null) return {
-			...host,
-			status: "failed",
-			error: failure
-		};
-		const directory = path$2.join(roots, host.name);
-		await addRoot(nix, host.toplevel, directory);
-		await pruneRoots(directory, KEEP);
-		const { base, toplevel, packages } = host;
-		return packages !== null && base !== null && existsSync(base) ? {
-			...host,
-			packages: await packageChanges(nix, base, toplevel)
-		} : host;
-	});
-	context.output.done();
-	return {
-		...checked,
-		command: "build",
-		hosts
-	};
-}
-function defaultRoots(env) {
-	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento/roots");
-}
-// src/platform/frugal.ts
-/**
-* Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
-* others. V8 would let the part of the heap where new objects are made grow to some 100 MB while a thousand things are under
-* way, and never give it back.
-*/
-function stayFrugal() {
-	setFlagsFromString("--semi-space-growth-factor=1");
-}
-// src/publish/publishers.ts
-/**
-* All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
-* is wrong with one (another host key, a lock that is held) stops everything before anything is done.
-*/
-var Publishers = class Publishers {
-	#reachable;
-	/** Why the others are not. */
-	#unreachable;
-	#resources;
-	#several;
-	constructor(reachable, unreachable, resources) {
-		this.#reachable = reachable;
-		this.#unreachable = unreachable;
-		this.#resources = resources;
-		this.#several = reachable.size + unreachable.size > 1;
-	}
-	/** @throws UnavailableError, UnreachableError when no way is open. */
-	static async open(ways) {
-		try {
-			var _usingCtx$7 = _usingCtx();
-			const resources = _usingCtx$7.a(new AsyncDisposableStack());
-			const reachable = /* @__PURE__ */ new Map();
-			const unreachable = /* @__PURE__ */ new Map();
-			for (const { name, open } of ways) try {
-				reachable.set(name, resources.use(await open()));
-			} catch (error) {
-				if (!(error instanceof UnreachableError)) throw error;
-				unreachable.set(name, error);
-			}
-			const [first] = unreachable.values();
-			if (reachable.size === 0 && first !== void 0) throw first;
-			return new Publishers(reachable, unreachable, resources.move());
-		} catch (_) {
-			_usingCtx$7.e = _;
-		} finally {
-			await _usingCtx$7.d();
-		}
-	}
-	/**
-	* Begins to open them, which takes a dozen round trips, and doesn't wait for it. At the end of the scope they are closed;
-	* `giveUp` is called if they are not even open by then. `opened` throws what `open` does.
-	*/
-	static opening(ways, giveUp) {
-		const opened = Publishers.open(ways);
-		let isSettled = false;
-		const settled = opened.catch(() => null).finally(() => {
-			isSettled = true;
-		});
-		return {
-			opened,
-			[Symbol.asyncDispose]: async () => {
-				if (!isSettled) giveUp();
-				await (await settled)?.[Symbol.asyncDispose]();
-			}
-		};
-	}
-	/**
-	* Reads what hosts are given now, and takes the locks unless `lock` is null.
-	* @throws UnavailableError, UnreachableError when there is no way left.
-	*/
-	async read(hosts, lock) {
-		const current = /* @__PURE__ */ new Map();
-		for (const [name, publisher] of this.#reachable) try {
-			const [, read] = await Promise.all([lock === null ? void 0 : publisher.lock(lock.owner, lock), publisher.readCurrent(hosts)]);
-			current.set(name, read);
-		} catch (error) {
-			if (!(error instanceof UnreachableError)) throw error;
-			this.#reachable.delete(name);
-			this.#unreachable.set(name, error);
-			if (this.#reachable.size === 0) throw error;
-		}
-		return (host) => {
-			const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)]);
-			const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)]);
-			return new Map([...read, ...others]);
-		};
-	}
-	/** The envelopes of a host's earlier releases, wherever they are kept. */
-	async readHistory(host) {
-		const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
-		return [...new Set(found.flat())];
-	}
-	/** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
-	async fetchArchive(host, archive, into) {
-		for (const publisher of this.#reachable.values()) if (await publisher.fetchArchive(host, archive, into)) return true;
-		return false;
-	}
-	/** The publishers that a release can go to now. */
-	get names() {
-		return [...this.#reachable.keys()];
-	}
-	/** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
-	get statusSource() {
-		const publishers = [...this.#reachable.values()];
-		const source = publishers.find((publisher) => "readReports" in publisher);
-		if (source !== void 0) return source;
-		const failure = {
-			state: "failed",
-			error: { message: NO_REPORTS }
-		};
-		return {
-			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
-			readReports: async (hosts) => new Map(hosts.map((host) => [host, failure]))
-		};
-	}
-	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
-	async publish(coming, onProgress) {
-		const progress = /* @__PURE__ */ new Map();
-		const parcels = this.#several ? await allOf(coming) : null;
-		const done = await Promise.allSettled([...this.#reachable].map(async ([name, publisher]) => {
-			const uploads = parcels?.filter(({ to }) => to.includes(name)).map(({ upload }) => upload) ?? uploadsOf(coming);
-			return [...await this.#publishAt(publisher, uploads, (one) => {
-				progress.set(name, one);
-				onProgress(sum([...progress.values()]));
-			})].map(([host, failure]) => ({
-				host,
-				failure: failure && this.#attributed(failure, name)
-			}));
-		}));
-		const failures = /* @__PURE__ */ new Map();
-		for (const one of done) {
-			if (one.status === "rejected") throw one.reason;
-			for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
-		}
-		return failures;
-	}
-	async [Symbol.asyncDispose]() {
-		await this.#resources.disposeAsync();
-	}
-	/** While there is another way, one that breaks is its hosts' failure alone. */
-	async #publishAt(publisher, uploads, onProgress) {
-		try {
-			return await publisher.publish(uploads, onProgress);
-		} catch (error) {
-			if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
-			const failure = failureOf$1(error);
-			return new Map(uploads.map(({ host }) => [host, failure]));
-		}
-	}
-	#named(current, name) {
-		return current.state === "failed" ? {
-			state: "failed",
-			error: this.#attributed(current.error, name)
-		} : current;
-	}
-	/** Where there is only one publisher, there is no need to say at which. */
-	#attributed(failure, name) {
-		return this.#several ? {
-			...failure,
-			message: `${name}: ${failure.message}`
-		} : failure;
-	}
-};
-async function* uploadsOf(parcels) {
-	for await (const { upload } of parcels) yield upload;
-}
-async function allOf(coming) {
-	const all = [];
-	for await (const one of coming) all.push(one);
-	return all;
-}
-const UNREAD = {
-	state: "failed",
-	error: { message: "what is published could not be read" }
-};
-const NO_REPORTS = "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
-/** Its message says where. */
-function unreached(error) {
-	return {
-		state: "failed",
-		error: failureOf$1(error)
-	};
-}
-function failureOf$1({ message, hint }) {
-	return hint === void 0 ? { message } : {
-		message,
-		hint
-	};
-}
-/** Two failures of one host as one. */
-function join(first, second) {
-	if (first === null || second === null) return first ?? second;
-	return {
-		...first,
-		message: `${first.message}; ${second.message}`
-	};
-}
-function sum(all) {
-	return {
-		hosts: Math.min(...all.map(({ hosts }) => hosts)),
-		sent: all.reduce((total, { sent }) => total + sent, 0)
-	};
 }
 // src/release/keys.ts
 /**
@@ -21043,9 +21889,9 @@ function sequenceOf(text) {
 }
 async function isSigned(payload, signature, signers) {
 	try {
-		var _usingCtx$6 = _usingCtx();
+		var _usingCtx$9 = _usingCtx();
 		if (isPlainlySigned(payload, signature, "bento-release", signers)) return true;
-		const dir = _usingCtx$6.a(await temporaryDirectory());
+		const dir = _usingCtx$9.a(await temporaryDirectory());
 		const allowed = path$2.join(dir.path, "allowed_signers");
 		const signatureFile = path$2.join(dir.path, "signature");
 		await writeFile$1(allowed, allowedSigners(signers));
@@ -21064,9 +21910,9 @@ async function isSigned(payload, signature, signers) {
 			signatureFile
 		], { input: payload }).catch(needsOpenSsh)).status === 0;
 	} catch (_) {
-		_usingCtx$6.e = _;
+		_usingCtx$9.e = _;
 	} finally {
-		await _usingCtx$6.d();
+		await _usingCtx$9.d();
 	}
 }
 /** The lines of an allowed_signers file (ssh-keygen(1)). */
@@ -21079,515 +21925,6 @@ function parseJson(text) {
 	} catch {
 		return;
 	}
-}
-// src/reports/gate.ts
-function gateOf(state) {
-	switch (state) {
-		case "up-to-date":
-		case "auto-updated":
-		case "reboot-pending": return "open";
-		case "pending":
-		case "applying":
-		case "new":
-		case "silent":
-		case "suspended":
-		case "inconclusive": return "wait";
-		case "failed":
-		case "rolled-back":
-		case "refused":
-		case "drifted":
-		case "unknown": return "closed";
-	}
-}
-/** For people: why the next wave isn't published because of this host. */
-function gateReason({ state, reason, published }) {
-	const release = published === null ? "" : ` release ${published.sequence} of ${published.commit.slice(0, 12)}`;
-	const why = reason === null ? "" : `: ${reason}`;
-	switch (state) {
-		case "pending":
-		case "applying":
-		case "new": return `it has not reported yet what became of${release || " its release"}${why}`;
-		case "failed": return `it failed with${release}${why}`;
-		case "rolled-back": return `it rolled${release} back${why}`;
-		case "refused": return `it refused${release || " what was published"}${why}`;
-		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
-	}
-}
-// src/commands/ancestry.ts
-/** Whether published commits lie behind the one that is deployed; each is looked up once. */
-var Ancestry = class {
-	#repository;
-	#head;
-	#known = /* @__PURE__ */ new Map();
-	constructor(repository, head) {
-		this.#repository = repository;
-		this.#head = head;
-	}
-	/** Why the commit that is deployed can't follow a published one; null when it can. */
-	async problem(published) {
-		const answer = this.#known.get(published) ?? this.#repository.isAncestor(published, this.#head);
-		this.#known.set(published, answer);
-		const isAncestor = await answer;
-		if (isAncestor === true) return null;
-		if (isAncestor === void 0) return {
-			message: `the published commit ${published.slice(0, 12)} is not in this clone, so it can't be told which one is newer`,
-			hint: "fetch the whole history (on GitHub, fetch-depth: 0), or --force"
-		};
-		return {
-			message: `the published commit ${published.slice(0, 12)} is not an ancestor of ${this.#head.slice(0, 12)}`,
-			hint: "merge it first; --force publishes all the same"
-		};
-	}
-};
-// src/commands/keys.ts
-/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
-const KEYS = {
-	BENTO_SSH_KEY: "the publisher's ssh key",
-	BENTO_SIGNING_KEY: "the signing key",
-	BENTO_GIT_SSH_KEY: "the ssh key for git"
-};
-/**
-* Takes private keys from the environment, in the order of `names`.
-* @throws FleetError that names all of those that are missing.
-*/
-function keysFromEnvironment(env, ...names) {
-	const sources = names.map((name) => optionalKey(env, name));
-	const missing = names.filter((_, index) => sources[index] === void 0);
-	if (missing.length > 0) throw new FleetError(`${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
-	return sources;
-}
-/** A private key that may be in the environment. */
-function optionalKey(env, name) {
-	const [content, file] = [env[name], env[`${name}_FILE`]];
-	if (content) return { content };
-	return file ? { file } : void 0;
-}
-/** What a key is called in errors. */
-function describeKey(name) {
-	return KEYS[name];
-}
-const PUBLISHER_KEY = "BENTO_SSH_KEY";
-const SIGNING_KEY = "BENTO_SIGNING_KEY";
-/** Without it, git logs in with whatever it finds itself. */
-const GIT_KEY = "BENTO_GIT_SSH_KEY";
-/** No program that is started has a use for any of them in its environment. */
-const SECRETS = [
-	PUBLISHER_KEY,
-	SIGNING_KEY,
-	GIT_KEY
-];
-// src/release/plan.ts
-/** Archives beside the current one that stay on the server. */
-const HISTORY$1 = 4;
-/** A sequence is a time in milliseconds; one that is this far ahead of the clock is no accident. */
-const FAR_FUTURE = 316224e5;
-/** Whether a host that runs `published` would get anything new from `candidate`. Archive bytes don't count. */
-function isSameRelease(published, candidate) {
-	return published.digest === candidate.digest && published.toplevel === candidate.toplevel && published.kind === candidate.kind && published.attr === candidate.attr;
-}
-/** The manifest of a host's next release. `now` is in milliseconds since 1970. */
-function nextManifest(candidate, published, now) {
-	const history = (published === null ? [] : [published.archive?.name, ...published.history]).filter((name) => name !== void 0 && name !== candidate.archive?.name);
-	return {
-		version: 1,
-		...candidate,
-		sequence: Math.max(now, (published?.sequence ?? 0) + 1),
-		issued: new Date(now).toISOString(),
-		history: [...new Set(history)].slice(0, HISTORY$1)
-	};
-}
-/** A signed sequence that is years ahead was made with a wrong clock, and would pin the fleet's releases to it. */
-function isFarFuture(published, now) {
-	return published.sequence > now + FAR_FUTURE;
-}
-/** The archives that have to be on the server for a release. */
-function archivesOf(manifest) {
-	return manifest.archive === null ? manifest.history : [manifest.archive.name, ...manifest.history];
-}
-/**
-* Decides what a host is given. Whatever any publisher has counts: a host may have it already. Publishers whose state isn't
-* known are left out, and one that is left out gets, next time, what the others have now.
-*/
-function decide({ candidate, published, ancestryOf, force, now }) {
-	const known = [...published].filter(([, { state }]) => state !== "unknown");
-	const manifests = known.flatMap(([, one]) => one.state === "present" ? [one] : []);
-	const newest = manifests.reduce((best, one) => best === void 0 || one.manifest.sequence > best.manifest.sequence ? one : best, void 0);
-	const release = () => ({
-		kind: "release",
-		manifest: nextManifest(candidate, newest === void 0 ? null : withHistoryOf(newest.manifest, manifests), now),
-		to: known.map(([name]) => name)
-	});
-	if (force) return release();
-	const isCurrent = (one) => newest !== void 0 && one.state === "present" && !one.isIncomplete && one.manifest.sequence === newest.manifest.sequence && isSameRelease(one.manifest, candidate);
-	const lacking = known.filter(([, one]) => !isCurrent(one));
-	const current = manifests.find(isCurrent);
-	if (lacking.length === 0 && current !== void 0) return {
-		kind: "unchanged",
-		manifest: current.manifest
-	};
-	for (const [, one] of lacking) {
-		const error = refusal$1(one, ancestryOf, now);
-		if (error !== null) return {
-			kind: "refuse",
-			error
-		};
-	}
-	const isNewTo = (one) => one.state !== "present" || one.manifest.sequence < (newest?.manifest.sequence ?? 0);
-	if (current === void 0 || current.manifest.archive?.name !== candidate.archive?.name) return release();
-	if (!lacking.every(([, one]) => isNewTo(one))) return release();
-	const { manifest, envelope } = current;
-	return {
-		kind: "complete",
-		manifest,
-		envelope,
-		to: lacking.map(([name]) => name)
-	};
-}
-function refusal$1(one, ancestryOf, now) {
-	if (one.state === "untrusted") return {
-		message: `what is published now can't be trusted: ${one.problem}`,
-		hint: "if the signers were changed on purpose, publish over it with --force"
-	};
-	if (one.state !== "present") return null;
-	const problem = ancestryOf(one.manifest.commit);
-	if (problem !== null || !isFarFuture(one.manifest, now)) return problem;
-	return {
-		message: `the published release is of ${one.manifest.issued}, far in the future`,
-		hint: "check the clocks; --force publishes after it"
-	};
-}
-/** The newest manifest, with the archives that any publisher has besides. */
-function withHistoryOf(newest, all) {
-	const history = [newest, ...all.map((one) => one.manifest)].flatMap(archivesOf);
-	return {
-		...newest,
-		history: [...new Set(history)].filter((name) => name !== newest.archive?.name)
-	};
-}
-// src/commands/prepare.ts
-/**
-* Evaluates the hosts that can be deployed, and finds out what their releases are; the others get their result here. `archives`
-* is a directory for the packed releases.
-*/
-async function prepare({ repository, stager }, evaluator, hosts, commit, archives) {
-	if (hosts.length === 0) return [];
-	const deployable = hosts.filter((host) => host.declared && host.key !== null);
-	const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
-	const systems = new Map(evaluated.map((result) => [result.host, result]));
-	const modified = repository.modified().then((files) => new Set(files));
-	modified.catch(() => {});
-	const releases = /* @__PURE__ */ new Map();
-	return parallel(hosts, availableParallelism(), async (host) => {
-		if (!deployable.includes(host)) {
-			const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
-			return {
-				host,
-				result: {
-					...nothing$1(host),
-					status: "skipped",
-					reason
-				}
-			};
-		}
-		const contents = await stager.contents(host).catch(failing);
-		if ("failure" in contents) return {
-			host,
-			result: failed(host, contents.failure)
-		};
-		const system = systems.get(host);
-		if (system?.ok === false) return {
-			host,
-			result: failed(host, system.failure)
-		};
-		if (host.deliver === "system") return {
-			host,
-			result: failed(host, {
-				message: "deliver: system is not supported by this version, and its tree is not to leave the repository",
-				hint: "deliver: tree, with include naming what the host may see"
-			})
-		};
-		const uncommitted = await modified;
-		const changed = contents.sources.find((file) => uncommitted.has(file));
-		if (changed !== void 0) return {
-			host,
-			result: failed(host, {
-				message: `${changed} has changes that are not committed`,
-				hint: "commit them, or git stash"
-			})
-		};
-		const release = await (releases.get(contents.key) ?? rememberedIn(releases, contents, archives)).catch(failing);
-		if ("failure" in release) return {
-			host,
-			result: failed(host, release.failure)
-		};
-		return {
-			host,
-			value: {
-				pack: release.pack,
-				candidate: {
-					host: host.name,
-					commit: commit.id,
-					subject: commit.subject.slice(0, 200),
-					digest: release.digest,
-					archive: null,
-					kind: host.kind,
-					attr: host.kind === "flake" ? host.attr : host.config,
-					toplevel: system?.toplevel ?? null
-				}
-			}
-		};
-	});
-}
-function rememberedIn(releases, { key, root }, archives) {
-	let packed;
-	const pack = async (digest) => {
-		const archive = await archiveInto(archives, root());
-		if (archive.digest !== digest) throw new HostError("its files changed while they were being deployed");
-		return archive;
-	};
-	const release = narDigest(root()).then((digest) => ({
-		digest,
-		pack: () => {
-			packed ??= pack(digest);
-			return packed;
-		}
-	}));
-	releases.set(key, release);
-	return release;
-}
-/**
-* Makes the archive.
-* @throws HostError when what it is made of has changed, or can't be read.
-*/
-async function withArchive({ candidate, pack }) {
-	const packed = await pack();
-	const { name, size, sha256 } = packed;
-	return {
-		candidate: {
-			...candidate,
-			archive: {
-				name,
-				size,
-				sha256
-			}
-		},
-		packed
-	};
-}
-/** What is wrong with one host is its own failure. */
-function failing(error) {
-	if (error instanceof HostError) return { failure: failureOf$2(error) };
-	throw error;
-}
-function nothing$1(host) {
-	return {
-		name: host.name,
-		status: "failed",
-		digest: null,
-		sequence: null,
-		commit: null,
-		toplevel: null,
-		error: null,
-		reason: null
-	};
-}
-function failed(host, error) {
-	return {
-		...nothing$1(host),
-		error
-	};
-}
-// src/commands/planning.ts
-/** What is to be done for each host, by what each publisher has for it. */
-async function planAll(planner, steps, current, options) {
-	const now = Date.now();
-	return parallel(steps, availableParallelism(), (step) => plan$1(planner, step, current, options, now));
-}
-async function plan$1({ ancestry, signers }, step, current, options, now) {
-	if ("result" in step) return step;
-	const { host, value } = step;
-	const { candidate } = value;
-	const found = await openAll(current(host.name), host.name, signers);
-	const states = [...found.values()];
-	const unread = states.reduce((all, one) => join(all, one.state === "unknown" ? one.error : null), null);
-	if (unread !== null && states.every(({ state }) => state === "unknown")) return {
-		host,
-		result: failed(host, unread)
-	};
-	const commits = states.flatMap((one) => options.force || one.state !== "present" || isSameRelease(one.manifest, candidate) ? [] : [one.manifest.commit]);
-	const problems = new Map(await Promise.all(commits.map(async (commit) => [commit, await ancestry.problem(commit)])));
-	const ancestryOf = (commit) => problems.get(commit) ?? null;
-	const decideOn = (candidate) => decide({
-		candidate,
-		published: found,
-		ancestryOf,
-		force: options.force,
-		now
-	});
-	const settled = resultOf(host, decideOn(candidate), unread);
-	if (settled !== null) return {
-		host,
-		result: settled
-	};
-	const make = async () => {
-		const made = await withArchive(value).catch(failing);
-		if ("failure" in made) return {
-			host,
-			result: failed(host, made.failure)
-		};
-		const { packed } = made;
-		const decision = decideOn(made.candidate);
-		if (decision.kind === "refuse" || decision.kind === "unchanged") throw new Error("an archive made an unchanged host of a changed one");
-		const { manifest, to } = decision;
-		const envelope = decision.kind === "complete" ? decision.envelope : null;
-		return {
-			host,
-			value: {
-				manifest,
-				envelope,
-				packed,
-				to,
-				unread
-			}
-		};
-	};
-	if (!options.dryRun) return {
-		host,
-		value: { make }
-	};
-	const made = await make();
-	return "result" in made ? made : {
-		host,
-		result: published(made.value.manifest, unread)
-	};
-}
-/** The result of a host for which nothing is to be sent; null for the others. */
-function resultOf(host, decision, unread) {
-	switch (decision.kind) {
-		case "refuse": return failed(host, decision.error);
-		case "unchanged": return unread === null ? unchanged(host, decision.manifest) : failed(host, unread);
-		case "complete":
-		case "release": return null;
-	}
-}
-/** What each publisher has for a host, verified; the same envelope is verified once. */
-async function openAll(current, host, signers) {
-	const opened = /* @__PURE__ */ new Map();
-	const open$4 = async (state) => {
-		if (state.state === "failed") return {
-			state: "unknown",
-			error: state.error
-		};
-		if (state.state === "missing") return state;
-		const { envelope } = state;
-		const known = opened.get(envelope) ?? open(envelope, host, signers);
-		opened.set(envelope, known);
-		const result = await known;
-		return result.ok ? {
-			state: "present",
-			manifest: result.manifest,
-			envelope,
-			isIncomplete: state.isIncomplete ?? false
-		} : {
-			state: "untrusted",
-			problem: result.problem
-		};
-	};
-	return new Map(await Promise.all([...current].map(async ([name, state]) => [name, await open$4(state)])));
-}
-function unchanged(host, { digest, sequence, commit, toplevel }) {
-	return {
-		...nothing$1(host),
-		status: "unchanged",
-		digest,
-		sequence,
-		commit,
-		toplevel
-	};
-}
-function publishedResult({ host, digest, sequence, commit, toplevel }) {
-	return {
-		name: host,
-		status: "published",
-		digest,
-		sequence,
-		commit,
-		toplevel,
-		error: null,
-		reason: null
-	};
-}
-function published(manifest, failure) {
-	const result = publishedResult(manifest);
-	return failure === null ? result : {
-		...result,
-		status: "failed",
-		sequence: null,
-		error: failure
-	};
-}
-// src/commands/publishing.ts
-/** The lock for whoever publishes now, and how long to wait for it in milliseconds. */
-function lockFor(context, { wait }) {
-	return {
-		owner: `${userInfo().username}@${hostname()}`,
-		wait,
-		onWait: (holder) => context.output.progress(`waiting for the lock of ${holder}`)
-	};
-}
-/** Makes and signs the releases that are new, puts them up, and says what became of each host. */
-async function signAndPublish(context, publishers, signingKey, due) {
-	const count = due.filter((step) => !("result" in step)).length;
-	if (count === 0) return due.flatMap((step) => "result" in step ? [step.result] : []);
-	const seal = await sealer(signingKey);
-	const planned = [];
-	async function* parcels() {
-		const make = async (step) => "result" in step ? step : step.value.make();
-		for await (const step of ahead(due, availableParallelism(), make)) {
-			planned.push(step);
-			if ("result" in step) continue;
-			const { manifest, packed, to } = step.value;
-			const envelope = step.value.envelope ?? await seal(manifest);
-			yield {
-				upload: {
-					host: manifest.host,
-					envelope,
-					archive: packed,
-					keep: archivesOf(manifest)
-				},
-				to
-			};
-		}
-	}
-	const failures = await publishers.publish(parcels(), ({ hosts }) => {
-		context.output.progress(`publishing: ${hosts} of ${count} hosts`);
-	});
-	context.output.done();
-	return planned.map((step) => "result" in step ? step.result : published(step.value.manifest, join(failures.get(step.host.name) ?? null, step.value.unread)));
-}
-// src/duration.ts
-/** "3 hours": the largest unit that fits, of a time in milliseconds. */
-function duration(milliseconds) {
-	const [size, name] = [
-		[864e5, "day"],
-		[36e5, "hour"],
-		[6e4, "minute"],
-		[1e3, "second"]
-	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
-	const count = Math.max(0, Math.floor(milliseconds / size));
-	return `${count} ${name}${count === 1 ? "" : "s"}`;
-}
-/** Milliseconds of `90s`, `30m`, `2h` or `1d`; `0` is none. @throws FleetError for anything else. */
-function parseDuration(text) {
-	const [, count, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-	if (text === "0") return 0;
-	if (count === void 0) throw new FleetError(`a duration is a number with s, m, h or d, such as 30m, and not '${text}'`);
-	return Number(count) * 1e3 * ({
-		s: 1,
-		m: 60,
-		h: 3600,
-		d: 86400
-	}[unit] ?? 0);
 }
 // src/publish/sftp-error.ts
 /** The server's answer to one request is no. The connection is as good as before. */
@@ -26636,8 +26973,8 @@ async function fetchFile(session, file, size, into) {
 	const { requests } = session;
 	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
 		try {
-			var _usingCtx$5 = _usingCtx();
-			const copy = _usingCtx$5.a(await open$3(into, "w", 384));
+			var _usingCtx$8 = _usingCtx();
+			const copy = _usingCtx$8.a(await open$3(into, "w", 384));
 			try {
 				const stats = await requests.fstat(handle);
 				if (!stats.isFile() || stats.size !== size) return false;
@@ -26656,9 +26993,9 @@ async function fetchFile(session, file, size, into) {
 				await requests.close(handle);
 			}
 		} catch (_) {
-			_usingCtx$5.e = _;
+			_usingCtx$8.e = _;
 		} finally {
-			await _usingCtx$5.d();
+			await _usingCtx$8.d();
 		}
 	}).catch(ignoreSftpError) ?? false;
 }
@@ -26729,7 +27066,7 @@ const TIME_TO_LIVE = 3e5;
 /** Milliseconds between two looks at a lock that somebody else has; half of it, and as much again by chance. */
 const POLL = 2e3;
 /** Tries without an owner in sight: by then it isn't a lock that is in the way. */
-const ATTEMPTS = 10;
+const ATTEMPTS$1 = 10;
 const MAX_LOCK = 4096;
 /**
 * The fleet's lock: a file that is made whole under a name of its own, and then renamed, which fails while there is another.
@@ -26777,7 +27114,7 @@ var SftpLock = class {
 		let isFirst = true;
 		try {
 			let handle = await open();
-			for (let misses = 0; misses < ATTEMPTS; misses++) {
+			for (let misses = 0; misses < ATTEMPTS$1; misses++) {
 				const stopwatch = new Stopwatch();
 				const answers = Promise.allSettled([session.requests.write(handle, this.#content, 0), session.requests.rename(temporary, LOCK)]);
 				asked();
@@ -27295,12 +27632,11 @@ var Trees = class {
 	async #send(session, { host, envelope, archive }) {
 		const manifest = payloadOf(envelope);
 		const name = `${manifest.sequence}-${randomUUID().slice(0, 8)}`;
-		if (archive === null) throw new HostError("there is no archive to make its tree of");
-		const granted = await this.#unpacking.take(archive.size);
+		const granted = await this.#unpacking.take(archive?.size ?? 0);
 		try {
 			const scripts = await legacyScripts(this.#server, manifest);
 			const ours = scripts.map((script) => script.path);
-			const tree = plainTree(narEntries(await unzip(await readFile$1(archive.file)))).filter((entry) => !ours.includes(entry.path.split("/")[0] ?? ""));
+			const tree = (archive === null ? [] : plainTree(narEntries(await unzip(await readFile$1(archive.file))))).filter((entry) => !ours.includes(entry.path.split("/")[0] ?? ""));
 			await sendEntries(session, `${trees(host)}/${name}`, [...tree, ...scripts]);
 		} finally {
 			this.#unpacking.give(granted);
@@ -27434,7 +27770,7 @@ var Publication = class {
 			await work(shipment);
 		} catch (error) {
 			if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
-			else if (error instanceof HostError) shipment.failure = failureOf(error);
+			else if (error instanceof HostError) shipment.failure = failureOf$1(error);
 			else throw error;
 		}
 	}
@@ -27518,7 +27854,7 @@ var Publication = class {
 async function* each(items) {
 	yield* items;
 }
-function failureOf({ message, hint }) {
+function failureOf$1({ message, hint }) {
 	return hint === void 0 ? { message } : {
 		message,
 		hint
@@ -27776,6 +28112,224 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
+// src/publish/publishers.ts
+/**
+* All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
+* is wrong with one (another host key, a lock that is held) stops everything before anything is done.
+*/
+var Publishers = class Publishers {
+	#reachable;
+	/** Why the others are not. */
+	#unreachable;
+	#resources;
+	#several;
+	constructor(reachable, unreachable, resources) {
+		this.#reachable = reachable;
+		this.#unreachable = unreachable;
+		this.#resources = resources;
+		this.#several = reachable.size + unreachable.size > 1;
+	}
+	/** @throws UnavailableError, UnreachableError when no way is open. */
+	static async open(ways) {
+		try {
+			var _usingCtx$7 = _usingCtx();
+			const resources = _usingCtx$7.a(new AsyncDisposableStack());
+			const reachable = /* @__PURE__ */ new Map();
+			const unreachable = /* @__PURE__ */ new Map();
+			for (const { name, open } of ways) try {
+				reachable.set(name, resources.use(await open()));
+			} catch (error) {
+				if (!(error instanceof UnreachableError)) throw error;
+				unreachable.set(name, error);
+			}
+			const [first] = unreachable.values();
+			if (reachable.size === 0 && first !== void 0) throw first;
+			return new Publishers(reachable, unreachable, resources.move());
+		} catch (_) {
+			_usingCtx$7.e = _;
+		} finally {
+			await _usingCtx$7.d();
+		}
+	}
+	/**
+	* Begins to open them, which takes a dozen round trips, and doesn't wait for it. At the end of the scope they are closed;
+	* `giveUp` is called if they are not even open by then. `opened` throws what `open` does.
+	*/
+	static opening(ways, giveUp) {
+		const opened = Publishers.open(ways);
+		let isSettled = false;
+		const settled = opened.catch(() => null).finally(() => {
+			isSettled = true;
+		});
+		return {
+			opened,
+			[Symbol.asyncDispose]: async () => {
+				if (!isSettled) giveUp();
+				await (await settled)?.[Symbol.asyncDispose]();
+			}
+		};
+	}
+	/**
+	* Reads what hosts are given now, and takes the locks unless `lock` is null.
+	* @throws UnavailableError, UnreachableError when there is no way left.
+	*/
+	async read(hosts, lock) {
+		const current = /* @__PURE__ */ new Map();
+		for (const [name, publisher] of this.#reachable) try {
+			const [, read] = await Promise.all([lock === null ? void 0 : publisher.lock(lock.owner, lock), publisher.readCurrent(hosts)]);
+			current.set(name, read);
+		} catch (error) {
+			if (!(error instanceof UnreachableError)) throw error;
+			this.#reachable.delete(name);
+			this.#unreachable.set(name, error);
+			if (this.#reachable.size === 0) throw error;
+		}
+		return (host) => {
+			const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)]);
+			const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)]);
+			return new Map([...read, ...others]);
+		};
+	}
+	/** The envelopes of a host's earlier releases, wherever they are kept. */
+	async readHistory(host) {
+		const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
+		return [...new Set(found.flat())];
+	}
+	/** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
+	async fetchArchive(host, archive, into) {
+		for (const publisher of this.#reachable.values()) if (await publisher.fetchArchive(host, archive, into)) return true;
+		return false;
+	}
+	/** The publishers that a release can go to now. */
+	get names() {
+		return [...this.#reachable.keys()];
+	}
+	/** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
+	get statusSource() {
+		const publishers = [...this.#reachable.values()];
+		const source = publishers.find((publisher) => "readReports" in publisher);
+		if (source !== void 0) return source;
+		const failure = {
+			state: "failed",
+			error: { message: NO_REPORTS }
+		};
+		return {
+			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
+			readReports: async (hosts) => new Map(hosts.map((host) => [host, failure]))
+		};
+	}
+	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
+	async publish(coming, onProgress) {
+		const progress = /* @__PURE__ */ new Map();
+		const parcels = this.#several ? await allOf(coming) : null;
+		const done = await Promise.allSettled([...this.#reachable].map(async ([name, publisher]) => {
+			const uploads = parcels?.filter(({ to }) => to.includes(name)).map(({ upload }) => upload) ?? uploadsOf(coming);
+			return [...await this.#publishAt(publisher, uploads, (one) => {
+				progress.set(name, one);
+				onProgress(sum([...progress.values()]));
+			})].map(([host, failure]) => ({
+				host,
+				failure: failure && this.#attributed(failure, name)
+			}));
+		}));
+		const failures = /* @__PURE__ */ new Map();
+		for (const one of done) {
+			if (one.status === "rejected") throw one.reason;
+			for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
+		}
+		return failures;
+	}
+	async [Symbol.asyncDispose]() {
+		await this.#resources.disposeAsync();
+	}
+	/** While there is another way, one that breaks is its hosts' failure alone. */
+	async #publishAt(publisher, uploads, onProgress) {
+		try {
+			return await publisher.publish(uploads, onProgress);
+		} catch (error) {
+			if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
+			const failure = failureOf(error);
+			return new Map(uploads.map(({ host }) => [host, failure]));
+		}
+	}
+	#named(current, name) {
+		return current.state === "failed" ? {
+			state: "failed",
+			error: this.#attributed(current.error, name)
+		} : current;
+	}
+	/** Where there is only one publisher, there is no need to say at which. */
+	#attributed(failure, name) {
+		return this.#several ? {
+			...failure,
+			message: `${name}: ${failure.message}`
+		} : failure;
+	}
+};
+async function* uploadsOf(parcels) {
+	for await (const { upload } of parcels) yield upload;
+}
+async function allOf(coming) {
+	const all = [];
+	for await (const one of coming) all.push(one);
+	return all;
+}
+const UNREAD = {
+	state: "failed",
+	error: { message: "what is published could not be read" }
+};
+const NO_REPORTS = "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
+/** Its message says where. */
+function unreached(error) {
+	return {
+		state: "failed",
+		error: failureOf(error)
+	};
+}
+function failureOf({ message, hint }) {
+	return hint === void 0 ? { message } : {
+		message,
+		hint
+	};
+}
+/** Two failures of one host as one. */
+function join(first, second) {
+	if (first === null || second === null) return first ?? second;
+	return {
+		...first,
+		message: `${first.message}; ${second.message}`
+	};
+}
+function sum(all) {
+	return {
+		hosts: Math.min(...all.map(({ hosts }) => hosts)),
+		sent: all.reduce((total, { sent }) => total + sent, 0)
+	};
+}
+// src/duration.ts
+/** "3 hours": the largest unit that fits, of a time in milliseconds. */
+function duration(milliseconds) {
+	const [size, name] = [
+		[864e5, "day"],
+		[36e5, "hour"],
+		[6e4, "minute"],
+		[1e3, "second"]
+	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
+	const count = Math.max(0, Math.floor(milliseconds / size));
+	return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
+/** Milliseconds of `90s`, `30m`, `2h` or `1d`; `0` is none. @throws FleetError for anything else. */
+function parseDuration(text) {
+	const [, count, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+	if (text === "0") return 0;
+	if (count === void 0) throw new FleetError(`a duration is a number with s, m, h or d, such as 30m, and not '${text}'`);
+	return Number(count) * 1e3 * ({
+		s: 1,
+		m: 60,
+		h: 3600,
+		d: 86400
+	}[unit] ?? 0);
+}
 // src/reports/logs.ts
 const BY = "reported by the Bento of 2022";
 /** It polls every quarter of an hour, and says nothing when there is nothing new. */
@@ -27792,7 +28346,7 @@ const OUTCOMES$1 = {
 function statusOfLogs(known) {
 	const { published, now } = known;
 	const newest = newestLog(known);
-	const heard = newest === void 0 ? nothing() : saidBy(newest);
+	const heard = newest === void 0 ? nothing$1() : saidBy(newest);
 	const changed = known.changed ?? (published === null ? now : Date.parse(published.issued));
 	if (published === null) return {
 		...heard,
@@ -27864,7 +28418,7 @@ function newestLog({ logs, now }) {
 	}
 	return newest;
 }
-function nothing() {
+function nothing$1() {
 	return {
 		running: null,
 		lastContact: null,
@@ -28304,7 +28858,7 @@ var GitRemote = class GitRemote {
 			const [flag, refs, summary] = line.split("	");
 			const to = refs?.slice(refs.indexOf(":") + 1);
 			if (flag === void 0 || to === void 0 || summary === void 0) continue;
-			answers.set(to, flag === "!" ? refusal(summary) : null);
+			answers.set(to, flag === "!" ? refusal$1(summary) : null);
 		}
 		if (answers.size === 0) throw remoteError(this.name, result);
 		return new Map(updates.map(({ to }) => [to, answers.get(to) === void 0 ? "it gave no answer" : answers.get(to) ?? null]));
@@ -28369,7 +28923,7 @@ function quoted$1(word) {
 	return `'${word.replaceAll("'", "'\\''")}'`;
 }
 /** Of git-push(1)'s summary, `[remote rejected] (reason)`, what is for people. */
-function refusal(summary) {
+function refusal$1(summary) {
 	const reason = /^\[[^\]]*\] \((.*)\)$/.exec(summary)?.[1] ?? summary;
 	return reason === "stale info" ? "somebody else has published in the meantime" : reason;
 }
@@ -28519,7 +29073,7 @@ var GitPublisher = class GitPublisher {
 	}
 	/** Its ref's history. */
 	async readHistory(host) {
-		const commits = await this.#remote.history(this.#ref(host), `${PAST}${host}`, HISTORY);
+		const commits = await this.#remote.history(this.#ref(host), `${PAST}${host}`, HISTORY$1);
 		return (await this.#remote.files(commits.map((commit) => `${commit}:${ENVELOPE_FILE}`), MAX_ENVELOPE)).flatMap((file) => file?.toString("utf8") ?? []);
 	}
 	/** What a commit has is the release directory, whose files come from the fleet's own repository. */
@@ -28584,7 +29138,7 @@ const READ = "refs/read/";
 const MADE = "refs/made/";
 const PAST = "refs/past/";
 /** Releases that are looked back at. */
-const HISTORY = 50;
+const HISTORY$1 = 50;
 async function unpack(file) {
 	return narEntries(await promisify(gunzip)(await readFile$1(file), { maxOutputLength: MAX_NAR }));
 }
@@ -28608,8 +29162,8 @@ function hintFor(problem) {
 */
 async function waysOut(context, { dir, server, git }) {
 	try {
-		var _usingCtx$4 = _usingCtx();
-		const keys = _usingCtx$4.a(new AsyncDisposableStack());
+		var _usingCtx$6 = _usingCtx();
+		const keys = _usingCtx$6.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -28643,9 +29197,9 @@ async function waysOut(context, { dir, server, git }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$4.e = _;
+		_usingCtx$6.e = _;
 	} finally {
-		await _usingCtx$4.d();
+		await _usingCtx$6.d();
 	}
 }
 // src/commands/status.ts
@@ -28655,22 +29209,22 @@ async function waysOut(context, { dir, server, git }) {
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$3 = _usingCtx();
+		var _usingCtx$5 = _usingCtx();
 		const fleet = await loadFleet(options.fleet);
 		const { server, signers } = fleet;
 		if (server === null && fleet.git === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
 		const selected = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
 		if (server === null) return document$1(await statusesInGit(context, fleet, selected));
 		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-		const key = _usingCtx$3.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-		return document$1(await statusesOf(_usingCtx$3.a(await SftpPublisher.connect(server, key, {
+		const key = _usingCtx$5.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+		return document$1(await statusesOf(_usingCtx$5.a(await SftpPublisher.connect(server, key, {
 			signal: context.signal,
 			say: context.output.info
 		})), selected, signers));
 	} catch (_) {
-		_usingCtx$3.e = _;
+		_usingCtx$5.e = _;
 	} finally {
-		await _usingCtx$3.d();
+		await _usingCtx$5.d();
 	}
 }
 /** A fleet on git alone: hosts read there, and have nowhere to write to. */
@@ -28781,6 +29335,859 @@ async function hostStatus(host, current, reports, signers) {
 		lastOutcome: report?.outcome ?? null
 	};
 }
+// src/commands/prune.ts
+/** Systems of each host that stay alive, beside the one that it runs. */
+const KEEP = 3;
+/**
+* Removes gc roots: of each host's systems all but the last three and what it reports to run, and all of hosts that the fleet
+* has no more. What isn't known for certain stays.
+*/
+async function prune(context, { fleet: dir, roots, hosts, isWhole }) {
+	const fleet = await loadFleet(dir);
+	const warnings = [];
+	const running = await runningSystems(context, fleet, warnings);
+	if (running === null) return {
+		pruned: [],
+		warnings
+	};
+	const names = new Set([...hosts, ...fleet.hosts].map(({ name }) => name));
+	const isCertain = hosts.every(({ status }) => status !== "failed") || fleet.hosts.every((host) => host.declared);
+	const selected = new Set(hosts.map(({ name }) => name));
+	const pruned = [];
+	for (const host of await directoriesIn(roots)) {
+		const hasLeft = !names.has(host);
+		if (hasLeft ? !isWhole : !selected.has(host)) continue;
+		if (hasLeft && !isCertain) {
+			warnings.push(`the roots of ${host} stay: it is not in the fleet, as far as that can be evaluated`);
+			continue;
+		}
+		const place = path$2.join(roots, host);
+		const keeps = running.get(host);
+		if (keeps === "unknown") {
+			warnings.push(`the roots of ${host} stay: what it runs is not known now`);
+			continue;
+		}
+		const all = await rootsIn(place);
+		const old = hasLeft ? all : all.slice(KEEP).filter(({ target }) => target !== keeps);
+		for (const root of old) {
+			await removeRoot(root);
+			pruned.push({
+				host,
+				toplevel: root.target,
+				hasLeft
+			});
+		}
+		if (hasLeft) await rmdir$1(place).catch(() => {});
+	}
+	return {
+		pruned,
+		warnings
+	};
+}
+/** What each host says it runs; null when nobody can be asked now. */
+async function runningSystems(context, fleet, warnings) {
+	const { server } = fleet;
+	const known = /* @__PURE__ */ new Map();
+	const source = optionalKey(context.env, PUBLISHER_KEY);
+	if (server === null || source === void 0) {
+		const why = server === null ? "fleet.yaml has no server that hosts report to" : `there is no ${PUBLISHER_KEY} to ask with`;
+		warnings.push(`--prune: what hosts run is not known here, as ${why}; the last ${KEEP} systems of each are kept`);
+		return known;
+	}
+	const hosts = fleet.hosts.filter((host) => host.declared);
+	try {
+		try {
+			var _usingCtx$4 = _usingCtx();
+			const key = _usingCtx$4.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+			const publisher = _usingCtx$4.a(await SftpPublisher.connect(server, key, {
+				signal: context.signal,
+				say: context.output.info
+			}));
+			for (const { name, state, running } of await statusesOf(publisher, hosts, fleet.signers)) if (running !== null) known.set(name, running.toplevel);
+			else if (state === "unknown") known.set(name, "unknown");
+			return known;
+		} catch (_) {
+			_usingCtx$4.e = _;
+		} finally {
+			await _usingCtx$4.d();
+		}
+	} catch (error) {
+		if (!(error instanceof UnavailableError)) throw error;
+		warnings.push(`--prune: nothing was removed, as hosts' reports can't be read now: ${error.message}`);
+		return null;
+	}
+}
+async function directoriesIn(place) {
+	return (await readdir$1(place, { withFileTypes: true }).catch((error) => {
+		if (error.code === "ENOENT") return [];
+		throw error;
+	})).flatMap((entry) => entry.isDirectory() ? entry.name : []).sort();
+}
+// src/nix/push.ts
+/** How often it is tried. */
+const ATTEMPTS = 6;
+/** Milliseconds. */
+const WAIT = 2e3;
+/** What is no trouble of the network's, and is the same a minute later. */
+const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only/i;
+/**
+* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
+* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
+* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
+*/
+async function push(nix, url, paths, options) {
+	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
+	/** Bytes of each path. What was under way when an attempt ended is copied again by the next. */
+	const copied = /* @__PURE__ */ new Map();
+	const sum = () => ({
+		paths: copied.size,
+		bytes: [...copied.values()].reduce((a, b) => a + b, 0)
+	});
+	const [first] = paths;
+	if (first === void 0) return sum();
+	const address = withDefaults(url);
+	if (address.protocol === "file:") await describeCache(fileURLToPath(withoutQuery(address)), path$2.dirname(first));
+	for (let attempt = 1;; attempt++) {
+		const error = await copy(nix, address.href, paths, (path, bytes) => {
+			copied.set(path, bytes);
+			onProgress(sum());
+		});
+		if (error === null) return sum();
+		if (attempt >= ATTEMPTS || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
+		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
+		onRetry(hidden(error, url), wait);
+		await setTimeout$2(wait, void 0, { signal }).catch(() => {
+			throw new InterruptedError();
+		});
+	}
+}
+/** One run of Nix's: its error, or null. */
+async function copy(nix, url, paths, onCopied) {
+	const copying = /* @__PURE__ */ new Map();
+	const errors = [];
+	const read = eventReader((event) => {
+		switch (event.kind) {
+			case "start":
+				if (event.type === 100) copying.set(event.id, {
+					path: event.path,
+					expected: 0
+				});
+				return;
+			case "progress": {
+				const copy = copying.get(event.id);
+				if (copy !== void 0) copy.expected = event.expected;
+				return;
+			}
+			case "stop": {
+				const copy = copying.get(event.id);
+				copying.delete(event.id);
+				if (copy !== void 0) onCopied(copy.path, copy.expected);
+				return;
+			}
+			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
+		}
+	});
+	const args = [
+		"copy",
+		"-v",
+		"--log-format",
+		"internal-json",
+		"--to",
+		url,
+		...new Set(paths)
+	];
+	const { status } = await nix.run("nix", args, {
+		onStderr: read,
+		keepNothing: true
+	});
+	read("\n");
+	if (status === 0) return null;
+	return errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`;
+}
+/** The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes. */
+function withDefaults(url) {
+	let address;
+	try {
+		address = new URL(url);
+	} catch {
+		throw new FleetError(`'${shown(url)}' is no address of a Nix store`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
+	}
+	if (address.protocol === "file:" && !address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
+	return address;
+}
+function withoutQuery(address) {
+	const bare = new URL(address);
+	bare.search = "";
+	return bare;
+}
+/**
+* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
+* that they ask it before cache.nixos.org, whose priority is 40.
+*/
+async function describeCache(directory, storeDir) {
+	await mkdir$1(directory, { recursive: true }).catch((error) => {
+		throw new UnavailableError(`${directory} can't be made (${error.code})`);
+	});
+	const file = path$2.join(directory, "nix-cache-info");
+	const text = await readFile$1(file, "utf8").catch(() => "");
+	const missing = [
+		`StoreDir: ${storeDir}`,
+		"WantMassQuery: 1",
+		"Priority: 30"
+	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
+	if (missing.length === 0) return;
+	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
+		throw new UnavailableError(`${file} can't be written (${error.code})`);
+	});
+}
+/** An address without a password in it, for people. */
+function shown(url) {
+	return url.replace(/^([^/]*:\/\/[^/@:]*):[^/@]*@/, "$1:…@");
+}
+/** What Nix says of an address has it in it. */
+function hidden(text, url) {
+	const [, password] = /^[^/]*:\/\/[^/@:]*:([^/@]*)@/.exec(url) ?? [];
+	return (password ? text.replaceAll(password, "…") : text).split("\n").join(" ");
+}
+// src/commands/push.ts
+/** The Nix store that fleet.yaml names. @throws FleetError when it names none. */
+async function pushUrl(dir) {
+	const { cache } = await loadFleet(dir);
+	if (cache?.push) return cache.push;
+	throw new FleetError("there is nowhere to push to: fleet.yaml has no cache.push", { hint: "set it, or say where: --push file:///srv/cache" });
+}
+/** Copies systems, and all that they need, to a Nix store. That it can't be is told in the result: what was built is built. */
+async function pushTo(context, nix, url, paths) {
+	const { output, signal } = context;
+	const name = shown(url);
+	let pushed = {
+		paths: 0,
+		bytes: 0
+	};
+	const result = (error) => ({
+		url: name,
+		...pushed,
+		error
+	});
+	try {
+		pushed = await push(nix, url, paths, {
+			signal,
+			onProgress: (now) => {
+				pushed = { ...now };
+				output.progress(`pushing to ${name}: ${now.paths} paths, ${size(now.bytes)}`);
+			},
+			onRetry: (error, wait) => output.info(`${name}: ${error}; trying again in ${Math.ceil(wait / 1e3)} s`)
+		});
+		return result(null);
+	} catch (error) {
+		if (!(error instanceof UnavailableError)) throw error;
+		const { message, hint } = error;
+		return result({
+			message,
+			...hint === void 0 ? {} : { hint }
+		});
+	} finally {
+		output.done();
+	}
+}
+// src/commands/state.ts
+/**
+* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
+* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
+*/
+async function defaultRoots(env, fleet) {
+	const place = await realpath(fleet);
+	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
+	const identity = repository && workspace ? [
+		server,
+		repository,
+		path$2.relative(await realpath(workspace), place)
+	].join(" ") : place;
+	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
+	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
+	return path$2.join(stateDirectory(env), "roots", `${name}-${id}`);
+}
+/** The logs of builds that failed. */
+function defaultLogs(env) {
+	return path$2.join(stateDirectory(env), "logs");
+}
+function stateDirectory(env) {
+	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
+}
+// src/commands/build.ts
+/** Milliseconds between changes of the progress line. */
+const TICK = 100;
+/**
+* Builds the hosts' systems and keeps them alive. Hosts that can't be evaluated, or don't build, fail; the others are built.
+* Compared with a base, only those are built whose system is another one.
+*/
+async function build(context, options) {
+	try {
+		var _usingCtx$3 = _usingCtx();
+		const url = options.push === true ? await pushUrl(options.fleet) : options.push;
+		const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
+		const key = _usingCtx$3.a(source === void 0 ? null : await openCacheKey(source, describeKey(CACHE_KEY)));
+		const checked = await check(context, {
+			...options,
+			derivations: true
+		});
+		const nix = await Nix.find(options.nix, context.signal);
+		const targets = checked.hosts.flatMap((host) => {
+			const { drv, toplevel, status } = host;
+			return drv !== null && toplevel !== null && status !== "failed" && status !== "unchanged" ? [{
+				host,
+				drv,
+				output: toplevel
+			}] : [];
+		});
+		const outcomes = /* @__PURE__ */ new Map();
+		for (const [index, outcome] of (await buildTargets(context, nix, targets)).entries()) outcomes.set(targets[index]?.host.name ?? "", outcome);
+		const isBuilt = ({ host }) => outcomes.get(host.name)?.kind === "built";
+		const built = targets.filter(isBuilt);
+		const failures = await failuresOf(context, nix, outcomes, options.logs ?? defaultLogs(context.env));
+		const roots = options.roots ?? await defaultRoots(context.env, options.fleet);
+		await parallel(built, availableParallelism(), ({ host, output }) => addRoot(nix, output, path$2.join(roots, host.name)));
+		const hosts = await parallel(checked.hosts, availableParallelism(), async (host) => {
+			const error = failures.get(host.name);
+			if (error !== void 0) return {
+				...host,
+				status: "failed",
+				error
+			};
+			if (outcomes.get(host.name)?.kind === "unbuildable") return {
+				...host,
+				status: "skipped"
+			};
+			const { base, toplevel, packages } = host;
+			return packages !== null && base !== null && existsSync(base) && toplevel !== null && outcomes.has(host.name) ? {
+				...host,
+				packages: await packageChanges(nix, base, toplevel)
+			} : host;
+		});
+		const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
+		const document = {
+			...checked,
+			command: "build",
+			warnings,
+			hosts
+		};
+		const paths = built.map(({ output }) => output);
+		if (key !== null) {
+			await signClosures(nix, key, paths);
+			document.signedBy = key.publicKey;
+		}
+		if (url !== null) {
+			document.push = await pushTo(context, nix, url, paths);
+			if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
+		}
+		if (!options.prune) return document;
+		const isWhole = options.hosts.length === 0 && options.shard === null;
+		const { pruned, warnings: more } = await prune(context, {
+			fleet: options.fleet,
+			roots,
+			hosts,
+			isWhole
+		});
+		return {
+			...document,
+			warnings: [...warnings, ...more],
+			pruned
+		};
+	} catch (_) {
+		_usingCtx$3.e = _;
+	} finally {
+		await _usingCtx$3.d();
+	}
+}
+async function buildTargets(context, nix, targets) {
+	const { output } = context;
+	const missing = await invalidPaths(nix, targets.map((target) => target.output));
+	const wanted = targets.filter((target) => missing.has(target.output));
+	let done = targets.length - wanted.length;
+	if (wanted.length === 0) return targets.map(() => ({ kind: "built" }));
+	const group = output.group(`building ${wanted.length} of ${targets.length} hosts`);
+	const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name], [output, host.name]]);
+	const progress = new BuildProgress(new Map(names), (name) => {
+		done += 1;
+		group.line(`built ${name} (${done} of ${targets.length} hosts)`);
+	});
+	let shown = 0;
+	const outcomes = await buildAll(nix, wanted, (event) => {
+		progress.see(event);
+		if (event.kind === "start" && event.type === 105) group.line(`building ${nameOf(event.path)}`);
+		if (Date.now() - shown < TICK) return;
+		shown = Date.now();
+		output.progress(buildProgress(done, targets.length, progress.state()));
+	}).finally(() => {
+		progress.end();
+		output.done();
+		group.end();
+	});
+	const byTarget = new Map(wanted.map((target, index) => [target, outcomes[index]]));
+	return targets.map((target) => byTarget.get(target) ?? { kind: "built" });
+}
+// src/platform/frugal.ts
+/**
+* Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
+* others. V8 would let the part of the heap where new objects are made grow to some 100 MB while a thousand things are under
+* way, and never give it back.
+*/
+function stayFrugal() {
+	setFlagsFromString("--semi-space-growth-factor=1");
+}
+// src/reports/gate.ts
+function gateOf(state) {
+	switch (state) {
+		case "up-to-date":
+		case "auto-updated":
+		case "reboot-pending": return "open";
+		case "pending":
+		case "applying":
+		case "new":
+		case "silent":
+		case "suspended":
+		case "inconclusive": return "wait";
+		case "failed":
+		case "rolled-back":
+		case "refused":
+		case "drifted":
+		case "unknown": return "closed";
+	}
+}
+/** For people: why the next wave isn't published because of this host. */
+function gateReason({ state, reason, published }) {
+	const release = published === null ? "" : ` release ${published.sequence} of ${published.commit.slice(0, 12)}`;
+	const why = reason === null ? "" : `: ${reason}`;
+	switch (state) {
+		case "pending":
+		case "applying":
+		case "new": return `it has not reported yet what became of${release || " its release"}${why}`;
+		case "failed": return `it failed with${release}${why}`;
+		case "rolled-back": return `it rolled${release} back${why}`;
+		case "refused": return `it refused${release || " what was published"}${why}`;
+		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
+	}
+}
+// src/commands/ancestry.ts
+/** Whether published commits lie behind the one that is deployed; each is looked up once. */
+var Ancestry = class {
+	#repository;
+	#head;
+	#known = /* @__PURE__ */ new Map();
+	constructor(repository, head) {
+		this.#repository = repository;
+		this.#head = head;
+	}
+	/** Why the commit that is deployed can't follow a published one; null when it can. */
+	async problem(published) {
+		const answer = this.#known.get(published) ?? this.#repository.isAncestor(published, this.#head);
+		this.#known.set(published, answer);
+		const isAncestor = await answer;
+		if (isAncestor === true) return null;
+		if (isAncestor === void 0) return {
+			message: `the published commit ${published.slice(0, 12)} is not in this clone, so it can't be told which one is newer`,
+			hint: "fetch the whole history (on GitHub, fetch-depth: 0), or --force"
+		};
+		return {
+			message: `the published commit ${published.slice(0, 12)} is not an ancestor of ${this.#head.slice(0, 12)}`,
+			hint: "merge it first; --force publishes all the same"
+		};
+	}
+};
+// src/release/plan.ts
+/** Archives beside the current one that stay on the server. */
+const HISTORY = 4;
+/** A sequence is a time in milliseconds; one that is this far ahead of the clock is no accident. */
+const FAR_FUTURE = 316224e5;
+/** Whether a host that runs `published` would get anything new from `candidate`. Archive bytes don't count. */
+function isSameRelease(published, candidate) {
+	return published.digest === candidate.digest && published.toplevel === candidate.toplevel && published.kind === candidate.kind && published.attr === candidate.attr;
+}
+/** The manifest of a host's next release. `now` is in milliseconds since 1970. */
+function nextManifest(candidate, published, now) {
+	const history = (published === null ? [] : [published.archive?.name, ...published.history]).filter((name) => name !== void 0 && name !== candidate.archive?.name);
+	return {
+		version: 1,
+		...candidate,
+		sequence: Math.max(now, (published?.sequence ?? 0) + 1),
+		issued: new Date(now).toISOString(),
+		history: [...new Set(history)].slice(0, HISTORY)
+	};
+}
+/** A signed sequence that is years ahead was made with a wrong clock, and would pin the fleet's releases to it. */
+function isFarFuture(published, now) {
+	return published.sequence > now + FAR_FUTURE;
+}
+/** The archives that have to be on the server for a release. */
+function archivesOf(manifest) {
+	return manifest.archive === null ? manifest.history : [manifest.archive.name, ...manifest.history];
+}
+/**
+* Decides what a host is given. Whatever any publisher has counts: a host may have it already. Publishers whose state isn't
+* known are left out, and one that is left out gets, next time, what the others have now.
+*/
+function decide({ candidate, published, ancestryOf, force, now }) {
+	const known = [...published].filter(([, { state }]) => state !== "unknown");
+	const manifests = known.flatMap(([, one]) => one.state === "present" ? [one] : []);
+	const newest = manifests.reduce((best, one) => best === void 0 || one.manifest.sequence > best.manifest.sequence ? one : best, void 0);
+	const release = () => ({
+		kind: "release",
+		manifest: nextManifest(candidate, newest === void 0 ? null : withHistoryOf(newest.manifest, manifests), now),
+		to: known.map(([name]) => name)
+	});
+	if (force) return release();
+	const isCurrent = (one) => newest !== void 0 && one.state === "present" && !one.isIncomplete && one.manifest.sequence === newest.manifest.sequence && isSameRelease(one.manifest, candidate);
+	const lacking = known.filter(([, one]) => !isCurrent(one));
+	const current = manifests.find(isCurrent);
+	if (lacking.length === 0 && current !== void 0) return {
+		kind: "unchanged",
+		manifest: current.manifest
+	};
+	for (const [, one] of lacking) {
+		const error = refusal(one, ancestryOf, now);
+		if (error !== null) return {
+			kind: "refuse",
+			error
+		};
+	}
+	const isNewTo = (one) => one.state !== "present" || one.manifest.sequence < (newest?.manifest.sequence ?? 0);
+	if (current === void 0 || current.manifest.archive?.name !== candidate.archive?.name) return release();
+	if (!lacking.every(([, one]) => isNewTo(one))) return release();
+	const { manifest, envelope } = current;
+	return {
+		kind: "complete",
+		manifest,
+		envelope,
+		to: lacking.map(([name]) => name)
+	};
+}
+function refusal(one, ancestryOf, now) {
+	if (one.state === "untrusted") return {
+		message: `what is published now can't be trusted: ${one.problem}`,
+		hint: "if the signers were changed on purpose, publish over it with --force"
+	};
+	if (one.state !== "present") return null;
+	const problem = ancestryOf(one.manifest.commit);
+	if (problem !== null || !isFarFuture(one.manifest, now)) return problem;
+	return {
+		message: `the published release is of ${one.manifest.issued}, far in the future`,
+		hint: "check the clocks; --force publishes after it"
+	};
+}
+/** The newest manifest, with the archives that any publisher has besides. */
+function withHistoryOf(newest, all) {
+	const history = [newest, ...all.map((one) => one.manifest)].flatMap(archivesOf);
+	return {
+		...newest,
+		history: [...new Set(history)].filter((name) => name !== newest.archive?.name)
+	};
+}
+// src/commands/prepare.ts
+/**
+* Evaluates the hosts that can be deployed, and finds out what their releases are; the others get their result here. `archives`
+* is a directory for the packed releases.
+*/
+async function prepare({ repository, stager }, evaluator, hosts, commit, archives) {
+	if (hosts.length === 0) return [];
+	const deployable = hosts.filter((host) => host.declared && host.key !== null);
+	const evaluated = evaluator === null ? [] : await evaluateFleet(evaluator, deployable);
+	const systems = new Map(evaluated.map((result) => [result.host, result]));
+	const modified = repository.modified().then((files) => new Set(files));
+	modified.catch(() => {});
+	const releases = /* @__PURE__ */ new Map();
+	return parallel(hosts, availableParallelism(), async (host) => {
+		if (!deployable.includes(host)) {
+			const reason = host.declared ? "it has no key in fleet.yaml yet" : "it has no entry in fleet.yaml";
+			return {
+				host,
+				result: {
+					...nothing(host),
+					status: "skipped",
+					reason
+				}
+			};
+		}
+		const contents = await stager.contents(host).catch(failing);
+		if ("failure" in contents) return {
+			host,
+			result: failed(host, contents.failure)
+		};
+		const system = systems.get(host);
+		if (system?.ok === false) return {
+			host,
+			result: failed(host, system.failure)
+		};
+		const uncommitted = await modified;
+		const changed = contents.sources.find((file) => uncommitted.has(file));
+		if (changed !== void 0) return {
+			host,
+			result: failed(host, {
+				message: `${changed} has changes that are not committed`,
+				hint: "commit them, or git stash"
+			})
+		};
+		const release = await (releases.get(contents.key) ?? rememberedIn(releases, contents, archives)).catch(failing);
+		if ("failure" in release) return {
+			host,
+			result: failed(host, release.failure)
+		};
+		return {
+			host,
+			value: {
+				pack: release.pack,
+				candidate: {
+					host: host.name,
+					commit: commit.id,
+					subject: commit.subject.slice(0, 200),
+					digest: release.digest,
+					archive: null,
+					kind: host.kind,
+					attr: host.kind === "flake" ? host.attr : host.config,
+					toplevel: system?.toplevel ?? null
+				}
+			}
+		};
+	});
+}
+function rememberedIn(releases, { key, isEmpty, root }, archives) {
+	let packed;
+	const pack = async (digest) => {
+		const archive = await archiveInto(archives, root());
+		if (archive.digest !== digest) throw new HostError("its files changed while they were being deployed");
+		return archive;
+	};
+	const release = narDigest(root()).then((digest) => ({
+		digest,
+		pack: async () => {
+			if (isEmpty) return null;
+			packed ??= pack(digest);
+			return packed;
+		}
+	}));
+	releases.set(key, release);
+	return release;
+}
+/**
+* Makes the archive, if there is anything to put into one.
+* @throws HostError when what it is made of has changed, or can't be read.
+*/
+async function withArchive({ candidate, pack }) {
+	const packed = await pack();
+	if (packed === null) return {
+		candidate,
+		packed
+	};
+	const { name, size, sha256 } = packed;
+	return {
+		candidate: {
+			...candidate,
+			archive: {
+				name,
+				size,
+				sha256
+			}
+		},
+		packed
+	};
+}
+/** What is wrong with one host is its own failure. */
+function failing(error) {
+	if (error instanceof HostError) return { failure: failureOf$2(error) };
+	throw error;
+}
+function nothing(host) {
+	return {
+		name: host.name,
+		status: "failed",
+		digest: null,
+		sequence: null,
+		commit: null,
+		toplevel: null,
+		error: null,
+		reason: null
+	};
+}
+function failed(host, error) {
+	return {
+		...nothing(host),
+		error
+	};
+}
+// src/commands/planning.ts
+/** What is to be done for each host, by what each publisher has for it. */
+async function planAll(planner, steps, current, options) {
+	const now = Date.now();
+	return parallel(steps, availableParallelism(), (step) => plan$1(planner, step, current, options, now));
+}
+async function plan$1({ ancestry, signers }, step, current, options, now) {
+	if ("result" in step) return step;
+	const { host, value } = step;
+	const { candidate } = value;
+	if (host.deliver === "system" && candidate.toplevel === null) return {
+		host,
+		result: failed(host, {
+			message: "it is delivered its system alone, and which one that is takes an evaluation",
+			hint: "leave --no-eval out"
+		})
+	};
+	const found = await openAll(current(host.name), host.name, signers);
+	const states = [...found.values()];
+	const unread = states.reduce((all, one) => join(all, one.state === "unknown" ? one.error : null), null);
+	if (unread !== null && states.every(({ state }) => state === "unknown")) return {
+		host,
+		result: failed(host, unread)
+	};
+	const commits = states.flatMap((one) => options.force || one.state !== "present" || isSameRelease(one.manifest, candidate) ? [] : [one.manifest.commit]);
+	const problems = new Map(await Promise.all(commits.map(async (commit) => [commit, await ancestry.problem(commit)])));
+	const ancestryOf = (commit) => problems.get(commit) ?? null;
+	const decideOn = (candidate) => decide({
+		candidate,
+		published: found,
+		ancestryOf,
+		force: options.force,
+		now
+	});
+	const settled = resultOf(host, decideOn(candidate), unread);
+	if (settled !== null) return {
+		host,
+		result: settled
+	};
+	const make = async () => {
+		const made = await withArchive(value).catch(failing);
+		if ("failure" in made) return {
+			host,
+			result: failed(host, made.failure)
+		};
+		const { packed } = made;
+		const decision = decideOn(made.candidate);
+		if (decision.kind === "refuse" || decision.kind === "unchanged") throw new Error("an archive made an unchanged host of a changed one");
+		const { manifest, to } = decision;
+		const envelope = decision.kind === "complete" ? decision.envelope : null;
+		return {
+			host,
+			value: {
+				manifest,
+				envelope,
+				packed,
+				to,
+				unread
+			}
+		};
+	};
+	if (!options.dryRun) return {
+		host,
+		value: { make }
+	};
+	const made = await make();
+	return "result" in made ? made : {
+		host,
+		result: published(made.value.manifest, unread)
+	};
+}
+/** The result of a host for which nothing is to be sent; null for the others. */
+function resultOf(host, decision, unread) {
+	switch (decision.kind) {
+		case "refuse": return failed(host, decision.error);
+		case "unchanged": return unread === null ? unchanged(host, decision.manifest) : failed(host, unread);
+		case "complete":
+		case "release": return null;
+	}
+}
+/** What each publisher has for a host, verified; the same envelope is verified once. */
+async function openAll(current, host, signers) {
+	const opened = /* @__PURE__ */ new Map();
+	const open$4 = async (state) => {
+		if (state.state === "failed") return {
+			state: "unknown",
+			error: state.error
+		};
+		if (state.state === "missing") return state;
+		const { envelope } = state;
+		const known = opened.get(envelope) ?? open(envelope, host, signers);
+		opened.set(envelope, known);
+		const result = await known;
+		return result.ok ? {
+			state: "present",
+			manifest: result.manifest,
+			envelope,
+			isIncomplete: state.isIncomplete ?? false
+		} : {
+			state: "untrusted",
+			problem: result.problem
+		};
+	};
+	return new Map(await Promise.all([...current].map(async ([name, state]) => [name, await open$4(state)])));
+}
+function unchanged(host, { digest, sequence, commit, toplevel }) {
+	return {
+		...nothing(host),
+		status: "unchanged",
+		digest,
+		sequence,
+		commit,
+		toplevel
+	};
+}
+function publishedResult({ host, digest, sequence, commit, toplevel }) {
+	return {
+		name: host,
+		status: "published",
+		digest,
+		sequence,
+		commit,
+		toplevel,
+		error: null,
+		reason: null
+	};
+}
+function published(manifest, failure) {
+	const result = publishedResult(manifest);
+	return failure === null ? result : {
+		...result,
+		status: "failed",
+		sequence: null,
+		error: failure
+	};
+}
+// src/commands/publishing.ts
+/** The lock for whoever publishes now, and how long to wait for it in milliseconds. */
+function lockFor(context, { wait }) {
+	return {
+		owner: `${userInfo().username}@${hostname()}`,
+		wait,
+		onWait: (holder) => context.output.progress(`waiting for the lock of ${holder}`)
+	};
+}
+/** Makes and signs the releases that are new, puts them up, and says what became of each host. */
+async function signAndPublish(context, publishers, signingKey, due) {
+	const count = due.filter((step) => !("result" in step)).length;
+	if (count === 0) return due.flatMap((step) => "result" in step ? [step.result] : []);
+	const seal = await sealer(signingKey);
+	const planned = [];
+	async function* parcels() {
+		const make = async (step) => "result" in step ? step : step.value.make();
+		for await (const step of ahead(due, availableParallelism(), make)) {
+			planned.push(step);
+			if ("result" in step) continue;
+			const { manifest, packed, to } = step.value;
+			const envelope = step.value.envelope ?? await seal(manifest);
+			yield {
+				upload: {
+					host: manifest.host,
+					envelope,
+					archive: packed,
+					keep: archivesOf(manifest)
+				},
+				to
+			};
+		}
+	}
+	const failures = await publishers.publish(parcels(), ({ hosts }) => {
+		context.output.progress(`publishing: ${hosts} of ${count} hosts`);
+	});
+	context.output.done();
+	return planned.map((step) => "result" in step ? step.result : published(step.value.manifest, join(failures.get(step.host.name) ?? null, step.value.unread)));
+}
 // src/commands/rollout.ts
 /** Milliseconds between looks at what hosts report. They poll every few minutes. */
 const LOOK = 1e4;
@@ -28871,7 +30278,7 @@ async function deploy(context, options) {
 		if (blocking.length > 0) {
 			const reason = `an earlier wave is not done: ${blocking.map(({ name }) => name).join(", ")}`;
 			const held = selected.map((host) => ({
-				...nothing$1(host),
+				...nothing(host),
 				status: "skipped",
 				reason
 			}));
@@ -28994,6 +30401,16 @@ async function wavesOf({ fleet, hosts }) {
 }
 // src/results-schema.ts
 const nullable = (type) => type.nullable();
+const failure = object({
+	message: string(),
+	hint: string().exactOptional(),
+	trace: string().exactOptional(),
+	derivation: string().exactOptional(),
+	log: string().exactOptional(),
+	file: string().exactOptional(),
+	line: int().exactOptional(),
+	column: int().exactOptional()
+});
 const hostCheck = object({
 	name: string(),
 	status: _enum([
@@ -29021,14 +30438,7 @@ const hostCheck = object({
 		unpacked: nullable(number$1())
 	})),
 	warnings: array(string()),
-	error: nullable(object({
-		message: string(),
-		hint: string().exactOptional(),
-		trace: string().exactOptional(),
-		file: string().exactOptional(),
-		line: int().exactOptional(),
-		column: int().exactOptional()
-	})),
+	error: nullable(failure),
 	duration: number$1()
 });
 /** The document of `check --json` and `build --json`: see CheckDocument for what each field says. */
@@ -29037,7 +30447,19 @@ const checkDocumentSchema = object({
 	command: _enum(["check", "build"]),
 	base: nullable(string()),
 	warnings: array(string()),
-	hosts: array(hostCheck)
+	hosts: array(hostCheck),
+	pruned: array(object({
+		host: string(),
+		toplevel: string(),
+		hasLeft: boolean()
+	})).exactOptional(),
+	signedBy: string().exactOptional(),
+	push: object({
+		url: string(),
+		paths: int(),
+		bytes: number$1(),
+		error: nullable(failure)
+	}).exactOptional()
 });
 // src/commands/report.ts
 /**
@@ -29113,51 +30535,6 @@ function describeError(error, paint) {
 	const hint = error.hint === void 0 ? "" : `\n${paint("dim", `→ ${inert(error.hint)}`)}`;
 	return `${paint("red", "error:")} ${inert(place + error.message)}${hint}`;
 }
-// src/render/terminal.ts
-function painter(colour) {
-	return (style, text) => colour ? styleText(style, text, { validateStream: false }) : text;
-}
-/** Lines up the cells of each row by two spaces; the last cell of a row is as long as it likes. */
-function table(rows) {
-	const widths = [];
-	for (const row of rows) row.slice(0, -1).forEach((cell, column) => {
-		widths[column] = Math.max(widths[column] ?? 0, width(cell));
-	});
-	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - width(cell))).join("  ").trimEnd());
-}
-/** Columns that a cell takes, without the codes of its colours. */
-function width(cell) {
-	return stripVTControlCharacters(cell).length;
-}
-/** "1 host", "3 hosts". */
-function count(number, noun) {
-	return `${number} ${noun}${number === 1 ? "" : "s"}`;
-}
-/** "12 B", "3.4 MiB". */
-function size(bytes) {
-	const units = [
-		"B",
-		"KiB",
-		"MiB",
-		"GiB",
-		"TiB"
-	];
-	let amount = bytes;
-	let unit = 0;
-	while (amount >= 1024 && unit < units.length - 1) {
-		amount /= 1024;
-		unit += 1;
-	}
-	return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
-}
-/** How many hosts there are of each kind, in the order of `kinds`: "4 hosts: 3 ok, 1 failed". */
-function tally(found, kinds) {
-	const parts = kinds.map((kind) => [found.filter((one) => one === kind).length, kind]).filter(([number]) => number > 0).map(([number, kind]) => `${number} ${kind}`);
-	return `${count(found.length, "host")}: ${parts.join(", ")}`;
-}
-function warnings(texts, paint) {
-	return texts.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`);
-}
 // src/render/check.ts
 const MARKS$1 = {
 	ok: ["✓", "green"],
@@ -29200,7 +30577,7 @@ function renderCheck(document, paint, verbose) {
 			paint(style, mark),
 			groupName(group),
 			paint(style, host.status),
-			detail(host)
+			detail(host, document)
 		]];
 	})).flatMap((line, index) => {
 		const host = groups[index]?.[0];
@@ -29211,6 +30588,8 @@ function renderCheck(document, paint, verbose) {
 	return [
 		...lines,
 		...warnings(document.warnings, paint),
+		...document.push === void 0 ? [] : pushLines(document.push, paint),
+		...(document.pruned ?? []).map(({ host, toplevel, hasLeft }) => `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`),
 		"",
 		`${tally(statuses, [
 			"failed",
@@ -29221,15 +30600,21 @@ function renderCheck(document, paint, verbose) {
 		])}${compared}`
 	].join("\n");
 }
+/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB", and why it went no further. */
+function pushLines({ url, paths, bytes, error }, paint) {
+	const what = paths === 0 ? "nothing that it hasn't" : `${count(paths, "path")}, ${size(bytes)}`;
+	const line = `pushed to ${inertLine(url)}: ${what}`;
+	return error === null ? [line] : [line, ...failureLines(error, paint, true).map((text) => paint("red", text))];
+}
 /** A commit's name as short as git prints it; any other ref as it is. */
 function baseText(base) {
 	return /^[0-9a-f]{40}$/.test(base) ? base.slice(0, 12) : inertLine(base);
 }
-function detail(host) {
-	const parts = [host.status === "ok" && host.remembered ? "as remembered" : planText(host)];
+function detail(host, document) {
+	const parts = [host.status === "ok" && host.remembered ? "as remembered" : costText(host, document)];
 	if (host.status === "changed") parts.push(changeText(host));
 	if (host.reboot) parts.push("needs a reboot");
-	if (!host.reproducible && host.status !== "failed") parts.push("not reproducible");
+	if (!host.reproducible && host.status !== "failed" && host.status !== "skipped") parts.push("not reproducible");
 	return parts.filter((text) => text !== "").join("; ");
 }
 /** "12 to build, 3 to fetch (1.2 MiB)", or nothing when all of it is there. */
@@ -29238,6 +30623,12 @@ function planText({ plan }) {
 	const download = plan.download === null || plan.download === 0 ? "" : ` (${size(plan.download)})`;
 	const parts = [plan.build > 0 ? `${plan.build} to build` : "", plan.fetch > 0 ? `${plan.fetch} to fetch${download}` : ""].filter((text) => text !== "");
 	return parts.length === 0 ? "nothing to build" : parts.join(", ");
+}
+/** What a host would cost, and of a build, what it has cost. */
+function costText(host, { command }) {
+	if (command === "check") return planText(host);
+	if (host.status === "failed" || host.status === "skipped") return "";
+	return planText(host).replace(/(\d) to build/, "$1 built").replace(/(\d) to fetch/, "$1 fetched");
 }
 /** "+curl 8.17.0, nginx 1.28 → 1.29", of a host that changes. */
 function changeText({ base, packages }) {
@@ -29318,6 +30709,13 @@ function renderInit(document, paint) {
 }
 function renderKeygen(document) {
 	const key = (name) => document.keys.find((candidate) => candidate.name === name);
+	const cache = key("cache");
+	if (cache !== void 0) return [
+		`${cache.file}: the cache's signing key. Keep it secret; in CI it is a secret of the job that builds what is merged`,
+		"",
+		"Its public half goes into fleet.yaml, where the cache is:",
+		`  substituters, an entry:  { url: "https://…", key: "${cache.publicKey}" }`
+	].join("\n");
 	return [
 		...document.keys.map(({ name, file }) => `${file}: the ${name} key. Keep it secret; in CI it is a secret of the deploy job`),
 		"",
@@ -29471,10 +30869,11 @@ function releaseText({ published }) {
 	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
 }
 // src/results.ts
-/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault. */
+/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
 function exitStatus(document) {
 	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
-	return failedHosts(document).length === 0 ? 0 : 1;
+	if (failedHosts(document).length > 0) return 1;
+	return document.command === "build" && document.push?.error ? 3 : 0;
 }
 /** The hosts that make a run red, by name. */
 function failedHosts(document) {
@@ -29519,4 +30918,4 @@ function needsAttention(state) {
 		case "new": return false;
 	}
 }
-export { isSameRelease as $, selectHosts as $t, onInterrupt as A, loadFleet as At, SftpSession as B, secretFile as Bt, painter as C, Repository as Ct, describeError as D, renderedFiles as Dt, warnings as E, AGENT_FILE as Et, waysOut as F, require_dist$2 as Ft, signAndPublish as G, encrypt as Gt, ignoreSftpError as H, secretNames as Ht, packageRoot as I, SECRETS_DIR as It, unchanged as J, readersOf as Jt, openAll as K, canReceive as Kt, LOCK_DIRECTORY as L, checkSecretName as Lt, plan as M, FLEET_FILE as Mt, deploy as N, parseFleetFile as Nt, failureLines as O, staleFiles as Ot, status as P, hostName as Pt, withArchive as Q, parseShard as Qt, list as R, isSecretName as Rt, count as S, temporaryDirectory as St, tally as T, archive as Tt, parseDuration as U, MAX_SECRET as Ut, flight as V, secretHosts as Vt, lockFor as W, decrypt as Wt, failing as X, inert as Xt, failed as Y, clip as Yt, prepare as Z, inertLine as Zt, baseText as _, openFleet as _t, releaseText as a, HostError as an, describeKey as at, planText as b, withFlakeHosts as bt, renderHostEdit as c, formatLocation as cn, requireSigner as ct, renderKeygen as d, Publishers as dt, splitPatterns as en, nextManifest as et, renderPlan as f, build as ft, renderDeploy as g, loadRenderedFleet as gt, deployWord as h, failureOf$2 as ht, look as i, FleetError as in, SIGNING_KEY as it, report as j, parseWave as jt, locationOf as k, findFleet as kt, renderHostList as l, needsOpenSsh as lt, deployDetail as m, check as mt, failedHosts as n, run as nn, PUBLISHER_KEY as nt, renderStatus as o, InterruptedError as on, keysFromEnvironment as ot, renderRender as p, DEFAULT_TIMEOUT as pt, published as q, readersIn as qt, contactText as r, BentoError as rn, SECRETS as rt, worstFirst as s, UnavailableError as sn, open as st, exitStatus as t, Nix as tn, GIT_KEY as tt, renderInit as u, openPrivateKey as ut, changeText as v, openFleetAt as vt, table as w, writeFileAtomically as wt, renderCheck as x, _usingCtx as xt, grouped as y, openMemory as yt, SILENCE$2 as z, readSecretFile as zt };
+export { requireSigner as $, warnings as $t, signAndPublish as A, parseFleetFile as At, build as B, MAX_SECRET as Bt, failureLines as C, AGENT_FILE as Ct, plan as D, loadFleet as Dt, report as E, findFleet as Et, failing as F, isSecretName as Ft, packageRoot as G, readersOf as Gt, waysOut as H, encrypt as Ht, prepare as I, readSecretFile as It, SILENCE$2 as J, splitPatterns as Jt, LOCK_DIRECTORY as K, parseShard as Kt, withArchive as L, secretFile as Lt, published as M, require_dist$2 as Mt, unchanged as N, SECRETS_DIR as Nt, deploy as O, parseWave as Ot, failed as P, checkSecretName as Pt, open as Q, tally as Qt, isSameRelease as R, secretHosts as Rt, describeError as S, archive as St, onInterrupt as T, staleFiles as Tt, parseDuration as U, canReceive as Ut, status as V, decrypt as Vt, Publishers as W, readersIn as Wt, flight as X, painter as Xt, SftpSession as Y, count as Yt, ignoreSftpError as Z, table as Zt, baseText as _, SIGNING_KEY as _t, releaseText as a, temporaryDirectory as an, failureOf$2 as at, grouped as b, Repository as bt, renderHostEdit as c, BentoError as cn, openFleetAt as ct, renderKeygen as d, InterruptedError as dn, _usingCtx as dt, clip as en, needsOpenSsh as et, renderPlan as f, UnavailableError as fn, CACHE_KEY as ft, renderDeploy as g, SECRETS as gt, deployWord as h, PUBLISHER_KEY as ht, look as i, makeCacheKey as in, workflowCopies as it, openAll as j, hostName as jt, lockFor as k, FLEET_FILE as kt, renderHostList as l, FleetError as ln, openMemory as lt, deployDetail as m, MEMORY_KEY as mt, failedHosts as n, inertLine as nn, DEFAULT_TIMEOUT as nt, renderStatus as o, Nix as on, loadRenderedFleet as ot, renderRender as p, formatLocation as pn, GIT_KEY as pt, list as q, selectHosts as qt, contactText as r, KEY_NAME as rn, check as rt, worstFirst as s, run as sn, openFleet as st, exitStatus as t, inert as tn, openPrivateKey as tt, renderInit as u, HostError as un, withFlakeHosts as ut, changeText as v, describeKey as vt, locationOf as w, renderedFiles as wt, renderCheck as x, writeFileAtomically as xt, costText as y, keysFromEnvironment as yt, nextManifest as z, secretNames as zt };
