@@ -116,7 +116,9 @@ Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or 
 done; 3 a server or a tool could not be reached or run; 130 interrupted.
 Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
 BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_GIT_SSH_KEY_FILE, the key to push
-releases to a git remote with, where git itself has none; NAME, as --hosts; NO_COLOR.`,
+releases to a git remote with, where git itself has none; BENTO_CACHE_KEY or BENTO_CACHE_KEY_FILE, the key that signs
+what was built; BENTO_MEMORY_KEY, a secret text: only evaluations that were remembered with it are believed;
+BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
     );
 
   common(bento.command("init [directory]"))

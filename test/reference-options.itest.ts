@@ -10,6 +10,7 @@ const lib = process.env.BENTO_TEST_NIXPKGS_LIB ?? "";
 const MODULES = [
   { file: "utils/bento.nix", intro: "A host of the fleet." },
   { file: "utils/fleet.nix", intro: "The fleet's server." },
+  { file: "utils/runner.nix", intro: "The machine that builds the fleet's systems, and its binary cache." },
 ];
 
 test.skipIf(lib === "")(

@@ -194,10 +194,11 @@ async function keyOf({ nix, stager, memory }: Evaluator, host: Host, what: strin
   }
 }
 
-/** Where evaluations are remembered; with BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
+/** Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
 export function openMemory(env: NodeJS.ProcessEnv): EvaluationMemory {
   const cache = env.XDG_CACHE_HOME || path.join(env.HOME || homedir(), ".cache");
-  return new EvaluationMemory(path.join(cache, "bento/evaluations"), env[MEMORY_KEY] || null);
+  const directory = env.BENTO_EVALUATIONS || path.join(cache, "bento/evaluations");
+  return new EvaluationMemory(directory, env[MEMORY_KEY] || null);
 }
 
 export type StagedHost = { host: Host } & ({ release: StagedRelease } | { failure: HostFailure });

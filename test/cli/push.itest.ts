@@ -167,6 +167,25 @@ test("without a key it is said that hosts won't take it; without an address, tha
   ]);
 });
 
+test("--push without an address goes where fleet.yaml says", async () => {
+  const cache = cacheDir("of-the-fleet");
+  await writeFile(
+    path.join(fleet.dir, "fleet.yaml"),
+    `cache:\n  push: file://${cache}\nhosts: { alpha: { agent: false } }\n`,
+  );
+  expect((await bento(["render"], { cwd: fleet.dir })).status).toBe(0);
+  fleet.git("add", "-A");
+  fleet.git("commit", "-q", "-m", "a cache");
+  const { document, status, stderr } = await build(["--hosts", "alpha", "--push"], { BENTO_CACHE_KEY: secretKey });
+  expect([status, stderr]).toEqual([0, expect.any(String)]);
+  expect(document.push).toEqual({
+    url: `file://${cache}`,
+    paths: narinfos(cache).length,
+    bytes: expect.any(Number),
+    error: null,
+  });
+});
+
 test("on Actions: a push's job signs and pushes, and a pull request's can't", async () => {
   const cache = `file://${cacheDir("actions")}`;
   const inputs = { command: "build", hosts: "alpha", "cache-key": secretKey, push: cache };

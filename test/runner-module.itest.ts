@@ -1,0 +1,132 @@
+import { describe, expect, test } from "vitest";
+import { packageRoot } from "../src/platform/package.ts";
+import { succeed } from "./support/programs.ts";
+
+/**
+ * utils/runner.nix: on a real NixOS of 20.09 (BENTO_TEST_NIXPKGS), which has neither harmonia nor GitHub runners, and with
+ * today's module system (BENTO_TEST_NIXPKGS_LIB), where both are stubs.
+ */
+const root = packageRoot();
+const nixpkgs = process.env.BENTO_TEST_NIXPKGS;
+const lib = process.env.BENTO_TEST_NIXPKGS_LIB;
+
+async function evaluated(expression: string) {
+  const options = ["--eval", "--strict", "--json", "--read-write-mode"];
+  return JSON.parse(await succeed("nix-instantiate", [...options, "--expr", expression]));
+}
+
+describe.skipIf(!lib)("with today's module system", () => {
+  const machine = (settings: string) =>
+    evaluated(`let e = import ${root}/test/fixtures/modules/eval.nix {
+      lib = ${lib};
+      modules = [ ${root}/utils/runner.nix { services.bento-runner.enable = true; ${settings} } ];
+    }; in {
+      inherit (e) failed documented;
+      inherit (e.config.services) github-runners;
+      harmonia = e.config.services.harmonia.cache;
+      inherit (e.config.nix) gc extraOptions;
+      inherit (e.config.networking.firewall) allowedTCPPorts;
+      users = builtins.attrNames e.config.users.users;
+      tmpfiles = e.config.systemd.tmpfiles.rules;
+    }`);
+
+  test("a runner whose jobs start anew, and a cache that shows signatures and makes none", async () => {
+    const found = await machine(
+      'services.bento-runner.github = { url = "https://github.com/example/fleet"; tokenFile = "/run/token"; };',
+    );
+    expect(found.failed).toEqual([]);
+    expect(found["github-runners"].bento).toMatchObject({
+      ephemeral: true,
+      user: "bento-runner",
+      extraLabels: ["bento"],
+      url: "https://github.com/example/fleet",
+      extraEnvironment: {
+        XDG_STATE_HOME: "/var/lib/bento-runner/state",
+        BENTO_EVALUATIONS: "/var/lib/bento-runner/evaluations",
+      },
+      serviceOverrides: { DynamicUser: false, ReadWritePaths: ["/var/lib/bento-runner"] },
+    });
+    expect(found["github-runners"].bento.serviceOverrides.InaccessiblePaths).toContain("-/run/token");
+    expect(found.harmonia).toEqual({ enable: true, settings: { bind: "[::]:5000", priority: 30 } });
+    expect(found.allowedTCPPorts).toEqual([]);
+    expect(found.users).toEqual(["bento-runner"]);
+    expect(found.gc).toEqual({ automatic: true, dates: "weekly" });
+    expect(found.extraOptions).toBe("min-free = 10737418240\nmax-free = 32212254720\n");
+    expect(found.tmpfiles).toContain("d /var/lib/bento-runner/state 0750 bento-runner bento-runner -");
+    for (const option of found.documented) {
+      expect(option.description, option.name).toMatch(/\w{3}/);
+      // NixOS up to 22.11 reads descriptions as DocBook, where these begin something.
+      expect(option.description, option.name).not.toMatch(/[<&]/);
+    }
+  });
+
+  test("without GitHub and without a cache it is only a place for results", async () => {
+    const found = await machine("services.bento-runner.cache.enable = false;");
+    expect([found.failed, found["github-runners"], found.harmonia]).toEqual([[], {}, {}]);
+  });
+
+  test("the firewall opens when it is told to", async () => {
+    const found = await machine("services.bento-runner.cache = { openFirewall = true; port = 8080; };");
+    expect(found.allowedTCPPorts).toEqual([8080]);
+    expect(found.harmonia.settings.bind).toBe("[::]:8080");
+  });
+
+  test.each([
+    ['nix.settings.secret-key-files = [ "/key" ];', "signs whatever is built, by pull requests too"],
+    ['nix.extraOptions = "secret-key-files = /key";', "signs whatever is built, by pull requests too"],
+    ['services.harmonia.cache.signKeyPaths = [ "/key" ];', "the cache server has a key of its own"],
+    ['nix.settings.trusted-users = [ "root" "bento-runner" ];', "jobs run as bento-runner"],
+    ['nix.settings.trusted-users = [ "*" ];', "jobs run as bento-runner"],
+    ["nix.settings.sandbox = false;", "Set nix.settings.sandbox = true"],
+    ['services.bento-runner.github.url = "https://github.com/example/fleet";', "tokenFile is missing"],
+    [
+      'services.bento-runner.github = { url = "https://x"; tokenFile = builtins.storeDir + "/token"; };',
+      "is in the Nix store",
+    ],
+  ])("%s is refused, in one line", async (settings, message) => {
+    const { failed } = await machine(settings);
+    expect(failed).toEqual([expect.stringContaining(message)]);
+    expect(failed[0]).not.toContain("\n");
+  });
+});
+
+describe.skipIf(!nixpkgs)("on NixOS 20.09", () => {
+  const machine = (settings: string) =>
+    evaluated(`let
+      nixos = import ${nixpkgs}/nixos { configuration = {
+        imports = [ ${root}/utils/runner.nix ];
+        fileSystems."/" = { device = "/dev/vda1"; fsType = "ext4"; };
+        boot.loader.grub.device = "/dev/vda";
+        services.bento-runner.enable = true;
+        ${settings}
+      }; };
+      lib = import ${nixpkgs}/lib;
+    in {
+      failed = map (one: one.message) (lib.filter (one: !one.assertion) nixos.config.assertions);
+      serve = nixos.config.systemd.services.nix-serve.serviceConfig.ExecStart or null;
+      nix = nixos.config.environment.etc."nix/nix.conf".source.drvPath or nixos.config.nix.extraOptions;
+      options = nixos.config.nix.extraOptions;
+      user = nixos.config.users.users.bento-runner.group;
+    }`);
+
+  test("the cache is nix-serve, without a key", async () => {
+    const found = await machine("");
+    expect(found.failed).toEqual([]);
+    expect(found.serve).toMatch(/\/bin\/nix-serve --listen 0\.0\.0\.0:5000 $/);
+    expect(found.options).toContain("min-free = 10737418240");
+    expect(found.user).toBe("bento-runner");
+  }, 60_000);
+
+  test("what this release doesn't have is said, and so is what would sign everything", async () => {
+    const found = await machine(
+      `services.bento-runner.github = { url = "https://github.com/example/fleet"; tokenFile = "/run/token"; };
+       services.nix-serve.secretKeyFile = "/key"; nix.trustedUsers = [ "bento-runner" ]; nix.useSandbox = false;`,
+    );
+    expect(found.failed).toEqual([
+      expect.stringContaining("this release of NixOS has no services.github-runners"),
+      expect.stringContaining("the cache server has a key of its own"),
+      expect.stringContaining("jobs run as bento-runner"),
+      expect.stringContaining("useSandbox"),
+    ]);
+  }, 60_000);
+});
