@@ -10,7 +10,13 @@ ciphertexts_of() { echo "$BENTO_STATE/secrets/${1##*/}"; }
 
 # released_secrets: where the ciphertexts of the release are. One without files has those that this machine has.
 released_secrets() {
-  if has_tree; then echo "$BENTO_STATE/release/secrets"; else ciphertexts_of "$from"; fi
+  if ! has_tree; then
+    ciphertexts_of "$from"
+  elif [ -n "$updating" ]; then
+    echo "$BENTO_STATE/release/secrets"
+  else
+    echo "$BENTO_STATE/release.next/secrets"
+  fi
 }
 
 # prepare_secrets SYSTEM SOURCE: decrypts what SYSTEM declares from the directory SOURCE, or from what is kept of SYSTEM where
