@@ -29,24 +29,26 @@ import { report } from "./commands/report.ts";
 import { rollback } from "./commands/rollback.ts";
 import { secretEdit, secretList, secretRekey, secretRemove, secretSet } from "./commands/secret.ts";
 import { serverCheck } from "./commands/server-check.ts";
-import { status } from "./commands/status.ts";
+import { status, statusOptions } from "./commands/status.ts";
+import { watch } from "./commands/watch.ts";
 import { parseDuration } from "./duration.ts";
-import { BentoError } from "./errors.ts";
+import { BentoError, HostError } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
 import { splitPatterns } from "./fleet/select.ts";
 import { parseWave } from "./fleet/waves.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { terminalOutput } from "./platform/output.ts";
 import { packageRoot } from "./platform/package.ts";
+import { Screen } from "./platform/screen.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
 import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderPlan, renderRender } from "./render/lists.ts";
 import { renderSecretEdit, renderSecretList } from "./render/secret.ts";
 import { renderServerCheck } from "./render/server-check.ts";
-import { renderStatus } from "./render/status.ts";
+import { renderHostStatus, renderStatus } from "./render/status.ts";
 import { type Paint, painter } from "./render/terminal.ts";
-import { exitStatus, type ResultDocument, type SecretEditDocument } from "./results.ts";
+import { exitStatus, type ResultDocument, type SecretEditDocument, type StatusDocument } from "./results.ts";
 
 interface Session {
   context: Context;
@@ -94,13 +96,51 @@ async function show<T extends ResultDocument>(
     const document = await work(run);
     run.context.output.done();
     const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
-    process.stdout.write(printed.endsWith("\n") ? printed : `${printed}\n`);
+    process.stdout.write(printed === "" || printed.endsWith("\n") ? printed : `${printed}\n`);
     process.exitCode = exitStatus(document);
   } catch (error) {
     run.context.output.done();
     process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
     process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
   }
+}
+
+interface StatusFlags extends CommonOptions {
+  host?: string;
+  log?: true;
+  watch?: true;
+  interval: string;
+  failOn?: string;
+}
+
+async function statusAction(options: StatusFlags): Promise<void> {
+  const now = () => Date.now();
+  await show(
+    options,
+    async ({ context, fleet, hosts, paint }) => {
+      const asked = statusOptions(fleet(), hosts, options);
+      if (options.watch !== true) return withLog(await status(context, asked), options);
+      const screen = new Screen(process.stdout);
+      return await watch(context, asked, { screen, paint, interval: parseDuration(options.interval) });
+    },
+    (document, { paint }) => {
+      // Each line of what there was to see is there already.
+      if (options.watch && !process.stdout.isTTY) return "";
+      const [host] = document.hosts;
+      if (options.host === undefined || host === undefined) return renderStatus(document, paint, now());
+      if (options.log) return host.log ?? "";
+      return renderHostStatus(host, paint, now());
+    },
+  );
+}
+
+/** @throws HostError when there is no log to show. */
+function withLog(document: StatusDocument, { log }: StatusFlags): StatusDocument {
+  const [host] = document.hosts;
+  if (!log || host?.log !== null) return document;
+  throw new HostError(
+    `no log of ${host.name} is at the server: ${host.reason ?? `it is ${host.state.replaceAll("-", " ")}`}`,
+  );
 }
 
 /** The command line: every command, with its options. */
@@ -325,13 +365,18 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
 
   withHosts(common(bento.command("status")))
     .description("say how each host is, from what it reported")
-    .action((options) =>
-      show(
-        options,
-        ({ context, fleet, hosts }) => status(context, { fleet: fleet(), hosts }),
-        (document, { paint }) => renderStatus(document, paint, Date.now()),
-      ),
-    );
+    .option("--host <name>", "one host, and what became of its last attempts")
+    .option("--log", "with --host: the log of its newest attempt, and nothing else")
+    .option(
+      "--watch",
+      "go on looking: a table that stays up to date, or elsewhere than on a terminal a line for each change",
+    )
+    .option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s")
+    .option(
+      "--fail-on <states>",
+      "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)",
+    )
+    .action((options) => statusAction(options));
 
   const server = bento.command("server").description("the fleet's server").exitOverride();
   common(server.command("check"))

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { OUTCOMES } from "./reports/schema.ts";
+import { FLEET_STATES } from "./results.ts";
 
 const nullable = <T extends z.ZodType>(type: T) => type.nullable();
 const failure = z.object({
@@ -44,4 +46,69 @@ export const checkDocumentSchema = z.object({
 /** The same as JSON Schema (draft 2020-12), as docs/check.schema.json publishes it. */
 export function checkJsonSchema(): object {
   return { title: "bento check --json", ...z.toJSONSchema(checkDocumentSchema, { io: "input" }) };
+}
+
+const attempt = z.object({
+  sequence: nullable(z.int()),
+  commit: nullable(z.string()),
+  subject: nullable(z.string()),
+  outcome: z.enum(OUTCOMES),
+  reason: nullable(z.string()),
+  from: nullable(z.string()),
+  to: nullable(z.string()),
+  started: nullable(z.string()),
+  finished: nullable(z.string()),
+  duration: nullable(z.number()),
+  received: z.iso.datetime(),
+});
+
+const hostStatus = z.object({
+  name: z.string(),
+  state: z.enum(FLEET_STATES),
+  sync: z.enum([
+    "none",
+    "pending",
+    "applying",
+    "failed",
+    "rolled-back",
+    "inconclusive",
+    "refused",
+    "auto-updated",
+    "applied",
+    "unknown",
+  ]),
+  health: z.enum(["ok", "reboot-pending", "drifted", "suspended", "silent", "unheard", "unknown"]),
+  reason: nullable(z.string()),
+  published: nullable(
+    z.object({
+      sequence: z.int(),
+      commit: z.string(),
+      subject: z.string(),
+      toplevel: nullable(z.string()),
+      issued: z.iso.datetime(),
+    }),
+  ),
+  running: nullable(z.object({ toplevel: z.string(), sequence: nullable(z.int()) })),
+  lastContact: nullable(z.iso.datetime()),
+  lastOutcome: nullable(z.string()),
+  attempted: nullable(attempt),
+  agent: nullable(z.string()),
+  wave: nullable(z.int()),
+  groups: z.array(z.string()),
+  history: nullable(z.array(attempt)),
+  log: nullable(z.string()),
+});
+
+/** The document of `status --json`: see StatusDocument for what each field says. */
+export const statusDocumentSchema = z.object({
+  version: z.literal(1),
+  command: z.literal("status"),
+  time: z.iso.datetime(),
+  failOn: z.array(z.enum(FLEET_STATES)),
+  hosts: z.array(hostStatus),
+});
+
+/** As docs/status.schema.json publishes it. */
+export function statusJsonSchema(): object {
+  return { title: "bento status --json", ...z.toJSONSchema(statusDocumentSchema, { io: "input" }) };
 }

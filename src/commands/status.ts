@@ -1,18 +1,18 @@
 import { availableParallelism } from "node:os";
-import { FleetError } from "../errors.ts";
+import { BentoError, FleetError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import { loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
+import { nearest } from "../fleet/suggest.ts";
+import { inertLine } from "../inert.ts";
+import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
-import type { Current, HostReports, StatusSource } from "../publish/publisher.ts";
+import type { StatusSource } from "../publish/publisher.ts";
 import { Publishers } from "../publish/publishers.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
-import { open as openEnvelope } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
-import { statusOfLogs } from "../reports/logs.ts";
-import { parseHeartbeat, parseReport } from "../reports/schema.ts";
-import { lastContact, stateOf } from "../reports/state.ts";
-import type { HostStatus, StatusDocument } from "../results.ts";
+import { hostStatus } from "../reports/host-status.ts";
+import { FLEET_STATES, type FleetState, type HostStatus, needsAttention, type StatusDocument } from "../results.ts";
 import type { Context } from "./context.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY } from "./keys.ts";
 import { waysOut } from "./ways-out.ts";
@@ -20,43 +20,115 @@ import { waysOut } from "./ways-out.ts";
 export interface StatusOptions {
   fleet: string;
   hosts: readonly string[];
+  /** The states that make the exit status 1; null for all in which somebody has to look at a host. */
+  failOn: readonly FleetState[] | null;
+  /** How many of each host's last attempts to tell; 0 for none. */
+  attempts: number;
+  /** Whether to bring the newest log of each. */
+  logs: boolean;
 }
+
+/** What a command line asks for. */
+export interface StatusArguments {
+  host?: string;
+  log?: true;
+  watch?: true;
+  json?: true;
+  failOn?: string;
+}
+
+/** Of a host that somebody looks at. */
+const ATTEMPTS_SHOWN = 20;
+
+/** Milliseconds without an answer. A host that makes the server wait shall not make everybody else wait long. */
+const SILENCE = 15_000;
 
 /**
  * Says how each host is, from what is published for it and what it reported. Needs no Nix, and changes nothing.
  * @throws FleetError, UnavailableError; what can't be read of a single host makes its state `unknown`.
  */
 export async function status(context: Context, options: StatusOptions): Promise<StatusDocument> {
-  // 1. Whom to ask for what.
-  const fleet = await loadFleet(options.fleet);
-  const { server, signers } = fleet;
-  if (server === null && fleet.git === null)
-    throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
-  const selected = selectHosts(
-    fleet.hosts.filter((host) => host.declared),
-    options.hosts,
-  );
+  await using fleet = await FleetStatus.open(context, options);
+  return await fleet.read();
+}
 
-  // 2. What is published, and what hosts said, all at once; and what it means.
-  if (server === null) return document(await statusesInGit(context, fleet, selected));
-  const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-  await using key = await openPrivateKey(source, describeKey(PUBLISHER_KEY));
-  await using publisher = await SftpPublisher.connect(server, key, {
-    signal: context.signal,
-    say: context.output.info,
-  });
-  return document(await statusesOf(publisher, selected, signers));
+/** The fleet, looked at once or again and again over one connection. */
+export class FleetStatus implements AsyncDisposable {
+  readonly #fleet: Fleet;
+  readonly #hosts: readonly Host[];
+  readonly #source: StatusSource;
+  readonly #options: StatusOptions;
+  readonly #resources: AsyncDisposableStack;
+
+  private constructor(
+    fleet: Fleet,
+    hosts: readonly Host[],
+    source: StatusSource,
+    options: StatusOptions,
+    resources: AsyncDisposableStack,
+  ) {
+    this.#fleet = fleet;
+    this.#hosts = hosts;
+    this.#source = source;
+    this.#options = options;
+    this.#resources = resources;
+  }
+
+  /** @throws FleetError, UnavailableError */
+  static async open(context: Context, options: StatusOptions): Promise<FleetStatus> {
+    const fleet = await loadFleet(options.fleet);
+    const { server } = fleet;
+    if (server === null && fleet.git === null)
+      throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
+    const hosts = selectHosts(
+      fleet.hosts.filter((host) => host.declared),
+      options.hosts,
+    );
+    await using resources = new AsyncDisposableStack();
+    const source = server === null ? await gitSource(context, fleet, resources) : await sftpSource(server);
+    return new FleetStatus(fleet, hosts, source, options, resources.move());
+
+    async function sftpSource(at: NonNullable<Fleet["server"]>): Promise<StatusSource> {
+      const [secret] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+      const key = resources.use(await openPrivateKey(secret, describeKey(PUBLISHER_KEY)));
+      return resources.use(
+        await SftpPublisher.connect(at, key, { signal: context.signal, say: context.output.info, silence: SILENCE }),
+      );
+    }
+  }
+
+  async read(): Promise<StatusDocument> {
+    const { failOn, attempts, logs } = this.#options;
+    const hosts = await statusesOf(this.#source, this.#hosts, this.#fleet.signers, {
+      waves: this.#fleet.waves,
+      attempts,
+      logs,
+    });
+    if (attempts > 0) await addSubjects(hosts, this.#fleet.dir);
+    return {
+      version: 1,
+      command: "status",
+      time: new Date().toISOString(),
+      failOn: [...(failOn ?? FLEET_STATES.filter(needsAttention))],
+      hosts,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
 }
 
 /** A fleet on git alone: hosts read there, and have nowhere to write to. */
-async function statusesInGit(context: Context, fleet: Fleet, hosts: readonly Host[]): Promise<HostStatus[]> {
-  await using ways = await waysOut(context, fleet);
-  await using publishers = await Publishers.open(ways.list);
-  return await statusesOf(publishers.statusSource, hosts, fleet.signers);
+async function gitSource(context: Context, fleet: Fleet, resources: AsyncDisposableStack): Promise<StatusSource> {
+  const ways = resources.use(await waysOut(context, fleet));
+  return resources.use(await Publishers.open(ways.list)).statusSource;
 }
 
-function document(hosts: HostStatus[]): StatusDocument {
-  return { version: 1, command: "status", hosts };
+interface Asked {
+  waves: Fleet["waves"];
+  attempts: number;
+  logs: boolean;
 }
 
 /** How hosts are, in their order. */
@@ -64,68 +136,75 @@ export async function statusesOf(
   source: StatusSource,
   hosts: readonly Host[],
   signers: readonly string[],
+  { waves, attempts: wanted, logs }: Asked = { waves: null, attempts: 0, logs: false },
 ): Promise<HostStatus[]> {
   const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
-  const [current, reports] = await Promise.all([source.readCurrent(names), source.readReports(names)]);
-  return parallel(hosts, availableParallelism(), (host) =>
-    hostStatus(host, current.get(host.name), reports.get(host.name), signers),
-  );
+  const [current, reports, attempts] = await Promise.all([
+    source.readCurrent(names),
+    source.readReports(names),
+    wanted > 0 || logs ? source.readAttempts(names, wanted, logs) : null,
+  ]);
+  return parallel(hosts, availableParallelism(), (host) => {
+    const { name } = host;
+    const wave = waves?.findIndex((members) => members.includes(name)) ?? -1;
+    const readings = {
+      current: current.get(name),
+      reports: reports.get(name),
+      attempts: attempts?.get(name) ?? null,
+    };
+    return hostStatus(host, wave < 0 ? null : wave + 1, readings, signers);
+  });
 }
 
-async function hostStatus(
-  host: Host,
-  current: Current | undefined,
-  reports: HostReports | undefined,
-  signers: readonly string[],
-): Promise<HostStatus> {
-  const nothing: HostStatus = {
-    name: host.name,
-    state: "unknown",
-    reason: null,
-    published: null,
-    running: null,
-    lastContact: null,
-    lastOutcome: null,
-  };
-  if (current === undefined || reports === undefined) {
-    return { ...nothing, state: "new", reason: "it has no key in fleet.yaml yet" };
+/** Enters what the commits of attempts say, as far as this clone knows them. */
+async function addSubjects(hosts: readonly HostStatus[], dir: string): Promise<void> {
+  const attempts = hosts.flatMap(({ attempted, history }) => [...(attempted ? [attempted] : []), ...(history ?? [])]);
+  const known = new Map(hosts.flatMap(({ published }) => (published ? [[published.commit, published.subject]] : [])));
+  const unknown = new Set(attempts.flatMap(({ commit }) => (commit === null || known.has(commit) ? [] : [commit])));
+  if (unknown.size > 0) {
+    try {
+      for (const [commit, subject] of await (await Repository.open(dir)).subjects([...unknown])) {
+        known.set(commit, subject);
+      }
+    } catch (error) {
+      // Without a repository there is nothing to look it up in.
+      if (!(error instanceof BentoError)) throw error;
+    }
   }
-  if (current.state === "failed") return { ...nothing, reason: current.error.message };
-  const opened = current.state === "missing" ? null : await openEnvelope(current.envelope, host.name, signers);
-  if (opened?.ok === false) return { ...nothing, reason: `what is published can't be trusted: ${opened.problem}` };
-  const manifest = opened?.manifest ?? null;
-  const published = manifest && {
-    sequence: manifest.sequence,
-    commit: manifest.commit,
-    subject: manifest.subject,
-    toplevel: manifest.toplevel,
-    issued: manifest.issued,
-  };
-  if (reports.state === "failed") return { ...nothing, published, reason: reports.error.message };
-  if (reports.state === "logs") {
-    const { logs, changed, serverTime: now } = reports;
-    return { name: host.name, published, ...statusOfLogs({ published: manifest, logs, changed, now }) };
-  }
+  for (const attempt of attempts) attempt.subject = (attempt.commit && known.get(attempt.commit)) || null;
+}
 
-  const said = reports.state === "read" ? reports : null;
-  const heartbeat = said?.heartbeat && parseHeartbeat(said.heartbeat.text, host.name);
-  const report = said?.report && parseReport(said.report.text, host.name);
-  if ((said?.heartbeat && !heartbeat) || (said?.report && !report)) {
-    return { ...nothing, published, reason: "what it reported can't be understood" };
+/** @throws FleetError for options that make no sense together. */
+export function statusOptions(fleet: string, hosts: readonly string[], given: StatusArguments): StatusOptions {
+  const { host } = given;
+  if (given.log && host === undefined) throw new FleetError("--log needs --host NAME: whose log?");
+  if (given.watch && given.json) {
+    throw new FleetError("--watch and --json don't go together", { hint: "run status --json as often as you like" });
   }
-  const known = {
-    published: manifest,
-    heartbeat: said?.heartbeat && heartbeat ? { content: heartbeat, received: said.heartbeat.modified } : null,
-    report: said?.report && report ? { content: report, received: said.report.modified } : null,
-    now: said?.serverTime ?? Date.now(),
-  };
-  const contact = lastContact(known);
+  if (given.watch && host !== undefined) {
+    throw new FleetError("--watch shows the fleet, and --host one host", { hint: "--hosts NAME --watch watches one" });
+  }
+  if (host !== undefined && /[^A-Za-z0-9_-]/.test(host))
+    throw new FleetError(`'${inertLine(host, 50)}' is no host's name`);
   return {
-    name: host.name,
-    ...stateOf(known),
-    published,
-    running: heartbeat?.running ? { toplevel: heartbeat.running, sequence: heartbeat.sequence } : null,
-    lastContact: contact === null ? null : new Date(contact).toISOString(),
-    lastOutcome: report?.outcome ?? null,
+    fleet,
+    hosts: host === undefined ? hosts : [host],
+    failOn: given.failOn === undefined ? null : parseFailOn(given.failOn),
+    attempts: host === undefined ? 0 : ATTEMPTS_SHOWN,
+    logs: host !== undefined && (given.log === true || given.json === true),
   };
+}
+
+/** What --fail-on takes: states with commas between, or `none`. @throws FleetError for anything else. */
+export function parseFailOn(text: string): FleetState[] {
+  if (text.trim() === "none") return [];
+  const names = text.split(",").map((name) => name.trim());
+  return names.map((name) => {
+    const state = FLEET_STATES.find((candidate) => candidate === name);
+    if (state !== undefined) return state;
+    const meant = nearest(name, FLEET_STATES);
+    throw new FleetError(`there is no state '${inertLine(name, 50)}' to fail on`, {
+      hint: meant ? `did you mean '${meant}'?` : `the states are: ${FLEET_STATES.join(", ")}; or none`,
+    });
+  });
 }

@@ -101,6 +101,18 @@ export class Repository {
     }
   }
 
+  /** The first lines of commits' messages, of those that this clone has. `commits`: 40 hex digits each. */
+  async subjects(commits: readonly string[]): Promise<Map<string, string>> {
+    if (commits.length === 0) return new Map();
+    const out = await this.#git.raw("log", "--ignore-missing", "--no-walk=unsorted", "--format=%H %s", ...commits);
+    return new Map(
+      out
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line) => [line.slice(0, 40), line.slice(41)]),
+    );
+  }
+
   /**
    * The commit a ref stands for.
    * @throws FleetError when this clone doesn't have it.

@@ -44,6 +44,9 @@ export interface Publisher extends AsyncDisposable {
 export interface ReportReader {
   /** What hosts said: `heartbeat.json` and the newest report of each. */
   readReports(hosts: readonly string[]): Promise<Map<string, HostReports>>;
+
+  /** The reports of each host's last `count` attempts, newest first, and with `log` the end of the newest log. */
+  readAttempts(hosts: readonly string[], count: number, log: boolean): Promise<Map<string, HostAttempts>>;
 }
 
 /** What it takes to say how hosts are. */
@@ -58,10 +61,11 @@ export interface LockOptions {
 
 /**
  * `missing` is a host that never had a release; `failed` is one whose state isn't known, which is never the same. `isIncomplete`:
- * what the publisher has beside releases, such as an unpacked tree, is not this one's.
+ * what the publisher has beside releases, such as an unpacked tree, is not this one's. `modified`: when it was put there, in
+ * milliseconds since 1970 by the server's clock, where that is known.
  */
 export type Current =
-  | { state: "present"; envelope: string; isIncomplete?: boolean }
+  | { state: "present"; envelope: string; isIncomplete?: boolean; modified?: number }
   | { state: "missing" }
   | { state: "failed"; error: HostFailure };
 
@@ -95,5 +99,20 @@ export type HostReports =
   | { state: "read"; heartbeat: ReceivedFile | null; report: ReceivedFile | null; serverTime: number }
   /** Of a host that has only ever had the Bento of 2022. */
   | { state: "logs"; logs: readonly LogFile[]; changed: number | null; serverTime: number }
+  | { state: "missing" }
+  | { state: "failed"; error: HostFailure };
+
+export interface AttemptFile extends ReceivedFile {
+  /** Derived from when the attempt began, and its release. */
+  name: string;
+}
+
+export type HostAttempts =
+  | {
+      state: "read";
+      attempts: readonly AttemptFile[];
+      /** Foreign text, at most about MAX_LOG characters of its end; null when there is none, or wasn't asked for. */
+      log: string | null;
+    }
   | { state: "missing" }
   | { state: "failed"; error: HostFailure };

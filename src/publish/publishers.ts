@@ -149,6 +149,7 @@ export class Publishers implements AsyncDisposable {
     return {
       readCurrent: async (hosts) => (await publishers[0]?.readCurrent(hosts)) ?? new Map(),
       readReports: async (hosts) => new Map(hosts.map((host) => [host, failure])),
+      readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }])),
     };
   }
 

@@ -86,6 +86,31 @@ export async function list(session: SftpSession, dir: string): Promise<FileEntry
   );
 }
 
+/** Answers to ask for at once; OpenSSH puts a hundred names into one. */
+const LISTINGS = 16;
+
+/** At most `limit` names, and a few more, of a directory that somebody may have filled: the rest is not asked for. */
+export async function listSome(session: SftpSession, dir: string, limit: number): Promise<FileEntryWithStats[]> {
+  const { requests } = session;
+  return session.withHandle(
+    () => requests.openDirectory(dir),
+    async (handle) => {
+      const entries: FileEntryWithStats[] = [];
+      try {
+        // The second answer of a short one is that there is no more.
+        for (let count = 2; entries.length < limit; count = LISTINGS) {
+          const pieces = await flight(...Array.from({ length: count }, () => requests.readDirectory(handle)));
+          for (const piece of pieces) entries.push(...(piece ?? []));
+          if (pieces.includes(null)) break;
+        }
+        return entries;
+      } finally {
+        requests.close(handle).catch(() => {});
+      }
+    },
+  );
+}
+
 /**
  * Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
  * at most CHUNK bytes; `onSent` is told their sizes as they arrive. `mode` is the file's, of which the server's umask takes away.

@@ -1,5 +1,6 @@
 import type { LogFile } from "../reports/logs.ts";
 import { ignoreSftpError } from "./sftp-error.ts";
+import { listSome } from "./sftp-files.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
 import { lastChange } from "./sftp-tree.ts";
@@ -12,30 +13,13 @@ export async function readLogs(
   session: SftpSession,
   host: string,
 ): Promise<{ logs: LogFile[]; changed: number | null } | undefined> {
-  const { requests } = session;
-  const listed = session.withHandle(
-    () => requests.openDirectory(`/${host}/logs`),
-    async (handle) => {
-      const logs: LogFile[] = [];
-      try {
-        while (logs.length < MAX_LOGS) {
-          const entries = await requests.readDirectory(handle);
-          if (entries === null) break;
-          for (const { filename, attrs } of entries) {
-            if (filename === "." || filename === "..") continue;
-            logs.push({ name: filename, isFile: attrs.isFile(), modified: attrs.mtime * 1000 });
-          }
-        }
-      } finally {
-        requests.close(handle).catch(() => {});
-      }
-      return logs;
-    },
+  const [entries, change] = await flight(
+    listSome(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError),
+    session.requests.stat(lastChange(host)).catch(ignoreSftpError),
   );
-  const [logs, change] = await flight(
-    listed.catch(ignoreSftpError),
-    requests.stat(lastChange(host)).catch(ignoreSftpError),
-  );
+  const logs = entries
+    ?.filter(({ filename }) => filename !== "." && filename !== "..")
+    .map(({ filename, attrs }) => ({ name: filename, isFile: attrs.isFile(), modified: attrs.mtime * 1000 }));
   if (logs === undefined || logs.length === 0) return undefined;
   return { logs, changed: change === undefined ? null : change.mtime * 1000 };
 }

@@ -16,8 +16,8 @@ const MAX_PAST_READ = 50;
 /** The envelope a host would be given now, in two flights. */
 export async function readPointer(session: SftpSession, host: string): Promise<Current> {
   try {
-    const { bytes } = await readFile(session, pointer(host), MAX_ENVELOPE);
-    return { state: "present", envelope: bytes.toString("utf8") };
+    const { bytes, stats } = await readFile(session, pointer(host), MAX_ENVELOPE);
+    return { state: "present", envelope: bytes.toString("utf8"), modified: stats.mtime * 1000 };
   } catch (error) {
     if (!(error instanceof SftpError)) throw error;
     // Missing twice over: without the directory for it, it isn't a host without a release, but one without a place.

@@ -5,7 +5,16 @@ import type { Server } from "../fleet/fleet.ts";
 import { sequenceOf } from "../release/envelope.ts";
 import type { PrivateKey } from "../release/keys.ts";
 import type { HostFailure } from "../results.ts";
-import type { Current, HostReports, LockOptions, Publisher, PublishProgress, Uploads } from "./publisher.ts";
+import type {
+  Current,
+  HostAttempts,
+  HostReports,
+  LockOptions,
+  Publisher,
+  PublishProgress,
+  Uploads,
+} from "./publisher.ts";
+import { readAttempts } from "./sftp-attempts.ts";
 import { ATTEMPTS, BACKOFF, SftpConnections } from "./sftp-connections.ts";
 import { ignoreSftpError } from "./sftp-error.ts";
 import { fetchFile } from "./sftp-files.ts";
@@ -137,6 +146,10 @@ export class SftpPublisher implements Publisher {
     });
     const [, read] = await flight(now, reports);
     return read;
+  }
+
+  async readAttempts(hosts: readonly string[], count: number, log: boolean): Promise<Map<string, HostAttempts>> {
+    return this.#each(hosts, (session, host) => readAttempts(session, host, count, log));
   }
 
   /** Whatever it ends with: no temporary file and no lock is left, if the server can still be reached. */

@@ -106,7 +106,7 @@ function deploySummary(document: DeployDocument): string {
 
 function statusSummary(document: StatusDocument, now: number): string {
   const rows = worstFirst(document.hosts).map((host) => [
-    look(host.state)[1],
+    look(host.state)[0],
     code(host.name),
     host.state.replaceAll("-", " "),
     contactText(host, now),

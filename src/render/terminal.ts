@@ -1,4 +1,6 @@
-import { stripVTControlCharacters, styleText } from "node:util";
+import { styleText } from "node:util";
+import sliceAnsi from "slice-ansi";
+import width from "string-width";
 import { inertLine } from "../inert.ts";
 
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
@@ -28,9 +30,9 @@ export function table(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-/** Columns that a cell takes, without the codes of its colours. */
-function width(cell: string): number {
-  return stripVTControlCharacters(cell).length;
+/** The beginning of a line, as much of it as there are columns for. */
+export function cutTo(line: string, columns: number): string {
+  return width(line) <= columns ? line : `${sliceAnsi(line, 0, columns - 1)}…`;
 }
 
 /** "1 host", "3 hosts". */

@@ -33,7 +33,8 @@ const OUTCOMES = {
   autoupdate: "auto-updated",
 } as const;
 
-type LogStatus = Pick<HostStatus, "state" | "reason" | "running" | "lastContact" | "lastOutcome">;
+type LogStatus = Pick<HostStatus, "state" | "sync" | "health" | "reason" | "running" | "lastContact" | "lastOutcome">;
+type Said = Pick<LogStatus, "running" | "lastContact" | "lastOutcome">;
 
 /** How a host is by its newest log. */
 export function statusOfLogs(known: KnownLogs): LogStatus {
@@ -41,28 +42,34 @@ export function statusOfLogs(known: KnownLogs): LogStatus {
   const newest = newestLog(known);
   const heard = newest === undefined ? nothing() : saidBy(newest);
   const changed = known.changed ?? (published === null ? now : Date.parse(published.issued));
-  if (published === null) return { ...heard, state: "new", reason: "nothing has been published for it yet" };
+  const told = newest === undefined ? "unheard" : "ok";
+  if (published === null)
+    return { ...heard, state: "new", sync: "none", health: told, reason: "nothing has been published for it yet" };
   // Of the same second, it can't be of what came in that second: nothing is built as fast.
   if (newest === undefined || newest.modified <= changed) {
     const waiting = now - changed;
-    if (waiting > PATIENCE) return { ...heard, state: "silent", reason: `no log for ${duration(waiting)}; ${BY}` };
-    if (newest === undefined) return { ...heard, state: "new", reason: "it has not been heard of yet" };
-    return { ...heard, state: "pending", reason: BY };
+    const pending = { ...heard, sync: "pending" } as const;
+    if (waiting > PATIENCE)
+      return { ...pending, state: "silent", health: "silent", reason: `no log for ${duration(waiting)}; ${BY}` };
+    if (newest === undefined)
+      return { ...pending, state: "new", health: "unheard", reason: "it has not been heard of yet" };
+    return { ...pending, state: "pending", health: "ok", reason: BY };
   }
   switch (newest.result) {
     case "failure":
-      return { ...heard, state: "failed", reason: BY };
+      return { ...heard, state: "failed", sync: "failed", health: "ok", reason: BY };
     case "rollback":
-      return { ...heard, state: "rolled-back", reason: BY };
+      return { ...heard, state: "rolled-back", sync: "rolled-back", health: "ok", reason: BY };
     case "autoupdate":
-      return { ...heard, state: "auto-updated", reason: BY };
+      return { ...heard, state: "auto-updated", sync: "auto-updated", health: "ok", reason: BY };
     case "success": {
       // Without a flake a host builds with a channel of its own.
       const expected = published.kind === "flake" ? published.toplevel : null;
       if (expected === null || path.posix.basename(expected) === newest.version) {
-        return { ...heard, state: "up-to-date", reason: BY };
+        return { ...heard, state: "up-to-date", sync: "applied", health: "ok", reason: BY };
       }
-      return { ...heard, state: "drifted", reason: `it runs ${newest.version}, and not what is published; ${BY}` };
+      const reason = `it runs ${newest.version}, and not what is published; ${BY}`;
+      return { ...heard, state: "drifted", sync: "applied", health: "drifted", reason };
     }
   }
 }
@@ -89,11 +96,11 @@ function newestLog({ logs, now }: KnownLogs): Log | undefined {
   return newest;
 }
 
-function nothing(): Omit<LogStatus, "state" | "reason"> {
+function nothing(): Said {
   return { running: null, lastContact: null, lastOutcome: null };
 }
 
-function saidBy({ version, result, modified }: Log): Omit<LogStatus, "state" | "reason"> {
+function saidBy({ version, result, modified }: Log): Said {
   return {
     running: { toplevel: `/nix/store/${version}`, sequence: null },
     lastContact: new Date(modified).toISOString(),

@@ -20,6 +20,19 @@ export const OUTCOMES = [
   "auto-updated",
 ] as const;
 
+const commit = z
+  .string()
+  .regex(/^[0-9a-f]{40}$/)
+  .nullable()
+  .catch(null);
+/** Seconds; one that isn't within a week is not believed, since silence is told by it. */
+const interval = z
+  .int()
+  .min(1)
+  .max(7 * 86_400)
+  .nullable()
+  .catch(null);
+
 export const heartbeatSchema = z.object({
   version: z.literal(1),
   host: z.string(),
@@ -28,6 +41,7 @@ export const heartbeatSchema = z.object({
   booted: path,
   profile: path,
   sequence,
+  interval,
   suspended: z.boolean().catch(false),
   suspendedUntil: line.nullable().catch(null),
   suspendedReason: line.nullable().catch(null),
@@ -39,6 +53,7 @@ export const reportSchema = z.object({
   host: z.string(),
   sequence,
   digest: line.nullable().catch(null),
+  commit,
   outcome: z.enum(OUTCOMES),
   reason: line.nullable().catch(null),
   from: path,

@@ -1,12 +1,12 @@
 import { duration } from "../duration.ts";
 import type { Manifest } from "../release/manifest.ts";
-import type { FleetState } from "../results.ts";
-import type { Heartbeat, Report } from "./schema.ts";
+import type { FleetState, Health, Sync } from "../results.ts";
+import type { Heartbeat, Outcome, Report } from "./schema.ts";
 
 /** What is known of one host. Times are in milliseconds since 1970, by the server's clock. */
 export interface Known {
-  /** What is published for it; null when nothing is. */
-  published: Pick<Manifest, "sequence" | "toplevel"> | null;
+  /** What is published for it; null when nothing is. `since`: when it was put there, as far as that is known. */
+  published: (Pick<Manifest, "sequence" | "toplevel"> & { since?: number | null }) | null;
   heartbeat: { content: Heartbeat; received: number } | null;
   /** Of its newest attempt. */
   report: { content: Report; received: number } | null;
@@ -14,72 +14,173 @@ export interface Known {
 }
 
 export interface State {
+  /** One word for both. */
   state: FleetState;
+  /** How far what is published has got. */
+  sync: Sync;
+  /** How the host is, whatever is published. */
+  health: Health;
   /** One line for people; null where the state says it all. */
   reason: string | null;
 }
 
 /** Milliseconds between a host's polls, as services.bento has it by default. */
 const INTERVAL = 15 * 60 * 1000;
-/** A host that has missed three polls is silent. */
-const SILENCE = 3 * INTERVAL;
+/** A host that has missed so many polls is silent. */
+const POLLS = 3;
+/** A host sets its files' times as it likes. So much later than now may be a clock that was put right; more is no contact. */
+const SLACK = 5 * 60 * 1000;
 
-/** When a host was last heard of. A time in the future is no later than now: hosts set their files' times. */
+type Part<T> = { is: T; reason: string | null };
+
+/**
+ * When a host was last heard of. A time a little in the future is now; one far in the future is null, as if it had never been
+ * heard of: it would look alive for years.
+ */
 export function lastContact({ heartbeat, report, now }: Omit<Known, "published">): number | null {
-  const times = [heartbeat?.received, report?.received].filter((time) => time !== undefined);
+  const times = [heartbeat?.received, report?.received]
+    .filter((time) => time !== undefined)
+    .filter((time) => time <= now + SLACK);
   return times.length === 0 ? null : Math.min(now, Math.max(...times));
 }
 
+/** How many milliseconds it may say nothing before it is silent. */
+export function patience({ heartbeat }: Pick<Known, "heartbeat">): number {
+  const { interval } = heartbeat?.content ?? {};
+  return POLLS * (interval == null ? INTERVAL : interval * 1000);
+}
+
 /**
- * The state of a host. Silence comes first, since whatever else is known is then old; then what became of the release that is
- * published; and only what is left can be up to date.
+ * The state of a host. What of it is old, or isn't known, comes first; then what became of the release that is published; and
+ * only what is left can be up to date.
  */
 export function stateOf(known: Known): State {
-  const { published, heartbeat, report, now } = known;
-  const contact = lastContact(known);
-  if (published === null) return { state: "new", reason: "nothing has been published for it yet" };
-  if (contact === null) return { state: "new", reason: "it has not been heard of yet" };
-  if (now - contact > SILENCE) return { state: "silent", reason: `not heard of for ${duration(now - contact)}` };
-  if (heartbeat?.content.suspended) return { state: "suspended", reason: suspension(heartbeat.content) };
+  const sync = syncOf(known);
+  const health = healthOf(known, sync.is);
+  const state = combine(sync.is, health.is);
+  return { state, sync: sync.is, health: health.is, reason: reasonOf(state, sync, health) };
+}
 
-  const attempt = report?.content.sequence === published.sequence ? report.content : null;
-  const refused = report?.content.outcome === "refused" && report.content.sequence === null ? report.content : null;
-  const failure = attempt ?? refused;
-  switch (failure?.outcome) {
+/** What is published, against what was attempted and applied. */
+function syncOf(known: Known): Part<Sync> {
+  const { published, heartbeat, report } = known;
+  if (published === null) return { is: "none", reason: "nothing has been published for it yet" };
+  const attempt = attemptAt(known);
+  switch (attempt?.outcome) {
     case "failed":
     case "rolled-back":
     case "inconclusive":
     case "refused":
-      return { state: failure.outcome, reason: failure.reason };
+      return { is: attempt.outcome, reason: attempt.reason };
     case "auto-updated":
-      return { state: "auto-updated", reason: null };
+      return { is: "auto-updated", reason: null };
     case "success":
     case "unchanged":
     case undefined:
       break;
   }
-  const expecting = published.toplevel;
-  if (
-    heartbeat?.content.reboot &&
-    expecting !== null &&
-    heartbeat.content.profile === expecting &&
-    heartbeat.content.running !== expecting
-  ) {
-    return { state: "pending", reason: "it takes effect at the next restart" };
+  if (isStaged(known)) return { is: "pending", reason: "it takes effect at the next restart" };
+  if (attempt !== null || heartbeat?.content.sequence === published.sequence) return { is: "applied", reason: null };
+  const newest = Math.max(heartbeat?.content.sequence ?? 0, report?.content.sequence ?? 0);
+  if (newest > published.sequence) {
+    return { is: "pending", reason: `it has had release ${newest}, which is newer than what is published` };
   }
-  const applied = attempt !== null || heartbeat?.content.sequence === published.sequence;
-  if (!applied) return { state: "pending", reason: null };
-  const expected = published.toplevel ?? attempt?.to ?? null;
+  if (heartbeat !== null && published.since != null && heartbeat.received > published.since) {
+    return { is: "applying", reason: "it has asked since this was published, and has not said what became of it" };
+  }
+  return { is: "pending", reason: null };
+}
+
+/** The host's newest attempt, if it was one at what is published. */
+function attemptAt({ published, report }: Known): Report | null {
+  if (published === null || report === null) return null;
+  const { content, received } = report;
+  if (content.sequence === published.sequence) return content;
+  // What it couldn't even read has no number. It may have been what was there before.
+  const isOfThis = published.since == null || received >= published.since;
+  return content.outcome === "refused" && content.sequence === null && isOfThis ? content : null;
+}
+
+/** Whether what is published waits in the boot loader. */
+function isStaged({ published, heartbeat }: Known): boolean {
+  const expected = published?.toplevel ?? null;
+  if (expected === null || !heartbeat?.content.reboot) return false;
+  return heartbeat.content.profile === expected && heartbeat.content.running !== expected;
+}
+
+function healthOf(known: Known, sync: Sync): Part<Health> {
+  const { heartbeat, report, now } = known;
+  const contact = lastContact(known);
+  if (contact === null) {
+    const isUnheard = heartbeat === null && report === null;
+    if (isUnheard) return { is: "unheard", reason: "it has not been heard of yet" };
+    return { is: "unknown", reason: "its files are dated in the future, so nobody knows when it was heard of" };
+  }
+  const age = now - contact;
+  // While it builds it doesn't poll.
+  const longest = sync === "applying" ? Math.max(patience(known), POLLS * INTERVAL) : patience(known);
+  if (age > longest) return { is: "silent", reason: `not heard of for ${duration(age)}` };
+  if (heartbeat?.content.suspended) return { is: "suspended", reason: suspension(heartbeat.content) };
+  const other = otherThanConfirmed(known);
+  if (other !== null) return { is: "drifted", reason: `it runs ${other}, and not what it confirmed` };
+  if (heartbeat?.content.reboot && !isOutdated(known)) {
+    return { is: "reboot-pending", reason: "its new kernel, initrd or modules wait for a restart" };
+  }
+  return { is: "ok", reason: null };
+}
+
+/** What a host runs, when that is something else than it confirmed last; null when it isn't, or isn't known. */
+function otherThanConfirmed(known: Known): string | null {
+  const { published, heartbeat, report } = known;
   const running = heartbeat?.content.running ?? null;
-  // A heartbeat that is older than the attempt's report says what ran before it.
-  const outdated = attempt !== null && heartbeat?.content.sequence !== published.sequence;
-  if (!outdated && expected !== null && running !== null && running !== expected && running !== attempt?.to) {
-    return { state: "drifted", reason: `it runs ${running}, and not what it confirmed` };
+  if (running === null || isStaged(known) || isOutdated(known)) return null;
+  const confirmed = report !== null && CONFIRMED.includes(report.content.outcome) ? report.content : null;
+  const applied = heartbeat?.content.sequence ?? null;
+  const isApplied =
+    published !== null && (applied === published.sequence || confirmed?.sequence === published.sequence);
+  const expected = [
+    isApplied ? published.toplevel : null,
+    confirmed !== null && (isApplied || confirmed.sequence === applied) ? confirmed.to : null,
+  ].filter((system) => system !== null);
+  return expected.length === 0 || expected.includes(running) ? null : running;
+}
+
+const CONFIRMED: readonly Outcome[] = ["success", "unchanged", "auto-updated"];
+
+/** A heartbeat from before the newest attempt says what ran before it. */
+function isOutdated({ published, heartbeat, report }: Known): boolean {
+  return (
+    published !== null &&
+    report?.content.sequence === published.sequence &&
+    heartbeat?.content.sequence !== published.sequence
+  );
+}
+
+function combine(sync: Sync, health: Health): FleetState {
+  if (sync === "unknown" || health === "unknown") return "unknown";
+  if (sync === "none" || health === "unheard") return "new";
+  if (health === "silent" || health === "suspended") return health;
+  switch (sync) {
+    case "failed":
+    case "rolled-back":
+    case "inconclusive":
+    case "refused":
+    case "pending":
+    case "applying":
+      return sync;
+    case "applied":
+    case "auto-updated":
+      if (health !== "ok") return health;
+      return sync === "applied" ? "up-to-date" : sync;
   }
-  if (heartbeat?.content.reboot && !outdated) {
-    return { state: "reboot-pending", reason: "its new kernel, initrd or modules wait for a restart" };
-  }
-  return { state: "up-to-date", reason: null };
+}
+
+/** The reason of the part that the state is of; what else is wrong with a host that waits comes behind. */
+function reasonOf(state: FleetState, sync: Part<Sync>, health: Part<Health>): string | null {
+  if (state === "new") return sync.is === "none" ? sync.reason : health.reason;
+  if (state === health.is) return health.reason;
+  if (health.is !== "drifted") return sync.reason;
+  return sync.reason === null ? health.reason : `${sync.reason}; ${health.reason}`;
 }
 
 function suspension({ suspendedUntil: until, suspendedReason: reason }: Heartbeat): string {

@@ -84,10 +84,14 @@ test("status --json", async () => {
   expect(document).toEqual({
     version: 1,
     command: "status",
+    time: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+    failOn: ["failed", "rolled-back", "refused", "unknown", "silent", "inconclusive", "drifted"],
     hosts: [
       {
         name: "router",
         state: "up-to-date",
+        sync: "applied",
+        health: "ok",
         reason: null,
         published: {
           sequence: expect.any(Number),
@@ -99,6 +103,12 @@ test("status --json", async () => {
         running: { toplevel, sequence: expect.any(Number) },
         lastContact: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
         lastOutcome: "success",
+        attempted: expect.objectContaining({ outcome: "success", commit, to: toplevel, duration: expect.any(Number) }),
+        agent: expect.any(String),
+        wave: null,
+        groups: [],
+        history: null,
+        log: null,
       },
     ],
   });
@@ -157,7 +167,7 @@ test("a host that was not heard of for three intervals is silent, whatever it sa
     await succeed("touch", ["-d", "50 minutes ago", reported("router", file)]);
   }
   const { status: exit, stdout } = await status();
-  expect(lineOf("router", stdout)).toMatch(/^\? +router +silent +50 minutes ago .* not heard of for 50 minutes$/);
+  expect(lineOf("router", stdout)).toMatch(/^○ +router +silent +50 minutes ago .* not heard of for 50 minutes$/);
   expect(stdout).toMatch(/\n4 hosts: 1 silent, 3 up to date\n$/);
   expect(exit).toBe(1);
   expect((await (await world.machine("router")).agent()).status).toBe(0);

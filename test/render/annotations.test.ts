@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { annotations } from "../../src/render/annotations.ts";
-import { check, checked, deploy, deployed, failing, reported } from "./documents.ts";
+import { check, checked, deploy, deployed, failing, reported, status } from "./documents.ts";
 
 test("each failed host is an error at its place, with what to do", () => {
   const at = { file: "hosts/a/configuration.nix", line: 3, column: 7 };
@@ -39,5 +39,5 @@ test("a deploy's failures too; status is about machines, and has no place in the
   const document = deploy([deployed("a", { status: "failed", error: { message: "no space" } })]);
   expect(annotations(document, ".")).toEqual([{ level: "error", title: "a", message: "no space" }]);
   const hosts = [reported("a", { state: "failed" })];
-  expect(annotations({ version: 1, command: "status", hosts }, ".")).toEqual([]);
+  expect(annotations(status(hosts), ".")).toEqual([]);
 });

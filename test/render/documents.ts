@@ -1,4 +1,13 @@
-import type { CheckDocument, DeployDocument, HostCheck, HostDeploy, HostStatus } from "../../src/results.ts";
+import {
+  type CheckDocument,
+  type DeployDocument,
+  FLEET_STATES,
+  type HostCheck,
+  type HostDeploy,
+  type HostStatus,
+  needsAttention,
+  type StatusDocument,
+} from "../../src/results.ts";
 
 /** A host that is well, and what a test changes of it. */
 export function checked(name: string, changes: Partial<HostCheck> = {}): HostCheck {
@@ -50,13 +59,26 @@ export function reported(name: string, changes: Partial<HostStatus> = {}): HostS
   return {
     name,
     state: "up-to-date",
+    sync: "applied",
+    health: "ok",
     reason: null,
     published: null,
     running: null,
     lastContact: null,
     lastOutcome: null,
+    attempted: null,
+    agent: null,
+    wave: null,
+    groups: [],
+    history: null,
+    log: null,
     ...changes,
   };
+}
+
+export function status(hosts: HostStatus[], changes: Partial<StatusDocument> = {}): StatusDocument {
+  const failOn = FLEET_STATES.filter(needsAttention);
+  return { version: 1, command: "status", time: "2026-11-23T12:00:00.000Z", failOn, hosts, ...changes };
 }
 
 /** What somebody may write where others will read it. */

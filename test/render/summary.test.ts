@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { summary } from "../../src/render/summary.ts";
-import { check, checked, deploy, deployed, failing, HOSTILE, reported } from "./documents.ts";
+import { check, checked, deploy, deployed, failing, HOSTILE, reported, status } from "./documents.ts";
 
 const NOW = Date.parse("2026-11-23T12:00:00Z");
 /** GitHub drops a summary that is larger. */
@@ -37,7 +37,7 @@ test("status: the worst first", () => {
     reported("b", { state: "silent", lastContact: "2026-11-23T09:00:00.000Z", reason: "not heard of for 3 hours" }),
     reported("c", { state: "rolled-back" }),
   ];
-  const text = summary({ version: 1, command: "status", hosts }, NOW);
+  const text = summary(status(hosts), NOW);
   expect(
     [...text.matchAll(/^\| \S+ \| <code>(.)<\/code> \| ([\w ]+?) \|/gm)].map((match) => [match[1], match[2]]),
   ).toEqual([

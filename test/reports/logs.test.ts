@@ -45,6 +45,8 @@ test.each([
 test("it says what ran last, what became of it, and when it was heard of", () => {
   expect(status([log("failure", 10, ONE)])).toEqual({
     state: "failed",
+    sync: "failed",
+    health: "ok",
     reason: BY,
     running: { toplevel: `/nix/store/${ONE}`, sequence: null },
     lastContact: "2026-11-24T12:10:00.000Z",

@@ -38,6 +38,7 @@ test("what a host says is understood, and fields that nobody knows are dropped",
     host: "router",
     sequence: 1795430400000,
     digest: "sha256-x",
+    commit: "0".repeat(40),
     outcome: "success",
     reason: null,
     from: "/nix/store/a",
@@ -45,7 +46,7 @@ test("what a host says is understood, and fields that nobody knows are dropped",
     started: "2026-11-23T12:00:00Z",
     finished: "2026-11-23T12:01:00Z",
   });
-  expect(beat({})).toEqual({ ...heartbeat, suspendedUntil: null, suspendedReason: null });
+  expect(beat({})).toEqual({ ...heartbeat, interval: null, suspendedUntil: null, suspendedReason: null });
 });
 
 test.each(OUTCOMES)("the outcome %s", (outcome) => expect(parsed({ outcome })?.outcome).toBe(outcome));
@@ -84,6 +85,14 @@ test("a field of a wrong type is as good as none, and costs the others nothing",
     agent: null,
     profile: "/nix/store/a",
   });
+});
+
+test("how often it polls is believed within a week, and a commit is one", () => {
+  for (const interval of [1, 60, 604_800]) expect(beat({ interval })?.interval).toBe(interval);
+  for (const interval of [0, -1, 604_801, 1e300, 0.5, "60", null]) expect(beat({ interval })?.interval).toBeNull();
+  for (const commit of ["0".repeat(39), "--help", "G".repeat(40), `${"0".repeat(40)}\n`]) {
+    expect(parsed({ commit })?.commit).toBeNull();
+  }
 });
 
 test("prototypes are no fields", () => {

@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
+import { gateOf } from "../../src/reports/gate.ts";
 import { type Heartbeat, OUTCOMES, type Outcome, type Report } from "../../src/reports/schema.ts";
 import { type Known, lastContact, stateOf } from "../../src/reports/state.ts";
-import type { FleetState } from "../../src/results.ts";
+import { FLEET_STATES, type FleetState, needsAttention } from "../../src/results.ts";
 
 const NOW = Date.parse("2026-11-23T12:00:00Z");
 const MINUTE = 60_000;
+const YEAR = 365 * 24 * 60 * MINUTE;
 const OLD = "/nix/store/old";
 const NEW = "/nix/store/new";
 const OTHER = "/nix/store/other";
@@ -20,6 +22,7 @@ const heartbeat = (changes: Partial<Heartbeat> = {}, age = MINUTE) => ({
     booted: NEW,
     profile: NEW,
     sequence: 2,
+    interval: null,
     suspended: false,
     suspendedUntil: null,
     suspendedReason: null,
@@ -35,6 +38,7 @@ const report = (outcome: Outcome, changes: Partial<Report> = {}, age = MINUTE) =
     host: "router",
     sequence: 2,
     digest: null,
+    commit: null,
     outcome,
     reason: "why",
     from: OLD,
@@ -161,7 +165,71 @@ const CASES: [string, Partial<Known>, FleetState, (string | null)?][] = [
     "up-to-date",
   ],
   ["it has reported, and has no heartbeat", { heartbeat: null, report: report("success") }, "up-to-date"],
-  ["the times of its files are in the future", { heartbeat: heartbeat({}, -1e9) }, "up-to-date"],
+  [
+    "the times of its files are years in the future, and it would look alive for as long",
+    { heartbeat: heartbeat({}, -10 * YEAR), report: report("success", {}, -10 * YEAR) },
+    "unknown",
+    "its files are dated in the future, so nobody knows when it was heard of",
+  ],
+  [
+    "one of them is, and the other is old",
+    { heartbeat: heartbeat({}, 60 * MINUTE), report: report("success", {}, -YEAR) },
+    "silent",
+  ],
+  ["the server's clock was put back a little", { heartbeat: heartbeat({}, -2 * MINUTE) }, "up-to-date"],
+  ["it polls every hour, and missed two", { heartbeat: heartbeat({ interval: 3600 }, 179 * MINUTE) }, "up-to-date"],
+  ["it polls every hour, and missed three", { heartbeat: heartbeat({ interval: 3600 }, 181 * MINUTE) }, "silent"],
+  ["it polls every minute, and missed three", { heartbeat: heartbeat({ interval: 60 }, 4 * MINUTE) }, "silent"],
+  [
+    "it has asked since, and not reported",
+    { published: published({ since: NOW - 5 * MINUTE }), heartbeat: heartbeat({ sequence: 1, running: OLD }) },
+    "applying",
+    "it has asked since this was published, and has not said what became of it",
+  ],
+  [
+    "it asked in the second in which this was published",
+    { published: published({ since: NOW - MINUTE }), heartbeat: heartbeat({ sequence: 1, running: OLD }) },
+    "pending",
+  ],
+  [
+    "it polls every minute, and builds for half an hour",
+    {
+      published: published({ since: NOW - 35 * MINUTE }),
+      heartbeat: heartbeat({ sequence: 1, running: OLD, interval: 60 }, 30 * MINUTE),
+    },
+    "applying",
+  ],
+  [
+    "it refused what it couldn't read, and something else was published since",
+    {
+      published: published({ since: NOW - 2 * MINUTE }),
+      heartbeat: heartbeat({ sequence: 1, running: OLD }, 3 * MINUTE),
+      report: report("refused", { sequence: null }, 3 * MINUTE),
+    },
+    "pending",
+  ],
+  [
+    "it waits for the next release, and was changed by hand",
+    { heartbeat: heartbeat({ sequence: 1, running: OTHER }), report: report("success", { sequence: 1, to: OLD }) },
+    "pending",
+    `it runs ${OTHER}, and not what it confirmed`,
+  ],
+  [
+    "the server has an older release than it had",
+    { heartbeat: heartbeat({ sequence: 3, running: OTHER }) },
+    "pending",
+    "it has had release 3, which is newer than what is published",
+  ],
+  [
+    "it updated itself, and waits for a restart",
+    { heartbeat: heartbeat({ reboot: true }), report: report("auto-updated") },
+    "reboot-pending",
+  ],
+  [
+    "it updated itself, and then somebody changed it",
+    { heartbeat: heartbeat({ running: OTHER }), report: report("auto-updated") },
+    "drifted",
+  ],
 ];
 
 test.each(CASES)("%s", (_, known, state, reason) => {
@@ -170,22 +238,92 @@ test.each(CASES)("%s", (_, known, state, reason) => {
   if (reason !== undefined) expect(result.reason).toBe(reason);
 });
 
-test("silence is never green, whatever else is known", () => {
-  const late = 46 * MINUTE;
-  for (const outcome of OUTCOMES) {
-    for (const sequence of [null, 1, 2, 3]) {
-      for (const running of [null, OLD, NEW]) {
-        const known = {
-          published: published(),
-          heartbeat: heartbeat({ sequence, running }, late),
-          report: report(outcome, { sequence }, late),
-          now: NOW,
+// Whatever a host may have said, and not said, and when.
+const LATE = 46 * MINUTE;
+const AGES = [MINUTE, LATE, -YEAR];
+const HEARTBEATS = [
+  null,
+  ...product({
+    age: AGES,
+    running: [null, OLD, NEW, OTHER],
+    sequence: [null, 1, 2, 3],
+    suspended: [false, true],
+    reboot: [false, true],
+    profile: [OLD, NEW],
+  }).map(({ age, ...said }) => heartbeat(said, age)),
+];
+const REPORTS = [
+  null,
+  ...product({ age: AGES, outcome: OUTCOMES, sequence: [null, 1, 2, 3], to: [null, NEW, OLD] }).map(
+    ({ age, outcome, ...said }) => report(outcome, said, age),
+  ),
+];
+const PUBLISHED = [
+  null,
+  published(),
+  published({ toplevel: null }),
+  published({ since: NOW - 2 * MINUTE }),
+  published({ since: NOW }),
+];
+
+/** Every combination of one value of each. */
+function product<T extends Record<string, readonly unknown[]>>(values: T): { [K in keyof T]: T[K][number] }[] {
+  return Object.entries(values).reduce<Record<string, unknown>[]>(
+    (all, [key, some]) => all.flatMap((one) => some.map((value) => ({ ...one, [key]: value }))),
+    [{}],
+  ) as { [K in keyof T]: T[K][number] }[];
+}
+
+test("every combination has one state, which says no more than is known", () => {
+  const reached = new Map<string, number>();
+  const wrong: unknown[] = [];
+  let count = 0;
+  for (const published of PUBLISHED) {
+    for (const beat of HEARTBEATS) {
+      for (const said of REPORTS) {
+        const known: Known = { published, heartbeat: beat, report: said, now: NOW };
+        const { state, sync, health, reason } = stateOf(known);
+        count += 1;
+        reached.set(state, (reached.get(state) ?? 0) + 1);
+        const attempt = said?.content.sequence === 2 ? said.content.outcome : null;
+        const contact = [beat, said].some((one) => one?.received === NOW - MINUTE);
+        const isGreen = state === "up-to-date" || state === "auto-updated";
+        const rules: Record<string, boolean> = {
+          "silence is never green": !isGreen || contact,
+          "nor is it a reason to go on with a rollout": gateOf(state) !== "open" || contact,
+          "nothing published is nothing applied": published !== null || (sync === "none" && !isGreen),
+          "a host that was never heard of is new": beat !== null || said !== null || state === "new",
+          "green is what was applied": !isGreen || sync === "applied" || sync === "auto-updated",
+          "green is well": !isGreen || health === "ok",
+          "an attempt at what is published counts, however it ended":
+            published === null || attempt === null || !BAD.has(attempt) || sync === attempt,
+          "and a bad end is never green": attempt === null || !BAD.has(attempt) || !isGreen,
+          "what ended badly is not hidden by anything but silence, a suspension and not knowing":
+            !BAD.has(sync) || [sync, "silent", "suspended", "unknown", "new"].includes(state),
+          "suspended is what it says itself": health !== "suspended" || beat?.content.suspended === true,
+          "who runs another system than is published and confirmed is not up to date":
+            state !== "up-to-date" ||
+            beat?.content.sequence !== 2 ||
+            beat.content.running === null ||
+            published?.toplevel === null ||
+            [published?.toplevel, said?.content.to].includes(beat.content.running),
+          "a state that asks for somebody says why, unless it is the host that didn't":
+            !needsAttention(state) || reason !== null,
+          "a state is one of its two parts, or their sum":
+            [sync, health].includes(state as never) || ["up-to-date", "new", "unknown"].includes(state),
         };
-        expect(stateOf(known).state).toBe("silent");
+        for (const [rule, holds] of Object.entries(rules)) {
+          if (!holds && wrong.length < 5) wrong.push({ rule, state, sync, health, known });
+        }
       }
     }
   }
+  expect(wrong).toEqual([]);
+  expect([...reached.keys()].sort()).toEqual([...FLEET_STATES].sort());
+  expect(count).toBe(PUBLISHED.length * HEARTBEATS.length * REPORTS.length);
 });
+
+const BAD: ReadonlySet<string> = new Set(["failed", "rolled-back", "inconclusive", "refused"]);
 
 test("an attempt that ended badly is never up to date, whatever the heartbeat says", () => {
   for (const outcome of ["failed", "rolled-back", "inconclusive", "refused"] as const) {

@@ -1,0 +1,87 @@
+import { createGunzip } from "node:zlib";
+import type { AttemptFile, HostAttempts } from "./publisher.ts";
+import { ignoreSftpError, SftpError } from "./sftp-error.ts";
+import { listSome, readFile } from "./sftp-files.ts";
+import { flight } from "./sftp-requests.ts";
+import type { SftpSession } from "./sftp-session.ts";
+
+/** `STARTED-SEQUENCE`, as the agent names reports and their logs; its clock may be wrong, so names tell no order. */
+const REPORT = /^\d{13,15}-\d{1,16}\.json$/;
+/** Names that are looked at. An agent keeps some fifty reports; a host may make any number of files. */
+const MAX_NAMES = 2_000;
+const MAX_REPORT = 64 * 1024;
+/** Compressed; an agent keeps the last million bytes of a log. */
+const MAX_COMPRESSED = 2 * 1024 * 1024;
+/** Characters of a log that are given: its end. */
+export const MAX_LOG = 1_000_000;
+/** Bytes that are looked at for it: a little of gzip can stand for any number of them. */
+const MAX_UNPACKED = 16 * 1024 * 1024;
+
+/** The last attempts of a host, by when the server got them. Whatever else a host puts there counts for nothing. */
+export async function readAttempts(
+  session: SftpSession,
+  host: string,
+  count: number,
+  log: boolean,
+): Promise<HostAttempts> {
+  const dir = `/${host}/reports`;
+  try {
+    const entries = await listSome(session, dir, MAX_NAMES);
+    const newest = entries
+      .filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT)
+      .sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1))
+      .slice(0, Math.max(1, count));
+    const files = await flight(...newest.map(({ filename }) => readAttempt(session, dir, filename)));
+    const attempts = files.filter((file) => file !== undefined);
+    const logged = log ? attempts.find(({ name }) => entries.some((entry) => isLogOf(name, entry))) : undefined;
+    const text = logged && (await readLog(session, `${dir}/${logged.name}.log.gz`));
+    return { state: "read", attempts: attempts.slice(0, count), log: text ?? null };
+  } catch (error) {
+    if (!(error instanceof SftpError)) throw error;
+    if (error.code === "missing") return { state: "missing" };
+    return { state: "failed", error: { message: `its reports can't be read: ${error.message}` } };
+  }
+}
+
+type Entry = Awaited<ReturnType<typeof listSome>>[number];
+
+function isLogOf(name: string, { filename, attrs }: Entry): boolean {
+  return filename === `${name}.log.gz` && attrs.isFile() && attrs.size <= MAX_COMPRESSED;
+}
+
+async function readAttempt(session: SftpSession, dir: string, file: string): Promise<AttemptFile | undefined> {
+  const read = await readFile(session, `${dir}/${file}`, MAX_REPORT).catch(ignoreSftpError);
+  if (read === undefined) return undefined;
+  const { bytes, stats } = read;
+  return { name: file.replace(/\.json$/, ""), text: bytes.toString("utf8"), modified: stats.mtime * 1000 };
+}
+
+async function readLog(session: SftpSession, file: string): Promise<string | undefined> {
+  const read = await readFile(session, file, MAX_COMPRESSED).catch(ignoreSftpError);
+  return read && (await unpackEnd(read.bytes));
+}
+
+/** The end of what was compressed, as far as it can be unpacked; never more than there is room for. */
+export async function unpackEnd(compressed: Buffer): Promise<string> {
+  const gunzip = createGunzip();
+  gunzip.end(compressed);
+  let end = Buffer.alloc(0);
+  let size = 0;
+  let note = "";
+  try {
+    for await (const piece of gunzip as AsyncIterable<Buffer>) {
+      size += piece.length;
+      end = Buffer.concat([end, piece]);
+      if (end.length > 2 * MAX_LOG) end = end.subarray(end.length - MAX_LOG);
+      if (size > MAX_UNPACKED) {
+        note = `\n… the log is larger than ${MAX_UNPACKED / 1024 ** 2} MiB, and the rest of it was not read\n`;
+        break;
+      }
+    }
+  } catch {
+    note = "\n… the rest of the log is damaged\n";
+  } finally {
+    gunzip.destroy();
+  }
+  return end.subarray(Math.max(0, end.length - MAX_LOG)).toString("utf8") + note;
+}

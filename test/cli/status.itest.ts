@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import type { StatusDocument } from "../../src/results.ts";
+import { statusDocumentSchema } from "../../src/results-schema.ts";
+import { succeed } from "../support/programs.ts";
+import { StatusFleet, systemOf } from "../support/status-fleet.ts";
+import { bento, bentoJson, lineOf, startBento, startOnTerminal } from "./bento.ts";
+
+let fleet: StatusFleet;
+beforeAll(async () => {
+  fleet = await StatusFleet.make(["router", "nas", "web"], { rollout: [["web"], ["*"]] });
+  for (const host of fleet.world.hosts) {
+    await fleet.publish(host);
+    await fleet.beat(host);
+    await fleet.report(host, "success", {}, "all is well\n");
+  }
+});
+afterAll(async () => fleet?.[Symbol.asyncDispose]());
+
+const status = (...args: string[]) => bento(["status", ...args], fleet.options);
+
+test("the fleet in a table, and as a document of its schema", async () => {
+  await fleet.silence("nas");
+  await fleet.report("nas", "rolled-back", { reason: "no contact with the server" });
+  await fleet.beat("nas", { running: systemOf("nas", "old"), sequence: 1 });
+  const { stdout, stderr, status: code } = await status();
+  expect(stdout.split("\n").map((line) => line.trimEnd())).toEqual([
+    expect.stringMatching(/^ {3}HOST {4}STATE {8}LAST CONTACT {2}PUBLISHED +REASON$/),
+    expect.stringMatching(
+      /^↩ {2}nas {5}rolled back {2}(just now|\d seconds? ago) +0{10}.. change number \d {2}no contact with the server$/,
+    ),
+    expect.stringMatching(/^✓ {2}router {2}up to date /),
+    expect.stringMatching(/^✓ {2}web {5}up to date /),
+    "",
+    "3 hosts: 1 rolled back, 2 up to date",
+    "",
+  ]);
+  expect([stderr, code]).toEqual(["", 1]);
+
+  const { document } = await bentoJson<StatusDocument>(["status"], fleet.options);
+  expect(statusDocumentSchema.strict().parse(document)).toEqual(document);
+  expect(document.hosts.map(({ name, state, sync, health, wave }) => [name, state, sync, health, wave])).toEqual([
+    ["nas", "rolled-back", "rolled-back", "ok", 2],
+    ["router", "up-to-date", "applied", "ok", 2],
+    ["web", "up-to-date", "applied", "ok", 1],
+  ]);
+  expect(document.hosts[0]?.attempted).toMatchObject({ outcome: "rolled-back", duration: 95 });
+  expect(document.hosts[0]).toMatchObject({ history: null, log: null });
+});
+
+test("--host tells what became of its last attempts, newest first by when they came, with what their commits say", async () => {
+  await succeed(
+    "sh",
+    ["-c", 'git -c user.name=Ada -c user.email=a@example.org commit -q --allow-empty -m "Open the <port>"'],
+    {
+      cwd: fleet.dir,
+    },
+  );
+  const commit = await succeed("git", ["rev-parse", "HEAD"], { cwd: fleet.dir });
+  await fleet.silence("router");
+  await fleet.beat("router");
+  // Its clock is ten years off: what counts is when the server got it.
+  const wrong = { started: "2036-01-01T00:00:00.000Z", finished: "2036-01-01T00:00:45.000Z", sequence: 1, commit };
+  await fleet.report("router", "failed", { ...wrong, reason: "attribute 'nginxx' missing" }, "first\n", 600);
+  await fleet.report("router", "success", {}, "line one\nline two\n");
+  const { stdout, status: code } = await status("--host", "router");
+  const lines = stdout.split("\n");
+  expect(lines[0]).toBe("✓ router up to date");
+  expect(stdout).toContain(`  runs          ${systemOf("router", "new")}, of release `);
+  expect(stdout).toMatch(/^ {2}wave {10}2$/m);
+  const [heading, first, second, ...rest] = lines.slice(lines.indexOf("") + 1);
+  expect(heading).toMatch(/^TIME \(UTC\) +OUTCOME +TOOK +COMMIT +SYSTEM +REASON$/);
+  const [before, after] = ["old", "new"].map((seed) => systemOf("router", seed).slice(11, 19));
+  expect(first).toMatch(
+    new RegExp(`success +1 min +0{10}.. change number \\d +${before} → ${after} nixos-system-router-26.05$`),
+  );
+  expect(second).toMatch(
+    new RegExp(`failed +45 s +${commit.slice(0, 12)} Open the <port> .* attribute 'nginxx' missing$`),
+  );
+  expect(rest).toEqual([""]);
+  expect(code).toBe(0);
+
+  expect(await status("--host", "router", "--log")).toMatchObject({ stdout: "line one\nline two\n", status: 0 });
+  expect(await status("--host", "nas", "--log")).toMatchObject({
+    stdout: "",
+    stderr: "error: no log of nas is at the server: no contact with the server\n",
+    status: 1,
+  });
+  const { document } = await bentoJson<StatusDocument>(["status", "--host", "router"], fleet.options);
+  expect(document.hosts[0]?.history).toHaveLength(2);
+  expect(document.hosts[0]?.log).toBe("line one\nline two\n");
+  expect(statusDocumentSchema.strict().parse(document)).toEqual(document);
+});
+
+test("--fail-on says which states make the exit status 1", async () => {
+  await fleet.report("nas", "rolled-back");
+  expect((await status("--fail-on", "failed,silent")).status).toBe(0);
+  expect((await status("--fail-on", "silent,rolled-back")).status).toBe(1);
+  expect((await status("--fail-on", "up-to-date", "--hosts", "web")).status).toBe(1);
+  expect((await status("--fail-on", "none")).status).toBe(0);
+});
+
+test.each([
+  [["--fail-on", "rolledback"], "there is no state 'rolledback' to fail on\n→ did you mean 'rolled-back'?"],
+  [
+    ["--fail-on", "bad"],
+    "there is no state 'bad' to fail on\n→ the states are: failed, rolled-back, refused, unknown, silent, inconclusive, drifted, suspended, reboot-pending, applying, pending, new, auto-updated, up-to-date; or none",
+  ],
+  [["--host", "ruter"], "no host is called 'ruter'\n→ did you mean 'router'?"],
+  [["--host", "*"], "'*' is no host's name"],
+  [["--log"], "--log needs --host NAME: whose log?"],
+  [["--watch", "--json"], "--watch and --json don't go together\n→ run status --json as often as you like"],
+  [["--watch", "--host", "nas"], "--watch shows the fleet, and --host one host\n→ --hosts NAME --watch watches one"],
+  [["--watch", "--interval", "0"], "--interval must be a second at least, such as 10s"],
+])("%j is refused", async (args, message) => {
+  const { status: code, stdout, stderr } = await status(...args);
+  expect([code, stdout, stderr]).toEqual([2, "", `error: ${message}\n`]);
+});
+
+test("--watch on no terminal prints the table, and then a line for each change", async () => {
+  await fleet.report("nas", "success");
+  await fleet.beat("nas");
+  const running = await startBento(["status", "--watch", "--interval", "1s"], fleet.options);
+  let shown = "";
+  running.child.stdout?.on("data", (data) => {
+    shown += data;
+  });
+  await vi.waitFor(() => expect(shown).toContain("3 hosts: 3 up to date\n"), { timeout: 30_000 });
+  await fleet.report("nas", "failed", { reason: "\u001b[2Jno \u202espace" });
+  await vi.waitFor(() => expect(shown).toContain(" nas: up to date → failed, "), { timeout: 30_000 });
+  const sessions = fleet.world.server.sessions().length;
+  await fleet.report("nas", "success");
+  await vi.waitFor(() => expect(shown).toContain(" nas: failed → up to date, "), { timeout: 30_000 });
+  // The same connection.
+  expect(fleet.world.server.sessions()).toHaveLength(sessions);
+  process.kill(running.pid, "SIGINT");
+  const { status: code, stdout } = await running.finished;
+  const lines = stdout.trimEnd().split("\n").slice(6);
+  expect(lines).toHaveLength(2);
+  expect(lines[0]).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d nas: up to date → failed, .*: \ufffd\[2Jno \ufffdspace$/);
+  expect(code).toBe(0);
+});
+
+test("--watch on a terminal stays in its place, goes on when the server was away, and gives the terminal back", async () => {
+  await fleet.report("nas", "success");
+  const running = await startOnTerminal(["status", "--watch", "--interval", "1s"], fleet.options);
+  let shown = "";
+  running.child.stdout?.on("data", (data) => {
+    shown += data;
+  });
+  await vi.waitFor(() => expect(shown).toContain("3 hosts: 3 up to date"), { timeout: 30_000 });
+  await fleet.report("nas", "failed");
+  await vi.waitFor(() => expect(shown).toContain("3 hosts: 1 failed, 2 up to date"), { timeout: 30_000 });
+  await fleet.world.server.stop();
+  await vi.waitFor(() => expect(shown).toMatch(/! .*(lost|reach)/), { timeout: 30_000 });
+  await fleet.world.server.start();
+  const before = shown.length;
+  await fleet.report("nas", "success");
+  await vi.waitFor(() => expect(shown.slice(before)).toContain("3 hosts: 3 up to date"), { timeout: 30_000 });
+  for (const pid of running.children()) process.kill(pid, "SIGINT");
+  await running.finished;
+  const [open, home] = ["\u001b[?1049h\u001b[?25l", "\u001b[H"];
+  expect(shown.split(open)).toHaveLength(2);
+  expect(shown.split(home).length).toBeGreaterThan(3);
+  // Nothing is cleared before it is drawn, and the rest of each line is.
+  expect(shown).not.toContain("\u001b[2J");
+  expect(shown).toContain("\u001b[K\r\n");
+  // What it saw last stays on the page that was there before.
+  const [, after = ""] = shown.split("\u001b[?25h\u001b[?1049l");
+  expect(lineOf("nas", after)).toMatch(/up to date/);
+});
