@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { $ as requireSigner, $t as warnings, A as signAndPublish, At as parseFleetFile, B as build, Bt as MAX_SECRET, C as failureLines, Ct as AGENT_FILE, D as plan, Dt as loadFleet, E as report, Et as findFleet, F as failing, Ft as isSecretName, G as packageRoot, Gt as readersOf, H as waysOut, Ht as encrypt, I as prepare, It as readSecretFile, J as SILENCE, Jt as splitPatterns, K as LOCK_DIRECTORY, Kt as parseShard, L as withArchive, Lt as secretFile, M as published, Mt as require_dist, N as unchanged, Nt as SECRETS_DIR, O as deploy, Ot as parseWave, P as failed, Pt as checkSecretName, Q as open$2, R as isSameRelease, Rt as secretHosts, S as describeError, St as archive, T as onInterrupt, Tt as staleFiles, U as parseDuration, Ut as canReceive, V as status, Vt as decrypt, W as Publishers, Wt as readersIn, X as flight, Xt as painter, Y as SftpSession, Yt as count, Z as ignoreSftpError, Zt as table, _t as SIGNING_KEY, an as temporaryDirectory, at as failureOf, bt as Repository, c as renderHostEdit, cn as BentoError, ct as openFleetAt, d as renderKeygen, dn as InterruptedError, dt as _usingCtx, et as needsOpenSsh, f as renderPlan, g as renderDeploy, gt as SECRETS, ht as PUBLISHER_KEY, in as makeCacheKey, it as workflowCopies, j as openAll, jt as hostName, k as lockFor, kt as FLEET_FILE, l as renderHostList, ln as FleetError, lt as openMemory, nn as inertLine, nt as DEFAULT_TIMEOUT, o as renderStatus, on as Nix, ot as loadRenderedFleet, p as renderRender, q as list$1, qt as selectHosts, rn as KEY_NAME, rt as check, sn as run, st as openFleet, t as exitStatus, tn as inert, tt as openPrivateKey, u as renderInit, un as HostError, ut as withFlakeHosts, vt as describeKey, wt as renderedFiles, x as renderCheck, xt as writeFileAtomically, yt as keysFromEnvironment, z as nextManifest, zt as secretNames } from "./shared3.js";
+import { $ as SftpSession, $t as splitPatterns, A as lockFor, At as staleFiles, B as nextManifest, Bt as isSecretName, C as describeError, Ct as describeKey, D as report, Dt as archive, E as onInterrupt, Et as writeFileAtomically, F as failed, Ft as parseFleetFile, G as waysOut, Gt as MAX_SECRET, H as FleetStatus, Ht as secretFile, I as failing, It as hostName, J as parseDuration, Jt as canReceive, K as exitStatus, Kt as decrypt, L as prepare, Lt as require_dist, M as openAll, Mt as loadFleet, N as published, Nt as parseWave, O as plan, Ot as AGENT_FILE, P as unchanged, Pt as FLEET_FILE, Q as SILENCE, Qt as selectHosts, R as withArchive, Rt as SECRETS_DIR, S as renderCheck, St as SIGNING_KEY, Tt as Repository, U as status, Ut as secretHosts, V as build, Vt as readSecretFile, W as statusOptions, Wt as secretNames, X as packageRoot, Xt as readersOf, Y as Publishers, Yt as readersIn, Z as LOCK_DIRECTORY, Zt as parseShard, _ as renderDeploy, a as renderHostStatus, at as needsOpenSsh, bt as PUBLISHER_KEY, cn as KEY_NAME, ct as check, d as renderInit, dn as Nix, dt as loadRenderedFleet, en as count, et as list$1, f as renderKeygen, fn as run, ft as openFleet, gn as InterruptedError, gt as _usingCtx, hn as HostError, ht as withFlakeHosts, in as warnings, it as requireSigner, j as signAndPublish, jt as findFleet, k as deploy, kt as renderedFiles, l as renderHostEdit, ln as makeCacheKey, lt as workflowCopies, m as renderRender, mn as FleetError, mt as openMemory, nn as table, nt as ignoreSftpError, o as renderStatus, on as inert, ot as openPrivateKey, p as renderPlan, pn as BentoError, pt as openFleetAt, qt as encrypt, rt as open$2, s as watchLines, sn as inertLine, st as DEFAULT_TIMEOUT, t as changeLine, tn as painter, tt as flight, u as renderHostList, un as temporaryDirectory, ut as failureOf, vn as UnreachableError, w as failureLines, wt as keysFromEnvironment, xt as SECRETS, z as isSameRelease, zt as checkSecretName } from "./shared3.js";
 import { createHash, randomUUID } from "node:crypto";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
@@ -3095,8 +3095,8 @@ const PROGRAMS = {
 /** The fleet's own copy of the agent where it has one, as its hosts will, and what runs it; base64 of the gzipped NAR, in lines. */
 async function packedAgent(fleet) {
 	try {
-		var _usingCtx$3 = _usingCtx();
-		const directory = _usingCtx$3.a(await temporaryDirectory());
+		var _usingCtx$4 = _usingCtx();
+		const directory = _usingCtx$4.a(await temporaryDirectory());
 		const own = path.join(fleet, "utils/agent");
 		const bundle = path.join(directory.path, "bento");
 		await mkdir(bundle);
@@ -3107,9 +3107,9 @@ async function packedAgent(fleet) {
 		const { bytes } = await archive(bundle);
 		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
 	} catch (_) {
-		_usingCtx$3.e = _;
+		_usingCtx$4.e = _;
 	} finally {
-		await _usingCtx$3.d();
+		await _usingCtx$4.d();
 	}
 }
 // src/fleet/edit.ts
@@ -3491,15 +3491,15 @@ function chooseEarlier(current, earlier, wanted) {
 */
 async function rollback(context, options) {
 	try {
-		var _usingCtx$2 = _usingCtx();
-		const opened = _usingCtx$2.a(await openFleet(await loadRenderedFleet(options.fleet), { dirty: false }));
+		var _usingCtx$3 = _usingCtx();
+		const opened = _usingCtx$3.a(await openFleet(await loadRenderedFleet(options.fleet), { dirty: false }));
 		const { signers } = opened.fleet;
 		const host = oneHost(opened.fleet.hosts, options.host);
-		const ways = _usingCtx$2.a(await waysOut(context, opened.fleet));
+		const ways = _usingCtx$3.a(await waysOut(context, opened.fleet));
 		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
-		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		const signingKey = _usingCtx$3.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
-		const publishers = _usingCtx$2.a(await Publishers.open(ways.list));
+		const publishers = _usingCtx$3.a(await Publishers.open(ways.list));
 		const current = await publishers.read([host.name], options.dryRun ? null : lockFor(context, options));
 		const document = {
 			version: 1,
@@ -3517,7 +3517,7 @@ async function rollback(context, options) {
 		const [newest] = states.flatMap((state) => state.state === "present" ? [state.manifest] : []).sort((a, b) => b.sequence - a.sequence);
 		if (newest === void 0) throw new FleetError(`nothing that can be trusted is published for ${host.name}: there is nothing to go back from`, { hint: "bento deploy publishes what the repository has" });
 		const earlier = await manifestsOf(await publishers.readHistory(host.name), host, signers);
-		const work = _usingCtx$2.a(await temporaryDirectory());
+		const work = _usingCtx$3.a(await temporaryDirectory());
 		const wanted = parseWanted(options.to);
 		const chosen = chooseEarlier(newest, [newest, ...earlier], await resolved(opened, wanted));
 		const step = chosen === void 0 ? await neverPublished(context, opened, host, wanted, options, work.path) : await again(opened, publishers, host, chosen, work.path);
@@ -3558,9 +3558,9 @@ async function rollback(context, options) {
 			hosts: await signAndPublish(context, publishers, signingKey, [due])
 		};
 	} catch (_) {
-		_usingCtx$2.e = _;
+		_usingCtx$3.e = _;
 	} finally {
-		await _usingCtx$2.d();
+		await _usingCtx$3.d();
 	}
 }
 function oneHost(hosts, name) {
@@ -4244,7 +4244,7 @@ async function makeFile(session) {
 */
 async function serverCheck(context, options) {
 	try {
-		var _usingCtx$1 = _usingCtx();
+		var _usingCtx$2 = _usingCtx();
 		const fleet = await loadFleet(options.fleet);
 		const { server } = fleet;
 		if (server === null) throw new FleetError("fleet.yaml has no server to check", { hint: "see 'server' in the README" });
@@ -4252,10 +4252,10 @@ async function serverCheck(context, options) {
 		const hosts = declared.filter((host) => host.key !== null).map((host) => host.name);
 		const others = declared.filter((host) => host.key === null).map((host) => host.name);
 		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-		const key = _usingCtx$1.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+		const key = _usingCtx$2.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
 		const { signal } = context;
 		const privateKey = await readFile(key.file);
-		const findings = serverFindings(await inspect(_usingCtx$1.a(await SftpSession.connect({
+		const findings = serverFindings(await inspect(_usingCtx$2.a(await SftpSession.connect({
 			server,
 			privateKey,
 			signal,
@@ -4272,10 +4272,91 @@ async function serverCheck(context, options) {
 			}))
 		};
 	} catch (_) {
+		_usingCtx$2.e = _;
+	} finally {
+		await _usingCtx$2.d();
+	}
+}
+// src/commands/watch.ts
+const SHORTEST = 1e3;
+/**
+* Looks again and again, until it is interrupted, and gives what it saw last. On a terminal the table stays in its place; elsewhere
+* it is printed once, and then a line for each host whose state changes. A server that can't be reached is asked again.
+* @throws FleetError; UnavailableError when the server is not the pinned one or refuses the key; InterruptedError before the
+* first look.
+*/
+async function watch(context, options, watching) {
+	try {
+		var _usingCtx$1 = _usingCtx();
+		const { paint, interval } = watching;
+		if (interval < SHORTEST) throw new FleetError("--interval must be a second at least, such as 10s");
+		const screen = _usingCtx$1.u(watching.screen);
+		let last;
+		let trouble = "";
+		const output = {
+			...context.output,
+			info: (line) => show(inertLine(line))
+		};
+		screen.onResize(() => show(trouble));
+		let fleet;
+		try {
+			for (;;) {
+				try {
+					fleet ??= await FleetStatus.open({
+						...context,
+						output
+					}, options);
+					const document = await fleet.read();
+					const before = last;
+					last = document;
+					trouble = "";
+					if (screen.isLive) show("");
+					else if (before === void 0) screen.append(renderStatus(document, paint, Date.parse(document.time)));
+					else for (const line of changes(before, document)) screen.append(line);
+				} catch (error) {
+					if (error instanceof InterruptedError || !(error instanceof UnreachableError)) throw error;
+					if (last === void 0) throw error;
+					await fleet?.[Symbol.asyncDispose]();
+					fleet = void 0;
+					show(inertLine(error.message));
+				}
+				await setTimeout(interval, void 0, { signal: context.signal });
+			}
+		} catch (error) {
+			if (!context.signal.aborted || last === void 0) throw error;
+			return last;
+		} finally {
+			await fleet?.[Symbol.asyncDispose]();
+		}
+		function show(line) {
+			const isNews = line !== trouble;
+			trouble = line;
+			if (!screen.isLive) {
+				if (line !== "" && isNews) context.output.info(line);
+			} else if (last !== void 0) screen.draw(watchLines(last, paint, {
+				...sizeOf(screen),
+				trouble,
+				now: Date.now()
+			}));
+		}
+	} catch (_) {
 		_usingCtx$1.e = _;
 	} finally {
-		await _usingCtx$1.d();
+		_usingCtx$1.d();
 	}
+}
+function sizeOf({ columns, rows }) {
+	return {
+		columns,
+		rows
+	};
+}
+/** A line for each host that is otherwise than before. */
+function changes(before, after) {
+	return after.hosts.flatMap((host) => {
+		const old = before.hosts.find(({ name }) => name === host.name);
+		return old?.state === host.state && old.published?.sequence === host.published?.sequence ? [] : [changeLine(after.time, old, host)];
+	});
 }
 // src/platform/output.ts
 /** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
@@ -4314,6 +4395,57 @@ function terminalOutput({ verbose, stream = process.stderr }) {
 		folded: () => {}
 	};
 }
+// src/platform/screen.ts
+/** A terminal that shows the same lines again and again, or a file or a pipe that gets new ones. */
+var Screen = class {
+	/** Whether lines can be written over. */
+	isLive;
+	#stream;
+	#onResize;
+	#isOpen = false;
+	constructor(stream) {
+		this.#stream = stream;
+		this.isLive = stream.isTTY === true;
+	}
+	/** A terminal that doesn't know its size says 0. */
+	get columns() {
+		return this.#stream.columns || 80;
+	}
+	get rows() {
+		return this.#stream.rows || 24;
+	}
+	/** What to do when its size changes. */
+	onResize(draw) {
+		if (this.#onResize) this.#stream.off("resize", this.#onResize);
+		this.#onResize = draw;
+		this.#stream.on("resize", draw);
+	}
+	/**
+	* Shows these lines and no others, on a page of their own: what was there before comes back in the end. Each line is written
+	* over the one before, and nothing is cleared first, so nothing flickers.
+	*/
+	draw(lines) {
+		const body = lines.slice(0, this.rows).map((line) => `${line}${CLEAR_LINE}`);
+		this.#stream.write(`${this.#isOpen ? "" : OPEN}${BEGIN_UPDATE}${HOME}${body.join("\n")}${CLEAR_BELOW}${END_UPDATE}`);
+		this.#isOpen = true;
+	}
+	/** A line behind all others. */
+	append(line) {
+		this.#stream.write(`${line}\n`);
+	}
+	[Symbol.dispose]() {
+		if (this.#onResize) this.#stream.off("resize", this.#onResize);
+		if (this.#isOpen) this.#stream.write(CLOSE);
+		this.#isOpen = false;
+	}
+};
+const OPEN = "\x1B[?1049h\x1B[?25l";
+const CLOSE = "\x1B[?25h\x1B[?1049l";
+const HOME = "\x1B[H";
+const CLEAR_LINE = "\x1B[0m\x1B[K";
+const CLEAR_BELOW = "\x1B[J";
+const BEGIN_UPDATE = "\x1B[?2026h";
+const END_UPDATE = "\x1B[?2026l";
 // src/render/secret.ts
 function renderSecretEdit(document, paint) {
 	const results = document.hosts.flatMap((host) => host.secrets);
@@ -4397,13 +4529,37 @@ async function show(options, work, text) {
 		const document = await work(run);
 		run.context.output.done();
 		const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
-		process.stdout.write(printed.endsWith("\n") ? printed : `${printed}\n`);
+		process.stdout.write(printed === "" || printed.endsWith("\n") ? printed : `${printed}\n`);
 		process.exitCode = exitStatus(document);
 	} catch (error) {
 		run.context.output.done();
 		process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
 		process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
 	}
+}
+async function statusAction(options) {
+	const now = () => Date.now();
+	await show(options, async ({ context, fleet, hosts, paint }) => {
+		const asked = statusOptions(fleet(), hosts, options);
+		if (options.watch !== true) return withLog(await status(context, asked), options);
+		return await watch(context, asked, {
+			screen: new Screen(process.stdout),
+			paint,
+			interval: parseDuration(options.interval)
+		});
+	}, (document, { paint }) => {
+		if (options.watch && !process.stdout.isTTY) return "";
+		const [host] = document.hosts;
+		if (options.host === void 0 || host === void 0) return renderStatus(document, paint, now());
+		if (options.log) return host.log ?? "";
+		return renderHostStatus(host, paint, now());
+	});
+}
+/** @throws HostError when there is no log to show. */
+function withLog(document, { log }) {
+	const [host] = document.hosts;
+	if (!log || host?.log !== null) return document;
+	throw new HostError(`no log of ${host.name} is at the server: ${host.reason ?? `it is ${host.state.replaceAll("-", " ")}`}`);
 }
 /** The command line: every command, with its options. */
 function program() {
@@ -4412,7 +4568,9 @@ Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or 
 done; 3 a server or a tool could not be reached or run; 130 interrupted.
 Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
 BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_GIT_SSH_KEY_FILE, the key to push
-releases to a git remote with, where git itself has none; NAME, as --hosts; NO_COLOR.`);
+releases to a git remote with, where git itself has none; BENTO_CACHE_KEY or BENTO_CACHE_KEY_FILE, the key that signs
+what was built; BENTO_MEMORY_KEY, a secret text: only evaluations that were remembered with it are believed;
+BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`);
 	common(bento.command("init [directory]")).description("make a fleet: fleet.yaml, utils/, hosts/ and a workflow").option("--server <address>", "the server that hosts will poll").option("--port <number>", "its ssh port", wholeNumber, 22).option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, []).option("--keys <directory>", "where bento keygen left its keys").action((directory, options) => show(options, ({ context }) => init(context, {
 		directory: directory ?? options.fleet ?? ".",
 		server: options.server ?? null,
@@ -4487,10 +4645,7 @@ releases to a git remote with, where git itself has none; NAME, as --hosts; NO_C
 		wait: parseDuration(options.wait),
 		...nixOptions(options)
 	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
-	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").action((options) => show(options, ({ context, fleet, hosts }) => status(context, {
-		fleet: fleet(),
-		hosts
-	}), (document, { paint }) => renderStatus(document, paint, Date.now())));
+	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").option("--host <name>", "one host, and what became of its last attempts").option("--log", "with --host: the log of its newest attempt, and nothing else").option("--watch", "go on looking: a table that stays up to date, or elsewhere than on a terminal a line for each change").option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s").option("--fail-on <states>", "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)").action((options) => statusAction(options));
 	common(bento.command("server").description("the fleet's server").exitOverride().command("check")).description("say what is wrong with the server, as far as the publisher can see it").action((options) => show(options, ({ context, fleet }) => serverCheck(context, { fleet: fleet() }), (document, { paint }) => renderServerCheck(document, paint)));
 	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").option("--new", "for a machine that has no key in fleet.yaml yet: the script prints what to enter there").action((name, options) => show(options, ({ fleet }) => bootstrap({
 		fleet: fleet(),
@@ -4532,9 +4687,15 @@ function addSecretCommands(bento) {
 }
 // src/main.ts
 const USAGE_ERROR = 2;
+/** As package.json says. What an older one lacks it would say in the middle of something. */
+const OLDEST_NODE = 22;
 for (const stream of [process.stdout, process.stderr]) stream.on("error", (error) => {
 	if (error.code !== "EPIPE") throw error;
 });
+if (Number.parseInt(process.versions.node, 10) < OLDEST_NODE) {
+	process.stderr.write(`error: bento needs Node ${OLDEST_NODE} or later, and this is ${process.versions.node}\n`);
+	process.exit(3);
+}
 try {
 	await program().parseAsync(withPairs(process.argv.slice(2)), { from: "user" });
 } catch (error) {

@@ -1,5 +1,5 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { B as build, D as plan, E as report, Jt as splitPatterns, Kt as parseShard, O as deploy, Ot as parseWave, Qt as tally, S as describeError, T as onInterrupt, U as parseDuration, V as status, Xt as painter, Yt as count$1, _ as baseText, _t as SIGNING_KEY, a as releaseText, b as grouped, dn as InterruptedError, en as clip, f as renderPlan, fn as UnavailableError, ft as CACHE_KEY, g as renderDeploy, gt as SECRETS, h as deployWord, ht as PUBLISHER_KEY, i as look, ln as FleetError, m as deployDetail, mt as MEMORY_KEY, n as failedHosts, nn as inertLine, o as renderStatus, pn as formatLocation, pt as GIT_KEY, r as contactText, rt as check, s as worstFirst, tn as inert, v as changeText, w as locationOf, x as renderCheck, y as costText } from "./shared3.js";
+import { $t as splitPatterns, C as describeError, D as report, E as onInterrupt, J as parseDuration, Nt as parseWave, O as plan, S as renderCheck, St as SIGNING_KEY, T as locationOf, U as status, V as build, Zt as parseShard, _ as renderDeploy, _n as UnavailableError, _t as CACHE_KEY, an as clip, b as costText, bt as PUBLISHER_KEY, c as worstFirst, ct as check, en as count$1, g as deployWord, gn as InterruptedError, h as deployDetail, i as releaseText, k as deploy, mn as FleetError, n as contactText, o as renderStatus, on as inert, p as renderPlan, q as failedHosts, r as look, rn as tally, sn as inertLine, tn as painter, v as baseText, vt as GIT_KEY, x as grouped, xt as SECRETS, y as changeText, yn as formatLocation, yt as MEMORY_KEY } from "./shared3.js";
 import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16982,7 +16982,7 @@ function statusSummary(document, now) {
 		"Published",
 		"Reason"
 	], worstFirst(document.hosts).map((host) => [
-		look(host.state)[1],
+		look(host.state)[0],
 		code(host.name),
 		host.state.replaceAll("-", " "),
 		contactText(host, now),
@@ -17159,7 +17159,12 @@ function runCommand(context, inputs) {
 			signKey: null
 		});
 		case "deploy": return deploy(context, inputs);
-		case "status": return status(context, inputs);
+		case "status": return status(context, {
+			...inputs,
+			failOn: null,
+			attempts: 0,
+			logs: false
+		});
 	}
 }
 function text(document) {

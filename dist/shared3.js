@@ -16,7 +16,7 @@ import { setTimeout as setTimeout$1 } from "timers";
 import { promisify, stripVTControlCharacters, styleText } from "node:util";
 import { fileURLToPath } from "node:url";
 import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
-import { createGzip, gunzip } from "node:zlib";
+import { createGunzip, createGzip, gunzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import net from "node:net";
@@ -1605,6 +1605,1631 @@ function clip(text, limit) {
 	const tail = text.slice(text.length - Math.ceil(limit / 2));
 	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
 }
+// node_modules/ansi-styles/index.js
+const ANSI_BACKGROUND_OFFSET = 10;
+const wrapAnsi16 = (offset = 0) => (code) => `\u001B[${code + offset}m`;
+const wrapAnsi256 = (offset = 0) => (code) => `\u001B[${38 + offset};5;${code}m`;
+const wrapAnsi16m = (offset = 0) => (red, green, blue) => `\u001B[${38 + offset};2;${red};${green};${blue}m`;
+const styles = {
+	modifier: {
+		reset: [0, 0],
+		bold: [1, 22],
+		dim: [2, 22],
+		italic: [3, 23],
+		underline: [4, 24],
+		overline: [53, 55],
+		inverse: [7, 27],
+		hidden: [8, 28],
+		strikethrough: [9, 29]
+	},
+	color: {
+		black: [30, 39],
+		red: [31, 39],
+		green: [32, 39],
+		yellow: [33, 39],
+		blue: [34, 39],
+		magenta: [35, 39],
+		cyan: [36, 39],
+		white: [37, 39],
+		blackBright: [90, 39],
+		gray: [90, 39],
+		grey: [90, 39],
+		redBright: [91, 39],
+		greenBright: [92, 39],
+		yellowBright: [93, 39],
+		blueBright: [94, 39],
+		magentaBright: [95, 39],
+		cyanBright: [96, 39],
+		whiteBright: [97, 39]
+	},
+	bgColor: {
+		bgBlack: [40, 49],
+		bgRed: [41, 49],
+		bgGreen: [42, 49],
+		bgYellow: [43, 49],
+		bgBlue: [44, 49],
+		bgMagenta: [45, 49],
+		bgCyan: [46, 49],
+		bgWhite: [47, 49],
+		bgBlackBright: [100, 49],
+		bgGray: [100, 49],
+		bgGrey: [100, 49],
+		bgRedBright: [101, 49],
+		bgGreenBright: [102, 49],
+		bgYellowBright: [103, 49],
+		bgBlueBright: [104, 49],
+		bgMagentaBright: [105, 49],
+		bgCyanBright: [106, 49],
+		bgWhiteBright: [107, 49]
+	}
+};
+Object.keys(styles.modifier);
+const foregroundColorNames = Object.keys(styles.color);
+const backgroundColorNames = Object.keys(styles.bgColor);
+[...foregroundColorNames, ...backgroundColorNames];
+function assembleStyles() {
+	const codes = /* @__PURE__ */ new Map();
+	for (const [groupName, group] of Object.entries(styles)) {
+		for (const [styleName, style] of Object.entries(group)) {
+			styles[styleName] = {
+				open: `\u001B[${style[0]}m`,
+				close: `\u001B[${style[1]}m`
+			};
+			group[styleName] = styles[styleName];
+			codes.set(style[0], style[1]);
+		}
+		Object.defineProperty(styles, groupName, {
+			value: group,
+			enumerable: false
+		});
+	}
+	Object.defineProperty(styles, "codes", {
+		value: codes,
+		enumerable: false
+	});
+	styles.color.close = "\x1B[39m";
+	styles.bgColor.close = "\x1B[49m";
+	styles.color.ansi = wrapAnsi16();
+	styles.color.ansi256 = wrapAnsi256();
+	styles.color.ansi16m = wrapAnsi16m();
+	styles.bgColor.ansi = wrapAnsi16(ANSI_BACKGROUND_OFFSET);
+	styles.bgColor.ansi256 = wrapAnsi256(ANSI_BACKGROUND_OFFSET);
+	styles.bgColor.ansi16m = wrapAnsi16m(ANSI_BACKGROUND_OFFSET);
+	Object.defineProperties(styles, {
+		rgbToAnsi256: {
+			value(red, green, blue) {
+				if (red === green && green === blue) {
+					if (red < 8) return 16;
+					if (red > 248) return 231;
+					return Math.round((red - 8) / 247 * 24) + 232;
+				}
+				return 16 + 36 * Math.round(red / 255 * 5) + 6 * Math.round(green / 255 * 5) + Math.round(blue / 255 * 5);
+			},
+			enumerable: false
+		},
+		hexToRgb: {
+			value(hex) {
+				const matches = /[a-f\d]{6}|[a-f\d]{3}/i.exec(hex.toString(16));
+				if (!matches) return [
+					0,
+					0,
+					0
+				];
+				let [colorString] = matches;
+				if (colorString.length === 3) colorString = [...colorString].map((character) => character + character).join("");
+				const integer = Number.parseInt(colorString, 16);
+				return [
+					integer >> 16 & 255,
+					integer >> 8 & 255,
+					integer & 255
+				];
+			},
+			enumerable: false
+		},
+		hexToAnsi256: {
+			value: (hex) => styles.rgbToAnsi256(...styles.hexToRgb(hex)),
+			enumerable: false
+		},
+		ansi256ToAnsi: {
+			value(code) {
+				if (code < 8) return 30 + code;
+				if (code < 16) return 90 + (code - 8);
+				let red;
+				let green;
+				let blue;
+				if (code >= 232) {
+					red = ((code - 232) * 10 + 8) / 255;
+					green = red;
+					blue = red;
+				} else {
+					code -= 16;
+					const remainder = code % 36;
+					red = Math.floor(code / 36) / 5;
+					green = Math.floor(remainder / 6) / 5;
+					blue = remainder % 6 / 5;
+				}
+				const value = Math.max(red, green, blue) * 2;
+				if (value === 0) return 30;
+				let result = 30 + (Math.round(blue) << 2 | Math.round(green) << 1 | Math.round(red));
+				if (value === 2) result += 60;
+				return result;
+			},
+			enumerable: false
+		},
+		rgbToAnsi: {
+			value: (red, green, blue) => styles.ansi256ToAnsi(styles.rgbToAnsi256(red, green, blue)),
+			enumerable: false
+		},
+		hexToAnsi: {
+			value: (hex) => styles.ansi256ToAnsi(styles.hexToAnsi256(hex)),
+			enumerable: false
+		}
+	});
+	return styles;
+}
+const ansiStyles = assembleStyles();
+const ambiguousRanges = [
+	161,
+	161,
+	164,
+	164,
+	167,
+	168,
+	170,
+	170,
+	173,
+	174,
+	176,
+	180,
+	182,
+	186,
+	188,
+	191,
+	198,
+	198,
+	208,
+	208,
+	215,
+	216,
+	222,
+	225,
+	230,
+	230,
+	232,
+	234,
+	236,
+	237,
+	240,
+	240,
+	242,
+	243,
+	247,
+	250,
+	252,
+	252,
+	254,
+	254,
+	257,
+	257,
+	273,
+	273,
+	275,
+	275,
+	283,
+	283,
+	294,
+	295,
+	299,
+	299,
+	305,
+	307,
+	312,
+	312,
+	319,
+	322,
+	324,
+	324,
+	328,
+	331,
+	333,
+	333,
+	338,
+	339,
+	358,
+	359,
+	363,
+	363,
+	462,
+	462,
+	464,
+	464,
+	466,
+	466,
+	468,
+	468,
+	470,
+	470,
+	472,
+	472,
+	474,
+	474,
+	476,
+	476,
+	593,
+	593,
+	609,
+	609,
+	708,
+	708,
+	711,
+	711,
+	713,
+	715,
+	717,
+	717,
+	720,
+	720,
+	728,
+	731,
+	733,
+	733,
+	735,
+	735,
+	768,
+	879,
+	913,
+	929,
+	931,
+	937,
+	945,
+	961,
+	963,
+	969,
+	1025,
+	1025,
+	1040,
+	1103,
+	1105,
+	1105,
+	8208,
+	8208,
+	8211,
+	8214,
+	8216,
+	8217,
+	8220,
+	8221,
+	8224,
+	8226,
+	8228,
+	8231,
+	8240,
+	8240,
+	8242,
+	8243,
+	8245,
+	8245,
+	8251,
+	8251,
+	8254,
+	8254,
+	8308,
+	8308,
+	8319,
+	8319,
+	8321,
+	8324,
+	8364,
+	8364,
+	8451,
+	8451,
+	8453,
+	8453,
+	8457,
+	8457,
+	8467,
+	8467,
+	8470,
+	8470,
+	8481,
+	8482,
+	8486,
+	8486,
+	8491,
+	8491,
+	8531,
+	8532,
+	8539,
+	8542,
+	8544,
+	8555,
+	8560,
+	8569,
+	8585,
+	8585,
+	8592,
+	8601,
+	8632,
+	8633,
+	8658,
+	8658,
+	8660,
+	8660,
+	8679,
+	8679,
+	8704,
+	8704,
+	8706,
+	8707,
+	8711,
+	8712,
+	8715,
+	8715,
+	8719,
+	8719,
+	8721,
+	8721,
+	8725,
+	8725,
+	8730,
+	8730,
+	8733,
+	8736,
+	8739,
+	8739,
+	8741,
+	8741,
+	8743,
+	8748,
+	8750,
+	8750,
+	8756,
+	8759,
+	8764,
+	8765,
+	8776,
+	8776,
+	8780,
+	8780,
+	8786,
+	8786,
+	8800,
+	8801,
+	8804,
+	8807,
+	8810,
+	8811,
+	8814,
+	8815,
+	8834,
+	8835,
+	8838,
+	8839,
+	8853,
+	8853,
+	8857,
+	8857,
+	8869,
+	8869,
+	8895,
+	8895,
+	8978,
+	8978,
+	9312,
+	9449,
+	9451,
+	9547,
+	9552,
+	9587,
+	9600,
+	9615,
+	9618,
+	9621,
+	9632,
+	9633,
+	9635,
+	9641,
+	9650,
+	9651,
+	9654,
+	9655,
+	9660,
+	9661,
+	9664,
+	9665,
+	9670,
+	9672,
+	9675,
+	9675,
+	9678,
+	9681,
+	9698,
+	9701,
+	9711,
+	9711,
+	9733,
+	9734,
+	9737,
+	9737,
+	9742,
+	9743,
+	9756,
+	9756,
+	9758,
+	9758,
+	9792,
+	9792,
+	9794,
+	9794,
+	9824,
+	9825,
+	9827,
+	9829,
+	9831,
+	9834,
+	9836,
+	9837,
+	9839,
+	9839,
+	9886,
+	9887,
+	9919,
+	9919,
+	9926,
+	9933,
+	9935,
+	9939,
+	9941,
+	9953,
+	9955,
+	9955,
+	9960,
+	9961,
+	9963,
+	9969,
+	9972,
+	9972,
+	9974,
+	9977,
+	9979,
+	9980,
+	9982,
+	9983,
+	10045,
+	10045,
+	10102,
+	10111,
+	11094,
+	11097,
+	12872,
+	12879,
+	57344,
+	63743,
+	65024,
+	65039,
+	65533,
+	65533,
+	127232,
+	127242,
+	127248,
+	127277,
+	127280,
+	127337,
+	127344,
+	127373,
+	127375,
+	127376,
+	127387,
+	127404,
+	917760,
+	917999,
+	983040,
+	1048573,
+	1048576,
+	1114109
+];
+const fullwidthRanges = [
+	12288,
+	12288,
+	65281,
+	65376,
+	65504,
+	65510
+];
+const wideRanges = [
+	4352,
+	4447,
+	8986,
+	8987,
+	9001,
+	9002,
+	9193,
+	9196,
+	9200,
+	9200,
+	9203,
+	9203,
+	9725,
+	9726,
+	9748,
+	9749,
+	9776,
+	9783,
+	9800,
+	9811,
+	9855,
+	9855,
+	9866,
+	9871,
+	9875,
+	9875,
+	9889,
+	9889,
+	9898,
+	9899,
+	9917,
+	9918,
+	9924,
+	9925,
+	9934,
+	9934,
+	9940,
+	9940,
+	9962,
+	9962,
+	9970,
+	9971,
+	9973,
+	9973,
+	9978,
+	9978,
+	9981,
+	9981,
+	9989,
+	9989,
+	9994,
+	9995,
+	10024,
+	10024,
+	10060,
+	10060,
+	10062,
+	10062,
+	10067,
+	10069,
+	10071,
+	10071,
+	10133,
+	10135,
+	10160,
+	10160,
+	10175,
+	10175,
+	11035,
+	11036,
+	11088,
+	11088,
+	11093,
+	11093,
+	11904,
+	11929,
+	11931,
+	12019,
+	12032,
+	12245,
+	12272,
+	12287,
+	12289,
+	12350,
+	12353,
+	12438,
+	12441,
+	12543,
+	12549,
+	12591,
+	12593,
+	12686,
+	12688,
+	12773,
+	12783,
+	12830,
+	12832,
+	12871,
+	12880,
+	42124,
+	42128,
+	42182,
+	43360,
+	43388,
+	44032,
+	55203,
+	63744,
+	64255,
+	65040,
+	65049,
+	65072,
+	65106,
+	65108,
+	65126,
+	65128,
+	65131,
+	94176,
+	94180,
+	94192,
+	94198,
+	94208,
+	101594,
+	101631,
+	101664,
+	101760,
+	101874,
+	101888,
+	102801,
+	102816,
+	102866,
+	110576,
+	110579,
+	110581,
+	110587,
+	110589,
+	110590,
+	110592,
+	110888,
+	110898,
+	110898,
+	110928,
+	110930,
+	110933,
+	110933,
+	110948,
+	110952,
+	110960,
+	111355,
+	119552,
+	119638,
+	119648,
+	119670,
+	126980,
+	126980,
+	127183,
+	127183,
+	127374,
+	127374,
+	127377,
+	127386,
+	127406,
+	127406,
+	127488,
+	127490,
+	127504,
+	127547,
+	127552,
+	127560,
+	127568,
+	127569,
+	127584,
+	127589,
+	127744,
+	127776,
+	127789,
+	127797,
+	127799,
+	127868,
+	127870,
+	127891,
+	127904,
+	127946,
+	127951,
+	127955,
+	127968,
+	127984,
+	127988,
+	127988,
+	127992,
+	128062,
+	128064,
+	128064,
+	128066,
+	128252,
+	128255,
+	128317,
+	128331,
+	128334,
+	128336,
+	128359,
+	128378,
+	128378,
+	128405,
+	128406,
+	128420,
+	128420,
+	128507,
+	128591,
+	128640,
+	128709,
+	128716,
+	128716,
+	128720,
+	128722,
+	128725,
+	128729,
+	128732,
+	128735,
+	128747,
+	128748,
+	128756,
+	128764,
+	128986,
+	128986,
+	128992,
+	129003,
+	129008,
+	129008,
+	129292,
+	129338,
+	129340,
+	129349,
+	129351,
+	129535,
+	129648,
+	129660,
+	129664,
+	129734,
+	129736,
+	129736,
+	129740,
+	129757,
+	129759,
+	129771,
+	129775,
+	129786,
+	131072,
+	196605,
+	196608,
+	262141
+];
+// node_modules/get-east-asian-width/utilities.js
+/**
+Binary search on a sorted flat array of [start, end] pairs.
+
+@param {number[]} ranges - Flat array of inclusive [start, end] range pairs, e.g. [0, 5, 10, 20].
+@param {number} codePoint - The value to search for.
+@returns {boolean} Whether the value falls within any of the ranges.
+*/
+const isInRange = (ranges, codePoint) => {
+	let low = 0;
+	let high = Math.floor(ranges.length / 2) - 1;
+	while (low <= high) {
+		const mid = Math.floor((low + high) / 2);
+		const i = mid * 2;
+		if (codePoint < ranges[i]) high = mid - 1;
+		else if (codePoint > ranges[i + 1]) low = mid + 1;
+		else return true;
+	}
+	return false;
+};
+// node_modules/get-east-asian-width/lookup.js
+const commonCjkCodePoint = 19968;
+const [wideFastPathStart, wideFastPathEnd] = /* #__PURE__ */ findWideFastPathRange(wideRanges);
+function findWideFastPathRange(ranges) {
+	let fastPathStart = ranges[0];
+	let fastPathEnd = ranges[1];
+	for (let index = 0; index < ranges.length; index += 2) {
+		const start = ranges[index];
+		const end = ranges[index + 1];
+		if (commonCjkCodePoint >= start && commonCjkCodePoint <= end) return [start, end];
+		if (end - start > fastPathEnd - fastPathStart) {
+			fastPathStart = start;
+			fastPathEnd = end;
+		}
+	}
+	return [fastPathStart, fastPathEnd];
+}
+const isAmbiguous = (codePoint) => {
+	if (codePoint < 161 || codePoint > 1114109) return false;
+	return isInRange(ambiguousRanges, codePoint);
+};
+const isFullwidth = (codePoint) => {
+	if (codePoint < 12288 || codePoint > 65510) return false;
+	return isInRange(fullwidthRanges, codePoint);
+};
+const isWide = (codePoint) => {
+	if (codePoint >= wideFastPathStart && codePoint <= wideFastPathEnd) return true;
+	if (codePoint < 4352 || codePoint > 262141) return false;
+	return isInRange(wideRanges, codePoint);
+};
+// node_modules/get-east-asian-width/index.js
+function validate$1(codePoint) {
+	if (!Number.isSafeInteger(codePoint)) throw new TypeError(`Expected a code point, got \`${typeof codePoint}\`.`);
+}
+function eastAsianWidth(codePoint, { ambiguousAsWide = false } = {}) {
+	validate$1(codePoint);
+	if (isFullwidth(codePoint) || isWide(codePoint) || ambiguousAsWide && isAmbiguous(codePoint)) return 2;
+	return 1;
+}
+// node_modules/is-fullwidth-code-point/index.js
+function isFullwidthCodePoint(codePoint) {
+	if (!Number.isInteger(codePoint)) return false;
+	return isFullwidth(codePoint) || isWide(codePoint);
+}
+// node_modules/slice-ansi/tokenize-ansi.js
+const ESCAPE_CODE_POINT = 27;
+const C1_DCS_CODE_POINT = 144;
+const C1_SOS_CODE_POINT = 152;
+const C1_CSI_CODE_POINT = 155;
+const C1_ST_CODE_POINT = 156;
+const C1_OSC_CODE_POINT = 157;
+const C1_PM_CODE_POINT = 158;
+const C1_APC_CODE_POINT = 159;
+const ESCAPES = /* @__PURE__ */ new Set([
+	ESCAPE_CODE_POINT,
+	C1_DCS_CODE_POINT,
+	C1_SOS_CODE_POINT,
+	C1_CSI_CODE_POINT,
+	C1_ST_CODE_POINT,
+	C1_OSC_CODE_POINT,
+	C1_PM_CODE_POINT,
+	C1_APC_CODE_POINT
+]);
+const ESCAPE = "\x1B";
+const ANSI_BELL = "\x07";
+const ANSI_CSI = "[";
+const ANSI_OSC = "]";
+const ANSI_DCS = "P";
+const ANSI_SOS = "X";
+const ANSI_PM = "^";
+const ANSI_APC = "_";
+const ANSI_SGR_TERMINATOR = "m";
+const ANSI_OSC_TERMINATOR = "\\";
+const ANSI_STRING_TERMINATOR = `${ESCAPE}${ANSI_OSC_TERMINATOR}`;
+const C1_OSC = "";
+const C1_STRING_TERMINATOR = "";
+const ANSI_HYPERLINK_ESC_PREFIX = `${ESCAPE}${ANSI_OSC}8;`;
+const ANSI_HYPERLINK_C1_PREFIX = `${C1_OSC}8;`;
+const ANSI_HYPERLINK_ESC_CLOSE = `${ANSI_HYPERLINK_ESC_PREFIX};`;
+const ANSI_HYPERLINK_C1_CLOSE = `${ANSI_HYPERLINK_C1_PREFIX};`;
+const CODE_POINT_0 = "0".codePointAt(0);
+const CODE_POINT_9 = "9".codePointAt(0);
+const CODE_POINT_SEMICOLON = ";".codePointAt(0);
+const CODE_POINT_COLON = ":".codePointAt(0);
+const CODE_POINT_CSI_PARAMETER_START = "0".codePointAt(0);
+const CODE_POINT_CSI_PARAMETER_END = "?".codePointAt(0);
+const CODE_POINT_CSI_INTERMEDIATE_START = " ".codePointAt(0);
+const CODE_POINT_CSI_INTERMEDIATE_END = "/".codePointAt(0);
+const CODE_POINT_CSI_FINAL_START = "@".codePointAt(0);
+const CODE_POINT_CSI_FINAL_END = "~".codePointAt(0);
+const REGIONAL_INDICATOR_SYMBOL_LETTER_A = 127462;
+const REGIONAL_INDICATOR_SYMBOL_LETTER_Z = 127487;
+const SGR_RESET_CODE = 0;
+const SGR_EXTENDED_FOREGROUND_CODE = 38;
+const SGR_DEFAULT_FOREGROUND_CODE = 39;
+const SGR_EXTENDED_BACKGROUND_CODE = 48;
+const SGR_DEFAULT_BACKGROUND_CODE = 49;
+const SGR_COLOR_TYPE_ANSI_256 = 5;
+const SGR_COLOR_TYPE_TRUECOLOR = 2;
+const SGR_ANSI_256_FRAGMENT_LENGTH = 3;
+const SGR_TRUECOLOR_FRAGMENT_LENGTH = 5;
+const SGR_ANSI_256_LAST_PARAMETER_OFFSET = 2;
+const SGR_TRUECOLOR_LAST_PARAMETER_OFFSET = 4;
+const VARIATION_SELECTOR_16_CODE_POINT = 65039;
+const COMBINING_ENCLOSING_KEYCAP_CODE_POINT = 8419;
+const EMOJI_PRESENTATION_GRAPHEME_REGEX = /\p{Emoji_Presentation}/u;
+const GRAPHEME_SEGMENTER = new Intl.Segmenter(void 0, { granularity: "grapheme" });
+const endCodeNumbers = /* @__PURE__ */ new Set();
+for (const [, end] of ansiStyles.codes) endCodeNumbers.add(end);
+function isSgrParameterCharacter(codePoint) {
+	return codePoint >= CODE_POINT_0 && codePoint <= CODE_POINT_9 || codePoint === CODE_POINT_SEMICOLON || codePoint === CODE_POINT_COLON;
+}
+function isCsiParameterCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_PARAMETER_START && codePoint <= CODE_POINT_CSI_PARAMETER_END;
+}
+function isCsiIntermediateCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_INTERMEDIATE_START && codePoint <= CODE_POINT_CSI_INTERMEDIATE_END;
+}
+function isCsiFinalCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_FINAL_START && codePoint <= CODE_POINT_CSI_FINAL_END;
+}
+function isRegionalIndicatorCodePoint(codePoint) {
+	return codePoint >= REGIONAL_INDICATOR_SYMBOL_LETTER_A && codePoint <= REGIONAL_INDICATOR_SYMBOL_LETTER_Z;
+}
+function createControlParseResult(code, endIndex) {
+	return {
+		token: {
+			type: "control",
+			code
+		},
+		endIndex
+	};
+}
+function isEmojiStyleGrapheme(grapheme) {
+	if (EMOJI_PRESENTATION_GRAPHEME_REGEX.test(grapheme)) return true;
+	for (const character of grapheme) {
+		const codePoint = character.codePointAt(0);
+		if (codePoint === VARIATION_SELECTOR_16_CODE_POINT || codePoint === COMBINING_ENCLOSING_KEYCAP_CODE_POINT) return true;
+	}
+	return false;
+}
+function getGraphemeWidth(grapheme) {
+	let regionalIndicatorCount = 0;
+	for (const character of grapheme) {
+		const codePoint = character.codePointAt(0);
+		if (isFullwidthCodePoint(codePoint)) return 2;
+		if (isRegionalIndicatorCodePoint(codePoint)) regionalIndicatorCount++;
+	}
+	if (regionalIndicatorCount >= 1) return 2;
+	if (isEmojiStyleGrapheme(grapheme)) return 2;
+	return 1;
+}
+function getSgrPrefix(code) {
+	if (code.startsWith("")) return "";
+	return `${ESCAPE}${ANSI_CSI}`;
+}
+function createSgrCode(prefix, values) {
+	return `${prefix}${values.join(";")}${ANSI_SGR_TERMINATOR}`;
+}
+function getSgrFragments(code) {
+	const fragments = [];
+	const sgrPrefix = getSgrPrefix(code);
+	let parameterString;
+	if (code.startsWith(`${ESCAPE}${ANSI_CSI}`)) parameterString = code.slice(2, -1);
+	else if (code.startsWith("")) parameterString = code.slice(1, -1);
+	else return fragments;
+	const rawCodes = parameterString.length === 0 ? [String(SGR_RESET_CODE)] : parameterString.split(";");
+	let index = 0;
+	while (index < rawCodes.length) {
+		const codeNumber = Number.parseInt(rawCodes[index], 10);
+		if (Number.isNaN(codeNumber)) {
+			index++;
+			continue;
+		}
+		if (codeNumber === SGR_RESET_CODE) {
+			fragments.push({ type: "reset" });
+			index++;
+			continue;
+		}
+		if (codeNumber === SGR_EXTENDED_FOREGROUND_CODE || codeNumber === SGR_EXTENDED_BACKGROUND_CODE) {
+			const colorType = Number.parseInt(rawCodes[index + 1], 10);
+			if (colorType === SGR_COLOR_TYPE_ANSI_256 && index + SGR_ANSI_256_LAST_PARAMETER_OFFSET < rawCodes.length) {
+				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_ANSI_256_FRAGMENT_LENGTH));
+				fragments.push({
+					type: "start",
+					code: openCode,
+					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+				});
+				index += SGR_ANSI_256_FRAGMENT_LENGTH;
+				continue;
+			}
+			if (colorType === SGR_COLOR_TYPE_TRUECOLOR && index + SGR_TRUECOLOR_LAST_PARAMETER_OFFSET < rawCodes.length) {
+				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_TRUECOLOR_FRAGMENT_LENGTH));
+				fragments.push({
+					type: "start",
+					code: openCode,
+					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+				});
+				index += SGR_TRUECOLOR_FRAGMENT_LENGTH;
+				continue;
+			}
+			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+			fragments.push({
+				type: "start",
+				code: openCode,
+				endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+			});
+			index++;
+			continue;
+		}
+		if (endCodeNumbers.has(codeNumber)) {
+			fragments.push({
+				type: "end",
+				endCode: ansiStyles.color.ansi(codeNumber)
+			});
+			index++;
+			continue;
+		}
+		const mappedEndCode = ansiStyles.codes.get(codeNumber);
+		if (mappedEndCode !== void 0) {
+			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+			fragments.push({
+				type: "start",
+				code: openCode,
+				endCode: ansiStyles.color.ansi(mappedEndCode)
+			});
+			index++;
+			continue;
+		}
+		const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+		fragments.push({
+			type: "start",
+			code: openCode,
+			endCode: ansiStyles.reset.open
+		});
+		index++;
+	}
+	if (fragments.length === 0) fragments.push({ type: "reset" });
+	return fragments;
+}
+function parseCsiCode(string, index) {
+	const escapeCodePoint = string.codePointAt(index);
+	let sequenceStartIndex;
+	if (escapeCodePoint === ESCAPE_CODE_POINT) {
+		if (string[index + 1] !== ANSI_CSI) return;
+		sequenceStartIndex = index + 2;
+	} else if (escapeCodePoint === C1_CSI_CODE_POINT) sequenceStartIndex = index + 1;
+	else return;
+	let hasCanonicalSgrParameters = true;
+	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
+		const codePoint = string.codePointAt(sequenceIndex);
+		if (isCsiFinalCharacter(codePoint)) {
+			const code = string.slice(index, sequenceIndex + 1);
+			if (string[sequenceIndex] !== ANSI_SGR_TERMINATOR || !hasCanonicalSgrParameters) return createControlParseResult(code, sequenceIndex + 1);
+			return {
+				token: {
+					type: "sgr",
+					code,
+					fragments: getSgrFragments(code)
+				},
+				endIndex: sequenceIndex + 1
+			};
+		}
+		if (isCsiParameterCharacter(codePoint)) {
+			if (!isSgrParameterCharacter(codePoint)) hasCanonicalSgrParameters = false;
+			continue;
+		}
+		if (isCsiIntermediateCharacter(codePoint)) {
+			hasCanonicalSgrParameters = false;
+			continue;
+		}
+		const endIndex = sequenceIndex;
+		return createControlParseResult(string.slice(index, endIndex), endIndex);
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseHyperlinkCode(string, index) {
+	let hyperlinkPrefix;
+	let hyperlinkClose;
+	const codePoint = string.codePointAt(index);
+	if (codePoint === ESCAPE_CODE_POINT && string.startsWith(ANSI_HYPERLINK_ESC_PREFIX, index)) {
+		hyperlinkPrefix = ANSI_HYPERLINK_ESC_PREFIX;
+		hyperlinkClose = ANSI_HYPERLINK_ESC_CLOSE;
+	} else if (codePoint === C1_OSC_CODE_POINT && string.startsWith(ANSI_HYPERLINK_C1_PREFIX, index)) {
+		hyperlinkPrefix = ANSI_HYPERLINK_C1_PREFIX;
+		hyperlinkClose = ANSI_HYPERLINK_C1_CLOSE;
+	} else return;
+	const uriStart = string.indexOf(";", index + hyperlinkPrefix.length);
+	if (uriStart === -1) return createControlParseResult(string.slice(index), string.length);
+	for (let sequenceIndex = uriStart + 1; sequenceIndex < string.length; sequenceIndex++) {
+		const character = string[sequenceIndex];
+		if (character === ANSI_BELL) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 1),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: ANSI_BELL
+			},
+			endIndex: sequenceIndex + 1
+		};
+		if (character === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 2),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: ANSI_STRING_TERMINATOR
+			},
+			endIndex: sequenceIndex + 2
+		};
+		if (character === C1_STRING_TERMINATOR) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 1),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: C1_STRING_TERMINATOR
+			},
+			endIndex: sequenceIndex + 1
+		};
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseControlStringCode(string, index) {
+	const codePoint = string.codePointAt(index);
+	let sequenceStartIndex;
+	let supportsBellTerminator = false;
+	switch (codePoint) {
+		case ESCAPE_CODE_POINT:
+			switch (string[index + 1]) {
+				case ANSI_OSC:
+					sequenceStartIndex = index + 2;
+					supportsBellTerminator = true;
+					break;
+				case ANSI_DCS:
+				case ANSI_SOS:
+				case ANSI_PM:
+				case ANSI_APC:
+					sequenceStartIndex = index + 2;
+					break;
+				case ANSI_OSC_TERMINATOR: return createControlParseResult(ANSI_STRING_TERMINATOR, index + 2);
+				default: return;
+			}
+			break;
+		case C1_OSC_CODE_POINT:
+			sequenceStartIndex = index + 1;
+			supportsBellTerminator = true;
+			break;
+		case C1_DCS_CODE_POINT:
+		case C1_SOS_CODE_POINT:
+		case C1_PM_CODE_POINT:
+		case C1_APC_CODE_POINT:
+			sequenceStartIndex = index + 1;
+			break;
+		case C1_ST_CODE_POINT: return createControlParseResult(C1_STRING_TERMINATOR, index + 1);
+		default: return;
+	}
+	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
+		if (supportsBellTerminator && string[sequenceIndex] === ANSI_BELL) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
+		if (string[sequenceIndex] === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 2), sequenceIndex + 2);
+		if (string[sequenceIndex] === C1_STRING_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseAnsiCode(string, index) {
+	const codePoint = string.codePointAt(index);
+	if (codePoint === ESCAPE_CODE_POINT || codePoint === C1_OSC_CODE_POINT) {
+		const hyperlinkCode = parseHyperlinkCode(string, index);
+		if (hyperlinkCode) return hyperlinkCode;
+	}
+	const controlStringCode = parseControlStringCode(string, index);
+	if (controlStringCode) return controlStringCode;
+	return parseCsiCode(string, index);
+}
+function appendTrailingAnsiTokens(string, index, tokens) {
+	while (index < string.length) {
+		const nextCodePoint = string.codePointAt(index);
+		if (!ESCAPES.has(nextCodePoint)) break;
+		const escapeCode = parseAnsiCode(string, index);
+		if (!escapeCode) break;
+		tokens.push(escapeCode.token);
+		index = escapeCode.endIndex;
+	}
+	return index;
+}
+function parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments) {
+	const segment = graphemeSegments.containing(index);
+	if (!segment || segment.index !== index) return;
+	return {
+		token: {
+			type: "character",
+			value: segment.segment,
+			visibleWidth: getGraphemeWidth(segment.segment),
+			isGraphemeContinuation: false
+		},
+		endIndex: index + segment.segment.length
+	};
+}
+function collectVisibleCharacters(string) {
+	const visibleCharacters = [];
+	let index = 0;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				index = code.endIndex;
+				continue;
+			}
+		}
+		const value = String.fromCodePoint(codePoint);
+		visibleCharacters.push({
+			value,
+			visibleWidth: 1,
+			isGraphemeContinuation: false
+		});
+		index += value.length;
+	}
+	return visibleCharacters;
+}
+function applyGraphemeMetadata(visibleCharacters) {
+	if (visibleCharacters.length === 0) return;
+	const visibleString = visibleCharacters.map(({ value }) => value).join("");
+	const scalarOffsets = [];
+	let scalarOffset = 0;
+	for (const visibleCharacter of visibleCharacters) {
+		scalarOffsets.push(scalarOffset);
+		scalarOffset += visibleCharacter.value.length;
+	}
+	let scalarIndex = 0;
+	for (const segment of GRAPHEME_SEGMENTER.segment(visibleString)) {
+		while (scalarIndex < visibleCharacters.length && scalarOffsets[scalarIndex] < segment.index) scalarIndex++;
+		let graphemeIndex = scalarIndex;
+		let isFirstInGrapheme = true;
+		while (graphemeIndex < visibleCharacters.length && scalarOffsets[graphemeIndex] < segment.index + segment.segment.length) {
+			visibleCharacters[graphemeIndex].visibleWidth = isFirstInGrapheme ? getGraphemeWidth(segment.segment) : 0;
+			visibleCharacters[graphemeIndex].isGraphemeContinuation = !isFirstInGrapheme;
+			isFirstInGrapheme = false;
+			graphemeIndex++;
+		}
+		scalarIndex = graphemeIndex;
+	}
+}
+function tokenizeAnsiWithVisibleSegmentation(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
+	const tokens = [];
+	const visibleCharacters = collectVisibleCharacters(string);
+	applyGraphemeMetadata(visibleCharacters);
+	let index = 0;
+	let visibleCharacterIndex = 0;
+	let visibleCount = 0;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				tokens.push(code.token);
+				index = code.endIndex;
+				continue;
+			}
+		}
+		const value = String.fromCodePoint(codePoint);
+		const visibleCharacter = visibleCharacters[visibleCharacterIndex];
+		let visibleWidth = isFullwidthCodePoint(codePoint) ? 2 : value.length;
+		if (visibleCharacter) visibleWidth = visibleCharacter.visibleWidth;
+		const token = {
+			type: "character",
+			value,
+			visibleWidth,
+			isGraphemeContinuation: visibleCharacter ? visibleCharacter.isGraphemeContinuation : false
+		};
+		tokens.push(token);
+		index += value.length;
+		visibleCharacterIndex++;
+		visibleCount += token.visibleWidth;
+		if (visibleCount >= endCharacter) {
+			const nextVisibleCharacter = visibleCharacters[visibleCharacterIndex];
+			if (!nextVisibleCharacter || !nextVisibleCharacter.isGraphemeContinuation) {
+				index = appendTrailingAnsiTokens(string, index, tokens);
+				break;
+			}
+		}
+	}
+	return tokens;
+}
+function areValuesInSameGrapheme(leftValue, rightValue) {
+	const pair = `${leftValue}${rightValue}`;
+	const splitIndex = leftValue.length;
+	for (const segment of GRAPHEME_SEGMENTER.segment(pair)) {
+		if (segment.index === splitIndex) return false;
+		if (segment.index > splitIndex) return true;
+	}
+	return true;
+}
+function hasAnsiSplitContinuationAhead(string, startIndex, previousVisibleValue, graphemeSegments) {
+	if (!previousVisibleValue) return false;
+	let index = startIndex;
+	let hasAnsiCode = false;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				hasAnsiCode = true;
+				index = code.endIndex;
+				continue;
+			}
+		}
+		if (!hasAnsiCode) return false;
+		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
+		if (!characterToken) return true;
+		return areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value);
+	}
+	return false;
+}
+function tokenizeAnsi(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
+	const tokens = [];
+	const graphemeSegments = GRAPHEME_SEGMENTER.segment(string);
+	let index = 0;
+	let visibleCount = 0;
+	let previousVisibleValue;
+	let hasAnsiSinceLastVisible = false;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				tokens.push(code.token);
+				index = code.endIndex;
+				hasAnsiSinceLastVisible = true;
+				continue;
+			}
+		}
+		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
+		if (!characterToken) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+		if (hasAnsiSinceLastVisible && previousVisibleValue && areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+		tokens.push(characterToken.token);
+		index = characterToken.endIndex;
+		visibleCount += characterToken.token.visibleWidth;
+		hasAnsiSinceLastVisible = false;
+		previousVisibleValue = characterToken.token.value;
+		if (visibleCount >= endCharacter) {
+			if (hasAnsiSplitContinuationAhead(string, index, previousVisibleValue, graphemeSegments)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+			index = appendTrailingAnsiTokens(string, index, tokens);
+			break;
+		}
+	}
+	return tokens;
+}
+// node_modules/slice-ansi/index.js
+function applySgrFragments(activeStyles, fragments) {
+	for (const fragment of fragments) switch (fragment.type) {
+		case "reset":
+			activeStyles.clear();
+			break;
+		case "end":
+			activeStyles.delete(fragment.endCode);
+			break;
+		case "start":
+			activeStyles.delete(fragment.endCode);
+			activeStyles.set(fragment.endCode, fragment.code);
+	}
+	return activeStyles;
+}
+function undoAnsiCodes(activeStyles) {
+	return [...activeStyles.keys()].reverse().join("");
+}
+function closeHyperlink(hyperlinkToken) {
+	return `${hyperlinkToken.closePrefix}${hyperlinkToken.terminator}`;
+}
+function shouldIncludeSgrAfterEnd(token, activeStyles) {
+	let hasStartFragment = false;
+	let hasClosingEffect = false;
+	for (const fragment of token.fragments) {
+		if (fragment.type === "start") {
+			hasStartFragment = true;
+			continue;
+		}
+		if (fragment.type === "reset" && activeStyles.size > 0) {
+			hasClosingEffect = true;
+			continue;
+		}
+		if (fragment.type === "end" && activeStyles.has(fragment.endCode)) hasClosingEffect = true;
+	}
+	return hasClosingEffect && !hasStartFragment;
+}
+function applySgrToken({ token, isPastEnd, activeStyles, returnValue, include, activeHyperlink, position }) {
+	if (isPastEnd && !shouldIncludeSgrAfterEnd(token, activeStyles)) return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+	activeStyles = applySgrFragments(activeStyles, token.fragments);
+	if (include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyHyperlinkToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (isPastEnd && (token.action !== "close" || !activeHyperlink)) return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+	if (token.action === "open") activeHyperlink = token;
+	else if (token.action === "close") activeHyperlink = void 0;
+	if (include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyControlToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (!isPastEnd && include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyCharacterToken({ token, start, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (!include && position >= start && !token.isGraphemeContinuation) {
+		include = true;
+		returnValue = [...activeStyles.values()].join("");
+		if (activeHyperlink) returnValue += activeHyperlink.code;
+	}
+	if (include) returnValue += token.value;
+	position += token.visibleWidth;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+const tokenHandlers = {
+	sgr: applySgrToken,
+	hyperlink: applyHyperlinkToken,
+	control: applyControlToken,
+	character: applyCharacterToken
+};
+function applyToken(parameters) {
+	const tokenHandler = tokenHandlers[parameters.token.type];
+	if (!tokenHandler) {
+		const { activeStyles, activeHyperlink, position, returnValue, include } = parameters;
+		return {
+			activeStyles,
+			activeHyperlink,
+			position,
+			returnValue,
+			include
+		};
+	}
+	return tokenHandler(parameters);
+}
+function createHasContinuationAheadMap(tokens) {
+	const hasContinuationAhead = Array.from({ length: tokens.length }, () => false);
+	let nextCharacterIsContinuation = false;
+	for (let tokenIndex = tokens.length - 1; tokenIndex >= 0; tokenIndex--) {
+		const token = tokens[tokenIndex];
+		hasContinuationAhead[tokenIndex] = nextCharacterIsContinuation;
+		if (token.type === "character") nextCharacterIsContinuation = Boolean(token.isGraphemeContinuation);
+	}
+	return hasContinuationAhead;
+}
+function sliceAnsi(string, start, end) {
+	const tokens = tokenizeAnsi(string, { endCharacter: end });
+	const hasContinuationAhead = createHasContinuationAheadMap(tokens);
+	let activeStyles = /* @__PURE__ */ new Map();
+	let activeHyperlink;
+	let position = 0;
+	let returnValue = "";
+	let include = false;
+	for (const [tokenIndex, token] of tokens.entries()) {
+		let isPastEnd = end !== void 0 && position >= end;
+		if (isPastEnd && token.type !== "character" && hasContinuationAhead[tokenIndex]) isPastEnd = false;
+		if (isPastEnd && token.type === "character" && !token.isGraphemeContinuation) break;
+		({activeStyles, activeHyperlink, position, returnValue, include} = applyToken({
+			token,
+			isPastEnd,
+			start,
+			activeStyles,
+			activeHyperlink,
+			position,
+			returnValue,
+			include
+		}));
+	}
+	if (!include) return "";
+	if (activeHyperlink) returnValue += closeHyperlink(activeHyperlink);
+	returnValue += undoAnsiCodes(activeStyles);
+	return returnValue;
+}
+// node_modules/ansi-regex/index.js
+const ST = String.raw`(?:\u001B\u005C|\u009C)`;
+const stringControls = String.raw`\u0018\u001A\u001B\u0080-\u009F`;
+const osc = String.raw`(?:\u001B\]|\u009D)[^\u0007${stringControls}]*(?:\u0007|${ST})`;
+const controlString = String.raw`(?:\u001B[PX^_k]|[\u0090\u0098\u009E\u009F])[^${stringControls}]*${ST}`;
+const pattern = `${String.raw`\u001B\](?:P[\dA-Fa-f]{7}|R)(?:\u0007|${ST})?`}|${osc}|${controlString}|${String.raw`(?:\u001B\[|\u009B)[\u0030-\u003F]*[\u0020-\u002F]*[\u0040-\u007E]`}|${String.raw`\u001B(?:[\u0020-\u002F]+[\u0030-\u007E]|[\dA-PR-TZcf-oq-uy=><~|}])`}`;
+function ansiRegex({ onlyFirst = false } = {}) {
+	return new RegExp(pattern, onlyFirst ? void 0 : "g");
+}
+// node_modules/strip-ansi/index.js
+const regex = ansiRegex();
+function stripAnsi(string) {
+	if (typeof string !== "string") throw new TypeError(`Expected a \`string\`, got \`${typeof string}\``);
+	if (!string.includes("\x1B") && !string.includes("")) return string;
+	return string.replace(regex, "");
+}
+// node_modules/string-width/index.js
+/**
+Logic:
+- Segment graphemes to match how terminals render clusters.
+- Width rules:
+1. Skip non-printing clusters (Default_Ignorable, Control, Format except spacing prepended concatenation marks like ARABIC NUMBER SIGN, pure nonspacing/enclosing Mark). Tabs are ignored by design. Lone surrogates are measured as U+FFFD, which is how they are written out.
+2. Clusters starting with an RGI emoji (\p{RGI_Emoji}), regional indicators, or a digit/#/* with VS16 are double-width, even with trailing extenders (e.g., a dangling ZWJ, an extra variation selector, or a spacing mark). Only a stray emoji modifier adds its own swatch width.
+A wide BMP emoji followed by VS15 (text presentation) is one column; anything after the VS15 is ignored.
+3. Minimally-qualified emoji ZWJ sequences (2+ Extended_Pictographic) are double-width, except that a stray emoji modifier after the sequence adds its own swatch width. An unqualified keycap (no VS16) is text, so it uses the width of its base.
+4. A cluster starting with Hangul (jamo or a precomposed syllable) is one syllable block with the width of its first code point (plus stray emoji modifiers), as in iTerm, Ghostty, and kitty.
+5. Otherwise sum the East Asian Width of every visible code point in the cluster: the base plus trailing spacing marks (including Thai/Lao AM), stray emoji modifiers, Indic conjunct consonants, and halfwidth dakuten/handakuten. Nothing after a ZWJ is counted.
+6. Spacing prepended concatenation marks (e.g., ARABIC NUMBER SIGN before digits) are one column each, unless the following glyph is wide (East Asian Wide or emoji, but not in VS15 text style), which takes them into its own cell.
+*/
+const segmenter = new Intl.Segmenter();
+const nonAsciiOrControlRegex = /[^\u{20}-\u{7E}]/v;
+const prependedConcatenationMarks = String.raw`\u{600}-\u{605}\u{6DD}\u{890}\u{891}\u{8E2}\u{110BD}\u{110CD}`;
+const prependedConcatenationMarksRegex = new RegExp(`^[${prependedConcatenationMarks}]+`, "v");
+const visibleCharacterRegex = new RegExp(String.raw`[^\p{Default_Ignorable_Code_Point}\p{Control}\p{Enclosing_Mark}\p{Nonspacing_Mark}[\p{Format}--[${prependedConcatenationMarks}]]]`, "v");
+const emojiPrefixRegex = /^(?:\p{RGI_Emoji}|\p{Regional_Indicator}{1,2}|[\d#*]\u{FE0F})/v;
+const textPresentationEmojiRegex = /^[\p{Emoji_Presentation}--[\u{10000}-\u{10FFFF}]]\u{FE0E}/v;
+function strayEmojiModifierCount(string, fromIndex) {
+	if (fromIndex >= string.length) return 0;
+	const modifierRegex = /(?<![\p{Emoji_Modifier_Base}\u{200D}])\p{Emoji_Modifier}/gv;
+	modifierRegex.lastIndex = fromIndex;
+	let count = 0;
+	while (modifierRegex.test(string)) count++;
+	return count;
+}
+const emojiZwjSequenceRegex = /\u{200D}\p{Extended_Pictographic}/v;
+function baseVisible(segment) {
+	const index = segment.search(visibleCharacterRegex);
+	return index === -1 ? void 0 : segment.slice(index);
+}
+function isHangul(codePoint) {
+	return codePoint >= 4352 && codePoint <= 4607 || codePoint >= 43360 && codePoint <= 43388 || codePoint >= 44032 && codePoint <= 55203 || codePoint >= 55216 && codePoint <= 55238 || codePoint >= 55243 && codePoint <= 55291;
+}
+function visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions) {
+	let width = 0;
+	for (const character of visibleSegment) {
+		if (character === "‍") break;
+		if (visibleCharacterRegex.test(character)) width += eastAsianWidth(character.codePointAt(0), eastAsianWidthOptions);
+	}
+	return width;
+}
+function clusterWidth(segment, eastAsianWidthOptions) {
+	const firstCodePoint = segment.codePointAt(0);
+	const marks = firstCodePoint === 69821 || firstCodePoint === 69837 || firstCodePoint >= 1536 && firstCodePoint <= 2303 ? prependedConcatenationMarksRegex.exec(segment) : void 0;
+	if (marks) {
+		const rest = segment.slice(marks[0].length);
+		const restWidth = clusterWidth(rest, eastAsianWidthOptions);
+		const visibleRest = baseVisible(rest);
+		return restWidth >= 2 && (eastAsianWidth(visibleRest.codePointAt(0), eastAsianWidthOptions) === 2 || emojiPrefixRegex.test(visibleRest) || emojiZwjSequenceRegex.test(visibleRest)) ? restWidth : [...marks[0]].length + restWidth;
+	}
+	const visibleSegment = baseVisible(segment);
+	if (visibleSegment === void 0) return 0;
+	if (isHangul(firstCodePoint)) return eastAsianWidth(firstCodePoint, eastAsianWidthOptions) + strayEmojiModifierCount(segment, 1) * 2;
+	if (textPresentationEmojiRegex.test(visibleSegment)) return 1;
+	const emoji = emojiPrefixRegex.exec(visibleSegment);
+	if (emoji) return 2 + strayEmojiModifierCount(visibleSegment, emoji[0].length) * 2;
+	const zwjSequence = emojiZwjSequenceRegex.exec(visibleSegment);
+	return zwjSequence ? 2 + strayEmojiModifierCount(visibleSegment, zwjSequence.index + zwjSequence[0].length) * 2 : visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions);
+}
+function unicodeWidth(string, ambiguousIsNarrow) {
+	let width = 0;
+	const firstNonAsciiIndex = string.search(nonAsciiOrControlRegex);
+	if (firstNonAsciiIndex > 1) {
+		width = firstNonAsciiIndex - 1;
+		string = string.slice(width);
+	}
+	let suffixStart = string.length;
+	while (suffixStart > 0) {
+		const codePoint = string.codePointAt(suffixStart - 1);
+		if (codePoint < 32 || codePoint > 126) break;
+		suffixStart--;
+	}
+	if (suffixStart + 1 < string.length) {
+		width += string.length - suffixStart - 1;
+		string = string.slice(0, suffixStart + 1);
+	}
+	if (!/[^\u{20}-\u{7E}\u{4E00}-\u{9FFF}\u{AC00}-\u{D7A3}]/v.test(string)) return width + string.length + string.replaceAll(/[\u{20}-\u{7E}]/gv, "").length;
+	string = string.toWellFormed();
+	string = string.replaceAll(/(?<=[\u{16D63}-\u{16D6A}])[\u{16D63}-\u{16D6A}]+/gv, "");
+	const eastAsianWidthOptions = { ambiguousAsWide: !ambiguousIsNarrow };
+	for (const { segment } of segmenter.segment(string)) {
+		if (segment.length === 1) {
+			if (visibleCharacterRegex.test(segment)) width += eastAsianWidth(segment.codePointAt(0), eastAsianWidthOptions);
+			continue;
+		}
+		width += clusterWidth(segment, eastAsianWidthOptions);
+	}
+	return width;
+}
+function stringWidth(input, options = {}) {
+	if (typeof input !== "string" || input.length === 0) return 0;
+	const { ambiguousIsNarrow = true, countAnsiEscapeCodes = false } = options;
+	let string = input;
+	if (!countAnsiEscapeCodes && (string.includes("\x1B") || string.includes(""))) string = stripAnsi(string);
+	return nonAsciiOrControlRegex.test(string) ? unicodeWidth(string, ambiguousIsNarrow) : string.length;
+}
 // src/render/terminal.ts
 function painter(colour) {
 	return (style, text) => colour ? styleText(style, text, { validateStream: false }) : text;
@@ -1613,13 +3238,13 @@ function painter(colour) {
 function table(rows) {
 	const widths = [];
 	for (const row of rows) row.slice(0, -1).forEach((cell, column) => {
-		widths[column] = Math.max(widths[column] ?? 0, width(cell));
+		widths[column] = Math.max(widths[column] ?? 0, stringWidth(cell));
 	});
-	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - width(cell))).join("  ").trimEnd());
+	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - stringWidth(cell))).join("  ").trimEnd());
 }
-/** Columns that a cell takes, without the codes of its colours. */
-function width(cell) {
-	return stripVTControlCharacters(cell).length;
+/** The beginning of a line, as much of it as there are columns for. */
+function cutTo(line, columns) {
+	return stringWidth(line) <= columns ? line : `${sliceAnsi(line, 0, columns - 1)}…`;
 }
 /** "1 host", "3 hosts". */
 function count(number, noun) {
@@ -20073,6 +21698,12 @@ var Repository = class Repository {
 			});
 		}
 	}
+	/** The first lines of commits' messages, of those that this clone has. `commits`: 40 hex digits each. */
+	async subjects(commits) {
+		if (commits.length === 0) return /* @__PURE__ */ new Map();
+		const out = await this.#git.raw("log", "--ignore-missing", "--no-walk=unsorted", "--format=%H %s", ...commits);
+		return new Map(out.split("\n").filter((line) => line !== "").map((line) => [line.slice(0, 40), line.slice(41)]));
+	}
 	/**
 	* The commit a ref stands for.
 	* @throws FleetError when this clone doesn't have it.
@@ -20934,10 +22565,10 @@ async function keyOf({ nix, stager, memory }, host, what) {
 		throw error;
 	}
 }
-/** Where evaluations are remembered; with BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
+/** Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
 function openMemory(env) {
 	const cache = env.XDG_CACHE_HOME || path$2.join(env.HOME || homedir(), ".cache");
-	return new EvaluationMemory(path$2.join(cache, "bento/evaluations"), env["BENTO_MEMORY_KEY"] || null);
+	return new EvaluationMemory(env.BENTO_EVALUATIONS || path$2.join(cache, "bento/evaluations"), env["BENTO_MEMORY_KEY"] || null);
 }
 /** Stages hosts. What is wrong with one is its own failure. */
 async function stageAll(stager, hosts) {
@@ -21946,6 +23577,339 @@ function missingIsUndefined(error) {
 function ignoreSftpError(error) {
 	if (error instanceof SftpError) return void 0;
 	throw error;
+}
+// src/publish/sftp-requests.ts
+/** SFTP's own end of a file or a listing. */
+const EOF = 1;
+/**
+* The requests of SFTP version 3 and of OpenSSH's extensions, one promise each. Whoever calls several without waiting has them
+* in one flight; a server works through them in the order in which they were sent.
+*/
+var SftpRequests = class {
+	#sftp;
+	#call;
+	constructor(sftp, call) {
+		this.#sftp = sftp;
+		this.#call = call;
+	}
+	stat(file) {
+		return this.#ask((done) => this.#sftp.stat(file, done));
+	}
+	lstat(file) {
+		return this.#ask((done) => this.#sftp.lstat(file, done));
+	}
+	fstat(handle) {
+		return this.#ask((done) => this.#sftp.fstat(handle, done));
+	}
+	/** `mode`: of a file that it makes, of which the server's umask takes away. */
+	open(file, flags, mode) {
+		if (mode === void 0) return this.#ask((done) => this.#sftp.open(file, flags, done), "open");
+		return this.#ask((done) => this.#sftp.open(file, flags, { mode }, done), "open");
+	}
+	/** What is there, at most `length` bytes of it. */
+	async read(handle, length, position) {
+		const bytes = Buffer.allocUnsafe(length);
+		const count = await this.#ask((done) => this.#sftp.read(handle, bytes, 0, length, position, done));
+		return bytes.subarray(0, count);
+	}
+	async write(handle, bytes, position) {
+		await this.#ask((done) => this.#sftp.write(handle, bytes, 0, bytes.length, position, done), "write");
+	}
+	/** Makes sure that it is on the server's disk, where the server has a way to say so: OpenSSH does. */
+	async sync(handle) {
+		await this.#ask((done) => this.#sftp.ext_openssh_fsync(handle, done), "write").catch(unlessUnsupported);
+	}
+	/** Also an answer about what was written: some file systems only then find that there is no room for it. */
+	close(handle) {
+		return this.#ask((done) => this.#sftp.close(handle, done), "write");
+	}
+	openDirectory(dir) {
+		return this.#ask((done) => this.#sftp.opendir(dir, done));
+	}
+	/** Some more entries of it; null when there are no more. */
+	async readDirectory(handle) {
+		return this.#call((done) => this.#sftp.readdir(handle, (error, list) => {
+			if (error?.code === EOF) done(void 0, null);
+			else done(error && toSftpError(error, "other"), list);
+		}));
+	}
+	/** Renames, replacing what is there in one step. */
+	replace(from, to) {
+		return this.#ask((done) => this.#sftp.ext_openssh_rename(from, to, done));
+	}
+	/** Renames, and fails when there is something already. */
+	rename(from, to) {
+		return this.#ask((done) => this.#sftp.rename(from, to, done));
+	}
+	/** A second name for a file, where the server has a way to make one: OpenSSH has. */
+	async link(file, name) {
+		await this.#ask((done) => this.#sftp.ext_openssh_hardlink(file, name, done)).catch(unlessUnsupported);
+	}
+	makeDirectory(dir) {
+		return this.#ask((done) => this.#sftp.mkdir(dir, done), "write");
+	}
+	removeDirectory(dir) {
+		return this.#ask((done) => this.#sftp.rmdir(dir, done));
+	}
+	/** Makes `link`, which leads to `target`. */
+	symlink(target, link) {
+		return this.#ask((done) => this.#sftp.symlink(target, link, done), "write");
+	}
+	readlink(link) {
+		return this.#ask((done) => this.#sftp.readlink(link, done));
+	}
+	unlink(file) {
+		return this.#ask((done) => this.#sftp.unlink(file, done));
+	}
+	/** Whether the server knows one of OpenSSH's extensions, such as `statvfs@openssh.com`. */
+	has(extension) {
+		const { _extensions } = this.#sftp;
+		return _extensions?.[extension] !== void 0;
+	}
+	/** Whether the file system that `dir` is on has no room left; undefined where the server doesn't say. */
+	async isFull(dir) {
+		const space = await this.space(dir);
+		return space && (space.blocks < 64 || space.allFiles > 0 && space.files === 0);
+	}
+	/** The file system that `dir` is on: what is free for others than root, and all; undefined where the server doesn't say. */
+	async space(dir) {
+		try {
+			const info = await this.#ask((done) => this.#sftp.ext_openssh_statvfs(dir, (error, stats) => done(error, stats)));
+			const [blocks, size] = [Number(info.f_bavail), Number(info.f_frsize)];
+			return {
+				blocks,
+				bytes: blocks * size,
+				allBytes: Number(info.f_blocks) * size,
+				files: Number(info.f_favail),
+				allFiles: Number(info.f_files)
+			};
+		} catch (error) {
+			if (error instanceof SftpError || error instanceof Error && /does not support/.test(error.message)) return void 0;
+			throw error;
+		}
+	}
+	#ask(start, operation = "other") {
+		return this.#call((done) => start((error, value) => done(error && toSftpError(error, operation), value)));
+	}
+};
+/** Of an extension that the server doesn't have, ssh2 says so before it sends anything. */
+function unlessUnsupported(error) {
+	if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
+}
+/** Only what the server answered is an SftpError. */
+function toSftpError(error, operation) {
+	const code = error.code;
+	if (typeof code !== "number") return error;
+	return new SftpError(code === 2 ? "missing" : code === 3 ? "denied" : "failure", error.message, operation);
+}
+/** What was sent in one flight: waits for all answers, and throws the first failure among them. */
+async function flight(...answers) {
+	const results = await Promise.allSettled(answers);
+	const failed = results.find((result) => result.status === "rejected");
+	if (failed) throw failed.reason;
+	return results.map((result) => result.value);
+}
+// src/publish/sftp-files.ts
+/** OpenSSH takes 256 KiB in a packet, of which some is header. */
+const CHUNK = 260096;
+/** Pieces of a file that are asked for at a time. */
+const READS = 32;
+/** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
+async function readFile(session, file, limit) {
+	const { requests } = session;
+	return session.withHandle(() => requests.open(file, "r"), async (handle) => {
+		const [bytes, stats] = await flight(requests.read(handle, limit + 1, 0), requests.fstat(handle), requests.close(handle));
+		if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
+		if (bytes.length > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
+		return {
+			bytes,
+			stats
+		};
+	});
+}
+/** Brings a file of `size` bytes into the local file `into`; false when it can't be read, or has another size. */
+async function fetchFile(session, file, size, into) {
+	const { requests } = session;
+	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
+		try {
+			var _usingCtx$8 = _usingCtx();
+			const copy = _usingCtx$8.a(await open$3(into, "w", 384));
+			try {
+				const stats = await requests.fstat(handle);
+				if (!stats.isFile() || stats.size !== size) return false;
+				for (let position = 0; position < size;) {
+					const wanted = Array.from({ length: READS }, (_, n) => position + n * 260096).filter((at) => at < size);
+					const pieces = await flight(...wanted.map((at) => requests.read(handle, Math.min(260096, size - at), at).catch(ignoreSftpError)));
+					for (const [n, piece] of pieces.entries()) {
+						if (piece === void 0 || piece.length === 0) return false;
+						await copy.write(piece, 0, piece.length, position);
+						position += piece.length;
+						if (piece.length < Math.min(260096, size - (wanted[n] ?? 0))) break;
+					}
+				}
+				return true;
+			} finally {
+				await requests.close(handle);
+			}
+		} catch (_) {
+			_usingCtx$8.e = _;
+		} finally {
+			await _usingCtx$8.d();
+		}
+	}).catch(ignoreSftpError) ?? false;
+}
+/** What is in a directory: two flights, where it isn't a very long one. */
+async function list(session, dir) {
+	const { requests } = session;
+	return session.withHandle(() => requests.openDirectory(dir), async (handle) => {
+		const entries = [];
+		try {
+			for (;;) {
+				const pieces = await flight(requests.readDirectory(handle), requests.readDirectory(handle));
+				for (const piece of pieces) entries.push(...piece ?? []);
+				if (pieces.includes(null)) return entries;
+			}
+		} finally {
+			requests.close(handle).catch(() => {});
+		}
+	});
+}
+/** Answers to ask for at once; OpenSSH puts a hundred names into one. */
+const LISTINGS = 16;
+/** At most `limit` names, and a few more, of a directory that somebody may have filled: the rest is not asked for. */
+async function listSome(session, dir, limit) {
+	const { requests } = session;
+	return session.withHandle(() => requests.openDirectory(dir), async (handle) => {
+		const entries = [];
+		try {
+			for (let count = 2; entries.length < limit; count = LISTINGS) {
+				const pieces = await flight(...Array.from({ length: count }, () => requests.readDirectory(handle)));
+				for (const piece of pieces) entries.push(...piece ?? []);
+				if (pieces.includes(null)) break;
+			}
+			return entries;
+		} finally {
+			requests.close(handle).catch(() => {});
+		}
+	});
+}
+/**
+* Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
+* at most CHUNK bytes; `onSent` is told their sizes as they arrive. `mode` is the file's, of which the server's umask takes away.
+*/
+async function writeFile(session, file, content, onSent = () => {}, mode) {
+	const { requests } = session;
+	await session.withHandle(() => requests.open(file, "wx", mode), async (handle) => {
+		const answers = [];
+		let position = 0;
+		try {
+			for await (const piece of content) {
+				const arrived = await session.room(piece.length);
+				const written = requests.write(handle, piece, position).then(() => onSent(piece.length)).finally(arrived);
+				written.catch(() => {});
+				answers.push(written);
+				position += piece.length;
+			}
+			answers.push(requests.sync(handle));
+		} finally {
+			answers.push(requests.close(handle));
+			await flight(...answers);
+		}
+	});
+}
+/**
+* A file of this machine in pieces that fit into a packet. Most have one, for which waiting for another thread takes ten times as
+* long as reading it.
+*/
+function* piecesOf(file) {
+	const opened = openSync(file, "r");
+	try {
+		const { size } = fstatSync(opened);
+		for (let position = 0; position < size;) {
+			const piece = Buffer.allocUnsafe(Math.min(CHUNK, size - position));
+			const count = readSync(opened, piece, 0, piece.length, position);
+			if (count === 0) throw new Error(`${file} became shorter while it was sent`);
+			yield piece.subarray(0, count);
+			position += count;
+		}
+	} finally {
+		closeSync(opened);
+	}
+}
+// src/publish/sftp-attempts.ts
+/** `STARTED-SEQUENCE`, as the agent names reports and their logs; its clock may be wrong, so names tell no order. */
+const REPORT = /^\d{13,15}-\d{1,16}\.json$/;
+/** Names that are looked at. An agent keeps some fifty reports; a host may make any number of files. */
+const MAX_NAMES = 2e3;
+const MAX_REPORT$1 = 65536;
+/** Compressed; an agent keeps the last million bytes of a log. */
+const MAX_COMPRESSED = 2097152;
+/** Characters of a log that are given: its end. */
+const MAX_LOG = 1e6;
+/** Bytes that are looked at for it: a little of gzip can stand for any number of them. */
+const MAX_UNPACKED = 16777216;
+/** The last attempts of a host, by when the server got them. Whatever else a host puts there counts for nothing. */
+async function readAttempts(session, host, count, log) {
+	const dir = `/${host}/reports`;
+	try {
+		const entries = await listSome(session, dir, MAX_NAMES);
+		const attempts = (await flight(...entries.filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT$1).sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1)).slice(0, Math.max(1, count)).map(({ filename }) => readAttempt(session, dir, filename)))).filter((file) => file !== void 0);
+		const logged = log ? attempts.find(({ name }) => entries.some((entry) => isLogOf(name, entry))) : void 0;
+		const text = logged && await readLog(session, `${dir}/${logged.name}.log.gz`);
+		return {
+			state: "read",
+			attempts: attempts.slice(0, count),
+			log: text ?? null
+		};
+	} catch (error) {
+		if (!(error instanceof SftpError)) throw error;
+		if (error.code === "missing") return { state: "missing" };
+		return {
+			state: "failed",
+			error: { message: `its reports can't be read: ${error.message}` }
+		};
+	}
+}
+function isLogOf(name, { filename, attrs }) {
+	return filename === `${name}.log.gz` && attrs.isFile() && attrs.size <= MAX_COMPRESSED;
+}
+async function readAttempt(session, dir, file) {
+	const read = await readFile(session, `${dir}/${file}`, MAX_REPORT$1).catch(ignoreSftpError);
+	if (read === void 0) return void 0;
+	const { bytes, stats } = read;
+	return {
+		name: file.replace(/\.json$/, ""),
+		text: bytes.toString("utf8"),
+		modified: stats.mtime * 1e3
+	};
+}
+async function readLog(session, file) {
+	const read = await readFile(session, file, MAX_COMPRESSED).catch(ignoreSftpError);
+	return read && await unpackEnd(read.bytes);
+}
+/** The end of what was compressed, as far as it can be unpacked; never more than there is room for. */
+async function unpackEnd(compressed) {
+	const gunzip = createGunzip();
+	gunzip.end(compressed);
+	let end = Buffer.alloc(0);
+	let size = 0;
+	let note = "";
+	try {
+		for await (const piece of gunzip) {
+			size += piece.length;
+			end = Buffer.concat([end, piece]);
+			if (end.length > 2e6) end = end.subarray(end.length - MAX_LOG);
+			if (size > MAX_UNPACKED) {
+				note = `\n… the log is larger than ${MAX_UNPACKED / 1024 ** 2} MiB, and the rest of it was not read\n`;
+				break;
+			}
+		}
+	} catch {
+		note = "\n… the rest of the log is damaged\n";
+	} finally {
+		gunzip.destroy();
+	}
+	return end.subarray(Math.max(0, end.length - MAX_LOG)).toString("utf8") + note;
 }
 // node_modules/readable-stream/lib/internal/streams/stream.js
 var require_stream = /* @__PURE__ */ __commonJSMin(((exports, module) => {
@@ -26533,137 +28497,6 @@ async function answer(ask) {
 	ask(resolve);
 	return promise.finally(() => clearTimeout(patience));
 }
-// src/publish/sftp-requests.ts
-/** SFTP's own end of a file or a listing. */
-const EOF = 1;
-/**
-* The requests of SFTP version 3 and of OpenSSH's extensions, one promise each. Whoever calls several without waiting has them
-* in one flight; a server works through them in the order in which they were sent.
-*/
-var SftpRequests = class {
-	#sftp;
-	#call;
-	constructor(sftp, call) {
-		this.#sftp = sftp;
-		this.#call = call;
-	}
-	stat(file) {
-		return this.#ask((done) => this.#sftp.stat(file, done));
-	}
-	lstat(file) {
-		return this.#ask((done) => this.#sftp.lstat(file, done));
-	}
-	fstat(handle) {
-		return this.#ask((done) => this.#sftp.fstat(handle, done));
-	}
-	/** `mode`: of a file that it makes, of which the server's umask takes away. */
-	open(file, flags, mode) {
-		if (mode === void 0) return this.#ask((done) => this.#sftp.open(file, flags, done), "open");
-		return this.#ask((done) => this.#sftp.open(file, flags, { mode }, done), "open");
-	}
-	/** What is there, at most `length` bytes of it. */
-	async read(handle, length, position) {
-		const bytes = Buffer.allocUnsafe(length);
-		const count = await this.#ask((done) => this.#sftp.read(handle, bytes, 0, length, position, done));
-		return bytes.subarray(0, count);
-	}
-	async write(handle, bytes, position) {
-		await this.#ask((done) => this.#sftp.write(handle, bytes, 0, bytes.length, position, done), "write");
-	}
-	/** Makes sure that it is on the server's disk, where the server has a way to say so: OpenSSH does. */
-	async sync(handle) {
-		await this.#ask((done) => this.#sftp.ext_openssh_fsync(handle, done), "write").catch(unlessUnsupported);
-	}
-	/** Also an answer about what was written: some file systems only then find that there is no room for it. */
-	close(handle) {
-		return this.#ask((done) => this.#sftp.close(handle, done), "write");
-	}
-	openDirectory(dir) {
-		return this.#ask((done) => this.#sftp.opendir(dir, done));
-	}
-	/** Some more entries of it; null when there are no more. */
-	async readDirectory(handle) {
-		return this.#call((done) => this.#sftp.readdir(handle, (error, list) => {
-			if (error?.code === EOF) done(void 0, null);
-			else done(error && toSftpError(error, "other"), list);
-		}));
-	}
-	/** Renames, replacing what is there in one step. */
-	replace(from, to) {
-		return this.#ask((done) => this.#sftp.ext_openssh_rename(from, to, done));
-	}
-	/** Renames, and fails when there is something already. */
-	rename(from, to) {
-		return this.#ask((done) => this.#sftp.rename(from, to, done));
-	}
-	/** A second name for a file, where the server has a way to make one: OpenSSH has. */
-	async link(file, name) {
-		await this.#ask((done) => this.#sftp.ext_openssh_hardlink(file, name, done)).catch(unlessUnsupported);
-	}
-	makeDirectory(dir) {
-		return this.#ask((done) => this.#sftp.mkdir(dir, done), "write");
-	}
-	removeDirectory(dir) {
-		return this.#ask((done) => this.#sftp.rmdir(dir, done));
-	}
-	/** Makes `link`, which leads to `target`. */
-	symlink(target, link) {
-		return this.#ask((done) => this.#sftp.symlink(target, link, done), "write");
-	}
-	readlink(link) {
-		return this.#ask((done) => this.#sftp.readlink(link, done));
-	}
-	unlink(file) {
-		return this.#ask((done) => this.#sftp.unlink(file, done));
-	}
-	/** Whether the server knows one of OpenSSH's extensions, such as `statvfs@openssh.com`. */
-	has(extension) {
-		const { _extensions } = this.#sftp;
-		return _extensions?.[extension] !== void 0;
-	}
-	/** Whether the file system that `dir` is on has no room left; undefined where the server doesn't say. */
-	async isFull(dir) {
-		const space = await this.space(dir);
-		return space && (space.blocks < 64 || space.allFiles > 0 && space.files === 0);
-	}
-	/** The file system that `dir` is on: what is free for others than root, and all; undefined where the server doesn't say. */
-	async space(dir) {
-		try {
-			const info = await this.#ask((done) => this.#sftp.ext_openssh_statvfs(dir, (error, stats) => done(error, stats)));
-			const [blocks, size] = [Number(info.f_bavail), Number(info.f_frsize)];
-			return {
-				blocks,
-				bytes: blocks * size,
-				allBytes: Number(info.f_blocks) * size,
-				files: Number(info.f_favail),
-				allFiles: Number(info.f_files)
-			};
-		} catch (error) {
-			if (error instanceof SftpError || error instanceof Error && /does not support/.test(error.message)) return void 0;
-			throw error;
-		}
-	}
-	#ask(start, operation = "other") {
-		return this.#call((done) => start((error, value) => done(error && toSftpError(error, operation), value)));
-	}
-};
-/** Of an extension that the server doesn't have, ssh2 says so before it sends anything. */
-function unlessUnsupported(error) {
-	if (!(error instanceof Error && /does not support/.test(error.message))) throw error;
-}
-/** Only what the server answered is an SftpError. */
-function toSftpError(error, operation) {
-	const code = error.code;
-	if (typeof code !== "number") return error;
-	return new SftpError(code === 2 ? "missing" : code === 3 ? "denied" : "failure", error.message, operation);
-}
-/** What was sent in one flight: waits for all answers, and throws the first failure among them. */
-async function flight(...answers) {
-	const results = await Promise.allSettled(answers);
-	const failed = results.find((result) => result.status === "rejected");
-	if (failed) throw failed.reason;
-	return results.map((result) => result.value);
-}
 // src/publish/sftp-session.ts
 const SILENCE$2 = 6e4;
 /** Milliseconds for what is put in order after an interruption: somebody is waiting for the end. */
@@ -26949,114 +28782,6 @@ async function backOff({ backoff, attempts, signal, say }, attempt, error) {
 	await setTimeout$2(delay, void 0, { signal }).catch(() => {
 		throw new InterruptedError();
 	});
-}
-// src/publish/sftp-files.ts
-/** OpenSSH takes 256 KiB in a packet, of which some is header. */
-const CHUNK = 260096;
-/** Pieces of a file that are asked for at a time. */
-const READS = 32;
-/** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
-async function readFile(session, file, limit) {
-	const { requests } = session;
-	return session.withHandle(() => requests.open(file, "r"), async (handle) => {
-		const [bytes, stats] = await flight(requests.read(handle, limit + 1, 0), requests.fstat(handle), requests.close(handle));
-		if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
-		if (bytes.length > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
-		return {
-			bytes,
-			stats
-		};
-	});
-}
-/** Brings a file of `size` bytes into the local file `into`; false when it can't be read, or has another size. */
-async function fetchFile(session, file, size, into) {
-	const { requests } = session;
-	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
-		try {
-			var _usingCtx$8 = _usingCtx();
-			const copy = _usingCtx$8.a(await open$3(into, "w", 384));
-			try {
-				const stats = await requests.fstat(handle);
-				if (!stats.isFile() || stats.size !== size) return false;
-				for (let position = 0; position < size;) {
-					const wanted = Array.from({ length: READS }, (_, n) => position + n * 260096).filter((at) => at < size);
-					const pieces = await flight(...wanted.map((at) => requests.read(handle, Math.min(260096, size - at), at).catch(ignoreSftpError)));
-					for (const [n, piece] of pieces.entries()) {
-						if (piece === void 0 || piece.length === 0) return false;
-						await copy.write(piece, 0, piece.length, position);
-						position += piece.length;
-						if (piece.length < Math.min(260096, size - (wanted[n] ?? 0))) break;
-					}
-				}
-				return true;
-			} finally {
-				await requests.close(handle);
-			}
-		} catch (_) {
-			_usingCtx$8.e = _;
-		} finally {
-			await _usingCtx$8.d();
-		}
-	}).catch(ignoreSftpError) ?? false;
-}
-/** What is in a directory: two flights, where it isn't a very long one. */
-async function list(session, dir) {
-	const { requests } = session;
-	return session.withHandle(() => requests.openDirectory(dir), async (handle) => {
-		const entries = [];
-		try {
-			for (;;) {
-				const pieces = await flight(requests.readDirectory(handle), requests.readDirectory(handle));
-				for (const piece of pieces) entries.push(...piece ?? []);
-				if (pieces.includes(null)) return entries;
-			}
-		} finally {
-			requests.close(handle).catch(() => {});
-		}
-	});
-}
-/**
-* Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
-* at most CHUNK bytes; `onSent` is told their sizes as they arrive. `mode` is the file's, of which the server's umask takes away.
-*/
-async function writeFile(session, file, content, onSent = () => {}, mode) {
-	const { requests } = session;
-	await session.withHandle(() => requests.open(file, "wx", mode), async (handle) => {
-		const answers = [];
-		let position = 0;
-		try {
-			for await (const piece of content) {
-				const arrived = await session.room(piece.length);
-				const written = requests.write(handle, piece, position).then(() => onSent(piece.length)).finally(arrived);
-				written.catch(() => {});
-				answers.push(written);
-				position += piece.length;
-			}
-			answers.push(requests.sync(handle));
-		} finally {
-			answers.push(requests.close(handle));
-			await flight(...answers);
-		}
-	});
-}
-/**
-* A file of this machine in pieces that fit into a packet. Most have one, for which waiting for another thread takes ten times as
-* long as reading it.
-*/
-function* piecesOf(file) {
-	const opened = openSync(file, "r");
-	try {
-		const { size } = fstatSync(opened);
-		for (let position = 0; position < size;) {
-			const piece = Buffer.allocUnsafe(Math.min(CHUNK, size - position));
-			const count = readSync(opened, piece, 0, piece.length, position);
-			if (count === 0) throw new Error(`${file} became shorter while it was sent`);
-			yield piece.subarray(0, count);
-			position += count;
-		}
-	} finally {
-		closeSync(opened);
-	}
 }
 // src/publish/sftp-lock.ts
 const LOCK_DIRECTORY = "/.bento";
@@ -27865,27 +29590,12 @@ function failureOf$1({ message, hint }) {
 const MAX_LOGS = 1e4;
 /** What a host of the 2022 Bento has left in its logs, and when its configuration changed; undefined when it left none. */
 async function readLogs(session, host) {
-	const { requests } = session;
-	const [logs, change] = await flight(session.withHandle(() => requests.openDirectory(`/${host}/logs`), async (handle) => {
-		const logs = [];
-		try {
-			while (logs.length < MAX_LOGS) {
-				const entries = await requests.readDirectory(handle);
-				if (entries === null) break;
-				for (const { filename, attrs } of entries) {
-					if (filename === "." || filename === "..") continue;
-					logs.push({
-						name: filename,
-						isFile: attrs.isFile(),
-						modified: attrs.mtime * 1e3
-					});
-				}
-			}
-		} finally {
-			requests.close(handle).catch(() => {});
-		}
-		return logs;
-	}).catch(ignoreSftpError), requests.stat(lastChange(host)).catch(ignoreSftpError));
+	const [entries, change] = await flight(listSome(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError), session.requests.stat(lastChange(host)).catch(ignoreSftpError));
+	const logs = entries?.filter(({ filename }) => filename !== "." && filename !== "..").map(({ filename, attrs }) => ({
+		name: filename,
+		isFile: attrs.isFile(),
+		modified: attrs.mtime * 1e3
+	}));
 	if (logs === void 0 || logs.length === 0) return void 0;
 	return {
 		logs,
@@ -27900,10 +29610,11 @@ const MAX_PAST_READ = 50;
 /** The envelope a host would be given now, in two flights. */
 async function readPointer(session, host) {
 	try {
-		const { bytes } = await readFile(session, pointer(host), MAX_ENVELOPE);
+		const { bytes, stats } = await readFile(session, pointer(host), MAX_ENVELOPE);
 		return {
 			state: "present",
-			envelope: bytes.toString("utf8")
+			envelope: bytes.toString("utf8"),
+			modified: stats.mtime * 1e3
 		};
 	} catch (error) {
 		if (!(error instanceof SftpError)) throw error;
@@ -28063,6 +29774,9 @@ var SftpPublisher = class SftpPublisher {
 		}));
 		return read;
 	}
+	async readAttempts(hosts, count, log) {
+		return this.#each(hosts, (session, host) => readAttempts(session, host, count, log));
+	}
 	/** Whatever it ends with: no temporary file and no lock is left, if the server can still be reached. */
 	async [Symbol.asyncDispose]() {
 		clearInterval(this.#renewal);
@@ -28215,7 +29929,8 @@ var Publishers = class Publishers {
 		};
 		return {
 			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
-			readReports: async (hosts) => new Map(hosts.map((host) => [host, failure]))
+			readReports: async (hosts) => new Map(hosts.map((host) => [host, failure])),
+			readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }]))
 		};
 	}
 	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
@@ -28348,26 +30063,36 @@ function statusOfLogs(known) {
 	const newest = newestLog(known);
 	const heard = newest === void 0 ? nothing$1() : saidBy(newest);
 	const changed = known.changed ?? (published === null ? now : Date.parse(published.issued));
+	const told = newest === void 0 ? "unheard" : "ok";
 	if (published === null) return {
 		...heard,
 		state: "new",
+		sync: "none",
+		health: told,
 		reason: "nothing has been published for it yet"
 	};
 	if (newest === void 0 || newest.modified <= changed) {
 		const waiting = now - changed;
-		if (waiting > PATIENCE) return {
+		const pending = {
 			...heard,
+			sync: "pending"
+		};
+		if (waiting > PATIENCE) return {
+			...pending,
 			state: "silent",
+			health: "silent",
 			reason: `no log for ${duration(waiting)}; ${BY}`
 		};
 		if (newest === void 0) return {
-			...heard,
+			...pending,
 			state: "new",
+			health: "unheard",
 			reason: "it has not been heard of yet"
 		};
 		return {
-			...heard,
+			...pending,
 			state: "pending",
+			health: "ok",
 			reason: BY
 		};
 	}
@@ -28375,16 +30100,22 @@ function statusOfLogs(known) {
 		case "failure": return {
 			...heard,
 			state: "failed",
+			sync: "failed",
+			health: "ok",
 			reason: BY
 		};
 		case "rollback": return {
 			...heard,
 			state: "rolled-back",
+			sync: "rolled-back",
+			health: "ok",
 			reason: BY
 		};
 		case "autoupdate": return {
 			...heard,
 			state: "auto-updated",
+			sync: "auto-updated",
+			health: "ok",
 			reason: BY
 		};
 		case "success": {
@@ -28392,12 +30123,17 @@ function statusOfLogs(known) {
 			if (expected === null || path$2.posix.basename(expected) === newest.version) return {
 				...heard,
 				state: "up-to-date",
+				sync: "applied",
+				health: "ok",
 				reason: BY
 			};
+			const reason = `it runs ${newest.version}, and not what is published; ${BY}`;
 			return {
 				...heard,
 				state: "drifted",
-				reason: `it runs ${newest.version}, and not what is published; ${BY}`
+				sync: "applied",
+				health: "drifted",
+				reason
 			};
 		}
 	}
@@ -28452,6 +30188,9 @@ const OUTCOMES = [
 	"refused",
 	"auto-updated"
 ];
+const commit = string().regex(/^[0-9a-f]{40}$/).nullable().catch(null);
+/** Seconds; one that isn't within a week is not believed, since silence is told by it. */
+const interval = int().min(1).max(604800).nullable().catch(null);
 const heartbeatSchema = object({
 	version: literal(1),
 	host: string(),
@@ -28460,6 +30199,7 @@ const heartbeatSchema = object({
 	booted: path,
 	profile: path,
 	sequence,
+	interval,
 	suspended: boolean().catch(false),
 	suspendedUntil: line.nullable().catch(null),
 	suspendedReason: line.nullable().catch(null),
@@ -28470,6 +30210,7 @@ const reportSchema = object({
 	host: string(),
 	sequence,
 	digest: line.nullable().catch(null),
+	commit,
 	outcome: _enum(OUTCOMES),
 	reason: line.nullable().catch(null),
 	from: path,
@@ -28495,82 +30236,373 @@ function parse(schema, text, host) {
 	return result.success && result.data.host === host ? result.data : void 0;
 }
 // src/reports/state.ts
-/** A host that has missed three polls is silent. */
-const SILENCE$1 = 27e5;
-/** When a host was last heard of. A time in the future is no later than now: hosts set their files' times. */
+/** Milliseconds between a host's polls, as services.bento has it by default. */
+const INTERVAL = 9e5;
+/** A host that has missed so many polls is silent. */
+const POLLS = 3;
+/** A host sets its files' times as it likes. So much later than now may be a clock that was put right; more is no contact. */
+const SLACK = 3e5;
+/**
+* When a host was last heard of. A time a little in the future is now; one far in the future is null, as if it had never been
+* heard of: it would look alive for years.
+*/
 function lastContact({ heartbeat, report, now }) {
-	const times = [heartbeat?.received, report?.received].filter((time) => time !== void 0);
+	const times = [heartbeat?.received, report?.received].filter((time) => time !== void 0).filter((time) => time <= now + SLACK);
 	return times.length === 0 ? null : Math.min(now, Math.max(...times));
 }
+/** How many milliseconds it may say nothing before it is silent. */
+function patience({ heartbeat }) {
+	const { interval } = heartbeat?.content ?? {};
+	return POLLS * (interval == null ? INTERVAL : interval * 1e3);
+}
 /**
-* The state of a host. Silence comes first, since whatever else is known is then old; then what became of the release that is
-* published; and only what is left can be up to date.
+* The state of a host. What of it is old, or isn't known, comes first; then what became of the release that is published; and
+* only what is left can be up to date.
 */
 function stateOf(known) {
-	const { published, heartbeat, report, now } = known;
-	const contact = lastContact(known);
+	const sync = syncOf(known);
+	const health = healthOf(known, sync.is);
+	const state = combine(sync.is, health.is);
+	return {
+		state,
+		sync: sync.is,
+		health: health.is,
+		reason: reasonOf(state, sync, health)
+	};
+}
+/** What is published, against what was attempted and applied. */
+function syncOf(known) {
+	const { published, heartbeat, report } = known;
 	if (published === null) return {
-		state: "new",
+		is: "none",
 		reason: "nothing has been published for it yet"
 	};
-	if (contact === null) return {
-		state: "new",
-		reason: "it has not been heard of yet"
-	};
-	if (now - contact > SILENCE$1) return {
-		state: "silent",
-		reason: `not heard of for ${duration(now - contact)}`
-	};
-	if (heartbeat?.content.suspended) return {
-		state: "suspended",
-		reason: suspension(heartbeat.content)
-	};
-	const attempt = report?.content.sequence === published.sequence ? report.content : null;
-	const refused = report?.content.outcome === "refused" && report.content.sequence === null ? report.content : null;
-	const failure = attempt ?? refused;
-	switch (failure?.outcome) {
+	const attempt = attemptAt(known);
+	switch (attempt?.outcome) {
 		case "failed":
 		case "rolled-back":
 		case "inconclusive":
 		case "refused": return {
-			state: failure.outcome,
-			reason: failure.reason
+			is: attempt.outcome,
+			reason: attempt.reason
 		};
 		case "auto-updated": return {
-			state: "auto-updated",
+			is: "auto-updated",
 			reason: null
 		};
 		case "success":
 		case "unchanged":
 		case void 0:
 	}
-	const expecting = published.toplevel;
-	if (heartbeat?.content.reboot && expecting !== null && heartbeat.content.profile === expecting && heartbeat.content.running !== expecting) return {
-		state: "pending",
+	if (isStaged(known)) return {
+		is: "pending",
 		reason: "it takes effect at the next restart"
 	};
-	if (!(attempt !== null || heartbeat?.content.sequence === published.sequence)) return {
-		state: "pending",
+	if (attempt !== null || heartbeat?.content.sequence === published.sequence) return {
+		is: "applied",
 		reason: null
 	};
-	const expected = published.toplevel ?? attempt?.to ?? null;
-	const running = heartbeat?.content.running ?? null;
-	const outdated = attempt !== null && heartbeat?.content.sequence !== published.sequence;
-	if (!outdated && expected !== null && running !== null && running !== expected && running !== attempt?.to) return {
-		state: "drifted",
-		reason: `it runs ${running}, and not what it confirmed`
+	const newest = Math.max(heartbeat?.content.sequence ?? 0, report?.content.sequence ?? 0);
+	if (newest > published.sequence) return {
+		is: "pending",
+		reason: `it has had release ${newest}, which is newer than what is published`
 	};
-	if (heartbeat?.content.reboot && !outdated) return {
-		state: "reboot-pending",
-		reason: "its new kernel, initrd or modules wait for a restart"
+	if (heartbeat !== null && published.since != null && heartbeat.received > published.since) return {
+		is: "applying",
+		reason: "it has asked since this was published, and has not said what became of it"
 	};
 	return {
-		state: "up-to-date",
+		is: "pending",
 		reason: null
 	};
 }
+/** The host's newest attempt, if it was one at what is published. */
+function attemptAt({ published, report }) {
+	if (published === null || report === null) return null;
+	const { content, received } = report;
+	if (content.sequence === published.sequence) return content;
+	const isOfThis = published.since == null || received >= published.since;
+	return content.outcome === "refused" && content.sequence === null && isOfThis ? content : null;
+}
+/** Whether what is published waits in the boot loader. */
+function isStaged({ published, heartbeat }) {
+	const expected = published?.toplevel ?? null;
+	if (expected === null || !heartbeat?.content.reboot) return false;
+	return heartbeat.content.profile === expected && heartbeat.content.running !== expected;
+}
+function healthOf(known, sync) {
+	const { heartbeat, report, now } = known;
+	const contact = lastContact(known);
+	if (contact === null) {
+		if (heartbeat === null && report === null) return {
+			is: "unheard",
+			reason: "it has not been heard of yet"
+		};
+		return {
+			is: "unknown",
+			reason: "its files are dated in the future, so nobody knows when it was heard of"
+		};
+	}
+	const age = now - contact;
+	if (age > (sync === "applying" ? Math.max(patience(known), POLLS * INTERVAL) : patience(known))) return {
+		is: "silent",
+		reason: `not heard of for ${duration(age)}`
+	};
+	if (heartbeat?.content.suspended) return {
+		is: "suspended",
+		reason: suspension(heartbeat.content)
+	};
+	const other = otherThanConfirmed(known);
+	if (other !== null) return {
+		is: "drifted",
+		reason: `it runs ${other}, and not what it confirmed`
+	};
+	if (heartbeat?.content.reboot && !isOutdated(known)) return {
+		is: "reboot-pending",
+		reason: "its new kernel, initrd or modules wait for a restart"
+	};
+	return {
+		is: "ok",
+		reason: null
+	};
+}
+/** What a host runs, when that is something else than it confirmed last; null when it isn't, or isn't known. */
+function otherThanConfirmed(known) {
+	const { published, heartbeat, report } = known;
+	const running = heartbeat?.content.running ?? null;
+	if (running === null || isStaged(known) || isOutdated(known)) return null;
+	const confirmed = report !== null && CONFIRMED.includes(report.content.outcome) ? report.content : null;
+	const applied = heartbeat?.content.sequence ?? null;
+	const isApplied = published !== null && (applied === published.sequence || confirmed?.sequence === published.sequence);
+	const expected = [isApplied ? published.toplevel : null, confirmed !== null && (isApplied || confirmed.sequence === applied) ? confirmed.to : null].filter((system) => system !== null);
+	return expected.length === 0 || expected.includes(running) ? null : running;
+}
+const CONFIRMED = [
+	"success",
+	"unchanged",
+	"auto-updated"
+];
+/** A heartbeat from before the newest attempt says what ran before it. */
+function isOutdated({ published, heartbeat, report }) {
+	return published !== null && report?.content.sequence === published.sequence && heartbeat?.content.sequence !== published.sequence;
+}
+function combine(sync, health) {
+	if (sync === "unknown" || health === "unknown") return "unknown";
+	if (sync === "none" || health === "unheard") return "new";
+	if (health === "silent" || health === "suspended") return health;
+	switch (sync) {
+		case "failed":
+		case "rolled-back":
+		case "inconclusive":
+		case "refused":
+		case "pending":
+		case "applying": return sync;
+		case "applied":
+		case "auto-updated":
+			if (health !== "ok") return health;
+			return sync === "applied" ? "up-to-date" : sync;
+	}
+}
+/** The reason of the part that the state is of; what else is wrong with a host that waits comes behind. */
+function reasonOf(state, sync, health) {
+	if (state === "new") return sync.is === "none" ? sync.reason : health.reason;
+	if (state === health.is) return health.reason;
+	if (health.is !== "drifted") return sync.reason;
+	return sync.reason === null ? health.reason : `${sync.reason}; ${health.reason}`;
+}
 function suspension({ suspendedUntil: until, suspendedReason: reason }) {
 	return `its upgrades are suspended${until === null ? "" : ` until ${until}`}${reason === null ? "" : `: ${reason}`}`;
+}
+// src/reports/host-status.ts
+/** How one host is. What can't be read of it makes its state `unknown`. */
+async function hostStatus$1(host, wave, { current, reports, attempts }, signers) {
+	const past = attempts?.state === "read" ? attempts : null;
+	const nothing = {
+		name: host.name,
+		state: "unknown",
+		sync: "unknown",
+		health: "unknown",
+		reason: null,
+		published: null,
+		running: null,
+		lastContact: null,
+		lastOutcome: null,
+		attempted: null,
+		agent: null,
+		wave,
+		groups: host.groups,
+		history: past?.attempts.flatMap((file) => attemptOf(file, host.name) ?? []) ?? null,
+		log: past?.log == null ? null : inert(past.log.replaceAll("\r\n", "\n"))
+	};
+	if (current === void 0 || reports === void 0) return {
+		...nothing,
+		state: "new",
+		sync: "none",
+		health: "unheard",
+		reason: "it has no key in fleet.yaml yet"
+	};
+	if (current.state === "failed") return {
+		...nothing,
+		reason: current.error.message
+	};
+	const opened = current.state === "missing" ? null : await open(current.envelope, host.name, signers);
+	if (opened?.ok === false) return {
+		...nothing,
+		reason: `what is published can't be trusted: ${opened.problem}`
+	};
+	const manifest = opened?.manifest ?? null;
+	const published = manifest && {
+		sequence: manifest.sequence,
+		commit: manifest.commit,
+		subject: manifest.subject,
+		toplevel: manifest.toplevel,
+		issued: manifest.issued
+	};
+	if (reports.state === "failed") return {
+		...nothing,
+		published,
+		reason: reports.error.message
+	};
+	if (reports.state === "logs") {
+		const { logs, changed, serverTime: now } = reports;
+		return {
+			...nothing,
+			published,
+			...statusOfLogs({
+				published: manifest,
+				logs,
+				changed,
+				now
+			})
+		};
+	}
+	const said = reports.state === "read" ? reports : null;
+	const heartbeat = said?.heartbeat && parseHeartbeat(said.heartbeat.text, host.name);
+	const report = said?.report && parseReport(said.report.text, host.name);
+	if (said?.heartbeat && !heartbeat || said?.report && !report) return {
+		...nothing,
+		published,
+		reason: "what it reported can't be understood"
+	};
+	const since = current.state === "present" ? current.modified ?? null : null;
+	const known = {
+		published: manifest && {
+			sequence: manifest.sequence,
+			toplevel: manifest.toplevel,
+			since
+		},
+		heartbeat: said?.heartbeat && heartbeat ? {
+			content: heartbeat,
+			received: said.heartbeat.modified
+		} : null,
+		report: said?.report && report ? {
+			content: report,
+			received: said.report.modified
+		} : null,
+		now: said?.serverTime ?? Date.now()
+	};
+	const contact = lastContact(known);
+	return {
+		...nothing,
+		...stateOf(known),
+		published,
+		running: heartbeat?.running ? {
+			toplevel: heartbeat.running,
+			sequence: heartbeat.sequence
+		} : null,
+		lastContact: contact === null ? null : new Date(contact).toISOString(),
+		lastOutcome: report?.outcome ?? null,
+		attempted: said?.report && report ? toAttempt(report, said.report.modified) : null,
+		agent: heartbeat?.agent ?? null
+	};
+}
+function attemptOf({ text, modified }, host) {
+	const report = parseReport(text, host);
+	return report && toAttempt(report, modified);
+}
+function toAttempt(report, received) {
+	const { sequence, commit, outcome, reason, from, to, started, finished } = report;
+	const seconds = (Date.parse(finished ?? "") - Date.parse(started ?? "")) / 1e3;
+	return {
+		sequence,
+		commit,
+		subject: null,
+		outcome,
+		reason,
+		from,
+		to,
+		started,
+		finished,
+		duration: seconds >= 0 && seconds < 2592e3 ? Math.round(seconds) : null,
+		received: new Date(received).toISOString()
+	};
+}
+// src/results.ts
+/** Every state there is, the worst first. */
+const FLEET_STATES = [
+	"failed",
+	"rolled-back",
+	"refused",
+	"unknown",
+	"silent",
+	"inconclusive",
+	"drifted",
+	"suspended",
+	"reboot-pending",
+	"applying",
+	"pending",
+	"new",
+	"auto-updated",
+	"up-to-date"
+];
+/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
+function exitStatus(document) {
+	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
+	if (failedHosts(document).length > 0) return 1;
+	return document.command === "build" && document.push?.error ? 3 : 0;
+}
+/** The hosts that make a run red, by name. */
+function failedHosts(document) {
+	switch (document.command) {
+		case "check":
+		case "build":
+		case "deploy":
+		case "rollback":
+		case "server check":
+		case "secret set":
+		case "secret edit":
+		case "secret remove":
+		case "secret rekey": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
+		case "status": return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
+		case "render":
+		case "plan":
+		case "init":
+		case "keygen":
+		case "host list":
+		case "host add":
+		case "host remove":
+		case "secret list":
+		case "bootstrap": return [];
+	}
+}
+/** The states in which somebody has to look at a host. */
+function needsAttention(state) {
+	switch (state) {
+		case "failed":
+		case "rolled-back":
+		case "inconclusive":
+		case "refused":
+		case "drifted":
+		case "silent":
+		case "unknown": return true;
+		case "up-to-date":
+		case "pending":
+		case "applying":
+		case "auto-updated":
+		case "reboot-pending":
+		case "suspended":
+		case "new": return false;
+	}
 }
 // src/platform/git-error.ts
 /** A remote for people: without the login that its URL may have in it. */
@@ -28715,7 +30747,7 @@ function escaped(text) {
 }
 // src/platform/git-remote.ts
 /** Milliseconds without a word from the remote, after which it is taken to hang. */
-const SILENCE = 3e5;
+const SILENCE$1 = 3e5;
 /** A remote, and a temporary bare repository to talk to it from. No other repository is written to. */
 var GitRemote = class GitRemote {
 	/** The remote, for people. */
@@ -28870,7 +30902,7 @@ var GitRemote = class GitRemote {
 		return {
 			env: this.#env,
 			signal: this.#signal,
-			silence: SILENCE
+			silence: SILENCE$1
 		};
 	}
 	/** Git with the remote at the other end. */
@@ -29203,6 +31235,10 @@ async function waysOut(context, { dir, server, git }) {
 	}
 }
 // src/commands/status.ts
+/** Of a host that somebody looks at. */
+const ATTEMPTS_SHOWN = 20;
+/** Milliseconds without an answer. A host that makes the server wait shall not make everybody else wait long. */
+const SILENCE = 15e3;
 /**
 * Says how each host is, from what is published for it and what it reported. Needs no Nix, and changes nothing.
 * @throws FleetError, UnavailableError; what can't be read of a single host makes its state `unknown`.
@@ -29210,130 +31246,137 @@ async function waysOut(context, { dir, server, git }) {
 async function status(context, options) {
 	try {
 		var _usingCtx$5 = _usingCtx();
-		const fleet = await loadFleet(options.fleet);
-		const { server, signers } = fleet;
-		if (server === null && fleet.git === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
-		const selected = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
-		if (server === null) return document$1(await statusesInGit(context, fleet, selected));
-		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-		const key = _usingCtx$5.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-		return document$1(await statusesOf(_usingCtx$5.a(await SftpPublisher.connect(server, key, {
-			signal: context.signal,
-			say: context.output.info
-		})), selected, signers));
+		return await _usingCtx$5.a(await FleetStatus.open(context, options)).read();
 	} catch (_) {
 		_usingCtx$5.e = _;
 	} finally {
 		await _usingCtx$5.d();
 	}
 }
-/** A fleet on git alone: hosts read there, and have nowhere to write to. */
-async function statusesInGit(context, fleet, hosts) {
-	try {
-		var _usingCtx3 = _usingCtx();
-		const ways = _usingCtx3.a(await waysOut(context, fleet));
-		return await statusesOf(_usingCtx3.a(await Publishers.open(ways.list)).statusSource, hosts, fleet.signers);
-	} catch (_) {
-		_usingCtx3.e = _;
-	} finally {
-		await _usingCtx3.d();
+/** The fleet, looked at once or again and again over one connection. */
+var FleetStatus = class FleetStatus {
+	#fleet;
+	#hosts;
+	#source;
+	#options;
+	#resources;
+	constructor(fleet, hosts, source, options, resources) {
+		this.#fleet = fleet;
+		this.#hosts = hosts;
+		this.#source = source;
+		this.#options = options;
+		this.#resources = resources;
 	}
-}
-function document$1(hosts) {
-	return {
-		version: 1,
-		command: "status",
-		hosts
-	};
-}
-/** How hosts are, in their order. */
-async function statusesOf(source, hosts, signers) {
-	const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
-	const [current, reports] = await Promise.all([source.readCurrent(names), source.readReports(names)]);
-	return parallel(hosts, availableParallelism(), (host) => hostStatus(host, current.get(host.name), reports.get(host.name), signers));
-}
-async function hostStatus(host, current, reports, signers) {
-	const nothing = {
-		name: host.name,
-		state: "unknown",
-		reason: null,
-		published: null,
-		running: null,
-		lastContact: null,
-		lastOutcome: null
-	};
-	if (current === void 0 || reports === void 0) return {
-		...nothing,
-		state: "new",
-		reason: "it has no key in fleet.yaml yet"
-	};
-	if (current.state === "failed") return {
-		...nothing,
-		reason: current.error.message
-	};
-	const opened = current.state === "missing" ? null : await open(current.envelope, host.name, signers);
-	if (opened?.ok === false) return {
-		...nothing,
-		reason: `what is published can't be trusted: ${opened.problem}`
-	};
-	const manifest = opened?.manifest ?? null;
-	const published = manifest && {
-		sequence: manifest.sequence,
-		commit: manifest.commit,
-		subject: manifest.subject,
-		toplevel: manifest.toplevel,
-		issued: manifest.issued
-	};
-	if (reports.state === "failed") return {
-		...nothing,
-		published,
-		reason: reports.error.message
-	};
-	if (reports.state === "logs") {
-		const { logs, changed, serverTime: now } = reports;
+	/** @throws FleetError, UnavailableError */
+	static async open(context, options) {
+		try {
+			var _usingCtx3 = _usingCtx();
+			const fleet = await loadFleet(options.fleet);
+			const { server } = fleet;
+			if (server === null && fleet.git === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
+			const hosts = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
+			const resources = _usingCtx3.a(new AsyncDisposableStack());
+			const source = server === null ? await gitSource(context, fleet, resources) : await sftpSource(server);
+			return new FleetStatus(fleet, hosts, source, options, resources.move());
+			async function sftpSource(at) {
+				const [secret] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+				const key = resources.use(await openPrivateKey(secret, describeKey(PUBLISHER_KEY)));
+				return resources.use(await SftpPublisher.connect(at, key, {
+					signal: context.signal,
+					say: context.output.info,
+					silence: SILENCE
+				}));
+			}
+		} catch (_) {
+			_usingCtx3.e = _;
+		} finally {
+			await _usingCtx3.d();
+		}
+	}
+	async read() {
+		const { failOn, attempts, logs } = this.#options;
+		const hosts = await statusesOf(this.#source, this.#hosts, this.#fleet.signers, {
+			waves: this.#fleet.waves,
+			attempts,
+			logs
+		});
+		if (attempts > 0) await addSubjects(hosts, this.#fleet.dir);
 		return {
-			name: host.name,
-			published,
-			...statusOfLogs({
-				published: manifest,
-				logs,
-				changed,
-				now
-			})
+			version: 1,
+			command: "status",
+			time: (/* @__PURE__ */ new Date()).toISOString(),
+			failOn: [...failOn ?? FLEET_STATES.filter(needsAttention)],
+			hosts
 		};
 	}
-	const said = reports.state === "read" ? reports : null;
-	const heartbeat = said?.heartbeat && parseHeartbeat(said.heartbeat.text, host.name);
-	const report = said?.report && parseReport(said.report.text, host.name);
-	if (said?.heartbeat && !heartbeat || said?.report && !report) return {
-		...nothing,
-		published,
-		reason: "what it reported can't be understood"
-	};
-	const known = {
-		published: manifest,
-		heartbeat: said?.heartbeat && heartbeat ? {
-			content: heartbeat,
-			received: said.heartbeat.modified
-		} : null,
-		report: said?.report && report ? {
-			content: report,
-			received: said.report.modified
-		} : null,
-		now: said?.serverTime ?? Date.now()
-	};
-	const contact = lastContact(known);
+	async [Symbol.asyncDispose]() {
+		await this.#resources.disposeAsync();
+	}
+};
+/** A fleet on git alone: hosts read there, and have nowhere to write to. */
+async function gitSource(context, fleet, resources) {
+	const ways = resources.use(await waysOut(context, fleet));
+	return resources.use(await Publishers.open(ways.list)).statusSource;
+}
+/** How hosts are, in their order. */
+async function statusesOf(source, hosts, signers, { waves, attempts: wanted, logs } = {
+	waves: null,
+	attempts: 0,
+	logs: false
+}) {
+	const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
+	const [current, reports, attempts] = await Promise.all([
+		source.readCurrent(names),
+		source.readReports(names),
+		wanted > 0 || logs ? source.readAttempts(names, wanted, logs) : null
+	]);
+	return parallel(hosts, availableParallelism(), (host) => {
+		const { name } = host;
+		const wave = waves?.findIndex((members) => members.includes(name)) ?? -1;
+		const readings = {
+			current: current.get(name),
+			reports: reports.get(name),
+			attempts: attempts?.get(name) ?? null
+		};
+		return hostStatus$1(host, wave < 0 ? null : wave + 1, readings, signers);
+	});
+}
+/** Enters what the commits of attempts say, as far as this clone knows them. */
+async function addSubjects(hosts, dir) {
+	const attempts = hosts.flatMap(({ attempted, history }) => [...attempted ? [attempted] : [], ...history ?? []]);
+	const known = new Map(hosts.flatMap(({ published }) => published ? [[published.commit, published.subject]] : []));
+	const unknown = new Set(attempts.flatMap(({ commit }) => commit === null || known.has(commit) ? [] : [commit]));
+	if (unknown.size > 0) try {
+		for (const [commit, subject] of await (await Repository.open(dir)).subjects([...unknown])) known.set(commit, subject);
+	} catch (error) {
+		if (!(error instanceof BentoError)) throw error;
+	}
+	for (const attempt of attempts) attempt.subject = attempt.commit && known.get(attempt.commit) || null;
+}
+/** @throws FleetError for options that make no sense together. */
+function statusOptions(fleet, hosts, given) {
+	const { host } = given;
+	if (given.log && host === void 0) throw new FleetError("--log needs --host NAME: whose log?");
+	if (given.watch && given.json) throw new FleetError("--watch and --json don't go together", { hint: "run status --json as often as you like" });
+	if (given.watch && host !== void 0) throw new FleetError("--watch shows the fleet, and --host one host", { hint: "--hosts NAME --watch watches one" });
+	if (host !== void 0 && /[^A-Za-z0-9_-]/.test(host)) throw new FleetError(`'${inertLine(host, 50)}' is no host's name`);
 	return {
-		name: host.name,
-		...stateOf(known),
-		published,
-		running: heartbeat?.running ? {
-			toplevel: heartbeat.running,
-			sequence: heartbeat.sequence
-		} : null,
-		lastContact: contact === null ? null : new Date(contact).toISOString(),
-		lastOutcome: report?.outcome ?? null
+		fleet,
+		hosts: host === void 0 ? hosts : [host],
+		failOn: given.failOn === void 0 ? null : parseFailOn(given.failOn),
+		attempts: host === void 0 ? 0 : ATTEMPTS_SHOWN,
+		logs: host !== void 0 && (given.log === true || given.json === true)
 	};
+}
+/** What --fail-on takes: states with commas between, or `none`. @throws FleetError for anything else. */
+function parseFailOn(text) {
+	if (text.trim() === "none") return [];
+	return text.split(",").map((name) => name.trim()).map((name) => {
+		const state = FLEET_STATES.find((candidate) => candidate === name);
+		if (state !== void 0) return state;
+		const meant = nearest(name, FLEET_STATES);
+		throw new FleetError(`there is no state '${inertLine(name, 50)}' to fail on`, { hint: meant ? `did you mean '${meant}'?` : `the states are: ${FLEET_STATES.join(", ")}; or none` });
+	});
 }
 // src/commands/prune.ts
 /** Systems of each host that stay alive, beside the one that it runs. */
@@ -30461,6 +32504,71 @@ const checkDocumentSchema = object({
 		error: nullable(failure)
 	}).exactOptional()
 });
+const attempt = object({
+	sequence: nullable(int()),
+	commit: nullable(string()),
+	subject: nullable(string()),
+	outcome: _enum(OUTCOMES),
+	reason: nullable(string()),
+	from: nullable(string()),
+	to: nullable(string()),
+	started: nullable(string()),
+	finished: nullable(string()),
+	duration: nullable(number$1()),
+	received: datetime()
+});
+const hostStatus = object({
+	name: string(),
+	state: _enum(FLEET_STATES),
+	sync: _enum([
+		"none",
+		"pending",
+		"applying",
+		"failed",
+		"rolled-back",
+		"inconclusive",
+		"refused",
+		"auto-updated",
+		"applied",
+		"unknown"
+	]),
+	health: _enum([
+		"ok",
+		"reboot-pending",
+		"drifted",
+		"suspended",
+		"silent",
+		"unheard",
+		"unknown"
+	]),
+	reason: nullable(string()),
+	published: nullable(object({
+		sequence: int(),
+		commit: string(),
+		subject: string(),
+		toplevel: nullable(string()),
+		issued: datetime()
+	})),
+	running: nullable(object({
+		toplevel: string(),
+		sequence: nullable(int())
+	})),
+	lastContact: nullable(datetime()),
+	lastOutcome: nullable(string()),
+	attempted: nullable(attempt),
+	agent: nullable(string()),
+	wave: nullable(int()),
+	groups: array(string()),
+	history: nullable(array(attempt)),
+	log: nullable(string())
+});
+object({
+	version: literal(1),
+	command: literal("status"),
+	time: datetime(),
+	failOn: array(_enum(FLEET_STATES)),
+	hosts: array(hostStatus)
+});
 // src/commands/report.ts
 /**
 * Makes one document of those of several shards. They may come from jobs that ran a pull request's code, so nothing in them is
@@ -30748,116 +32856,121 @@ function renderHostEdit(document, paint) {
 	].join("\n");
 }
 // src/render/status.ts
-/** Worst first: the order of the table, and what each state looks like. */
-const STATES = [
-	[
-		"failed",
-		"✗",
-		"red"
-	],
-	[
-		"rolled-back",
-		"↩",
-		"red"
-	],
-	[
-		"refused",
-		"✗",
-		"red"
-	],
-	[
-		"unknown",
-		"?",
-		"red"
-	],
-	[
-		"silent",
-		"?",
-		"red"
-	],
-	[
-		"inconclusive",
-		"?",
-		"yellow"
-	],
-	[
-		"drifted",
-		"≠",
-		"yellow"
-	],
-	[
-		"suspended",
-		"-",
-		"yellow"
-	],
-	[
-		"reboot-pending",
-		"!",
-		"yellow"
-	],
-	[
-		"applying",
-		"…",
-		"cyan"
-	],
-	[
-		"pending",
-		"…",
-		"cyan"
-	],
-	[
-		"new",
-		"+",
-		"cyan"
-	],
-	[
-		"auto-updated",
-		"✓",
-		"green"
-	],
-	[
-		"up-to-date",
-		"✓",
-		"green"
-	]
-];
-function renderStatus(document, paint, now) {
-	const rows = worstFirst(document.hosts).map((host) => {
-		const [, mark, style] = look(host.state);
+/** What each state looks like, with and without colours. */
+const LOOKS = {
+	failed: ["✗", "red"],
+	"rolled-back": ["↩", "red"],
+	refused: ["⊘", "red"],
+	unknown: ["?", "red"],
+	silent: ["○", "red"],
+	inconclusive: ["~", "yellow"],
+	drifted: ["≠", "yellow"],
+	suspended: ["-", "yellow"],
+	"reboot-pending": ["!", "yellow"],
+	applying: ["▸", "cyan"],
+	pending: ["…", "cyan"],
+	new: ["+", "cyan"],
+	"auto-updated": ["↑", "green"],
+	"up-to-date": ["✓", "green"]
+};
+/** The fleet as a table, worst first. `now` in milliseconds since 1970. */
+function renderStatus({ hosts }, paint, now) {
+	const states = hosts.map((host) => host.state);
+	return [
+		...statusTable(hosts, paint, now),
+		"",
+		tally(states, FLEET_STATES).replaceAll("-", " ")
+	].join("\n");
+}
+/** The lines of the table, the heading first. */
+function statusTable(hosts, paint, now) {
+	const rows = worstFirst(hosts).map((host) => {
+		const [mark, style] = look(host.state);
 		return [
 			paint(style, mark),
 			host.name,
-			paint(style, host.state.replaceAll("-", " ")),
+			paint(style, words(host.state)),
 			contactText(host, now),
 			releaseText(host),
 			host.reason === null ? "" : inertLine(host.reason)
 		];
 	});
-	const heading = [
+	return table([[
 		"",
 		"HOST",
 		"STATE",
 		"LAST CONTACT",
 		"PUBLISHED",
 		"REASON"
-	].map((text) => paint("dim", text));
-	const states = document.hosts.map((host) => host.state);
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** One host, and what became of its last attempts, newest first. */
+function renderHostStatus(host, paint, now) {
+	const [mark, style] = look(host.state);
+	const facts = [
+		["published", host.published && `${releaseText(host)}, release ${host.published.sequence} of ${host.published.issued}`],
+		["runs", host.running && `${inertLine(host.running.toplevel)}${releaseOf(host.running.sequence)}`],
+		["last contact", contactText(host, now)],
+		["agent", host.agent && inertLine(host.agent)],
+		["wave", host.wave === null ? null : String(host.wave)],
+		["groups", host.groups.join(", ") || null]
+	];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	const lines = table(facts.flatMap(([name, value]) => value === null ? [] : [[`  ${paint("dim", name)}`, value]]));
 	return [
-		...table([heading, ...rows]),
+		`${paint(style, mark)} ${paint("bold", host.name)} ${paint(style, words(host.state))}${reason}`,
+		...lines,
 		"",
-		tally(states, STATES.map(([state]) => state)).replaceAll("-", " ")
+		...historyLines(host, paint)
 	].join("\n");
 }
+function historyLines({ history }, paint) {
+	if (history === null || history.length === 0) return ["No attempt is known."];
+	const rows = history.map((attempt) => [
+		attempt.received.replace(/T(\d\d:\d\d):.*$/, " $1"),
+		paint(attempt.outcome === "success" || attempt.outcome === "unchanged" ? "green" : "yellow", words(attempt.outcome)),
+		attempt.duration === null ? "" : took(attempt.duration),
+		`${attempt.commit?.slice(0, 12) ?? ""} ${inertLine(attempt.subject ?? "", 40)}`.trim(),
+		systemsText(attempt),
+		inertLine(attempt.reason ?? "")
+	]);
+	return table([[
+		"TIME (UTC)",
+		"OUTCOME",
+		"TOOK",
+		"COMMIT",
+		"SYSTEM",
+		"REASON"
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** "a1b2c3d4 → e5f6a7b8 nixos-system-router-26.05": the beginning of each hash, and the name of the newer one. */
+function systemsText({ from, to }) {
+	const [before, after] = [from, to].map((system) => system === null ? null : inertLine(path$2.posix.basename(system)));
+	const short = (name) => name.slice(0, 8);
+	const name = (after ?? before ?? "").slice(33, 73);
+	if (!before || !after || before === after) return `${short(after ?? before ?? "")} ${name}`.trim();
+	return `${short(before)} → ${short(after)} ${name}`.trim();
+}
+/** Seconds as "45 s", "12 min", "1 h 5 min". */
+function took(seconds) {
+	if (seconds < 60) return `${seconds} s`;
+	const minutes = Math.floor(seconds / 60);
+	if (minutes < 60) return `${minutes} min`;
+	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+function releaseOf(sequence) {
+	return sequence === null ? "" : `, of release ${sequence}`;
+}
+/** A state or an outcome for people: "rolled back". */
+function words(state) {
+	return state.replaceAll("-", " ");
+}
 function worstFirst(hosts) {
-	const rank = (host) => STATES.findIndex(([state]) => state === host.state);
+	const rank = (host) => FLEET_STATES.indexOf(host.state);
 	return [...hosts].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
 }
 function look(state) {
-	return STATES.find(([candidate]) => candidate === state) ?? [
-		state,
-		"?",
-		"red"
-	];
+	return LOOKS[state];
 }
 /** `now` in milliseconds since 1970. */
 function contactText({ lastContact }, now) {
@@ -30868,54 +32981,27 @@ function contactText({ lastContact }, now) {
 function releaseText({ published }) {
 	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
 }
-// src/results.ts
-/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
-function exitStatus(document) {
-	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
-	if (failedHosts(document).length > 0) return 1;
-	return document.command === "build" && document.push?.error ? 3 : 0;
+/** What a terminal of this size shows of the fleet: the worst, as much as there is room for. */
+function watchLines(document, paint, { columns, rows, trouble, now }) {
+	const [heading = "", ...lines] = statusTable(document.hosts, paint, now);
+	const last = [tally(document.hosts.map((host) => host.state), FLEET_STATES).replaceAll("-", " "), paint("dim", `as of ${document.time.slice(11, 19)} UTC`)];
+	if (trouble !== "") last.push(paint("yellow", `! ${trouble}`));
+	const room = Math.max(0, rows - 2 - last.length);
+	const shown = lines.length <= room ? lines : lines.slice(0, Math.max(0, room - 1));
+	const left = lines.length - shown.length;
+	const more = left > 0 ? [paint("dim", `… and ${count(left, "host")} more`)] : [];
+	return [
+		heading,
+		...shown,
+		...more,
+		"",
+		...last
+	].slice(0, rows).map((line) => cutTo(line, columns));
 }
-/** The hosts that make a run red, by name. */
-function failedHosts(document) {
-	switch (document.command) {
-		case "check":
-		case "build":
-		case "deploy":
-		case "rollback":
-		case "server check":
-		case "secret set":
-		case "secret edit":
-		case "secret remove":
-		case "secret rekey": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
-		case "status": return document.hosts.filter((host) => needsAttention(host.state)).map((host) => host.name);
-		case "render":
-		case "plan":
-		case "init":
-		case "keygen":
-		case "host list":
-		case "host add":
-		case "host remove":
-		case "secret list":
-		case "bootstrap": return [];
-	}
+/** "2026-11-23 12:00:00 router: up to date → failed: why" */
+function changeLine(time, before, host) {
+	const states = before === void 0 || before.state === host.state ? [host.state] : [before.state, host.state];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
 }
-/** The states in which somebody has to look at a host. */
-function needsAttention(state) {
-	switch (state) {
-		case "failed":
-		case "rolled-back":
-		case "inconclusive":
-		case "refused":
-		case "drifted":
-		case "silent":
-		case "unknown": return true;
-		case "up-to-date":
-		case "pending":
-		case "applying":
-		case "auto-updated":
-		case "reboot-pending":
-		case "suspended":
-		case "new": return false;
-	}
-}
-export { requireSigner as $, warnings as $t, signAndPublish as A, parseFleetFile as At, build as B, MAX_SECRET as Bt, failureLines as C, AGENT_FILE as Ct, plan as D, loadFleet as Dt, report as E, findFleet as Et, failing as F, isSecretName as Ft, packageRoot as G, readersOf as Gt, waysOut as H, encrypt as Ht, prepare as I, readSecretFile as It, SILENCE$2 as J, splitPatterns as Jt, LOCK_DIRECTORY as K, parseShard as Kt, withArchive as L, secretFile as Lt, published as M, require_dist$2 as Mt, unchanged as N, SECRETS_DIR as Nt, deploy as O, parseWave as Ot, failed as P, checkSecretName as Pt, open as Q, tally as Qt, isSameRelease as R, secretHosts as Rt, describeError as S, archive as St, onInterrupt as T, staleFiles as Tt, parseDuration as U, canReceive as Ut, status as V, decrypt as Vt, Publishers as W, readersIn as Wt, flight as X, painter as Xt, SftpSession as Y, count as Yt, ignoreSftpError as Z, table as Zt, baseText as _, SIGNING_KEY as _t, releaseText as a, temporaryDirectory as an, failureOf$2 as at, grouped as b, Repository as bt, renderHostEdit as c, BentoError as cn, openFleetAt as ct, renderKeygen as d, InterruptedError as dn, _usingCtx as dt, clip as en, needsOpenSsh as et, renderPlan as f, UnavailableError as fn, CACHE_KEY as ft, renderDeploy as g, SECRETS as gt, deployWord as h, PUBLISHER_KEY as ht, look as i, makeCacheKey as in, workflowCopies as it, openAll as j, hostName as jt, lockFor as k, FLEET_FILE as kt, renderHostList as l, FleetError as ln, openMemory as lt, deployDetail as m, MEMORY_KEY as mt, failedHosts as n, inertLine as nn, DEFAULT_TIMEOUT as nt, renderStatus as o, Nix as on, loadRenderedFleet as ot, renderRender as p, formatLocation as pn, GIT_KEY as pt, list as q, selectHosts as qt, contactText as r, KEY_NAME as rn, check as rt, worstFirst as s, run as sn, openFleet as st, exitStatus as t, inert as tn, openPrivateKey as tt, renderInit as u, HostError as un, withFlakeHosts as ut, changeText as v, describeKey as vt, locationOf as w, renderedFiles as wt, renderCheck as x, writeFileAtomically as xt, costText as y, keysFromEnvironment as yt, nextManifest as z, secretNames as zt };
+export { SftpSession as $, splitPatterns as $t, lockFor as A, staleFiles as At, nextManifest as B, isSecretName as Bt, describeError as C, describeKey as Ct, report as D, archive as Dt, onInterrupt as E, writeFileAtomically as Et, failed as F, parseFleetFile as Ft, waysOut as G, MAX_SECRET as Gt, FleetStatus as H, secretFile as Ht, failing as I, hostName as It, parseDuration as J, canReceive as Jt, exitStatus as K, decrypt as Kt, prepare as L, require_dist$2 as Lt, openAll as M, loadFleet as Mt, published as N, parseWave as Nt, plan as O, AGENT_FILE as Ot, unchanged as P, FLEET_FILE as Pt, SILENCE$2 as Q, selectHosts as Qt, withArchive as R, SECRETS_DIR as Rt, renderCheck as S, SIGNING_KEY as St, locationOf as T, Repository as Tt, status as U, secretHosts as Ut, build as V, readSecretFile as Vt, statusOptions as W, secretNames as Wt, packageRoot as X, readersOf as Xt, Publishers as Y, readersIn as Yt, LOCK_DIRECTORY as Z, parseShard as Zt, renderDeploy as _, UnavailableError as _n, CACHE_KEY as _t, renderHostStatus as a, clip as an, needsOpenSsh as at, costText as b, PUBLISHER_KEY as bt, worstFirst as c, KEY_NAME as cn, check as ct, renderInit as d, Nix as dn, loadRenderedFleet as dt, count as en, list as et, renderKeygen as f, run as fn, openFleet as ft, deployWord as g, InterruptedError as gn, _usingCtx as gt, deployDetail as h, HostError as hn, withFlakeHosts as ht, releaseText as i, warnings as in, requireSigner as it, signAndPublish as j, findFleet as jt, deploy as k, renderedFiles as kt, renderHostEdit as l, makeCacheKey as ln, workflowCopies as lt, renderRender as m, FleetError as mn, openMemory as mt, contactText as n, table as nn, ignoreSftpError as nt, renderStatus as o, inert as on, openPrivateKey as ot, renderPlan as p, BentoError as pn, openFleetAt as pt, failedHosts as q, encrypt as qt, look as r, tally as rn, open as rt, watchLines as s, inertLine as sn, DEFAULT_TIMEOUT as st, changeLine as t, painter as tn, flight as tt, renderHostList as u, temporaryDirectory as un, failureOf$2 as ut, baseText as v, UnreachableError as vn, GIT_KEY as vt, failureLines as w, keysFromEnvironment as wt, grouped as x, SECRETS as xt, changeText as y, formatLocation as yn, MEMORY_KEY as yt, isSameRelease as z, checkSecretName as zt };
