@@ -148,6 +148,11 @@ test("a release whose activation fails is undone", async () => {
   expect(await machine.running()).toBe(machine.factory);
   expect(await machine.bootDefault()).toBe(machine.factory);
   expect(await world.report("fails")).toMatchObject({ outcome: "rolled-back", to: manifest.toplevel });
+
+  // What the agent itself has said before is no reason.
+  await world.publish("fails", channelHost("fails", shell("activationScript", "exit 3")));
+  const silent = await machine.agent();
+  expect(silent.stderr).toMatch(/\nrolled-back: the activation failed with status 3: nothing was said\n$/);
 });
 
 test("units that fail to start are told, and don't undo a machine that is well", async () => {

@@ -4,6 +4,7 @@
 
 # begin_attempt: what every attempt begins with.
 begin_attempt() {
+  said_mark=0
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   guard='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets=''

@@ -3,12 +3,18 @@
 
 attempt_log=''
 log_mark=0
+# Where in the log the agent itself has spoken last.
+said_mark=0
 
 say() {
   printf '%s\n' "$1" >&2
   # The log is on a disk that may be full; the journal has the line all the same.
-  [ -z "$attempt_log" ] || printf '%s %s\n' "$(utc %H:%M:%S)" "$1" 2> /dev/null >> "$attempt_log" || true
+  [ -n "$attempt_log" ] || return 0
+  printf '%s %s\n' "$(utc %H:%M:%S)" "$1" 2> /dev/null >> "$attempt_log" || true
+  said_mark=$(log_size)
 }
+
+log_size() { stat -c %s "$attempt_log" 2> /dev/null || echo 0; }
 
 # logged COMMAND…: runs it with all of its output in the attempt's log only.
 logged() { apart "$@" >> "${attempt_log:-/dev/null}" 2>&1; }
@@ -18,13 +24,16 @@ printable() {
   scrub | sed 's/\x1b\[[0-9;]*m//g' | tr -c '[:print:]\n' '?' | sed 's/^[[:space:]]*//; /^$/d' | cut -c1-300
 }
 
-# last_words [FILE]: the last line, of the attempt's log unless told otherwise, for a report's reason.
+# last_words [FILE]: the last line, for a report's reason; without FILE, of what others have written into the attempt's log since
+# the agent itself spoke.
 last_words() {
-  tail -c 20000 "${1:-$attempt_log}" 2> /dev/null | printable | grep . | tail -n 1 || echo 'nothing was said'
+  local from=1
+  [ $# -gt 0 ] || from=$((said_mark + 1))
+  tail -c "+$from" "${1:-$attempt_log}" 2> /dev/null | tail -c 20000 | printable | grep . | tail -n 1 || echo 'nothing was said'
 }
 
 # mark_log: from here on is what nix_error looks at.
-mark_log() { log_mark=$(stat -c %s "$attempt_log" 2> /dev/null || echo 0); }
+mark_log() { log_mark=$(log_size); }
 
 # nix_error: what Nix said was wrong. Its first line with a text is the cause; what follows is what that was the cause
 # of.

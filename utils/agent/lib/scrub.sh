@@ -74,4 +74,5 @@ scrub_log() {
     fi
   fi
   rm -f "$attempt_log.clean"
+  said_mark=$(log_size)
 }
