@@ -334,7 +334,7 @@ test("a cache's address has no password in it: the file is committed", () => {
     push: "s3://fleet-cache?region=eu",
   });
   expect(complaint('cache:\n  push: "https://ci:secret@cache.example.org"\n')).toBe(
-    "fleet.yaml:2:9: cache.push must not hold a password: this file is committed",
+    "fleet.yaml:2:3: cache.push must not hold a password: this file is committed",
   );
   expect(complaint("cache:\n  psuh: file:///srv\n")).toContain("fleet.yaml:2:3");
 });
