@@ -73,6 +73,7 @@ async function copy(
 ): Promise<string | null> {
   const copying = new Map<number, { path: string; expected: number }>();
   const errors: string[] = [];
+  let ssh = "";
   const read = eventReader((event) => {
     switch (event.kind) {
       case "start":
@@ -91,6 +92,8 @@ async function copy(
       }
       case "message":
         if (event.level === 0) errors.push(withoutColours(event.text).trim());
+        // Why there is no connection, ssh has said itself.
+        else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
     }
   });
   // Without -v, 2.26 doesn't say which paths it copies.
@@ -98,7 +101,7 @@ async function copy(
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;
-  return errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`;
+  return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
 }
 
 /**
