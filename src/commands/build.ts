@@ -1,19 +1,16 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
-import { BUILD } from "../nix/activity.ts";
-import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../nix/build.ts";
-import { nameOf } from "../nix/build-errors.ts";
-import { BuildProgress } from "../nix/build-progress.ts";
 import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
+import { storeAddress } from "../nix/push.ts";
 import { addRoot } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
-import { buildProgress } from "../render/build.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
 import { failuresOf, unbuildableWarnings } from "./build-failures.ts";
+import { buildTargets, type Target } from "./build-targets.ts";
 import { type CheckOptions, check } from "./check.ts";
 import type { Context } from "./context.ts";
 import { CACHE_KEY, describeKey, optionalKey } from "./keys.ts";
@@ -34,21 +31,14 @@ export interface BuildOptions extends CheckOptions {
   logs: string | null;
 }
 
-/** A host, with the system that is to be built. */
-export interface Target extends Buildable {
-  host: HostCheck;
-}
-
-/** Milliseconds between changes of the progress line. */
-const TICK = 100;
-
 /**
  * Builds the hosts' systems and keeps them alive. Hosts that can't be evaluated, or don't build, fail; the others are built.
  * Compared with a base, only those are built whose system is another one.
  */
 export async function build(context: Context, options: BuildOptions): Promise<CheckDocument> {
-  // 1. What is to be built; and a key that is wrong is better told before than after hours.
+  // 1. What is to be built; and a wrong key or address is better told before than after hours.
   const url = options.push === true ? await pushUrl(options.fleet) : options.push;
+  if (url !== null) storeAddress(url);
   const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
   await using key = source === undefined ? null : await openCacheKey(source, describeKey(CACHE_KEY));
   const checked = await check(context, { ...options, derivations: true });
@@ -60,10 +50,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   });
 
   // 2. All of it, at once.
-  const outcomes = new Map<string, BuildOutcome>();
-  for (const [index, outcome] of (await buildTargets(context, nix, targets)).entries()) {
-    outcomes.set(targets[index]?.host.name ?? "", outcome);
-  }
+  const { outcomes, plans } = await buildTargets(context, nix, targets);
   const isBuilt = ({ host }: Target) => outcomes.get(host.name)?.kind === "built";
   const built = targets.filter(isBuilt);
   const failures = await failuresOf(context, nix, outcomes, options.logs ?? defaultLogs(context.env));
@@ -79,10 +66,12 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     const error = failures.get(host.name);
     if (error !== undefined) return { ...host, status: "failed", error };
     if (outcomes.get(host.name)?.kind === "unbuildable") return { ...host, status: "skipped" };
+    const plan = plans.get(host.name) ?? host.plan;
     // Now that it is built, what is in it counts, rather than what it took to build; if what was before is there, too.
     const { base, toplevel, packages } = host;
     const isKnown = packages !== null && base !== null && existsSync(base) && toplevel !== null;
-    return isKnown && outcomes.has(host.name) ? { ...host, packages: await packageChanges(nix, base, toplevel) } : host;
+    if (!isKnown || !outcomes.has(host.name)) return { ...host, plan };
+    return { ...host, plan, packages: await packageChanges(nix, base, toplevel) };
   });
   const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
   const document: CheckDocument = { ...checked, command: "build", warnings, hosts };
@@ -103,36 +92,4 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   const isWhole = options.hosts.length === 0 && options.shard === null;
   const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });
   return { ...document, warnings: [...warnings, ...more], pruned };
-}
-
-async function buildTargets(context: Context, nix: Nix, targets: readonly Target[]): Promise<BuildOutcome[]> {
-  const { output } = context;
-  const missing = await invalidPaths(
-    nix,
-    targets.map((target) => target.output),
-  );
-  const wanted = targets.filter((target) => missing.has(target.output));
-  let done = targets.length - wanted.length;
-  if (wanted.length === 0) return targets.map(() => ({ kind: "built" }));
-
-  const group = output.group(`building ${wanted.length} of ${targets.length} hosts`);
-  const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name] as const, [output, host.name] as const]);
-  const progress = new BuildProgress(new Map(names), (name) => {
-    done += 1;
-    group.line(`built ${name} (${done} of ${targets.length} hosts)`);
-  });
-  let shown = 0;
-  const outcomes = await buildAll(nix, wanted, (event) => {
-    progress.see(event);
-    if (event.kind === "start" && event.type === BUILD) group.line(`building ${nameOf(event.path)}`);
-    if (Date.now() - shown < TICK) return;
-    shown = Date.now();
-    output.progress(buildProgress(done, targets.length, progress.state()));
-  }).finally(() => {
-    progress.end();
-    output.done();
-    group.end();
-  });
-  const byTarget = new Map(wanted.map((target, index) => [target, outcomes[index]]));
-  return targets.map((target) => byTarget.get(target) ?? { kind: "built" });
 }

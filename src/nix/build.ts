@@ -1,3 +1,4 @@
+import { UnavailableError } from "../errors.ts";
 import { BUILD, eventReader, type NixEvent } from "./activity.ts";
 import { type BuildError, type Platform, parseBuildError } from "./build-errors.ts";
 import { DerivationGraph, UnreadableDerivation } from "./derivation.ts";
@@ -91,10 +92,16 @@ async function realise(
   return { status, text: others.slice(-100).join("\n") };
 }
 
-/** Those of `paths` that aren't in the store. */
+/**
+ * Those of `paths` that aren't in the store.
+ * @throws UnavailableError when the store can't be read.
+ */
 export async function invalidPaths(nix: Nix, paths: readonly string[]): Promise<Set<string>> {
   if (paths.length === 0) return new Set();
   const run = await nix.run("nix-store", ["--check-validity", "--print-invalid", ...new Set(paths)]);
+  if (run.status !== 0) {
+    throw new UnavailableError(`the store can't be read: ${run.stderr.trim().split("\n").at(-1)}`);
+  }
   return new Set(run.stdout.split("\n").filter((line) => line !== ""));
 }
 

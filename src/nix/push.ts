@@ -1,7 +1,6 @@
 import { mkdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { FleetError, InterruptedError, UnavailableError } from "../errors.ts";
 import { writeFileAtomically } from "../platform/files.ts";
 import { COPY_PATH, eventReader } from "./activity.ts";
@@ -44,10 +43,10 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
   const sum = (): Pushed => ({ paths: copied.size, bytes: [...copied.values()].reduce((a, b) => a + b, 0) });
   const [first] = paths;
   if (first === undefined) return sum();
-  const address = withDefaults(url);
-  if (address.protocol === "file:") await describeCache(fileURLToPath(withoutQuery(address)), path.dirname(first));
+  const address = storeAddress(url);
+  if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path.dirname(first));
   for (let attempt = 1; ; attempt++) {
-    const error = await copy(nix, address.href, paths, (path, bytes) => {
+    const error = await copy(nix, address, paths, (path, bytes) => {
       copied.set(path, bytes);
       onProgress(sum());
     });
@@ -74,6 +73,7 @@ async function copy(
 ): Promise<string | null> {
   const copying = new Map<number, { path: string; expected: number }>();
   const errors: string[] = [];
+  let ssh = "";
   const read = eventReader((event) => {
     switch (event.kind) {
       case "start":
@@ -92,6 +92,8 @@ async function copy(
       }
       case "message":
         if (event.level === 0) errors.push(withoutColours(event.text).trim());
+        // Why there is no connection, ssh has said itself.
+        else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
     }
   });
   // Without -v, 2.26 doesn't say which paths it copies.
@@ -99,11 +101,14 @@ async function copy(
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;
-  return errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`;
+  return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
 }
 
-/** The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes. */
-function withDefaults(url: string): URL {
+/**
+ * The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
+ * @throws FleetError for an address that is none.
+ */
+export function storeAddress(url: string): string {
   let address: URL;
   try {
     address = new URL(url);
@@ -112,16 +117,15 @@ function withDefaults(url: string): URL {
       hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org",
     });
   }
-  if (address.protocol === "file:" && !address.searchParams.has("compression")) {
-    address.searchParams.set("compression", "zstd");
+  if (address.protocol !== "file:") return url;
+  // Versions of Nix don't agree on what %20 means there.
+  if (address.host !== "" || address.pathname.includes("%")) {
+    throw new FleetError(`'${url}' is no directory that can be a cache`, {
+      hint: "an absolute path without spaces and special characters, such as file:///srv/cache",
+    });
   }
-  return address;
-}
-
-function withoutQuery(address: URL): URL {
-  const bare = new URL(address);
-  bare.search = "";
-  return bare;
+  if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
+  return address.href;
 }
 
 /**

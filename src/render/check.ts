@@ -51,6 +51,7 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
   return [
     ...lines,
     ...warnings(document.warnings, paint),
+    ...(document.signedBy === undefined ? [] : [`signed with ${inertLine(document.signedBy.replace(/:.*/, ""))}`]),
     ...(document.push === undefined ? [] : pushLines(document.push, paint)),
     ...(document.pruned ?? []).map(
       ({ host, toplevel, hasLeft }) =>
@@ -61,11 +62,17 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
   ].join("\n");
 }
 
-/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB", and why it went no further. */
-export function pushLines({ url, paths, bytes, error }: PushResult, paint: Paint): string[] {
-  const what = paths === 0 ? "nothing that it hasn't" : `${count(paths, "path")}, ${size(bytes)}`;
-  const line = `pushed to ${inertLine(url)}: ${what}`;
-  return error === null ? [line] : [line, ...failureLines(error, paint, true).map((text) => paint("red", text))];
+/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB" */
+export function pushText({ url, paths, bytes, error }: PushResult): string {
+  if (error !== null) return `not pushed to ${inertLine(url)}`;
+  const what = paths === 0 ? "all of it was there" : `${count(paths, "path")}, ${size(bytes)}`;
+  return `pushed to ${inertLine(url)}: ${what}`;
+}
+
+/** The same, and why it went no further. */
+function pushLines(push: PushResult, paint: Paint): string[] {
+  if (push.error === null) return [pushText(push)];
+  return [paint("red", pushText(push)), ...failureLines(push.error, paint, true).map((text) => `    ${text}`)];
 }
 
 /** A commit's name as short as git prints it; any other ref as it is. */
@@ -74,7 +81,8 @@ export function baseText(base: string): string {
 }
 
 function detail(host: HostCheck, document: CheckDocument): string {
-  const parts = [host.status === "ok" && host.remembered ? "as remembered" : costText(host, document)];
+  const isAsBefore = document.command === "check" && host.status === "ok" && host.remembered;
+  const parts = [isAsBefore ? "as remembered" : costText(host, document)];
   if (host.status === "changed") parts.push(changeText(host));
   if (host.reboot) parts.push("needs a reboot");
   // The host's own channel decides what it will build.

@@ -1,6 +1,6 @@
 import { formatLocation } from "../errors.ts";
 import type { CheckDocument, DeployDocument, HostCheck, HostFailure, StatusDocument } from "../results.ts";
-import { baseText, changeText, costText, grouped } from "./check.ts";
+import { baseText, changeText, costText, grouped, pushText } from "./check.ts";
 import { deployDetail, deployWord } from "./deploy.ts";
 import { locationOf } from "./failure.ts";
 import { code, folded, markdownTable, plain } from "./markdown.ts";
@@ -73,9 +73,14 @@ function checkSummary(document: CheckDocument, room: Room): string {
   return compose(
     `## Bento ${document.command}: ${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
     markdownTable(["", "Host", "Status", "What", "Cost"], rows),
-    [...document.warnings, ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))],
+    [
+      ...document.warnings,
+      ...(document.push?.error ? [`${pushText(document.push)}: ${document.push.error.message}`] : []),
+      ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`)),
+    ],
     hosts,
     room,
+    document.push && !document.push.error ? [`${plain(pushText(document.push))}.`] : [],
   );
 }
 
@@ -123,6 +128,8 @@ function compose(
   warnings: readonly string[],
   hosts: readonly { name: string; error: HostFailure | null }[],
   { total, elsewhere, ...room }: Room,
+  /** Markdown. */
+  facts: readonly string[] = [],
 ): string {
   const rows = withRoom(table.split("\n"), room.table);
   const notes = withRoom(
@@ -133,6 +140,7 @@ function compose(
     heading,
     rows.lines.join("\n"),
     ...(rows.left > 0 ? [`And ${count(rows.left, "more host")}: ${elsewhere}.`] : []),
+    ...facts,
     ...(notes.lines.length > 0 ? [notes.lines.join("\n")] : []),
     ...(notes.left > 0 ? [`And ${count(notes.left, "more warning")}: ${elsewhere}.`] : []),
   ];

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CheckDocument } from "../../src/results.ts";
 import { pullRequest, push as pushEvent, runStep } from "../action/runner.ts";
 import { exec, kill, succeed } from "../support/programs.ts";
-import { bento, bentoJson, recordingPath, startBento } from "./bento.ts";
+import { bento, bentoJson, type RunningBento, recordingPath, startBento } from "./bento.ts";
 import { type BuildFleet, buildFleet } from "./build-fleet.ts";
 
 let fleet: BuildFleet;
@@ -114,14 +114,7 @@ test("a push that is killed is gone on with, and a reader never saw half of it",
   const cache = cacheDir("killed");
   const args = ["build", "--hosts", "epsilon", "--push", `file://${cache}`];
   const running = await startBento(args, { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: secretKey } });
-  const isUnderWay = () => {
-    try {
-      return narinfos(cache).length >= 3;
-    } catch {
-      return false;
-    }
-  };
-  while (!isUnderWay() && running.child.exitCode === null) await new Promise((resolve) => setImmediate(resolve));
+  await until(running, () => narinfos(cache).length >= 3);
   kill([...running.children(), running.pid]);
   await running.finished.catch(() => {});
   const before = narinfos(cache);
@@ -139,6 +132,17 @@ test("a push that is killed is gone on with, and a reader never saw half of it",
   });
 });
 
+test("an interrupted push ends, and leaves no key behind", async () => {
+  await fleet.set("zeta", Array.from({ length: 8 }, (_, n) => `(p.big ${30 + n})`).join(" "));
+  const cache = cacheDir("interrupted");
+  const args = ["build", "--hosts", "zeta", "--push", `file://${cache}`];
+  const running = await startBento(args, { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: secretKey } });
+  await until(running, () => narinfos(cache).length >= 1);
+  kill([running.pid], "SIGINT");
+  // `finished` fails when there is a file or a process left.
+  expect((await running.finished).status).toBe(130);
+});
+
 test("a cache that can't be pushed to: the builds are kept, and it is said which", async () => {
   const file = cacheDir("a-file");
   await writeFile(file, "");
@@ -150,6 +154,10 @@ test("a cache that can't be pushed to: the builds are kept, and it is said which
   expect(unknown.status).toBe(3);
   expect(JSON.stringify(unknown.document)).not.toContain("hunter2");
   expect(unknown.stderr).not.toContain("hunter2");
+  for (const wrong of ["file://srv/cache", "file:///srv/my cache"]) {
+    const exit = await bento(["build", "--hosts", "alpha", "--push", wrong], { cwd: fleet.dir, env: fleet.env });
+    expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining("is no directory that can be a cache")]);
+  }
   const bad = await bento(["build", "--push", "nowhere"], { cwd: fleet.dir, env: fleet.env });
   expect([bad.status, bad.stderr]).toEqual([2, expect.stringContaining("'nowhere' is no address of a Nix store")]);
 });
@@ -201,6 +209,18 @@ test("on Actions: a push's job signs and pushes, and a pull request's can't", as
   expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
   expect(asked.outputs).toEqual({});
 });
+
+/** Waits until it has come so far; what isn't there yet makes `isSo` throw. */
+async function until(running: RunningBento, isSo: () => boolean): Promise<void> {
+  const hasCome = () => {
+    try {
+      return isSo();
+    } catch {
+      return false;
+    }
+  };
+  while (!hasCome() && running.child.exitCode === null) await new Promise((resolve) => setImmediate(resolve));
+}
 
 async function makeDir(name: string): Promise<string> {
   await succeed("mkdir", ["-p", cacheDir(name)]);

@@ -328,3 +328,13 @@ test("locate finds what was parsed", () => {
   expect(locate(["hosts", "nas", "key"])).toEqual({ file: "fleet.yaml", line: 2, column: 3 });
   expect(locate([])).toEqual({ file: "fleet.yaml", line: 1, column: 1 });
 });
+
+test("a cache's address has no password in it: the file is committed", () => {
+  expect(parseFleetFile('cache: { push: "s3://fleet-cache?region=eu" }\n').content.cache).toEqual({
+    push: "s3://fleet-cache?region=eu",
+  });
+  expect(complaint('cache:\n  push: "https://ci:secret@cache.example.org"\n')).toBe(
+    "fleet.yaml:2:3: cache.push must not hold a password: this file is committed",
+  );
+  expect(complaint("cache:\n  psuh: file:///srv\n")).toContain("fleet.yaml:2:3");
+});

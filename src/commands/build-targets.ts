@@ -1,0 +1,79 @@
+import { BUILD } from "../nix/activity.ts";
+import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../nix/build.ts";
+import { nameOf } from "../nix/build-errors.ts";
+import { BuildProgress } from "../nix/build-progress.ts";
+import type { Nix } from "../nix/nix.ts";
+import { planBuilds } from "../nix/plan.ts";
+import { buildProgress } from "../render/build.ts";
+import type { BuildPlan, HostCheck } from "../results.ts";
+import type { Context } from "./context.ts";
+
+/** A host, with the system that is to be built. */
+export interface Target extends Buildable {
+  host: HostCheck;
+}
+
+export interface TargetResults {
+  /** By host. */
+  outcomes: Map<string, BuildOutcome>;
+  /** What each took to build and to fetch. */
+  plans: Map<string, BuildPlan>;
+}
+
+/** Milliseconds between changes of the progress line. */
+const TICK = 100;
+
+/** Builds what isn't there yet, all at once, and says meanwhile how far it is. */
+export async function buildTargets(context: Context, nix: Nix, targets: readonly Target[]): Promise<TargetResults> {
+  const missing = await invalidPaths(
+    nix,
+    targets.map(({ output }) => output),
+  );
+  const wanted = targets.filter(({ output }) => missing.has(output));
+  const outcomes = new Map<string, BuildOutcome>(targets.map(({ host }) => [host.name, { kind: "built" }]));
+  const plans = new Map<string, BuildPlan>(
+    targets.map(({ host }) => [host.name, { build: 0, fetch: 0, download: 0, unpacked: 0 }]),
+  );
+  if (wanted.length === 0) return { outcomes, plans };
+  const planned = await planBuilds(
+    nix,
+    wanted.map(({ drv }) => drv),
+  );
+  const built = await buildAndTell(context, nix, wanted, targets.length);
+  for (const [index, { host }] of wanted.entries()) {
+    const [outcome, plan] = [built[index], planned[index]];
+    if (outcome !== undefined) outcomes.set(host.name, outcome);
+    if (plan !== undefined) plans.set(host.name, plan);
+  }
+  return { outcomes, plans };
+}
+
+/** `total` is the number of hosts with those that are built already. */
+async function buildAndTell(
+  { output }: Context,
+  nix: Nix,
+  wanted: readonly Target[],
+  total: number,
+): Promise<BuildOutcome[]> {
+  let done = total - wanted.length;
+  let shown = 0;
+  const group = output.group(`building ${wanted.length} of ${total} hosts`);
+  const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name] as const, [output, host.name] as const]);
+  const progress = new BuildProgress(new Map(names), (name) => {
+    done += 1;
+    group.line(`built ${name} (${done} of ${total} hosts)`);
+  });
+  try {
+    return await buildAll(nix, wanted, (event) => {
+      progress.see(event);
+      if (event.kind === "start" && event.type === BUILD) group.line(`building ${nameOf(event.path)}`);
+      if (Date.now() - shown < TICK) return;
+      shown = Date.now();
+      output.progress(buildProgress(done, total, progress.state()));
+    });
+  } finally {
+    progress.end();
+    output.done();
+    group.end();
+  }
+}
