@@ -49,6 +49,7 @@ let
     BENTO_FETCHER = "${cfg.fetcher}";
     BENTO_REPORTER = "${if cfg.reporter == null then cfg.fetcher else cfg.reporter}";
     BENTO_BUILD = cfg.build;
+    BENTO_INTERVAL = cfg.interval;
     BENTO_CONFIRM_TIMEOUT = toString cfg.confirm.timeout;
     BENTO_CONFIRM_PASSES = toString cfg.confirm.passes;
     BENTO_CONFIRM_SETTLE = toString cfg.confirm.settle;

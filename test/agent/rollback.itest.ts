@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { narDigest } from "../../src/tree/nar.ts";
 import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
 import { channelHost } from "../support/release.ts";
@@ -41,6 +42,9 @@ test("a release that cuts the host off is undone to the path, and never tried ag
     to: bad.manifest.toplevel,
     reason: expect.stringContaining("127.0.0.9"),
   });
+  // What is at hand on the machine is what runs; what didn't is beside it.
+  expect(await narDigest(machine.path("state/release"))).toBe(good.manifest.digest);
+  expect(await narDigest(machine.path("state/release.next"))).toBe(bad.manifest.digest);
   expect(await world.heartbeat("cut")).toMatchObject({
     running: good.manifest.toplevel,
     sequence: good.manifest.sequence,

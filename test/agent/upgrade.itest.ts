@@ -175,6 +175,19 @@ test("a host that has no release yet waits for one, and is known to be alive", a
   expect(status).toBe(0);
   expect(await world.said("quiet")).toMatchObject({ state: "read", report: null });
   expect(await world.heartbeat("quiet")).toMatchObject({ sequence: null, running: machine.factory });
+  expect(await world.heartbeat("quiet")).not.toHaveProperty("interval");
+  for (const [interval, seconds] of [
+    ["*:02/15:31", 900],
+    ["hourly", 3600],
+    ["Mon..Fri 02:00", 3 * 86_400],
+  ] as const) {
+    // Twice, since it is remembered.
+    await machine.agent({ BENTO_INTERVAL: interval });
+    await machine.agent({ BENTO_INTERVAL: interval });
+    expect(await world.heartbeat("quiet")).toMatchObject({ interval: seconds });
+  }
+  await machine.agent({ BENTO_INTERVAL: "whenever" });
+  expect(await world.heartbeat("quiet")).not.toHaveProperty("interval");
   const shown = await machine.agent({}, ["status"]);
   expect(shown.stdout).toMatch(/^release +none yet$/m);
   expect(shown.stdout).toMatch(/^last +no attempt yet$/m);

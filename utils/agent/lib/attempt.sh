@@ -89,7 +89,7 @@ upgrade() {
   }
   say "building"
   preflight || finish failed "$problem"
-  build_release "$BENTO_STATE/release" || finish failed "$problem"
+  build_release "$BENTO_STATE/release.next" || finish failed "$problem"
   to=$built
   check_built || finish failed "$problem"
   if is_bad "$to"; then skip_bad; fi
@@ -133,6 +133,7 @@ finish() {
     success | unchanged)
       if [ "$from" != "$to" ]; then keep_alive "$from" before || true; fi
       remember_applied "$to" || true
+      [ -n "$updating" ] || keep_release || true
       mv -T "$BENTO_STATE/gcroots/next" "$BENTO_STATE/gcroots/current" 2> /dev/null || true
       ;;
     rolled-back | stuck)

@@ -65,7 +65,7 @@ pinned_nixpkgs() {
 # check_built: the runner and the host must come to the same system from the same flake.
 check_built() {
   [ -n "$manifest_toplevel" ] && [ "$built" != "$manifest_toplevel" ] || return 0
-  if [ "$manifest_kind" = flake ] || [ -e "$BENTO_STATE/release/nixpkgs.json" ]; then
+  if [ "$manifest_kind" = flake ] || [ -e "$BENTO_STATE/release.next/nixpkgs.json" ]; then
     problem="it built $built, where the fleet expects $manifest_toplevel"
     return 1
   fi

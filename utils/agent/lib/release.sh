@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Getting the release that a manifest describes, into $BENTO_STATE/release.
+# Getting the release that a manifest describes, into BENTO_STATE/release.next, and keeping it as BENTO_STATE/release when it is
+# what runs.
 
 # fetch_release: fails with $problem; with status 75 when the server could not be reached.
 fetch_release() {
@@ -22,8 +23,18 @@ fetch_release() {
     remove_tree "$fresh"
     return 1
   fi
-  remove_tree "$BENTO_STATE/release"
-  mv -T "$fresh" "$BENTO_STATE/release" || { problem="$BENTO_STATE/release could not be replaced"; return 1; }
+  remove_tree "$BENTO_STATE/release.next"
+  mv -T "$fresh" "$BENTO_STATE/release.next" || { problem="$BENTO_STATE/release.next could not be replaced"; return 1; }
+}
+
+# keep_release: what manifest_* describe runs. Where its files aren't there, those of the release before go all the same.
+keep_release() {
+  if [ -d "$BENTO_STATE/release.next" ] && is_release "$BENTO_STATE/release.next"; then
+    remove_tree "$BENTO_STATE/release"
+    mv -T "$BENTO_STATE/release.next" "$BENTO_STATE/release"
+  else
+    is_release "$BENTO_STATE/release" || remove_tree "$BENTO_STATE/release"
+  fi
 }
 
 # is_release DIR: whether it is what the manifest's digest stands for: a NAR hash, the sha256 of what nix-store --dump

@@ -78,6 +78,26 @@ has_undelivered() {
   [ -e "${reports[0]}" ]
 }
 
+# poll_interval: the seconds between two polls at most, by BENTO_INTERVAL; nothing where that can't be said. It is worked out once
+# for each start of the machine.
+poll_interval() {
+  local expression seconds file=$BENTO_RUN/interval
+  [ -n "$BENTO_INTERVAL" ] || return 0
+  if { read -r expression && read -r seconds; } 2> /dev/null < "$file" && [ "$expression" = "$BENTO_INTERVAL" ]; then
+    echo "$seconds"
+    return
+  fi
+  seconds=$(
+    TZ=UTC systemd-analyze calendar --iterations=20 -- "$BENTO_INTERVAL" 2> /dev/null |
+      sed -n 's/^.*: [A-Z][a-z][a-z] \([0-9-]* [0-9:.]*\) UTC$/\1/p' |
+      while read -r time; do date -u -d "$time" +%s; done |
+      awk 'NR > 1 && $1 - last > most { most = $1 - last } { last = $1 } END { if (most > 0) print most }'
+  ) || seconds=
+  [[ $seconds =~ ^[0-9]{1,9}$ ]] || seconds=
+  printf '%s\n%s\n' "$BENTO_INTERVAL" "$seconds" 2> /dev/null > "$file" || true
+  echo "$seconds"
+}
+
 # write_heartbeat: what this host is right now.
 write_heartbeat() {
   local reboot=false
@@ -86,10 +106,11 @@ write_heartbeat() {
   jq -n --arg host "$BENTO_HOST" --arg agent "$agent_version" --arg running "$(running_system || true)" \
     --arg booted "$(readlink -f "$BENTO_BOOTED" || true)" --arg profile "$(booting_system)" \
     --argjson sequence "$(sequence_of applied.json)" --arg bootId "$(boot_id)" \
-    --argjson reboot "$reboot" --argjson suspended "$(suspension_json)" --arg time "$(utc %Y-%m-%dT%H:%M:%S.000Z)" '
+    --argjson reboot "$reboot" --arg interval "$(poll_interval)" --argjson suspended "$(suspension_json)" --arg time "$(utc %Y-%m-%dT%H:%M:%S.000Z)" '
       def text: if . == "" then null else . end;
       { version: 1, host: $host, time: $time, agent: $agent, running: ($running | text), booted: ($booted | text),
         profile: ($profile | text), sequence: (if $sequence == 0 then null else $sequence end), suspended: ($suspended != null),
         reboot: $reboot, bootId: $bootId }
+      + (if $interval == "" then { } else { interval: ($interval | tonumber) } end)
       + ($suspended | if . == null then { } else { suspendedUntil: .until, suspendedReason: .reason } end)' > "$heartbeat"
 }

@@ -8,8 +8,10 @@ secret_declarations() { echo "$1/etc/bento-secrets.json"; }
 # ciphertexts_of SYSTEM: the directory where its ciphertexts are kept; with .next those that are not confirmed yet.
 ciphertexts_of() { echo "$BENTO_STATE/secrets/${1##*/}"; }
 
-# released_secrets: where the ciphertexts of the release are.
-released_secrets() { echo "$BENTO_STATE/release/secrets"; }
+# released_secrets: where the ciphertexts of the release are; of a self-update it is the one that runs.
+released_secrets() {
+  if [ -n "$updating" ]; then echo "$BENTO_STATE/release/secrets"; else echo "$BENTO_STATE/release.next/secrets"; fi
+}
 
 # prepare_secrets SYSTEM SOURCE: decrypts what SYSTEM declares from the directory SOURCE, or from what is kept of SYSTEM where
 # that is empty. Sets $secrets, the directory of the plain texts, empty where there are none. Fails with $problem.

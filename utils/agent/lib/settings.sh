@@ -74,6 +74,8 @@ load_settings() {
   # Both empty unless services.bento.notifications says otherwise; see lib/notify.sh.
   export BENTO_NOTIFY_SEND=${BENTO_NOTIFY_SEND:-}
   export BENTO_NOTIFY_COMMAND=${BENTO_NOTIFY_COMMAND:-}
+  # When this machine polls, in the form of systemd.time(7); empty where nobody knows.
+  export BENTO_INTERVAL=${BENTO_INTERVAL:-}
   # The systemd unit whose service makes attempts, and whose timer starts it; empty where there is none.
   export BENTO_UNIT=${BENTO_UNIT:-}
   # Which inputs of its flake this machine updates by itself, separated by spaces, or all; and after how many seconds.

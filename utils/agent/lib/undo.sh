@@ -113,6 +113,8 @@ conclude_undo() {
   if [ "$outcome" = success ]; then
     local updating=
     forget_applied || true
+    # Of the system that runs again the files aren't known.
+    [ "$(read_state applied.json .digest)" = "$manifest_digest" ] || remove_tree "$BENTO_STATE/release"
     # What it goes back to may be the same release, without newer inputs; see lib/self-update.sh.
     if [ "$(read_state applied.json .digest)" = "$manifest_digest" ]; then updating=1; fi
     if [ "$manifest_sequence" -gt 0 ]; then remember_bad "$from" 'was undone by hand' || true; fi
