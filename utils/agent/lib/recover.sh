@@ -11,6 +11,7 @@ resolve_interrupted() {
   fi
   if ! has_attempt intent.json; then
     [ ! -e "$BENTO_STATE/undo.json" ] || rm -rf "$BENTO_STATE/undo.json"
+    clear_away
     return
   fi
   phase=$(read_state intent.json .phase)
@@ -29,6 +30,19 @@ resolve_interrupted() {
     end_activation
     resolve_in_same_boot "$phase"
   fi
+}
+
+# clear_away: what one that was cut off at its very end has left in memory: guards that have nothing to do any more, and the
+# secrets of the system before.
+clear_away() {
+  local guards=("$BENTO_RUN"/guard-*/) plain=("$BENTO_SECRETS.d"/*/) directory
+  if [ -e "${guards[0]}" ]; then
+    for directory in "${guards[@]}"; do
+      [ ! -e "$directory/armed" ] || return 0
+      if [ ! -e "$directory/fired" ] || [ -e "$directory/done" ]; then rm -rf "$directory"; fi
+    done
+  fi
+  [ "${#plain[@]}" -le 1 ] || drop_unused_secrets
 }
 
 resolve_in_same_boot() {
