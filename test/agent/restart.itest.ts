@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
-import { readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stateOf } from "../../src/reports/state.ts";
 import { long } from "../support/long.ts";
@@ -8,7 +9,7 @@ import { channelHost, type Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["kernel", "inhibited", "avoided", "stays", "panics"];
+const hosts = ["ways", "kernel", "inhibited", "avoided", "stays", "panics"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -80,6 +81,32 @@ test("a new kernel waits for the window, is brought in by a restart, and is conf
   expect((await machine.agent(settings)).stderr).toMatch(/^up to date with release \d+\n$/);
   expect(await restarts(machine)).toBe(1);
   expect(await stateIn("kernel", release)).toMatchObject({ state: "up-to-date" });
+});
+
+test("how it is restarted: with kexec where that can be, and otherwise a minute after it is said", async () => {
+  const machine = await world.machine("ways");
+  // The machine that these programs restart would be this one.
+  const [bin, calls] = [machine.path("stand-ins"), machine.path("calls")];
+  await mkdir(bin);
+  const standIn = (name: string, status: number) =>
+    writeFile(path.join(bin, name), `#!/bin/sh\necho "${name} $*" >> ${calls}\nexit ${status}\n`, { mode: 0o755 });
+  const restartWith = async (env: Record<string, string>) => {
+    await rm(calls, { force: true });
+    const { status, stderr } = await machine.agent({ BENTO_REBOOT: "now", PATH: `${bin}:${process.env.PATH}`, ...env });
+    expect(status, stderr).toBe(0);
+    return (await readFile(calls, "utf8")).trimEnd().split("\n");
+  };
+  await world.publish("ways", channelHost("ways", kernel("6.18.3")));
+  await standIn("systemctl", 0);
+  await standIn("shutdown", 0);
+  const why = "Bento: a restart is needed for the new kernel, initrd, modules or system";
+  expect(await restartWith({})).toEqual([`shutdown -r +1 ${why}`]);
+  expect(await restartWith({ BENTO_REBOOT_KEXEC: "1" })).toEqual(["systemctl kexec"]);
+  await standIn("systemctl", 1);
+  expect(await restartWith({ BENTO_REBOOT_KEXEC: "1" })).toEqual(["systemctl kexec", `shutdown -r +1 ${why}`]);
+  await standIn("shutdown", 1);
+  await standIn("systemctl", 0);
+  expect(await restartWith({})).toEqual([`shutdown -r +1 ${why}`, "systemctl reboot"]);
 });
 
 test("a system that can't be switched to while the machine runs takes effect at the next restart", async () => {

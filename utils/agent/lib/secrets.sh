@@ -8,13 +8,9 @@ secret_declarations() { echo "$1/etc/bento-secrets.json"; }
 # ciphertexts_of SYSTEM: the directory where its ciphertexts are kept; with .next those that are not confirmed yet.
 ciphertexts_of() { echo "$BENTO_STATE/secrets/${1##*/}"; }
 
-# released_secrets: where the ciphertexts of the release are.
+# released_secrets: where the ciphertexts of the release are; of a self-update it is the one that runs.
 released_secrets() {
-  if [ -n "$updating" ]; then
-    echo "$BENTO_STATE/release/secrets"
-  else
-    echo "$BENTO_STATE/release.next/secrets"
-  fi
+  if [ -n "$updating" ]; then echo "$BENTO_STATE/release/secrets"; else echo "$BENTO_STATE/release.next/secrets"; fi
 }
 
 # prepare_secrets SYSTEM SOURCE: decrypts what SYSTEM declares from the directory SOURCE, or from what is kept of SYSTEM where
