@@ -161,7 +161,7 @@ function runCommand(
     case "deploy":
       return deploy(context, inputs);
     case "status":
-      return status(context, { ...inputs, failOn: null, attempts: 0, logs: false });
+      return status(context, { ...inputs, failOn: null, attempts: null });
   }
 }
 

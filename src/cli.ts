@@ -30,6 +30,7 @@ import { rollback } from "./commands/rollback.ts";
 import { secretEdit, secretList, secretRekey, secretRemove, secretSet } from "./commands/secret.ts";
 import { serverCheck } from "./commands/server-check.ts";
 import { status, statusOptions } from "./commands/status.ts";
+import { writeStatus } from "./commands/status-files.ts";
 import { watch } from "./commands/watch.ts";
 import { parseDuration } from "./duration.ts";
 import { BentoError, HostError } from "./errors.ts";
@@ -110,6 +111,7 @@ interface StatusFlags extends CommonOptions {
   log?: true;
   watch?: true;
   interval: string;
+  html?: string;
   failOn?: string;
 }
 
@@ -119,7 +121,11 @@ async function statusAction(options: StatusFlags): Promise<void> {
     options,
     async ({ context, fleet, hosts, paint }) => {
       const asked = statusOptions(fleet(), hosts, options);
-      if (options.watch !== true) return withLog(await status(context, asked), options);
+      if (options.watch !== true) {
+        const document = withLog(await status(context, asked), options);
+        await writeStatus(context, document, asked.fleet, options);
+        return document;
+      }
       const screen = new Screen(process.stdout);
       return await watch(context, asked, { screen, paint, interval: parseDuration(options.interval) });
     },
@@ -372,6 +378,7 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
       "go on looking: a table that stays up to date, or elsewhere than on a terminal a line for each change",
     )
     .option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s")
+    .option("--html <directory>", "write the fleet as one HTML page there, index.html, with histories and logs")
     .option(
       "--fail-on <states>",
       "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)",

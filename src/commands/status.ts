@@ -7,7 +7,7 @@ import { nearest } from "../fleet/suggest.ts";
 import { inertLine } from "../inert.ts";
 import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
-import type { StatusSource } from "../publish/publisher.ts";
+import type { AttemptsAsked, StatusSource } from "../publish/publisher.ts";
 import { Publishers } from "../publish/publishers.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { openPrivateKey } from "../release/keys.ts";
@@ -22,10 +22,8 @@ export interface StatusOptions {
   hosts: readonly string[];
   /** The states that make the exit status 1; null for all in which somebody has to look at a host. */
   failOn: readonly FleetState[] | null;
-  /** How many of each host's last attempts to tell; 0 for none. */
-  attempts: number;
-  /** Whether to bring the newest log of each. */
-  logs: boolean;
+  /** What to tell of each host's last attempts; null for nothing. */
+  attempts: AttemptsAsked | null;
 }
 
 /** What a command line asks for. */
@@ -34,11 +32,13 @@ export interface StatusArguments {
   log?: true;
   watch?: true;
   json?: true;
+  html?: string;
   failOn?: string;
 }
 
-/** Of a host that somebody looks at. */
-const ATTEMPTS_SHOWN = 20;
+/** Of one host that somebody looks at, and of each on a page. */
+const ONE: AttemptsAsked = { count: 20, log: 1_000_000 };
+const EACH: AttemptsAsked = { count: 10, log: 20_000 };
 
 /** Milliseconds without an answer. A host that makes the server wait shall not make everybody else wait long. */
 const SILENCE = 15_000;
@@ -98,13 +98,10 @@ export class FleetStatus implements AsyncDisposable {
   }
 
   async read(): Promise<StatusDocument> {
-    const { failOn, attempts, logs } = this.#options;
-    const hosts = await statusesOf(this.#source, this.#hosts, this.#fleet.signers, {
-      waves: this.#fleet.waves,
-      attempts,
-      logs,
-    });
-    if (attempts > 0) await addSubjects(hosts, this.#fleet.dir);
+    const { failOn, attempts } = this.#options;
+    const { signers, waves } = this.#fleet;
+    const hosts = await statusesOf(this.#source, this.#hosts, signers, { waves, attempts });
+    if (attempts !== null) await addSubjects(hosts, this.#fleet.dir);
     return {
       version: 1,
       command: "status",
@@ -127,8 +124,7 @@ async function gitSource(context: Context, fleet: Fleet, resources: AsyncDisposa
 
 interface Asked {
   waves: Fleet["waves"];
-  attempts: number;
-  logs: boolean;
+  attempts: AttemptsAsked | null;
 }
 
 /** How hosts are, in their order. */
@@ -136,13 +132,13 @@ export async function statusesOf(
   source: StatusSource,
   hosts: readonly Host[],
   signers: readonly string[],
-  { waves, attempts: wanted, logs }: Asked = { waves: null, attempts: 0, logs: false },
+  { waves, attempts: asked }: Asked = { waves: null, attempts: null },
 ): Promise<HostStatus[]> {
   const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
   const [current, reports, attempts] = await Promise.all([
     source.readCurrent(names),
     source.readReports(names),
-    wanted > 0 || logs ? source.readAttempts(names, wanted, logs) : null,
+    asked && source.readAttempts(names, asked),
   ]);
   return parallel(hosts, availableParallelism(), (host) => {
     const { name } = host;
@@ -190,8 +186,7 @@ export function statusOptions(fleet: string, hosts: readonly string[], given: St
     fleet,
     hosts: host === undefined ? hosts : [host],
     failOn: given.failOn === undefined ? null : parseFailOn(given.failOn),
-    attempts: host === undefined ? 0 : ATTEMPTS_SHOWN,
-    logs: host !== undefined && (given.log === true || given.json === true),
+    attempts: host !== undefined ? ONE : given.html !== undefined ? EACH : null,
   };
 }
 

@@ -45,8 +45,8 @@ export interface ReportReader {
   /** What hosts said: `heartbeat.json` and the newest report of each. */
   readReports(hosts: readonly string[]): Promise<Map<string, HostReports>>;
 
-  /** The reports of each host's last `count` attempts, newest first, and with `log` the end of the newest log. */
-  readAttempts(hosts: readonly string[], count: number, log: boolean): Promise<Map<string, HostAttempts>>;
+  /** The reports of each host's last attempts, newest first, and the end of the newest log. */
+  readAttempts(hosts: readonly string[], asked: AttemptsAsked): Promise<Map<string, HostAttempts>>;
 }
 
 /** What it takes to say how hosts are. */
@@ -102,6 +102,13 @@ export type HostReports =
   | { state: "missing" }
   | { state: "failed"; error: HostFailure };
 
+export interface AttemptsAsked {
+  /** How many of each host. */
+  count: number;
+  /** How many bytes of each host's newest log; 0 for none. */
+  log: number;
+}
+
 export interface AttemptFile extends ReceivedFile {
   /** Derived from when the attempt began, and its release. */
   name: string;
@@ -111,7 +118,7 @@ export type HostAttempts =
   | {
       state: "read";
       attempts: readonly AttemptFile[];
-      /** Foreign text, at most about MAX_LOG characters of its end; null when there is none, or wasn't asked for. */
+      /** Foreign text; null when there is none, or wasn't asked for. */
       log: string | null;
     }
   | { state: "missing" }

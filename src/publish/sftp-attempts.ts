@@ -1,5 +1,5 @@
 import { createGunzip } from "node:zlib";
-import type { AttemptFile, HostAttempts } from "./publisher.ts";
+import type { AttemptFile, AttemptsAsked, HostAttempts } from "./publisher.ts";
 import { ignoreSftpError, SftpError } from "./sftp-error.ts";
 import { listSome, readFile } from "./sftp-files.ts";
 import { flight } from "./sftp-requests.ts";
@@ -12,17 +12,16 @@ const MAX_NAMES = 2_000;
 const MAX_REPORT = 64 * 1024;
 /** Compressed; an agent keeps the last million bytes of a log. */
 const MAX_COMPRESSED = 2 * 1024 * 1024;
-/** Characters of a log that are given: its end. */
-export const MAX_LOG = 1_000_000;
-/** Bytes that are looked at for it: a little of gzip can stand for any number of them. */
-const MAX_UNPACKED = 16 * 1024 * 1024;
+/** Bytes of a log that are looked at: a little of gzip can stand for any number of them. */
+const MAX_UNPACKED = 4 * 1024 * 1024;
+/** Bytes that unpacking takes, beside what is kept. */
+const UNPACKING = 64 * 1024;
 
 /** The last attempts of a host, by when the server got them. Whatever else a host puts there counts for nothing. */
 export async function readAttempts(
   session: SftpSession,
   host: string,
-  count: number,
-  log: boolean,
+  { count, log }: AttemptsAsked,
 ): Promise<HostAttempts> {
   const dir = `/${host}/reports`;
   try {
@@ -33,8 +32,9 @@ export async function readAttempts(
       .slice(0, Math.max(1, count));
     const files = await flight(...newest.map(({ filename }) => readAttempt(session, dir, filename)));
     const attempts = files.filter((file) => file !== undefined);
-    const logged = log ? attempts.find(({ name }) => entries.some((entry) => isLogOf(name, entry))) : undefined;
-    const text = logged && (await readLog(session, `${dir}/${logged.name}.log.gz`));
+    const found = attempts.flatMap(({ name }) => entries.find((entry) => isLogOf(name, entry)) ?? []);
+    const [logged] = log > 0 ? found : [];
+    const text = logged && (await readLog(session, `${dir}/${logged.filename}`, logged.attrs.size, log));
     return { state: "read", attempts: attempts.slice(0, count), log: text ?? null };
   } catch (error) {
     if (!(error instanceof SftpError)) throw error;
@@ -56,23 +56,29 @@ async function readAttempt(session: SftpSession, dir: string, file: string): Pro
   return { name: file.replace(/\.json$/, ""), text: bytes.toString("utf8"), modified: stats.mtime * 1000 };
 }
 
-async function readLog(session: SftpSession, file: string): Promise<string | undefined> {
-  const read = await readFile(session, file, MAX_COMPRESSED).catch(ignoreSftpError);
-  return read && (await unpackEnd(read.bytes));
+async function readLog(session: SftpSession, file: string, size: number, limit: number): Promise<string | undefined> {
+  // Of a thousand logs only so many are in memory at a time.
+  const done = await session.room(size + 2 * limit + UNPACKING);
+  try {
+    const read = await readFile(session, file, size).catch(ignoreSftpError);
+    return read && (await unpackEnd(read.bytes, limit));
+  } finally {
+    done();
+  }
 }
 
-/** The end of what was compressed, as far as it can be unpacked; never more than there is room for. */
-export async function unpackEnd(compressed: Buffer): Promise<string> {
+/** The last `limit` bytes of what was compressed, as far as it can be unpacked; never more than there is room for. */
+export async function unpackEnd(compressed: Buffer, limit: number): Promise<string> {
   const gunzip = createGunzip();
   gunzip.end(compressed);
-  let end = Buffer.alloc(0);
+  let end: Buffer = Buffer.alloc(0);
   let size = 0;
   let note = "";
   try {
     for await (const piece of gunzip as AsyncIterable<Buffer>) {
       size += piece.length;
-      end = Buffer.concat([end, piece]);
-      if (end.length > 2 * MAX_LOG) end = end.subarray(end.length - MAX_LOG);
+      end = Buffer.concat([end, piece].slice(piece.length < limit ? 0 : 1));
+      if (end.length > 2 * limit) end = Buffer.from(end.subarray(end.length - limit));
       if (size > MAX_UNPACKED) {
         note = `\n… the log is larger than ${MAX_UNPACKED / 1024 ** 2} MiB, and the rest of it was not read\n`;
         break;
@@ -83,5 +89,5 @@ export async function unpackEnd(compressed: Buffer): Promise<string> {
   } finally {
     gunzip.destroy();
   }
-  return end.subarray(Math.max(0, end.length - MAX_LOG)).toString("utf8") + note;
+  return end.subarray(Math.max(0, end.length - limit)).toString("utf8") + note;
 }

@@ -20,11 +20,13 @@ export async function readFile(
   return session.withHandle(
     () => requests.open(file, "r"),
     async (handle) => {
-      const [bytes, stats] = await flight(
-        requests.read(handle, limit + 1, 0),
-        requests.fstat(handle),
-        requests.close(handle),
+      const starts = Array.from({ length: Math.ceil((limit + 1) / CHUNK) }, (_, n) => n * CHUNK);
+      const reading = flight(
+        ...starts.map((start) => requests.read(handle, Math.min(CHUNK, limit + 1 - start), start)),
       );
+      const [pieces, stats] = await flight(reading, requests.fstat(handle), requests.close(handle));
+      const [first = Buffer.alloc(0)] = pieces;
+      const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
       if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
       if (bytes.length > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
       return { bytes, stats };

@@ -6,6 +6,7 @@ import { sequenceOf } from "../release/envelope.ts";
 import type { PrivateKey } from "../release/keys.ts";
 import type { HostFailure } from "../results.ts";
 import type {
+  AttemptsAsked,
   Current,
   HostAttempts,
   HostReports,
@@ -148,8 +149,8 @@ export class SftpPublisher implements Publisher {
     return read;
   }
 
-  async readAttempts(hosts: readonly string[], count: number, log: boolean): Promise<Map<string, HostAttempts>> {
-    return this.#each(hosts, (session, host) => readAttempts(session, host, count, log));
+  async readAttempts(hosts: readonly string[], asked: AttemptsAsked): Promise<Map<string, HostAttempts>> {
+    return this.#each(hosts, (session, host) => readAttempts(session, host, asked));
   }
 
   /** Whatever it ends with: no temporary file and no lock is left, if the server can still be reached. */

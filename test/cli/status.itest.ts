@@ -1,3 +1,5 @@
+import { readdir, readFile, rm } from "node:fs/promises";
+import path from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { StatusDocument } from "../../src/results.ts";
 import { statusDocumentSchema } from "../../src/results-schema.ts";
@@ -89,6 +91,25 @@ test("--host tells what became of its last attempts, newest first by when they c
   expect(document.hosts[0]?.history).toHaveLength(2);
   expect(document.hosts[0]?.log).toBe("line one\nline two\n");
   expect(statusDocumentSchema.strict().parse(document)).toEqual(document);
+});
+
+test("--html writes a page with every host's history and log, whole or not at all", async () => {
+  const { stdout, status: code } = await status("--html", "out/site");
+  expect(stdout).toContain("3 hosts: ");
+  expect(code).toBe(1);
+  const page = await readFile(path.join(fleet.dir, "out/site/index.html"), "utf8");
+  const [, data = ""] = /<script type="application\/json" id="data">(.*?)<\/script>/s.exec(page) ?? [];
+  const { title, hosts } = JSON.parse(data);
+  expect(title).toBe("fleet");
+  const router = hosts.find(({ name }: { name: string }) => name === "router");
+  expect(router).toMatchObject({ log: "line one\nline two\n", state: "up-to-date" });
+  expect(router.history.map(({ outcome }: { outcome: string }) => outcome)).toEqual(["success", "failed"]);
+  expect(await readdir(path.join(fleet.dir, "out/site"))).toEqual(["index.html"]);
+  await rm(path.join(fleet.dir, "out"), { recursive: true });
+
+  const nowhere = await status("--html", "fleet.yaml/site");
+  expect([nowhere.status, nowhere.stdout]).toEqual([3, ""]);
+  expect(nowhere.stderr).toMatch(/^error: .*fleet\.yaml\/site\/index\.html can't be written \(ENOTDIR\)\n$/);
 });
 
 test("--fail-on says which states make the exit status 1", async () => {

@@ -127,6 +127,12 @@ export class Page {
     );
   }
 
+  /** As if the window had this size, in CSS pixels. */
+  async resize(width: number, height: number, isPhone = false): Promise<void> {
+    const metrics = { width, height, deviceScaleFactor: isPhone ? 2 : 1, mobile: isPhone };
+    await this.#send("Emulation.setDeviceMetricsOverride", metrics);
+  }
+
   /** Clicks with the mouse on an element. */
   async click(id: string): Promise<void> {
     const box = `(({ x, y, width, height }) => [x + width / 2, y + height / 2])(document.getElementById("${id}").getBoundingClientRect())`;
@@ -141,6 +147,19 @@ export class Page {
     for (const type of ["keyDown", "keyUp"]) {
       await this.#send("Input.dispatchKeyEvent", { type, key, code: key, windowsVirtualKeyCode: code, text });
     }
+  }
+
+  /** What a screen reader is told: each thing that isn't ignored, by its role and name. */
+  async roles(): Promise<{ role: string; name: string }[]> {
+    interface Node {
+      ignored: boolean;
+      role?: { value: string };
+      name?: { value: string };
+    }
+    const { nodes } = await this.#send("Accessibility.getFullAXTree");
+    return (nodes as Node[])
+      .filter(({ ignored }) => !ignored)
+      .map(({ role, name }) => ({ role: role?.value ?? "", name: name?.value ?? "" }));
   }
 
   /** What a person would see, as a file. */
