@@ -17,6 +17,7 @@ import {
 import { bootstrap } from "./commands/bootstrap.ts";
 import { build } from "./commands/build.ts";
 import { check } from "./commands/check.ts";
+import { completion } from "./commands/completion.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
 import { hostAdd, hostList, hostRemove } from "./commands/host.ts";
@@ -32,6 +33,7 @@ import { serverCheck } from "./commands/server-check.ts";
 import { status, statusOptions } from "./commands/status.ts";
 import { writeStatus } from "./commands/status-files.ts";
 import { watch } from "./commands/watch.ts";
+import { commandLine } from "./completion/model.ts";
 import { parseDuration } from "./duration.ts";
 import { BentoError, HostError } from "./errors.ts";
 import { findFleet } from "./fleet/load.ts";
@@ -168,7 +170,7 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
     );
 
   common(bento.command("init [directory]"))
-    .description("make a fleet: fleet.yaml, utils/, hosts/ and a workflow")
+    .description("make a fleet: fleet.yaml, utils/, hosts/ and workflows")
     .option("--server <address>", "the server that hosts will poll")
     .option("--port <number>", "its ssh port", wholeNumber, 22)
     .option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, [])
@@ -404,6 +406,16 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
         options,
         ({ fleet }) => bootstrap({ fleet: fleet(), host: name, isNew: options.new === true }),
         (document) => document.hosts.map(({ script }) => script).join(""),
+      ),
+    );
+
+  common(bento.command("completion <shell>"))
+    .description("print what completes this command line in bash, zsh or fish: source <(bento completion bash)")
+    .action((shell: string, options) =>
+      show(
+        options,
+        ({ fleet }) => completion({ shell, line: commandLine(bento), fleet }),
+        ({ text }) => text,
       ),
     );
   return bento;

@@ -241,6 +241,14 @@ export interface InitDocument {
   next: string[];
 }
 
+export interface CompletionDocument {
+  version: 1;
+  command: "completion";
+  shell: string;
+  /** The script. */
+  text: string;
+}
+
 export interface KeygenDocument {
   version: 1;
   command: "keygen";
@@ -340,7 +348,8 @@ export type ResultDocument =
   | ServerCheckDocument
   | SecretEditDocument
   | SecretListDocument
-  | BootstrapDocument;
+  | BootstrapDocument
+  | CompletionDocument;
 
 /** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
 export function exitStatus(document: ResultDocument): 0 | 1 | 3 {
@@ -364,6 +373,7 @@ export function failedHosts(document: ResultDocument): string[] {
       return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
     case "status":
       return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
+    case "completion":
     case "render":
     case "plan":
     case "init":

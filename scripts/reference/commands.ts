@@ -5,9 +5,7 @@ import { code, page, table } from "./markdown.ts";
 /** docs/reference/commands.md */
 export function commandsReference(): string {
   const commands = leaves(program());
-  const [first, ...others] = commands.map((command) => command.options.map(({ flags }) => flags));
-  // What all of them take is told once.
-  const shared = (first ?? []).filter((flags) => others.every((all) => all.includes(flags)));
+  const shared = sharedFlags(commands);
   return page(
     "Commands",
     "src/cli.ts",
@@ -19,27 +17,38 @@ export function commandsReference(): string {
   );
 }
 
+/** What all of them take, which is told once. */
+export function sharedFlags(commands: readonly Command[]): string[] {
+  const [first, ...others] = commands.map((command) => command.options.map(({ flags }) => flags));
+  return (first ?? []).filter((flags) => others.every((all) => all.includes(flags)));
+}
+
 /** Commands that do something themselves. */
-function leaves(command: Command): Command[] {
+export function leaves(command: Command): Command[] {
   return command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
 }
 
 function section(command: Command, shared: readonly string[]): string {
-  const name = nameOf(command);
-  const args = command.registeredArguments.map((argument) => {
-    const text = argument.variadic ? `${argument.name()}...` : argument.name();
-    return argument.required ? `<${text}>` : `[${text}]`;
-  });
   const own = command.options.filter(({ flags }) => !shared.includes(flags));
   return [
-    `## ${name}`,
-    code([name, ...args, own.length > 0 ? "[options]" : ""].join(" ").trim()),
+    `## ${nameOf(command)}`,
+    code(usageOf(command, shared)),
     sentence(command.description()),
     ...(own.length > 0 ? [options(own)] : []),
   ].join("\n\n");
 }
 
-function nameOf(command: Command): string {
+/** `bento COMMAND <argument> [options]` */
+export function usageOf(command: Command, shared: readonly string[]): string {
+  const args = command.registeredArguments.map((argument) => {
+    const text = argument.variadic ? `${argument.name()}...` : argument.name();
+    return argument.required ? `<${text}>` : `[${text}]`;
+  });
+  const hasOwn = command.options.some(({ flags }) => !shared.includes(flags));
+  return [nameOf(command), ...args, ...(hasOwn ? ["[options]"] : [])].join(" ");
+}
+
+export function nameOf(command: Command): string {
   return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
 }
 

@@ -34,7 +34,7 @@ export function readEvent(file: string | undefined): WorkflowEvent {
   return {
     pullRequest: typeof pull?.number === "number" ? pull.number : null,
     // What is deleted in the meantime has no repository; that is no better known than a fork.
-    isFork: pull !== undefined && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
+    isFork: pull !== undefined && pull !== null && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
     base: typeof base === "string" && COMMIT.test(base) ? base : null,
     head:
       typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit)
@@ -44,7 +44,7 @@ export function readEvent(file: string | undefined): WorkflowEvent {
 }
 
 interface Payload {
-  pull_request?: {
+  pull_request?: null | {
     number?: unknown;
     base?: { sha?: unknown; repo?: { full_name?: unknown } };
     head?: { repo?: { full_name?: unknown } | null };

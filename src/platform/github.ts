@@ -89,7 +89,7 @@ export class GitHub {
       try {
         response = await fetch(url, {
           method,
-          redirect: "error",
+          redirect: "manual",
           headers: {
             accept: "application/vnd.github+json",
             authorization: `Bearer ${token}`,
@@ -108,7 +108,8 @@ export class GitHub {
         throw new UnavailableError(`${apiUrl} can't be reached`, { cause });
       }
       if (response.ok) {
-        return { body: response.status === 204 ? null : await response.json(), link: response.headers.get("link") };
+        const body = response.status === 204 ? null : await json(response, method, url);
+        return { body, link: response.headers.get("link") };
       }
       const wait = retryAfter(response, attempt);
       if (wait === undefined || attempt === ATTEMPTS || wait > MAX_WAIT) throw await refusal(response, method, url);
@@ -124,6 +125,14 @@ function retryAfter({ status, headers }: Response, attempt: number): number | un
     status === 429 || (status === 403 && (headers.has("retry-after") || headers.get("x-ratelimit-remaining") === "0"));
   if (!limited && status < 500) return undefined;
   return Number.isFinite(asked) ? asked : attempt * 1000;
+}
+
+async function json(response: Response, method: string, url: URL): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (cause) {
+    throw new UnavailableError(`${method} ${url.pathname}: the API answered something else than JSON`, { cause });
+  }
 }
 
 async function refusal(response: Response, method: string, url: URL): Promise<UnavailableError> {

@@ -8,7 +8,8 @@ import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
-import { checkout, definition, pullRequest, push, runStep } from "./runner.ts";
+import { pullRequest, push } from "./events.ts";
+import { checkout, definition, runStep } from "./runner.ts";
 
 let world: World;
 let fleet: FleetRepository;

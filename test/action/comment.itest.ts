@@ -3,8 +3,9 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { scratch } from "../platform/scratch.ts";
 import { check, checked, failing } from "../render/documents.ts";
+import { pullRequest, push, schedule, workflowRun } from "./events.ts";
 import { TestGitHub } from "./github.ts";
-import { pullRequest, push, runStep } from "./runner.ts";
+import { runStep } from "./runner.ts";
 
 // What the Action writes on a pull request: a report of documents that are there already, so that nothing needs evaluating.
 
@@ -17,6 +18,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  expect(github.mistakes).toEqual([]);
   await github[Symbol.asyncDispose]();
   await dir[Symbol.asyncDispose]();
 });
@@ -75,9 +77,65 @@ test("two fleets in one repository have a comment each", async () => {
 });
 
 test("a busy API is asked again when it says so, and a broken one too", async () => {
-  github.trouble.push({ status: 429, headers: { "retry-after": "0" } }, { status: 502 });
+  github.trouble.push(
+    { status: 429, headers: { "retry-after": "0" } },
+    { status: 403, headers: { "retry-after": "0" } },
+    { status: 502, headers: { "retry-after": "0" } },
+  );
   expect((await report()).status).toBe(0);
   expect(github.comments).toHaveLength(1);
+});
+
+test("a connection that ends is made again", async () => {
+  github.trouble.push({ status: 0 });
+  expect((await report()).status).toBe(0);
+  expect(github.comments).toHaveLength(1);
+});
+
+test.each([
+  ["is limited for longer than anybody waits", { status: 403, headers: { "retry-after": "3600" } }, 1],
+  ["is limited for longer than anybody waits", { status: 429, headers: { "retry-after": "3600" } }, 1],
+  ["stays broken", { status: 503, headers: { "retry-after": "0" } }, 4],
+  ["stays busy", { status: 429, headers: { "retry-after": "0" } }, 4],
+  ["answers no JSON", { status: 200, body: "<html>a proxy</html>" }, 1],
+  ["sends the token elsewhere", { status: 302, headers: { location: "http://127.0.0.2:9/" } }, 1],
+])(
+  "an API that %s (%j) is a warning after as many tries as make sense, and no red step",
+  async (_what, trouble, tries) => {
+    github.trouble.push(...Array.from({ length: 9 }, () => trouble));
+    const step = await report();
+    expect([step.status, 9 - github.trouble.length]).toEqual([0, tries]);
+    const level = trouble.status === 403 ? "notice" : "warning";
+    expect(step.annotations(level)[0]?.data).toContain("no comment on the pull request");
+    expect(step.stdout).not.toMatch(/bug in Bento|^ +at /m);
+    expect(step.summary).toContain("1 host");
+  },
+);
+
+test("a next page on another host isn't asked for: the token is for the API alone", async () => {
+  github.pageSize = 1;
+  github.elsewhere = "http://127.0.0.2:9";
+  for (let id = 100; id < 103; id++) github.comments.push({ id, body: "hello", user: { login: "grace" } });
+  const step = await report();
+  expect([step.status, step.annotations("warning")[0]?.data]).toEqual([
+    0,
+    expect.stringContaining("pointed to another host, http://127.0.0.2:9"),
+  ]);
+});
+
+test("Forgejo, whose workflows' comments are by another name, said or not", async () => {
+  github.login = "forgejo-actions";
+  await report();
+  await report([checked("router")]);
+  expect(github.comments).toHaveLength(1);
+  expect(github.comments[0]?.body).toContain("router");
+});
+
+test("a pull request that the event isn't of, by its number", async () => {
+  await report([checked("nas")], schedule(), { "pull-request": "41" });
+  expect(written()).toEqual([["POST", "/repos/example/fleet/issues/41/comments"]]);
+  const wrong = await report([checked("nas")], schedule(), { "pull-request": "main" });
+  expect(wrong.annotations("error")[0]?.data).toBe("the input 'pull-request' must be a whole number, not 'main'");
 });
 
 test("a fork's token may not comment: a notice says so, and the summary has the report", async () => {
@@ -96,14 +154,11 @@ test.each([200, 422])("an API that answers something odd (%d) is a warning, and 
 });
 
 test("after another workflow: the pull request is the one whose newest commit was checked", async () => {
-  const event = (commit: string) => ({
-    workflow_run: { head_branch: "change", head_sha: commit, head_repository: { owner: { login: "grace" } } },
-  });
   github.pulls.set("grace:change", [{ number: 12, head: { sha: HEAD } }]);
-  await report([checked("nas")], event(HEAD));
+  await report([checked("nas")], workflowRun(HEAD));
   expect(written()).toEqual([["POST", "/repos/example/fleet/issues/12/comments"]]);
   // It has a newer commit by now, whose own report will come.
-  await report([checked("nas")], event(BASE));
+  await report([checked("nas")], workflowRun(BASE));
   expect(written()).toHaveLength(1);
 });
 

@@ -7,7 +7,8 @@ import type { FleetRepository } from "../support/fleet.ts";
 import { makeKey } from "../support/keys.ts";
 import { succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
-import { checkout, push, runStep, type Step } from "./runner.ts";
+import { push } from "./events.ts";
+import { checkout, runStep, type Step } from "./runner.ts";
 
 // What is merged goes out, and a scheduled job looks after it. The tests go on where the one before them stopped.
 

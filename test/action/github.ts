@@ -9,6 +9,24 @@ export interface Call {
   body: any;
 }
 
+/** What GitHub would say to a request that isn't as its API wants it; none to one that is. */
+function mistakeIn({ method, path, body }: Call, headers: IncomingMessage["headers"]): string | null {
+  if (!headers["user-agent"]) return "no user agent";
+  if (headers.accept !== "application/vnd.github+json") return `accepts ${headers.accept}`;
+  if (!/^Bearer \S+$/.test(headers.authorization ?? "")) return "no token";
+  const known = {
+    GET: /^\/user$|^\/repos\/[\w-]+\/[\w.-]+\/(?:pulls\?state=open&head=[^&]+&per_page=100|issues\/\d+\/comments\?per_page=100(?:&page=\d+)?)$/,
+    POST: /^\/repos\/[\w-]+\/[\w.-]+\/issues\/\d+\/comments$/,
+    PATCH: /^\/repos\/[\w-]+\/[\w.-]+\/issues\/comments\/\d+$/,
+  }[method];
+  if (!known?.test(path)) return `there is no ${method} ${path}`;
+  if (method === "GET") return body === null ? null : "a body";
+  if (headers["content-type"] !== "application/json") return `content of ${headers["content-type"]}`;
+  if (typeof body?.body !== "string" || Object.keys(body).join() !== "body") return "a comment is { body }";
+  // Characters, as GitHub counts them.
+  return body.body.length > 65_536 ? "the comment is too long" : null;
+}
+
 export interface StoredComment {
   id: number;
   body: string;
@@ -21,8 +39,14 @@ export class TestGitHub implements AsyncDisposable {
   readonly comments: StoredComment[] = [];
   /** By `owner:branch`. */
   readonly pulls = new Map<string, { number: number; head: { sha: string } }[]>();
-  /** Answers to give before any other: a status, and headers. */
-  readonly trouble: { status: number; headers?: Record<string, string> }[] = [];
+  /** Answers to give before any other: a status (0: none, the connection ends), headers, a body. */
+  readonly trouble: { status: number; headers?: Record<string, string>; body?: string }[] = [];
+  /** What was wrong with requests. */
+  readonly mistakes: string[] = [];
+  /** Where the next page is said to be, instead of here. */
+  elsewhere: string | undefined;
+  /** Whom the token's comments are by; GitHub doesn't say that to a workflow's. */
+  login: string | null = null;
   /** Comments on a page, however many were asked for. */
   pageSize = 100;
   readonly #server = createServer((request, response) => void this.#answer(request, response));
@@ -43,24 +67,43 @@ export class TestGitHub implements AsyncDisposable {
     const url = new URL(request.url ?? "/", this.url);
     const body = text === "" ? null : JSON.parse(text);
     const method = request.method ?? "";
-    this.calls.push({ method, path: url.pathname + url.search, token: request.headers.authorization, body });
+    const call = { method, path: url.pathname + url.search, token: request.headers.authorization, body };
+    this.calls.push(call);
     const send = (status: number, content: unknown, headers: Record<string, string> = {}) => {
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(JSON.stringify(content));
     };
     const trouble = url.pathname === "/user" ? undefined : this.trouble.shift();
-    if (trouble) return send(trouble.status, { message: "trouble" }, trouble.headers);
+    if (trouble?.status === 0) {
+      request.socket.destroy();
+      return;
+    }
+    if (trouble) {
+      response.writeHead(trouble.status, { "content-type": "application/json", ...trouble.headers });
+      response.end(trouble.body ?? JSON.stringify({ message: "trouble" }));
+      return;
+    }
+    const mistake = mistakeIn(call, request.headers);
+    if (mistake !== null) {
+      this.mistakes.push(mistake);
+      return send(422, { message: mistake });
+    }
+    if (url.pathname === "/user" && this.login !== null) return send(200, { login: this.login });
     if (url.pathname === "/user") return send(403, { message: "Resource not accessible by integration" });
     if (url.pathname.endsWith("/pulls")) return send(200, this.pulls.get(url.searchParams.get("head") ?? "") ?? []);
     if (method === "GET") {
       const page = Number(url.searchParams.get("page") ?? 1);
       const from = (page - 1) * this.pageSize;
       const more = from + this.pageSize < this.comments.length;
-      const next = `${this.url}${url.pathname}?per_page=100&page=${page + 1}`;
+      const next = `${this.elsewhere ?? this.url}${url.pathname}?per_page=100&page=${page + 1}`;
       return send(200, this.comments.slice(from, from + this.pageSize), more ? { link: `<${next}>; rel="next"` } : {});
     }
     if (method === "POST") {
-      this.comments.push({ id: this.comments.length + 1, body: body.body, user: { login: "github-actions[bot]" } });
+      this.comments.push({
+        id: this.comments.length + 1,
+        body: body.body,
+        user: { login: this.login ?? "github-actions[bot]" },
+      });
       return send(201, {});
     }
     const found = this.comments.find(({ id }) => String(id) === url.pathname.split("/").at(-1));

