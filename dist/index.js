@@ -1,5 +1,5 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { $t as splitPatterns, C as describeError, D as report, E as onInterrupt, J as parseDuration, Nt as parseWave, O as plan, S as renderCheck, St as SIGNING_KEY, T as locationOf, U as status, V as build, Zt as parseShard, _ as renderDeploy, _n as UnavailableError, _t as CACHE_KEY, an as clip, b as costText, bt as PUBLISHER_KEY, c as worstFirst, ct as check, en as count$1, g as deployWord, gn as InterruptedError, h as deployDetail, i as releaseText, k as deploy, mn as FleetError, n as contactText, o as renderStatus, on as inert, p as renderPlan, q as failedHosts, r as look, rn as tally, sn as inertLine, tn as painter, v as baseText, vt as GIT_KEY, x as grouped, xt as SECRETS, y as changeText, yn as formatLocation, yt as MEMORY_KEY } from "./shared3.js";
+import { $t as parseShard, A as deploy, C as renderCheck, Ct as PUBLISHER_KEY, D as onInterrupt, E as locationOf, Ft as parseWave, G as status, O as report, S as pushText, Sn as formatLocation, St as MEMORY_KEY, Tt as SIGNING_KEY, U as build, X as failedHosts, Z as parseDuration, _ as renderDeploy, _n as FleetError, an as tally, b as costText, bn as UnavailableError, bt as CACHE_KEY, c as worstFirst, cn as inert, dt as check, g as deployWord, h as deployDetail, i as releaseText, k as plan, ln as inertLine, n as contactText, nn as count$1, o as renderStatus, p as renderPlan, r as look, rn as painter, sn as clip, tn as splitPatterns, v as baseText, w as describeError, wt as SECRETS, x as grouped, xt as GIT_KEY, y as changeText, yn as InterruptedError } from "./shared3.js";
 import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16695,7 +16695,7 @@ function readEvent(file) {
 	const owner = repository?.owner?.login;
 	return {
 		pullRequest: typeof pull?.number === "number" ? pull.number : null,
-		isFork: pull !== void 0 && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
+		isFork: pull !== void 0 && pull !== null && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
 		base: typeof base === "string" && COMMIT.test(base) ? base : null,
 		head: typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit) ? {
 			owner,
@@ -16770,7 +16770,7 @@ var GitHub = class {
 			try {
 				response = await fetch(url, {
 					method,
-					redirect: "error",
+					redirect: "manual",
 					headers: {
 						accept: "application/vnd.github+json",
 						authorization: `Bearer ${token}`,
@@ -16789,7 +16789,7 @@ var GitHub = class {
 				throw new UnavailableError(`${apiUrl} can't be reached`, { cause });
 			}
 			if (response.ok) return {
-				body: response.status === 204 ? null : await response.json(),
+				body: response.status === 204 ? null : await json(response, method, url),
 				link: response.headers.get("link")
 			};
 			const wait = retryAfter(response, attempt);
@@ -16803,6 +16803,13 @@ function retryAfter({ status, headers }, attempt) {
 	const asked = Number(headers.get("retry-after") ?? NaN) * 1e3;
 	if (!(status === 429 || status === 403 && (headers.has("retry-after") || headers.get("x-ratelimit-remaining") === "0")) && status < 500) return void 0;
 	return Number.isFinite(asked) ? asked : attempt * 1e3;
+}
+async function json(response, method, url) {
+	try {
+		return await response.json();
+	} catch (cause) {
+		throw new UnavailableError(`${method} ${url.pathname}: the API answered something else than JSON`, { cause });
+	}
 }
 async function refusal(response, method, url) {
 	const text = (await response.text().catch(() => "")).slice(0, 500);
@@ -16950,7 +16957,11 @@ function checkSummary(document, room) {
 		"Status",
 		"What",
 		"Cost"
-	], rows), [...document.warnings, ...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))], hosts, room);
+	], rows), [
+		...document.warnings,
+		...document.push?.error ? [`${pushText(document.push)}: ${document.push.error.message}`] : [],
+		...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))
+	], hosts, room, document.push && !document.push.error ? [`${plain(pushText(document.push))}.`] : []);
 }
 function changeCell(host) {
 	const parts = [host.status === "changed" ? plain(changeText(host)) : ""];
@@ -16991,13 +17002,14 @@ function statusSummary(document, now) {
 	]));
 	return compose(`## Bento status: ${count$1(document.hosts.length, "host")}`, table, [], [], SUMMARY_ROOM);
 }
-function compose(heading, table, warnings, hosts, { total, elsewhere, ...room }) {
+function compose(heading, table, warnings, hosts, { total, elsewhere, ...room }, facts = []) {
 	const rows = withRoom(table.split("\n"), room.table);
 	const notes = withRoom(warnings.map((text) => `- ⚠️ ${plain(text)}`), room.warnings);
 	const parts = [
 		heading,
 		rows.lines.join("\n"),
 		...rows.left > 0 ? [`And ${count$1(rows.left, "more host")}: ${elsewhere}.`] : [],
+		...facts,
 		...notes.lines.length > 0 ? [notes.lines.join("\n")] : [],
 		...notes.left > 0 ? [`And ${count$1(notes.left, "more warning")}: ${elsewhere}.`] : []
 	];
@@ -17162,8 +17174,7 @@ function runCommand(context, inputs) {
 		case "status": return status(context, {
 			...inputs,
 			failOn: null,
-			attempts: 0,
-			logs: false
+			attempts: null
 		});
 	}
 }

@@ -13,272 +13,14 @@ import * as child from "child_process";
 import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
+import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
 import { promisify, stripVTControlCharacters, styleText } from "node:util";
 import { fileURLToPath } from "node:url";
-import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
 import { createGunzip, createGzip, gunzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import net from "node:net";
 import { setFlagsFromString } from "node:v8";
-// src/nix/activity.ts
-/** Kinds of results (`ResultType`). */
-const LOG_LINE = 101;
-const PROGRESS = 105;
-const SET_EXPECTED = 106;
-/** A line that is longer is nobody's log, and is left out. */
-const MAX_LINE$1 = 1048576;
-/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
-function eventReader(onEvent) {
-	let rest = "";
-	let isTooLong = false;
-	return (piece) => {
-		const lines = (rest + piece).split("\n");
-		rest = lines.pop() ?? "";
-		for (const line of lines) {
-			const event = isTooLong ? void 0 : parseEvent(line);
-			isTooLong = false;
-			if (event !== void 0) onEvent(event);
-		}
-		if (rest.length > MAX_LINE$1) {
-			rest = "";
-			isTooLong = true;
-		}
-	};
-}
-/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
-function parseEvent(line) {
-	if (line === "") return void 0;
-	if (!line.startsWith("@nix ")) return {
-		kind: "message",
-		level: /^error:/.test(line) ? 0 : 1,
-		text: line
-	};
-	let said;
-	try {
-		said = JSON.parse(line.slice(5)) ?? {};
-	} catch {
-		return;
-	}
-	const { action, id, type, level } = said;
-	const fields = Array.isArray(said.fields) ? said.fields : [];
-	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
-		kind: "message",
-		level,
-		text: said.msg
-	};
-	if (typeof id !== "number") return void 0;
-	if (action === "stop") return {
-		kind: "stop",
-		id
-	};
-	if (typeof type !== "number") return void 0;
-	const [first, second] = fields;
-	if (action === "start") return {
-		kind: "start",
-		id,
-		type,
-		path: typeof first === "string" ? first : ""
-	};
-	if (action !== "result") return void 0;
-	if (type === LOG_LINE && typeof first === "string") return {
-		kind: "log",
-		id,
-		line: first
-	};
-	if (typeof first !== "number" || typeof second !== "number") return void 0;
-	if (type === PROGRESS) return {
-		kind: "progress",
-		id,
-		done: first,
-		expected: second
-	};
-	if (type === SET_EXPECTED) return {
-		kind: "expected",
-		id,
-		type: first,
-		expected: second
-	};
-}
-// src/nix/failure-message.ts
-/**
-* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
-* knows of the fleet.
-*/
-/** Where something is, as a line of its own below what is said of it. */
-const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
-function withoutColours(text) {
-	return text.replace(/\x1b\[[0-9;]*m/g, "");
-}
-/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
-function withoutOurs(text) {
-	const kept = [];
-	let ours = false;
-	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
-		ours = true;
-		while (kept.at(-1)?.trim() === "") kept.pop();
-		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
-	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
-		ours = false;
-		kept.push(line);
-	}
-	return kept.join("\n");
-}
-/** The line with the innermost error's message. */
-function causeLine(lines) {
-	let found;
-	lines.forEach((line, index) => {
-		const below = lines[index + 1] ?? "";
-		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
-	});
-	return found;
-}
-function messageAt(lines, at) {
-	const block = messageBlock(lines, at);
-	const assertions = assertionsIn(block);
-	if (assertions.length > 0) return assertions.join("; ");
-	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
-	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
-	if (asserted) return `${asserted[1]} failed: ${first}`;
-	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
-	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
-	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
-	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
-}
-function assertionsIn(block) {
-	if (!/Failed assertions:/.test(block)) return [];
-	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
-}
-/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
-function definitionsIn(block) {
-	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
-}
-function knownIssues(lines, at) {
-	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
-	if (heading < 0) return [];
-	const rest = lines.slice(heading + 1);
-	const end = rest.findIndex((line) => !/^\s*- /.test(line));
-	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
-}
-/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
-function messageBlock(lines, at) {
-	const block = [lines[at] ?? ""];
-	for (const line of lines.slice(at + 1)) {
-		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
-		block.push(line);
-	}
-	return block.join("\n");
-}
-/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
-function frameAbove(lines, at) {
-	let start = at - 1;
-	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
-	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
-}
-function lastWords(lines, status) {
-	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
-}
-function refusedPackage(block) {
-	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
-	return older ?? newer;
-}
-// src/nix/build-errors.ts
-const DRV = /'(\/[^'\n]+\.drv)'/;
-/**
-* Reads an error of Nix's about builds. Up to 2.28 it says `builder for 'X.drv' failed with …` and `a 'SYSTEM' with features
-* {…} is required to build 'X.drv'`; later versions say `Cannot build 'X.drv'`, and below it `Reason: …`.
-*/
-function parseBuildError(message) {
-	const text = withoutColours(message).replace(/^\s*error: */, "").trim();
-	const drv = DRV.exec(text)?.[1];
-	if (drv === void 0) return {
-		kind: "other",
-		text
-	};
-	if (/^build of '/.test(text)) return { kind: "dependent" };
-	if (/\bdependenc(?:y|ies)\b[^\n]*\bfailed\b/.test(text)) return { kind: "dependent" };
-	const needs = platformIn(text);
-	if (needs !== void 0) return {
-		kind: "unbuildable",
-		drv,
-		needs
-	};
-	const [line = ""] = text.split("\n");
-	const said = line.replace(` for '${drv}'`, "").replace(`'${drv}'`, nameOf(drv)).replace(/[:;]$/, "");
-	return {
-		kind: "failed",
-		drv,
-		reason: /^\s*Reason: (.*?)\.?$/m.exec(text)?.[1] ?? said
-	};
-}
-function platformIn(text) {
-	const [, system, features] = /a '([^']+)' with features \{([^}]*)\} is required to build/.exec(text) ?? [];
-	if (system !== void 0) return {
-		system,
-		features: list$1(features)
-	};
-	if (!/Reason: (?:platform mismatch|missing system features|required system or feature not available)/.test(text)) return;
-	return {
-		system: /Required system: '([^']+)'/.exec(text)?.[1] ?? null,
-		features: list$1(/(?:Required features:|Required system: '[^']+' with features) \{([^}]*)\}/.exec(text)?.[1])
-	};
-}
-function list$1(text = "") {
-	return text.split(",").flatMap((word) => word.trim() || []);
-}
-/** A derivation's name without its place and hash: `nginx-1.29.3`. */
-function nameOf(drv) {
-	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
-}
-// src/nix/derivation.ts
-/** A derivation's file is missing, or in a form that isn't known here. */
-var UnreadableDerivation = class extends Error {};
-/** The derivations of a store, each read when it is first asked for. */
-var DerivationGraph = class {
-	#known = /* @__PURE__ */ new Map();
-	/** `drv`, and what can be reached from it through derivations for which `follow` is true. */
-	reachable(drv, follow) {
-		const seen = /* @__PURE__ */ new Set([drv]);
-		for (const at of seen) if (follow(at)) for (const input of this.#read(at).inputs) seen.add(input);
-		return [...seen];
-	}
-	outputs(drvs) {
-		return drvs.flatMap((drv) => this.#read(drv).outputs);
-	}
-	/** What `drv` is built on, such as x86_64-linux. */
-	systemOf(drv) {
-		return this.#read(drv).system;
-	}
-	#read(drv) {
-		const known = this.#known.get(drv);
-		if (known) return known;
-		const derivation = readDerivation(drv);
-		this.#known.set(drv, derivation);
-		return derivation;
-	}
-};
-function readDerivation(file) {
-	let text;
-	try {
-		text = readFileSync(file, "latin1");
-	} catch (cause) {
-		throw new UnreadableDerivation(`${file} can't be read`, { cause });
-	}
-	return parseDerivation(text, file);
-}
-/**
-* Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], [source, …], system, …` (ATerm; Nix manual,
-* "Derivation ATerm format"). Store paths have nothing in them that is escaped.
-*/
-function parseDerivation(text, file) {
-	const [, outputs, inputs, system] = /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],\[[^\]]*\],"([^"]*)",/.exec(text) ?? [];
-	if (outputs === void 0 || inputs === void 0 || system === void 0) throw new UnreadableDerivation(`${file} is no derivation of a known form`);
-	return {
-		outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
-		inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? ""),
-		system
-	};
-}
 // src/errors.ts
 var BentoError = class extends Error {
 	at;
@@ -318,6 +60,130 @@ function formatLocation(at) {
 		at.line,
 		at.column
 	].filter((part) => part !== void 0).join(":");
+}
+// src/platform/temporary.ts
+/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
+async function temporaryDirectory() {
+	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
+	return {
+		path: dir,
+		[Symbol.asyncDispose]: () => rm$1(dir, {
+			recursive: true,
+			force: true,
+			maxRetries: 3
+		})
+	};
+}
+/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
+async function temporarySecretFile(name, content) {
+	const dir = await temporaryDirectory();
+	const file = path$2.join(dir.path, name);
+	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
+		mode: 384,
+		flag: "wx"
+	});
+	return {
+		path: file,
+		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
+	};
+}
+// src/nix/cache-key.ts
+/** Before the 32 bytes of a seed, PKCS #8 of an ed25519 key has these (RFC 8410). */
+const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
+const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+/**
+* Makes a key usable by Nix. `what` says in errors which key it is.
+* @throws FleetError for a key that is malformed or can't be read. Its text is never part of it.
+*/
+async function openCacheKey(source, what) {
+	const key = ("content" in source ? source.content : await readKey$1(source.file, what)).trim();
+	const publicKey = publicHalf$1(key);
+	if (publicKey === void 0) throw new FleetError(`${what} is not a secret key of a binary cache`, { hint: "it is one line, NAME:BASE64, as bento keygen --cache NAME or nix-store --generate-binary-cache-key makes it" });
+	const copy = await temporarySecretFile("cache-key", key);
+	return {
+		file: copy.path,
+		publicKey,
+		[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
+	};
+}
+async function readKey$1(file, what) {
+	return readFile$1(file, "utf8").catch((error) => {
+		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+	});
+}
+/** Undefined for what is no secret key, or one whose halves don't belong together. */
+function publicHalf$1(key) {
+	const [, name, body = ""] = /^([^\s:]+):([A-Za-z0-9+/]{86}==)$/.exec(key) ?? [];
+	if (name === void 0) return void 0;
+	const bytes = Buffer.from(body, "base64");
+	const seed = createPrivateKey({
+		key: Buffer.concat([PKCS8, bytes.subarray(0, 32)]),
+		format: "der",
+		type: "pkcs8"
+	});
+	const half = Buffer.from(createPublicKey(seed).export({ format: "jwk" }).x ?? "", "base64url");
+	return half.equals(bytes.subarray(32)) ? `${name}:${half.toString("base64")}` : void 0;
+}
+/** A new key of this name: both halves, each a line as Nix has it. */
+function makeCacheKey(name) {
+	const { d = "", x = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
+	const [seed, half] = [Buffer.from(d, "base64url"), Buffer.from(x, "base64url")];
+	return {
+		secretKey: `${name}:${Buffer.concat([seed, half]).toString("base64")}`,
+		publicKey: `${name}:${half.toString("base64")}`
+	};
+}
+// src/nix/difference.ts
+/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
+const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
+/**
+* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
+* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function packageChanges(nix, from, to) {
+	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
+	return difference(before, after);
+}
+/** Names with their versions, of all packages that one closure has and the other hasn't. */
+function difference(before, after) {
+	const changes = [];
+	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
+		const from = versions(before.get(name));
+		const to = versions(after.get(name));
+		if (from !== to) changes.push({
+			name,
+			from,
+			to
+		});
+	}
+	return changes;
+}
+async function packagesOf(nix, root) {
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		root
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePackages(run.stdout);
+}
+/** The outputs of a package that are not its main one are the same package. */
+const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
+/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
+function parsePackages(paths) {
+	const packages = /* @__PURE__ */ new Map();
+	for (const line of paths.split("\n")) {
+		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
+		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
+		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
+		if (base.startsWith("nixos-system-")) continue;
+		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
+	}
+	return packages;
+}
+function versions(found) {
+	return found === void 0 ? null : [...found].sort().join(", ");
 }
 // node_modules/@actions/io/lib/io-util.js
 var __awaiter$3 = function(thisArg, _arguments, P, generator) {
@@ -1105,6 +971,624 @@ function collided(status, stderr) {
 function nixString(text) {
 	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
 }
+// src/platform/files.ts
+/**
+* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
+* content or the new. Directories on the way are made.
+*/
+async function writeFileAtomically(file, content, mode = 420) {
+	const dir = path$2.dirname(file);
+	await mkdir$1(dir, { recursive: true });
+	const temporary = path$2.join(dir, `.${path$2.basename(file)}.${randomBytes(6).toString("hex")}`);
+	try {
+		const handle = await open$3(temporary, "wx", mode);
+		try {
+			await handle.writeFile(content);
+			await handle.sync();
+		} finally {
+			await handle.close();
+		}
+		await rename$1(temporary, file);
+	} catch (error) {
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+// src/nix/activity.ts
+/** Kinds of results (`ResultType`). */
+const LOG_LINE = 101;
+const PROGRESS = 105;
+const SET_EXPECTED = 106;
+/** A line that is longer is nobody's log, and is left out. */
+const MAX_LINE$1 = 1048576;
+/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
+function eventReader(onEvent) {
+	let rest = "";
+	let isTooLong = false;
+	return (piece) => {
+		const lines = (rest + piece).split("\n");
+		rest = lines.pop() ?? "";
+		for (const line of lines) {
+			const event = isTooLong ? void 0 : parseEvent(line);
+			isTooLong = false;
+			if (event !== void 0) onEvent(event);
+		}
+		if (rest.length > MAX_LINE$1) {
+			rest = "";
+			isTooLong = true;
+		}
+	};
+}
+/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
+function parseEvent(line) {
+	if (line === "") return void 0;
+	if (!line.startsWith("@nix ")) return {
+		kind: "message",
+		level: /^error:/.test(line) ? 0 : 1,
+		text: line
+	};
+	let said;
+	try {
+		said = JSON.parse(line.slice(5)) ?? {};
+	} catch {
+		return;
+	}
+	const { action, id, type, level } = said;
+	const fields = Array.isArray(said.fields) ? said.fields : [];
+	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
+		kind: "message",
+		level,
+		text: said.msg
+	};
+	if (typeof id !== "number") return void 0;
+	if (action === "stop") return {
+		kind: "stop",
+		id
+	};
+	if (typeof type !== "number") return void 0;
+	const [first, second] = fields;
+	if (action === "start") return {
+		kind: "start",
+		id,
+		type,
+		path: typeof first === "string" ? first : ""
+	};
+	if (action !== "result") return void 0;
+	if (type === LOG_LINE && typeof first === "string") return {
+		kind: "log",
+		id,
+		line: first
+	};
+	if (typeof first !== "number" || typeof second !== "number") return void 0;
+	if (type === PROGRESS) return {
+		kind: "progress",
+		id,
+		done: first,
+		expected: second
+	};
+	if (type === SET_EXPECTED) return {
+		kind: "expected",
+		id,
+		type: first,
+		expected: second
+	};
+}
+// src/nix/failure-message.ts
+/**
+* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
+* knows of the fleet.
+*/
+/** Where something is, as a line of its own below what is said of it. */
+const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
+function withoutColours(text) {
+	return text.replace(/\x1b\[[0-9;]*m/g, "");
+}
+/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
+function withoutOurs(text) {
+	const kept = [];
+	let ours = false;
+	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
+		ours = true;
+		while (kept.at(-1)?.trim() === "") kept.pop();
+		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
+	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
+		ours = false;
+		kept.push(line);
+	}
+	return kept.join("\n");
+}
+/** The line with the innermost error's message. */
+function causeLine(lines) {
+	let found;
+	lines.forEach((line, index) => {
+		const below = lines[index + 1] ?? "";
+		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
+	});
+	return found;
+}
+function messageAt(lines, at) {
+	const block = messageBlock(lines, at);
+	const assertions = assertionsIn(block);
+	if (assertions.length > 0) return assertions.join("; ");
+	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
+	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
+	if (asserted) return `${asserted[1]} failed: ${first}`;
+	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
+	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
+	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
+	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
+}
+function assertionsIn(block) {
+	if (!/Failed assertions:/.test(block)) return [];
+	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
+}
+/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
+function definitionsIn(block) {
+	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
+}
+function knownIssues(lines, at) {
+	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
+	if (heading < 0) return [];
+	const rest = lines.slice(heading + 1);
+	const end = rest.findIndex((line) => !/^\s*- /.test(line));
+	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
+}
+/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
+function messageBlock(lines, at) {
+	const block = [lines[at] ?? ""];
+	for (const line of lines.slice(at + 1)) {
+		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
+		block.push(line);
+	}
+	return block.join("\n");
+}
+/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
+function frameAbove(lines, at) {
+	let start = at - 1;
+	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
+	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
+}
+function lastWords(lines, status) {
+	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
+}
+function refusedPackage(block) {
+	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
+	return older ?? newer;
+}
+// src/nix/push.ts
+/** How often it is tried. */
+const ATTEMPTS$1 = 6;
+/** Milliseconds. */
+const WAIT = 2e3;
+/** What is no trouble of the network's, and is the same a minute later. */
+const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only/i;
+/**
+* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
+* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
+* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
+*/
+async function push(nix, url, paths, options) {
+	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
+	/** Bytes of each path. What was under way when an attempt ended is copied again by the next. */
+	const copied = /* @__PURE__ */ new Map();
+	const sum = () => ({
+		paths: copied.size,
+		bytes: [...copied.values()].reduce((a, b) => a + b, 0)
+	});
+	const [first] = paths;
+	if (first === void 0) return sum();
+	const address = storeAddress(url);
+	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
+	for (let attempt = 1;; attempt++) {
+		const error = await copy$1(nix, address, paths, (path, bytes) => {
+			copied.set(path, bytes);
+			onProgress(sum());
+		});
+		if (error === null) return sum();
+		if (attempt >= ATTEMPTS$1 || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
+		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
+		onRetry(hidden(error, url), wait);
+		await setTimeout$2(wait, void 0, { signal }).catch(() => {
+			throw new InterruptedError();
+		});
+	}
+}
+/** One run of Nix's: its error, or null. */
+async function copy$1(nix, url, paths, onCopied) {
+	const copying = /* @__PURE__ */ new Map();
+	const errors = [];
+	let ssh = "";
+	const read = eventReader((event) => {
+		switch (event.kind) {
+			case "start":
+				if (event.type === 100) copying.set(event.id, {
+					path: event.path,
+					expected: 0
+				});
+				return;
+			case "progress": {
+				const copy = copying.get(event.id);
+				if (copy !== void 0) copy.expected = event.expected;
+				return;
+			}
+			case "stop": {
+				const copy = copying.get(event.id);
+				copying.delete(event.id);
+				if (copy !== void 0) onCopied(copy.path, copy.expected);
+				return;
+			}
+			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
+			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
+		}
+	});
+	const args = [
+		"copy",
+		"-v",
+		"--log-format",
+		"internal-json",
+		"--to",
+		url,
+		...new Set(paths)
+	];
+	const { status } = await nix.run("nix", args, {
+		onStderr: read,
+		keepNothing: true
+	});
+	read("\n");
+	if (status === 0) return null;
+	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+}
+/**
+* The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
+* @throws FleetError for an address that is none.
+*/
+function storeAddress(url) {
+	let address;
+	try {
+		address = new URL(url);
+	} catch {
+		throw new FleetError(`'${shown(url)}' is no address of a Nix store`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
+	}
+	if (address.protocol !== "file:") return url;
+	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
+	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
+	return address.href;
+}
+/**
+* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
+* that they ask it before cache.nixos.org, whose priority is 40.
+*/
+async function describeCache(directory, storeDir) {
+	await mkdir$1(directory, { recursive: true }).catch((error) => {
+		throw new UnavailableError(`${directory} can't be made (${error.code})`);
+	});
+	const file = path$2.join(directory, "nix-cache-info");
+	const text = await readFile$1(file, "utf8").catch(() => "");
+	const missing = [
+		`StoreDir: ${storeDir}`,
+		"WantMassQuery: 1",
+		"Priority: 30"
+	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
+	if (missing.length === 0) return;
+	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
+		throw new UnavailableError(`${file} can't be written (${error.code})`);
+	});
+}
+/** An address without a password in it, for people. */
+function shown(url) {
+	return url.replace(/^([^/]*:\/\/[^/@:]*):[^/@]*@/, "$1:…@");
+}
+/** What Nix says of an address has it in it. */
+function hidden(text, url) {
+	const [, password] = /^[^/]*:\/\/[^/@:]*:([^/@]*)@/.exec(url) ?? [];
+	return (password ? text.replaceAll(password, "…") : text).split("\n").join(" ");
+}
+// src/nix/roots.ts
+/** Keeps a store path alive with a gc root in `directory`, named after it. Asking again makes it the newest. */
+async function addRoot(nix, storePath, directory) {
+	await mkdir$1(directory, { recursive: true });
+	const root = path$2.join(directory, path$2.basename(storePath));
+	const run = await nix.run("nix-store", [
+		"--realise",
+		storePath,
+		"--add-root",
+		root,
+		"--indirect"
+	]);
+	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
+}
+/** The gc roots of a directory, the newest first. What else is there is none. */
+async function rootsIn(directory) {
+	const names = await readdir$1(directory).catch((error) => {
+		if (error.code === "ENOENT") return [];
+		throw error;
+	});
+	return (await Promise.all(names.map(async (name) => {
+		const file = path$2.join(directory, name);
+		const info = await lstat$1(file);
+		return info.isSymbolicLink() ? [{
+			file,
+			target: await readlink(file),
+			made: info.mtimeMs
+		}] : [];
+	}))).flat().sort((a, b) => b.made - a.made);
+}
+async function removeRoot({ file }) {
+	await rm$1(file, { force: true });
+}
+// src/nix/sign.ts
+/**
+* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed.
+* @throws UnavailableError when Nix can't.
+*/
+async function signClosures(nix, key, paths) {
+	if (paths.length === 0) return;
+	const run = await nix.run("nix", [
+		"store",
+		"sign",
+		"--recursive",
+		"--key-file",
+		key.file,
+		...new Set(paths)
+	]);
+	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
+}
+// src/platform/parallel.ts
+/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
+async function* ahead(items, limit, work) {
+	const begun = [];
+	for (const item of items) {
+		const result = work(item);
+		result.catch(() => {});
+		begun.push(result);
+		const first = begun.length > limit ? begun.shift() : void 0;
+		if (first !== void 0) yield await first;
+	}
+	for (const result of begun) yield await result;
+}
+/**
+* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
+* is begun; the first one is thrown when what was under way has ended.
+*/
+async function parallel(items, limit, work) {
+	const results = new Array(items.length);
+	const queue = items.entries();
+	const errors = [];
+	const worker = async () => {
+		for (const [index, item] of queue) {
+			try {
+				results[index] = await work(item, index);
+			} catch (error) {
+				errors.push(error);
+			}
+			if (errors.length > 0) return;
+		}
+	};
+	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+	if (errors.length > 0) throw errors[0];
+	return results;
+}
+// src/inert.ts
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+function inert(text) {
+	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+}
+/** The same on one line, at most `limit` characters of it. */
+function inertLine(text, limit = 500) {
+	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
+	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
+function clip(text, limit) {
+	if (text.length <= limit) return text;
+	const head = text.slice(0, Math.floor(limit / 2));
+	const tail = text.slice(text.length - Math.ceil(limit / 2));
+	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
+}
+// src/nix/build-errors.ts
+const DRV = /'(\/[^'\n]+\.drv)'/;
+/**
+* Reads an error of Nix's about builds. Up to 2.28 it says `builder for 'X.drv' failed with …` and `a 'SYSTEM' with features
+* {…} is required to build 'X.drv'`; later versions say `Cannot build 'X.drv'`, and below it `Reason: …`.
+*/
+function parseBuildError(message) {
+	const text = withoutColours(message).replace(/^\s*error: */, "").trim();
+	const drv = DRV.exec(text)?.[1];
+	if (drv === void 0) return {
+		kind: "other",
+		text
+	};
+	if (/^build of '/.test(text)) return { kind: "dependent" };
+	if (/\bdependenc(?:y|ies)\b[^\n]*\bfailed\b/.test(text)) return { kind: "dependent" };
+	const needs = platformIn(text);
+	if (needs !== void 0) return {
+		kind: "unbuildable",
+		drv,
+		needs
+	};
+	const [line = ""] = text.split("\n");
+	const said = line.replace(` for '${drv}'`, "").replace(`'${drv}'`, nameOf(drv)).replace(/[:;]$/, "");
+	return {
+		kind: "failed",
+		drv,
+		reason: /^\s*Reason: (.*?)\.?$/m.exec(text)?.[1] ?? said
+	};
+}
+function platformIn(text) {
+	const [, system, features] = /a '([^']+)' with features \{([^}]*)\} is required to build/.exec(text) ?? [];
+	if (system !== void 0) return {
+		system,
+		features: list$1(features)
+	};
+	if (!/Reason: (?:platform mismatch|missing system features|required system or feature not available)/.test(text)) return;
+	return {
+		system: /Required system: '([^']+)'/.exec(text)?.[1] ?? null,
+		features: list$1(/(?:Required features:|Required system: '[^']+' with features) \{([^}]*)\}/.exec(text)?.[1])
+	};
+}
+function list$1(text = "") {
+	return text.split(",").flatMap((word) => word.trim() || []);
+}
+/** A derivation's name without its place and hash: `nginx-1.29.3`. */
+function nameOf(drv) {
+	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
+}
+// src/nix/build-log.ts
+/** A line without an end is cut here, in characters. */
+const MAX_LINE = 1048576;
+/** Text of a build without its colours, and without anything else that would act on a terminal. */
+function inertLog(text) {
+	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
+}
+/**
+* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
+* has the end that is known.
+*/
+async function saveLog(nix, { drv, tail }, directory) {
+	await mkdir$1(directory, { recursive: true });
+	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
+	const temporary = `${file}.new`;
+	const handle = await open$3(temporary, "w", 420);
+	try {
+		const decoder = new StringDecoder("utf8");
+		let rest = "";
+		let size = 0;
+		const write = (text) => {
+			if (text !== "") size += writeSync(handle.fd, inertLog(text));
+		};
+		const { status } = await nix.run("nix-store", ["--read-log", drv], {
+			keepNothing: true,
+			onStdout: (data) => {
+				rest += decoder.write(data);
+				const end = rest.length > MAX_LINE ? rest.length : rest.lastIndexOf("\n") + 1;
+				write(rest.slice(0, end));
+				rest = rest.slice(end);
+			}
+		});
+		write(rest + decoder.end());
+		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
+		await handle.close();
+		await rename$1(temporary, file);
+		return file;
+	} catch (error) {
+		await handle.close().catch(() => {});
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+// src/commands/build-failures.ts
+/**
+* Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
+* with the first host that needs it.
+*/
+async function failuresOf({ output }, nix, outcomes, directory) {
+	const failures = /* @__PURE__ */ new Map();
+	const needing = hostsByCulprit(outcomes);
+	const logs = /* @__PURE__ */ new Map();
+	for (const [drv, { culprit, hosts }] of needing) {
+		const file = await saveLog(nix, culprit, directory);
+		logs.set(drv, file);
+		output.folded(`the end of ${nameOf(drv)}'s log, which ${hosts.join(", ")} need${hosts.length === 1 ? "s" : ""}`, inertLog(culprit.tail.join("\n")));
+	}
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "failed") continue;
+		const { culprits, message } = outcome;
+		const [first] = culprits;
+		if (first === void 0) {
+			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
+			continue;
+		}
+		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
+		const file = logs.get(first.drv);
+		const isShown = (needing.get(first.drv)?.hosts ?? [])[0] === host;
+		failures.set(host, {
+			message: inertLine(`${nameOf(first.drv)} failed to build: ${first.reason}${more}`),
+			derivation: first.drv,
+			...file === void 0 ? {} : {
+				log: file,
+				hint: `the whole log: ${file}`
+			},
+			...isShown ? { trace: inertLog(first.tail.join("\n")) } : {}
+		});
+	}
+	return failures;
+}
+/** What didn't build, and the hosts that need it. */
+function hostsByCulprit(outcomes) {
+	const found = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) for (const culprit of outcome.kind === "failed" ? outcome.culprits : []) {
+		const known = found.get(culprit.drv) ?? {
+			culprit,
+			hosts: []
+		};
+		known.hosts.push(host);
+		found.set(culprit.drv, known);
+	}
+	return found;
+}
+/** What is to be said of hosts that aren't built here, one line for all with the same reason. */
+function unbuildableWarnings(outcomes) {
+	const hosts = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "unbuildable") continue;
+		const needs = describe$2(outcome.needs);
+		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
+	}
+	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS)`);
+}
+function describe$2({ system, features }) {
+	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
+	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
+}
+// src/nix/derivation.ts
+/** A derivation's file is missing, or in a form that isn't known here. */
+var UnreadableDerivation = class extends Error {};
+/** The derivations of a store, each read when it is first asked for. */
+var DerivationGraph = class {
+	#known = /* @__PURE__ */ new Map();
+	/** `drv`, and what can be reached from it through derivations for which `follow` is true. */
+	reachable(drv, follow) {
+		const seen = /* @__PURE__ */ new Set([drv]);
+		for (const at of seen) if (follow(at)) for (const input of this.#read(at).inputs) seen.add(input);
+		return [...seen];
+	}
+	outputs(drvs) {
+		return drvs.flatMap((drv) => this.#read(drv).outputs);
+	}
+	/** What `drv` is built on, such as x86_64-linux. */
+	systemOf(drv) {
+		return this.#read(drv).system;
+	}
+	#read(drv) {
+		const known = this.#known.get(drv);
+		if (known) return known;
+		const derivation = readDerivation(drv);
+		this.#known.set(drv, derivation);
+		return derivation;
+	}
+};
+function readDerivation(file) {
+	let text;
+	try {
+		text = readFileSync(file, "latin1");
+	} catch (cause) {
+		throw new UnreadableDerivation(`${file} can't be read`, { cause });
+	}
+	return parseDerivation(text, file);
+}
+/**
+* Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], [source, …], system, …` (ATerm; Nix manual,
+* "Derivation ATerm format"). Store paths have nothing in them that is escaped.
+*/
+function parseDerivation(text, file) {
+	const [, outputs, inputs, system] = /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],\[[^\]]*\],"([^"]*)",/.exec(text) ?? [];
+	if (outputs === void 0 || inputs === void 0 || system === void 0) throw new UnreadableDerivation(`${file} is no derivation of a known form`);
+	return {
+		outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
+		inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? ""),
+		system
+	};
+}
 // src/nix/build.ts
 /** Lines of each build's log that are kept in memory, and characters of each line. */
 const TAIL_LINES = 40;
@@ -1172,7 +1656,10 @@ async function realise(nix, wanted, found, onEvent) {
 		text: others.slice(-100).join("\n")
 	};
 }
-/** Those of `paths` that aren't in the store. */
+/**
+* Those of `paths` that aren't in the store.
+* @throws UnavailableError when the store can't be read.
+*/
 async function invalidPaths(nix, paths) {
 	if (paths.length === 0) return /* @__PURE__ */ new Set();
 	const run = await nix.run("nix-store", [
@@ -1180,6 +1667,7 @@ async function invalidPaths(nix, paths) {
 		"--print-invalid",
 		...new Set(paths)
 	]);
+	if (run.status !== 0) throw new UnavailableError(`the store can't be read: ${run.stderr.trim().split("\n").at(-1)}`);
 	return new Set(run.stdout.split("\n").filter((line) => line !== ""));
 }
 /** Why each of `missing` isn't there, of those of which that is known. */
@@ -1379,231 +1867,88 @@ var BuildProgress = class {
 		this.#onDone(name);
 	}
 };
-// src/platform/temporary.ts
-/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
-async function temporaryDirectory() {
-	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
-	return {
-		path: dir,
-		[Symbol.asyncDispose]: () => rm$1(dir, {
-			recursive: true,
-			force: true,
-			maxRetries: 3
-		})
-	};
-}
-/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
-async function temporarySecretFile(name, content) {
-	const dir = await temporaryDirectory();
-	const file = path$2.join(dir.path, name);
-	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
-		mode: 384,
-		flag: "wx"
-	});
-	return {
-		path: file,
-		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
-	};
-}
-// src/nix/cache-key.ts
-/** Before the 32 bytes of a seed, PKCS #8 of an ed25519 key has these (RFC 8410). */
-const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
-const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+// src/nix/plan.ts
 /**
-* Makes a key usable by Nix. `what` says in errors which key it is.
-* @throws FleetError for a key that is malformed or can't be read. Its text is never part of it.
-*/
-async function openCacheKey(source, what) {
-	const key = ("content" in source ? source.content : await readKey$1(source.file, what)).trim();
-	const publicKey = publicHalf$1(key);
-	if (publicKey === void 0) throw new FleetError(`${what} is not a secret key of a binary cache`, { hint: "it is one line, NAME:BASE64, as bento keygen --cache NAME or nix-store --generate-binary-cache-key makes it" });
-	const copy = await temporarySecretFile("cache-key", key);
-	return {
-		file: copy.path,
-		publicKey,
-		[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
-	};
-}
-async function readKey$1(file, what) {
-	return readFile$1(file, "utf8").catch((error) => {
-		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
-	});
-}
-/** Undefined for what is no secret key, or one whose halves don't belong together. */
-function publicHalf$1(key) {
-	const [, name, body = ""] = /^([^\s:]+):([A-Za-z0-9+/]{86}==)$/.exec(key) ?? [];
-	if (name === void 0) return void 0;
-	const bytes = Buffer.from(body, "base64");
-	const seed = createPrivateKey({
-		key: Buffer.concat([PKCS8, bytes.subarray(0, 32)]),
-		format: "der",
-		type: "pkcs8"
-	});
-	const half = Buffer.from(createPublicKey(seed).export({ format: "jwk" }).x ?? "", "base64url");
-	return half.equals(bytes.subarray(32)) ? `${name}:${half.toString("base64")}` : void 0;
-}
-/** A new key of this name: both halves, each a line as Nix has it. */
-function makeCacheKey(name) {
-	const { d = "", x = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
-	const [seed, half] = [Buffer.from(d, "base64url"), Buffer.from(x, "base64url")];
-	return {
-		secretKey: `${name}:${Buffer.concat([seed, half]).toString("base64")}`,
-		publicKey: `${name}:${half.toString("base64")}`
-	};
-}
-// src/nix/difference.ts
-/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
-const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
-/**
-* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
-* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
+* What realising derivations would build and fetch, without doing it.
 * @throws UnavailableError when Nix can't tell.
 */
-async function packageChanges(nix, from, to) {
-	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
-	return difference(before, after);
-}
-/** Names with their versions, of all packages that one closure has and the other hasn't. */
-function difference(before, after) {
-	const changes = [];
-	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
-		const from = versions(before.get(name));
-		const to = versions(after.get(name));
-		if (from !== to) changes.push({
-			name,
-			from,
-			to
-		});
-	}
-	return changes;
-}
-async function packagesOf(nix, root) {
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		root
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePackages(run.stdout);
-}
-/** The outputs of a package that are not its main one are the same package. */
-const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
-/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
-function parsePackages(paths) {
-	const packages = /* @__PURE__ */ new Map();
-	for (const line of paths.split("\n")) {
-		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
-		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
-		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
-		if (base.startsWith("nixos-system-")) continue;
-		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
-	}
-	return packages;
-}
-function versions(found) {
-	return found === void 0 ? null : [...found].sort().join(", ");
-}
-// src/nix/roots.ts
-/** Keeps a store path alive with a gc root in `directory`, named after it. Asking again makes it the newest. */
-async function addRoot(nix, storePath, directory) {
-	await mkdir$1(directory, { recursive: true });
-	const root = path$2.join(directory, path$2.basename(storePath));
+async function planBuild(nix, drvs) {
+	if (drvs.length === 0) return {
+		build: 0,
+		fetch: 0,
+		download: 0,
+		unpacked: 0
+	};
 	const run = await nix.run("nix-store", [
 		"--realise",
-		storePath,
-		"--add-root",
-		root,
-		"--indirect"
+		"--dry-run",
+		...drvs
 	]);
-	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePlan(run.stderr);
 }
-/** The gc roots of a directory, the newest first. What else is there is none. */
-async function rootsIn(directory) {
-	const names = await readdir$1(directory).catch((error) => {
-		if (error.code === "ENOENT") return [];
-		throw error;
-	});
-	return (await Promise.all(names.map(async (name) => {
-		const file = path$2.join(directory, name);
-		const info = await lstat$1(file);
-		return info.isSymbolicLink() ? [{
-			file,
-			target: await readlink(file),
-			made: info.mtimeMs
-		}] : [];
-	}))).flat().sort((a, b) => b.made - a.made);
-}
-async function removeRoot({ file }) {
-	await rm$1(file, { force: true });
-}
-// src/nix/sign.ts
 /**
-* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed.
-* @throws UnavailableError when Nix can't.
+* What realising each of several derivations would build and fetch. One dry run for all of them, so how much there is to
+* download is known of one alone.
 */
-async function signClosures(nix, key, paths) {
-	if (paths.length === 0) return;
-	const run = await nix.run("nix", [
-		"store",
-		"sign",
-		"--recursive",
-		"--key-file",
-		key.file,
-		...new Set(paths)
+async function planBuilds(nix, drvs) {
+	const [only] = drvs;
+	if (only === void 0) return [];
+	if (drvs.length === 1) return [await planBuild(nix, [only])];
+	const run = await nix.run("nix-store", [
+		"--realise",
+		"--dry-run",
+		...drvs
 	]);
-	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
-}
-// src/platform/parallel.ts
-/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
-async function* ahead(items, limit, work) {
-	const begun = [];
-	for (const item of items) {
-		const result = work(item);
-		result.catch(() => {});
-		begun.push(result);
-		const first = begun.length > limit ? begun.shift() : void 0;
-		if (first !== void 0) yield await first;
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	const { build, fetch } = parsePlanPaths(run.stderr);
+	const graph = new DerivationGraph();
+	try {
+		return drvs.map((drv) => ({
+			build: graph.reachable(drv, (path) => build.has(path)).filter((path) => build.has(path)).length,
+			fetch: graph.outputs(fetch.size === 0 ? [] : graph.reachable(drv, () => true)).filter((path) => fetch.has(path)).length,
+			download: fetch.size === 0 ? 0 : null,
+			unpacked: fetch.size === 0 ? 0 : null
+		}));
+	} catch (error) {
+		if (!(error instanceof UnreadableDerivation)) throw error;
+		return Promise.all(drvs.map((drv) => planBuild(nix, [drv])));
 	}
-	for (const result of begun) yield await result;
 }
-/**
-* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
-* is begun; the first one is thrown when what was under way has ended.
-*/
-async function parallel(items, limit, work) {
-	const results = new Array(items.length);
-	const queue = items.entries();
-	const errors = [];
-	const worker = async () => {
-		for (const [index, item] of queue) {
-			try {
-				results[index] = await work(item, index);
-			} catch (error) {
-				errors.push(error);
-			}
-			if (errors.length > 0) return;
-		}
+/** The paths that a dry run lists under its headers. */
+function parsePlanPaths(text) {
+	const sets = {
+		build: /* @__PURE__ */ new Set(),
+		fetch: /* @__PURE__ */ new Set()
 	};
-	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-	if (errors.length > 0) throw errors[0];
-	return results;
+	let current;
+	for (const line of text.split("\n")) if (/ will be built:$/.test(line)) current = sets.build;
+	else if (/ will be fetched(?: \(.*\))?:$/.test(line)) current = sets.fetch;
+	else if (/^ {2}\//.test(line)) current?.add(line.trim());
+	else current = void 0;
+	return sets;
 }
-// src/inert.ts
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-function inert(text) {
-	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+/** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
+function parsePlan(text) {
+	const build = /^(?:this derivation|these (\d+) derivations) will be built:$/m.exec(text);
+	const fetch = /^(?:this path|these (\d+) paths) will be fetched(?: \(([\d.]+) (\w+) download, ([\d.]+) (\w+) unpacked\))?:$/m.exec(text);
+	return {
+		build: build ? Number(build[1] ?? 1) : 0,
+		fetch: fetch ? Number(fetch[1] ?? 1) : 0,
+		download: fetch ? bytes(fetch[2], fetch[3]) : 0,
+		unpacked: fetch ? bytes(fetch[4], fetch[5]) : 0
+	};
 }
-/** The same on one line, at most `limit` characters of it. */
-function inertLine(text, limit = 500) {
-	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
-	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
-/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
-function clip(text, limit) {
-	if (text.length <= limit) return text;
-	const head = text.slice(0, Math.floor(limit / 2));
-	const tail = text.slice(text.length - Math.ceil(limit / 2));
-	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
+const UNITS = {
+	B: 1,
+	KiB: 1024,
+	MiB: 1024 ** 2,
+	GiB: 1024 ** 3,
+	TiB: 1024 ** 4
+};
+function bytes(amount, unit) {
+	const factor = UNITS[unit ?? ""];
+	return amount === void 0 || factor === void 0 ? null : Math.round(Number(amount) * factor);
 }
 // node_modules/ansi-styles/index.js
 const ANSI_BACKGROUND_OFFSET = 10;
@@ -3286,112 +3631,59 @@ function buildProgress(done, hosts, state) {
 		...toFetch > 0 ? [`fetched ${size(fetched)} of ${size(toFetch)}`] : []
 	].join("; ");
 }
-// src/nix/build-log.ts
-/** A line without an end is cut here, in characters. */
-const MAX_LINE = 1048576;
-/** Text of a build without its colours, and without anything else that would act on a terminal. */
-function inertLog(text) {
-	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
+// src/commands/build-targets.ts
+/** Milliseconds between changes of the progress line. */
+const TICK = 100;
+/** Builds what isn't there yet, all at once, and says meanwhile how far it is. */
+async function buildTargets(context, nix, targets) {
+	const missing = await invalidPaths(nix, targets.map(({ output }) => output));
+	const wanted = targets.filter(({ output }) => missing.has(output));
+	const outcomes = new Map(targets.map(({ host }) => [host.name, { kind: "built" }]));
+	const plans = new Map(targets.map(({ host }) => [host.name, {
+		build: 0,
+		fetch: 0,
+		download: 0,
+		unpacked: 0
+	}]));
+	if (wanted.length === 0) return {
+		outcomes,
+		plans
+	};
+	const planned = await planBuilds(nix, wanted.map(({ drv }) => drv));
+	const built = await buildAndTell(context, nix, wanted, targets.length);
+	for (const [index, { host }] of wanted.entries()) {
+		const [outcome, plan] = [built[index], planned[index]];
+		if (outcome !== void 0) outcomes.set(host.name, outcome);
+		if (plan !== void 0) plans.set(host.name, plan);
+	}
+	return {
+		outcomes,
+		plans
+	};
 }
-/**
-* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
-* has the end that is known.
-*/
-async function saveLog(nix, { drv, tail }, directory) {
-	await mkdir$1(directory, { recursive: true });
-	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
-	const temporary = `${file}.new`;
-	const handle = await open$3(temporary, "w", 420);
+/** `total` is the number of hosts with those that are built already. */
+async function buildAndTell({ output }, nix, wanted, total) {
+	let done = total - wanted.length;
+	let shown = 0;
+	const group = output.group(`building ${wanted.length} of ${total} hosts`);
+	const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name], [output, host.name]]);
+	const progress = new BuildProgress(new Map(names), (name) => {
+		done += 1;
+		group.line(`built ${name} (${done} of ${total} hosts)`);
+	});
 	try {
-		const decoder = new StringDecoder("utf8");
-		let rest = "";
-		let size = 0;
-		const write = (text) => {
-			if (text !== "") size += writeSync(handle.fd, inertLog(text));
-		};
-		const { status } = await nix.run("nix-store", ["--read-log", drv], {
-			keepNothing: true,
-			onStdout: (data) => {
-				rest += decoder.write(data);
-				const end = rest.length > MAX_LINE ? rest.length : rest.lastIndexOf("\n") + 1;
-				write(rest.slice(0, end));
-				rest = rest.slice(end);
-			}
+		return await buildAll(nix, wanted, (event) => {
+			progress.see(event);
+			if (event.kind === "start" && event.type === 105) group.line(`building ${nameOf(event.path)}`);
+			if (Date.now() - shown < TICK) return;
+			shown = Date.now();
+			output.progress(buildProgress(done, total, progress.state()));
 		});
-		write(rest + decoder.end());
-		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
-		await handle.close();
-		await rename$1(temporary, file);
-		return file;
-	} catch (error) {
-		await handle.close().catch(() => {});
-		await rm$1(temporary, { force: true });
-		throw error;
+	} finally {
+		progress.end();
+		output.done();
+		group.end();
 	}
-}
-// src/commands/build-failures.ts
-/**
-* Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
-* with the first host that needs it.
-*/
-async function failuresOf({ output }, nix, outcomes, directory) {
-	const failures = /* @__PURE__ */ new Map();
-	const needing = hostsByCulprit(outcomes);
-	const logs = /* @__PURE__ */ new Map();
-	for (const [drv, { culprit, hosts }] of needing) {
-		const file = await saveLog(nix, culprit, directory);
-		logs.set(drv, file);
-		output.folded(`the end of ${nameOf(drv)}'s log, which ${hosts.join(", ")} need${hosts.length === 1 ? "s" : ""}`, inertLog(culprit.tail.join("\n")));
-	}
-	for (const [host, outcome] of outcomes) {
-		if (outcome.kind !== "failed") continue;
-		const { culprits, message } = outcome;
-		const [first] = culprits;
-		if (first === void 0) {
-			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
-			continue;
-		}
-		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
-		const file = logs.get(first.drv);
-		const isShown = (needing.get(first.drv)?.hosts ?? [])[0] === host;
-		failures.set(host, {
-			message: inertLine(`${nameOf(first.drv)} failed to build: ${first.reason}${more}`),
-			derivation: first.drv,
-			...file === void 0 ? {} : {
-				log: file,
-				hint: `the whole log: ${file}`
-			},
-			...isShown ? { trace: inertLog(first.tail.join("\n")) } : {}
-		});
-	}
-	return failures;
-}
-/** What didn't build, and the hosts that need it. */
-function hostsByCulprit(outcomes) {
-	const found = /* @__PURE__ */ new Map();
-	for (const [host, outcome] of outcomes) for (const culprit of outcome.kind === "failed" ? outcome.culprits : []) {
-		const known = found.get(culprit.drv) ?? {
-			culprit,
-			hosts: []
-		};
-		known.hosts.push(host);
-		found.set(culprit.drv, known);
-	}
-	return found;
-}
-/** What is to be said of hosts that aren't built here, one line for all with the same reason. */
-function unbuildableWarnings(outcomes) {
-	const hosts = /* @__PURE__ */ new Map();
-	for (const [host, outcome] of outcomes) {
-		if (outcome.kind !== "unbuildable") continue;
-		const needs = describe$2(outcome.needs);
-		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
-	}
-	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS)`);
-}
-function describe$2({ system, features }) {
-	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
-	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
 }
 // src/fleet/suggest.ts
 /** The candidate nearest to `word`, when it is near enough to have been meant. */
@@ -3476,89 +3768,6 @@ function shardOf(hosts, shard) {
 }
 function compare(a, b) {
 	return a < b ? -1 : Number(a > b);
-}
-// src/nix/plan.ts
-/**
-* What realising derivations would build and fetch, without doing it.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function planBuild(nix, drvs) {
-	if (drvs.length === 0) return {
-		build: 0,
-		fetch: 0,
-		download: 0,
-		unpacked: 0
-	};
-	const run = await nix.run("nix-store", [
-		"--realise",
-		"--dry-run",
-		...drvs
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePlan(run.stderr);
-}
-/**
-* What realising each of several derivations would build and fetch. One dry run for all of them, so how much there is to
-* download is known of one alone.
-*/
-async function planBuilds(nix, drvs) {
-	const [only] = drvs;
-	if (only === void 0) return [];
-	if (drvs.length === 1) return [await planBuild(nix, [only])];
-	const run = await nix.run("nix-store", [
-		"--realise",
-		"--dry-run",
-		...drvs
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	const { build, fetch } = parsePlanPaths(run.stderr);
-	const graph = new DerivationGraph();
-	try {
-		return drvs.map((drv) => ({
-			build: graph.reachable(drv, (path) => build.has(path)).filter((path) => build.has(path)).length,
-			fetch: graph.outputs(fetch.size === 0 ? [] : graph.reachable(drv, () => true)).filter((path) => fetch.has(path)).length,
-			download: fetch.size === 0 ? 0 : null,
-			unpacked: fetch.size === 0 ? 0 : null
-		}));
-	} catch (error) {
-		if (!(error instanceof UnreadableDerivation)) throw error;
-		return Promise.all(drvs.map((drv) => planBuild(nix, [drv])));
-	}
-}
-/** The paths that a dry run lists under its headers. */
-function parsePlanPaths(text) {
-	const sets = {
-		build: /* @__PURE__ */ new Set(),
-		fetch: /* @__PURE__ */ new Set()
-	};
-	let current;
-	for (const line of text.split("\n")) if (/ will be built:$/.test(line)) current = sets.build;
-	else if (/ will be fetched(?: \(.*\))?:$/.test(line)) current = sets.fetch;
-	else if (/^ {2}\//.test(line)) current?.add(line.trim());
-	else current = void 0;
-	return sets;
-}
-/** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
-function parsePlan(text) {
-	const build = /^(?:this derivation|these (\d+) derivations) will be built:$/m.exec(text);
-	const fetch = /^(?:this path|these (\d+) paths) will be fetched(?: \(([\d.]+) (\w+) download, ([\d.]+) (\w+) unpacked\))?:$/m.exec(text);
-	return {
-		build: build ? Number(build[1] ?? 1) : 0,
-		fetch: fetch ? Number(fetch[1] ?? 1) : 0,
-		download: fetch ? bytes(fetch[2], fetch[3]) : 0,
-		unpacked: fetch ? bytes(fetch[4], fetch[5]) : 0
-	};
-}
-const UNITS = {
-	B: 1,
-	KiB: 1024,
-	MiB: 1024 ** 2,
-	GiB: 1024 ** 3,
-	TiB: 1024 ** 4
-};
-function bytes(amount, unit) {
-	const factor = UNITS[unit ?? ""];
-	return amount === void 0 || factor === void 0 ? null : Math.round(Number(amount) * factor);
 }
 // src/secrets/recipients.ts
 /**
@@ -17638,29 +17847,6 @@ function flakeArguments({ passthrough }) {
 		url
 	])];
 }
-// src/platform/files.ts
-/**
-* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
-* content or the new. Directories on the way are made.
-*/
-async function writeFileAtomically(file, content, mode = 420) {
-	const dir = path$2.dirname(file);
-	await mkdir$1(dir, { recursive: true });
-	const temporary = path$2.join(dir, `.${path$2.basename(file)}.${randomBytes(6).toString("hex")}`);
-	try {
-		const handle = await open$3(temporary, "wx", mode);
-		try {
-			await handle.writeFile(content);
-			await handle.sync();
-		} finally {
-			await handle.close();
-		}
-		await rename$1(temporary, file);
-	} catch (error) {
-		await rm$1(temporary, { force: true });
-		throw error;
-	}
-}
 // src/nix/memory.ts
 /** Raised when what is remembered has another form. */
 const FORMAT = 1;
@@ -22766,9 +22952,9 @@ const INPUTS = {
 };
 /** A fleet's workflows by their file. */
 function workflowCopies() {
-	return Object.fromEntries(Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento-${name}.yml`, copy$1(name, original)]));
+	return Object.fromEntries(Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento-${name}.yml`, copy(name, original)]));
 }
-function copy$1(name, { text, on }) {
+function copy(name, { text, on }) {
 	return text.replace(/^name: .*$/m, `name: bento ${name}`).replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => INPUTS[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replace(/ Who calls this from a workflow[^.]*\./s, "");
 }
 // src/workflows/pull-requests.ts
@@ -23718,7 +23904,9 @@ const READS = 32;
 async function readFile(session, file, limit) {
 	const { requests } = session;
 	return session.withHandle(() => requests.open(file, "r"), async (handle) => {
-		const [bytes, stats] = await flight(requests.read(handle, limit + 1, 0), requests.fstat(handle), requests.close(handle));
+		const [pieces, stats] = await flight(flight(...Array.from({ length: Math.ceil((limit + 1) / CHUNK) }, (_, n) => n * CHUNK).map((start) => requests.read(handle, Math.min(CHUNK, limit + 1 - start), start))), requests.fstat(handle), requests.close(handle));
+		const [first = Buffer.alloc(0)] = pieces;
+		const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
 		if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
 		if (bytes.length > limit) throw new SftpError("failure", `${file} is larger than ${limit} bytes`);
 		return {
@@ -23844,18 +24032,19 @@ const MAX_NAMES = 2e3;
 const MAX_REPORT$1 = 65536;
 /** Compressed; an agent keeps the last million bytes of a log. */
 const MAX_COMPRESSED = 2097152;
-/** Characters of a log that are given: its end. */
-const MAX_LOG = 1e6;
-/** Bytes that are looked at for it: a little of gzip can stand for any number of them. */
-const MAX_UNPACKED = 16777216;
+/** Bytes of a log that are looked at: a little of gzip can stand for any number of them. */
+const MAX_UNPACKED = 4194304;
+/** Bytes that unpacking takes, beside what is kept. */
+const UNPACKING$1 = 65536;
 /** The last attempts of a host, by when the server got them. Whatever else a host puts there counts for nothing. */
-async function readAttempts(session, host, count, log) {
+async function readAttempts(session, host, { count, log }) {
 	const dir = `/${host}/reports`;
 	try {
 		const entries = await listSome(session, dir, MAX_NAMES);
 		const attempts = (await flight(...entries.filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT$1).sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1)).slice(0, Math.max(1, count)).map(({ filename }) => readAttempt(session, dir, filename)))).filter((file) => file !== void 0);
-		const logged = log ? attempts.find(({ name }) => entries.some((entry) => isLogOf(name, entry))) : void 0;
-		const text = logged && await readLog(session, `${dir}/${logged.name}.log.gz`);
+		const found = attempts.flatMap(({ name }) => entries.find((entry) => isLogOf(name, entry)) ?? []);
+		const [logged] = log > 0 ? found : [];
+		const text = logged && await readLog(session, `${dir}/${logged.filename}`, logged.attrs.size, log);
 		return {
 			state: "read",
 			attempts: attempts.slice(0, count),
@@ -23883,12 +24072,17 @@ async function readAttempt(session, dir, file) {
 		modified: stats.mtime * 1e3
 	};
 }
-async function readLog(session, file) {
-	const read = await readFile(session, file, MAX_COMPRESSED).catch(ignoreSftpError);
-	return read && await unpackEnd(read.bytes);
+async function readLog(session, file, size, limit) {
+	const done = await session.room(size + 2 * limit + UNPACKING$1);
+	try {
+		const read = await readFile(session, file, size).catch(ignoreSftpError);
+		return read && await unpackEnd(read.bytes, limit);
+	} finally {
+		done();
+	}
 }
-/** The end of what was compressed, as far as it can be unpacked; never more than there is room for. */
-async function unpackEnd(compressed) {
+/** The last `limit` bytes of what was compressed, as far as it can be unpacked; never more than there is room for. */
+async function unpackEnd(compressed, limit) {
 	const gunzip = createGunzip();
 	gunzip.end(compressed);
 	let end = Buffer.alloc(0);
@@ -23897,8 +24091,8 @@ async function unpackEnd(compressed) {
 	try {
 		for await (const piece of gunzip) {
 			size += piece.length;
-			end = Buffer.concat([end, piece]);
-			if (end.length > 2e6) end = end.subarray(end.length - MAX_LOG);
+			end = Buffer.concat([end, piece].slice(piece.length < limit ? 0 : 1));
+			if (end.length > 2 * limit) end = Buffer.from(end.subarray(end.length - limit));
 			if (size > MAX_UNPACKED) {
 				note = `\n… the log is larger than ${MAX_UNPACKED / 1024 ** 2} MiB, and the rest of it was not read\n`;
 				break;
@@ -23909,7 +24103,7 @@ async function unpackEnd(compressed) {
 	} finally {
 		gunzip.destroy();
 	}
-	return end.subarray(Math.max(0, end.length - MAX_LOG)).toString("utf8") + note;
+	return end.subarray(Math.max(0, end.length - limit)).toString("utf8") + note;
 }
 // node_modules/readable-stream/lib/internal/streams/stream.js
 var require_stream = /* @__PURE__ */ __commonJSMin(((exports, module) => {
@@ -28791,7 +28985,7 @@ const TIME_TO_LIVE = 3e5;
 /** Milliseconds between two looks at a lock that somebody else has; half of it, and as much again by chance. */
 const POLL = 2e3;
 /** Tries without an owner in sight: by then it isn't a lock that is in the way. */
-const ATTEMPTS$1 = 10;
+const ATTEMPTS = 10;
 const MAX_LOCK = 4096;
 /**
 * The fleet's lock: a file that is made whole under a name of its own, and then renamed, which fails while there is another.
@@ -28839,7 +29033,7 @@ var SftpLock = class {
 		let isFirst = true;
 		try {
 			let handle = await open();
-			for (let misses = 0; misses < ATTEMPTS$1; misses++) {
+			for (let misses = 0; misses < ATTEMPTS; misses++) {
 				const stopwatch = new Stopwatch();
 				const answers = Promise.allSettled([session.requests.write(handle, this.#content, 0), session.requests.rename(temporary, LOCK)]);
 				asked();
@@ -29774,8 +29968,8 @@ var SftpPublisher = class SftpPublisher {
 		}));
 		return read;
 	}
-	async readAttempts(hosts, count, log) {
-		return this.#each(hosts, (session, host) => readAttempts(session, host, count, log));
+	async readAttempts(hosts, asked) {
+		return this.#each(hosts, (session, host) => readAttempts(session, host, asked));
 	}
 	/** Whatever it ends with: no temporary file and no lock is left, if the server can still be reached. */
 	async [Symbol.asyncDispose]() {
@@ -30574,6 +30768,7 @@ function failedHosts(document) {
 		case "secret remove":
 		case "secret rekey": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
 		case "status": return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
+		case "completion":
 		case "render":
 		case "plan":
 		case "init":
@@ -31235,8 +31430,15 @@ async function waysOut(context, { dir, server, git }) {
 	}
 }
 // src/commands/status.ts
-/** Of a host that somebody looks at. */
-const ATTEMPTS_SHOWN = 20;
+/** Of one host that somebody looks at, and of each on a page. */
+const ONE = {
+	count: 20,
+	log: 1e6
+};
+const EACH = {
+	count: 10,
+	log: 2e4
+};
 /** Milliseconds without an answer. A host that makes the server wait shall not make everybody else wait long. */
 const SILENCE = 15e3;
 /**
@@ -31294,13 +31496,13 @@ var FleetStatus = class FleetStatus {
 		}
 	}
 	async read() {
-		const { failOn, attempts, logs } = this.#options;
-		const hosts = await statusesOf(this.#source, this.#hosts, this.#fleet.signers, {
-			waves: this.#fleet.waves,
-			attempts,
-			logs
+		const { failOn, attempts } = this.#options;
+		const { signers, waves } = this.#fleet;
+		const hosts = await statusesOf(this.#source, this.#hosts, signers, {
+			waves,
+			attempts
 		});
-		if (attempts > 0) await addSubjects(hosts, this.#fleet.dir);
+		if (attempts !== null) await addSubjects(hosts, this.#fleet.dir);
 		return {
 			version: 1,
 			command: "status",
@@ -31319,16 +31521,15 @@ async function gitSource(context, fleet, resources) {
 	return resources.use(await Publishers.open(ways.list)).statusSource;
 }
 /** How hosts are, in their order. */
-async function statusesOf(source, hosts, signers, { waves, attempts: wanted, logs } = {
+async function statusesOf(source, hosts, signers, { waves, attempts: asked } = {
 	waves: null,
-	attempts: 0,
-	logs: false
+	attempts: null
 }) {
 	const names = hosts.filter((host) => host.key !== null).map((host) => host.name);
 	const [current, reports, attempts] = await Promise.all([
 		source.readCurrent(names),
 		source.readReports(names),
-		wanted > 0 || logs ? source.readAttempts(names, wanted, logs) : null
+		asked && source.readAttempts(names, asked)
 	]);
 	return parallel(hosts, availableParallelism(), (host) => {
 		const { name } = host;
@@ -31364,8 +31565,7 @@ function statusOptions(fleet, hosts, given) {
 		fleet,
 		hosts: host === void 0 ? hosts : [host],
 		failOn: given.failOn === void 0 ? null : parseFailOn(given.failOn),
-		attempts: host === void 0 ? 0 : ATTEMPTS_SHOWN,
-		logs: host !== void 0 && (given.log === true || given.json === true)
+		attempts: host !== void 0 ? ONE : given.html !== void 0 ? EACH : null
 	};
 }
 /** What --fail-on takes: states with commas between, or `none`. @throws FleetError for anything else. */
@@ -31466,132 +31666,6 @@ async function directoriesIn(place) {
 		throw error;
 	})).flatMap((entry) => entry.isDirectory() ? entry.name : []).sort();
 }
-// src/nix/push.ts
-/** How often it is tried. */
-const ATTEMPTS = 6;
-/** Milliseconds. */
-const WAIT = 2e3;
-/** What is no trouble of the network's, and is the same a minute later. */
-const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only/i;
-/**
-* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
-* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
-* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
-*/
-async function push(nix, url, paths, options) {
-	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
-	/** Bytes of each path. What was under way when an attempt ended is copied again by the next. */
-	const copied = /* @__PURE__ */ new Map();
-	const sum = () => ({
-		paths: copied.size,
-		bytes: [...copied.values()].reduce((a, b) => a + b, 0)
-	});
-	const [first] = paths;
-	if (first === void 0) return sum();
-	const address = withDefaults(url);
-	if (address.protocol === "file:") await describeCache(fileURLToPath(withoutQuery(address)), path$2.dirname(first));
-	for (let attempt = 1;; attempt++) {
-		const error = await copy(nix, address.href, paths, (path, bytes) => {
-			copied.set(path, bytes);
-			onProgress(sum());
-		});
-		if (error === null) return sum();
-		if (attempt >= ATTEMPTS || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
-		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
-		onRetry(hidden(error, url), wait);
-		await setTimeout$2(wait, void 0, { signal }).catch(() => {
-			throw new InterruptedError();
-		});
-	}
-}
-/** One run of Nix's: its error, or null. */
-async function copy(nix, url, paths, onCopied) {
-	const copying = /* @__PURE__ */ new Map();
-	const errors = [];
-	const read = eventReader((event) => {
-		switch (event.kind) {
-			case "start":
-				if (event.type === 100) copying.set(event.id, {
-					path: event.path,
-					expected: 0
-				});
-				return;
-			case "progress": {
-				const copy = copying.get(event.id);
-				if (copy !== void 0) copy.expected = event.expected;
-				return;
-			}
-			case "stop": {
-				const copy = copying.get(event.id);
-				copying.delete(event.id);
-				if (copy !== void 0) onCopied(copy.path, copy.expected);
-				return;
-			}
-			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
-		}
-	});
-	const args = [
-		"copy",
-		"-v",
-		"--log-format",
-		"internal-json",
-		"--to",
-		url,
-		...new Set(paths)
-	];
-	const { status } = await nix.run("nix", args, {
-		onStderr: read,
-		keepNothing: true
-	});
-	read("\n");
-	if (status === 0) return null;
-	return errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`;
-}
-/** The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes. */
-function withDefaults(url) {
-	let address;
-	try {
-		address = new URL(url);
-	} catch {
-		throw new FleetError(`'${shown(url)}' is no address of a Nix store`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
-	}
-	if (address.protocol === "file:" && !address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
-	return address;
-}
-function withoutQuery(address) {
-	const bare = new URL(address);
-	bare.search = "";
-	return bare;
-}
-/**
-* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
-* that they ask it before cache.nixos.org, whose priority is 40.
-*/
-async function describeCache(directory, storeDir) {
-	await mkdir$1(directory, { recursive: true }).catch((error) => {
-		throw new UnavailableError(`${directory} can't be made (${error.code})`);
-	});
-	const file = path$2.join(directory, "nix-cache-info");
-	const text = await readFile$1(file, "utf8").catch(() => "");
-	const missing = [
-		`StoreDir: ${storeDir}`,
-		"WantMassQuery: 1",
-		"Priority: 30"
-	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
-	if (missing.length === 0) return;
-	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
-		throw new UnavailableError(`${file} can't be written (${error.code})`);
-	});
-}
-/** An address without a password in it, for people. */
-function shown(url) {
-	return url.replace(/^([^/]*:\/\/[^/@:]*):[^/@]*@/, "$1:…@");
-}
-/** What Nix says of an address has it in it. */
-function hidden(text, url) {
-	const [, password] = /^[^/]*:\/\/[^/@:]*:([^/@]*)@/.exec(url) ?? [];
-	return (password ? text.replaceAll(password, "…") : text).split("\n").join(" ");
-}
 // src/commands/push.ts
 /** The Nix store that fleet.yaml names. @throws FleetError when it names none. */
 async function pushUrl(dir) {
@@ -31658,8 +31732,6 @@ function stateDirectory(env) {
 	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
 }
 // src/commands/build.ts
-/** Milliseconds between changes of the progress line. */
-const TICK = 100;
 /**
 * Builds the hosts' systems and keeps them alive. Hosts that can't be evaluated, or don't build, fail; the others are built.
 * Compared with a base, only those are built whose system is another one.
@@ -31668,6 +31740,7 @@ async function build(context, options) {
 	try {
 		var _usingCtx$3 = _usingCtx();
 		const url = options.push === true ? await pushUrl(options.fleet) : options.push;
+		if (url !== null) storeAddress(url);
 		const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
 		const key = _usingCtx$3.a(source === void 0 ? null : await openCacheKey(source, describeKey(CACHE_KEY)));
 		const checked = await check(context, {
@@ -31683,8 +31756,7 @@ async function build(context, options) {
 				output: toplevel
 			}] : [];
 		});
-		const outcomes = /* @__PURE__ */ new Map();
-		for (const [index, outcome] of (await buildTargets(context, nix, targets)).entries()) outcomes.set(targets[index]?.host.name ?? "", outcome);
+		const { outcomes, plans } = await buildTargets(context, nix, targets);
 		const isBuilt = ({ host }) => outcomes.get(host.name)?.kind === "built";
 		const built = targets.filter(isBuilt);
 		const failures = await failuresOf(context, nix, outcomes, options.logs ?? defaultLogs(context.env));
@@ -31701,11 +31773,17 @@ async function build(context, options) {
 				...host,
 				status: "skipped"
 			};
+			const plan = plans.get(host.name) ?? host.plan;
 			const { base, toplevel, packages } = host;
-			return packages !== null && base !== null && existsSync(base) && toplevel !== null && outcomes.has(host.name) ? {
+			if (!(packages !== null && base !== null && existsSync(base) && toplevel !== null) || !outcomes.has(host.name)) return {
 				...host,
+				plan
+			};
+			return {
+				...host,
+				plan,
 				packages: await packageChanges(nix, base, toplevel)
-			} : host;
+			};
 		});
 		const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
 		const document = {
@@ -31741,33 +31819,6 @@ async function build(context, options) {
 	} finally {
 		await _usingCtx$3.d();
 	}
-}
-async function buildTargets(context, nix, targets) {
-	const { output } = context;
-	const missing = await invalidPaths(nix, targets.map((target) => target.output));
-	const wanted = targets.filter((target) => missing.has(target.output));
-	let done = targets.length - wanted.length;
-	if (wanted.length === 0) return targets.map(() => ({ kind: "built" }));
-	const group = output.group(`building ${wanted.length} of ${targets.length} hosts`);
-	const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name], [output, host.name]]);
-	const progress = new BuildProgress(new Map(names), (name) => {
-		done += 1;
-		group.line(`built ${name} (${done} of ${targets.length} hosts)`);
-	});
-	let shown = 0;
-	const outcomes = await buildAll(nix, wanted, (event) => {
-		progress.see(event);
-		if (event.kind === "start" && event.type === 105) group.line(`building ${nameOf(event.path)}`);
-		if (Date.now() - shown < TICK) return;
-		shown = Date.now();
-		output.progress(buildProgress(done, targets.length, progress.state()));
-	}).finally(() => {
-		progress.end();
-		output.done();
-		group.end();
-	});
-	const byTarget = new Map(wanted.map((target, index) => [target, outcomes[index]]));
-	return targets.map((target) => byTarget.get(target) ?? { kind: "built" });
 }
 // src/platform/frugal.ts
 /**
@@ -32696,6 +32747,7 @@ function renderCheck(document, paint, verbose) {
 	return [
 		...lines,
 		...warnings(document.warnings, paint),
+		...document.signedBy === void 0 ? [] : [`signed with ${inertLine(document.signedBy.replace(/:.*/, ""))}`],
 		...document.push === void 0 ? [] : pushLines(document.push, paint),
 		...(document.pruned ?? []).map(({ host, toplevel, hasLeft }) => `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`),
 		"",
@@ -32708,18 +32760,23 @@ function renderCheck(document, paint, verbose) {
 		])}${compared}`
 	].join("\n");
 }
-/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB", and why it went no further. */
-function pushLines({ url, paths, bytes, error }, paint) {
-	const what = paths === 0 ? "nothing that it hasn't" : `${count(paths, "path")}, ${size(bytes)}`;
-	const line = `pushed to ${inertLine(url)}: ${what}`;
-	return error === null ? [line] : [line, ...failureLines(error, paint, true).map((text) => paint("red", text))];
+/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB" */
+function pushText({ url, paths, bytes, error }) {
+	if (error !== null) return `not pushed to ${inertLine(url)}`;
+	const what = paths === 0 ? "all of it was there" : `${count(paths, "path")}, ${size(bytes)}`;
+	return `pushed to ${inertLine(url)}: ${what}`;
+}
+/** The same, and why it went no further. */
+function pushLines(push, paint) {
+	if (push.error === null) return [pushText(push)];
+	return [paint("red", pushText(push)), ...failureLines(push.error, paint, true).map((text) => `    ${text}`)];
 }
 /** A commit's name as short as git prints it; any other ref as it is. */
 function baseText(base) {
 	return /^[0-9a-f]{40}$/.test(base) ? base.slice(0, 12) : inertLine(base);
 }
 function detail(host, document) {
-	const parts = [host.status === "ok" && host.remembered ? "as remembered" : costText(host, document)];
+	const parts = [document.command === "check" && host.status === "ok" && host.remembered ? "as remembered" : costText(host, document)];
 	if (host.status === "changed") parts.push(changeText(host));
 	if (host.reboot) parts.push("needs a reboot");
 	if (!host.reproducible && host.status !== "failed" && host.status !== "skipped") parts.push("not reproducible");
@@ -33004,4 +33061,4 @@ function changeLine(time, before, host) {
 	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
 	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
 }
-export { SftpSession as $, splitPatterns as $t, lockFor as A, staleFiles as At, nextManifest as B, isSecretName as Bt, describeError as C, describeKey as Ct, report as D, archive as Dt, onInterrupt as E, writeFileAtomically as Et, failed as F, parseFleetFile as Ft, waysOut as G, MAX_SECRET as Gt, FleetStatus as H, secretFile as Ht, failing as I, hostName as It, parseDuration as J, canReceive as Jt, exitStatus as K, decrypt as Kt, prepare as L, require_dist$2 as Lt, openAll as M, loadFleet as Mt, published as N, parseWave as Nt, plan as O, AGENT_FILE as Ot, unchanged as P, FLEET_FILE as Pt, SILENCE$2 as Q, selectHosts as Qt, withArchive as R, SECRETS_DIR as Rt, renderCheck as S, SIGNING_KEY as St, locationOf as T, Repository as Tt, status as U, secretHosts as Ut, build as V, readSecretFile as Vt, statusOptions as W, secretNames as Wt, packageRoot as X, readersOf as Xt, Publishers as Y, readersIn as Yt, LOCK_DIRECTORY as Z, parseShard as Zt, renderDeploy as _, UnavailableError as _n, CACHE_KEY as _t, renderHostStatus as a, clip as an, needsOpenSsh as at, costText as b, PUBLISHER_KEY as bt, worstFirst as c, KEY_NAME as cn, check as ct, renderInit as d, Nix as dn, loadRenderedFleet as dt, count as en, list as et, renderKeygen as f, run as fn, openFleet as ft, deployWord as g, InterruptedError as gn, _usingCtx as gt, deployDetail as h, HostError as hn, withFlakeHosts as ht, releaseText as i, warnings as in, requireSigner as it, signAndPublish as j, findFleet as jt, deploy as k, renderedFiles as kt, renderHostEdit as l, makeCacheKey as ln, workflowCopies as lt, renderRender as m, FleetError as mn, openMemory as mt, contactText as n, table as nn, ignoreSftpError as nt, renderStatus as o, inert as on, openPrivateKey as ot, renderPlan as p, BentoError as pn, openFleetAt as pt, failedHosts as q, encrypt as qt, look as r, tally as rn, open as rt, watchLines as s, inertLine as sn, DEFAULT_TIMEOUT as st, changeLine as t, painter as tn, flight as tt, renderHostList as u, temporaryDirectory as un, failureOf$2 as ut, baseText as v, UnreachableError as vn, GIT_KEY as vt, failureLines as w, keysFromEnvironment as wt, grouped as x, SECRETS as xt, changeText as y, formatLocation as yn, MEMORY_KEY as yt, isSameRelease as z, checkSecretName as zt };
+export { packageRoot as $, parseShard as $t, deploy as A, AGENT_FILE as At, isSameRelease as B, SECRETS_DIR as Bt, renderCheck as C, PUBLISHER_KEY as Ct, onInterrupt as D, keysFromEnvironment as Dt, locationOf as E, describeKey as Et, unchanged as F, parseWave as Ft, status as G, secretHosts as Gt, gateOf as H, isSecretName as Ht, failed as I, FLEET_FILE as It, FLEET_STATES as J, decrypt as Jt, statusOptions as K, secretNames as Kt, failing as L, parseFleetFile as Lt, signAndPublish as M, staleFiles as Mt, openAll as N, findFleet as Nt, report as O, Repository as Ot, published as P, loadFleet as Pt, Publishers as Q, readersOf as Qt, prepare as R, hostName as Rt, pushText as S, formatLocation as Sn, MEMORY_KEY as St, failureLines as T, SIGNING_KEY as Tt, build as U, readSecretFile as Ut, nextManifest as V, checkSecretName as Vt, FleetStatus as W, secretFile as Wt, failedHosts as X, canReceive as Xt, exitStatus as Y, encrypt as Yt, parseDuration as Z, readersIn as Zt, renderDeploy as _, FleetError as _n, openMemory as _t, renderHostStatus as a, tally as an, ignoreSftpError as at, costText as b, UnavailableError as bn, CACHE_KEY as bt, worstFirst as c, inert as cn, needsOpenSsh as ct, renderInit as d, Nix as dn, check as dt, selectHosts as en, LOCK_DIRECTORY as et, renderKeygen as f, run as fn, workflowCopies as ft, deployWord as g, BentoError as gn, openFleetAt as gt, deployDetail as h, temporaryDirectory as hn, openFleet as ht, releaseText as i, table as in, flight as it, lockFor as j, renderedFiles as jt, plan as k, archive as kt, renderHostEdit as l, inertLine as ln, openPrivateKey as lt, renderRender as m, makeCacheKey as mn, loadRenderedFleet as mt, contactText as n, count as nn, SftpSession as nt, renderStatus as o, warnings as on, open as ot, renderPlan as p, KEY_NAME as pn, failureOf$2 as pt, waysOut as q, MAX_SECRET as qt, look as r, painter as rn, list as rt, watchLines as s, clip as sn, requireSigner as st, changeLine as t, splitPatterns as tn, SILENCE$2 as tt, renderHostList as u, writeFileAtomically as un, DEFAULT_TIMEOUT as ut, baseText as v, HostError as vn, withFlakeHosts as vt, describeError as w, SECRETS as wt, grouped as x, UnreachableError as xn, GIT_KEY as xt, changeText as y, InterruptedError as yn, _usingCtx as yt, withArchive as z, require_dist$2 as zt };
