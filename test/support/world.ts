@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { GitRemote, Server } from "../../src/fleet/fleet.ts";
+import type { GitRemote, Server, Substituter } from "../../src/fleet/fleet.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
 import type { HostReports } from "../../src/publish/publisher.ts";
 import { type SftpOptions, SftpPublisher } from "../../src/publish/sftp.ts";
@@ -132,7 +132,12 @@ export class World implements AsyncDisposable {
 
   /** The text of utils/bento.json, which every machine has. */
   agentSettings(
-    changes: { server?: Partial<Server> | null; git?: GitRemote; signers?: readonly string[] } = {},
+    changes: {
+      server?: Partial<Server> | null;
+      git?: GitRemote;
+      signers?: readonly string[];
+      substituters?: readonly Substituter[];
+    } = {},
   ): string {
     const text = renderedFiles({
       dir: this.dir,
@@ -141,7 +146,7 @@ export class World implements AsyncDisposable {
       git: changes.git ?? null,
       signers: [...(changes.signers ?? [this.signingKey.publicKey])],
       administrators: [],
-      substituters: [],
+      substituters: [...(changes.substituters ?? [])],
       cache: null,
       waves: null,
       hosts: [],

@@ -7,28 +7,47 @@ nix_flags=(--extra-experimental-features 'nix-command flakes')
 build_release() {
   local root=$BENTO_STATE/gcroots/next tree=$1/tree
   rm -f "$root"
-  built=
+  built='' cache_options=()
   mark_log
-  if [ -n "$manifest_toplevel" ] && [ "$BENTO_BUILD" != source ] &&
-    logged nix-store --realise "$manifest_toplevel" --add-root "$root" --indirect; then
-    built=$manifest_toplevel
-    return
-  fi
   if [ ! -d "$tree" ] && [ "$BENTO_BUILD" = source ]; then
     problem="it comes without files to build it from, and this machine takes no built systems (services.bento.build)"
     return 1
   fi
+  if [ -n "$manifest_toplevel" ] && [ "$BENTO_BUILD" != source ]; then
+    if realise_toplevel "$root"; then
+      built=$manifest_toplevel
+      return
+    fi
+    # It was put there in spite of a failure, such as of a system that is none.
+    rm -f "$root"
+  elif [ "$BENTO_BUILD" = prebuilt ]; then
+    problem="the release doesn't say which system it is, as those of 'bento deploy --no-eval' don't"
+  fi
   if [ "$BENTO_BUILD" = prebuilt ] || [ ! -d "$tree" ]; then
-    problem="no cache has ${manifest_toplevel:-its system}, and it is not built here: $(nix_error)"
+    problem+="; it is not built here"
     return 1
   fi
-  local status=0
+  [ "${#cache_options[@]}" -gt 0 ] || use_caches
+  [ -z "$manifest_toplevel" ] || [ "$BENTO_BUILD" = source ] || [ "${#caches[@]}" -eq 0 ] || say "building it here: $problem"
+
+  build_from_source "$1" "$root" && return
+  # What is wrong with a cache is no fault of the release's. Once, so that a build that fails isn't repeated for each.
+  if is_cache_to_blame && leave_out_troubled; then build_from_source "$1" "$root" && return; fi
+  return 1
+}
+
+# build_from_source DIR ROOT: sets $built, or fails with $problem.
+build_from_source() {
+  local tree=$1/tree root=$2
+  build_status=0
   mark_log
+  # Where a download fails, what it was for is built.
+  local options=("${cache_options[@]}" --option fallback true)
   if [ "$manifest_kind" = flake ]; then
     # In quotes, so that a dot is a part of the name; and a flake reference's fragment is percent-encoded.
-    logged nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs \
+    logged nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs "${options[@]}" \
       --out-link "$root" \
-      "path:$tree#nixosConfigurations.\"${manifest_attr//%/%25}\".config.system.build.toplevel" || status=$?
+      "path:$tree#nixosConfigurations.\"${manifest_attr//%/%25}\".config.system.build.toplevel" || build_status=$?
   else
     if [ ! -f "$tree/$manifest_attr" ]; then
       problem="the release has no $manifest_attr"
@@ -42,14 +61,22 @@ build_release() {
       fi
       search_path=nixpkgs=$pinned:$search_path
     fi
-    NIX_PATH=$search_path logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" --out-link "$root" ||
-      status=$?
+    NIX_PATH=$search_path logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" "${options[@]}" \
+      --out-link "$root" || build_status=$?
   fi
-  if [ "$status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
+  if [ "$build_status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
     problem=$(no_space_or "$(nix_store_dir)" "it does not build: $(nix_error)")
     return 1
   fi
   built=$(readlink -f "$root")
+}
+
+# is_cache_to_blame: whether a build failed over what it got, or didn't get, from a cache. Nix 2.8 aborts over one that it
+# can't reach.
+is_cache_to_blame() {
+  [ "$build_status" -ne 0 ] && [ "${#caches[@]}" -gt 0 ] || return 1
+  [ "$build_status" -eq 134 ] || tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | printable |
+    grep -qE "^(error|warning): .*(unable to download|substitut|timed out|binary cache|hash mismatch importing)"
 }
 
 # pinned_nixpkgs FILE: fetches the nixpkgs that the release was checked with, unless it is there, and prints its store path.

@@ -54,6 +54,12 @@ load_settings() {
   export BENTO_POLL_TIMEOUT=${BENTO_POLL_TIMEOUT:-120}
   # For a poll that may bring the release along: git can't get one without the other.
   export BENTO_FETCH_TIMEOUT=${BENTO_FETCH_TIMEOUT:-3600}
+  # Whether the fleet's binary caches are asked beside this machine's own: fleet or none. Seconds for a connection to a
+  # cache; for its first answer, and for any silence of it; for the download of a system.
+  export BENTO_CACHES=${BENTO_CACHES:-fleet}
+  export BENTO_CACHE_CONNECT_TIMEOUT=${BENTO_CACHE_CONNECT_TIMEOUT:-3}
+  export BENTO_CACHE_DEADLINE=${BENTO_CACHE_DEADLINE:-15}
+  export BENTO_CACHE_TIMEOUT=${BENTO_CACHE_TIMEOUT:-14400}
   # Seconds before a release that failed is tried again, the first time; it doubles each time.
   export BENTO_BACKOFF=${BENTO_BACKOFF:-300}
   # Reports of this host that stay on the server.
@@ -84,6 +90,7 @@ load_settings() {
   for name in BENTO_CONFIRM_PASSES BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
     BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
     BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT \
+    BENTO_CACHE_CONNECT_TIMEOUT BENTO_CACHE_DEADLINE BENTO_CACHE_TIMEOUT \
     BENTO_SELF_UPDATE_INTERVAL BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done
@@ -99,6 +106,10 @@ load_settings() {
   case $BENTO_BUILD in
     auto | source | prebuilt) ;;
     *) bad_settings "BENTO_BUILD must be auto, source or prebuilt, not '$BENTO_BUILD'" ;;
+  esac
+  case $BENTO_CACHES in
+    fleet | none) ;;
+    *) bad_settings "BENTO_CACHES must be fleet or none, not '$BENTO_CACHES'" ;;
   esac
   case $BENTO_REBOOT in
     never | now | window) ;;

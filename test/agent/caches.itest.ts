@@ -1,0 +1,293 @@
+import { existsSync } from "node:fs";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Manifest } from "../../src/release/manifest.ts";
+import { BinaryCache } from "../support/binary-cache.ts";
+import type { Machine } from "../support/machine.ts";
+import { exec, succeed } from "../support/programs.ts";
+import { type Content, channelHost } from "../support/release.ts";
+import { World } from "../support/world.ts";
+
+// Where a machine's system comes from: its fleet's binary caches, with an HTTP server for each, or its own builds. Systems
+// are built for a cache and then thrown away, so that the machines, who share a store, have to get them.
+
+let world: World;
+let cache: BinaryCache;
+let serial = 0;
+const hosts = ["nas", "router", "phone"];
+
+beforeAll(async () => {
+  world = await World.make({ hosts });
+});
+afterAll(async () => world?.[Symbol.asyncDispose]());
+beforeEach(async () => {
+  cache = await BinaryCache.start(path.join(world.dir, `caches-${++serial}`), "cache-1");
+});
+afterEach(async () => cache?.[Symbol.asyncDispose]());
+
+/** A machine that has these caches; the cache of the test unless told otherwise. */
+async function machineWith(name = "nas", substituters = [cache.substituter]): Promise<Machine> {
+  const machine = await world.machine(name);
+  await writeFile(machine.path("etc/bento.json"), world.agentSettings({ substituters }));
+  await rm(machine.path("state/retry.json"), { force: true });
+  return machine;
+}
+
+/** Another system each time. */
+const next = (name = "nas") =>
+  channelHost(name, `environment.systemPackages = [ pkgs.nginx ];\nenvironment.etc.serial = "${++serial}";`);
+
+/** Builds a host's system, and leaves it in the cache alone. */
+async function pushed(content: Content, push = (system: string) => cache.push(system)): Promise<string> {
+  if (!("files" in content)) throw new Error("no files");
+  const file = path.join(world.dir, "pushed.nix");
+  await writeFile(file, content.files["configuration.nix"] ?? "");
+  const built = await succeed("nix-build", [
+    "<nixpkgs/nixos>",
+    "-A",
+    "system",
+    "-I",
+    `nixos-config=${file}`,
+    "--no-out-link",
+  ]);
+  await push(built);
+  await collect();
+  return built;
+}
+
+/** Throws away what no machine runs, and what Nix remembers of caches. */
+async function collect(): Promise<void> {
+  await succeed("nix-store", ["--gc"]);
+  await rm(path.join(process.env.HOME ?? "", ".cache/nix"), { recursive: true, force: true });
+}
+
+async function published(content: Content, name = "nas"): Promise<Manifest> {
+  return (await world.publish(name, content)).manifest;
+}
+
+const downloads = () => cache.requests.filter((request) => request.startsWith("/nar/"));
+
+/** Programs in front of Nix's that write down how they are called. */
+async function recorded(machine: Machine): Promise<{ PATH: string; calls: () => Promise<string> }> {
+  const bin = machine.path("recorders");
+  const log = machine.path("recorders/log");
+  await rm(bin, { recursive: true, force: true });
+  await mkdir(bin);
+  await writeFile(log, "");
+  for (const name of ["nix", "nix-build", "nix-instantiate", "nix-env", "nix-store"]) {
+    const real = await succeed("sh", ["-c", `command -v ${name}`]);
+    await writeFile(path.join(bin, name), `#!/bin/sh\necho "${name} $*" >> ${log}\nexec ${real} "$@"\n`);
+    await chmod(path.join(bin, name), 0o755);
+  }
+  return { PATH: `${bin}:${process.env.PATH}`, calls: () => readFile(log, "utf8") };
+}
+
+test("prebuilt: the system comes from the cache, and nothing is evaluated or built", async () => {
+  const machine = await machineWith();
+  const content = next();
+  const toplevel = await pushed(content);
+  const { PATH, calls } = await recorded(machine);
+  // Its files could not even be evaluated.
+  const broken = { files: { "configuration.nix": "{ this is no Nix" } };
+  await world.publish("nas", broken, { evaluate: false, manifest: { toplevel } });
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt", PATH });
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+  const nix = await calls();
+  expect(nix).toContain("nix-store --realise");
+  expect(nix).not.toMatch(/^nix-(build|instantiate) |^nix .*(build|eval)/m);
+  expect(downloads().length).toBeGreaterThan(0);
+});
+
+test("auto: as prebuilt where the cache has the system, and built here where it has not", async () => {
+  const machine = await machineWith();
+  const content = next();
+  const first = await pushed(content);
+  await published(content);
+  const { PATH, calls } = await recorded(machine);
+  expect((await machine.agent({ PATH })).stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(first);
+  expect(await calls()).not.toMatch(/^nix-build/m);
+
+  const { toplevel } = await published(next());
+  cache.requests.length = 0;
+  const built = await machine.agent({ PATH });
+  expect(built.stderr).toMatch(/\nbuilding it here: no cache has \S+ yet \(asked: http:\S+\)\n/);
+  expect(built.stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+  expect(await calls()).toMatch(/^nix-build/m);
+});
+
+test("source: it is evaluated here, also where a cache has it", async () => {
+  const machine = await machineWith();
+  const content = next();
+  const toplevel = await pushed(content);
+  await published(content);
+  const { PATH, calls } = await recorded(machine);
+  expect((await machine.agent({ BENTO_BUILD: "source", PATH })).stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+  expect(await calls()).toMatch(/^nix-build/m);
+});
+
+test("prebuilt, and no cache has it yet: a failure that passes; it is tried again, and then it is there", async () => {
+  const machine = await machineWith();
+  const before = await machine.running();
+  await pushed(next());
+  const content = next();
+  const { toplevel } = await published(content);
+  const { status, stderr } = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(stderr).toMatch(/\nfailed: no cache has \S+ yet \(asked: http:\S+\); it is not built here\n$/);
+  expect(status).toBe(1);
+  expect(await machine.running()).toBe(before);
+  expect((await machine.state("retry.json"))?.failures).toBe(1);
+
+  await pushed(content);
+  await machine.endBackoff();
+  expect((await machine.agent({ BENTO_BUILD: "prebuilt" })).stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+});
+
+test.each([
+  ["unsigned", "not signed", { signed: false }],
+  ["wrongly signed", "signed with another key (cache-1)", { signed: true }],
+])("%s: the reason names the key, nothing is downloaded, and nothing of it runs", async (_, said, options) => {
+  await using other = await BinaryCache.start(path.join(world.dir, `caches-${++serial}`), "other-1");
+  const machine = await machineWith("nas", [{ url: cache.url, key: other.publicKey }]);
+  const before = await machine.running();
+  const content = next();
+  const toplevel = await pushed(content, (system) => cache.push(system, options));
+  await published(content);
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(stderr).toContain(`\nfailed: ${cache.url} has ${toplevel}, but ${said}`);
+  expect(stderr).toContain("substituters in fleet.yaml");
+  expect(await machine.running()).toBe(before);
+  expect(downloads()).toEqual([]);
+
+  await machine.endBackoff();
+  const auto = await machine.agent();
+  expect(auto.stderr).toContain(`building it here: ${cache.url} has ${toplevel}, but ${said}`);
+  expect(auto.stderr).toMatch(/\nsuccess\n$/);
+  expect(downloads()).toEqual([]);
+});
+
+test("a path of the closure is missing: it is seen before anything is downloaded", async () => {
+  const machine = await machineWith();
+  const before = await machine.running();
+  const content = next();
+  const toplevel = await pushed(content);
+  await published(content);
+  const [narinfo = ""] = (await cache.narinfosOf(/-etc-file$/))
+    .filter(({ stored }) => !existsSync(stored))
+    .map(({ file }) => file);
+  await rm(narinfo);
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(stderr).toMatch(
+    /\nfailed: the caches have only a part of \S+: \S+-etc-file is missing; it is not built here\n$/,
+  );
+  expect(await machine.running()).toBe(before);
+  expect(downloads()).toEqual([]);
+
+  await machine.endBackoff();
+  const auto = await machine.agent();
+  expect(auto.stderr).toMatch(/\nbuilding it here: the caches have only a part of /);
+  expect(auto.stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+});
+
+test("a download that is cut off leaves the machine as it was; auto builds", async () => {
+  const machine = await machineWith();
+  const before = await machine.running();
+  const content = next();
+  const toplevel = await pushed(content);
+  await published(content);
+  cache.answer = (request) => (request.startsWith("/nar/") ? "half" : "file");
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(stderr).toMatch(/\nfailed: it could not be fetched from http:\S+: .+; it is not built here\n$/);
+  expect(await machine.running()).toBe(before);
+  expect((await exec("nix-store", ["--check-validity", toplevel])).status).not.toBe(0);
+
+  await machine.endBackoff();
+  const auto = await machine.agent();
+  expect(auto.stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+});
+
+test("a cache that is down is left out, said, and costs no upgrade", async () => {
+  const machine = await machineWith();
+  // Nix remembers for a week that there is a cache.
+  await pushed(next());
+  await exec("nix-store", [
+    "--realise",
+    "--dry-run",
+    `${path.dirname(machine.factory)}/${"0".repeat(32)}-x`,
+    "--option",
+    "substituters",
+    cache.url,
+  ]);
+  const { toplevel } = await published(next());
+  await cache[Symbol.asyncDispose]();
+  const prebuilt = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(prebuilt.stderr).toMatch(/\nthe cache http:\S+ is left out of this attempt: .*connect/i);
+  expect(prebuilt.stderr).toMatch(/\nfailed: no cache has \S+: none answers \(http:.*\); it is not built here\n$/);
+
+  await machine.endBackoff();
+  const auto = await machine.agent();
+  expect(auto.stderr).toMatch(/is left out of this attempt/);
+  expect(auto.stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+});
+
+test("one that says nothing is left out after its deadline, and the other one is used", async () => {
+  await using silent = await BinaryCache.start(path.join(world.dir, `caches-${++serial}`), "silent-1");
+  silent.answer = () => "silence";
+  const machine = await machineWith("nas", [silent.substituter, cache.substituter]);
+  const content = next();
+  const toplevel = await pushed(content);
+  await published(content);
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt", BENTO_CACHE_DEADLINE: "1" });
+  expect(stderr).toMatch(new RegExp(`\nthe cache ${silent.url} is left out of this attempt: .*timed out`));
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+  expect(silent.requests).toEqual(["/nix-cache-info"]);
+});
+
+test.each(["narinfo", "nar"])("one that answers and then hangs over a %s is bounded; auto builds", async (what) => {
+  const machine = await machineWith();
+  const content = next();
+  const toplevel = await pushed(content);
+  await published(content);
+  cache.answer = (request) =>
+    (what === "nar" ? request.startsWith("/nar/") : request.endsWith(".narinfo")) ? "silence" : "file";
+  const { stderr } = await machine.agent({ BENTO_CACHE_DEADLINE: "1" });
+  expect(stderr).toMatch(/\nbuilding it here: /);
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+});
+
+test("built once, and fetched by three hosts, who build nothing", async () => {
+  for (const host of hosts) {
+    const content = next(host);
+    const toplevel = await pushed(content);
+    await published(content, host);
+    const machine = await machineWith(host);
+    const { PATH, calls } = await recorded(machine);
+    cache.requests.length = 0;
+    expect((await machine.agent({ BENTO_BUILD: "prebuilt", PATH })).stderr).toMatch(/\nsuccess\n$/);
+    expect(await machine.running()).toBe(toplevel);
+    expect(await calls()).not.toMatch(/^nix-build|^nix-instantiate/m);
+    // Nothing twice.
+    expect(new Set(downloads()).size).toBe(downloads().length);
+    expect(downloads().length).toBeGreaterThan(0);
+  }
+});
+
+test("services.bento can do without the fleet's caches", async () => {
+  const machine = await machineWith();
+  const content = next();
+  await pushed(content);
+  await published(content);
+  const { stderr } = await machine.agent({ BENTO_CACHES: "none" });
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(cache.requests).toEqual([]);
+});

@@ -1,0 +1,117 @@
+# shellcheck shell=bash
+# The binary caches of one attempt: this machine's own and the fleet's, but for those that don't answer now. Nix itself
+# would ask a dead cache for every path, and believes for a week that one it knows is there.
+
+# What Nix is told, once caches are known.
+cache_options=()
+# The URLs in use, and of those the fleet's.
+caches=() fleet_caches=()
+# Which were left out and why, for a report's reason.
+left_out=''
+
+# use_caches: asks them all at once, and sets the above. A cache that is left out is said, and is no failure.
+use_caches() {
+  local settings urls fleet=null index why url
+  [ "$BENTO_CACHES" = none ] || fleet=$(jq -c '.substituters // []' "$BENTO_CONFIG")
+  settings=$(nix_settings)
+  settings_known=yes
+  jq -e '.substituters.value and ."trusted-public-keys".value' <<< "$settings" > /dev/null || settings_known=
+  mapfile -t urls < <(jq -r --argjson fleet "$fleet" '
+    (."substituters".value // []) + [$fleet[]?.url] | reduce .[] as $url ([];
+      if any(.[]; rtrimstr("/") == ($url | rtrimstr("/"))) then . else . + [$url] end) | .[]' <<< "$settings")
+  mapfile -t fleet_caches < <(jq -r '.[]?.url' <<< "$fleet")
+  cache_keys=$(jq -r --argjson fleet "$fleet" '
+    (."trusted-public-keys".value // []) + [$fleet[]?.key] | unique | join(" ")' <<< "$settings")
+
+  local answers=$BENTO_RUN/caches pids=()
+  rm -rf "$answers"
+  mkdir "$answers"
+  for index in "${!urls[@]}"; do
+    apart silence_of "${urls[index]}" > "$answers/$index" 2> /dev/null &
+    pids+=("$!")
+  done
+  for index in "${!pids[@]}"; do wait "${pids[index]}" || true; done
+  caches=() left_out=''
+  for index in "${!urls[@]}"; do
+    url=${urls[index]}
+    why=$(printable < "$answers/$index" | head -n 1)
+    if [ -z "$why" ]; then caches+=("$url"); else leave_out "$url" "$why"; fi
+  done
+  rm -rf "$answers"
+  set_cache_options
+}
+
+# nix_settings: what Nix on this machine is set to, as JSON; {} where it doesn't say.
+nix_settings() {
+  local command
+  # The first is the name since 2.20; 2.3 has no experimental features.
+  for command in 'config show' show-config; do
+    # shellcheck disable=SC2086 # two words
+    nix "${nix_flags[@]}" $command --json 2> /dev/null | jq -ce 'objects' 2> /dev/null && return
+  done
+  nix show-config --json 2> /dev/null | jq -ce 'objects' 2> /dev/null || echo '{}'
+}
+
+# silence_of URL: prints why a cache is not to be asked, or nothing. Any answer of an HTTP server is one, but that it is
+# broken: what it means is Nix's to find out, which may have a password for it. Other kinds of stores are Nix's alone.
+silence_of() {
+  local said status=0 base=${1%%\?*}
+  case $1 in http://* | https://*) ;; *) return 0 ;; esac
+  command -v curl > /dev/null || return 0
+  said=$(curl -q --silent --show-error --output /dev/null --write-out '%{http_code}' --max-time "$BENTO_CACHE_DEADLINE" \
+    --connect-timeout "$BENTO_CACHE_CONNECT_TIMEOUT" "${base%/}/nix-cache-info" 2>&1) || status=$?
+  if [ "$status" -ne 0 ]; then
+    said=${said%%$'\n'*}
+    echo "${said#curl: (*) }"
+  elif [ "$said" -ge 500 ]; then
+    echo "it answers with the status $said"
+  fi
+}
+
+# leave_out URL WHY: for the rest of this attempt.
+leave_out() {
+  local url kept=()
+  say "the cache $1 is left out of this attempt: $2"
+  left_out+="${left_out:+; }$1: $2"
+  for url in "${caches[@]}"; do [ "$url" = "$1" ] || kept+=("$url"); done
+  caches=("${kept[@]}")
+}
+
+# set_cache_options: what Nix is told of $caches. The lists are whole, since Nix 2.3 can't add to one of keys.
+# fleet.yaml's caches are told apart from the machine's by nothing: each path's signature is what counts.
+set_cache_options() {
+  local extra=
+  # Where Nix doesn't say what this machine has, that stays as it is.
+  [ -n "$settings_known" ] || extra=extra-
+  cache_options=(
+    --option "${extra}substituters" "${caches[*]}" --option "${extra}trusted-public-keys" "$cache_keys"
+    --option connect-timeout "$BENTO_CACHE_CONNECT_TIMEOUT" --option download-attempts 2
+    --option stalled-download-timeout "$BENTO_CACHE_DEADLINE"
+    # A cache that was asked before the system was pushed has it now.
+    --option narinfo-cache-negative-ttl 0
+  )
+}
+
+# leave_out_troubled: leaves out the caches that Nix, since `mark_log`, could not get something from. Fails where there
+# is none.
+leave_out_troubled() {
+  local url found=1 said
+  said=$(tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | printable |
+    grep -E 'unable to|timed out|does not exist in binary cache|is not a valid|hash mismatch' || true)
+  for url in "${caches[@]}"; do
+    if [[ $said == *"${url%/}"* ]]; then
+      leave_out "$url" "$(grep -F -m 1 -- "${url%/}" <<< "$said" | sed 's/^warning: //; s/^error: //')"
+      found=0
+    fi
+  done
+  # A NAR that was cut off, and an abort, name nobody.
+  if [ "$found" -ne 0 ] && [ "${#fleet_caches[@]}" -gt 0 ]; then
+    for url in "${fleet_caches[@]}"; do
+      [[ " ${caches[*]} " == *" $url "* ]] || continue
+      leave_out "$url" "something that Nix took from a cache was damaged: $(nix_error)"
+      found=0
+    done
+  fi
+  set_cache_options
+  return "$found"
+}
