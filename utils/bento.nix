@@ -24,6 +24,7 @@ let
     config.systemd.package
     pkgs.bash
     pkgs.coreutils
+    pkgs.curl
     pkgs.findutils
     pkgs.gawk
     pkgs.gitMinimal
@@ -50,6 +51,9 @@ let
     BENTO_REPORTER = "${if cfg.reporter == null then cfg.fetcher else cfg.reporter}";
     BENTO_BUILD = cfg.build;
     BENTO_INTERVAL = cfg.interval;
+    BENTO_CACHES = if cfg.caches.scope == "none" then "none" else "fleet";
+    BENTO_CACHE_CONNECT_TIMEOUT = toString cfg.caches.connectTimeout;
+    BENTO_CACHE_DEADLINE = toString cfg.caches.deadline;
     BENTO_CONFIRM_TIMEOUT = toString cfg.confirm.timeout;
     BENTO_CONFIRM_PASSES = toString cfg.confirm.passes;
     BENTO_CONFIRM_SETTLE = toString cfg.confirm.settle;
@@ -184,6 +188,32 @@ in
         here. source: always evaluated and built here. prebuilt: never built here, for machines that are too small to;
         such a release fails, and is tried again, until a cache has it.
       '';
+    };
+
+    caches = {
+      scope = mkOption {
+        type = types.enum [ "machine" "agent" "none" ];
+        default = "machine";
+        description = ''
+          Who on this machine uses and trusts the binary caches of fleet.yaml, beside those that it has anyway. machine:
+          Nix as a whole, also for an administrator at a shell. agent: only upgrades. none: nobody.
+        '';
+      };
+      connectTimeout = mkOption {
+        type = types.ints.positive;
+        default = 3;
+        description = ''
+          Seconds that a binary cache has to accept a connection from an upgrade; one that doesn't is left out of that
+          upgrade. Raise it for a slow way there, such as Tor or a satellite.
+        '';
+      };
+      deadline = mkOption {
+        type = types.ints.positive;
+        default = 15;
+        description = ''
+          Seconds that a binary cache has for its first answer to an upgrade, and that it may be silent in a download.
+        '';
+      };
     };
 
     confirm = {
@@ -362,8 +392,10 @@ in
 
     environment.systemPackages = [ command ];
 
-    # fleet.yaml's binary caches, beside those that this machine has anyway. The options' names changed with 22.05.
-    nix = mkIf (substituters != [ ]) (
+    # fleet.yaml's binary caches, beside those that this machine has anyway: the lists are merged with NixOS's own. It isn't
+    # extra-substituters, which comes before substituters in nix.conf, and there the later line replaces the one before.
+    # The agent tells Nix by itself how long to wait, and which of them to ask. The options' names changed with 22.05.
+    nix = mkIf (substituters != [ ] && cfg.caches.scope == "machine") (
       if options.nix ? settings then {
         settings.substituters = map (cache: cache.url) substituters;
         settings.trusted-public-keys = map (cache: cache.key) substituters;

@@ -88,7 +88,9 @@ test("no file leaves the repository: the release is a manifest with the system's
 test("until the cache has it the machine says so, and tries again; then it takes it from there", async () => {
   const without = await nas.agent(asking);
   expect(without.status).toBe(1);
-  expect(without.stderr).toMatch(/\nfailed: no cache has \/\S+-nixos-system-nas-\S+ yet \(asked: file:\S+\); it is not built here\n/);
+  expect(without.stderr).toMatch(
+    /\nfailed: no cache has \/\S+-nixos-system-nas-\S+ yet \(asked: file:\S+\); it is not built here\n/,
+  );
   expect(await nas.running()).toBe(nas.factory);
 
   await push();
