@@ -265,6 +265,21 @@ test.each(["narinfo", "nar"])("one that answers and then hangs over a %s is boun
   expect(await machine.running()).toBe(toplevel);
 });
 
+test.each([500, "hangup", "half"] as const)(
+  "source: a cache that breaks during the build (%s) does not fail it",
+  async (trouble) => {
+    const machine = await machineWith();
+    const content = next();
+    const toplevel = await pushed(content);
+    await published(content);
+    cache.answer = (request) => (request === "/nix-cache-info" ? "file" : trouble);
+    const { stderr } = await machine.agent({ BENTO_BUILD: "source", BENTO_CACHE_DEADLINE: "2" });
+    expect(stderr).toMatch(/\nsuccess\n$/);
+    expect(await machine.running()).toBe(toplevel);
+    expect(cache.requests.length).toBeGreaterThan(1);
+  },
+);
+
 test("built once, and fetched by three hosts, who build nothing", async () => {
   for (const host of hosts) {
     const content = next(host);

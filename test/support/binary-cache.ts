@@ -5,8 +5,8 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { succeed } from "./programs.ts";
 
-/** What becomes of a request: the file; its first half; no answer at all; or this status. */
-export type Answer = "file" | "half" | "silence" | number;
+/** What becomes of a request: the file; its first half; no answer at all; the end of the connection; or this status. */
+export type Answer = "file" | "half" | "silence" | "hangup" | number;
 
 const NIX = ["--extra-experimental-features", "nix-command"];
 
@@ -31,6 +31,7 @@ export class BinaryCache implements AsyncDisposable {
       this.requests.push(pathname);
       const answer = this.answer(pathname);
       if (answer === "silence") return;
+      if (answer === "hangup") return request.socket.destroy();
       if (typeof answer === "number") return response.writeHead(answer).end();
       const content = await readFile(path.join(dir, path.normalize(pathname))).catch(() => null);
       if (content === null) return response.writeHead(404).end();
