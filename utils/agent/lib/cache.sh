@@ -87,8 +87,8 @@ set_cache_options() {
     --option "${extra}substituters" "${caches[*]}" --option "${extra}trusted-public-keys" "$cache_keys"
     --option connect-timeout "$BENTO_CACHE_CONNECT_TIMEOUT" --option download-attempts 2
     --option stalled-download-timeout "$BENTO_CACHE_DEADLINE"
-    # A cache that was asked before the system was pushed has it now.
-    --option narinfo-cache-negative-ttl 0
+    # A cache that was asked before the system was pushed, or signed, has it now; Nix would remember for a month.
+    --option narinfo-cache-negative-ttl 0 --option narinfo-cache-positive-ttl 60
   )
 }
 
