@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
+import { removeOldLogs } from "../nix/build-log.ts";
 import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
@@ -53,7 +54,8 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   const { outcomes, plans } = await buildTargets(context, nix, targets);
   const isBuilt = ({ host }: Target) => outcomes.get(host.name)?.kind === "built";
   const built = targets.filter(isBuilt);
-  const failures = await failuresOf(context, nix, outcomes, options.logs ?? defaultLogs(context.env));
+  const logs = options.logs ?? defaultLogs(context.env);
+  const failures = await failuresOf(context, nix, outcomes, logs);
 
   // 3. What is built stays.
   const roots = options.roots ?? (await defaultRoots(context.env, options.fleet));
@@ -89,6 +91,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
 
   // 6. What is old goes.
   if (!options.prune) return document;
+  await removeOldLogs(logs);
   const isWhole = options.hosts.length === 0 && options.shard === null;
   const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });
   return { ...document, warnings: [...warnings, ...more], pruned };
