@@ -6,7 +6,7 @@ import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
 import { storeAddress } from "../nix/push.ts";
-import { addRoot } from "../nix/roots.ts";
+import { addRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
@@ -59,8 +59,9 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
 
   // 3. What is built stays.
   const roots = options.roots ?? (await defaultRoots(context.env, options.fleet));
-  await parallel(built, availableParallelism(), ({ host, output }) =>
-    addRoot(nix, output, path.join(roots, host.name)),
+  await addRoots(
+    nix,
+    built.map(({ host, output }) => ({ storePath: output, directory: path.join(roots, host.name) })),
   );
 
   // 4. What became of each.
