@@ -1,6 +1,7 @@
 import { BUILD } from "../nix/activity.ts";
 import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../nix/build.ts";
 import { nameOf } from "../nix/build-errors.ts";
+import { inertLog } from "../nix/build-log.ts";
 import { BuildProgress } from "../nix/build-progress.ts";
 import type { Nix } from "../nix/nix.ts";
 import { planBuilds } from "../nix/plan.ts";
@@ -72,7 +73,7 @@ async function buildAndTell(
         group.line(`building ${nameOf(event.path)}`);
       }
       if (event.kind === "stop") building.delete(event.id);
-      if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${event.line}`);
+      if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${inertLog(event.line)}`);
       if (Date.now() - shown < TICK) return;
       shown = Date.now();
       output.progress(buildProgress(done, total, progress.state()));
