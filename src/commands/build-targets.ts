@@ -1,6 +1,7 @@
 import { BUILD } from "../nix/activity.ts";
 import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../nix/build.ts";
 import { nameOf } from "../nix/build-errors.ts";
+import { inertLog } from "../nix/build-log.ts";
 import { BuildProgress } from "../nix/build-progress.ts";
 import type { Nix } from "../nix/nix.ts";
 import { planBuilds } from "../nix/plan.ts";
@@ -63,10 +64,16 @@ async function buildAndTell(
     done += 1;
     group.line(`built ${name} (${done} of ${total} hosts)`);
   });
+  const building = new Map<number, string>();
   try {
     return await buildAll(nix, wanted, (event) => {
       progress.see(event);
-      if (event.kind === "start" && event.type === BUILD) group.line(`building ${nameOf(event.path)}`);
+      if (event.kind === "start" && event.type === BUILD) {
+        building.set(event.id, nameOf(event.path));
+        group.line(`building ${nameOf(event.path)}`);
+      }
+      if (event.kind === "stop") building.delete(event.id);
+      if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${inertLog(event.line)}`);
       if (Date.now() - shown < TICK) return;
       shown = Date.now();
       output.progress(buildProgress(done, total, progress.state()));

@@ -1,11 +1,12 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
+import { removeOldLogs } from "../nix/build-log.ts";
 import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
 import { storeAddress } from "../nix/push.ts";
-import { addRoot } from "../nix/roots.ts";
+import { addRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
@@ -53,12 +54,14 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   const { outcomes, plans } = await buildTargets(context, nix, targets);
   const isBuilt = ({ host }: Target) => outcomes.get(host.name)?.kind === "built";
   const built = targets.filter(isBuilt);
-  const failures = await failuresOf(context, nix, outcomes, options.logs ?? defaultLogs(context.env));
+  const logs = options.logs ?? defaultLogs(context.env);
+  const failures = await failuresOf(context, nix, outcomes, logs);
 
   // 3. What is built stays.
   const roots = options.roots ?? (await defaultRoots(context.env, options.fleet));
-  await parallel(built, availableParallelism(), ({ host, output }) =>
-    addRoot(nix, output, path.join(roots, host.name)),
+  await addRoots(
+    nix,
+    built.map(({ host, output }) => ({ storePath: output, directory: path.join(roots, host.name) })),
   );
 
   // 4. What became of each.
@@ -89,6 +92,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
 
   // 6. What is old goes.
   if (!options.prune) return document;
+  await removeOldLogs(logs);
   const isWhole = options.hosts.length === 0 && options.shard === null;
   const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });
   return { ...document, warnings: [...warnings, ...more], pruned };

@@ -2,7 +2,7 @@ import { FleetError, UnavailableError } from "../errors.ts";
 import { loadFleet } from "../fleet/load.ts";
 import type { Nix } from "../nix/nix.ts";
 import { type Pushed, push, shown } from "../nix/push.ts";
-import { size } from "../render/terminal.ts";
+import { count } from "../render/terminal.ts";
 import type { PushResult } from "../results.ts";
 import type { Context } from "./context.ts";
 
@@ -19,14 +19,15 @@ export async function pushUrl(dir: string): Promise<string> {
 export async function pushTo(context: Context, nix: Nix, url: string, paths: readonly string[]): Promise<PushResult> {
   const { output, signal } = context;
   const name = shown(url);
+  // Of a push that fails, it is what was begun.
   let pushed: Pushed = { paths: 0, bytes: 0 };
   const result = (error: PushResult["error"]) => ({ url: name, ...pushed, error });
   try {
     pushed = await push(nix, url, paths, {
       signal,
-      onProgress: (now) => {
-        pushed = { ...now };
-        output.progress(`pushing to ${name}: ${now.paths} paths, ${size(now.bytes)}`);
+      onProgress: (paths) => {
+        pushed = { paths, bytes: 0 };
+        output.progress(`pushing to ${name}: ${count(paths, "path")}`);
       },
       onRetry: (error, wait) => output.info(`${name}: ${error}; trying again in ${Math.ceil(wait / 1000)} s`),
     });

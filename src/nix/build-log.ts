@@ -1,5 +1,5 @@
 import { writeSync } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { StringDecoder } from "node:string_decoder";
 import { stripVTControlCharacters } from "node:util";
@@ -51,5 +51,18 @@ export async function saveLog(nix: Nix, { drv, tail }: FailedDerivation, directo
     await handle.close().catch(() => {});
     await rm(temporary, { force: true });
     throw error;
+  }
+}
+
+/** Days after which a log is removed. */
+const LIFETIME = 30;
+
+/** Removes logs that nobody will look at any more. What isn't one, by its name, stays. */
+export async function removeOldLogs(directory: string, now = Date.now()): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
+  for (const name of names.filter((name) => /^[0-9a-z]{32}-.*\.log(?:\.new)?$/.test(name))) {
+    const file = path.join(directory, name);
+    const { mtimeMs } = await stat(file);
+    if (now - mtimeMs > LIFETIME * 24 * 3600 * 1000) await rm(file, { force: true });
   }
 }

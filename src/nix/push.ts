@@ -7,7 +7,7 @@ import { COPY_PATH, eventReader } from "./activity.ts";
 import { withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
-/** What was copied to a cache; what was there already isn't counted. Of a push that failed, it is what was begun. */
+/** What was copied to a cache; what was there already isn't counted. */
 export interface Pushed {
   paths: number;
   /** Unpacked. */
@@ -16,7 +16,8 @@ export interface Pushed {
 
 export interface PushOptions {
   signal: AbortSignal;
-  onProgress?: (pushed: Pushed) => void;
+  /** Told how many paths it has come to. */
+  onProgress?: (paths: number) => void;
   /** Told before it is tried again. */
   onRetry?: (error: string, wait: number) => void;
   /** Milliseconds before the first retry; each further one waits twice as long. */
@@ -38,19 +39,18 @@ const PERMANENT =
  */
 export async function push(nix: Nix, url: string, paths: readonly string[], options: PushOptions): Promise<Pushed> {
   const { signal, onProgress = () => {}, onRetry = () => {} } = options;
-  /** Bytes of each path. What was under way when an attempt ended is copied again by the next. */
-  const copied = new Map<string, number>();
-  const sum = (): Pushed => ({ paths: copied.size, bytes: [...copied.values()].reduce((a, b) => a + b, 0) });
+  /** What was under way when an attempt ended is copied again by the next. */
+  const copied = new Set<string>();
   const [first] = paths;
-  if (first === undefined) return sum();
+  if (first === undefined) return { paths: 0, bytes: 0 };
   const address = storeAddress(url);
   if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path.dirname(first));
   for (let attempt = 1; ; attempt++) {
-    const error = await copy(nix, address, paths, (path, bytes) => {
-      copied.set(path, bytes);
-      onProgress(sum());
+    const error = await copy(nix, address, paths, (path) => {
+      copied.add(path);
+      onProgress(copied.size);
     });
-    if (error === null) return sum();
+    if (error === null) return { paths: copied.size, bytes: await sizeOf(nix, [...copied]) };
     if (attempt >= ATTEMPTS || PERMANENT.test(error)) {
       throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, {
         hint: "what was copied is there: the next push goes on with the rest",
@@ -69,25 +69,20 @@ async function copy(
   nix: Nix,
   url: string,
   paths: readonly string[],
-  onCopied: (path: string, bytes: number) => void,
+  onCopied: (path: string) => void,
 ): Promise<string | null> {
-  const copying = new Map<number, { path: string; expected: number }>();
+  const copying = new Map<number, string>();
   const errors: string[] = [];
   let ssh = "";
   const read = eventReader((event) => {
     switch (event.kind) {
       case "start":
-        if (event.type === COPY_PATH) copying.set(event.id, { path: event.path, expected: 0 });
+        if (event.type === COPY_PATH) copying.set(event.id, event.path);
         return;
-      case "progress": {
-        const copy = copying.get(event.id);
-        if (copy !== undefined) copy.expected = event.expected;
-        return;
-      }
       case "stop": {
-        const copy = copying.get(event.id);
+        const path = copying.get(event.id);
         copying.delete(event.id);
-        if (copy !== undefined) onCopied(copy.path, copy.expected);
+        if (path !== undefined) onCopied(path);
         return;
       }
       case "message":
@@ -102,6 +97,16 @@ async function copy(
   read("\n");
   if (status === 0) return null;
   return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+}
+
+/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
+async function sizeOf(nix: Nix, paths: readonly string[]): Promise<number> {
+  let size = 0;
+  for (let begin = 0; begin < paths.length; begin += 1000) {
+    const run = await nix.run("nix-store", ["--query", "--size", ...paths.slice(begin, begin + 1000)]);
+    for (const line of run.stdout.split("\n")) size += Number(line);
+  }
+  return size;
 }
 
 /**

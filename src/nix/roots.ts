@@ -1,6 +1,8 @@
-import { lstat, mkdir, readdir, readlink, rm } from "node:fs/promises";
+import { lstat, lutimes, mkdir, readdir, readlink, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { UnavailableError } from "../errors.ts";
+import { parallel } from "../platform/parallel.ts";
 import type { Nix } from "./nix.ts";
 
 /** A gc root: a symlink that keeps a store path, and all that it needs, alive. */
@@ -12,10 +14,33 @@ export interface Root {
   made: number;
 }
 
-/** Keeps a store path alive with a gc root in `directory`, named after it. Asking again makes it the newest. */
-export async function addRoot(nix: Nix, storePath: string, directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true });
-  const root = path.join(directory, path.basename(storePath));
+/**
+ * Keeps store paths alive, each with a gc root in its `directory`, named after it. Asking again makes it the newest.
+ * @throws UnavailableError when Nix can't.
+ */
+export async function addRoots(nix: Nix, wanted: readonly { storePath: string; directory: string }[]): Promise<void> {
+  const known = await knownRoots();
+  await parallel(wanted, availableParallelism(), async ({ storePath, directory }) => {
+    const root = path.join(directory, path.basename(storePath));
+    // Of a large fleet most are there already, and each call of Nix's takes its time.
+    if (known.has(root) && (await readlink(root).catch(() => null)) === storePath) {
+      await lutimes(root, new Date(), new Date());
+    } else {
+      await addRoot(nix, storePath, root);
+    }
+  });
+}
+
+/** The indirect roots that Nix knows of; none where it doesn't let itself be looked at. */
+async function knownRoots(): Promise<Set<string>> {
+  const directory = path.join(process.env.NIX_STATE_DIR || "/nix/var/nix", "gcroots/auto");
+  const names = await readdir(directory).catch(() => []);
+  const roots = await Promise.all(names.map((name) => readlink(path.join(directory, name)).catch(() => [])));
+  return new Set(roots.flat());
+}
+
+async function addRoot(nix: Nix, storePath: string, root: string): Promise<void> {
+  await mkdir(path.dirname(root), { recursive: true });
   const run = await nix.run("nix-store", ["--realise", storePath, "--add-root", root, "--indirect"]);
   if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
 }

@@ -74,7 +74,10 @@ export function printForeign(text: string): void {
 export function actionsOutput(): Output {
   return {
     info: printForeign,
-    debug: (line) => core.debug(inert(line)),
+    // The runner would leave them out, and builds can say a lot.
+    debug: (line) => {
+      if (core.isDebug()) core.debug(inert(line));
+    },
     warning: (line) => core.warning(inert(line)),
     progress: () => {},
     done: () => {},

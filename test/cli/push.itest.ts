@@ -69,6 +69,7 @@ test("what was built is signed and pushed, each path once; what failed is not; t
   expect(await readFile(path.join(cache, "nix-cache-info"), "utf8")).toBe(
     `StoreDir: ${fleet.store.dir}/nix/store\nWantMassQuery: 1\nPriority: 30\n`,
   );
+  expect(document.push?.bytes).toBeGreaterThan(3_000_000);
   for (const name of narinfos(cache)) {
     const text = readFileSync(path.join(cache, name), "utf8");
     expect(text).toContain("Compression: zstd");
