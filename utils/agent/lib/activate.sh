@@ -115,7 +115,7 @@ go_back() {
 
 # commit: the confirmed system becomes the one that boots. Fails with $problem; then the profile is as it was.
 commit() {
-  local before status=0 runs=
+  local before status=0 runs='' why=
   keep_secrets "$to" || { problem="its secrets could not be kept: $(no_space_or "$BENTO_STATE" 'the disk refused it')"; return 1; }
   before=$(booting_system)
   if [ "$(running_system)" = "$to" ]; then runs='it runs, but '; fi
@@ -130,9 +130,12 @@ commit() {
   fi
   switch_to "$to" boot || status=$?
   # A full /boot has been known to end with success.
-  if [ "$status" -eq 0 ] && [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then status=28; fi
+  if [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then
+    [ "$status" -ne 0 ] || status=28
+    why="no space is left in $BENTO_BOOT"
+  fi
   [ "$status" -ne 0 ] || return 0
-  problem="${runs}could not be made the boot default (status $status): $(last_words)"
+  problem="${runs}could not be made the boot default (status $status): ${why:-$(last_words)}"
   [ -n "$before" ] || return 1
   if logged nix-env --profile "$BENTO_PROFILE" --set "$before"; then
     problem="$problem; the profile is back at $before"
