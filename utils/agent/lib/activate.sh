@@ -24,7 +24,7 @@ end_activation() {
   read -r group 2> /dev/null < "$note" || return 0
   rm -f "$note"
   # Unless the number is another program's by now.
-  if [ -e "/proc/$group" ] && ! grep -qzF -e '/bin/switch-to-configuration' "/proc/$group/cmdline"; then return 0; fi
+  if [ -e "/proc/$group" ] && ! grep -qzF -e '/bin/switch-to-configuration' "/proc/$group/cmdline" 2> /dev/null; then return 0; fi
   # The number alone for the moment before it leads its group.
   kill -TERM -- "-$group" 2> /dev/null || kill -TERM "$group" 2> /dev/null || return 0
   say "ending an activation that is still going on"
@@ -82,19 +82,20 @@ activate_and_confirm() {
 
 # go_back: the recorded path runs again, by this program or by the guard. Sets $outcome, and adds to $reason.
 go_back() {
-  local status=0
+  local status=0 again=
   if disarm_guard; then
     restore_secrets
     switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
     restart_for_restored
   else
-    wait_for_guard || say "the guard has not ended yet"
+    wait_for_guard || { say "the guard was ended before it was done"; again=1; }
   fi
   # Once more, in case what failed was a passing thing, or the guard is gone.
-  if [ "$(running_system)" != "$from" ]; then
+  if [ "$(running_system)" != "$from" ] || [ -n "$again" ]; then
     end_activation
     restore_secrets
     switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
+    restart_for_restored
   fi
   if [ "$(running_system)" != "$from" ]; then
     outcome=stuck
