@@ -1,15 +1,15 @@
 import { existsSync, readFileSync } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
-import { kill, processesWith, type Running } from "../support/programs.ts";
+import { familyOf, kill, processesWith, type Running, succeed } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["activating", "hanging", "confirming", "soon", "committing", "restarted", "slow"];
+const hosts = ["guarded", "activating", "hanging", "confirming", "soon", "committing", "restarted", "slow"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -141,6 +141,41 @@ test("killed during the confirmation: a next run before the guard's deadline put
   expect(status).toBe(1);
   expect(await machine.running()).toBe(machine.factory);
   expect((await readdir(machine.path("run/bento"))).filter((name) => name.startsWith("guard-"))).toEqual([]);
+});
+
+test("the agent killed, and then its guard while it goes back: the next run goes back from the start", async () => {
+  const machine = await world.machine("guarded");
+  const pipe = machine.path("run/back.reached");
+  // Where there is a pipe it stops, which is only later.
+  const script = `if [ -p ${pipe} ]; then echo > ${pipe}; sleep 1000; fi; echo $$ >> $MACHINE/activations`;
+  const good = await world.publish("guarded", channelHost("guarded", `system.activationScript = ''${script}'';`));
+  expect((await machine.agent()).status).toBe(0);
+  expect(await machine.running()).toBe(good.manifest.toplevel);
+
+  await using hold = await Hold.make(machine, "check");
+  await machine.healthCheck("hold", hold.script);
+  await world.publish("guarded", channelHost("guarded", changed));
+  const attempt = machine.startAgent({ ...SOON, BENTO_CONFIRM_TIMEOUT: "3" });
+  await hold.reached();
+  await killOutright(attempt);
+  await hold.letGo();
+  await succeed("mkfifo", [pipe]);
+  await succeed("cat", [pipe]);
+  // It is said to run again, while not all of it does.
+  expect(await machine.running()).toBe(good.manifest.toplevel);
+  const guard = await guardOf(machine);
+  kill(familyOf(Number(await readFile(`${guard}/watching`, "utf8"))));
+  await rm(pipe);
+
+  const activations = async () => (await readFile(machine.path("activations"), "utf8")).split("\n").length - 1;
+  expect(await activations()).toBe(1);
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toMatch(
+    /\ngoing back to \S+\nthe guard was ended before it was done\ninconclusive: the upgrade was cut off /,
+  );
+  expect(status).toBe(1);
+  expect(await activations()).toBe(2);
+  expect(await machine.running()).toBe(good.manifest.toplevel);
 });
 
 test("killed after the confirmation, while it tells the boot loader: the next run completes it", async () => {

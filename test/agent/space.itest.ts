@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
@@ -8,7 +8,7 @@ import { type Content, channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["full", "narrow", "store"];
+const hosts = ["full", "narrow", "store", "boot"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -94,4 +94,34 @@ long("too little room in the store ends the attempt before anything is built", a
   await machine.endBackoff();
   expect((await machine.agent()).status).toBe(0);
   expect(await machine.running()).toBe(manifest.toplevel);
+});
+
+test("a /boot with too little room ends the attempt; one that gets full meanwhile is seen, whatever the installer says", async () => {
+  const machine = await world.machine("boot");
+  const boot = machine.path("boot");
+  await succeed("mount", ["-t", "tmpfs", "-o", "size=1m", "bento-test", boot]);
+  try {
+    await symlink(machine.factory, `${boot}/default`);
+    const filling = `dd if=/dev/zero of=$MACHINE/boot/kernel bs=4096 || true`;
+    const { manifest } = await world.publish("boot", channelHost("boot", `system.bootScript = ''${filling}'';`));
+    const narrow = await machine.agent({ BENTO_MIN_FREE_BOOT: "2048" });
+    expect(narrow.stderr).toMatch(/\nfailed: too little space is left in \S+\/boot: 1024 KiB, and 2048 are needed\n$/);
+    expect(narrow.stderr).not.toContain("activating");
+    expect(await machine.running()).toBe(machine.factory);
+
+    await machine.endBackoff();
+    const full = await machine.agent({ BENTO_MIN_FREE_BOOT: "512" });
+    expect(full.stderr).toMatch(
+      /\nfailed: it runs, but could not be made the boot default \(status 28\): no space is left in \S+\/boot; /,
+    );
+    expect(full.stderr).toContain(`; the profile is back at ${machine.factory}\n`);
+    expect(await machine.running()).toBe(manifest.toplevel);
+    expect([await machine.profile(), await machine.bootDefault()]).toEqual([machine.factory, machine.factory]);
+    await rm(`${boot}/kernel`);
+    const next = await world.publish("boot", channelHost("boot"));
+    expect((await machine.agent({ BENTO_MIN_FREE_BOOT: "512" })).status).toBe(0);
+    expect(await machine.bootDefault()).toBe(next.manifest.toplevel);
+  } finally {
+    await succeed("umount", [boot]);
+  }
 });

@@ -24,7 +24,7 @@ end_activation() {
   read -r group 2> /dev/null < "$note" || return 0
   rm -f "$note"
   # Unless the number is another program's by now.
-  if [ -e "/proc/$group" ] && ! grep -qzF -e '/bin/switch-to-configuration' "/proc/$group/cmdline"; then return 0; fi
+  if [ -e "/proc/$group" ] && ! grep -qzF -e '/bin/switch-to-configuration' "/proc/$group/cmdline" 2> /dev/null; then return 0; fi
   # The number alone for the moment before it leads its group.
   kill -TERM -- "-$group" 2> /dev/null || kill -TERM "$group" 2> /dev/null || return 0
   say "ending an activation that is still going on"
@@ -82,19 +82,20 @@ activate_and_confirm() {
 
 # go_back: the recorded path runs again, by this program or by the guard. Sets $outcome, and adds to $reason.
 go_back() {
-  local status=0
+  local status=0 again=
   if disarm_guard; then
     restore_secrets
     switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
     restart_for_restored
   else
-    wait_for_guard || say "the guard has not ended yet"
+    wait_for_guard || { say "the guard was ended before it was done"; again=1; }
   fi
   # Once more, in case what failed was a passing thing, or the guard is gone.
-  if [ "$(running_system)" != "$from" ]; then
+  if [ "$(running_system)" != "$from" ] || [ -n "$again" ]; then
     end_activation
     restore_secrets
     switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
+    restart_for_restored
   fi
   if [ "$(running_system)" != "$from" ]; then
     outcome=stuck
@@ -115,7 +116,7 @@ go_back() {
 
 # commit: the confirmed system becomes the one that boots. Fails with $problem; then the profile is as it was.
 commit() {
-  local before status=0 runs=
+  local before status=0 runs='' why=
   keep_secrets "$to" || { problem="its secrets could not be kept: $(no_space_or "$BENTO_STATE" 'the disk refused it')"; return 1; }
   before=$(booting_system)
   if [ "$(running_system)" = "$to" ]; then runs='it runs, but '; fi
@@ -130,9 +131,12 @@ commit() {
   fi
   switch_to "$to" boot || status=$?
   # A full /boot has been known to end with success.
-  if [ "$status" -eq 0 ] && [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then status=28; fi
+  if [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then
+    [ "$status" -ne 0 ] || status=28
+    why="no space is left in $BENTO_BOOT"
+  fi
   [ "$status" -ne 0 ] || return 0
-  problem="${runs}could not be made the boot default (status $status): $(last_words)"
+  problem="${runs}could not be made the boot default (status $status): ${why:-$(last_words)}"
   [ -n "$before" ] || return 1
   if logged nix-env --profile "$BENTO_PROFILE" --set "$before"; then
     problem="$problem; the profile is back at $before"

@@ -36,10 +36,18 @@ forget_guard() {
   [ "$BENTO_GUARD" != systemd ] || systemctl stop "bento-${guard##*/}.timer" 2> /dev/null || true
 }
 
-# wait_for_guard: the guard has won; it takes the time that an activation takes.
+# wait_for_guard: the guard has won; it takes the time that an activation takes. Fails when it was ended before it was done.
 wait_for_guard() {
   [ -e "$guard/fired" ] || return 0
-  await "$((BENTO_ACTIVATION_TIMEOUT + 10))" test -e "$guard/done"
+  await "$((BENTO_ACTIVATION_TIMEOUT + 10))" guard_is_over && [ -e "$guard/done" ]
+}
+
+# guard_is_over: whether it is done, or gone. One of an agent before this one doesn't say which process it is.
+guard_is_over() {
+  local pid=
+  [ ! -e "$guard/done" ] || return 0
+  read -r pid 2> /dev/null < "$guard/watching" || return 1
+  [ -n "$pid" ] && ! grep -qzxF -e "$guard" "/proc/$pid/cmdline" 2> /dev/null
 }
 
 # await SECONDS COMMAND…: until it succeeds.

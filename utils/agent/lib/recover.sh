@@ -51,16 +51,18 @@ resolve_in_same_boot() {
   if [ "$1" = committing ] && [ "$(running_system)" = "$to" ] && { disarm_guard || [ -e "$guard/disarmed" ]; }; then
     complete
   fi
+  local again=
   reason='the upgrade was cut off before it was confirmed'
   if [ "$(running_system)" = "$from" ]; then
     if disarm_guard; then
       restore_secrets
       restart_for_restored
     else
-      wait_for_guard || true
+      # What it has begun, and not ended, is done once more.
+      wait_for_guard || again=1
     fi
   fi
-  if [ "$(running_system)" != "$from" ]; then
+  if [ "$(running_system)" != "$from" ] || [ -n "$again" ]; then
     say "going back to $from"
     go_back
     [ "$outcome" != stuck ] || finish stuck "$reason"
