@@ -39,7 +39,7 @@ export interface StatusArguments {
 
 /** Of one host that somebody looks at, and of each on a page. */
 const ONE: AttemptsAsked = { count: 20, log: 1_000_000 };
-const EACH: AttemptsAsked = { count: 10, log: 20_000 };
+export const EACH: AttemptsAsked = { count: 10, log: 20_000 };
 
 /** Milliseconds without an answer. A host that makes the server wait shall not make everybody else wait long. */
 const SILENCE = 15_000;
