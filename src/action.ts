@@ -10,7 +10,9 @@ import { deploy } from "./commands/deploy.ts";
 import { CACHE_KEY, GIT_KEY, MEMORY_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
-import { status } from "./commands/status.ts";
+import { EACH, parseFailOn, status } from "./commands/status.ts";
+import { deliverStatus } from "./commands/status-outlets.ts";
+import { markCommits, trackTrouble } from "./commands/track.ts";
 import { parseDuration } from "./duration.ts";
 import { FleetError, UnavailableError } from "./errors.ts";
 import { parseShard, splitPatterns } from "./fleet/select.ts";
@@ -65,6 +67,8 @@ function readInputs() {
   const timeout = input("timeout");
   if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
   const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
+  // Reading it takes it out of the environment.
+  const token = secretInput("token");
   const secrets = {
     [PUBLISHER_KEY]: secretInput("ssh-key"),
     [SIGNING_KEY]: secretInput("signing-key"),
@@ -87,7 +91,11 @@ function readInputs() {
     ...baseOf(input("base"), event),
     event,
     pullRequest: count("pull-request") ?? event.pullRequest,
-    token: flag("comment") ? secretInput("token") : "",
+    token,
+    comment: flag("comment"),
+    html: input("html"),
+    failOn: input("fail-on") === "" ? null : parseFailOn(input("fail-on")),
+    tracking: { issue: flag("issue"), commitStatus: flag("commit-status") },
     dryRun: flag("dry-run"),
     force: flag("force"),
     prune: flag("prune"),
@@ -161,7 +169,7 @@ function runCommand(
     case "deploy":
       return deploy(context, inputs);
     case "status":
-      return status(context, { ...inputs, failOn: null, attempts: null });
+      return status(context, { ...inputs, attempts: inputs.html === "" ? null : EACH });
   }
 }
 
@@ -186,9 +194,9 @@ function changedHosts(document: ActionDocument): string[] {
 
 /** Comments on the pull request that a check is of. Without the right to, the summary is all there is. */
 async function commentOn(document: CheckDocument, inputs: Inputs, signal: AbortSignal): Promise<void> {
-  const { event, token, place } = inputs;
+  const { event, token, place, comment: isWanted } = inputs;
   const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
-  if (token === "" || !apiUrl || !repository) return;
+  if (!isWanted || token === "" || !apiUrl || !repository) return;
   const github = new GitHub({ apiUrl, repository, token, signal });
   try {
     const { owner, branch, commit } = event.head ?? {};
@@ -203,6 +211,26 @@ async function commentOn(document: CheckDocument, inputs: Inputs, signal: AbortS
         : `no comment on the pull request: ${error.message}`;
     annotate({ level: error instanceof RefusedError ? "notice" : "warning", title: "Bento", message });
   }
+}
+
+/** Says on commits how far they have got, and keeps an issue while there is trouble. Without the right to, it says so. */
+async function trackStatus(document: StatusDocument, inputs: Inputs, signal: AbortSignal): Promise<void> {
+  const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
+  const { token } = inputs;
+  const { issue, commitStatus } = inputs.tracking;
+  if (token === "" || !apiUrl || !repository) return;
+  const github = new GitHub({ apiUrl, repository, token, signal });
+  const attempt = async (what: string, right: string, work: () => Promise<void>) => {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof UnavailableError)) throw error;
+      const why = error instanceof RefusedError ? `the token may not, it needs '${right}: write'` : error.message;
+      annotate({ level: "warning", title: "Bento", message: `${what}: ${why}` });
+    }
+  };
+  if (commitStatus) await attempt("no commit status", "statuses", () => markCommits(github, document, inputs.place));
+  if (issue) await attempt("no issue", "issues", () => trackTrouble(github, document, inputs.place));
 }
 
 /** What the matrices of later jobs are made of. */
@@ -225,6 +253,12 @@ async function main(): Promise<void> {
   for (const annotation of annotations(document, inputs.place)) annotate(annotation);
   await addSummary(summary(document, Date.now()));
   if (document.command === "check") await commentOn(document, inputs, context.signal);
+  if (document.command === "status") {
+    const cwd = process.env.GITHUB_WORKSPACE ?? context.cwd;
+    const outlets = inputs.html === "" ? {} : { html: inputs.html };
+    await deliverStatus({ ...context, cwd }, document, inputs.fleet, outlets);
+    await trackStatus(document, inputs, context.signal);
+  }
   const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
   await writeFile(file, JSON.stringify(document, null, 2));
   const pushError = (document.command === "build" && document.push?.error) || null;

@@ -31,7 +31,7 @@ import { rollback } from "./commands/rollback.ts";
 import { secretEdit, secretList, secretRekey, secretRemove, secretSet } from "./commands/secret.ts";
 import { serverCheck } from "./commands/server-check.ts";
 import { status, statusOptions } from "./commands/status.ts";
-import { writeStatus } from "./commands/status-files.ts";
+import { deliverStatus, type StatusOutlets } from "./commands/status-outlets.ts";
 import { watch } from "./commands/watch.ts";
 import { commandLine } from "./completion/model.ts";
 import { parseDuration } from "./duration.ts";
@@ -108,12 +108,11 @@ async function show<T extends ResultDocument>(
   }
 }
 
-interface StatusFlags extends CommonOptions {
+interface StatusFlags extends CommonOptions, StatusOutlets {
   host?: string;
   log?: true;
   watch?: true;
   interval: string;
-  html?: string;
   failOn?: string;
 }
 
@@ -123,13 +122,14 @@ async function statusAction(options: StatusFlags): Promise<void> {
     options,
     async ({ context, fleet, hosts, paint }) => {
       const asked = statusOptions(fleet(), hosts, options);
+      const deliver = (document: StatusDocument) => deliverStatus(context, document, asked.fleet, options);
       if (options.watch !== true) {
         const document = withLog(await status(context, asked), options);
-        await writeStatus(context, document, asked.fleet, options);
+        await deliver(document);
         return document;
       }
       const screen = new Screen(process.stdout);
-      return await watch(context, asked, { screen, paint, interval: parseDuration(options.interval) });
+      return await watch(context, asked, { screen, paint, interval: parseDuration(options.interval), deliver });
     },
     (document, { paint }) => {
       // Each line of what there was to see is there already.
@@ -381,6 +381,9 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
     )
     .option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s")
     .option("--html <directory>", "write the fleet as one HTML page there, index.html, with histories and logs")
+    .option("--metrics <file>", "write the fleet for Prometheus there, e.g. for node_exporter's textfile collector")
+    .option("--notify <command>", "run it for each host that got into trouble, or out of it, since the last time")
+    .option("--notify-state <file>", "where it is remembered what was told (default: below $XDG_STATE_HOME/bento)")
     .option(
       "--fail-on <states>",
       "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)",

@@ -5,6 +5,7 @@ import { loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
 import { nearest } from "../fleet/suggest.ts";
 import { inertLine } from "../inert.ts";
+import { stayFrugal } from "../platform/frugal.ts";
 import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { AttemptsAsked, StatusSource } from "../publish/publisher.ts";
@@ -38,7 +39,7 @@ export interface StatusArguments {
 
 /** Of one host that somebody looks at, and of each on a page. */
 const ONE: AttemptsAsked = { count: 20, log: 1_000_000 };
-const EACH: AttemptsAsked = { count: 10, log: 20_000 };
+export const EACH: AttemptsAsked = { count: 10, log: 20_000 };
 
 /** Milliseconds without an answer. A host that makes the server wait shall not make everybody else wait long. */
 const SILENCE = 15_000;
@@ -84,6 +85,7 @@ export class FleetStatus implements AsyncDisposable {
       fleet.hosts.filter((host) => host.declared),
       options.hosts,
     );
+    stayFrugal();
     await using resources = new AsyncDisposableStack();
     const source = server === null ? await gitSource(context, fleet, resources) : await sftpSource(server);
     return new FleetStatus(fleet, hosts, source, options, resources.move());

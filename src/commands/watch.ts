@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { FleetError, InterruptedError, UnreachableError } from "../errors.ts";
+import { FleetError, InterruptedError, UnavailableError, UnreachableError } from "../errors.ts";
 import { inertLine } from "../inert.ts";
 import type { Screen } from "../platform/screen.ts";
 import { changeLine, renderStatus, watchLines } from "../render/status.ts";
@@ -13,6 +13,8 @@ export interface WatchOptions {
   paint: Paint;
   /** Milliseconds between two looks. */
   interval: number;
+  /** What is done with what was seen, beside showing it. */
+  deliver: (document: StatusDocument) => Promise<void>;
 }
 
 const SHORTEST = 1_000;
@@ -44,6 +46,7 @@ export async function watch(context: Context, options: StatusOptions, watching: 
         if (screen.isLive) show("");
         else if (before === undefined) screen.append(renderStatus(document, paint, Date.parse(document.time)));
         else for (const line of changes(before, document)) screen.append(line);
+        await watching.deliver(document).catch(complain);
       } catch (error) {
         if (error instanceof InterruptedError || !(error instanceof UnreachableError)) throw error;
         // At first it may as well be a mistake in fleet.yaml.
@@ -59,6 +62,12 @@ export async function watch(context: Context, options: StatusOptions, watching: 
     return last;
   } finally {
     await fleet?.[Symbol.asyncDispose]();
+  }
+
+  /** A page that can't be written, or a command that failed, is tried again the next time. */
+  function complain(error: unknown): void {
+    if (!(error instanceof UnavailableError)) throw error;
+    show(inertLine(error.message));
   }
 
   function show(line: string): void {

@@ -8,6 +8,19 @@ export interface Comment {
   author: string;
 }
 
+export interface Issue {
+  number: number;
+  title: string;
+  body: string;
+  author: string;
+}
+
+export interface CommitStatus {
+  state: "pending" | "success" | "failure";
+  /** At most 140 characters. */
+  description: string;
+}
+
 export interface GitHubOptions {
   /** Such as https://api.github.com; GITHUB_API_URL. */
   apiUrl: string;
@@ -71,6 +84,42 @@ export class GitHub {
     const head = encodeURIComponent(`${owner}:${branch}`);
     const { body } = await this.#request("GET", `${this.#repository}/pulls?state=open&head=${head}&per_page=100`);
     return list<{ number: number; head: { sha: string } }>(body).find((one) => one.head.sha === commit)?.number;
+  }
+
+  /** Open issues, page by page; pull requests, which GitHub counts as issues, are left out. */
+  async *openIssues(): AsyncGenerator<Issue> {
+    let next: string | undefined = `${this.#repository}/issues?state=open&per_page=100`;
+    while (next !== undefined) {
+      const { body, link } = await this.#request("GET", next);
+      type Told = { number: number; title: string; body?: string; user?: { login?: string }; pull_request?: unknown };
+      for (const { number, title, body: text, user, pull_request: isPull } of list<Told>(body)) {
+        if (!isPull) yield { number, title, body: text ?? "", author: user?.login ?? "" };
+      }
+      next = nextPage(link);
+    }
+  }
+
+  async createIssue(title: string, body: string): Promise<void> {
+    await this.#request("POST", `${this.#repository}/issues`, { title, body });
+  }
+
+  async updateIssue(
+    number: number,
+    changes: Partial<Pick<Issue, "title" | "body">> & { state?: "closed" },
+  ): Promise<void> {
+    await this.#request("PATCH", `${this.#repository}/issues/${number}`, changes);
+  }
+
+  /** The newest status of a commit with this context; undefined when it has none. */
+  async commitStatus(commit: string, context: string): Promise<CommitStatus | undefined> {
+    const { body } = await this.#request("GET", `${this.#repository}/commits/${commit}/status?per_page=100`);
+    const { statuses } = body as { statuses?: (CommitStatus & { context: string })[] };
+    const found = statuses?.find((status) => status.context === context);
+    return found && { state: found.state, description: found.description };
+  }
+
+  async setCommitStatus(commit: string, context: string, status: CommitStatus): Promise<void> {
+    await this.#request("POST", `${this.#repository}/statuses/${commit}`, { ...status, context });
   }
 
   get #repository(): string {

@@ -30,7 +30,7 @@ export async function readAttempts(
       .filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT)
       .sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1))
       .slice(0, Math.max(1, count));
-    const files = await flight(...newest.map(({ filename }) => readAttempt(session, dir, filename)));
+    const files = await flight(...newest.map(({ filename, attrs }) => readAttempt(session, dir, filename, attrs.size)));
     const attempts = files.filter((file) => file !== undefined);
     const found = attempts.flatMap(({ name }) => entries.find((entry) => isLogOf(name, entry)) ?? []);
     const [logged] = log > 0 ? found : [];
@@ -49,8 +49,13 @@ function isLogOf(name: string, { filename, attrs }: Entry): boolean {
   return filename === `${name}.log.gz` && attrs.isFile() && attrs.size <= MAX_COMPRESSED;
 }
 
-async function readAttempt(session: SftpSession, dir: string, file: string): Promise<AttemptFile | undefined> {
-  const read = await readFile(session, `${dir}/${file}`, MAX_REPORT).catch(ignoreSftpError);
+async function readAttempt(
+  session: SftpSession,
+  dir: string,
+  file: string,
+  size: number,
+): Promise<AttemptFile | undefined> {
+  const read = await readFile(session, `${dir}/${file}`, MAX_REPORT, size).catch(ignoreSftpError);
   if (read === undefined) return undefined;
   const { bytes, stats } = read;
   return { name: file.replace(/\.json$/, ""), text: bytes.toString("utf8"), modified: stats.mtime * 1000 };

@@ -10,21 +10,26 @@ export const CHUNK = 254 * 1024;
 /** Pieces of a file that are asked for at a time. */
 const READS = 32;
 
-/** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
+/**
+ * A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. Whoever knows
+ * its size saves memory by saying it; it is read once more when it has become another one.
+ */
 export async function readFile(
   session: SftpSession,
   file: string,
   limit: number,
+  size = limit,
 ): Promise<{ bytes: Buffer; stats: Stats }> {
   const { requests } = session;
-  return session.withHandle(
+  const length = Math.min(size, limit) + 1;
+  const read = await session.withHandle(
     () => requests.open(file, "r"),
-    async (handle) => {
-      const starts = Array.from({ length: Math.ceil((limit + 1) / CHUNK) }, (_, n) => n * CHUNK);
-      const reading = flight(
-        ...starts.map((start) => requests.read(handle, Math.min(CHUNK, limit + 1 - start), start)),
-      );
-      const [pieces, stats] = await flight(reading, requests.fstat(handle), requests.close(handle));
+    async (handle, closing) => {
+      const starts = Array.from({ length: Math.ceil(length / CHUNK) }, (_, n) => n * CHUNK);
+      const reading = flight(...starts.map((start) => requests.read(handle, Math.min(CHUNK, length - start), start)));
+      const answers = flight(reading, requests.fstat(handle), requests.close(handle));
+      closing();
+      const [pieces, stats] = await answers;
       const [first = Buffer.alloc(0)] = pieces;
       const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
       if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
@@ -32,6 +37,7 @@ export async function readFile(
       return { bytes, stats };
     },
   );
+  return read.bytes.length < length || size >= limit ? read : readFile(session, file, limit);
 }
 
 /** Brings a file of `size` bytes into the local file `into`; false when it can't be read, or has another size. */

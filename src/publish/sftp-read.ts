@@ -67,7 +67,7 @@ async function readReport(session: SftpSession, file: string): Promise<ReceivedF
   const info = await session.requests.lstat(file).catch(missingIsUndefined);
   if (info === undefined) return null;
   if (!info.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
-  const { bytes, stats } = await readFile(session, file, MAX_REPORT);
+  const { bytes, stats } = await readFile(session, file, MAX_REPORT, info.size);
   return { text: bytes.toString("utf8"), modified: stats.mtime * 1000 };
 }
 

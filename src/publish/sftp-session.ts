@@ -32,7 +32,7 @@ const CLOSING_TIME = 10_000;
 /** Bytes on their way at once; OpenSSH takes 2 MiB before it has to say that it wants more. */
 const IN_FLIGHT = 4 * 1024 * 1024;
 /** Files open at once, on the server's side. */
-const MAX_HANDLES = 256;
+const MAX_HANDLES = 800;
 /** Where a server doesn't say how many there may be. */
 const UNTOLD_HANDLES = 200;
 
@@ -140,13 +140,24 @@ export class SftpSession implements AsyncDisposable {
     return this.#isLost;
   }
 
-  /** Opens something and uses it; `use` has to close it. Waits while too much else is open. */
-  async withHandle<T>(open: () => Promise<Buffer>, use: (handle: Buffer) => Promise<T>): Promise<T> {
+  /**
+   * Opens something and uses it; `use` has to close it. Waits while too much else is open. `use` may call `closing` once the request
+   * to close is sent: whatever is opened from then on, the server opens after that.
+   */
+  async withHandle<T>(
+    open: () => Promise<Buffer>,
+    use: (handle: Buffer, closing: () => void) => Promise<T>,
+  ): Promise<T> {
     const slot = await this.#whileConnected(this.#handles.take(1));
+    let isOpen = true;
+    const closing = () => {
+      if (isOpen) this.#handles.give(slot);
+      isOpen = false;
+    };
     try {
-      return await use(await open());
+      return await use(await open(), closing);
     } finally {
-      this.#handles.give(slot);
+      closing();
     }
   }
 

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { BentoError } from "../errors.ts";
 import type { Server } from "../fleet/fleet.ts";
+import { parallel } from "../platform/parallel.ts";
 import { sequenceOf } from "../release/envelope.ts";
 import type { PrivateKey } from "../release/keys.ts";
 import type { HostFailure } from "../results.ts";
@@ -27,6 +28,9 @@ import { readHostReports, readPastPointers, readPointer, serverTime } from "./sf
 import { flight } from "./sftp-requests.ts";
 import { type SftpSession, SILENCE } from "./sftp-session.ts";
 import { Trees, treeSequence } from "./sftp-tree.ts";
+
+/** Hosts whose directories are read at once: what is listed of each takes memory. */
+const READERS = 250;
 
 export interface SftpOptions {
   signal: AbortSignal;
@@ -150,7 +154,10 @@ export class SftpPublisher implements Publisher {
   }
 
   async readAttempts(hosts: readonly string[], asked: AttemptsAsked): Promise<Map<string, HostAttempts>> {
-    return this.#each(hosts, (session, host) => readAttempts(session, host, asked));
+    const results = await this.#connections.use((session) =>
+      parallel(hosts, READERS, async (host) => [host, await readAttempts(session, host, asked)] as const),
+    );
+    return new Map(results);
   }
 
   /** Whatever it ends with: no temporary file and no lock is left, if the server can still be reached. */

@@ -1,5 +1,5 @@
 import { formatLocation } from "../errors.ts";
-import type { CheckDocument, DeployDocument, HostCheck, HostFailure, StatusDocument } from "../results.ts";
+import type { CheckDocument, DeployDocument, HostCheck, HostFailure, HostStatus, StatusDocument } from "../results.ts";
 import { baseText, changeText, costText, grouped, pushText } from "./check.ts";
 import { deployDetail, deployWord } from "./deploy.ts";
 import { locationOf } from "./failure.ts";
@@ -110,7 +110,16 @@ function deploySummary(document: DeployDocument): string {
 }
 
 function statusSummary(document: StatusDocument, now: number): string {
-  const rows = worstFirst(document.hosts).map((host) => [
+  return statusText(document.hosts, `## Bento status: ${count(document.hosts.length, "host")}`, now, SUMMARY_ROOM);
+}
+
+/** The hosts that somebody has to look at, for an issue. */
+export function troubleText(hosts: readonly HostStatus[], now: number): string {
+  return statusText(hosts, `${count(hosts.length, "host")} to look at.`, now, COMMENT_ROOM);
+}
+
+function statusText(hosts: readonly HostStatus[], heading: string, now: number, room: Room): string {
+  const rows = worstFirst(hosts).map((host) => [
     look(host.state)[0],
     code(host.name),
     host.state.replaceAll("-", " "),
@@ -119,7 +128,7 @@ function statusSummary(document: StatusDocument, now: number): string {
     plain(host.reason ?? ""),
   ]);
   const table = markdownTable(["", "Host", "State", "Last contact", "Published", "Reason"], rows);
-  return compose(`## Bento status: ${count(document.hosts.length, "host")}`, table, [], [], SUMMARY_ROOM);
+  return compose(heading, table, [], [], room);
 }
 
 function compose(

@@ -195,7 +195,7 @@ test("status: red when a host needs somebody, and the table says who and why", a
   expect(silent.status).toBe(1);
   expect(silent.outputs).toMatchObject({ result: "failure", "failed-hosts": '["router"]' });
   expect(silent.summary).toMatch(
-    /^\| \? \| <code>router<\/code> \| silent \| 2 hours ago \| .* \| not heard of for 2 hours \|$/m,
+    /^\| ○ \| <code>router<\/code> \| silent \| 2 hours ago \| .* \| not heard of for 2 hours \|$/m,
   );
   expect(silent.annotations("error").map(({ data }) => data)).toEqual(["bento status: 1 to look at: router"]);
 });

@@ -15,13 +15,22 @@ function mistakeIn({ method, path, body }: Call, headers: IncomingMessage["heade
   if (headers.accept !== "application/vnd.github+json") return `accepts ${headers.accept}`;
   if (!/^Bearer \S+$/.test(headers.authorization ?? "")) return "no token";
   const known = {
-    GET: /^\/user$|^\/repos\/[\w-]+\/[\w.-]+\/(?:pulls\?state=open&head=[^&]+&per_page=100|issues\/\d+\/comments\?per_page=100(?:&page=\d+)?)$/,
-    POST: /^\/repos\/[\w-]+\/[\w.-]+\/issues\/\d+\/comments$/,
-    PATCH: /^\/repos\/[\w-]+\/[\w.-]+\/issues\/comments\/\d+$/,
+    GET: /^\/user$|^\/repos\/[\w-]+\/[\w.-]+\/(?:pulls\?state=open&head=[^&]+&per_page=100|issues\/\d+\/comments\?per_page=100(?:&page=\d+)?|issues\?state=open&per_page=100|commits\/[0-9a-f]{40}\/status\?per_page=100)$/,
+    POST: /^\/repos\/[\w-]+\/[\w.-]+\/(?:issues(?:\/\d+\/comments)?|statuses\/[0-9a-f]{40})$/,
+    PATCH: /^\/repos\/[\w-]+\/[\w.-]+\/issues\/(?:comments\/)?\d+$/,
   }[method];
   if (!known?.test(path)) return `there is no ${method} ${path}`;
   if (method === "GET") return body === null ? null : "a body";
   if (headers["content-type"] !== "application/json") return `content of ${headers["content-type"]}`;
+  if (path.includes("/statuses/")) {
+    const isStatus = Object.keys(body).sort().join() === "context,description,state" && body.description.length <= 140;
+    return isStatus ? null : "a status is { state, context, description }, of which 140 characters";
+  }
+  if (/\/issues(?:\/\d+)?$/.test(path)) {
+    const isChange = method === "PATCH" && body.state === "closed";
+    if (isChange || (typeof body.title === "string" && body.body.length <= 65_536)) return null;
+    return "an issue is { title, body }, of which 65,536 characters";
+  }
   if (typeof body?.body !== "string" || Object.keys(body).join() !== "body") return "a comment is { body }";
   // Characters, as GitHub counts them.
   return body.body.length > 65_536 ? "the comment is too long" : null;
@@ -33,10 +42,25 @@ export interface StoredComment {
   user: { login: string };
 }
 
-/** GitHub's API, as far as comments and pull requests go, over HTTP on loopback. It keeps what it was sent. */
+/** Whose a workflow's token is. */
+const BOT = "github-actions[bot]";
+
+export interface StoredIssue {
+  number: number;
+  title: string;
+  body: string;
+  state: "open" | "closed";
+  user: { login: string };
+  pull_request?: object;
+}
+
+/** GitHub's API, as far as comments, pull requests, issues and statuses of commits go, over HTTP on loopback. It keeps what it was sent. */
 export class TestGitHub implements AsyncDisposable {
   readonly calls: Call[] = [];
   readonly comments: StoredComment[] = [];
+  readonly issues: StoredIssue[] = [];
+  /** By commit, newest first. */
+  readonly statuses = new Map<string, { context: string; state: string; description: string }[]>();
   /** By `owner:branch`. */
   readonly pulls = new Map<string, { number: number; head: { sha: string } }[]>();
   /** Answers to give before any other: a status (0: none, the connection ends), headers, a body. */
@@ -91,6 +115,29 @@ export class TestGitHub implements AsyncDisposable {
     if (url.pathname === "/user" && this.login !== null) return send(200, { login: this.login });
     if (url.pathname === "/user") return send(403, { message: "Resource not accessible by integration" });
     if (url.pathname.endsWith("/pulls")) return send(200, this.pulls.get(url.searchParams.get("head") ?? "") ?? []);
+    const [, commit = ""] = /\/(?:statuses|commits)\/([0-9a-f]{40})(?:\/status)?$/.exec(url.pathname) ?? [];
+    if (commit !== "" && method === "GET") return send(200, { statuses: this.statuses.get(commit) ?? [] });
+    if (commit !== "") {
+      this.statuses.set(commit, [body, ...(this.statuses.get(commit) ?? [])]);
+      return send(201, {});
+    }
+    if (method === "GET" && url.pathname.endsWith("/issues")) {
+      return send(
+        200,
+        this.issues.filter(({ state }) => state === "open"),
+      );
+    }
+    if (method === "POST" && url.pathname.endsWith("/issues")) {
+      const number = this.issues.length + 1;
+      this.issues.push({ number, title: body.title, body: body.body, state: "open", user: { login: BOT } });
+      return send(201, {});
+    }
+    const [, number] = /\/issues\/(\d+)$/.exec(url.pathname) ?? [];
+    if (method === "PATCH" && number !== undefined) {
+      const issue = this.issues.find((one) => one.number === Number(number));
+      if (issue) Object.assign(issue, body);
+      return send(issue ? 200 : 404, {});
+    }
     if (method === "GET") {
       const page = Number(url.searchParams.get("page") ?? 1);
       const from = (page - 1) * this.pageSize;
@@ -102,7 +149,7 @@ export class TestGitHub implements AsyncDisposable {
       this.comments.push({
         id: this.comments.length + 1,
         body: body.body,
-        user: { login: this.login ?? "github-actions[bot]" },
+        user: { login: this.login ?? BOT },
       });
       return send(201, {});
     }

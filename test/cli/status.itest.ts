@@ -1,4 +1,5 @@
-import { readdir, readFile, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { StatusDocument } from "../../src/results.ts";
@@ -110,6 +111,64 @@ test("--html writes a page with every host's history and log, whole or not at al
   const nowhere = await status("--html", "fleet.yaml/site");
   expect([nowhere.status, nowhere.stdout]).toEqual([3, ""]);
   expect(nowhere.stderr).toMatch(/^error: .*fleet\.yaml\/site\/index\.html can't be written \(ENOTDIR\)\n$/);
+});
+
+test("--metrics writes what Prometheus reads", async () => {
+  expect((await status("--metrics", "out/bento.prom")).stdout).toContain("3 hosts: ");
+  const text = await readFile(path.join(fleet.dir, "out/bento.prom"), "utf8");
+  expect(text).toMatch(/^bento_host_state\{host="web",state="up-to-date",sync="applied",health="ok"\} 1$/m);
+  expect(await readdir(path.join(fleet.dir, "out"))).toEqual(["bento.prom"]);
+  await rm(path.join(fleet.dir, "out"), { recursive: true });
+});
+
+test("--notify runs a command once for each trouble, and once more when it is over", async () => {
+  const out = path.join(fleet.world.dir, "notified");
+  const state = path.join(fleet.world.dir, "state/told.json");
+  const said = async () => (await readFile(out, "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
+  // What a host says is no part of the command.
+  const evil = `$(touch ${out}.pwned) \`touch ${out}.pwned\`; touch ${out}.pwned '"`;
+  const look = async (
+    command = `cat >> ${out}; env | grep '^BENTO_\\(EVENT\\|HOST\\|STATE\\|STATE_BEFORE\\|REASON\\)' | sort >> ${out}`,
+  ) => {
+    await rm(out, { force: true });
+    const { stderr, status: code } = await status(
+      "--notify",
+      command,
+      "--notify-state",
+      state,
+      "--fail-on",
+      "rolled-back,failed",
+    );
+    return { stderr, code, said: await said() };
+  };
+  await fleet.report("nas", "failed", { reason: evil });
+  const broken = await look("echo no mail today >&2; exit 3");
+  expect(broken.code).toBe(3);
+  expect(broken.stderr).toBe(
+    "error: the command of --notify failed for nas (status 3: no mail today)\n→ it is called again the next time\n",
+  );
+  const first = await look();
+  expect(JSON.parse(first.said[0] ?? "")).toMatchObject({
+    version: 1,
+    event: "trouble",
+    before: null,
+    host: { name: "nas", state: "failed", reason: evil },
+  });
+  expect(first.said.slice(1)).toEqual([
+    "BENTO_EVENT=trouble",
+    "BENTO_HOST=nas",
+    `BENTO_REASON=${evil}`,
+    "BENTO_STATE=failed",
+    "BENTO_STATE_BEFORE=",
+  ]);
+  expect((await look()).said).toEqual([]);
+  await fleet.report("nas", "success");
+  await fleet.beat("nas");
+  expect((await look()).said.slice(1)).toContain("BENTO_EVENT=recovered");
+  expect((await look()).said).toEqual([]);
+  expect(existsSync(`${out}.pwned`)).toBe(false);
+  await writeFile(state, "{");
+  expect(await look()).toMatchObject({ code: 2, said: [] });
 });
 
 test("--fail-on says which states make the exit status 1", async () => {
