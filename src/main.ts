@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 // What `bento` runs.
+// Node 22 has no AsyncDisposableStack.
+import "core-js/actual/async-disposable-stack/index.js";
 import { CommanderError } from "commander";
 import { program } from "./cli.ts";
 import type { ExitStatus } from "./errors.ts";

@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { OUTCOMES } from "./reports/schema.ts";
-import { FLEET_STATES } from "./results.ts";
+import { FLEET_STATES, OUTCOMES } from "./results.ts";
 
 const nullable = <T extends z.ZodType>(type: T) => type.nullable();
 const failure = z.object({

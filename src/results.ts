@@ -116,6 +116,17 @@ export interface DeployDocument {
   hosts: HostDeploy[];
 }
 
+/** What can become of one attempt on a host. */
+export const OUTCOMES = [
+  "success",
+  "unchanged",
+  "failed",
+  "rolled-back",
+  "inconclusive",
+  "refused",
+  "auto-updated",
+] as const;
+
 /** Every state there is, the worst first. */
 export const FLEET_STATES = [
   "failed",

@@ -8,6 +8,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts", "test/**/*.itest.ts"],
     globalSetup: [],
+    // As src/main.ts does for Node 22.
+    setupFiles: ["core-js/actual/async-disposable-stack/index.js"],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

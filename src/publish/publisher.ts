@@ -1,4 +1,3 @@
-import type { LogFile } from "../reports/logs.ts";
 import type { HostFailure } from "../results.ts";
 
 /**
@@ -38,6 +37,14 @@ export interface Publisher extends AsyncDisposable {
 
   /** Brings an archive that a host was given into the file `into`; false when it isn't there any more. */
   fetchArchive(host: string, archive: { name: string; size: number }, into: string): Promise<boolean>;
+}
+
+/** A file in the logs of a host that still has the Bento of 2022. All of it is the host's word, and nothing in it is read. */
+export interface LogFile {
+  name: string;
+  isFile: boolean;
+  /** Milliseconds since 1970 by the server's clock. */
+  modified: number;
 }
 
 /** Where hosts report to. */

@@ -1,4 +1,4 @@
-import type { LogFile } from "../reports/logs.ts";
+import type { LogFile } from "./publisher.ts";
 import { ignoreSftpError } from "./sftp-error.ts";
 import { listSome } from "./sftp-files.ts";
 import { flight } from "./sftp-requests.ts";

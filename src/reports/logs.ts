@@ -1,15 +1,8 @@
 import path from "node:path";
 import { duration } from "../duration.ts";
+import type { LogFile } from "../publish/publisher.ts";
 import type { Manifest } from "../release/manifest.ts";
 import type { HostStatus } from "../results.ts";
-
-/** A file in the logs of a host that still has the Bento of 2022. All of it is the host's word, and nothing in it is read. */
-export interface LogFile {
-  name: string;
-  isFile: boolean;
-  /** Milliseconds since 1970 by the server's clock. */
-  modified: number;
-}
 
 export interface KnownLogs {
   published: Pick<Manifest, "toplevel" | "kind" | "issued"> | null;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { inertLine } from "../inert.ts";
+import { OUTCOMES } from "../results.ts";
 
 /**
  * What hosts say (the design's section 7). All of it is hostile: sizes are capped before it gets here, unknown fields are
@@ -9,16 +10,6 @@ import { inertLine } from "../inert.ts";
 const line = z.string().transform((text) => inertLine(text, 300));
 const path = line.nullable().catch(null);
 const sequence = z.int().nonnegative().nullable().catch(null);
-
-export const OUTCOMES = [
-  "success",
-  "unchanged",
-  "failed",
-  "rolled-back",
-  "inconclusive",
-  "refused",
-  "auto-updated",
-] as const;
 
 const commit = z
   .string()

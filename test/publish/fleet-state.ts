@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect } from "vitest";
 import type { Upload } from "../../src/publish/publisher.ts";
@@ -103,13 +103,4 @@ export async function timeToLivePasses(world: World): Promise<void> {
   const dir = path.join(world.server.root, ".bento");
   const anHourAgo = Date.now() / 1000 - 3600;
   for (const name of await readdir(dir)) await utimes(path.join(dir, name), anHourAgo, anHourAgo);
-}
-
-/** Each file of a host's releases, with its size. */
-export async function filesOf(world: World, host: string): Promise<Record<string, number>> {
-  const dir = path.join(world.server.chroot(host), "releases");
-  const names = await readdir(dir);
-  return Object.fromEntries(
-    await Promise.all(names.map(async (name) => [name, (await stat(path.join(dir, name))).size] as const)),
-  );
 }

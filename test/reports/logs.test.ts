@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { type LogFile, statusOfLogs } from "../../src/reports/logs.ts";
+import type { LogFile } from "../../src/publish/publisher.ts";
+import { statusOfLogs } from "../../src/reports/logs.ts";
 
 const MINUTE = 60_000;
 const CHANGED = Date.parse("2026-11-24T12:00:00.000Z");

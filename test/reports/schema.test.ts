@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { OUTCOMES, parseHeartbeat, parseReport } from "../../src/reports/schema.ts";
+import { parseHeartbeat, parseReport } from "../../src/reports/schema.ts";
+import { OUTCOMES } from "../../src/results.ts";
 
 const report = {
   version: 1,

@@ -1,0 +1,5 @@
+{
+  # imports = [ ./hardware-configuration.nix ];
+  networking.hostName = "example";
+  services.bento.enable = true;
+}
