@@ -21,6 +21,7 @@ import { check } from "./commands/check.ts";
 import { completion } from "./commands/completion.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
+import { diff } from "./commands/diff.ts";
 import { flakeUpdate } from "./commands/flake-update.ts";
 import { hostAdd, hostList, hostRemove } from "./commands/host.ts";
 import { init } from "./commands/init.ts";
@@ -50,6 +51,7 @@ import { packageRoot } from "./platform/package.ts";
 import { Screen } from "./platform/screen.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
+import { renderDiff } from "./render/diff.ts";
 import { describeError } from "./render/failure.ts";
 import { flakeUpdateMarkdown, renderFlakeUpdate } from "./render/flake-update.ts";
 import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderPlan, renderRender } from "./render/lists.ts";
@@ -378,6 +380,25 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
             ...nixOptions(options),
           }),
         (document, { paint, verbose }) => renderDeploy(document, paint, verbose),
+      ),
+    );
+
+  withNix(common(bento.command("diff [hosts...]")))
+    .description("say which packages would be others than those that hosts run, if this commit were deployed")
+    .option("--base <ref>", "compare with this commit, rather than with what hosts run")
+    .option("--dirty", "take in what git doesn't track", false)
+    .action((hosts: string[], options) =>
+      show(
+        options,
+        ({ context, fleet }) =>
+          diff(context, {
+            fleet: fleet(),
+            hosts: hosts.flatMap(splitPatterns),
+            base: options.base ?? null,
+            dirty: options.dirty,
+            ...nixOptions(options),
+          }),
+        (document, { paint, verbose }) => renderDiff(document, paint, verbose),
       ),
     );
 

@@ -402,6 +402,34 @@ export interface PushDocument {
   hosts: HostPush[];
 }
 
+/** What a host would get, compared with what it runs or with what it had at a commit. */
+export interface HostDiff {
+  name: string;
+  /** `skipped`: it hasn't said yet what it runs; `failed`: it can't be evaluated, or compared. */
+  status: "changed" | "unchanged" | "skipped" | "failed";
+  /** Store paths of the systems; null where there is none. */
+  from: string | null;
+  to: string | null;
+  /** The release that it runs, and when it was heard of, ISO 8601; null with a base, and where it isn't known. */
+  sequence: number | null;
+  lastContact: string | null;
+  /** Null where nothing is compared. Of systems that aren't built, or not at hand, it is what it takes to build them. */
+  packages: PackageChange[] | null;
+  /** Bytes of the closures, unpacked; null where they aren't known. */
+  size: { from: number; to: number } | null;
+  reason: string | null;
+  error: HostFailure | null;
+}
+
+export interface DiffDocument {
+  version: 1;
+  command: "diff";
+  /** The ref compared with; null for what runs. */
+  base: string | null;
+  warnings: string[];
+  hosts: HostDiff[];
+}
+
 export interface FlakeUpdate {
   /** The flake's directory, relative to the fleet. */
   path: string;
@@ -441,6 +469,7 @@ export type ResultDocument =
   | SshConfigDocument
   | TriggerDocument
   | PushDocument
+  | DiffDocument
   | FlakeUpdateDocument;
 
 /** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
@@ -465,6 +494,7 @@ export function failedHosts(document: ResultDocument): string[] {
     case "secret rekey":
     case "trigger":
     case "push":
+    case "diff":
       return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
     case "status":
       return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);

@@ -14,7 +14,7 @@ export interface SshOptions {
 const CONNECT_TIMEOUT = 15;
 const SILENCE = 5;
 /** Bytes that a machine may say in one session, and of one line of it. */
-const MAX_SAID = 32 * 1024 ** 2;
+const MAX_SAID = 8 * 1024 ** 2;
 const MAX_LINE = 4096;
 
 /** What ssh is given before the address, also by Nix. */

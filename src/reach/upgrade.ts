@@ -24,6 +24,10 @@ export interface UpgradeOptions {
 
 /** Milliseconds between two tries to connect again. */
 const PAUSE = 2000;
+/** Connections to a host that answers each time, and never comes to an end. */
+const MAX_CONNECTIONS = 100;
+/** Lines that are shown of one upgrade. */
+const MAX_SHOWN = 10_000;
 
 /**
  * Has a host's agent make an attempt now, or follows the one that it is making already, to its end. When the connection breaks,
@@ -40,9 +44,12 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
   let { after, exit } = first;
   let deadline = Date.now() + options.patience;
   let { failure } = first;
-  if (after === null) options.onLine(`${failure?.message ?? "the connection broke"}: the upgrade goes on there`);
-  while (after === null) {
-    if (Date.now() > deadline) {
+  if (after === null && !first.overflowed)
+    options.onLine(`${failure?.message ?? "the connection broke"}: the upgrade goes on there`);
+  let overflowed = first.overflowed;
+  for (let connections = 1; after === null; connections++) {
+    if (overflowed) return failed(host, before, failure ?? UNINTELLIGIBLE);
+    if (Date.now() > deadline || connections > MAX_CONNECTIONS) {
       return failed(host, before, {
         message: `it can't be reached any more: ${failure?.message ?? "no reason given"}; what became of the upgrade isn't known`,
         hint: "bento status says so as soon as it reports; a system that isn't confirmed is undone by the host itself",
@@ -52,7 +59,7 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
       throw new InterruptedError();
     });
     const again = await talk(host, "follow", options, log);
-    ({ failure } = again);
+    ({ failure, overflowed } = again);
     // Whoever answers by now may be another machine.
     if (again.before?.host !== host.name) continue;
     deadline = Date.now() + options.patience;
@@ -109,13 +116,15 @@ interface Talk {
   exit: number | null;
   /** Why it came to no end. */
   failure: HostFailure | null;
+  /** It said more than anybody will read. */
+  overflowed: boolean;
   sudo: boolean;
 }
 
 /** One connection, from its beginning to its end. */
 async function talk({ name, target }: ReachableHost, verb: string, options: UpgradeOptions, log: Log): Promise<Talk> {
   const word = nonce();
-  const found: Talk = { before: null, after: null, exit: null, failure: null, sudo: false };
+  const found: Talk = { before: null, after: null, exit: null, failure: null, overflowed: false, sudo: false };
   let part: string[] = [];
   let isLog = false;
   const replay = log.replay(verb === "follow");
@@ -166,6 +175,7 @@ async function talk({ name, target }: ReachableHost, verb: string, options: Upgr
   if (found.failure === FORBIDDEN && session.problem !== "") {
     found.failure = { ...FORBIDDEN, message: `${FORBIDDEN.message}: ${inertLine(session.problem, 300)}` };
   }
+  found.overflowed = session.overflowed;
   if (found.failure === null && found.after === null) found.failure = broken(session);
   return found;
 }
@@ -216,7 +226,8 @@ class Log {
       const line = inertLine(text, 2000);
       if (line === "") return;
       this.last = line.replace(/^\d\d:\d\d:\d\d /, "");
-      this.#onLine(line);
+      if (this.#shown < MAX_SHOWN) this.#onLine(line);
+      else if (this.#shown === MAX_SHOWN) this.#onLine("… it says more, which is in the log there");
     };
   }
 }
