@@ -383,7 +383,7 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
       ),
     );
 
-  withNix(common(bento.command("diff [hosts...]")))
+  withNix(common(bento.command("diff [host...]")))
     .description("say which packages would be others than those that hosts run, if this commit were deployed")
     .option("--base <ref>", "compare with this commit, rather than with what hosts run")
     .option("--dirty", "take in what git doesn't track", false)
@@ -489,7 +489,7 @@ function addReachCommands(bento: Command): void {
       ),
     );
 
-  withSsh(common(bento.command("trigger <hosts...>")))
+  withSsh(common(bento.command("trigger <host...>")))
     .description("have hosts upgrade now, over ssh, and follow what they do")
     .action((hosts: string[], options) =>
       show(
