@@ -63,6 +63,17 @@ export function withBase(command: Command): Command {
     .option("--dirty", "take in what git doesn't track", false);
 }
 
+/** For commands that go to hosts. */
+export function withSsh(command: Command): Command {
+  return command
+    .option("-F, --ssh-config <file>", "ssh's configuration, such as bento ssh-config makes (default: your own)")
+    .option(
+      "--patience <duration>",
+      "how long to try to reach a host again whose connection broke, such as 90s, 30m or 1h",
+      "15m",
+    );
+}
+
 export function nixOptions({ overrideInput, option, include, timeout }: NixOptions) {
   return { nix: { overrideInputs: overrideInput, options: option, searchPath: include }, timeout: timeout * 1000 };
 }

@@ -13,6 +13,7 @@ import {
   withHosts,
   withIdentity,
   withNix,
+  withSsh,
 } from "./cli-options.ts";
 import { bootstrap } from "./commands/bootstrap.ts";
 import { build } from "./commands/build.ts";
@@ -20,18 +21,23 @@ import { check } from "./commands/check.ts";
 import { completion } from "./commands/completion.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
+import { diff } from "./commands/diff.ts";
+import { flakeUpdate } from "./commands/flake-update.ts";
 import { hostAdd, hostList, hostRemove } from "./commands/host.ts";
 import { init } from "./commands/init.ts";
 import { keygen } from "./commands/keygen.ts";
 import { SECRETS } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
+import { push } from "./commands/push-host.ts";
 import { render } from "./commands/render.ts";
 import { report } from "./commands/report.ts";
 import { rollback } from "./commands/rollback.ts";
 import { secretEdit, secretList, secretRekey, secretRemove, secretSet } from "./commands/secret.ts";
 import { serverCheck } from "./commands/server-check.ts";
+import { sshConfig } from "./commands/ssh-config.ts";
 import { status, statusOptions } from "./commands/status.ts";
 import { deliverStatus, type StatusOutlets } from "./commands/status-outlets.ts";
+import { trigger } from "./commands/trigger.ts";
 import { watch } from "./commands/watch.ts";
 import { commandLine } from "./completion/model.ts";
 import { parseDuration } from "./duration.ts";
@@ -45,12 +51,17 @@ import { packageRoot } from "./platform/package.ts";
 import { Screen } from "./platform/screen.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
+import { renderDiff } from "./render/diff.ts";
 import { describeError } from "./render/failure.ts";
+import { flakeUpdateMarkdown, renderFlakeUpdate } from "./render/flake-update.ts";
 import { renderHostEdit, renderHostList, renderInit, renderKeygen, renderPlan, renderRender } from "./render/lists.ts";
+import { renderPush } from "./render/push.ts";
 import { renderSecretEdit, renderSecretList } from "./render/secret.ts";
 import { renderServerCheck } from "./render/server-check.ts";
+import { renderSshConfig } from "./render/ssh-config.ts";
 import { renderHostStatus, renderStatus } from "./render/status.ts";
 import { type Paint, painter } from "./render/terminal.ts";
+import { renderTrigger } from "./render/trigger.ts";
 import { exitStatus, type ResultDocument, type SecretEditDocument, type StatusDocument } from "./results.ts";
 
 interface Session {
@@ -243,6 +254,7 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
       ),
     );
 
+  addReachCommands(bento);
   addSecretCommands(bento);
 
   common(bento.command("keygen <directory>"))
@@ -371,6 +383,39 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
       ),
     );
 
+  withNix(common(bento.command("diff [host...]")))
+    .description("say which packages would be others than those that hosts run, if this commit were deployed")
+    .option("--base <ref>", "compare with this commit, rather than with what hosts run")
+    .option("--dirty", "take in what git doesn't track", false)
+    .action((hosts: string[], options) =>
+      show(
+        options,
+        ({ context, fleet }) =>
+          diff(context, {
+            fleet: fleet(),
+            hosts: hosts.flatMap(splitPatterns),
+            base: options.base ?? null,
+            dirty: options.dirty,
+            ...nixOptions(options),
+          }),
+        (document, { paint, verbose }) => renderDiff(document, paint, verbose),
+      ),
+    );
+
+  withNix(withHosts(common(bento.command("flake-update [inputs...]"))))
+    .description("bring the locks of the fleet's flakes up to date, and say what moved")
+    .option("--dry-run", "say what would move, and write nothing", false)
+    .option("--markdown", "print it as markdown, for a pull request", false)
+    .action((inputs: string[], options) =>
+      show(
+        options,
+        ({ context, fleet, hosts }) =>
+          flakeUpdate(context, { fleet: fleet(), hosts, inputs, dryRun: options.dryRun, ...nixOptions(options) }),
+        (document, { paint, verbose }) =>
+          options.markdown === true ? flakeUpdateMarkdown(document) : renderFlakeUpdate(document, paint, verbose),
+      ),
+    );
+
   withHosts(common(bento.command("status")))
     .description("say how each host is, from what it reported")
     .option("--host <name>", "one host, and what became of its last attempts")
@@ -422,6 +467,69 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`,
       ),
     );
   return bento;
+}
+
+/** What goes to the hosts themselves, over ssh. */
+function addReachCommands(bento: Command): void {
+  withHosts(common(bento.command("ssh-config")))
+    .description("print an ssh_config of the hosts, to be included in one's own")
+    .option("--output <file>", "write it to this file")
+    .option(
+      "--known-hosts <file>",
+      "write the hosts' keys of fleet.yaml to this file, and take them for their ssh host keys",
+    )
+    .action((options) =>
+      show(
+        options,
+        ({ context, fleet, hosts }) =>
+          sshConfig(context, {
+            fleet: fleet(),
+            hosts,
+            output: options.output ?? null,
+            knownHosts: options.knownHosts ?? null,
+          }),
+        (document, { paint }) => renderSshConfig(document, options.output !== undefined, paint),
+      ),
+    );
+
+  withSsh(common(bento.command("trigger <host...>")))
+    .description("have hosts upgrade now, over ssh, and follow what they do")
+    .action((hosts: string[], options) =>
+      show(
+        options,
+        ({ context, fleet }) =>
+          trigger(context, { fleet: fleet(), hosts: hosts.flatMap(splitPatterns), ...sshOptionsOf(context, options) }),
+        (document, { paint }) => renderTrigger(document, paint),
+      ),
+    );
+
+  withSsh(withNix(common(bento.command("push <host>"))))
+    .description("give one host its release now: build it here, copy it there, publish it, and follow the upgrade")
+    .option("--force", "publish also what is older than, or can't be compared with, what is published", false)
+    .option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0")
+    .action((name: string, options) =>
+      show(
+        options,
+        ({ context, fleet }) =>
+          push(context, {
+            fleet: fleet(),
+            host: name,
+            force: options.force,
+            wait: parseDuration(options.wait),
+            ...nixOptions(options),
+            ...sshOptionsOf(context, options),
+          }),
+        (document, { paint, verbose }) => renderPush(document, paint, verbose),
+      ),
+    );
+}
+
+function sshOptionsOf({ cwd }: Context, options: { sshConfig?: string; patience: string }) {
+  const config = options.sshConfig === undefined ? null : path.resolve(cwd, options.sshConfig);
+  return {
+    ssh: { config, interactive: process.stdin.isTTY === true },
+    patience: parseDuration(options.patience),
+  };
 }
 
 /** `<host>` is what `--hosts` takes: a name, globs, or @groups, with commas between. */

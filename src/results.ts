@@ -3,6 +3,7 @@
  * version.
  */
 import type { Location } from "./errors.ts";
+import type { InputChange } from "./nix/lock.ts";
 
 export interface HostFailure extends Partial<Location> {
   /** One line, the innermost cause. */
@@ -346,6 +347,121 @@ export interface ServerCheckDocument {
   hosts: { name: string; status: "ok" | "failed" }[];
 }
 
+/** How a host is reached by ssh. `skipped`: fleet.yaml doesn't say, and all of it is null. */
+export interface SshHost {
+  name: string;
+  status: "ok" | "skipped";
+  user: string | null;
+  address: string | null;
+  port: number | null;
+  /** The host's public key in fleet.yaml. */
+  key: string | null;
+}
+
+export interface SshConfigDocument {
+  version: 1;
+  command: "ssh-config";
+  hosts: SshHost[];
+  /** The ssh_config(5). */
+  text: string;
+  /** What was written; absolute paths. */
+  files: FileResult[];
+}
+
+/** What became of an upgrade that was started over ssh. */
+export interface HostTrigger {
+  name: string;
+  /** `ok`: the host has what is published for it. */
+  status: "ok" | "failed";
+  /** Of the attempt, as the host reports it; null where there was none that came to anything. */
+  outcome: "success" | "unchanged" | "failed" | "rolled-back" | "inconclusive" | "refused" | "auto-updated" | null;
+  /** One line for people, the host's own. */
+  reason: string | null;
+  /** The release, and the store path, that it runs now, as far as it is known. */
+  sequence: number | null;
+  running: string | null;
+  /** An upgrade was running there already, and this is what became of that one. */
+  joined: boolean;
+  error: HostFailure | null;
+}
+
+export interface TriggerDocument {
+  version: 1;
+  command: "trigger";
+  hosts: HostTrigger[];
+}
+
+export interface HostPush {
+  name: string;
+  /** `ok`: the host runs, and boots, the release. */
+  status: "ok" | "failed";
+  /** The system that was built, or published. */
+  toplevel: string | null;
+  /** Whether its release was published, or was there already; null where it came to neither. */
+  published: DeployStatus | null;
+  sequence: number | null;
+  /** What became of the upgrade, as in a trigger's document. */
+  outcome: HostTrigger["outcome"];
+  reason: string | null;
+  running: string | null;
+  error: HostFailure | null;
+}
+
+export interface PushDocument {
+  version: 1;
+  command: "push";
+  hosts: HostPush[];
+}
+
+/** What a host would get, compared with what it runs or with what it had at a commit. */
+export interface HostDiff {
+  name: string;
+  /** `skipped`: it hasn't said yet what it runs; `failed`: it can't be evaluated, or compared. */
+  status: "changed" | "unchanged" | "skipped" | "failed";
+  /** Store paths of the systems; null where there is none. */
+  from: string | null;
+  to: string | null;
+  /** The release that it runs, and when it was heard of, ISO 8601; null with a base, and where it isn't known. */
+  sequence: number | null;
+  lastContact: string | null;
+  /** Null where nothing is compared. Of systems that aren't built, or not at hand, it is what it takes to build them. */
+  packages: PackageChange[] | null;
+  /** Bytes of the closures, unpacked; null where they aren't known. */
+  size: { from: number; to: number } | null;
+  reason: string | null;
+  error: HostFailure | null;
+}
+
+export interface DiffDocument {
+  version: 1;
+  command: "diff";
+  /** The ref compared with; null for what runs. */
+  base: string | null;
+  warnings: string[];
+  hosts: HostDiff[];
+}
+
+export interface FlakeUpdate {
+  /** The flake's directory, relative to the fleet. */
+  path: string;
+  /** Its lock file, relative to the fleet. */
+  file: string;
+  /** `created`: it had no lock before, which git has to be told of. */
+  status: "updated" | "created" | "unchanged" | "failed";
+  /** What its inputs were locked to before, and are now. */
+  changes: InputChange[];
+  /** Why nothing was to be done. */
+  reason: string | null;
+  error: HostFailure | null;
+}
+
+export interface FlakeUpdateDocument {
+  version: 1;
+  command: "flake-update";
+  dryRun: boolean;
+  flakes: FlakeUpdate[];
+}
+
 export type ResultDocument =
   | CheckDocument
   | DeployDocument
@@ -360,11 +476,17 @@ export type ResultDocument =
   | SecretEditDocument
   | SecretListDocument
   | BootstrapDocument
-  | CompletionDocument;
+  | CompletionDocument
+  | SshConfigDocument
+  | TriggerDocument
+  | PushDocument
+  | DiffDocument
+  | FlakeUpdateDocument;
 
 /** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
 export function exitStatus(document: ResultDocument): 0 | 1 | 3 {
   if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
+  if (document.command === "flake-update") return document.flakes.some(({ status }) => status === "failed") ? 1 : 0;
   if (failedHosts(document).length > 0) return 1;
   return document.command === "build" && document.push?.error ? 3 : 0;
 }
@@ -381,6 +503,9 @@ export function failedHosts(document: ResultDocument): string[] {
     case "secret edit":
     case "secret remove":
     case "secret rekey":
+    case "trigger":
+    case "push":
+    case "diff":
       return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
     case "status":
       return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
@@ -394,6 +519,9 @@ export function failedHosts(document: ResultDocument): string[] {
     case "host remove":
     case "secret list":
     case "bootstrap":
+    case "ssh-config":
+    // What fails there is a flake, which may have several hosts.
+    case "flake-update":
       return [];
   }
 }

@@ -3,7 +3,6 @@ import { createReadStream } from "node:fs";
 import path from "node:path";
 import { FleetError, HostError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
-import { selectHosts } from "../fleet/select.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import { Publishers } from "../publish/publishers.ts";
@@ -16,6 +15,7 @@ import type { DeployDocument } from "../results.ts";
 import type { Context } from "./context.ts";
 import { loadRenderedFleet, type OpenFleet, openFleet, openFleetAt, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, SIGNING_KEY } from "./keys.ts";
+import { oneHost } from "./one-host.ts";
 import { openAll, published, unchanged } from "./planning.ts";
 import { failed, failing, prepare, type Step, type WithArchive, withArchive } from "./prepare.ts";
 import { lockFor, signAndPublish } from "./publishing.ts";
@@ -92,18 +92,6 @@ export async function rollback(context: Context, options: RollbackOptions): Prom
   const value = { manifest, envelope: null, packed: step.value.packed, to: publishers.names, unread: null };
   const due = { host, value: { make: async () => ({ host, value }) } };
   return { ...document, warnings, hosts: await signAndPublish(context, publishers, signingKey, [due]) };
-}
-
-function oneHost(hosts: readonly Host[], name: string): Host {
-  const selected = selectHosts(
-    hosts.filter((host) => host.declared),
-    [name],
-  );
-  const [host] = selected;
-  if (host === undefined || selected.length > 1)
-    throw new FleetError(`'${name}' names ${selected.length} hosts, and has to be one`);
-  if (host.key === null) throw new FleetError(`${name} has no key in fleet.yaml yet, and was never published`);
-  return host;
 }
 
 /** Those of foreign envelopes that are really this host's. */

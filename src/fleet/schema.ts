@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { canReceive, isAgeRecipient } from "../secrets/recipients.ts";
+import { parseSshTarget } from "./ssh-target.ts";
 
 /**
  * fleet.yaml, as the design's section 2 lays it down. Strict: a key that isn't known is an error, since a misspelt one that is
@@ -143,9 +144,9 @@ const host = z.strictObject({
     .default([])
     .describe("The groups it is in, for `--group` and for `rollout`."),
   ssh: oneLine
-    .regex(/^[^\s-]\S*$/, "must be user@address")
+    .refine((value) => parseSshTarget(value) !== null, "must be user@address, with :port where that isn't 22")
     .optional()
-    .describe("How an administrator reaches it, user@address."),
+    .describe("How an administrator reaches it, `user@address`, or `user@address:port`."),
 });
 
 export const fleetSchema = z.strictObject({

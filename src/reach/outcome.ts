@@ -1,0 +1,37 @@
+import type { Outcome } from "../reports/schema.ts";
+import type { AgentStatus } from "./agent-status.ts";
+
+export interface Verdict {
+  ok: boolean;
+  /** Null where there was no attempt that came to anything. */
+  outcome: Outcome | null;
+  /** One line for people. */
+  reason: string | null;
+}
+
+/** What is known of an upgrade that is over. */
+export interface Upgrade {
+  before: AgentStatus;
+  after: AgentStatus;
+  /** What the agent ended with; null where the connection broke before it said so. */
+  exit: number | null;
+  /** What it said last, on one inert line; empty for nothing. */
+  lastLine: string;
+}
+
+/** An attempt that the agent didn't make, since the release failed before. */
+const NOT_TRIED = / failed before, and is tried again in | is not tried again$/;
+
+/** What became of an upgrade: of an attempt that came to something there is a report, of all others only what was said. */
+export function judge({ before, after, exit, lastLine }: Upgrade): Verdict {
+  const { last } = after;
+  if (last !== null && last.started !== before.last?.started) {
+    const ok = ["success", "unchanged", "auto-updated"].includes(last.outcome);
+    return { ok, outcome: last.outcome, reason: last.reason };
+  }
+  const said = lastLine === "" ? null : lastLine;
+  if (exit === null) return { ok: false, outcome: null, reason: "it doesn't say what became of the upgrade" };
+  if (exit !== 0) return { ok: false, outcome: null, reason: said ?? `the agent ended with status ${exit}` };
+  if (said !== null && NOT_TRIED.test(said)) return { ok: false, outcome: null, reason: said };
+  return { ok: true, outcome: "unchanged", reason: said };
+}
