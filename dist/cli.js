@@ -1,18 +1,2761 @@
 #!/usr/bin/env node
-import { $ as packageRoot, $t as parseShard, A as deploy, At as AGENT_FILE, B as isSameRelease, Bt as SECRETS_DIR, C as renderCheck, Ct as PUBLISHER_KEY, D as onInterrupt, Dt as keysFromEnvironment, Et as describeKey, F as unchanged, Ft as parseWave, G as status, Gt as secretHosts, H as gateOf, Ht as isSecretName, I as failed, It as FLEET_FILE, J as FLEET_STATES, Jt as decrypt, K as statusOptions, Kt as secretNames, L as failing, Lt as parseFleetFile, M as signAndPublish, Mt as staleFiles, N as openAll, Nt as findFleet, O as report, Ot as Repository, P as published, Pt as loadFleet, Q as Publishers, Qt as readersOf, R as prepare, Rt as hostName, T as failureLines, Tt as SIGNING_KEY, U as build, Ut as readSecretFile, V as nextManifest, Vt as checkSecretName, W as FleetStatus, Wt as secretFile, Xt as canReceive, Y as exitStatus, Yt as encrypt, Z as parseDuration, Zt as readersIn, _ as renderDeploy, _n as FleetError, _t as openMemory, a as renderHostStatus, at as ignoreSftpError, bn as UnavailableError, c as worstFirst, cn as inert, ct as needsOpenSsh, d as renderInit, dn as Nix, dt as check, en as selectHosts, et as LOCK_DIRECTORY, f as renderKeygen, fn as run, ft as workflowCopies, gn as BentoError, gt as openFleetAt, hn as temporaryDirectory, ht as openFleet, in as table, it as flight, j as lockFor, jt as renderedFiles, k as plan, kt as archive, l as renderHostEdit, ln as inertLine, lt as openPrivateKey, m as renderRender, mn as makeCacheKey, mt as loadRenderedFleet, nn as count, nt as SftpSession, o as renderStatus, on as warnings, ot as open$2, p as renderPlan, pn as KEY_NAME, pt as failureOf, q as waysOut, qt as MAX_SECRET, r as look, rn as painter, rt as list$1, s as watchLines, sn as clip, st as requireSigner, t as changeLine, tn as splitPatterns, tt as SILENCE, u as renderHostList, un as writeFileAtomically, ut as DEFAULT_TIMEOUT, vn as HostError, vt as withFlakeHosts, w as describeError, wt as SECRETS, xn as UnreachableError, yn as InterruptedError, yt as _usingCtx, z as withArchive, zt as require_dist } from "./shared3.js";
-import { createHash, randomUUID } from "node:crypto";
+import { n as __commonJSMin } from "./shared2.js";
+import { $ as status, $t as _enum, A as renderHostStatus, An as writeFileAtomically, At as withFlakeHosts, B as published, Bn as FleetError, Bt as Repository, C as failureLines, Cn as count, Ct as evaluateFleet, Dn as tally, Dt as openFleetAt, E as changeLine, En as table, Et as openFleet, F as plan, Fn as parsePackages, Ft as PUBLISHER_KEY, G as withArchive, Gt as findFleet, H as failed$2, Hn as InterruptedError, Ht as AGENT_FILE, I as deploy, In as KEY_NAME, It as SECRETS, Jt as parseWave, K as isSameRelease, Kn as inert, Kt as flakesOf, L as lockFor, Ln as makeCacheKey, Lt as SIGNING_KEY, M as watchLines, Mn as run, Nn as difference, On as warnings, Ot as openMemory, P as report, Pn as packageChanges, Qt as parseSshTarget, R as signAndPublish, Rn as temporaryDirectory, Rt as describeKey, S as describeError, Sn as nearest, St as compareWith, T as deliverStatus, Tn as size, Tt as loadRenderedFleet, U as failing, Un as UnavailableError, Ut as renderedFiles, V as unchanged, Vn as HostError, Vt as archive, W as prepare, Wn as UnreachableError, Wt as staleFiles, Xt as parseFleetFile, Y as build, Yt as FLEET_FILE, Z as FleetStatus, Zt as hostName, _n as readersIn, _t as needsOpenSsh, a as renderKeygen, an as require_dist, at as parseDuration, bn as selectHosts, bt as check, c as onInterrupt, cn as isSecretName, ct as LOCK_DIRECTORY, d as markdownTable, dn as secretHosts, dt as list$1, en as boolean, et as statusOptions, fn as secretNames, ft as flight, g as baseText, gn as canReceive, gt as storePath, h as renderDeploy, hn as encrypt, ht as requireSigner, i as renderInit, in as string, j as renderStatus, jn as Nix, jt as _usingCtx, kn as parallel, kt as stageAll, l as code, ln as readSecretFile, lt as SILENCE$1, mn as decrypt, mt as open$2, n as renderHostEdit, nn as literal$1, nt as OUTCOMES, o as renderPlan, on as SECRETS_DIR, ot as Publishers, pn as MAX_SECRET, pt as ignoreSftpError, q as nextManifest, qn as inertLine, qt as loadFleet, r as renderHostList, rn as object, rt as exitStatus, s as renderRender, sn as checkSecretName, st as packageRoot, t as renderFiles, tn as int, tt as waysOut, un as secretFile, ut as SftpSession, vn as readersOf, vt as openPrivateKey, wn as painter, wt as failureOf, x as renderCheck, xn as splitPatterns, xt as workflowCopies, yn as parseShard, yt as DEFAULT_TIMEOUT, z as openAll, zn as BentoError, zt as keysFromEnvironment } from "./shared3.js";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import fs, { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { StringDecoder } from "node:string_decoder";
-import { setTimeout } from "node:timers/promises";
 import { stripVTControlCharacters } from "node:util";
+import { setTimeout as setTimeout$1 } from "node:timers/promises";
 import childProcess, { spawn } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { addAbortSignal } from "node:stream";
 import process$1 from "node:process";
-// node_modules/commander/lib/error.js
+// node_modules/core-js/internals/global-this.js
+var require_global_this = /* @__PURE__ */ __commonJSMin(((exports, module, this$1) => {
+	var check = function(it) {
+		return it && it.Math === Math && it;
+	};
+	module.exports = check(typeof globalThis == "object" && globalThis) || check(typeof window == "object" && window) || check(typeof self == "object" && self) || check(typeof global == "object" && global) || check(typeof this$1 == "object" && this$1) || (function() {
+		return this;
+	})() || Function("return this")();
+}));
+// node_modules/core-js/internals/fails.js
+var require_fails = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = function(exec) {
+		try {
+			return !!exec();
+		} catch (error) {
+			return true;
+		}
+	};
+}));
+// node_modules/core-js/internals/descriptors.js
+var require_descriptors = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = !require_fails()(function() {
+		return Object.defineProperty({}, 1, { get: function() {
+			return 7;
+		} })[1] !== 7;
+	});
+}));
+// node_modules/core-js/internals/function-bind-native.js
+var require_function_bind_native = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = !require_fails()(function() {
+		var test = function() {}.bind();
+		return typeof test != "function" || test.hasOwnProperty("prototype");
+	});
+}));
+// node_modules/core-js/internals/function-call.js
+var require_function_call = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var NATIVE_BIND = require_function_bind_native();
+	var call = Function.prototype.call;
+	module.exports = NATIVE_BIND ? call.bind(call) : function() {
+		return call.apply(call, arguments);
+	};
+}));
+// node_modules/core-js/internals/object-property-is-enumerable.js
+var require_object_property_is_enumerable = /* @__PURE__ */ __commonJSMin(((exports) => {
+	var $propertyIsEnumerable = {}.propertyIsEnumerable;
+	var getOwnPropertyDescriptor = Object.getOwnPropertyDescriptor;
+	exports.f = getOwnPropertyDescriptor && !$propertyIsEnumerable.call({ 1: 2 }, 1) ? function propertyIsEnumerable(V) {
+		var descriptor = getOwnPropertyDescriptor(this, V);
+		return !!descriptor && descriptor.enumerable;
+	} : $propertyIsEnumerable;
+}));
+// node_modules/core-js/internals/create-property-descriptor.js
+var require_create_property_descriptor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = function(bitmap, value) {
+		return {
+			enumerable: !(bitmap & 1),
+			configurable: !(bitmap & 2),
+			writable: !(bitmap & 4),
+			value
+		};
+	};
+}));
+// node_modules/core-js/internals/function-uncurry-this.js
+var require_function_uncurry_this = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var NATIVE_BIND = require_function_bind_native();
+	var FunctionPrototype = Function.prototype;
+	var call = FunctionPrototype.call;
+	var uncurryThisWithBind = NATIVE_BIND && FunctionPrototype.bind.bind(call, call);
+	module.exports = NATIVE_BIND ? uncurryThisWithBind : function(fn) {
+		return function() {
+			return call.apply(fn, arguments);
+		};
+	};
+}));
+// node_modules/core-js/internals/classof-raw.js
+var require_classof_raw = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var toString = uncurryThis({}.toString);
+	var stringSlice = uncurryThis("".slice);
+	module.exports = function(it) {
+		return stringSlice(toString(it), 8, -1);
+	};
+}));
+// node_modules/core-js/internals/indexed-object.js
+var require_indexed_object = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var fails = require_fails();
+	var classof = require_classof_raw();
+	var $Object = Object;
+	var split = uncurryThis("".split);
+	module.exports = fails(function() {
+		return !$Object("z").propertyIsEnumerable(0);
+	}) ? function(it) {
+		return classof(it) === "String" ? split(it, "") : $Object(it);
+	} : $Object;
+}));
+// node_modules/core-js/internals/is-null-or-undefined.js
+var require_is_null_or_undefined = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = function(it) {
+		return it === null || it === void 0;
+	};
+}));
+// node_modules/core-js/internals/require-object-coercible.js
+var require_require_object_coercible = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isNullOrUndefined = require_is_null_or_undefined();
+	var $TypeError = TypeError;
+	module.exports = function(it) {
+		if (isNullOrUndefined(it)) throw new $TypeError("Can't call method on " + it);
+		return it;
+	};
+}));
+// node_modules/core-js/internals/to-indexed-object.js
+var require_to_indexed_object = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var IndexedObject = require_indexed_object();
+	var requireObjectCoercible = require_require_object_coercible();
+	module.exports = function(it) {
+		return IndexedObject(requireObjectCoercible(it));
+	};
+}));
+// node_modules/core-js/internals/is-callable.js
+var require_is_callable = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var documentAll = typeof document == "object" && document.all;
+	module.exports = typeof documentAll == "undefined" && documentAll !== void 0 ? function(argument) {
+		return typeof argument == "function" || argument === documentAll;
+	} : function(argument) {
+		return typeof argument == "function";
+	};
+}));
+// node_modules/core-js/internals/is-object.js
+var require_is_object = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isCallable = require_is_callable();
+	module.exports = function(it) {
+		return typeof it == "object" ? it !== null : isCallable(it);
+	};
+}));
+// node_modules/core-js/internals/get-built-in.js
+var require_get_built_in = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var isCallable = require_is_callable();
+	var aFunction = function(argument) {
+		return isCallable(argument) ? argument : void 0;
+	};
+	module.exports = function(namespace, method) {
+		return arguments.length < 2 ? aFunction(globalThis[namespace]) : globalThis[namespace] && globalThis[namespace][method];
+	};
+}));
+// node_modules/core-js/internals/object-is-prototype-of.js
+var require_object_is_prototype_of = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_function_uncurry_this()({}.isPrototypeOf);
+}));
+// node_modules/core-js/internals/environment-user-agent.js
+var require_environment_user_agent = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var navigator = require_global_this().navigator;
+	var userAgent = navigator && navigator.userAgent;
+	module.exports = userAgent ? String(userAgent) : "";
+}));
+// node_modules/core-js/internals/environment-v8-version.js
+var require_environment_v8_version = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var userAgent = require_environment_user_agent();
+	var process = globalThis.process;
+	var Deno = globalThis.Deno;
+	var versions = process && process.versions || Deno && Deno.version;
+	var v8 = versions && versions.v8;
+	var match;
+	var version;
+	if (v8) {
+		match = v8.split(".");
+		version = match[0] > 0 && match[0] < 4 ? 1 : +(match[0] + match[1]);
+	}
+	if (!version && userAgent) {
+		match = userAgent.match(/Edge\/(\d+)/);
+		if (!match || match[1] >= 74) {
+			match = userAgent.match(/Chrome\/(\d+)/);
+			if (match) version = +match[1];
+		}
+	}
+	module.exports = version;
+}));
+// node_modules/core-js/internals/symbol-constructor-detection.js
+var require_symbol_constructor_detection = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var V8_VERSION = require_environment_v8_version();
+	var fails = require_fails();
+	var $String = require_global_this().String;
+	module.exports = !!Object.getOwnPropertySymbols && !fails(function() {
+		var symbol = Symbol("symbol detection");
+		return !$String(symbol) || !(Object(symbol) instanceof Symbol) || !Symbol.sham && V8_VERSION && V8_VERSION < 41;
+	});
+}));
+// node_modules/core-js/internals/use-symbol-as-uid.js
+var require_use_symbol_as_uid = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_symbol_constructor_detection() && !Symbol.sham && typeof Symbol.iterator == "symbol";
+}));
+// node_modules/core-js/internals/is-symbol.js
+var require_is_symbol = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var getBuiltIn = require_get_built_in();
+	var isCallable = require_is_callable();
+	var isPrototypeOf = require_object_is_prototype_of();
+	var USE_SYMBOL_AS_UID = require_use_symbol_as_uid();
+	var $Object = Object;
+	module.exports = USE_SYMBOL_AS_UID ? function(it) {
+		return typeof it == "symbol";
+	} : function(it) {
+		var $Symbol = getBuiltIn("Symbol");
+		return isCallable($Symbol) && isPrototypeOf($Symbol.prototype, $Object(it));
+	};
+}));
+// node_modules/core-js/internals/try-to-string.js
+var require_try_to_string = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var $String = String;
+	module.exports = function(argument) {
+		try {
+			return $String(argument);
+		} catch (error) {
+			return "Object";
+		}
+	};
+}));
+// node_modules/core-js/internals/a-callable.js
+var require_a_callable = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isCallable = require_is_callable();
+	var tryToString = require_try_to_string();
+	var $TypeError = TypeError;
+	module.exports = function(argument) {
+		if (isCallable(argument)) return argument;
+		throw new $TypeError(tryToString(argument) + " is not a function");
+	};
+}));
+// node_modules/core-js/internals/get-method.js
+var require_get_method = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var aCallable = require_a_callable();
+	var isNullOrUndefined = require_is_null_or_undefined();
+	module.exports = function(V, P) {
+		var func = V[P];
+		return isNullOrUndefined(func) ? void 0 : aCallable(func);
+	};
+}));
+// node_modules/core-js/internals/ordinary-to-primitive.js
+var require_ordinary_to_primitive = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var call = require_function_call();
+	var isCallable = require_is_callable();
+	var isObject = require_is_object();
+	var $TypeError = TypeError;
+	module.exports = function(input, pref) {
+		var fn, val;
+		if (pref === "string" && isCallable(fn = input.toString) && !isObject(val = call(fn, input))) return val;
+		if (isCallable(fn = input.valueOf) && !isObject(val = call(fn, input))) return val;
+		if (pref !== "string" && isCallable(fn = input.toString) && !isObject(val = call(fn, input))) return val;
+		throw new $TypeError("Can't convert object to primitive value");
+	};
+}));
+// node_modules/core-js/internals/is-pure.js
+var require_is_pure = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = false;
+}));
+// node_modules/core-js/internals/define-global-property.js
+var require_define_global_property = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var defineProperty = Object.defineProperty;
+	module.exports = function(key, value) {
+		try {
+			defineProperty(globalThis, key, {
+				value,
+				configurable: true,
+				writable: true
+			});
+		} catch (error) {
+			globalThis[key] = value;
+		}
+		return value;
+	};
+}));
+// node_modules/core-js/internals/shared-store.js
+var require_shared_store = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var IS_PURE = require_is_pure();
+	var globalThis = require_global_this();
+	var defineGlobalProperty = require_define_global_property();
+	var SHARED = "__core-js_shared__";
+	var store = module.exports = globalThis[SHARED] || defineGlobalProperty(SHARED, {});
+	(store.versions || (store.versions = [])).push({
+		version: "3.51.0",
+		mode: IS_PURE ? "pure" : "global",
+		copyright: "© 2013–2025 Denis Pushkarev (zloirock.ru), 2025–2026 CoreJS Company (core-js.io). All rights reserved.",
+		license: "https://github.com/zloirock/core-js/blob/v3.51.0/LICENSE",
+		source: "https://github.com/zloirock/core-js"
+	});
+}));
+// node_modules/core-js/internals/shared.js
+var require_shared = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var store = require_shared_store();
+	var create = Object.create || Object;
+	module.exports = function(key, value) {
+		return store[key] || (store[key] = value || create(null));
+	};
+}));
+// node_modules/core-js/internals/to-object.js
+var require_to_object = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var requireObjectCoercible = require_require_object_coercible();
+	var $Object = Object;
+	module.exports = function(argument) {
+		return $Object(requireObjectCoercible(argument));
+	};
+}));
+// node_modules/core-js/internals/has-own-property.js
+var require_has_own_property = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var toObject = require_to_object();
+	var hasOwnProperty = uncurryThis({}.hasOwnProperty);
+	module.exports = Object.hasOwn || function hasOwn(it, key) {
+		return hasOwnProperty(toObject(it), key);
+	};
+}));
+// node_modules/core-js/internals/uid.js
+var require_uid = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var id = 0;
+	var postfix = Math.random();
+	var toString = uncurryThis(1.1.toString);
+	module.exports = function(key) {
+		return "Symbol(" + (key === void 0 ? "" : key) + ")_" + toString(++id + postfix, 36);
+	};
+}));
+// node_modules/core-js/internals/well-known-symbol.js
+var require_well_known_symbol = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var shared = require_shared();
+	var hasOwn = require_has_own_property();
+	var uid = require_uid();
+	var NATIVE_SYMBOL = require_symbol_constructor_detection();
+	var USE_SYMBOL_AS_UID = require_use_symbol_as_uid();
+	var Symbol = globalThis.Symbol;
+	var WellKnownSymbolsStore = shared("wks");
+	var createWellKnownSymbol = USE_SYMBOL_AS_UID ? Symbol["for"] || Symbol : Symbol && Symbol.withoutSetter || uid;
+	module.exports = function(name) {
+		if (!hasOwn(WellKnownSymbolsStore, name)) WellKnownSymbolsStore[name] = NATIVE_SYMBOL && hasOwn(Symbol, name) ? Symbol[name] : createWellKnownSymbol("Symbol." + name);
+		return WellKnownSymbolsStore[name];
+	};
+}));
+// node_modules/core-js/internals/to-primitive.js
+var require_to_primitive = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var call = require_function_call();
+	var isObject = require_is_object();
+	var isSymbol = require_is_symbol();
+	var getMethod = require_get_method();
+	var ordinaryToPrimitive = require_ordinary_to_primitive();
+	var wellKnownSymbol = require_well_known_symbol();
+	var $TypeError = TypeError;
+	var TO_PRIMITIVE = wellKnownSymbol("toPrimitive");
+	module.exports = function(input, pref) {
+		if (!isObject(input) || isSymbol(input)) return input;
+		var exoticToPrim = getMethod(input, TO_PRIMITIVE);
+		var result;
+		if (exoticToPrim) {
+			if (pref === void 0) pref = "default";
+			result = call(exoticToPrim, input, pref);
+			if (!isObject(result) || isSymbol(result)) return result;
+			throw new $TypeError("Can't convert object to primitive value");
+		}
+		if (pref === void 0) pref = "number";
+		return ordinaryToPrimitive(input, pref);
+	};
+}));
+// node_modules/core-js/internals/to-property-key.js
+var require_to_property_key = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var toPrimitive = require_to_primitive();
+	var isSymbol = require_is_symbol();
+	module.exports = function(argument) {
+		var key = toPrimitive(argument, "string");
+		return isSymbol(key) ? key : key + "";
+	};
+}));
+// node_modules/core-js/internals/document-create-element.js
+var require_document_create_element = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var isObject = require_is_object();
+	var document = globalThis.document;
+	var EXISTS = isObject(document) && isObject(document.createElement);
+	module.exports = function(it) {
+		return EXISTS ? document.createElement(it) : {};
+	};
+}));
+// node_modules/core-js/internals/ie8-dom-define.js
+var require_ie8_dom_define = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var DESCRIPTORS = require_descriptors();
+	var fails = require_fails();
+	var createElement = require_document_create_element();
+	module.exports = !DESCRIPTORS && !fails(function() {
+		return Object.defineProperty(createElement("div"), "a", { get: function() {
+			return 7;
+		} }).a !== 7;
+	});
+}));
+// node_modules/core-js/internals/object-get-own-property-descriptor.js
+var require_object_get_own_property_descriptor = /* @__PURE__ */ __commonJSMin(((exports) => {
+	var DESCRIPTORS = require_descriptors();
+	var call = require_function_call();
+	var propertyIsEnumerableModule = require_object_property_is_enumerable();
+	var createPropertyDescriptor = require_create_property_descriptor();
+	var toIndexedObject = require_to_indexed_object();
+	var toPropertyKey = require_to_property_key();
+	var hasOwn = require_has_own_property();
+	var IE8_DOM_DEFINE = require_ie8_dom_define();
+	var $getOwnPropertyDescriptor = Object.getOwnPropertyDescriptor;
+	exports.f = DESCRIPTORS ? $getOwnPropertyDescriptor : function getOwnPropertyDescriptor(O, P) {
+		O = toIndexedObject(O);
+		P = toPropertyKey(P);
+		if (IE8_DOM_DEFINE) try {
+			return $getOwnPropertyDescriptor(O, P);
+		} catch (error) {}
+		if (hasOwn(O, P)) return createPropertyDescriptor(!call(propertyIsEnumerableModule.f, O, P), O[P]);
+	};
+}));
+// node_modules/core-js/internals/v8-prototype-define-bug.js
+var require_v8_prototype_define_bug = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var DESCRIPTORS = require_descriptors();
+	var fails = require_fails();
+	module.exports = DESCRIPTORS && fails(function() {
+		return Object.defineProperty(function() {}, "prototype", {
+			value: 42,
+			writable: false
+		}).prototype !== 42;
+	});
+}));
+// node_modules/core-js/internals/an-object.js
+var require_an_object = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isObject = require_is_object();
+	var $String = String;
+	var $TypeError = TypeError;
+	module.exports = function(argument) {
+		if (isObject(argument)) return argument;
+		throw new $TypeError($String(argument) + " is not an object");
+	};
+}));
+// node_modules/core-js/internals/object-define-property.js
+var require_object_define_property = /* @__PURE__ */ __commonJSMin(((exports) => {
+	var DESCRIPTORS = require_descriptors();
+	var IE8_DOM_DEFINE = require_ie8_dom_define();
+	var V8_PROTOTYPE_DEFINE_BUG = require_v8_prototype_define_bug();
+	var anObject = require_an_object();
+	var toPropertyKey = require_to_property_key();
+	var $TypeError = TypeError;
+	var $defineProperty = Object.defineProperty;
+	var $getOwnPropertyDescriptor = Object.getOwnPropertyDescriptor;
+	var ENUMERABLE = "enumerable";
+	var CONFIGURABLE = "configurable";
+	var WRITABLE = "writable";
+	exports.f = DESCRIPTORS ? V8_PROTOTYPE_DEFINE_BUG ? function defineProperty(O, P, Attributes) {
+		anObject(O);
+		P = toPropertyKey(P);
+		anObject(Attributes);
+		if (typeof O === "function" && P === "prototype" && "value" in Attributes && WRITABLE in Attributes && !Attributes[WRITABLE]) {
+			var current = $getOwnPropertyDescriptor(O, P);
+			if (current && current[WRITABLE]) {
+				O[P] = Attributes.value;
+				Attributes = {
+					configurable: CONFIGURABLE in Attributes ? Attributes[CONFIGURABLE] : current[CONFIGURABLE],
+					enumerable: ENUMERABLE in Attributes ? Attributes[ENUMERABLE] : current[ENUMERABLE],
+					writable: false
+				};
+			}
+		}
+		return $defineProperty(O, P, Attributes);
+	} : $defineProperty : function defineProperty(O, P, Attributes) {
+		anObject(O);
+		P = toPropertyKey(P);
+		anObject(Attributes);
+		if (IE8_DOM_DEFINE) try {
+			return $defineProperty(O, P, Attributes);
+		} catch (error) {}
+		if ("get" in Attributes || "set" in Attributes) throw new $TypeError("Accessors not supported");
+		if ("value" in Attributes) O[P] = Attributes.value;
+		return O;
+	};
+}));
+// node_modules/core-js/internals/create-non-enumerable-property.js
+var require_create_non_enumerable_property = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var DESCRIPTORS = require_descriptors();
+	var definePropertyModule = require_object_define_property();
+	var createPropertyDescriptor = require_create_property_descriptor();
+	module.exports = DESCRIPTORS ? function(object, key, value) {
+		return definePropertyModule.f(object, key, createPropertyDescriptor(1, value));
+	} : function(object, key, value) {
+		object[key] = value;
+		return object;
+	};
+}));
+// node_modules/core-js/internals/function-name.js
+var require_function_name = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var DESCRIPTORS = require_descriptors();
+	var hasOwn = require_has_own_property();
+	var FunctionPrototype = Function.prototype;
+	var getDescriptor = DESCRIPTORS && Object.getOwnPropertyDescriptor;
+	var EXISTS = hasOwn(FunctionPrototype, "name");
+	module.exports = {
+		EXISTS,
+		PROPER: EXISTS && function something() {}.name === "something",
+		CONFIGURABLE: EXISTS && (!DESCRIPTORS || DESCRIPTORS && getDescriptor(FunctionPrototype, "name").configurable)
+	};
+}));
+// node_modules/core-js/internals/inspect-source.js
+var require_inspect_source = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var isCallable = require_is_callable();
+	var store = require_shared_store();
+	var functionToString = uncurryThis(Function.toString);
+	if (!isCallable(store.inspectSource)) store.inspectSource = function(it) {
+		return functionToString(it);
+	};
+	module.exports = store.inspectSource;
+}));
+// node_modules/core-js/internals/weak-map-basic-detection.js
+var require_weak_map_basic_detection = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var isCallable = require_is_callable();
+	var WeakMap = globalThis.WeakMap;
+	module.exports = isCallable(WeakMap) && /native code/.test(String(WeakMap));
+}));
+// node_modules/core-js/internals/shared-key.js
+var require_shared_key = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var shared = require_shared();
+	var uid = require_uid();
+	var keys = shared("keys");
+	module.exports = function(key) {
+		return keys[key] || (keys[key] = uid(key));
+	};
+}));
+// node_modules/core-js/internals/hidden-keys.js
+var require_hidden_keys = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = {};
+}));
+// node_modules/core-js/internals/internal-state.js
+var require_internal_state = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var NATIVE_WEAK_MAP = require_weak_map_basic_detection();
+	var globalThis = require_global_this();
+	var isObject = require_is_object();
+	var createNonEnumerableProperty = require_create_non_enumerable_property();
+	var hasOwn = require_has_own_property();
+	var shared = require_shared_store();
+	var sharedKey = require_shared_key();
+	var hiddenKeys = require_hidden_keys();
+	var OBJECT_ALREADY_INITIALIZED = "Object already initialized";
+	var TypeError = globalThis.TypeError;
+	var WeakMap = globalThis.WeakMap;
+	var set;
+	var get;
+	var has;
+	var enforce = function(it) {
+		return has(it) ? get(it) : set(it, {});
+	};
+	var getterFor = function(TYPE) {
+		return function(it) {
+			var state;
+			if (!isObject(it) || (state = get(it)).type !== TYPE) throw new TypeError("Incompatible receiver, " + TYPE + " required");
+			return state;
+		};
+	};
+	if (NATIVE_WEAK_MAP || shared.state) {
+		var store = shared.state || (shared.state = new WeakMap());
+		store.get = store.get;
+		store.has = store.has;
+		store.set = store.set;
+		set = function(it, metadata) {
+			if (store.has(it)) throw new TypeError(OBJECT_ALREADY_INITIALIZED);
+			metadata.facade = it;
+			store.set(it, metadata);
+			return metadata;
+		};
+		get = function(it) {
+			return store.get(it) || {};
+		};
+		has = function(it) {
+			return store.has(it);
+		};
+	} else {
+		var STATE = sharedKey("state");
+		hiddenKeys[STATE] = true;
+		set = function(it, metadata) {
+			if (hasOwn(it, STATE)) throw new TypeError(OBJECT_ALREADY_INITIALIZED);
+			metadata.facade = it;
+			createNonEnumerableProperty(it, STATE, metadata);
+			return metadata;
+		};
+		get = function(it) {
+			return hasOwn(it, STATE) ? it[STATE] : {};
+		};
+		has = function(it) {
+			return hasOwn(it, STATE);
+		};
+	}
+	module.exports = {
+		set,
+		get,
+		has,
+		enforce,
+		getterFor
+	};
+}));
+// node_modules/core-js/internals/make-built-in.js
+var require_make_built_in = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var fails = require_fails();
+	var isCallable = require_is_callable();
+	var hasOwn = require_has_own_property();
+	var DESCRIPTORS = require_descriptors();
+	var CONFIGURABLE_FUNCTION_NAME = require_function_name().CONFIGURABLE;
+	var inspectSource = require_inspect_source();
+	var InternalStateModule = require_internal_state();
+	var enforceInternalState = InternalStateModule.enforce;
+	var getInternalState = InternalStateModule.get;
+	var $String = String;
+	var defineProperty = Object.defineProperty;
+	var stringSlice = uncurryThis("".slice);
+	var replace = uncurryThis("".replace);
+	var join = uncurryThis([].join);
+	var CONFIGURABLE_LENGTH = DESCRIPTORS && !fails(function() {
+		return defineProperty(function() {}, "length", { value: 8 }).length !== 8;
+	});
+	var TEMPLATE = String(String).split("String");
+	var makeBuiltIn = module.exports = function(value, name, options) {
+		if (stringSlice($String(name), 0, 7) === "Symbol(") name = "[" + replace($String(name), /^Symbol\(([^)]*)\).*$/, "$1") + "]";
+		if (options && options.getter) name = "get " + name;
+		if (options && options.setter) name = "set " + name;
+		if (!hasOwn(value, "name") || CONFIGURABLE_FUNCTION_NAME && value.name !== name) {
+			if (DESCRIPTORS) defineProperty(value, "name", {
+				value: name,
+				configurable: true
+			});
+			else value.name = name;
+		}
+		if (CONFIGURABLE_LENGTH && options && hasOwn(options, "arity") && value.length !== options.arity) defineProperty(value, "length", { value: options.arity });
+		try {
+			if (options && hasOwn(options, "constructor") && options.constructor) {
+				if (DESCRIPTORS) defineProperty(value, "prototype", { writable: false });
+			} else if (value.prototype) value.prototype = void 0;
+		} catch (error) {}
+		var state = enforceInternalState(value);
+		if (!hasOwn(state, "source")) state.source = join(TEMPLATE, typeof name == "string" ? name : "");
+		return value;
+	};
+	Function.prototype.toString = makeBuiltIn(function toString() {
+		return isCallable(this) && getInternalState(this).source || inspectSource(this);
+	}, "toString");
+}));
+// node_modules/core-js/internals/define-built-in.js
+var require_define_built_in = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isCallable = require_is_callable();
+	var definePropertyModule = require_object_define_property();
+	var makeBuiltIn = require_make_built_in();
+	var defineGlobalProperty = require_define_global_property();
+	module.exports = function(O, key, value, options) {
+		if (!options) options = {};
+		var simple = options.enumerable;
+		var name = options.name !== void 0 ? options.name : key;
+		if (isCallable(value)) makeBuiltIn(value, name, options);
+		if (options.global) {
+			if (simple) O[key] = value;
+			else defineGlobalProperty(key, value);
+		} else {
+			try {
+				if (!options.unsafe) delete O[key];
+				else if (O[key]) simple = true;
+			} catch (error) {}
+			if (simple) O[key] = value;
+			else definePropertyModule.f(O, key, {
+				value,
+				enumerable: false,
+				configurable: !options.nonConfigurable,
+				writable: !options.nonWritable
+			});
+		}
+		return O;
+	};
+}));
+// node_modules/core-js/internals/math-trunc.js
+var require_math_trunc = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var ceil = Math.ceil;
+	var floor = Math.floor;
+	module.exports = Math.trunc || function trunc(x) {
+		var n = +x;
+		return (n > 0 ? floor : ceil)(n);
+	};
+}));
+// node_modules/core-js/internals/to-integer-or-infinity.js
+var require_to_integer_or_infinity = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var trunc = require_math_trunc();
+	module.exports = function(argument) {
+		var number = +argument;
+		return number !== number || number === 0 ? 0 : trunc(number);
+	};
+}));
+// node_modules/core-js/internals/to-absolute-index.js
+var require_to_absolute_index = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var toIntegerOrInfinity = require_to_integer_or_infinity();
+	var max = Math.max;
+	var min = Math.min;
+	module.exports = function(index, length) {
+		var integer = toIntegerOrInfinity(index);
+		return integer < 0 ? max(integer + length, 0) : min(integer, length);
+	};
+}));
+// node_modules/core-js/internals/to-length.js
+var require_to_length = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var toIntegerOrInfinity = require_to_integer_or_infinity();
+	var min = Math.min;
+	module.exports = function(argument) {
+		var len = toIntegerOrInfinity(argument);
+		return len > 0 ? min(len, 9007199254740991) : 0;
+	};
+}));
+// node_modules/core-js/internals/length-of-array-like.js
+var require_length_of_array_like = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var toLength = require_to_length();
+	module.exports = function(obj) {
+		return toLength(obj.length);
+	};
+}));
+// node_modules/core-js/internals/array-includes.js
+var require_array_includes = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var toIndexedObject = require_to_indexed_object();
+	var toAbsoluteIndex = require_to_absolute_index();
+	var lengthOfArrayLike = require_length_of_array_like();
+	var createMethod = function(IS_INCLUDES) {
+		return function($this, el, fromIndex) {
+			var O = toIndexedObject($this);
+			var length = lengthOfArrayLike(O);
+			if (length === 0) return !IS_INCLUDES && -1;
+			var index = toAbsoluteIndex(fromIndex, length);
+			var value;
+			if (IS_INCLUDES && el !== el) while (length > index) {
+				value = O[index++];
+				if (value !== value) return true;
+			}
+			else for (; length > index; index++) if ((IS_INCLUDES || index in O) && O[index] === el) return IS_INCLUDES || index || 0;
+			return !IS_INCLUDES && -1;
+		};
+	};
+	module.exports = {
+		includes: createMethod(true),
+		indexOf: createMethod(false)
+	};
+}));
+// node_modules/core-js/internals/object-keys-internal.js
+var require_object_keys_internal = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var hasOwn = require_has_own_property();
+	var toIndexedObject = require_to_indexed_object();
+	var indexOf = require_array_includes().indexOf;
+	var hiddenKeys = require_hidden_keys();
+	var push = uncurryThis([].push);
+	module.exports = function(object, names) {
+		var O = toIndexedObject(object);
+		var i = 0;
+		var result = [];
+		var key;
+		for (key in O) !hasOwn(hiddenKeys, key) && hasOwn(O, key) && push(result, key);
+		while (names.length > i) if (hasOwn(O, key = names[i++])) ~indexOf(result, key) || push(result, key);
+		return result;
+	};
+}));
+// node_modules/core-js/internals/enum-bug-keys.js
+var require_enum_bug_keys = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = [
+		"constructor",
+		"hasOwnProperty",
+		"isPrototypeOf",
+		"propertyIsEnumerable",
+		"toLocaleString",
+		"toString",
+		"valueOf"
+	];
+}));
+// node_modules/core-js/internals/object-get-own-property-names.js
+var require_object_get_own_property_names = /* @__PURE__ */ __commonJSMin(((exports) => {
+	var internalObjectKeys = require_object_keys_internal();
+	var hiddenKeys = require_enum_bug_keys().concat("length", "prototype");
+	exports.f = Object.getOwnPropertyNames || function getOwnPropertyNames(O) {
+		return internalObjectKeys(O, hiddenKeys);
+	};
+}));
+// node_modules/core-js/internals/object-get-own-property-symbols.js
+var require_object_get_own_property_symbols = /* @__PURE__ */ __commonJSMin(((exports) => {
+	exports.f = Object.getOwnPropertySymbols;
+}));
+// node_modules/core-js/internals/own-keys.js
+var require_own_keys = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var getBuiltIn = require_get_built_in();
+	var uncurryThis = require_function_uncurry_this();
+	var getOwnPropertyNamesModule = require_object_get_own_property_names();
+	var getOwnPropertySymbolsModule = require_object_get_own_property_symbols();
+	var anObject = require_an_object();
+	var concat = uncurryThis([].concat);
+	module.exports = getBuiltIn("Reflect", "ownKeys") || function ownKeys(it) {
+		var keys = getOwnPropertyNamesModule.f(anObject(it));
+		var getOwnPropertySymbols = getOwnPropertySymbolsModule.f;
+		return getOwnPropertySymbols ? concat(keys, getOwnPropertySymbols(it)) : keys;
+	};
+}));
+// node_modules/core-js/internals/copy-constructor-properties.js
+var require_copy_constructor_properties = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var hasOwn = require_has_own_property();
+	var ownKeys = require_own_keys();
+	var getOwnPropertyDescriptorModule = require_object_get_own_property_descriptor();
+	var definePropertyModule = require_object_define_property();
+	module.exports = function(target, source, exceptions) {
+		var keys = ownKeys(source);
+		var defineProperty = definePropertyModule.f;
+		var getOwnPropertyDescriptor = getOwnPropertyDescriptorModule.f;
+		for (var i = 0; i < keys.length; i++) {
+			var key = keys[i];
+			if (!hasOwn(target, key) && !(exceptions && hasOwn(exceptions, key))) defineProperty(target, key, getOwnPropertyDescriptor(source, key));
+		}
+	};
+}));
+// node_modules/core-js/internals/is-forced.js
+var require_is_forced = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var fails = require_fails();
+	var isCallable = require_is_callable();
+	var replacement = /#|\.prototype\./;
+	var isForced = function(feature, detection) {
+		var value = data[normalize(feature)];
+		return value === POLYFILL ? true : value === NATIVE ? false : isCallable(detection) ? fails(detection) : !!detection;
+	};
+	var normalize = isForced.normalize = function(string) {
+		return String(string).replace(replacement, ".").toLowerCase();
+	};
+	var data = isForced.data = {};
+	var NATIVE = isForced.NATIVE = "N";
+	var POLYFILL = isForced.POLYFILL = "P";
+	module.exports = isForced;
+}));
+// node_modules/core-js/internals/export.js
+var require_export = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var getOwnPropertyDescriptor = require_object_get_own_property_descriptor().f;
+	var createNonEnumerableProperty = require_create_non_enumerable_property();
+	var defineBuiltIn = require_define_built_in();
+	var defineGlobalProperty = require_define_global_property();
+	var copyConstructorProperties = require_copy_constructor_properties();
+	var isForced = require_is_forced();
+	module.exports = function(options, source) {
+		var TARGET = options.target;
+		var GLOBAL = options.global;
+		var STATIC = options.stat;
+		var FORCED, target, key, targetProperty, sourceProperty, descriptor;
+		if (GLOBAL) target = globalThis;
+		else if (STATIC) target = globalThis[TARGET] || defineGlobalProperty(TARGET, {});
+		else target = globalThis[TARGET] && globalThis[TARGET].prototype;
+		if (target) for (key in source) {
+			sourceProperty = source[key];
+			if (options.dontCallGetSet) {
+				descriptor = getOwnPropertyDescriptor(target, key);
+				targetProperty = descriptor && descriptor.value;
+			} else targetProperty = target[key];
+			FORCED = isForced(GLOBAL ? key : TARGET + (STATIC ? "." : "#") + key, options.forced);
+			if (!FORCED && targetProperty !== void 0) {
+				if (typeof sourceProperty == typeof targetProperty) continue;
+				copyConstructorProperties(sourceProperty, targetProperty);
+			}
+			if (options.sham || targetProperty && targetProperty.sham) createNonEnumerableProperty(sourceProperty, "sham", true);
+			defineBuiltIn(target, key, sourceProperty, options);
+		}
+	};
+}));
+// node_modules/core-js/internals/function-apply.js
+var require_function_apply = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var NATIVE_BIND = require_function_bind_native();
+	var FunctionPrototype = Function.prototype;
+	var apply = FunctionPrototype.apply;
+	var call = FunctionPrototype.call;
+	module.exports = typeof Reflect == "object" && Reflect.apply || (NATIVE_BIND ? call.bind(apply) : function() {
+		return call.apply(apply, arguments);
+	});
+}));
+// node_modules/core-js/internals/function-uncurry-this-accessor.js
+var require_function_uncurry_this_accessor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var aCallable = require_a_callable();
+	module.exports = function(object, key, method) {
+		try {
+			return uncurryThis(aCallable(Object.getOwnPropertyDescriptor(object, key)[method]));
+		} catch (error) {}
+	};
+}));
+// node_modules/core-js/internals/is-possible-prototype.js
+var require_is_possible_prototype = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isObject = require_is_object();
+	module.exports = function(argument) {
+		return isObject(argument) || argument === null;
+	};
+}));
+// node_modules/core-js/internals/a-possible-prototype.js
+var require_a_possible_prototype = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isPossiblePrototype = require_is_possible_prototype();
+	var $String = String;
+	var $TypeError = TypeError;
+	module.exports = function(argument) {
+		if (isPossiblePrototype(argument)) return argument;
+		throw new $TypeError("Can't set " + $String(argument) + " as a prototype");
+	};
+}));
+// node_modules/core-js/internals/object-set-prototype-of.js
+var require_object_set_prototype_of = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThisAccessor = require_function_uncurry_this_accessor();
+	var isObject = require_is_object();
+	var requireObjectCoercible = require_require_object_coercible();
+	var aPossiblePrototype = require_a_possible_prototype();
+	module.exports = Object.setPrototypeOf || ("__proto__" in {} ? function() {
+		var CORRECT_SETTER = false;
+		var test = {};
+		var setter;
+		try {
+			setter = uncurryThisAccessor(Object.prototype, "__proto__", "set");
+			setter(test, []);
+			CORRECT_SETTER = test instanceof Array;
+		} catch (error) {}
+		return function setPrototypeOf(O, proto) {
+			requireObjectCoercible(O);
+			aPossiblePrototype(proto);
+			if (!isObject(O)) return O;
+			if (CORRECT_SETTER) setter(O, proto);
+			else O.__proto__ = proto;
+			return O;
+		};
+	}() : void 0);
+}));
+// node_modules/core-js/internals/proxy-accessor.js
+var require_proxy_accessor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var defineProperty = require_object_define_property().f;
+	module.exports = function(Target, Source, key) {
+		key in Target || defineProperty(Target, key, {
+			configurable: true,
+			get: function() {
+				return Source[key];
+			},
+			set: function(it) {
+				Source[key] = it;
+			}
+		});
+	};
+}));
+// node_modules/core-js/internals/inherit-if-required.js
+var require_inherit_if_required = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isCallable = require_is_callable();
+	var isObject = require_is_object();
+	var setPrototypeOf = require_object_set_prototype_of();
+	module.exports = function($this, dummy, Wrapper) {
+		var NewTarget, NewTargetPrototype;
+		if (setPrototypeOf && isCallable(NewTarget = dummy.constructor) && NewTarget !== Wrapper && isObject(NewTargetPrototype = NewTarget.prototype) && NewTargetPrototype !== Wrapper.prototype) setPrototypeOf($this, NewTargetPrototype);
+		return $this;
+	};
+}));
+// node_modules/core-js/internals/to-string-tag-support.js
+var require_to_string_tag_support = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var TO_STRING_TAG = require_well_known_symbol()("toStringTag");
+	var test = {};
+	test[TO_STRING_TAG] = "z";
+	module.exports = String(test) === "[object z]";
+}));
+// node_modules/core-js/internals/classof.js
+var require_classof = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var TO_STRING_TAG_SUPPORT = require_to_string_tag_support();
+	var isCallable = require_is_callable();
+	var classofRaw = require_classof_raw();
+	var TO_STRING_TAG = require_well_known_symbol()("toStringTag");
+	var $Object = Object;
+	var CORRECT_ARGUMENTS = classofRaw(function() {
+		return arguments;
+	}()) === "Arguments";
+	var tryGet = function(it, key) {
+		try {
+			return it[key];
+		} catch (error) {}
+	};
+	module.exports = TO_STRING_TAG_SUPPORT ? classofRaw : function(it) {
+		var O, tag, result;
+		return it === void 0 ? "Undefined" : it === null ? "Null" : typeof (tag = tryGet(O = $Object(it), TO_STRING_TAG)) == "string" ? tag : CORRECT_ARGUMENTS ? classofRaw(O) : (result = classofRaw(O)) === "Object" && isCallable(O.callee) ? "Arguments" : result;
+	};
+}));
+// node_modules/core-js/internals/to-string.js
+var require_to_string = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var classof = require_classof();
+	var $String = String;
+	module.exports = function(argument) {
+		if (classof(argument) === "Symbol") throw new TypeError("Cannot convert a Symbol value to a string");
+		return $String(argument);
+	};
+}));
+// node_modules/core-js/internals/normalize-string-argument.js
+var require_normalize_string_argument = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var toString = require_to_string();
+	module.exports = function(argument, $default) {
+		return argument === void 0 ? arguments.length < 2 ? "" : $default : toString(argument);
+	};
+}));
+// node_modules/core-js/internals/install-error-cause.js
+var require_install_error_cause = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isObject = require_is_object();
+	var createNonEnumerableProperty = require_create_non_enumerable_property();
+	module.exports = function(O, options) {
+		if (isObject(options) && "cause" in options) createNonEnumerableProperty(O, "cause", options.cause);
+	};
+}));
+// node_modules/core-js/internals/error-stack-clear.js
+var require_error_stack_clear = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var $Error = Error;
+	var replace = uncurryThis("".replace);
+	var TEST = (function(arg) {
+		return String(new $Error(arg).stack);
+	})("zxcasd");
+	var V8_OR_CHAKRA_STACK_ENTRY = /\n\s*at [^:]*:[^\n]*/;
+	var IS_V8_OR_CHAKRA_STACK = V8_OR_CHAKRA_STACK_ENTRY.test(TEST);
+	module.exports = function(stack, dropEntries) {
+		if (IS_V8_OR_CHAKRA_STACK && typeof stack == "string" && !$Error.prepareStackTrace) while (dropEntries--) stack = replace(stack, V8_OR_CHAKRA_STACK_ENTRY, "");
+		return stack;
+	};
+}));
+// node_modules/core-js/internals/error-stack-installable.js
+var require_error_stack_installable = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var fails = require_fails();
+	var createPropertyDescriptor = require_create_property_descriptor();
+	module.exports = !fails(function() {
+		var error = /* @__PURE__ */ new Error("a");
+		if (!("stack" in error)) return true;
+		Object.defineProperty(error, "stack", createPropertyDescriptor(1, 7));
+		return error.stack !== 7;
+	});
+}));
+// node_modules/core-js/internals/error-stack-install.js
+var require_error_stack_install = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var createNonEnumerableProperty = require_create_non_enumerable_property();
+	var clearErrorStack = require_error_stack_clear();
+	var ERROR_STACK_INSTALLABLE = require_error_stack_installable();
+	var captureStackTrace = Error.captureStackTrace;
+	module.exports = function(error, C, stack, dropEntries) {
+		if (ERROR_STACK_INSTALLABLE) {
+			if (captureStackTrace) captureStackTrace(error, C);
+			else createNonEnumerableProperty(error, "stack", clearErrorStack(stack, dropEntries));
+		}
+	};
+}));
+// node_modules/core-js/internals/wrap-error-constructor-with-cause.js
+var require_wrap_error_constructor_with_cause = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var getBuiltIn = require_get_built_in();
+	var hasOwn = require_has_own_property();
+	var createNonEnumerableProperty = require_create_non_enumerable_property();
+	var isPrototypeOf = require_object_is_prototype_of();
+	var setPrototypeOf = require_object_set_prototype_of();
+	var copyConstructorProperties = require_copy_constructor_properties();
+	var proxyAccessor = require_proxy_accessor();
+	var inheritIfRequired = require_inherit_if_required();
+	var normalizeStringArgument = require_normalize_string_argument();
+	var installErrorCause = require_install_error_cause();
+	var installErrorStack = require_error_stack_install();
+	var DESCRIPTORS = require_descriptors();
+	var IS_PURE = require_is_pure();
+	module.exports = function(FULL_NAME, wrapper, FORCED, IS_AGGREGATE_ERROR) {
+		var STACK_TRACE_LIMIT = "stackTraceLimit";
+		var OPTIONS_POSITION = IS_AGGREGATE_ERROR ? 2 : 1;
+		var path = FULL_NAME.split(".");
+		var ERROR_NAME = path[path.length - 1];
+		var OriginalError = getBuiltIn.apply(null, path);
+		if (!OriginalError) return;
+		var OriginalErrorPrototype = OriginalError.prototype;
+		if (!IS_PURE && hasOwn(OriginalErrorPrototype, "cause")) delete OriginalErrorPrototype.cause;
+		if (!FORCED) return OriginalError;
+		var BaseError = getBuiltIn("Error");
+		var WrappedError = wrapper(function(a, b) {
+			var message = normalizeStringArgument(IS_AGGREGATE_ERROR ? b : a, void 0);
+			var result = IS_AGGREGATE_ERROR ? new OriginalError(a) : new OriginalError();
+			if (message !== void 0) createNonEnumerableProperty(result, "message", message);
+			installErrorStack(result, WrappedError, result.stack, 2);
+			if (this && isPrototypeOf(OriginalErrorPrototype, this)) inheritIfRequired(result, this, WrappedError);
+			if (arguments.length > OPTIONS_POSITION) installErrorCause(result, arguments[OPTIONS_POSITION]);
+			return result;
+		});
+		WrappedError.prototype = OriginalErrorPrototype;
+		if (ERROR_NAME !== "Error") {
+			if (setPrototypeOf) setPrototypeOf(WrappedError, BaseError);
+			else copyConstructorProperties(WrappedError, BaseError, { name: true });
+		} else if (DESCRIPTORS && STACK_TRACE_LIMIT in OriginalError) {
+			proxyAccessor(WrappedError, OriginalError, STACK_TRACE_LIMIT);
+			proxyAccessor(WrappedError, OriginalError, "prepareStackTrace");
+		}
+		copyConstructorProperties(WrappedError, OriginalError);
+		if (!IS_PURE) try {
+			if (OriginalErrorPrototype.name !== ERROR_NAME) createNonEnumerableProperty(OriginalErrorPrototype, "name", ERROR_NAME);
+			OriginalErrorPrototype.constructor = WrappedError;
+		} catch (error) {}
+		return WrappedError;
+	};
+}));
+// node_modules/core-js/modules/es.error.cause.js
+var require_es_error_cause = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var globalThis = require_global_this();
+	var apply = require_function_apply();
+	var wrapErrorConstructorWithCause = require_wrap_error_constructor_with_cause();
+	var WEB_ASSEMBLY = "WebAssembly";
+	var WebAssembly = globalThis[WEB_ASSEMBLY];
+	var FORCED = new Error("e", { cause: 7 }).cause !== 7;
+	var exportGlobalErrorCauseWrapper = function(ERROR_NAME, wrapper) {
+		var O = {};
+		O[ERROR_NAME] = wrapErrorConstructorWithCause(ERROR_NAME, wrapper, FORCED);
+		$({
+			global: true,
+			constructor: true,
+			arity: 1,
+			forced: FORCED
+		}, O);
+	};
+	var exportWebAssemblyErrorCauseWrapper = function(ERROR_NAME, wrapper) {
+		if (WebAssembly && WebAssembly[ERROR_NAME]) {
+			var O = {};
+			O[ERROR_NAME] = wrapErrorConstructorWithCause(WEB_ASSEMBLY + "." + ERROR_NAME, wrapper, FORCED);
+			$({
+				target: WEB_ASSEMBLY,
+				stat: true,
+				constructor: true,
+				arity: 1,
+				forced: FORCED
+			}, O);
+		}
+	};
+	exportGlobalErrorCauseWrapper("Error", function(init) {
+		return function Error(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportGlobalErrorCauseWrapper("EvalError", function(init) {
+		return function EvalError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportGlobalErrorCauseWrapper("RangeError", function(init) {
+		return function RangeError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportGlobalErrorCauseWrapper("ReferenceError", function(init) {
+		return function ReferenceError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportGlobalErrorCauseWrapper("SyntaxError", function(init) {
+		return function SyntaxError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportGlobalErrorCauseWrapper("TypeError", function(init) {
+		return function TypeError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportGlobalErrorCauseWrapper("URIError", function(init) {
+		return function URIError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportWebAssemblyErrorCauseWrapper("CompileError", function(init) {
+		return function CompileError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportWebAssemblyErrorCauseWrapper("LinkError", function(init) {
+		return function LinkError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+	exportWebAssemblyErrorCauseWrapper("RuntimeError", function(init) {
+		return function RuntimeError(message) {
+			return apply(init, this, arguments);
+		};
+	});
+}));
+// node_modules/core-js/internals/error-to-string.js
+var require_error_to_string = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var DESCRIPTORS = require_descriptors();
+	var fails = require_fails();
+	var anObject = require_an_object();
+	var normalizeStringArgument = require_normalize_string_argument();
+	var nativeErrorToString = Error.prototype.toString;
+	module.exports = fails(function() {
+		if (DESCRIPTORS) {
+			var object = Object.create(Object.defineProperty({}, "name", { get: function() {
+				return this === object;
+			} }));
+			if (nativeErrorToString.call(object) !== "true") return true;
+		}
+		return nativeErrorToString.call({
+			message: 1,
+			name: 2
+		}) !== "2: 1" || nativeErrorToString.call({}) !== "Error";
+	}) ? function toString() {
+		var O = anObject(this);
+		var name = normalizeStringArgument(O.name, "Error");
+		var message = normalizeStringArgument(O.message);
+		return !name ? message : !message ? name : name + ": " + message;
+	} : nativeErrorToString;
+}));
+// node_modules/core-js/modules/es.error.to-string.js
+var require_es_error_to_string = /* @__PURE__ */ __commonJSMin((() => {
+	var defineBuiltIn = require_define_built_in();
+	var errorToString = require_error_to_string();
+	var ErrorPrototype = Error.prototype;
+	if (ErrorPrototype.toString !== errorToString) defineBuiltIn(ErrorPrototype, "toString", errorToString);
+}));
+// node_modules/core-js/internals/object-to-string.js
+var require_object_to_string = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var TO_STRING_TAG_SUPPORT = require_to_string_tag_support();
+	var classof = require_classof();
+	module.exports = TO_STRING_TAG_SUPPORT ? {}.toString : function toString() {
+		return "[object " + classof(this) + "]";
+	};
+}));
+// node_modules/core-js/modules/es.object.to-string.js
+var require_es_object_to_string = /* @__PURE__ */ __commonJSMin((() => {
+	var TO_STRING_TAG_SUPPORT = require_to_string_tag_support();
+	var defineBuiltIn = require_define_built_in();
+	var toString = require_object_to_string();
+	if (!TO_STRING_TAG_SUPPORT) defineBuiltIn(Object.prototype, "toString", toString, { unsafe: true });
+}));
+// node_modules/core-js/internals/environment.js
+var require_environment = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var userAgent = require_environment_user_agent();
+	var classof = require_classof_raw();
+	var userAgentStartsWith = function(string) {
+		return userAgent.slice(0, string.length) === string;
+	};
+	module.exports = (function() {
+		if (userAgentStartsWith("Bun/")) return "BUN";
+		if (userAgentStartsWith("Cloudflare-Workers")) return "CLOUDFLARE";
+		if (userAgentStartsWith("Deno/")) return "DENO";
+		if (userAgentStartsWith("Node.js/")) return "NODE";
+		if (globalThis.Bun && typeof Bun.version == "string") return "BUN";
+		if (globalThis.Deno && typeof Deno.version == "object") return "DENO";
+		if (classof(globalThis.process) === "process") return "NODE";
+		if (globalThis.window && globalThis.document) return "BROWSER";
+		return "REST";
+	})();
+}));
+// node_modules/core-js/internals/environment-is-node.js
+var require_environment_is_node = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_environment() === "NODE";
+}));
+// node_modules/core-js/internals/path.js
+var require_path = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_global_this();
+}));
+// node_modules/core-js/internals/set-to-string-tag.js
+var require_set_to_string_tag = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var defineProperty = require_object_define_property().f;
+	var hasOwn = require_has_own_property();
+	var TO_STRING_TAG = require_well_known_symbol()("toStringTag");
+	module.exports = function(target, TAG, STATIC) {
+		if (target && !STATIC) target = target.prototype;
+		if (target && !hasOwn(target, TO_STRING_TAG)) defineProperty(target, TO_STRING_TAG, {
+			configurable: true,
+			value: TAG
+		});
+	};
+}));
+// node_modules/core-js/internals/define-built-in-accessor.js
+var require_define_built_in_accessor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var makeBuiltIn = require_make_built_in();
+	var defineProperty = require_object_define_property();
+	module.exports = function(target, name, descriptor) {
+		if (descriptor.get) makeBuiltIn(descriptor.get, name, { getter: true });
+		if (descriptor.set) makeBuiltIn(descriptor.set, name, { setter: true });
+		return defineProperty.f(target, name, descriptor);
+	};
+}));
+// node_modules/core-js/internals/set-species.js
+var require_set_species = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var getBuiltIn = require_get_built_in();
+	var defineBuiltInAccessor = require_define_built_in_accessor();
+	var wellKnownSymbol = require_well_known_symbol();
+	var DESCRIPTORS = require_descriptors();
+	var SPECIES = wellKnownSymbol("species");
+	module.exports = function(CONSTRUCTOR_NAME) {
+		var Constructor = getBuiltIn(CONSTRUCTOR_NAME);
+		if (DESCRIPTORS && Constructor && !Constructor[SPECIES]) defineBuiltInAccessor(Constructor, SPECIES, {
+			configurable: true,
+			get: function() {
+				return this;
+			}
+		});
+	};
+}));
+// node_modules/core-js/internals/an-instance.js
+var require_an_instance = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isPrototypeOf = require_object_is_prototype_of();
+	var $TypeError = TypeError;
+	module.exports = function(it, Prototype) {
+		if (isPrototypeOf(Prototype, it)) return it;
+		throw new $TypeError("Incorrect invocation");
+	};
+}));
+// node_modules/core-js/internals/is-constructor.js
+var require_is_constructor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this();
+	var fails = require_fails();
+	var isCallable = require_is_callable();
+	var classof = require_classof();
+	var getBuiltIn = require_get_built_in();
+	var inspectSource = require_inspect_source();
+	var noop = function() {};
+	var construct = getBuiltIn("Reflect", "construct");
+	var constructorRegExp = /^\s*(?:class|function)\b/;
+	var exec = uncurryThis(constructorRegExp.exec);
+	var INCORRECT_TO_STRING = !constructorRegExp.test(noop);
+	var isConstructorModern = function isConstructor(argument) {
+		if (!isCallable(argument)) return false;
+		try {
+			construct(noop, [], argument);
+			return true;
+		} catch (error) {
+			return false;
+		}
+	};
+	var isConstructorLegacy = function isConstructor(argument) {
+		if (!isCallable(argument)) return false;
+		switch (classof(argument)) {
+			case "AsyncFunction":
+			case "GeneratorFunction":
+			case "AsyncGeneratorFunction": return false;
+		}
+		try {
+			return INCORRECT_TO_STRING || !!exec(constructorRegExp, inspectSource(argument));
+		} catch (error) {
+			return true;
+		}
+	};
+	isConstructorLegacy.sham = true;
+	module.exports = !construct || fails(function() {
+		var called;
+		return isConstructorModern(isConstructorModern.call) || !isConstructorModern(Object) || !isConstructorModern(function() {
+			called = true;
+		}) || called;
+	}) ? isConstructorLegacy : isConstructorModern;
+}));
+// node_modules/core-js/internals/a-constructor.js
+var require_a_constructor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var isConstructor = require_is_constructor();
+	var tryToString = require_try_to_string();
+	var $TypeError = TypeError;
+	module.exports = function(argument) {
+		if (isConstructor(argument)) return argument;
+		throw new $TypeError(tryToString(argument) + " is not a constructor");
+	};
+}));
+// node_modules/core-js/internals/species-constructor.js
+var require_species_constructor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var anObject = require_an_object();
+	var aConstructor = require_a_constructor();
+	var isNullOrUndefined = require_is_null_or_undefined();
+	var SPECIES = require_well_known_symbol()("species");
+	module.exports = function(O, defaultConstructor) {
+		var C = anObject(O).constructor;
+		var S;
+		return C === void 0 || isNullOrUndefined(S = anObject(C)[SPECIES]) ? defaultConstructor : aConstructor(S);
+	};
+}));
+// node_modules/core-js/internals/function-uncurry-this-clause.js
+var require_function_uncurry_this_clause = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var classofRaw = require_classof_raw();
+	var uncurryThis = require_function_uncurry_this();
+	module.exports = function(fn) {
+		if (classofRaw(fn) === "Function") return uncurryThis(fn);
+	};
+}));
+// node_modules/core-js/internals/function-bind-context.js
+var require_function_bind_context = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var uncurryThis = require_function_uncurry_this_clause();
+	var aCallable = require_a_callable();
+	var NATIVE_BIND = require_function_bind_native();
+	var bind = uncurryThis(uncurryThis.bind);
+	module.exports = function(fn, that) {
+		aCallable(fn);
+		return that === void 0 ? fn : NATIVE_BIND ? bind(fn, that) : function() {
+			return fn.apply(that, arguments);
+		};
+	};
+}));
+// node_modules/core-js/internals/html.js
+var require_html = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_get_built_in()("document", "documentElement");
+}));
+// node_modules/core-js/internals/array-slice.js
+var require_array_slice = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_function_uncurry_this()([].slice);
+}));
+// node_modules/core-js/internals/validate-arguments-length.js
+var require_validate_arguments_length = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var $TypeError = TypeError;
+	module.exports = function(passed, required) {
+		if (passed < required) throw new $TypeError("Not enough arguments");
+		return passed;
+	};
+}));
+// node_modules/core-js/internals/environment-is-ios.js
+var require_environment_is_ios = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var userAgent = require_environment_user_agent();
+	module.exports = /ipad|iphone|ipod/i.test(userAgent) && /applewebkit/i.test(userAgent);
+}));
+// node_modules/core-js/internals/task.js
+var require_task = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var apply = require_function_apply();
+	var bind = require_function_bind_context();
+	var isCallable = require_is_callable();
+	var hasOwn = require_has_own_property();
+	var fails = require_fails();
+	var html = require_html();
+	var arraySlice = require_array_slice();
+	var createElement = require_document_create_element();
+	var validateArgumentsLength = require_validate_arguments_length();
+	var IS_IOS = require_environment_is_ios();
+	var IS_NODE = require_environment_is_node();
+	var set = globalThis.setImmediate;
+	var clear = globalThis.clearImmediate;
+	var process = globalThis.process;
+	var Dispatch = globalThis.Dispatch;
+	var Function = globalThis.Function;
+	var MessageChannel = globalThis.MessageChannel;
+	var String = globalThis.String;
+	var counter = 0;
+	var queue = {};
+	var ONREADYSTATECHANGE = "onreadystatechange";
+	var $location;
+	var defer;
+	var channel;
+	var port;
+	fails(function() {
+		$location = globalThis.location;
+	});
+	var run = function(id) {
+		if (hasOwn(queue, id)) {
+			var fn = queue[id];
+			delete queue[id];
+			fn();
+		}
+	};
+	var runner = function(id) {
+		return function() {
+			run(id);
+		};
+	};
+	var eventListener = function(event) {
+		run(event.data);
+	};
+	var globalPostMessageDefer = function(id) {
+		globalThis.postMessage(String(id), $location.protocol + "//" + $location.host);
+	};
+	if (!set || !clear) {
+		set = function setImmediate(handler) {
+			validateArgumentsLength(arguments.length, 1);
+			var fn = isCallable(handler) ? handler : Function(handler);
+			var args = arraySlice(arguments, 1);
+			queue[++counter] = function() {
+				apply(fn, void 0, args);
+			};
+			defer(counter);
+			return counter;
+		};
+		clear = function clearImmediate(id) {
+			delete queue[id];
+		};
+		if (IS_NODE) defer = function(id) {
+			process.nextTick(runner(id));
+		};
+		else if (Dispatch && Dispatch.now) defer = function(id) {
+			Dispatch.now(runner(id));
+		};
+		else if (MessageChannel && !IS_IOS) {
+			channel = new MessageChannel();
+			port = channel.port2;
+			channel.port1.onmessage = eventListener;
+			defer = bind(port.postMessage, port);
+		} else if (globalThis.addEventListener && isCallable(globalThis.postMessage) && !globalThis.importScripts && $location && $location.protocol !== "file:" && !fails(globalPostMessageDefer)) {
+			defer = globalPostMessageDefer;
+			globalThis.addEventListener("message", eventListener, false);
+		} else if (ONREADYSTATECHANGE in createElement("script")) defer = function(id) {
+			html.appendChild(createElement("script"))[ONREADYSTATECHANGE] = function() {
+				html.removeChild(this);
+				run(id);
+			};
+		};
+		else defer = function(id) {
+			setTimeout(runner(id), 0);
+		};
+	}
+	module.exports = {
+		set,
+		clear
+	};
+}));
+// node_modules/core-js/internals/safe-get-built-in.js
+var require_safe_get_built_in = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var DESCRIPTORS = require_descriptors();
+	var getOwnPropertyDescriptor = Object.getOwnPropertyDescriptor;
+	module.exports = function(name) {
+		if (!DESCRIPTORS) return globalThis[name];
+		var descriptor = getOwnPropertyDescriptor(globalThis, name);
+		return descriptor && descriptor.value;
+	};
+}));
+// node_modules/core-js/internals/queue.js
+var require_queue = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var Queue = function() {
+		this.head = null;
+		this.tail = null;
+	};
+	Queue.prototype = {
+		add: function(item) {
+			var entry = {
+				item,
+				next: null
+			};
+			var tail = this.tail;
+			if (tail) tail.next = entry;
+			else this.head = entry;
+			this.tail = entry;
+		},
+		get: function() {
+			var entry = this.head;
+			if (entry) {
+				if ((this.head = entry.next) === null) this.tail = null;
+				return entry.item;
+			}
+		}
+	};
+	module.exports = Queue;
+}));
+// node_modules/core-js/internals/environment-is-ios-pebble.js
+var require_environment_is_ios_pebble = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var userAgent = require_environment_user_agent();
+	module.exports = /ipad|iphone|ipod/i.test(userAgent) && typeof Pebble != "undefined";
+}));
+// node_modules/core-js/internals/environment-is-webos-webkit.js
+var require_environment_is_webos_webkit = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var userAgent = require_environment_user_agent();
+	module.exports = /web0s(?!.*chrome)/i.test(userAgent);
+}));
+// node_modules/core-js/internals/microtask.js
+var require_microtask = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var safeGetBuiltIn = require_safe_get_built_in();
+	var bind = require_function_bind_context();
+	var macrotask = require_task().set;
+	var Queue = require_queue();
+	var IS_IOS = require_environment_is_ios();
+	var IS_IOS_PEBBLE = require_environment_is_ios_pebble();
+	var IS_WEBOS_WEBKIT = require_environment_is_webos_webkit();
+	var IS_NODE = require_environment_is_node();
+	var MutationObserver = globalThis.MutationObserver || globalThis.WebKitMutationObserver;
+	var document = globalThis.document;
+	var process = globalThis.process;
+	var Promise = globalThis.Promise;
+	var microtask = safeGetBuiltIn("queueMicrotask");
+	var notify;
+	var toggle;
+	var node;
+	var promise;
+	var then;
+	if (!microtask) {
+		var queue = new Queue();
+		var flush = function() {
+			var parent, fn;
+			if (IS_NODE && (parent = process.domain)) parent.exit();
+			while (fn = queue.get()) try {
+				fn();
+			} catch (error) {
+				if (queue.head) notify();
+				throw error;
+			}
+			if (parent) parent.enter();
+		};
+		if (!IS_IOS && !IS_NODE && !IS_WEBOS_WEBKIT && MutationObserver && document) {
+			toggle = true;
+			node = document.createTextNode("");
+			new MutationObserver(flush).observe(node, { characterData: true });
+			notify = function() {
+				node.data = toggle = !toggle;
+			};
+		} else if (!IS_IOS_PEBBLE && Promise && Promise.resolve) {
+			promise = Promise.resolve(void 0);
+			promise.constructor = Promise;
+			then = bind(promise.then, promise);
+			notify = function() {
+				then(flush);
+			};
+		} else if (IS_NODE) notify = function() {
+			process.nextTick(flush);
+		};
+		else {
+			macrotask = bind(macrotask, globalThis);
+			notify = function() {
+				macrotask(flush);
+			};
+		}
+		microtask = function(fn) {
+			if (!queue.head) notify();
+			queue.add(fn);
+		};
+	}
+	module.exports = microtask;
+}));
+// node_modules/core-js/internals/host-report-errors.js
+var require_host_report_errors = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = function(a, b) {
+		try {
+			arguments.length === 1 ? console.error(a) : console.error(a, b);
+		} catch (error) {}
+	};
+}));
+// node_modules/core-js/internals/perform.js
+var require_perform = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = function(exec) {
+		try {
+			return {
+				error: false,
+				value: exec()
+			};
+		} catch (error) {
+			return {
+				error: true,
+				value: error
+			};
+		}
+	};
+}));
+// node_modules/core-js/internals/promise-native-constructor.js
+var require_promise_native_constructor = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_global_this().Promise;
+}));
+// node_modules/core-js/internals/promise-constructor-detection.js
+var require_promise_constructor_detection = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var NativePromiseConstructor = require_promise_native_constructor();
+	var isCallable = require_is_callable();
+	var isForced = require_is_forced();
+	var inspectSource = require_inspect_source();
+	var wellKnownSymbol = require_well_known_symbol();
+	var ENVIRONMENT = require_environment();
+	var IS_PURE = require_is_pure();
+	var V8_VERSION = require_environment_v8_version();
+	var NativePromisePrototype = NativePromiseConstructor && NativePromiseConstructor.prototype;
+	var SPECIES = wellKnownSymbol("species");
+	var SUBCLASSING = false;
+	var NATIVE_PROMISE_REJECTION_EVENT = isCallable(globalThis.PromiseRejectionEvent);
+	module.exports = {
+		CONSTRUCTOR: isForced("Promise", function() {
+			var PROMISE_CONSTRUCTOR_SOURCE = inspectSource(NativePromiseConstructor);
+			var GLOBAL_CORE_JS_PROMISE = PROMISE_CONSTRUCTOR_SOURCE !== String(NativePromiseConstructor);
+			if (!GLOBAL_CORE_JS_PROMISE && V8_VERSION === 66) return true;
+			if (IS_PURE && !(NativePromisePrototype["catch"] && NativePromisePrototype["finally"])) return true;
+			if (!V8_VERSION || V8_VERSION < 51 || !/native code/.test(PROMISE_CONSTRUCTOR_SOURCE)) {
+				var promise = new NativePromiseConstructor(function(resolve) {
+					resolve(1);
+				});
+				var FakePromise = function(exec) {
+					exec(function() {}, function() {});
+				};
+				var constructor = promise.constructor = {};
+				constructor[SPECIES] = FakePromise;
+				SUBCLASSING = promise.then(function() {}) instanceof FakePromise;
+				if (!SUBCLASSING) return true;
+			}
+			return !GLOBAL_CORE_JS_PROMISE && (ENVIRONMENT === "BROWSER" || ENVIRONMENT === "DENO") && !NATIVE_PROMISE_REJECTION_EVENT;
+		}),
+		REJECTION_EVENT: NATIVE_PROMISE_REJECTION_EVENT,
+		SUBCLASSING
+	};
+}));
+// node_modules/core-js/internals/new-promise-capability.js
+var require_new_promise_capability = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var aCallable = require_a_callable();
+	var $TypeError = TypeError;
+	var PromiseCapability = function(C) {
+		var resolve, reject;
+		this.promise = new C(function($$resolve, $$reject) {
+			if (resolve !== void 0 || reject !== void 0) throw new $TypeError("Bad Promise constructor");
+			resolve = $$resolve;
+			reject = $$reject;
+		});
+		this.resolve = aCallable(resolve);
+		this.reject = aCallable(reject);
+	};
+	module.exports.f = function(C) {
+		return new PromiseCapability(C);
+	};
+}));
+// node_modules/core-js/modules/es.promise.constructor.js
+var require_es_promise_constructor = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var IS_PURE = require_is_pure();
+	var IS_NODE = require_environment_is_node();
+	var globalThis = require_global_this();
+	var path = require_path();
+	var call = require_function_call();
+	var defineBuiltIn = require_define_built_in();
+	var setPrototypeOf = require_object_set_prototype_of();
+	var setToStringTag = require_set_to_string_tag();
+	var setSpecies = require_set_species();
+	var aCallable = require_a_callable();
+	var isCallable = require_is_callable();
+	var isObject = require_is_object();
+	var anInstance = require_an_instance();
+	var speciesConstructor = require_species_constructor();
+	var task = require_task().set;
+	var microtask = require_microtask();
+	var hostReportErrors = require_host_report_errors();
+	var perform = require_perform();
+	var Queue = require_queue();
+	var InternalStateModule = require_internal_state();
+	var NativePromiseConstructor = require_promise_native_constructor();
+	var PromiseConstructorDetection = require_promise_constructor_detection();
+	var newPromiseCapabilityModule = require_new_promise_capability();
+	var PROMISE = "Promise";
+	var FORCED_PROMISE_CONSTRUCTOR = PromiseConstructorDetection.CONSTRUCTOR;
+	var NATIVE_PROMISE_REJECTION_EVENT = PromiseConstructorDetection.REJECTION_EVENT;
+	var NATIVE_PROMISE_SUBCLASSING = PromiseConstructorDetection.SUBCLASSING;
+	var getInternalPromiseState = InternalStateModule.getterFor(PROMISE);
+	var setInternalState = InternalStateModule.set;
+	var NativePromisePrototype = NativePromiseConstructor && NativePromiseConstructor.prototype;
+	var PromiseConstructor = NativePromiseConstructor;
+	var PromisePrototype = NativePromisePrototype;
+	var TypeError = globalThis.TypeError;
+	var document = globalThis.document;
+	var process = globalThis.process;
+	var newPromiseCapability = newPromiseCapabilityModule.f;
+	var newGenericPromiseCapability = newPromiseCapability;
+	var DISPATCH_EVENT = !!(document && document.createEvent && globalThis.dispatchEvent);
+	var UNHANDLED_REJECTION = "unhandledrejection";
+	var REJECTION_HANDLED = "rejectionhandled";
+	var PENDING = 0;
+	var FULFILLED = 1;
+	var REJECTED = 2;
+	var HANDLED = 1;
+	var UNHANDLED = 2;
+	var Internal;
+	var OwnPromiseCapability;
+	var PromiseWrapper;
+	var nativeThen;
+	var isThenable = function(it) {
+		var then;
+		return isObject(it) && isCallable(then = it.then) ? then : false;
+	};
+	var callReaction = function(reaction, state) {
+		var value = state.value;
+		var ok = state.state === FULFILLED;
+		var handler = ok ? reaction.ok : reaction.fail;
+		var resolve = reaction.resolve;
+		var reject = reaction.reject;
+		var domain = reaction.domain;
+		var result, then, exited;
+		try {
+			if (handler) {
+				if (!ok) {
+					if (state.rejection === UNHANDLED) onHandleUnhandled(state);
+					state.rejection = HANDLED;
+				}
+				if (handler === true) result = value;
+				else {
+					if (domain) domain.enter();
+					result = handler(value);
+					if (domain) {
+						domain.exit();
+						exited = true;
+					}
+				}
+				if (result === reaction.promise) reject(new TypeError("Promise-chain cycle"));
+				else if (then = isThenable(result)) call(then, result, resolve, reject);
+				else resolve(result);
+			} else reject(value);
+		} catch (error) {
+			if (domain && !exited) domain.exit();
+			reject(error);
+		}
+	};
+	var notify = function(state, isReject) {
+		if (state.notified) return;
+		state.notified = true;
+		microtask(function() {
+			var reactions = state.reactions;
+			var reaction;
+			while (reaction = reactions.get()) callReaction(reaction, state);
+			state.notified = false;
+			if (isReject && !state.rejection) onUnhandled(state);
+		});
+	};
+	var dispatchEvent = function(name, promise, reason) {
+		var event, handler;
+		if (DISPATCH_EVENT) {
+			event = document.createEvent("Event");
+			event.promise = promise;
+			event.reason = reason;
+			event.initEvent(name, false, true);
+			globalThis.dispatchEvent(event);
+		} else event = {
+			promise,
+			reason
+		};
+		if (!NATIVE_PROMISE_REJECTION_EVENT && (handler = globalThis["on" + name])) handler(event);
+		else if (name === UNHANDLED_REJECTION) hostReportErrors("Unhandled promise rejection", reason);
+	};
+	var onUnhandled = function(state) {
+		call(task, globalThis, function() {
+			var promise = state.facade;
+			var value = state.value;
+			var IS_UNHANDLED = isUnhandled(state);
+			var result;
+			if (IS_UNHANDLED) {
+				result = perform(function() {
+					if (IS_NODE) process.emit("unhandledRejection", value, promise);
+					else dispatchEvent(UNHANDLED_REJECTION, promise, value);
+				});
+				state.rejection = IS_NODE || isUnhandled(state) ? UNHANDLED : HANDLED;
+				if (result.error) throw result.value;
+			}
+		});
+	};
+	var isUnhandled = function(state) {
+		return state.rejection !== HANDLED && !state.parent;
+	};
+	var onHandleUnhandled = function(state) {
+		call(task, globalThis, function() {
+			var promise = state.facade;
+			if (IS_NODE) process.emit("rejectionHandled", promise);
+			else dispatchEvent(REJECTION_HANDLED, promise, state.value);
+		});
+	};
+	var bind = function(fn, state, unwrap) {
+		return function(value) {
+			fn(state, value, unwrap);
+		};
+	};
+	var internalReject = function(state, value, unwrap) {
+		if (state.done) return;
+		state.done = true;
+		if (unwrap) state = unwrap;
+		state.value = value;
+		state.state = REJECTED;
+		notify(state, true);
+	};
+	var internalResolve = function(state, value, unwrap) {
+		if (state.done) return;
+		state.done = true;
+		if (unwrap) state = unwrap;
+		try {
+			if (state.facade === value) throw new TypeError("Promise can't be resolved itself");
+			var then = isThenable(value);
+			if (then) microtask(function() {
+				var wrapper = { done: false };
+				try {
+					call(then, value, bind(internalResolve, wrapper, state), bind(internalReject, wrapper, state));
+				} catch (error) {
+					internalReject(wrapper, error, state);
+				}
+			});
+			else {
+				state.value = value;
+				state.state = FULFILLED;
+				notify(state, false);
+			}
+		} catch (error) {
+			internalReject({ done: false }, error, state);
+		}
+	};
+	if (FORCED_PROMISE_CONSTRUCTOR) {
+		PromiseConstructor = function Promise(executor) {
+			anInstance(this, PromisePrototype);
+			aCallable(executor);
+			call(Internal, this);
+			var state = getInternalPromiseState(this);
+			try {
+				executor(bind(internalResolve, state), bind(internalReject, state));
+			} catch (error) {
+				internalReject(state, error);
+			}
+		};
+		PromisePrototype = PromiseConstructor.prototype;
+		Internal = function Promise(executor) {
+			setInternalState(this, {
+				type: PROMISE,
+				done: false,
+				notified: false,
+				parent: false,
+				reactions: new Queue(),
+				rejection: false,
+				state: PENDING,
+				value: null
+			});
+		};
+		Internal.prototype = defineBuiltIn(PromisePrototype, "then", function then(onFulfilled, onRejected) {
+			var state = getInternalPromiseState(this);
+			var reaction = newPromiseCapability(speciesConstructor(this, PromiseConstructor));
+			state.parent = true;
+			reaction.ok = isCallable(onFulfilled) ? onFulfilled : true;
+			reaction.fail = isCallable(onRejected) && onRejected;
+			reaction.domain = IS_NODE ? process.domain : void 0;
+			if (state.state === PENDING) state.reactions.add(reaction);
+			else microtask(function() {
+				callReaction(reaction, state);
+			});
+			return reaction.promise;
+		});
+		OwnPromiseCapability = function() {
+			var promise = new Internal();
+			var state = getInternalPromiseState(promise);
+			this.promise = promise;
+			this.resolve = bind(internalResolve, state);
+			this.reject = bind(internalReject, state);
+		};
+		newPromiseCapabilityModule.f = newPromiseCapability = function(C) {
+			return C === PromiseConstructor || C === PromiseWrapper ? new OwnPromiseCapability(C) : newGenericPromiseCapability(C);
+		};
+		if (!IS_PURE && isCallable(NativePromiseConstructor) && NativePromisePrototype !== Object.prototype) {
+			nativeThen = NativePromisePrototype.then;
+			if (!NATIVE_PROMISE_SUBCLASSING) defineBuiltIn(NativePromisePrototype, "then", function then(onFulfilled, onRejected) {
+				var that = this;
+				return new PromiseConstructor(function(resolve, reject) {
+					call(nativeThen, that, resolve, reject);
+				}).then(onFulfilled, onRejected);
+			}, { unsafe: true });
+			try {
+				delete NativePromisePrototype.constructor;
+			} catch (error) {}
+			if (setPrototypeOf) setPrototypeOf(NativePromisePrototype, PromisePrototype);
+		}
+	}
+	$({
+		global: true,
+		constructor: true,
+		wrap: true,
+		forced: FORCED_PROMISE_CONSTRUCTOR
+	}, { Promise: PromiseConstructor });
+	PromiseWrapper = path.Promise;
+	setToStringTag(PromiseConstructor, PROMISE, false, true);
+	setSpecies(PROMISE);
+}));
+// node_modules/core-js/internals/iterators.js
+var require_iterators = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = Object.create ? Object.create(null) : {};
+}));
+// node_modules/core-js/internals/is-array-iterator-method.js
+var require_is_array_iterator_method = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var wellKnownSymbol = require_well_known_symbol();
+	var Iterators = require_iterators();
+	var ITERATOR = wellKnownSymbol("iterator");
+	var ArrayPrototype = Array.prototype;
+	module.exports = function(it) {
+		return it !== void 0 && (Iterators.Array === it || ArrayPrototype[ITERATOR] === it);
+	};
+}));
+// node_modules/core-js/internals/get-iterator-method-internal.js
+var require_get_iterator_method_internal = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var classof = require_classof_raw();
+	var isNullOrUndefined = require_is_null_or_undefined();
+	var getMethod = require_get_method();
+	var ITERATOR = require_well_known_symbol()("iterator");
+	var ArrayPrototype = Array.prototype;
+	module.exports = function(it) {
+		if (!isNullOrUndefined(it)) return getMethod(it, ITERATOR) || getMethod(it, "@@iterator") || (classof(it) === "Arguments" ? ArrayPrototype[ITERATOR] : void 0);
+	};
+}));
+// node_modules/core-js/internals/get-iterator-internal.js
+var require_get_iterator_internal = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var call = require_function_call();
+	var isCallable = require_is_callable();
+	var anObject = require_an_object();
+	var tryToString = require_try_to_string();
+	var getIteratorMethod = require_get_iterator_method_internal();
+	var $TypeError = TypeError;
+	module.exports = function(argument, usingIterator) {
+		var iteratorMethod = arguments.length < 2 ? getIteratorMethod(argument) : usingIterator;
+		if (isCallable(iteratorMethod)) return anObject(call(iteratorMethod, argument));
+		throw new $TypeError(tryToString(argument) + " is not iterable");
+	};
+}));
+// node_modules/core-js/internals/iterator-close.js
+var require_iterator_close = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var call = require_function_call();
+	var anObject = require_an_object();
+	var getMethod = require_get_method();
+	module.exports = function(iterator, kind, value) {
+		var innerResult, innerError;
+		anObject(iterator);
+		try {
+			innerResult = getMethod(iterator, "return");
+			if (!innerResult) {
+				if (kind === "throw") throw value;
+				return value;
+			}
+			innerResult = call(innerResult, iterator);
+		} catch (error) {
+			innerError = true;
+			innerResult = error;
+		}
+		if (kind === "throw") throw value;
+		if (innerError) throw innerResult;
+		anObject(innerResult);
+		return value;
+	};
+}));
+// node_modules/core-js/internals/iterate.js
+var require_iterate = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var bind = require_function_bind_context();
+	var call = require_function_call();
+	var anObject = require_an_object();
+	var tryToString = require_try_to_string();
+	var isArrayIteratorMethod = require_is_array_iterator_method();
+	var lengthOfArrayLike = require_length_of_array_like();
+	var isPrototypeOf = require_object_is_prototype_of();
+	var getIterator = require_get_iterator_internal();
+	var getIteratorMethod = require_get_iterator_method_internal();
+	var iteratorClose = require_iterator_close();
+	var $TypeError = TypeError;
+	var Result = function(stopped, result) {
+		this.stopped = stopped;
+		this.result = result;
+	};
+	var ResultPrototype = Result.prototype;
+	module.exports = function(iterable, unboundFunction, options) {
+		var that = options && options.that;
+		var AS_ENTRIES = !!(options && options.AS_ENTRIES);
+		var IS_RECORD = !!(options && options.IS_RECORD);
+		var IS_ITERATOR = !!(options && options.IS_ITERATOR);
+		var INTERRUPTED = !!(options && options.INTERRUPTED);
+		var fn = bind(unboundFunction, that);
+		var iterator, iterFn, index, length, result, next, step;
+		var stop = function(condition) {
+			var $iterator = iterator;
+			iterator = void 0;
+			if ($iterator) iteratorClose($iterator, "normal");
+			return new Result(true, condition);
+		};
+		var callFn = function(value) {
+			if (AS_ENTRIES) {
+				anObject(value);
+				return INTERRUPTED ? fn(value[0], value[1], stop) : fn(value[0], value[1]);
+			}
+			return INTERRUPTED ? fn(value, stop) : fn(value);
+		};
+		if (IS_RECORD) iterator = iterable.iterator;
+		else if (IS_ITERATOR) iterator = iterable;
+		else {
+			iterFn = getIteratorMethod(iterable);
+			if (!iterFn) throw new $TypeError(tryToString(iterable) + " is not iterable");
+			if (isArrayIteratorMethod(iterFn)) {
+				for (index = 0, length = lengthOfArrayLike(iterable); length > index; index++) {
+					result = callFn(iterable[index]);
+					if (result && isPrototypeOf(ResultPrototype, result)) return result;
+				}
+				return new Result(false);
+			}
+			iterator = getIterator(iterable, iterFn);
+		}
+		next = IS_RECORD ? iterable.next : iterator.next;
+		while (!(step = call(next, iterator)).done) {
+			var value = step.value;
+			try {
+				result = callFn(value);
+			} catch (error) {
+				if (iterator) iteratorClose(iterator, "throw", error);
+				else throw error;
+			}
+			if (typeof result == "object" && result && isPrototypeOf(ResultPrototype, result)) return result;
+		}
+		return new Result(false);
+	};
+}));
+// node_modules/core-js/internals/check-correctness-of-iteration.js
+var require_check_correctness_of_iteration = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var ITERATOR = require_well_known_symbol()("iterator");
+	var SAFE_CLOSING = false;
+	try {
+		var called = 0;
+		var iteratorWithReturn = {
+			next: function() {
+				return { done: !!called++ };
+			},
+			"return": function() {
+				SAFE_CLOSING = true;
+			}
+		};
+		iteratorWithReturn[ITERATOR] = function() {
+			return this;
+		};
+		Array.from(iteratorWithReturn, function() {
+			throw 2;
+		});
+	} catch (error) {}
+	module.exports = function(exec, SKIP_CLOSING) {
+		try {
+			if (!SKIP_CLOSING && !SAFE_CLOSING) return false;
+		} catch (error) {
+			return false;
+		}
+		var ITERATION_SUPPORT = false;
+		try {
+			var object = {};
+			object[ITERATOR] = function() {
+				return { next: function() {
+					return { done: ITERATION_SUPPORT = true };
+				} };
+			};
+			exec(object);
+		} catch (error) {}
+		return ITERATION_SUPPORT;
+	};
+}));
+// node_modules/core-js/internals/promise-statics-incorrect-iteration.js
+var require_promise_statics_incorrect_iteration = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var NativePromiseConstructor = require_promise_native_constructor();
+	var checkCorrectnessOfIteration = require_check_correctness_of_iteration();
+	module.exports = require_promise_constructor_detection().CONSTRUCTOR || !checkCorrectnessOfIteration(function(iterable) {
+		NativePromiseConstructor.all(iterable).then(void 0, function() {});
+	});
+}));
+// node_modules/core-js/modules/es.promise.all.js
+var require_es_promise_all = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var call = require_function_call();
+	var aCallable = require_a_callable();
+	var newPromiseCapabilityModule = require_new_promise_capability();
+	var perform = require_perform();
+	var iterate = require_iterate();
+	$({
+		target: "Promise",
+		stat: true,
+		forced: require_promise_statics_incorrect_iteration()
+	}, { all: function all(iterable) {
+		var C = this;
+		var capability = newPromiseCapabilityModule.f(C);
+		var resolve = capability.resolve;
+		var reject = capability.reject;
+		var result = perform(function() {
+			var $promiseResolve = aCallable(C.resolve);
+			var values = [];
+			var counter = 0;
+			var remaining = 1;
+			iterate(iterable, function(promise) {
+				var index = counter++;
+				var alreadyCalled = false;
+				remaining++;
+				call($promiseResolve, C, promise).then(function(value) {
+					if (alreadyCalled) return;
+					alreadyCalled = true;
+					values[index] = value;
+					--remaining || resolve(values);
+				}, reject);
+			});
+			--remaining || resolve(values);
+		});
+		if (result.error) reject(result.value);
+		return capability.promise;
+	} });
+}));
+// node_modules/core-js/modules/es.promise.catch.js
+var require_es_promise_catch = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var IS_PURE = require_is_pure();
+	var FORCED_PROMISE_CONSTRUCTOR = require_promise_constructor_detection().CONSTRUCTOR;
+	var NativePromiseConstructor = require_promise_native_constructor();
+	var getBuiltIn = require_get_built_in();
+	var isCallable = require_is_callable();
+	var defineBuiltIn = require_define_built_in();
+	var NativePromisePrototype = NativePromiseConstructor && NativePromiseConstructor.prototype;
+	$({
+		target: "Promise",
+		proto: true,
+		forced: FORCED_PROMISE_CONSTRUCTOR,
+		real: true
+	}, { "catch": function(onRejected) {
+		return this.then(void 0, onRejected);
+	} });
+	if (!IS_PURE && isCallable(NativePromiseConstructor)) {
+		var method = getBuiltIn("Promise").prototype["catch"];
+		if (NativePromisePrototype["catch"] !== method) defineBuiltIn(NativePromisePrototype, "catch", method, { unsafe: true });
+	}
+}));
+// node_modules/core-js/modules/es.promise.race.js
+var require_es_promise_race = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var call = require_function_call();
+	var aCallable = require_a_callable();
+	var newPromiseCapabilityModule = require_new_promise_capability();
+	var perform = require_perform();
+	var iterate = require_iterate();
+	$({
+		target: "Promise",
+		stat: true,
+		forced: require_promise_statics_incorrect_iteration()
+	}, { race: function race(iterable) {
+		var C = this;
+		var capability = newPromiseCapabilityModule.f(C);
+		var reject = capability.reject;
+		var result = perform(function() {
+			var $promiseResolve = aCallable(C.resolve);
+			iterate(iterable, function(promise) {
+				call($promiseResolve, C, promise).then(capability.resolve, reject);
+			});
+		});
+		if (result.error) reject(result.value);
+		return capability.promise;
+	} });
+}));
+// node_modules/core-js/modules/es.promise.reject.js
+var require_es_promise_reject = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var newPromiseCapabilityModule = require_new_promise_capability();
+	var FORCED_PROMISE_CONSTRUCTOR = require_promise_constructor_detection().CONSTRUCTOR;
+	$({
+		target: "Promise",
+		stat: true,
+		forced: FORCED_PROMISE_CONSTRUCTOR
+	}, { reject: function reject(r) {
+		var capability = newPromiseCapabilityModule.f(this);
+		var capabilityReject = capability.reject;
+		capabilityReject(r);
+		return capability.promise;
+	} });
+}));
+// node_modules/core-js/internals/promise-resolve.js
+var require_promise_resolve = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var anObject = require_an_object();
+	var isObject = require_is_object();
+	var newPromiseCapability = require_new_promise_capability();
+	module.exports = function(C, x) {
+		anObject(C);
+		if (isObject(x) && x.constructor === C) return x;
+		var promiseCapability = newPromiseCapability.f(C);
+		var resolve = promiseCapability.resolve;
+		resolve(x);
+		return promiseCapability.promise;
+	};
+}));
+// node_modules/core-js/modules/es.promise.resolve.js
+var require_es_promise_resolve = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var getBuiltIn = require_get_built_in();
+	var IS_PURE = require_is_pure();
+	var NativePromiseConstructor = require_promise_native_constructor();
+	var FORCED_PROMISE_CONSTRUCTOR = require_promise_constructor_detection().CONSTRUCTOR;
+	var promiseResolve = require_promise_resolve();
+	var PromiseConstructorWrapper = getBuiltIn("Promise");
+	var CHECK_WRAPPER = IS_PURE && !FORCED_PROMISE_CONSTRUCTOR;
+	$({
+		target: "Promise",
+		stat: true,
+		forced: IS_PURE || FORCED_PROMISE_CONSTRUCTOR
+	}, { resolve: function resolve(x) {
+		return promiseResolve(CHECK_WRAPPER && this === PromiseConstructorWrapper ? NativePromiseConstructor : this, x);
+	} });
+}));
+// node_modules/core-js/modules/es.promise.js
+var require_es_promise = /* @__PURE__ */ __commonJSMin((() => {
+	require_es_promise_constructor();
+	require_es_promise_all();
+	require_es_promise_catch();
+	require_es_promise_race();
+	require_es_promise_reject();
+	require_es_promise_resolve();
+}));
+// node_modules/core-js/internals/correct-prototype-getter.js
+var require_correct_prototype_getter = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = !require_fails()(function() {
+		function F() {}
+		F.prototype.constructor = null;
+		return Object.getPrototypeOf(new F()) !== F.prototype;
+	});
+}));
+// node_modules/core-js/internals/object-get-prototype-of.js
+var require_object_get_prototype_of = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var hasOwn = require_has_own_property();
+	var isCallable = require_is_callable();
+	var toObject = require_to_object();
+	var sharedKey = require_shared_key();
+	var CORRECT_PROTOTYPE_GETTER = require_correct_prototype_getter();
+	var IE_PROTO = sharedKey("IE_PROTO");
+	var $Object = Object;
+	var ObjectPrototype = $Object.prototype;
+	module.exports = CORRECT_PROTOTYPE_GETTER ? $Object.getPrototypeOf : function(O) {
+		var object = toObject(O);
+		if (hasOwn(object, IE_PROTO)) return object[IE_PROTO];
+		var constructor = object.constructor;
+		if (isCallable(constructor) && object instanceof constructor) return constructor.prototype;
+		return object instanceof $Object ? ObjectPrototype : null;
+	};
+}));
+// node_modules/core-js/internals/object-keys.js
+var require_object_keys = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var internalObjectKeys = require_object_keys_internal();
+	var enumBugKeys = require_enum_bug_keys();
+	module.exports = Object.keys || function keys(O) {
+		return internalObjectKeys(O, enumBugKeys);
+	};
+}));
+// node_modules/core-js/internals/object-define-properties.js
+var require_object_define_properties = /* @__PURE__ */ __commonJSMin(((exports) => {
+	var DESCRIPTORS = require_descriptors();
+	var V8_PROTOTYPE_DEFINE_BUG = require_v8_prototype_define_bug();
+	var definePropertyModule = require_object_define_property();
+	var anObject = require_an_object();
+	var toIndexedObject = require_to_indexed_object();
+	var objectKeys = require_object_keys();
+	exports.f = DESCRIPTORS && !V8_PROTOTYPE_DEFINE_BUG ? Object.defineProperties : function defineProperties(O, Properties) {
+		anObject(O);
+		var props = toIndexedObject(Properties);
+		var keys = objectKeys(Properties);
+		var length = keys.length;
+		var index = 0;
+		var key;
+		while (length > index) definePropertyModule.f(O, key = keys[index++], props[key]);
+		return O;
+	};
+}));
+// node_modules/core-js/internals/object-create.js
+var require_object_create = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var anObject = require_an_object();
+	var definePropertiesModule = require_object_define_properties();
+	var enumBugKeys = require_enum_bug_keys();
+	var hiddenKeys = require_hidden_keys();
+	var html = require_html();
+	var documentCreateElement = require_document_create_element();
+	var sharedKey = require_shared_key();
+	var GT = ">";
+	var LT = "<";
+	var PROTOTYPE = "prototype";
+	var SCRIPT = "script";
+	var IE_PROTO = sharedKey("IE_PROTO");
+	var EmptyConstructor = function() {};
+	var scriptTag = function(content) {
+		return LT + SCRIPT + GT + content + LT + "/" + SCRIPT + GT;
+	};
+	var NullProtoObjectViaActiveX = function(activeXDocument) {
+		activeXDocument.write(scriptTag(""));
+		activeXDocument.close();
+		var temp = activeXDocument.parentWindow.Object;
+		activeXDocument = null;
+		return temp;
+	};
+	var NullProtoObjectViaIFrame = function() {
+		var iframe = documentCreateElement("iframe");
+		var JS = "java" + SCRIPT + ":";
+		var iframeDocument;
+		iframe.style.display = "none";
+		html.appendChild(iframe);
+		iframe.src = String(JS);
+		iframeDocument = iframe.contentWindow.document;
+		iframeDocument.open();
+		iframeDocument.write(scriptTag("document.F=Object"));
+		iframeDocument.close();
+		return iframeDocument.F;
+	};
+	var activeXDocument;
+	var NullProtoObject = function() {
+		try {
+			activeXDocument = new ActiveXObject("htmlfile");
+		} catch (error) {}
+		NullProtoObject = typeof document != "undefined" ? document.domain && activeXDocument ? NullProtoObjectViaActiveX(activeXDocument) : NullProtoObjectViaIFrame() : NullProtoObjectViaActiveX(activeXDocument);
+		var length = enumBugKeys.length;
+		while (length--) delete NullProtoObject[PROTOTYPE][enumBugKeys[length]];
+		return NullProtoObject();
+	};
+	hiddenKeys[IE_PROTO] = true;
+	module.exports = Object.create || function create(O, Properties) {
+		var result;
+		if (O !== null) {
+			EmptyConstructor[PROTOTYPE] = anObject(O);
+			result = new EmptyConstructor();
+			EmptyConstructor[PROTOTYPE] = null;
+			result[IE_PROTO] = O;
+		} else result = NullProtoObject();
+		return Properties === void 0 ? result : definePropertiesModule.f(result, Properties);
+	};
+}));
+// node_modules/core-js/modules/es.suppressed-error.constructor.js
+var require_es_suppressed_error_constructor = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var globalThis = require_global_this();
+	var isPrototypeOf = require_object_is_prototype_of();
+	var getPrototypeOf = require_object_get_prototype_of();
+	var setPrototypeOf = require_object_set_prototype_of();
+	var copyConstructorProperties = require_copy_constructor_properties();
+	var create = require_object_create();
+	var createNonEnumerableProperty = require_create_non_enumerable_property();
+	var createPropertyDescriptor = require_create_property_descriptor();
+	var installErrorStack = require_error_stack_install();
+	var normalizeStringArgument = require_normalize_string_argument();
+	var wellKnownSymbol = require_well_known_symbol();
+	var fails = require_fails();
+	var IS_PURE = require_is_pure();
+	var NativeSuppressedError = globalThis.SuppressedError;
+	var TO_STRING_TAG = wellKnownSymbol("toStringTag");
+	var $Error = Error;
+	var WRONG_ARITY = !!NativeSuppressedError && NativeSuppressedError.length !== 3;
+	var EXTRA_ARGS_SUPPORT = !!NativeSuppressedError && fails(function() {
+		return new NativeSuppressedError(1, 2, 3, { cause: 4 }).cause === 4;
+	});
+	var PATCH = WRONG_ARITY || EXTRA_ARGS_SUPPORT;
+	var $SuppressedError = function SuppressedError(error, suppressed, message) {
+		var isInstance = isPrototypeOf(SuppressedErrorPrototype, this);
+		var that;
+		if (setPrototypeOf) that = PATCH && (!isInstance || getPrototypeOf(this) === SuppressedErrorPrototype) ? new NativeSuppressedError() : setPrototypeOf(new $Error(), isInstance ? getPrototypeOf(this) : SuppressedErrorPrototype);
+		else {
+			that = isInstance ? this : create(SuppressedErrorPrototype);
+			createNonEnumerableProperty(that, TO_STRING_TAG, "Error");
+		}
+		if (message !== void 0) createNonEnumerableProperty(that, "message", normalizeStringArgument(message));
+		installErrorStack(that, $SuppressedError, that.stack, 1);
+		createNonEnumerableProperty(that, "error", error);
+		createNonEnumerableProperty(that, "suppressed", suppressed);
+		return that;
+	};
+	if (setPrototypeOf) setPrototypeOf($SuppressedError, $Error);
+	else copyConstructorProperties($SuppressedError, $Error, { name: true });
+	var SuppressedErrorPrototype = $SuppressedError.prototype = PATCH ? NativeSuppressedError.prototype : create($Error.prototype, {
+		constructor: createPropertyDescriptor(1, $SuppressedError),
+		message: createPropertyDescriptor(1, ""),
+		name: createPropertyDescriptor(1, "SuppressedError")
+	});
+	if (PATCH && !IS_PURE) SuppressedErrorPrototype.constructor = $SuppressedError;
+	$({
+		global: true,
+		constructor: true,
+		arity: 3,
+		forced: PATCH
+	}, { SuppressedError: $SuppressedError });
+}));
+// node_modules/core-js/internals/define-built-ins.js
+var require_define_built_ins = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var defineBuiltIn = require_define_built_in();
+	module.exports = function(target, src, options) {
+		for (var key in src) defineBuiltIn(target, key, src[key], options);
+		return target;
+	};
+}));
+// node_modules/core-js/internals/add-disposable-resource.js
+var require_add_disposable_resource = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var getBuiltIn = require_get_built_in();
+	var call = require_function_call();
+	var uncurryThis = require_function_uncurry_this();
+	var bind = require_function_bind_context();
+	var anObject = require_an_object();
+	var aCallable = require_a_callable();
+	var isNullOrUndefined = require_is_null_or_undefined();
+	var getMethod = require_get_method();
+	var wellKnownSymbol = require_well_known_symbol();
+	var ASYNC_DISPOSE = wellKnownSymbol("asyncDispose");
+	var DISPOSE = wellKnownSymbol("dispose");
+	var push = uncurryThis([].push);
+	var getDisposeMethod = function(V, hint) {
+		if (hint === "async-dispose") {
+			var method = getMethod(V, ASYNC_DISPOSE);
+			if (method !== void 0) return method;
+			method = getMethod(V, DISPOSE);
+			if (method === void 0) return method;
+			return function() {
+				var O = this;
+				return new (getBuiltIn("Promise"))(function(resolve) {
+					call(method, O);
+					resolve(void 0);
+				});
+			};
+		}
+		return getMethod(V, DISPOSE);
+	};
+	var createDisposableResource = function(V, hint, method) {
+		if (arguments.length < 3 && !isNullOrUndefined(V)) method = aCallable(getDisposeMethod(anObject(V), hint));
+		return method === void 0 ? function() {} : bind(method, V);
+	};
+	module.exports = function(disposable, V, hint, method) {
+		var resource;
+		if (arguments.length < 4) {
+			if (isNullOrUndefined(V) && hint === "sync-dispose") return;
+			resource = createDisposableResource(V, hint);
+		} else resource = createDisposableResource(void 0, hint, method);
+		push(disposable.stack, resource);
+	};
+}));
+// node_modules/core-js/modules/es.async-disposable-stack.constructor.js
+var require_es_async_disposable_stack_constructor = /* @__PURE__ */ __commonJSMin((() => {
+	var $ = require_export();
+	var DESCRIPTORS = require_descriptors();
+	var getBuiltIn = require_get_built_in();
+	var aCallable = require_a_callable();
+	var anInstance = require_an_instance();
+	var defineBuiltIn = require_define_built_in();
+	var defineBuiltIns = require_define_built_ins();
+	var defineBuiltInAccessor = require_define_built_in_accessor();
+	var wellKnownSymbol = require_well_known_symbol();
+	var InternalStateModule = require_internal_state();
+	var addDisposableResource = require_add_disposable_resource();
+	var V8_VERSION = require_environment_v8_version();
+	var Promise = getBuiltIn("Promise");
+	var SuppressedError = getBuiltIn("SuppressedError");
+	var $ReferenceError = ReferenceError;
+	var ASYNC_DISPOSE = wellKnownSymbol("asyncDispose");
+	var TO_STRING_TAG = wellKnownSymbol("toStringTag");
+	var ASYNC_DISPOSABLE_STACK = "AsyncDisposableStack";
+	var setInternalState = InternalStateModule.set;
+	var getAsyncDisposableStackInternalState = InternalStateModule.getterFor(ASYNC_DISPOSABLE_STACK);
+	var HINT = "async-dispose";
+	var DISPOSED = "disposed";
+	var PENDING = "pending";
+	var getPendingAsyncDisposableStackInternalState = function(stack) {
+		var internalState = getAsyncDisposableStackInternalState(stack);
+		if (internalState.state === DISPOSED) throw new $ReferenceError(ASYNC_DISPOSABLE_STACK + " already disposed");
+		return internalState;
+	};
+	var $AsyncDisposableStack = function AsyncDisposableStack() {
+		setInternalState(anInstance(this, AsyncDisposableStackPrototype), {
+			type: ASYNC_DISPOSABLE_STACK,
+			state: PENDING,
+			stack: []
+		});
+		if (!DESCRIPTORS) this.disposed = false;
+	};
+	var AsyncDisposableStackPrototype = $AsyncDisposableStack.prototype;
+	defineBuiltIns(AsyncDisposableStackPrototype, {
+		disposeAsync: function disposeAsync() {
+			var asyncDisposableStack = this;
+			return new Promise(function(resolve, reject) {
+				var internalState = getAsyncDisposableStackInternalState(asyncDisposableStack);
+				if (internalState.state === DISPOSED) return resolve(void 0);
+				internalState.state = DISPOSED;
+				if (!DESCRIPTORS) asyncDisposableStack.disposed = true;
+				var stack = internalState.stack;
+				var i = stack.length;
+				var thrown = false;
+				var suppressed;
+				var handleError = function(result) {
+					if (thrown) suppressed = new SuppressedError(result, suppressed);
+					else {
+						thrown = true;
+						suppressed = result;
+					}
+					loop();
+				};
+				var loop = function() {
+					if (i) {
+						var disposeMethod = stack[--i];
+						stack[i] = null;
+						try {
+							Promise.resolve(disposeMethod()).then(loop, handleError);
+						} catch (error) {
+							handleError(error);
+						}
+					} else {
+						internalState.stack = null;
+						thrown ? reject(suppressed) : resolve(void 0);
+					}
+				};
+				loop();
+			});
+		},
+		use: function use(value) {
+			addDisposableResource(getPendingAsyncDisposableStackInternalState(this), value, HINT);
+			return value;
+		},
+		adopt: function adopt(value, onDispose) {
+			var internalState = getPendingAsyncDisposableStackInternalState(this);
+			aCallable(onDispose);
+			addDisposableResource(internalState, void 0, HINT, function() {
+				return onDispose(value);
+			});
+			return value;
+		},
+		defer: function defer(onDispose) {
+			var internalState = getPendingAsyncDisposableStackInternalState(this);
+			aCallable(onDispose);
+			addDisposableResource(internalState, void 0, HINT, onDispose);
+		},
+		move: function move() {
+			var internalState = getPendingAsyncDisposableStackInternalState(this);
+			var newAsyncDisposableStack = new $AsyncDisposableStack();
+			getAsyncDisposableStackInternalState(newAsyncDisposableStack).stack = internalState.stack;
+			internalState.stack = [];
+			internalState.state = DISPOSED;
+			if (!DESCRIPTORS) this.disposed = true;
+			return newAsyncDisposableStack;
+		}
+	});
+	if (DESCRIPTORS) defineBuiltInAccessor(AsyncDisposableStackPrototype, "disposed", {
+		configurable: true,
+		get: function disposed() {
+			return getAsyncDisposableStackInternalState(this).state === DISPOSED;
+		}
+	});
+	defineBuiltIn(AsyncDisposableStackPrototype, ASYNC_DISPOSE, AsyncDisposableStackPrototype.disposeAsync, { name: "disposeAsync" });
+	defineBuiltIn(AsyncDisposableStackPrototype, TO_STRING_TAG, ASYNC_DISPOSABLE_STACK, { nonWritable: true });
+	$({
+		global: true,
+		constructor: true,
+		forced: V8_VERSION && V8_VERSION < 136
+	}, { AsyncDisposableStack: $AsyncDisposableStack });
+}));
+// node_modules/core-js/internals/async-iterator-prototype.js
+var require_async_iterator_prototype = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var globalThis = require_global_this();
+	var shared = require_shared_store();
+	var isCallable = require_is_callable();
+	var create = require_object_create();
+	var getPrototypeOf = require_object_get_prototype_of();
+	var defineBuiltIn = require_define_built_in();
+	var wellKnownSymbol = require_well_known_symbol();
+	var IS_PURE = require_is_pure();
+	var USE_FUNCTION_CONSTRUCTOR = "USE_FUNCTION_CONSTRUCTOR";
+	var ASYNC_ITERATOR = wellKnownSymbol("asyncIterator");
+	var AsyncIterator = globalThis.AsyncIterator;
+	var PassedAsyncIteratorPrototype = shared.AsyncIteratorPrototype;
+	var AsyncIteratorPrototype;
+	var prototype;
+	if (PassedAsyncIteratorPrototype) AsyncIteratorPrototype = PassedAsyncIteratorPrototype;
+	else if (isCallable(AsyncIterator)) AsyncIteratorPrototype = AsyncIterator.prototype;
+	else if (shared[USE_FUNCTION_CONSTRUCTOR] || globalThis[USE_FUNCTION_CONSTRUCTOR]) try {
+		prototype = getPrototypeOf(getPrototypeOf(getPrototypeOf(Function("return async function*(){}()")())));
+		if (getPrototypeOf(prototype) === Object.prototype) AsyncIteratorPrototype = prototype;
+	} catch (error) {}
+	if (!AsyncIteratorPrototype) AsyncIteratorPrototype = {};
+	else if (IS_PURE) AsyncIteratorPrototype = create(AsyncIteratorPrototype);
+	if (!isCallable(AsyncIteratorPrototype[ASYNC_ITERATOR])) defineBuiltIn(AsyncIteratorPrototype, ASYNC_ITERATOR, function() {
+		return this;
+	});
+	module.exports = AsyncIteratorPrototype;
+}));
+// node_modules/core-js/modules/es.async-iterator.async-dispose.js
+var require_es_async_iterator_async_dispose = /* @__PURE__ */ __commonJSMin((() => {
+	var call = require_function_call();
+	var defineBuiltIn = require_define_built_in();
+	var getBuiltIn = require_get_built_in();
+	var getMethod = require_get_method();
+	var hasOwn = require_has_own_property();
+	var wellKnownSymbol = require_well_known_symbol();
+	var AsyncIteratorPrototype = require_async_iterator_prototype();
+	var ASYNC_DISPOSE = wellKnownSymbol("asyncDispose");
+	var Promise = getBuiltIn("Promise");
+	if (!hasOwn(AsyncIteratorPrototype, ASYNC_DISPOSE)) defineBuiltIn(AsyncIteratorPrototype, ASYNC_DISPOSE, function() {
+		var O = this;
+		return new Promise(function(resolve, reject) {
+			var $return = getMethod(O, "return");
+			if ($return) Promise.resolve(call($return, O)).then(function() {
+				resolve(void 0);
+			}, reject);
+			else resolve(void 0);
+		});
+	});
+}));
+// node_modules/core-js/internals/iterators-core.js
+var require_iterators_core = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var fails = require_fails();
+	var isCallable = require_is_callable();
+	var isObject = require_is_object();
+	var create = require_object_create();
+	var getPrototypeOf = require_object_get_prototype_of();
+	var defineBuiltIn = require_define_built_in();
+	var wellKnownSymbol = require_well_known_symbol();
+	var IS_PURE = require_is_pure();
+	var ITERATOR = wellKnownSymbol("iterator");
+	var BUGGY_SAFARI_ITERATORS = false;
+	var IteratorPrototype;
+	var PrototypeOfArrayIteratorPrototype;
+	var arrayIterator;
+	if ([].keys) {
+		arrayIterator = [].keys();
+		if (!("next" in arrayIterator)) BUGGY_SAFARI_ITERATORS = true;
+		else {
+			PrototypeOfArrayIteratorPrototype = getPrototypeOf(getPrototypeOf(arrayIterator));
+			if (PrototypeOfArrayIteratorPrototype !== Object.prototype) IteratorPrototype = PrototypeOfArrayIteratorPrototype;
+		}
+	}
+	if (!isObject(IteratorPrototype) || fails(function() {
+		var test = {};
+		return IteratorPrototype[ITERATOR].call(test) !== test;
+	})) IteratorPrototype = {};
+	else if (IS_PURE) IteratorPrototype = create(IteratorPrototype);
+	if (!isCallable(IteratorPrototype[ITERATOR])) defineBuiltIn(IteratorPrototype, ITERATOR, function() {
+		return this;
+	});
+	module.exports = {
+		IteratorPrototype,
+		BUGGY_SAFARI_ITERATORS
+	};
+}));
+// node_modules/core-js/modules/es.iterator.dispose.js
+var require_es_iterator_dispose = /* @__PURE__ */ __commonJSMin((() => {
+	var call = require_function_call();
+	var defineBuiltIn = require_define_built_in();
+	var getMethod = require_get_method();
+	var hasOwn = require_has_own_property();
+	var wellKnownSymbol = require_well_known_symbol();
+	var IteratorPrototype = require_iterators_core().IteratorPrototype;
+	var DISPOSE = wellKnownSymbol("dispose");
+	if (!hasOwn(IteratorPrototype, DISPOSE)) defineBuiltIn(IteratorPrototype, DISPOSE, function() {
+		var $return = getMethod(this, "return");
+		if ($return) call($return, this);
+	});
+}));
+// node_modules/core-js/es/async-disposable-stack/index.js
+var require_async_disposable_stack$2 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	require_es_error_cause();
+	require_es_error_to_string();
+	require_es_object_to_string();
+	require_es_promise();
+	require_es_suppressed_error_constructor();
+	require_es_async_disposable_stack_constructor();
+	require_es_async_iterator_async_dispose();
+	require_es_iterator_dispose();
+	module.exports = require_path().AsyncDisposableStack;
+}));
+// node_modules/core-js/stable/async-disposable-stack/index.js
+var require_async_disposable_stack$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = require_async_disposable_stack$2();
+}));
+// node_modules/core-js/modules/esnext.suppressed-error.constructor.js
+var require_esnext_suppressed_error_constructor = /* @__PURE__ */ __commonJSMin((() => {
+	require_es_suppressed_error_constructor();
+}));
+// node_modules/core-js/modules/esnext.async-disposable-stack.constructor.js
+var require_esnext_async_disposable_stack_constructor = /* @__PURE__ */ __commonJSMin((() => {
+	require_es_async_disposable_stack_constructor();
+}));
+// node_modules/core-js/modules/esnext.async-iterator.async-dispose.js
+var require_esnext_async_iterator_async_dispose = /* @__PURE__ */ __commonJSMin((() => {
+	require_es_async_iterator_async_dispose();
+}));
+// node_modules/core-js/modules/esnext.iterator.dispose.js
+var require_esnext_iterator_dispose = /* @__PURE__ */ __commonJSMin((() => {
+	require_es_iterator_dispose();
+}));
+(/* @__PURE__ */ __commonJSMin(((exports, module) => {
+	var parent = require_async_disposable_stack$1();
+	require_esnext_suppressed_error_constructor();
+	require_esnext_async_disposable_stack_constructor();
+	require_esnext_async_iterator_async_dispose();
+	require_esnext_iterator_dispose();
+	module.exports = parent;
+})))();
 /**
 * CommanderError class
 */
@@ -3003,6 +5746,10 @@ function withNix(command) {
 function withBase(command) {
 	return command.option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false);
 }
+/** For commands that go to hosts. */
+function withSsh(command) {
+	return command.option("-F, --ssh-config <file>", "ssh's configuration, such as bento ssh-config makes (default: your own)").option("--patience <duration>", "how long to try to reach a host again whose connection broke, such as 90s, 30m or 1h", "15m");
+}
 function nixOptions({ overrideInput, option, include, timeout }) {
 	return {
 		nix: {
@@ -3095,8 +5842,8 @@ const PROGRAMS = {
 /** The fleet's own copy of the agent where it has one, as its hosts will, and what runs it; base64 of the gzipped NAR, in lines. */
 async function packedAgent(fleet) {
 	try {
-		var _usingCtx$4 = _usingCtx();
-		const directory = _usingCtx$4.a(await temporaryDirectory());
+		var _usingCtx$6 = _usingCtx();
+		const directory = _usingCtx$6.a(await temporaryDirectory());
 		const own = path.join(fleet, "utils/agent");
 		const bundle = path.join(directory.path, "bento");
 		await mkdir(bundle);
@@ -3107,9 +5854,9 @@ async function packedAgent(fleet) {
 		const { bytes } = await archive(bundle);
 		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
 	} catch (_) {
-		_usingCtx$4.e = _;
+		_usingCtx$6.e = _;
 	} finally {
-		await _usingCtx$4.d();
+		await _usingCtx$6.d();
 	}
 }
 // src/completion/model.ts
@@ -3351,6 +6098,510 @@ async function completion(options) {
 }
 async function hosts(fleet) {
 	return (await loadFleet(fleet)).hosts.map(({ name }) => `${name}\n`).join("");
+}
+// src/nix/closure.ts
+/** Paths whose sizes are asked for at once; a command line has no room for more than some thousands. */
+const AT_ONCE$1 = 1e3;
+/** The closure of a path that is in this machine's store; null where it isn't. */
+async function localClosure(nix, storePath) {
+	if (!existsSync(storePath)) return null;
+	const found = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		storePath
+	]);
+	if (found.status !== 0) return null;
+	const paths = found.stdout.split("\n").filter((line) => line !== "");
+	let bytes = 0;
+	for (let from = 0; from < paths.length; from += AT_ONCE$1) {
+		const sizes = await nix.run("nix-store", [
+			"--query",
+			"--size",
+			...paths.slice(from, from + AT_ONCE$1)
+		]);
+		if (sizes.status !== 0) return null;
+		bytes += sizes.stdout.split("\n").reduce((sum, line) => sum + Number(line), 0);
+	}
+	return {
+		paths,
+		bytes
+	};
+}
+/**
+* The closure of a path that a substituter has, of which nothing is fetched but what it says of itself; null where none of them
+* has all of it, or none answers within `timeout` milliseconds each.
+*/
+async function cachedClosure(nix, storePath, substituters, timeout) {
+	for (const url of substituters) {
+		const args = [
+			"path-info",
+			"--recursive",
+			"--size",
+			"--store",
+			url,
+			storePath
+		];
+		const run = await nix.run("nix", args, {
+			timeout,
+			maxOutput: 16 * 1024 ** 2
+		});
+		const closure = run.status === 0 && !run.overflowed ? parsePathInfo(run.stdout) : null;
+		if (closure !== null) return closure;
+	}
+	return null;
+}
+/** Reads `path size`, one a line, with blanks between; null for anything else. */
+function parsePathInfo(text) {
+	const paths = [];
+	let bytes = 0;
+	for (const line of text.split("\n")) {
+		if (line.trim() === "") continue;
+		const [, path, size] = /^(\/\S+)\s+(\d{1,15})$/.exec(line) ?? [];
+		if (path === void 0) return null;
+		paths.push(path);
+		bytes += Number(size);
+	}
+	return paths.length === 0 ? null : {
+		paths,
+		bytes
+	};
+}
+// src/commands/diff.ts
+/** Milliseconds for what one substituter says of one closure. */
+const CACHE_TIMEOUT = 3e4;
+/**
+* Says which packages of hosts would be others than those that they run, by their heartbeats, if what the repository has were
+* deployed; with `base`, others than at that commit.
+* @throws FleetError, UnavailableError; what can't be told of a single host is in its result.
+*/
+async function diff(context, options) {
+	try {
+		var _usingCtx$5 = _usingCtx();
+		const loaded = await loadFleet(options.fleet);
+		if (options.base === null && loaded.server === null) throw new FleetError("without a server there is nobody to ask what hosts run", { hint: "--base REF compares with what the repository had at a commit" });
+		const open = _usingCtx$5.a(await openFleet(loaded, options));
+		const commit = options.base === null ? null : await open.repository.commitOf(options.base);
+		const nix = await Nix.find(options.nix, context.signal);
+		const memory = openMemory(context.env);
+		const evaluator = {
+			context,
+			nix,
+			stager: open.stager,
+			memory,
+			derivations: true,
+			limits: options
+		};
+		const fleet = await withFlakeHosts(open.fleet, evaluator);
+		const all = options.base === null ? fleet.hosts.filter(({ declared }) => declared) : fleet.hosts;
+		const hosts = selectHosts(all, options.hosts);
+		const names = hosts.map(({ name }) => name);
+		const said = commit === null ? await status(context, {
+			fleet: options.fleet,
+			hosts: names,
+			failOn: null,
+			attempts: null
+		}) : null;
+		const statuses = new Map(said?.hosts.map((host) => [host.name, host]));
+		const evaluated = await evaluateFleet(evaluator, hosts);
+		const found = commit === null ? await againstRunning({
+			evaluator,
+			open,
+			substituters: loaded.substituters.map(({ url }) => url)
+		}, evaluated, statuses) : await againstCommit(evaluator, open, commit, evaluated);
+		context.output.done();
+		return {
+			version: 1,
+			command: "diff",
+			base: options.base,
+			warnings: [...open.warnings, ...fleet.warnings],
+			hosts: found
+		};
+	} catch (_) {
+		_usingCtx$5.e = _;
+	} finally {
+		await _usingCtx$5.d();
+	}
+}
+function nothing({ host, ...now }) {
+	return {
+		name: host.name,
+		status: now.ok ? "unchanged" : "failed",
+		from: null,
+		to: now.ok ? now.toplevel : null,
+		sequence: null,
+		lastContact: null,
+		packages: null,
+		size: null,
+		reason: null,
+		error: now.ok ? null : now.failure
+	};
+}
+/** By what it takes to build the systems. */
+async function againstCommit(evaluator, open, commit, evaluated) {
+	const compared = await compareWith(evaluator, open, commit, evaluated);
+	return parallel(compared, 4, async ({ now, before }) => {
+		const result = nothing(now);
+		if (!now.ok) return result;
+		if (before === null) return {
+			...result,
+			status: "changed",
+			reason: "there was no such host, or it could not be evaluated"
+		};
+		const found = {
+			...result,
+			from: before.toplevel
+		};
+		if (before.toplevel === now.toplevel) return found;
+		const packages = await packageChanges(evaluator.nix, before.drv, now.drv);
+		return {
+			...found,
+			status: "changed",
+			packages
+		};
+	});
+}
+async function againstRunning(around, evaluated, statuses) {
+	const { nix } = around.evaluator;
+	const results = /* @__PURE__ */ new Map();
+	const byCommit = /* @__PURE__ */ new Map();
+	await parallel(evaluated, 4, async (now) => {
+		const said = statuses.get(now.host.name);
+		const running = said?.running?.toplevel ?? null;
+		const result = {
+			...nothing(now),
+			from: running,
+			sequence: said?.running?.sequence ?? null,
+			lastContact: said?.lastContact ?? null
+		};
+		results.set(now, result);
+		if (!now.ok || running === now.toplevel) return;
+		if (running === null) {
+			results.set(now, {
+				...result,
+				status: "skipped",
+				reason: said?.reason ?? "it hasn't said yet what it runs"
+			});
+			return;
+		}
+		if (!storePath.safeParse(running).success || path.dirname(running) !== path.dirname(now.toplevel)) {
+			results.set(now, failed$1(result, "what it says that it runs is no system in this store's directory"));
+			return;
+		}
+		const [from, to] = [await localClosure(nix, running), await localClosure(nix, now.toplevel)];
+		if (from !== null && to !== null) results.set(now, {
+			...result,
+			...closureDifference(from, to)
+		});
+		else if (said?.published && said.published.toplevel === running) {
+			const { commit } = said.published;
+			byCommit.set(commit, [...byCommit.get(commit) ?? [], now]);
+			results.set(now, {
+				...result,
+				status: "changed"
+			});
+		} else results.set(now, await fromCaches(around, result, now.toplevel, from, to));
+	});
+	for (const [commit, those] of byCommit) await ofCommit(around, commit, those, results);
+	return evaluated.flatMap((now) => results.get(now) ?? []);
+}
+/** Of hosts that run what was published of a commit: by what it takes to build the systems. */
+async function ofCommit(around, commit, those, results) {
+	const { evaluator, open } = around;
+	const compared = await open.repository.commitOf(commit).then(() => true, () => false) ? await compareWith(evaluator, open, commit, those) : [];
+	for (const [index, now] of those.entries()) {
+		const result = results.get(now);
+		if (result === void 0 || !now.ok) continue;
+		const comparison = compared[index];
+		if (comparison?.now.ok && comparison.before?.toplevel === result.from) {
+			const packages = await packageChanges(evaluator.nix, comparison.before.drv, comparison.now.drv);
+			results.set(now, {
+				...result,
+				status: "changed",
+				packages
+			});
+		} else {
+			const [from, to] = [await localClosure(evaluator.nix, result.from ?? ""), await localClosure(evaluator.nix, now.toplevel)];
+			results.set(now, await fromCaches(around, result, now.toplevel, from, to));
+		}
+	}
+}
+/** By what substituters say of what isn't here. */
+async function fromCaches({ evaluator: { nix, context }, substituters }, result, toplevel, fromHere, toHere) {
+	const running = result.from ?? "";
+	if (substituters.length > 0) context.output.progress(`asking ${substituters.join(", ")} for ${running}`);
+	const from = fromHere ?? await cachedClosure(nix, running, substituters, CACHE_TIMEOUT);
+	const where = substituters.length === 0 ? "" : ` nor in ${substituters.join(" or ")}`;
+	if (from === null) return failed$1(result, `what it runs, ${running}, isn't in this store${where}, and isn't what a commit of this clone is known to make`, "bento diff --base REF compares with a commit; git fetch --unshallow, where this clone lacks some");
+	const to = toHere ?? await cachedClosure(nix, toplevel, substituters, CACHE_TIMEOUT);
+	if (to === null) return failed$1(result, `what would be deployed, ${toplevel}, isn't built: not in this store${where}`, "bento build");
+	return {
+		...result,
+		...closureDifference(from, to)
+	};
+}
+function closureDifference(from, to) {
+	const [before, after] = [from, to].map(({ paths }) => parsePackages(paths.join("\n")));
+	if (before === void 0 || after === void 0) throw new Error("two of two are there");
+	return {
+		status: "changed",
+		packages: difference(before, after),
+		size: {
+			from: from.bytes,
+			to: to.bytes
+		}
+	};
+}
+function failed$1(result, message, hint) {
+	return {
+		...result,
+		status: "failed",
+		error: hint === void 0 ? { message } : {
+			message,
+			hint
+		}
+	};
+}
+// src/nix/lock.ts
+/** Null for what is no lock file of a known form. */
+function parseLock(text) {
+	let value;
+	try {
+		value = JSON.parse(text);
+	} catch {
+		return null;
+	}
+	if (!isRecord(value) || !isRecord(value.nodes) || typeof value.root !== "string") return null;
+	const nodes = {};
+	for (const [name, node] of Object.entries(value.nodes)) {
+		if (!isRecord(node)) return null;
+		nodes[name] = {
+			...isRecord(node.inputs) ? { inputs: node.inputs } : {},
+			...isRecord(node.locked) ? { locked: node.locked } : {}
+		};
+	}
+	return {
+		root: value.root,
+		nodes
+	};
+}
+/** The inputs that differ, by name; null stands for a flake without a lock file. */
+function lockChanges(before, after) {
+	const [from, to] = [before === null ? /* @__PURE__ */ new Map() : lockedInputs(before), lockedInputs(after)];
+	const changes = [];
+	for (const input of [.../* @__PURE__ */ new Set([...from.keys(), ...to.keys()])].sort()) {
+		const [old, now] = [from.get(input), to.get(input)];
+		if (identity(old) === identity(now)) continue;
+		changes.push({
+			input,
+			from: old === void 0 ? null : describe(old),
+			to: now === void 0 ? null : describe(now)
+		});
+	}
+	return changes;
+}
+/** The names of a flake's own inputs. */
+function inputNames({ root, nodes }) {
+	return Object.keys(nodes[root]?.inputs ?? {}).sort();
+}
+/** What each input is locked to, by its path; those that follow another one are that one. */
+function lockedInputs({ root, nodes }) {
+	const found = /* @__PURE__ */ new Map();
+	const visit = (name, at) => {
+		for (const [input, node] of Object.entries(nodes[name]?.inputs ?? {})) {
+			if (typeof node !== "string" || at.length > 20 || found.size > 1e4) continue;
+			const path = [...at, input];
+			const { locked } = nodes[node] ?? {};
+			if (locked !== void 0) found.set(path.join("/"), locked);
+			visit(node, path);
+		}
+	};
+	visit(root, []);
+	return found;
+}
+function identity(locked) {
+	return locked === void 0 ? "" : JSON.stringify(Object.entries(locked).sort(([a], [b]) => a < b ? -1 : 1));
+}
+function describe(locked) {
+	const text = (name) => typeof locked[name] === "string" ? locked[name] : null;
+	const [type, owner, repo, url, path] = [
+		"type",
+		"owner",
+		"repo",
+		"url",
+		"path"
+	].map(text);
+	const source = owner !== null && repo !== null ? `${type}:${owner}/${repo}` : type === "path" ? `path:${path}` : url ?? type ?? "?";
+	const { lastModified } = locked;
+	const date = typeof lastModified === "number" && Math.abs(lastModified) < 1e11 ? (/* @__PURE__ */ new Date(lastModified * 1e3)).toISOString().slice(0, 10) : null;
+	return {
+		source,
+		rev: text("rev"),
+		date,
+		narHash: text("narHash")
+	};
+}
+function isRecord(value) {
+	return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+/** The arguments of `nix` that bring inputs of the flake in `dir` up to date, all of them for none; 2.19 changed how that is said. */
+function updateArguments({ version }, dir, inputs) {
+	const [major = 0, minor = 0] = version.split(".").map(Number);
+	const flake = `path:${dir}`;
+	if (major > 2 || minor >= 19) return [
+		"flake",
+		"update",
+		...inputs,
+		"--flake",
+		flake
+	];
+	if (inputs.length === 0) return [
+		"flake",
+		"update",
+		flake
+	];
+	return [
+		"flake",
+		"lock",
+		...inputs.flatMap((input) => ["--update-input", input]),
+		flake
+	];
+}
+// src/commands/flake-update.ts
+const LOCK = "flake.lock";
+/**
+* Brings the locks of the fleet's flakes up to date, each once. Nix works on a copy of what a host would be sent, and only a lock
+* that came out well takes the place of the one before; a flake that fails keeps what it has, and costs the others nothing.
+* @throws FleetError when there is no flake, or an input that none of them has.
+*/
+async function flakeUpdate(context, options) {
+	try {
+		var _usingCtx$4 = _usingCtx();
+		const open = _usingCtx$4.a(await openFleet(await loadFleet(options.fleet), { dirty: false }));
+		const nix = await Nix.find(options.nix, context.signal);
+		const selected = options.hosts.length === 0 ? open.fleet.hosts : selectHosts(open.fleet.hosts, options.hosts);
+		const flakes = flakesOf({ hosts: selected });
+		if (flakes.length === 0) throw new FleetError("none of these hosts has a flake: there is no lock to update");
+		const staged = await stageAll(open.stager, flakes);
+		const locks = await Promise.all(flakes.map((flake) => readLock(open, flake)));
+		requireInputs(options.inputs, locks);
+		const updates = [];
+		for (const [index, one] of staged.entries()) {
+			const lock = locks[index];
+			if (lock === void 0) continue;
+			context.output.progress(`updating ${one.host.path} (${index} of ${staged.length} done)`);
+			updates.push(await update(context, nix, open, one, lock, options));
+		}
+		context.output.done();
+		return {
+			version: 1,
+			command: "flake-update",
+			dryRun: options.dryRun,
+			flakes: updates
+		};
+	} catch (_) {
+		_usingCtx$4.e = _;
+	} finally {
+		await _usingCtx$4.d();
+	}
+}
+async function readLock({ fleet }, flake) {
+	const file = path.posix.join(flake.path, LOCK);
+	return {
+		file,
+		text: await readFile(path.join(fleet.dir, file), "utf8").catch(() => null)
+	};
+}
+/** The names of a flake's own inputs, by its lock. */
+function namesIn({ text }) {
+	const lock = text === null ? null : parseLock(text);
+	return lock === null ? [] : inputNames(lock);
+}
+/** @throws FleetError for an input that is none, and for one that no flake has. */
+function requireInputs(inputs, locks) {
+	const known = [...new Set(locks.flatMap(namesIn))].sort();
+	for (const input of inputs) {
+		if (!/^[A-Za-z0-9_][A-Za-z0-9_'/-]*$/.test(input)) throw new FleetError(`'${input}' is no name of an input`);
+		if (known.includes(rootOf(input))) continue;
+		const meant = nearest(rootOf(input), known);
+		throw new FleetError(`no flake has an input '${rootOf(input)}'`, { hint: meant ? `did you mean '${meant}'?` : `the inputs are: ${known.join(", ") || "none"}` });
+	}
+}
+/** `home-manager/nixpkgs` is an input of an input. */
+function rootOf(input) {
+	return input.split("/")[0] ?? "";
+}
+async function update(context, nix, open, one, lock, options) {
+	try {
+		var _usingCtx3 = _usingCtx();
+		const { host } = one;
+		const result = {
+			path: host.path,
+			file: lock.file,
+			changes: [],
+			reason: null,
+			error: null
+		};
+		const failed = (error) => ({
+			...result,
+			status: "failed",
+			error
+		});
+		if ("failure" in one) return failed(one.failure);
+		const inputs = options.inputs.filter((input) => namesIn(lock).includes(rootOf(input)));
+		if (options.inputs.length > 0 && inputs.length === 0) return {
+			...result,
+			status: "unchanged",
+			reason: `it has no input ${options.inputs.join(" or ")}`
+		};
+		const work = _usingCtx3.a(await temporaryDirectory());
+		const dir = path.join(work.path, "tree");
+		await cp(one.release.treeDir, dir, {
+			recursive: true,
+			verbatimSymlinks: true
+		});
+		const before = lock.text === null ? null : parseLock(lock.text);
+		if (lock.text !== null && before === null) return failed({
+			message: "it is no lock file",
+			file: lock.file
+		});
+		const ran = await nix.run("nix", updateArguments(nix, dir, inputs), { timeout: options.timeout });
+		if (ran.timedOut) return failed({ message: `it took longer than ${options.timeout / 1e3} s and was ended` });
+		if (ran.status !== 0) return failed({
+			message: firstError(ran.stderr),
+			trace: ran.stderr
+		});
+		const text = await readFile(path.join(dir, LOCK), "utf8").catch(() => null);
+		const after = text === null ? null : parseLock(text);
+		if (text === null || after === null) return before === null && text === null ? {
+			...result,
+			status: "unchanged",
+			reason: "it has no inputs"
+		} : failed({ message: "Nix wrote no lock file that can be read" });
+		const changes = lockChanges(before, after);
+		if (changes.length === 0 && before !== null) return {
+			...result,
+			status: "unchanged"
+		};
+		if (!options.dryRun) {
+			const file = path.join(open.fleet.dir, lock.file);
+			await writeFileAtomically(existsSync(file) ? await realpath(file) : file, text);
+			context.output.debug(`${lock.file} is written`);
+		}
+		return {
+			...result,
+			status: before === null ? "created" : "updated",
+			changes
+		};
+	} catch (_) {
+		_usingCtx3.e = _;
+	} finally {
+		await _usingCtx3.d();
+	}
+}
+/** What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. */
+function firstError(stderr) {
+	const lines = stderr.split("\n").map((line) => line.trim());
+	return (lines.find((line) => /^error: ./.test(line)) ?? lines.findLast((line) => line !== "") ?? "nix flake update failed").replace(/^error: /, "");
 }
 // src/fleet/edit.ts
 var import_dist = require_dist();
@@ -3704,6 +6955,548 @@ async function keygen(context, options) {
 function nearestExisting(directory) {
 	return existsSync(directory) ? directory : nearestExisting(path.dirname(directory));
 }
+// src/nix/copy.ts
+/**
+* Copies a closure to the store of a machine, over ssh; what its own substituters have it gets from there. Gives null when it is
+* there.
+* @throws FleetError when an option of ssh's can't be passed on.
+*/
+async function copyClosure(nix, storePath, target, { sshOptions, sudo, onOutput }) {
+	const odd = sshOptions.find((option) => /\s/.test(option));
+	if (odd !== void 0) throw new FleetError(`Nix can't pass on to ssh what has blanks in it: '${odd}'`);
+	const inherited = process.env.NIX_SSHOPTS ?? "";
+	const run = await nix.run("nix", [
+		"copy",
+		"--no-check-sigs",
+		"--substitute-on-destination",
+		"--to",
+		storeUrl(target, sudo),
+		storePath
+	], {
+		env: { NIX_SSHOPTS: [inherited, ...sshOptions].join(" ").trim() },
+		onStderr: onOutput
+	});
+	if (run.status === 0) return null;
+	const lines = run.stderr.split("\n").filter((line) => line.trim() !== "");
+	return {
+		message: `its system could not be copied there: ${(lines.findLast((line) => line.startsWith("error:")) ?? lines.at(-1) ?? `status ${run.status}`).replace(/^error: */, "")}`,
+		trace: run.stderr
+	};
+}
+/** As Nix's legacy ssh store has it, which is the one that needs no trusted user on a machine without a daemon. */
+function storeUrl({ user, address }, sudo) {
+	const host = address.includes(":") ? `[${encodeURIComponent(address).replaceAll("%3A", ":")}]` : address;
+	const program = sudo ? "?remote-program=sudo%20-n%20nix-store" : "";
+	return `ssh://${user === null ? "" : `${user}@`}${host}${program}`;
+}
+// src/reach/ssh.ts
+/** Seconds for a connection; and without a sign of life, after which one counts as lost. */
+const CONNECT_TIMEOUT = 15;
+const SILENCE = 5;
+/** Bytes that a machine may say in one session, and of one line of it. */
+const MAX_SAID = 8 * 1024 ** 2;
+const MAX_LINE = 4096;
+/** What ssh is given before the address, also by Nix. */
+function sshOptions(target, { config, interactive }) {
+	return [
+		...config === null ? [] : ["-F", config],
+		...target.port === null ? [] : ["-p", String(target.port)],
+		...[
+			"-o",
+			`BatchMode=${interactive ? "no" : "yes"}`,
+			"-o",
+			`ConnectTimeout=${CONNECT_TIMEOUT}`
+		],
+		...[
+			"-o",
+			`ServerAliveInterval=${SILENCE}`,
+			"-o",
+			"ServerAliveCountMax=3"
+		],
+		...[
+			"-o",
+			"ClearAllForwardings=yes",
+			"-o",
+			"ForwardAgent=no",
+			"-o",
+			"RemoteCommand=none"
+		]
+	];
+}
+/** `user@address`, or the address alone. */
+function sshDestination({ user, address }) {
+	return user === null ? address : `${user}@${address}`;
+}
+/**
+* Runs a POSIX shell script on a machine. It comes over standard input, so that no login shell has to understand it. `onLine` is
+* given each line of its output as it comes, cut where it is longer than any line should be; foreign text.
+*/
+async function runThere(target, script, options, signal, onLine) {
+	const decoder = new StringDecoder("utf8");
+	let rest = "";
+	const args = [
+		"-T",
+		...sshOptions(target, options),
+		"--",
+		sshDestination(target),
+		"sh"
+	];
+	const { status, stderr, overflowed } = await run("ssh", args, {
+		input: Buffer.from(script),
+		signal,
+		maxOutput: MAX_SAID,
+		onStdout: (data) => {
+			const lines = (rest + decoder.write(data)).split("\n");
+			rest = (lines.pop() ?? "").slice(0, MAX_LINE);
+			for (const line of lines) onLine(line.slice(0, MAX_LINE));
+		}
+	});
+	if (rest !== "") onLine(rest);
+	return {
+		status,
+		problem: stderr.split("\n").filter((line) => line.trim() !== "").at(-1)?.trim() ?? "",
+		overflowed
+	};
+}
+/** A word that a machine can't have said before it was told. */
+function nonce() {
+	return `bento-${randomBytes(16).toString("hex")}`;
+}
+// src/reach/agent-status.ts
+/** What `bento-agent status --json` prints on a host. All of it is foreign, and its texts are made one inert line. */
+const line = string().transform((text) => inertLine(text, 300));
+const agentStatusSchema = object({
+	version: literal$1(1),
+	host: line,
+	running: line.nullable().catch(null),
+	/** Of the release that it runs. */
+	sequence: int().nonnegative().nullable().catch(null),
+	last: object({
+		sequence: int().nonnegative().nullable().catch(null),
+		outcome: _enum(OUTCOMES),
+		reason: line.nullable().catch(null),
+		started: line
+	}).nullable().catch(null),
+	suspended: object({
+		until: line.nullable().catch(null),
+		reason: line.nullable().catch(null)
+	}).nullable().catch(null),
+	upgrading: boolean().catch(false)
+});
+/** Null for what is none of version 1. */
+function parseAgentStatus(text) {
+	try {
+		return agentStatusSchema.safeParse(JSON.parse(text)).data ?? null;
+	} catch {
+		return null;
+	}
+}
+// src/reach/outcome.ts
+/** An attempt that the agent didn't make, since the release failed before. */
+const NOT_TRIED = / failed before, and is tried again in | is not tried again$/;
+/** What became of an upgrade: of an attempt that came to something there is a report, of all others only what was said. */
+function judge({ before, after, exit, lastLine }) {
+	const { last } = after;
+	if (last !== null && last.started !== before.last?.started) return {
+		ok: [
+			"success",
+			"unchanged",
+			"auto-updated"
+		].includes(last.outcome),
+		outcome: last.outcome,
+		reason: last.reason
+	};
+	const said = lastLine === "" ? null : lastLine;
+	if (exit === null) return {
+		ok: false,
+		outcome: null,
+		reason: "it doesn't say what became of the upgrade"
+	};
+	if (exit !== 0) return {
+		ok: false,
+		outcome: null,
+		reason: said ?? `the agent ended with status ${exit}`
+	};
+	if (said !== null && NOT_TRIED.test(said)) return {
+		ok: false,
+		outcome: null,
+		reason: said
+	};
+	return {
+		ok: true,
+		outcome: "unchanged",
+		reason: said
+	};
+}
+// src/reach/session.sh
+var session_default = "# shellcheck shell=sh disable=SC2154 # nonce, host and verb come from what is put before this\n# What is run on a host to upgrade it (verb=upgrade), to hear how an upgrade goes on (verb=follow), or how it is (verb=status). It\n# ends each part of what it prints with a line that begins with $nonce.\nbento=$(command -v bento-agent) || { echo \"$nonce missing\"; exit 0; }\nif [ \"$(id -u)\" = 0 ]; then\n  root=yes\n  agent() { \"$bento\" \"$@\"; }\nelif sudo -n \"$bento\" version > /dev/null 2>&1; then\n  root=yes\n  agent() { sudo -n \"$bento\" \"$@\"; }\n  echo \"$nonce sudo\"\nelse\n  # Members of a group may, through the agent's socket.\n  root=\n  agent() { \"$bento\" \"$@\"; }\nfi\n\nstatus=$(agent status --json < /dev/null) || { echo \"$nonce forbidden\"; exit 0; }\nprintf '%s\\n%s before\\n' \"$status\" \"$nonce\"\n# In JSON no text has a quote of its own in it that isn't escaped.\ncase $status in *\"\\\"host\\\": \\\"$host\\\"\"*) ;; *) exit 0 ;; esac\n\ncase $verb in\n  upgrade)\n    case $status in *'\"suspended\": null'*) ;; *) exit 0 ;; esac\n    # As the timer makes it, so that it goes on whatever becomes of this connection.\n    if [ -n \"$root\" ]; then\n      echo upgrade | agent serve\n    else\n      agent upgrade < /dev/null 2>&1\n      echo \"exit $?\"\n    fi\n    ;;\n  follow)\n    case $status in\n      *'\"upgrading\": true'*) agent log -f < /dev/null 2>&1 ;;\n      *) agent log < /dev/null 2>&1 ;;\n    esac\n    ;;\nesac\nprintf '%s log\\n' \"$nonce\"\nagent status --json < /dev/null\nprintf '%s after\\n' \"$nonce\"\n";
+// src/reach/upgrade.ts
+/** Milliseconds between two tries to connect again. */
+const PAUSE = 2e3;
+/** Connections to a host that answers each time, and never comes to an end. */
+const MAX_CONNECTIONS = 100;
+/** Lines that are shown of one upgrade. */
+const MAX_SHOWN = 1e4;
+/**
+* Has a host's agent make an attempt now, or follows the one that it is making already, to its end. When the connection breaks,
+* as an upgrade of the network makes it, the attempt goes on there, and is followed again as soon as it can be.
+* @throws InterruptedError; anything else that goes wrong is in the result.
+*/
+async function upgradeThere(host, options) {
+	const log = new Log(options.onLine);
+	const first = await talk(host, "upgrade", options, log);
+	const { before } = first;
+	const problem = objection(host, first);
+	if (before === null || problem !== null) return failed(host, before, problem ?? UNINTELLIGIBLE);
+	let { after, exit } = first;
+	let deadline = Date.now() + options.patience;
+	let { failure } = first;
+	if (after === null && !first.overflowed) options.onLine(`${failure?.message ?? "the connection broke"}: the upgrade goes on there`);
+	let overflowed = first.overflowed;
+	for (let connections = 1; after === null; connections++) {
+		if (overflowed) return failed(host, before, failure ?? UNINTELLIGIBLE);
+		if (Date.now() > deadline || connections > MAX_CONNECTIONS) return failed(host, before, {
+			message: `it can't be reached any more: ${failure?.message ?? "no reason given"}; what became of the upgrade isn't known`,
+			hint: "bento status says so as soon as it reports; a system that isn't confirmed is undone by the host itself"
+		});
+		await setTimeout$1(PAUSE, void 0, { signal: options.signal }).catch(() => {
+			throw new InterruptedError();
+		});
+		const again = await talk(host, "follow", options, log);
+		({failure, overflowed} = again);
+		if (again.before?.host !== host.name) continue;
+		deadline = Date.now() + options.patience;
+		if (again.after !== null && !again.after.upgrading) ({after} = again);
+		exit = null;
+	}
+	const verdict = judge({
+		before,
+		after,
+		exit,
+		lastLine: log.last
+	});
+	return {
+		name: host.name,
+		status: verdict.ok ? "ok" : "failed",
+		outcome: verdict.outcome,
+		reason: verdict.reason,
+		sequence: after.sequence,
+		running: after.running,
+		joined: before.upgrading,
+		error: verdict.ok ? null : { message: verdict.reason ?? verdict.outcome ?? "it failed" }
+	};
+}
+/** What keeps a host's agent from making an attempt, or null; and whether it takes sudo there to be root. */
+async function inspectThere(host, options) {
+	const silent = {
+		...options,
+		patience: 0,
+		onLine: () => {}
+	};
+	const found = await talk(host, "status", silent, new Log(silent.onLine));
+	return {
+		problem: objection(host, found),
+		sudo: found.sudo
+	};
+}
+function objection(host, { before, failure }) {
+	if (before === null) return failure ?? UNINTELLIGIBLE;
+	if (before.host !== host.name) return {
+		message: `the machine that ssh: leads to is '${before.host}'`,
+		hint: `ssh: of ${host.name} in fleet.yaml; nothing was done there`
+	};
+	if (before.suspended === null) return null;
+	const { until, reason } = before.suspended;
+	return {
+		message: `upgrades are suspended there${until === null ? "" : ` until ${until}`}${reason === null ? "" : `: ${reason}`}`,
+		hint: "bento-agent resume, there"
+	};
+}
+const UNINTELLIGIBLE = {
+	message: "what its agent says of itself can't be understood",
+	hint: "bento-agent status --json, there"
+};
+/** One connection, from its beginning to its end. */
+async function talk({ name, target }, verb, options, log) {
+	const word = nonce();
+	const found = {
+		before: null,
+		after: null,
+		exit: null,
+		failure: null,
+		overflowed: false,
+		sudo: false
+	};
+	let part = [];
+	let isLog = false;
+	const replay = log.replay(verb === "follow");
+	const session = await runThere(target, `nonce=${word} host=${name} verb=${verb}\n${session_default}`, options.ssh, options.signal, (line) => {
+		switch (line.startsWith(`${word} `) ? line.slice(word.length + 1) : null) {
+			case "missing":
+				found.failure = {
+					message: "there is no bento-agent",
+					hint: `services.bento.enable = true in its configuration, or: bento bootstrap ${name}`
+				};
+				break;
+			case "sudo":
+				found.sudo = true;
+				break;
+			case "forbidden":
+				found.failure = FORBIDDEN;
+				break;
+			case "before":
+				found.before = parseAgentStatus(part.join("\n"));
+				isLog = true;
+				break;
+			case "log":
+				isLog = false;
+				part = [];
+				break;
+			case "after":
+				found.after = parseAgentStatus(part.join("\n"));
+				break;
+			case null: {
+				if (!isLog) {
+					if (part.length < 200) part.push(line);
+					break;
+				}
+				const exit = verb === "upgrade" ? /^exit (\d{1,3})$/.exec(line)?.[1] : void 0;
+				if (exit === void 0) replay(line);
+				else found.exit = Number(exit);
+			}
+		}
+	});
+	if (found.failure === FORBIDDEN && session.problem !== "") found.failure = {
+		...FORBIDDEN,
+		message: `${FORBIDDEN.message}: ${inertLine(session.problem, 300)}`
+	};
+	found.overflowed = session.overflowed;
+	if (found.failure === null && found.after === null) found.failure = broken(session);
+	return found;
+}
+const FORBIDDEN = {
+	message: "its agent doesn't answer",
+	hint: "ssh: must lead to root, to somebody who may sudo without a password, or to a member of services.bento.local.group"
+};
+function broken({ status, problem, overflowed }) {
+	if (overflowed) return { message: "it said more than anybody would read, and was cut off" };
+	const said = inertLine(problem, 300);
+	if (/Host key verification failed/.test(said)) return {
+		message: "ssh doesn't know its host key, or knows another one",
+		hint: "log in with ssh once and compare it; or bento ssh-config --known-hosts"
+	};
+	if (status === 255) return { message: `ssh: ${said === "" ? "the connection broke" : said}` };
+	return { message: said === "" ? `ssh ended with status ${status}` : said };
+}
+function failed({ name }, before, error) {
+	const { sequence = null, running = null, upgrading = false } = before ?? {};
+	return {
+		name,
+		status: "failed",
+		outcome: null,
+		reason: null,
+		sequence,
+		running,
+		joined: upgrading,
+		error
+	};
+}
+/** The log of an attempt, which comes again from its beginning with each connection, and is shown once. */
+var Log = class {
+	/** The last line with anything in it, without its time of day. */
+	last = "";
+	#onLine;
+	#shown = 0;
+	constructor(onLine) {
+		this.#onLine = onLine;
+	}
+	/** What takes its lines. `again`: those that were shown already come first. */
+	replay(again) {
+		let skip = again ? this.#shown : 0;
+		return (text) => {
+			if (skip > 0) {
+				skip -= 1;
+				return;
+			}
+			this.#shown += 1;
+			const line = inertLine(text, 2e3);
+			if (line === "") return;
+			this.last = line.replace(/^\d\d:\d\d:\d\d /, "");
+			if (this.#shown < MAX_SHOWN) this.#onLine(line);
+			else if (this.#shown === MAX_SHOWN) this.#onLine("… it says more, which is in the log there");
+		};
+	}
+};
+// src/commands/one-host.ts
+/** @throws FleetError when there is no such host, several are meant, or it can't have any release. */
+function oneHost(hosts, name) {
+	const selected = selectHosts(hosts.filter((host) => host.declared), [name]);
+	const [host] = selected;
+	if (host === void 0 || selected.length > 1) throw new FleetError(`'${name}' names ${selected.length} hosts, and has to be one`);
+	if (host.key === null) throw new FleetError(`${name} has no key in fleet.yaml yet, and was never published`);
+	return host;
+}
+// src/commands/trigger.ts
+/** Hosts that are upgraded at the same time. */
+const AT_ONCE = 16;
+/**
+* Has hosts upgrade now, over ssh, and follows each to its end: what they take is what is published for them, as ever.
+* @throws FleetError before anything is done when fleet.yaml doesn't say how one of them is reached.
+*/
+async function trigger(context, options) {
+	const hosts = reachable(await loadFleet(options.fleet), options.hosts);
+	const [only] = hosts.length === 1 ? hosts : [];
+	const ssh = {
+		...options.ssh,
+		interactive: options.ssh.interactive && only !== void 0
+	};
+	return {
+		version: 1,
+		command: "trigger",
+		hosts: await parallel(hosts, AT_ONCE, (host) => upgradeThere(host, {
+			ssh,
+			signal: context.signal,
+			patience: options.patience,
+			onLine: (line) => context.output.info(only === void 0 ? `${host.name}: ${line}` : line)
+		}))
+	};
+}
+/**
+* Hosts, and how they are reached.
+* @throws FleetError when fleet.yaml doesn't say so of one of them.
+*/
+function reachable(fleet, patterns) {
+	return selectHosts(fleet.hosts.filter((host) => host.declared), patterns).map(reachableHost);
+}
+function reachableHost({ name, ssh }) {
+	const target = ssh === null ? null : parseSshTarget(ssh);
+	if (target === null) throw new FleetError(`fleet.yaml doesn't say how ${name} is reached`, { hint: `ssh: root@ADDRESS, in its entry; or add it with bento host add ${name} --ssh` });
+	return {
+		name,
+		target
+	};
+}
+// src/commands/push-host.ts
+/** Upgrades that are waited for because they were under way already, of an older release. */
+const OLDER_ONES = 3;
+/**
+* Gives one host its release now: it is built here, copied there, published as a deploy of this host, and taken by the host's
+* agent at once. The agent does what it does with any release, guard and confirmation included, and the fleet sees one like any
+* other; only the waiting and the building there are saved.
+* @throws FleetError, UnavailableError; what is wrong with the host itself is in its result.
+*/
+async function push(context, options) {
+	const fleet = await loadFleet(options.fleet);
+	const host = oneHost(fleet.hosts, options.host);
+	const reach = reachableHost(host);
+	if (fleet.server === null && fleet.git === null) throw new FleetError("fleet.yaml has neither a server nor a git remote to publish the release at", { hint: "a host takes only what is published for it: see 'server' and 'git' in the README" });
+	keysFromEnvironment(context.env, ...fleet.server === null ? [SIGNING_KEY] : [PUBLISHER_KEY, SIGNING_KEY]);
+	const nix = await Nix.find(options.nix, context.signal);
+	const { signal, output } = context;
+	const nothing = {
+		name: host.name,
+		status: "failed",
+		toplevel: null,
+		published: null,
+		sequence: null,
+		outcome: null,
+		reason: null,
+		running: null,
+		error: null
+	};
+	const done = (result) => ({
+		version: 1,
+		command: "push",
+		hosts: [{
+			...nothing,
+			...result
+		}]
+	});
+	const failed = (error, result = {}) => done({
+		...result,
+		status: "failed",
+		error
+	});
+	output.progress(`asking ${host.name} how it is`);
+	const { problem, sudo } = await inspectThere(reach, {
+		ssh: options.ssh,
+		signal
+	});
+	if (problem !== null) return failed(problem);
+	const [system] = (await build(context, {
+		...options,
+		hosts: [host.name],
+		base: null,
+		shard: null,
+		dirty: false,
+		roots: null,
+		prune: false,
+		signKey: null,
+		push: null,
+		logs: null
+	})).hosts;
+	if (system === void 0 || system.toplevel === null || system.error !== null) return failed(system?.error ?? { message: "it could not be evaluated" });
+	const { toplevel } = system;
+	output.info(`copying ${toplevel}`);
+	const copying = await copyClosure(nix, toplevel, reach.target, {
+		sshOptions: sshOptions(reach.target, options.ssh),
+		sudo,
+		onOutput: (text) => {
+			for (const line of text.split("\n")) if (line !== "") output.debug(line);
+		}
+	});
+	if (copying !== null) return failed(copying, { toplevel });
+	const [release] = (await deploy(context, {
+		...options,
+		hosts: [host.name],
+		dryRun: false,
+		evaluate: true,
+		wave: null
+	})).hosts;
+	if (release === void 0 || release.sequence === null || release.error !== null) return failed(release?.error ?? { message: release?.reason ?? "it was not published" }, { toplevel });
+	const { sequence } = release;
+	const published = {
+		toplevel: release.toplevel,
+		published: release.status,
+		sequence
+	};
+	output.info(`release ${sequence} is ${release.status === "published" ? "published" : "published already"}`);
+	const upgrade = await upgradeTo(sequence, () => upgradeThere(reach, {
+		ssh: options.ssh,
+		signal,
+		patience: options.patience,
+		onLine: output.info
+	}));
+	const { outcome, reason, running } = upgrade;
+	if (upgrade.error !== null) return failed(upgrade.error, {
+		...published,
+		outcome,
+		reason,
+		running
+	});
+	return done({
+		...published,
+		status: "ok",
+		outcome,
+		reason,
+		running
+	});
+}
+/** The upgrade to a release, after those to older ones that were under way when it was published. */
+async function upgradeTo(sequence, attempt) {
+	for (let older = 0;; older++) {
+		const upgrade = await attempt();
+		if (upgrade.sequence === sequence || upgrade.error !== null && !upgrade.joined) return upgrade;
+		if (upgrade.joined && older < OLDER_ONES) continue;
+		const what = upgrade.reason === null ? "" : `: ${upgrade.reason}`;
+		const error = upgrade.error ?? { message: `it runs release ${upgrade.sequence ?? "?"}, and not ${sequence}${what}` };
+		return {
+			...upgrade,
+			status: "failed",
+			error
+		};
+	}
+}
 // src/release/rollback.ts
 /** A sequence is milliseconds since 1970, and so are no other numbers that anybody would write here. */
 function parseWanted(to) {
@@ -3752,7 +7545,7 @@ async function rollback(context, options) {
 		if (unknown !== void 0) return {
 			...document,
 			warnings: [],
-			hosts: [failed(host, unknown.error)]
+			hosts: [failed$2(host, unknown.error)]
 		};
 		const [newest] = states.flatMap((state) => state.state === "present" ? [state.manifest] : []).sort((a, b) => b.sequence - a.sequence);
 		if (newest === void 0) throw new FleetError(`nothing that can be trusted is published for ${host.name}: there is nothing to go back from`, { hint: "bento deploy publishes what the repository has" });
@@ -3803,13 +7596,6 @@ async function rollback(context, options) {
 		await _usingCtx$3.d();
 	}
 }
-function oneHost(hosts, name) {
-	const selected = selectHosts(hosts.filter((host) => host.declared), [name]);
-	const [host] = selected;
-	if (host === void 0 || selected.length > 1) throw new FleetError(`'${name}' names ${selected.length} hosts, and has to be one`);
-	if (host.key === null) throw new FleetError(`${name} has no key in fleet.yaml yet, and was never published`);
-	return host;
-}
 /** Those of foreign envelopes that are really this host's. */
 async function manifestsOf(envelopes, host, signers) {
 	return (await Promise.all(envelopes.map((envelope) => open$2(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
@@ -3845,7 +7631,7 @@ async function again(opened, publishers, host, manifest, work) {
 	if (await publishers.fetchArchive(host.name, archive, file)) {
 		if (await sha256Of(file) !== archive.sha256) return {
 			host,
-			result: failed(host, { message: `the archive of release ${manifest.sequence} is damaged on the server` })
+			result: failed$2(host, { message: `the archive of release ${manifest.sequence} is damaged on the server` })
 		};
 		return {
 			host,
@@ -3862,7 +7648,7 @@ async function again(opened, publishers, host, manifest, work) {
 	const message = `release ${manifest.sequence} can't be had any more: commit ${manifest.commit.slice(0, 12)} is not in this clone, or makes something else now, and its archive is gone from the server`;
 	return {
 		host,
-		result: failed(host, {
+		result: failed$2(host, {
 			message,
 			hint: "fetch the whole history (git fetch --unshallow)"
 		})
@@ -3915,7 +7701,7 @@ async function neverPublished(context, opened, host, wanted, options, work) {
 		const made = await withArchive(step.value).catch(failing);
 		return "failure" in made ? {
 			host,
-			result: failed(host, made.failure)
+			result: failed$2(host, made.failure)
 		} : {
 			host,
 			value: made
@@ -4053,7 +7839,7 @@ async function typed(terminal, signal) {
 		});
 		for (let length = -1; length !== text.length;) {
 			length = text.length;
-			await setTimeout(PASTE);
+			await setTimeout$1(PASTE);
 		}
 		return text;
 	} finally {
@@ -4084,7 +7870,7 @@ async function secretSet(context, options) {
 	for (const host of hosts) await secretNames(fleet.dir, host.name);
 	const names = hosts.map((host) => host.name).join(", ");
 	const value = checkValue(await readSecret(`${options.name} for ${names} (it is not shown): `, MAX_SECRET, context.signal));
-	return edited("secret set", fleet, await write$1(context, fleet, hosts, options.name, value));
+	return edited("secret set", fleet, await write(context, fleet, hosts, options.name, value));
 }
 /**
 * Opens a secret in the user's editor, or a new one, and encrypts what they leave. Several hosts must have the same value.
@@ -4106,7 +7892,7 @@ async function secretEdit(context, options) {
 		before = value;
 	}
 	const after = checkValue(await editSecret(context, name, before));
-	if (!after.equals(before)) return edited("secret edit", fleet, await write$1(context, fleet, hosts, name, after));
+	if (!after.equals(before)) return edited("secret edit", fleet, await write(context, fleet, hosts, name, after));
 	return edited("secret edit", fleet, hosts.map((host) => [host, [result(host, name, "unchanged")]]));
 }
 /** Removes a secret's files. @throws FleetError when none of the hosts has it. */
@@ -4192,7 +7978,7 @@ async function rekey(context, fleet, host, name, identities) {
 	}
 }
 /** Encrypts to all of the hosts before anything is written. */
-async function write$1(context, fleet, hosts, name, value) {
+async function write(context, fleet, hosts, name, value) {
 	const texts = [];
 	for (const host of hosts) texts.push([host, await encrypt(value, recipients(fleet, host), context.signal)]);
 	for (const [host, text] of texts) await writeFileAtomically(path.join(fleet.dir, secretFile(host.name, name)), text);
@@ -4499,7 +8285,7 @@ async function serverCheck(context, options) {
 			server,
 			privateKey,
 			signal,
-			silence: SILENCE
+			silence: SILENCE$1
 		})), hosts, server.tree), others, Date.now());
 		const failed = new Set(findings.map(({ host }) => host));
 		return {
@@ -4517,83 +8303,86 @@ async function serverCheck(context, options) {
 		await _usingCtx$2.d();
 	}
 }
-// src/render/status-page.html
-var status_page_default = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n";
-// src/render/status-page.ts
-/** Characters of one log, and of all of them together: the page is for phones, too. */
-const LOG = 2e4;
-const ALL_LOGS = 4e6;
+// src/render/ssh-config.ts
 /**
-* The fleet as one HTML page that needs nothing else, neither a server nor the network. All that hosts say is in it as data, and
-* becomes text in the browser; no script runs but the page's own.
+* The text of an ssh_config(5). What stands in it was checked when fleet.yaml was read, but for percent signs, which ssh expands.
+* `knownHosts` is a file to believe beside the administrator's own.
 */
-function statusPage(document, title) {
-	const states = FLEET_STATES.map((name) => {
-		const [mark, style] = look(name);
+function sshConfigText(hosts, knownHosts) {
+	return `${[["# The hosts of a fleet, made by 'bento ssh-config' from fleet.yaml. In ~/.ssh/config: Include FILE"], ...hosts.map((host) => {
+		const { name, user, address, port, key } = host;
+		if (address === null) return [`# ${name}: fleet.yaml has no ssh: for it`];
+		return [
+			`Host ${name}`,
+			`  HostName ${literal(address)}`,
+			...user === null ? [] : [`  User ${user}`],
+			...port === null ? [] : [`  Port ${port}`],
+			...knownHosts === null || key === null ? [] : [`  HostKeyAlias ${name}`, `  UserKnownHostsFile "${literal(knownHosts)}" ~/.ssh/known_hosts`]
+		];
+	})].map((lines) => lines.join("\n")).join("\n\n")}\n`;
+}
+/** The text of a known_hosts file (sshd(8)): every host that has a key, by its name. */
+function knownHostsText(hosts) {
+	return hosts.filter(({ address }) => address !== null).flatMap(({ name, key }) => key === null ? [] : [`${name} ${key.split(" ").slice(0, 2).join(" ")}\n`]).join("");
+}
+function literal(text) {
+	return text.replaceAll("%", "%%");
+}
+function renderSshConfig({ text, files }, isWritten, paint) {
+	return isWritten ? renderFiles(files, paint).join("\n") : text;
+}
+// src/commands/ssh-config.ts
+/**
+* An ssh_config(5) of the fleet. `key:` of fleet.yaml is what a host logs in at the server with; that its sshd shows the same, as
+* it does unless services.bento.key says otherwise, is for the administrator to say, with `knownHosts`.
+* @throws FleetError when no host can be reached by ssh, or a path can't stand in an ssh_config.
+*/
+async function sshConfig(context, options) {
+	const fleet = await loadFleet(options.fleet);
+	const hosts = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts).map(({ name, ssh, key }) => {
+		const target = ssh === null ? null : parseSshTarget(ssh);
+		if (target === null) return {
+			name,
+			status: "skipped",
+			user: null,
+			address: null,
+			port: null,
+			key: null
+		};
 		return {
 			name,
-			mark,
-			tone: TONES[style] ?? "warn",
-			open: gateOf(name) === "open"
+			status: "ok",
+			...target,
+			key
 		};
 	});
-	const data = {
-		title,
-		time: document.time,
-		states,
-		hosts: withRoom(document.hosts)
+	if (hosts.every(({ status }) => status === "skipped")) throw new FleetError("fleet.yaml says of none of these hosts how an administrator reaches it", { hint: "ssh: root@ADDRESS, in the host's entry" });
+	const knownHosts = options.knownHosts === null ? null : quotable(path.resolve(context.cwd, options.knownHosts));
+	const text = sshConfigText(hosts, knownHosts);
+	const files = [];
+	const write = async (file, content) => {
+		await writeFileAtomically(file, content).catch((cause) => {
+			throw new FleetError(`${file} can't be written (${cause.code ?? cause.message})`, { cause });
+		});
+		files.push({
+			file,
+			status: "written"
+		});
 	};
-	const [, style = ""] = /<style>(.*?)<\/style>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
-	const [, script = ""] = /<script>(.*?)<\/script>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
-	const policy = [
-		"default-src 'none'",
-		`style-src ${hashOf(style)}`,
-		`script-src ${hashOf(script)}`,
-		"img-src data:",
-		"base-uri 'none'",
-		"form-action 'none'"
-	].join("; ");
-	return status_page_default.replace("POLICY", policy).replace("DATA", () => embed(data));
+	if (knownHosts !== null) await write(knownHosts, knownHostsText(hosts));
+	if (options.output !== null) await write(path.resolve(context.cwd, options.output), text);
+	return {
+		version: 1,
+		command: "ssh-config",
+		hosts,
+		text,
+		files
+	};
 }
-const TONES = {
-	red: "bad",
-	yellow: "warn",
-	cyan: "go",
-	green: "good"
-};
-/** Logs as far as there is room, of the worst hosts first. */
-function withRoom(hosts) {
-	let left = ALL_LOGS;
-	return worstFirst(hosts).map((host) => {
-		if (host.log === null) return host;
-		const log = clip(host.log, LOG);
-		left -= log.length;
-		return {
-			...host,
-			log: left < 0 ? null : log
-		};
-	});
-}
-/** JSON that no HTML parser takes for anything else: neither a comment nor the end of a script has a way to begin. */
-function embed(data) {
-	return JSON.stringify(data).replace(/[<>&\u2028\u2029]/g, (letter) => {
-		return `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
-	});
-}
-function hashOf(text) {
-	return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
-}
-// src/commands/status-files.ts
-/** Writes what was asked for of a status, each file whole or not at all. @throws UnavailableError when one can't be written. */
-async function writeStatus({ cwd }, document, fleet, { html }) {
-	if (html !== void 0) await write(path.resolve(cwd, html, "index.html"), statusPage(document, path.basename(fleet)));
-}
-async function write(file, text) {
-	try {
-		await writeFileAtomically(file, text);
-	} catch (cause) {
-		throw new UnavailableError(`${file} can't be written (${cause.code})`, { cause });
-	}
+/** ssh_config(5) has no way to write these in a quoted path, or makes something else of them. */
+function quotable(file) {
+	if (/["\\$\p{Cc}]/u.test(file)) throw new FleetError(`a path with '"', '\\' or '$' can't stand in an ssh_config: ${file}`);
+	return file;
 }
 // src/commands/watch.ts
 const SHORTEST = 1e3;
@@ -4631,6 +8420,7 @@ async function watch(context, options, watching) {
 					if (screen.isLive) show("");
 					else if (before === void 0) screen.append(renderStatus(document, paint, Date.parse(document.time)));
 					else for (const line of changes(before, document)) screen.append(line);
+					await watching.deliver(document).catch(complain);
 				} catch (error) {
 					if (error instanceof InterruptedError || !(error instanceof UnreachableError)) throw error;
 					if (last === void 0) throw error;
@@ -4638,13 +8428,18 @@ async function watch(context, options, watching) {
 					fleet = void 0;
 					show(inertLine(error.message));
 				}
-				await setTimeout(interval, void 0, { signal: context.signal });
+				await setTimeout$1(interval, void 0, { signal: context.signal });
 			}
 		} catch (error) {
 			if (!context.signal.aborted || last === void 0) throw error;
 			return last;
 		} finally {
 			await fleet?.[Symbol.asyncDispose]();
+		}
+		/** A page that can't be written, or a command that failed, is tried again the next time. */
+		function complain(error) {
+			if (!(error instanceof UnavailableError)) throw error;
+			show(inertLine(error.message));
 		}
 		function show(line) {
 			const isNews = line !== trouble;
@@ -4764,6 +8559,135 @@ const CLEAR_LINE = "\x1B[0m\x1B[K";
 const CLEAR_BELOW = "\x1B[J";
 const BEGIN_UPDATE = "\x1B[?2026h";
 const END_UPDATE = "\x1B[?2026l";
+// src/render/diff.ts
+const MARKS$1 = {
+	changed: ["~", "cyan"],
+	unchanged: ["·", "dim"],
+	skipped: ["-", "dim"],
+	failed: ["✗", "red"]
+};
+function renderDiff(document, paint, verbose) {
+	const lines = table(document.hosts.map((host) => {
+		const [mark, style] = MARKS$1[host.status];
+		return [
+			paint(style, mark),
+			host.name,
+			paint(style, host.status),
+			detail(host)
+		];
+	})).flatMap((line, index) => {
+		const host = document.hosts[index];
+		if (host === void 0) return [line];
+		const error = host.error === null ? [] : failureLines(host.error, paint, verbose);
+		return [line, ...[...table(packageRows(host, paint)), ...error].map((text) => `    ${text}`)];
+	});
+	const base = document.base === null ? "what runs" : baseText(document.base);
+	const statuses = document.hosts.map(({ status }) => status);
+	return [
+		...lines,
+		...warnings(document.warnings, paint),
+		"",
+		`${tally(statuses, [
+			"failed",
+			"changed",
+			"unchanged",
+			"skipped"
+		])} (compared with ${base})`
+	].join("\n");
+}
+function packageRows({ packages }, paint) {
+	return (packages ?? []).map(({ name, from, to }) => [
+		inertLine(name),
+		from === null ? paint("green", "new") : inertLine(from),
+		"→",
+		to === null ? paint("red", "gone") : inertLine(to)
+	]);
+}
+function detail({ status, packages, size: sizes, reason }) {
+	const parts = [reason === null ? "" : inertLine(reason)];
+	if (status === "changed" && packages?.length === 0) parts.push("no package changes its version");
+	if (sizes !== null) {
+		const change = sizes.to - sizes.from;
+		parts.push(`${size(sizes.from)} → ${size(sizes.to)} (${change < 0 ? "-" : "+"}${size(Math.abs(change))})`);
+	}
+	return parts.filter((text) => text !== "").join("; ");
+}
+// src/render/flake-update.ts
+const MARKS = {
+	updated: ["~", "cyan"],
+	created: ["+", "green"],
+	unchanged: ["·", "dim"],
+	failed: ["✗", "red"]
+};
+function renderFlakeUpdate(document, paint, verbose) {
+	return [
+		...document.flakes.flatMap((flake) => {
+			const [mark, style] = MARKS[flake.status];
+			const detail = flake.reason === null ? "" : ` (${inertLine(flake.reason)})`;
+			const rows = flake.changes.map(({ input, from, to }) => [
+				inertLine(input),
+				lockedText(from),
+				"→",
+				lockedText(to)
+			]);
+			const error = flake.error === null ? [] : failureLines(flake.error, paint, verbose);
+			return [`${paint(style, mark)} ${flake.file}: ${paint(style, flake.status)}${detail}`, ...[...table(rows), ...error].map((line) => `    ${line}`)];
+		}),
+		"",
+		summaryOf(document)
+	].join("\n");
+}
+/** For the body of a pull request, or a job's summary. */
+function flakeUpdateMarkdown(document) {
+	return `${[...document.flakes.flatMap((flake) => {
+		if (flake.status === "unchanged") return [];
+		if (flake.error !== null) return [`### ${code(flake.file)}\n\nfailed: ${code(flake.error.message)}`];
+		const rows = flake.changes.map(({ input, from, to }) => [
+			input,
+			lockedText(from),
+			lockedText(to)
+		].map((text) => code(text)));
+		return [`### ${code(flake.file)}\n\n${markdownTable([
+			"input",
+			"from",
+			"to"
+		], rows)}`];
+	}), summaryOf(document)].join("\n\n")}\n`;
+}
+/** `github:NixOS/nixpkgs 4c1018dae018 (2024-03-01)`. */
+function lockedText(locked) {
+	if (locked === null) return "nothing";
+	const { source, rev, date, narHash } = locked;
+	const what = rev === null ? narHash?.slice(0, 19) ?? "" : rev.slice(0, 12);
+	return inertLine([
+		source,
+		what,
+		date === null ? "" : `(${date})`
+	].filter((text) => text !== "").join(" "));
+}
+function summaryOf({ flakes, dryRun }) {
+	const moved = flakes.filter(({ changes }) => changes.length > 0).length;
+	const failures = flakes.filter(({ status }) => status === "failed").length;
+	const failed = failures === 0 ? "" : `, ${failures} failed`;
+	return `${count(flakes.length, "flake")}: ${moved} with newer inputs${failed}${dryRun ? " (dry run: nothing was written)" : ""}`;
+}
+// src/render/push.ts
+function renderPush(document, paint, verbose) {
+	return document.hosts.flatMap((host) => {
+		const ok = host.status === "ok";
+		const word = (host.outcome ?? host.status).replaceAll("-", " ");
+		const detail = [host.sequence === null ? "nothing was published" : `release ${host.sequence}`, ...host.reason === null ? [] : [inertLine(host.reason)]].join(": ");
+		const row = [
+			paint(ok ? "green" : "red", ok ? "✓" : "✗"),
+			host.name,
+			paint(ok ? "green" : "red", word),
+			detail
+		];
+		const { error } = host;
+		const more = error === null || error.message === host.reason ? [] : failureLines(error, paint, verbose);
+		return [...table([row]), ...more.map((line) => `    ${line}`)];
+	}).join("\n");
+}
 // src/render/secret.ts
 function renderSecretEdit(document, paint) {
 	const results = document.hosts.flatMap((host) => host.secrets);
@@ -4816,6 +8740,36 @@ function renderServerCheck({ findings, hosts }, paint) {
 		count(findings.length, "finding")
 	].join("\n");
 }
+// src/render/trigger.ts
+function renderTrigger(document, paint) {
+	const lines = table(document.hosts.map((host) => triggerRow(host, paint))).flatMap((line, index) => {
+		const host = document.hosts[index];
+		return host === void 0 ? [line] : [line, ...triggerError(host, paint)];
+	});
+	const statuses = document.hosts.map(({ status }) => status);
+	return [
+		...lines,
+		"",
+		tally(statuses, ["failed", "ok"])
+	].join("\n");
+}
+function triggerRow(host, paint) {
+	const { name, status, outcome, reason, joined } = host;
+	const style = status === "ok" ? "green" : "red";
+	const word = (outcome ?? status).replaceAll("-", " ");
+	const detail = [joined ? "of an upgrade that was running already" : "", reason ?? ""].filter((text) => text !== "");
+	return [
+		paint(style, status === "ok" ? "✓" : "✗"),
+		name,
+		paint(style, word),
+		inertLine(detail.join("; "))
+	];
+}
+/** What the row doesn't say yet. */
+function triggerError({ error, reason, outcome }, paint) {
+	if (error === null || error.message === reason || error.message === outcome) return [];
+	return failureLines(error, paint, false).map((text) => `    ${text}`);
+}
 // src/cli.ts
 function session(options) {
 	const verbose = options.verbose === true;
@@ -4859,15 +8813,17 @@ async function statusAction(options) {
 	const now = () => Date.now();
 	await show(options, async ({ context, fleet, hosts, paint }) => {
 		const asked = statusOptions(fleet(), hosts, options);
+		const deliver = (document) => deliverStatus(context, document, asked.fleet, options);
 		if (options.watch !== true) {
 			const document = withLog(await status(context, asked), options);
-			await writeStatus(context, document, asked.fleet, options);
+			await deliver(document);
 			return document;
 		}
 		return await watch(context, asked, {
 			screen: new Screen(process.stdout),
 			paint,
-			interval: parseDuration(options.interval)
+			interval: parseDuration(options.interval),
+			deliver
 		});
 	}, (document, { paint }) => {
 		if (options.watch && !process.stdout.isTTY) return "";
@@ -4919,6 +8875,7 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`);
 		fleet: fleet(),
 		name
 	}), (document, { paint }) => renderHostEdit(document, paint)));
+	addReachCommands(bento);
 	addSecretCommands(bento);
 	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases, or a binary cache's").option("--cache <name>", "make the key that signs a binary cache, of this name: cache.example.org-1").action((directory, options) => show(options, ({ context }) => keygen(context, {
 		directory,
@@ -4967,7 +8924,21 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`);
 		wait: parseDuration(options.wait),
 		...nixOptions(options)
 	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
-	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").option("--host <name>", "one host, and what became of its last attempts").option("--log", "with --host: the log of its newest attempt, and nothing else").option("--watch", "go on looking: a table that stays up to date, or elsewhere than on a terminal a line for each change").option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s").option("--html <directory>", "write the fleet as one HTML page there, index.html, with histories and logs").option("--fail-on <states>", "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)").action((options) => statusAction(options));
+	withNix(common(bento.command("diff [host...]"))).description("say which packages would be others than those that hosts run, if this commit were deployed").option("--base <ref>", "compare with this commit, rather than with what hosts run").option("--dirty", "take in what git doesn't track", false).action((hosts, options) => show(options, ({ context, fleet }) => diff(context, {
+		fleet: fleet(),
+		hosts: hosts.flatMap(splitPatterns),
+		base: options.base ?? null,
+		dirty: options.dirty,
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderDiff(document, paint, verbose)));
+	withNix(withHosts(common(bento.command("flake-update [inputs...]")))).description("bring the locks of the fleet's flakes up to date, and say what moved").option("--dry-run", "say what would move, and write nothing", false).option("--markdown", "print it as markdown, for a pull request", false).action((inputs, options) => show(options, ({ context, fleet, hosts }) => flakeUpdate(context, {
+		fleet: fleet(),
+		hosts,
+		inputs,
+		dryRun: options.dryRun,
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => options.markdown === true ? flakeUpdateMarkdown(document) : renderFlakeUpdate(document, paint, verbose)));
+	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").option("--host <name>", "one host, and what became of its last attempts").option("--log", "with --host: the log of its newest attempt, and nothing else").option("--watch", "go on looking: a table that stays up to date, or elsewhere than on a terminal a line for each change").option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s").option("--html <directory>", "write the fleet as one HTML page there, index.html, with histories and logs").option("--metrics <file>", "write the fleet for Prometheus there, e.g. for node_exporter's textfile collector").option("--notify <command>", "run it for each host that got into trouble, or out of it, since the last time").option("--notify-state <file>", "where it is remembered what was told (default: below $XDG_STATE_HOME/bento)").option("--fail-on <states>", "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)").action((options) => statusAction(options));
 	common(bento.command("server").description("the fleet's server").exitOverride().command("check")).description("say what is wrong with the server, as far as the publisher can see it").action((options) => show(options, ({ context, fleet }) => serverCheck(context, { fleet: fleet() }), (document, { paint }) => renderServerCheck(document, paint)));
 	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").option("--new", "for a machine that has no key in fleet.yaml yet: the script prints what to enter there").action((name, options) => show(options, ({ fleet }) => bootstrap({
 		fleet: fleet(),
@@ -4980,6 +8951,37 @@ BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`);
 		fleet
 	}), ({ text }) => text));
 	return bento;
+}
+/** What goes to the hosts themselves, over ssh. */
+function addReachCommands(bento) {
+	withHosts(common(bento.command("ssh-config"))).description("print an ssh_config of the hosts, to be included in one's own").option("--output <file>", "write it to this file").option("--known-hosts <file>", "write the hosts' keys of fleet.yaml to this file, and take them for their ssh host keys").action((options) => show(options, ({ context, fleet, hosts }) => sshConfig(context, {
+		fleet: fleet(),
+		hosts,
+		output: options.output ?? null,
+		knownHosts: options.knownHosts ?? null
+	}), (document, { paint }) => renderSshConfig(document, options.output !== void 0, paint)));
+	withSsh(common(bento.command("trigger <host...>"))).description("have hosts upgrade now, over ssh, and follow what they do").action((hosts, options) => show(options, ({ context, fleet }) => trigger(context, {
+		fleet: fleet(),
+		hosts: hosts.flatMap(splitPatterns),
+		...sshOptionsOf(context, options)
+	}), (document, { paint }) => renderTrigger(document, paint)));
+	withSsh(withNix(common(bento.command("push <host>")))).description("give one host its release now: build it here, copy it there, publish it, and follow the upgrade").option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0").action((name, options) => show(options, ({ context, fleet }) => push(context, {
+		fleet: fleet(),
+		host: name,
+		force: options.force,
+		wait: parseDuration(options.wait),
+		...nixOptions(options),
+		...sshOptionsOf(context, options)
+	}), (document, { paint, verbose }) => renderPush(document, paint, verbose)));
+}
+function sshOptionsOf({ cwd }, options) {
+	return {
+		ssh: {
+			config: options.sshConfig === void 0 ? null : path.resolve(cwd, options.sshConfig),
+			interactive: process.stdin.isTTY === true
+		},
+		patience: parseDuration(options.patience)
+	};
 }
 /** `<host>` is what `--hosts` takes: a name, globs, or @groups, with commas between. */
 function addSecretCommands(bento) {

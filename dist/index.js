@@ -1,5 +1,5 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { $t as parseShard, A as deploy, C as renderCheck, Ct as PUBLISHER_KEY, D as onInterrupt, E as locationOf, Ft as parseWave, G as status, O as report, S as pushText, Sn as formatLocation, St as MEMORY_KEY, Tt as SIGNING_KEY, U as build, X as failedHosts, Z as parseDuration, _ as renderDeploy, _n as FleetError, an as tally, b as costText, bn as UnavailableError, bt as CACHE_KEY, c as worstFirst, cn as inert, dt as check, g as deployWord, h as deployDetail, i as releaseText, k as plan, ln as inertLine, n as contactText, nn as count$1, o as renderStatus, p as renderPlan, r as look, rn as painter, sn as clip, tn as splitPatterns, v as baseText, w as describeError, wt as SECRETS, x as grouped, xt as GIT_KEY, y as changeText, yn as InterruptedError } from "./shared3.js";
+import { $ as status, Bn as FleetError, Cn as count$1, D as contactText, Dn as tally, F as plan, Ft as PUBLISHER_KEY, Gn as formatLocation, Hn as InterruptedError, I as deploy, It as SECRETS, J as gateOf, Jt as parseWave, Kn as inert, Lt as SIGNING_KEY, Mt as CACHE_KEY, N as worstFirst, Nt as GIT_KEY, O as look, P as report, Pt as MEMORY_KEY, Q as parseFailOn, S as describeError, T as deliverStatus, Un as UnavailableError, X as EACH, Y as build, _ as changeText, at as parseDuration, b as pushText, bt as check, c as onInterrupt, d as markdownTable, f as plain, g as baseText, h as renderDeploy, it as failedHosts, j as renderStatus, k as releaseText, l as code, m as deployWord, o as renderPlan, p as deployDetail, qn as inertLine, u as folded, v as costText, w as locationOf, wn as painter, x as renderCheck, xn as splitPatterns, y as grouped, yn as parseShard } from "./shared3.js";
 import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -26,6 +26,238 @@ async function comment(github, pullRequest, fleet, report) {
 		return;
 	}
 	await github.createComment(pullRequest, body);
+}
+// src/render/summary.ts
+/** GitHub drops a step's whole summary when it is over 1 MiB. */
+const SUMMARY_ROOM = {
+	total: 9e5,
+	table: 6e5,
+	warnings: 1e5,
+	trace: 1e4,
+	elsewhere: "see the log, or the file of the output `document`"
+};
+/** A comment has at most 65,536 characters. */
+const COMMENT_ROOM = {
+	total: 6e4,
+	table: 4e4,
+	warnings: 1e4,
+	trace: 4e3,
+	elsewhere: "see the job's summary"
+};
+/** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
+function summary$1(document, now) {
+	switch (document.command) {
+		case "check":
+		case "build": return checkSummary(document, SUMMARY_ROOM);
+		case "deploy":
+		case "rollback": return deploySummary(document);
+		case "status": return statusSummary(document, now);
+	}
+}
+/** The same of a check for a comment on a pull request. */
+function checkComment(document) {
+	return checkSummary(document, COMMENT_ROOM);
+}
+function checkSummary(document, room) {
+	const hosts = failuresFirst(document.hosts);
+	const rows = grouped(hosts).flatMap((group) => {
+		const [host] = group;
+		if (host === void 0) return [];
+		return [[
+			mark(host.status),
+			group.map((one) => code(one.name)).join(" "),
+			host.status,
+			host.error === null ? changeCell(host) : failureCell(host.error),
+			plain(costText(host, document))
+		]];
+	});
+	const compared = document.base === null ? "" : `, compared with ${code(baseText(document.base))}`;
+	const statuses = hosts.map((host) => host.status);
+	return compose(`## Bento ${document.command}: ${tally(statuses, [
+		"failed",
+		"changed",
+		"ok",
+		"unchanged",
+		"skipped"
+	])}${compared}`, markdownTable([
+		"",
+		"Host",
+		"Status",
+		"What",
+		"Cost"
+	], rows), [
+		...document.warnings,
+		...document.push?.error ? [`${pushText(document.push)}: ${document.push.error.message}`] : [],
+		...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))
+	], hosts, room, document.push && !document.push.error ? [`${plain(pushText(document.push))}.`] : []);
+}
+function changeCell(host) {
+	const parts = [host.status === "changed" ? plain(changeText(host)) : ""];
+	if (host.reboot) parts.push("**needs a reboot**");
+	if (!host.reproducible) parts.push("not reproducible");
+	return parts.filter((text) => text !== "").join("; ");
+}
+function deploySummary(document) {
+	const hosts = failuresFirst(document.hosts);
+	const rows = hosts.map((host) => [
+		mark(host.status),
+		code(host.name),
+		deployWord(host, document),
+		host.error === null ? plain(deployDetail(host)) : failureCell(host.error)
+	]);
+	return compose(`## Bento deploy: ${count$1(hosts.length, "host")}${document.dryRun ? ", dry run" : ""}`, markdownTable([
+		"",
+		"Host",
+		"Status",
+		"Release"
+	], rows), document.warnings, hosts, SUMMARY_ROOM);
+}
+function statusSummary(document, now) {
+	return statusText(document.hosts, `## Bento status: ${count$1(document.hosts.length, "host")}`, now, SUMMARY_ROOM);
+}
+/** The hosts that somebody has to look at, for an issue. */
+function troubleText(hosts, now) {
+	return statusText(hosts, `${count$1(hosts.length, "host")} to look at.`, now, COMMENT_ROOM);
+}
+function statusText(hosts, heading, now, room) {
+	const rows = worstFirst(hosts).map((host) => [
+		look(host.state)[0],
+		code(host.name),
+		host.state.replaceAll("-", " "),
+		contactText(host, now),
+		plain(releaseText(host)),
+		plain(host.reason ?? "")
+	]);
+	return compose(heading, markdownTable([
+		"",
+		"Host",
+		"State",
+		"Last contact",
+		"Published",
+		"Reason"
+	], rows), [], [], room);
+}
+function compose(heading, table, warnings, hosts, { total, elsewhere, ...room }, facts = []) {
+	const rows = withRoom(table.split("\n"), room.table);
+	const notes = withRoom(warnings.map((text) => `- ⚠️ ${plain(text)}`), room.warnings);
+	const parts = [
+		heading,
+		rows.lines.join("\n"),
+		...rows.left > 0 ? [`And ${count$1(rows.left, "more host")}: ${elsewhere}.`] : [],
+		...facts,
+		...notes.lines.length > 0 ? [notes.lines.join("\n")] : [],
+		...notes.left > 0 ? [`And ${count$1(notes.left, "more warning")}: ${elsewhere}.`] : []
+	];
+	let length = parts.reduce((sum, part) => sum + Buffer.byteLength(part) + 2, 0);
+	for (const { name, error } of hosts) {
+		if (error?.trace === void 0) continue;
+		const details = folded(`${plain(name)}: all that was said`, error.trace, room.trace);
+		length += Buffer.byteLength(details) + 2;
+		if (length > total) break;
+		parts.push(details);
+	}
+	return `${parts.join("\n\n")}\n`;
+}
+/** As many lines as there is room for, in bytes, and how many there is none for. */
+function withRoom(lines, room) {
+	let size = 0;
+	const end = lines.findIndex((line) => {
+		size += Buffer.byteLength(line) + 1;
+		return size > room;
+	});
+	return end < 0 ? {
+		lines,
+		left: 0
+	} : {
+		lines: lines.slice(0, end),
+		left: lines.length - end
+	};
+}
+function failureCell(failure) {
+	const at = locationOf(failure);
+	const place = at === void 0 ? "" : `${code(formatLocation(at))} `;
+	const hint = failure.hint === void 0 ? "" : `<br>→ ${plain(failure.hint)}`;
+	return `${place}${plain(failure.message)}${hint}`;
+}
+function failuresFirst(hosts) {
+	return [...hosts].sort((a, b) => Number(b.status === "failed") - Number(a.status === "failed"));
+}
+function mark(status) {
+	return {
+		failed: "❌",
+		changed: "🔶",
+		skipped: "➖",
+		unchanged: "⚪"
+	}[status] ?? "✅";
+}
+// src/commands/track.ts
+/** Commits that are looked at: hosts of older ones were not changed since, and their statuses said so long ago. */
+const MAX_COMMITS = 10;
+/**
+* Puts a status on each of the newest commits that hosts are given: pending until all of its hosts have reported that they run it,
+* and failure when one has reported that it doesn't. One that says so already is left alone: a commit has room for a thousand.
+*/
+async function markCommits(github, { hosts }, fleet) {
+	const context = fleet === "." ? "bento/deploy" : `bento/deploy (${fleet})`;
+	for (const [commit, members] of byCommit(hosts).slice(0, MAX_COMMITS)) {
+		const status = progressOf(members);
+		const before = await github.commitStatus(commit, context);
+		if (before?.state === status.state && before.description === status.description) continue;
+		await github.setCommitStatus(commit, context, status);
+	}
+}
+/** How far a commit has got at the hosts that are given it. */
+function progressOf(hosts) {
+	const at = (gate) => hosts.filter(({ state }) => gateOf(state) === gate);
+	const done = at("open").length;
+	const [bad, ...others] = at("closed");
+	if (bad !== void 0) {
+		const more = others.length > 0 ? ` and ${others.length} more` : "";
+		return {
+			state: "failure",
+			description: `${bad.name}: ${bad.state.replaceAll("-", " ")}${more}; ${done} of ${hosts.length} run it`.slice(0, 140)
+		};
+	}
+	const all = count$1(hosts.length, "host");
+	if (done === hosts.length) return {
+		state: "success",
+		description: `${all} ${done === 1 ? "runs" : "run"} it`
+	};
+	return {
+		state: "pending",
+		description: `${done} of ${all} ${done === 1 ? "runs" : "run"} it`
+	};
+}
+/** Newest first. */
+function byCommit(hosts) {
+	const newestFirst = hosts.flatMap((host) => host.published === null ? [] : [{
+		host,
+		published: host.published
+	}]).sort((a, b) => b.published.sequence - a.published.sequence);
+	return [...Map.groupBy(newestFirst, ({ published }) => published.commit)].map(([commit, members]) => [commit, members.map(({ host }) => host)]);
+}
+/**
+* Keeps one issue while hosts are in trouble: opened with the first, up to date as long as there are some, closed when it is over. It is told
+* by its mark and its author, since anybody can write a mark.
+*/
+async function trackTrouble(github, document, fleet) {
+	const mark = `<!-- bento status ${encodeURIComponent(fleet)} -->`;
+	const troubled = document.hosts.filter(({ state }) => document.failOn.includes(state));
+	const names = troubled.slice(0, 3).map(({ name }) => name);
+	const more = troubled.length > 3 ? ` and ${troubled.length - 3} more` : "";
+	const title = `Bento: ${names.join(", ")}${more} to look at`;
+	const body = `${mark}\n${troubleText(troubled, Date.parse(document.time))}`;
+	const authors = await github.logins();
+	for await (const issue of github.openIssues()) {
+		if (!authors.includes(issue.author) || !issue.body.startsWith(mark)) continue;
+		if (troubled.length === 0) await github.updateIssue(issue.number, { state: "closed" });
+		else if (issue.title !== title || issue.body !== body) await github.updateIssue(issue.number, {
+			title,
+			body
+		});
+		return;
+	}
+	if (troubled.length > 0) await github.createIssue(title, body);
 }
 // node_modules/@actions/core/lib/utils.js
 /**
@@ -16425,7 +16657,7 @@ var Summary = class {
 		return this.addRaw(element).addEOL();
 	}
 };
-const summary$1 = new Summary();
+const summary = new Summary();
 os$1.platform();
 os$1.arch();
 /**
@@ -16549,6 +16781,12 @@ function setFailed(message) {
 	error(message);
 }
 /**
+* Gets whether Actions Step Debug is on or not
+*/
+function isDebug() {
+	return process.env["RUNNER_DEBUG"] === "1";
+}
+/**
 * Writes debug message to user log
 * @param message debug message
 */
@@ -16634,7 +16872,7 @@ function annotate({ level, message, title, file, line, column }) {
 }
 /** Adds markdown to the step's summary; a runner that has none is left alone. */
 async function addSummary(markdown) {
-	if (process.env.GITHUB_STEP_SUMMARY) await summary$1.addRaw(markdown).write();
+	if (process.env.GITHUB_STEP_SUMMARY) await summary.addRaw(markdown).write();
 }
 /** Turns the run red, and says why. */
 function fail(message) {
@@ -16652,7 +16890,9 @@ function printForeign(text) {
 function actionsOutput() {
 	return {
 		info: printForeign,
-		debug: (line) => debug(inert(line)),
+		debug: (line) => {
+			if (isDebug()) debug(inert(line));
+		},
 		warning: (line) => warning(inert(line)),
 		progress: () => {},
 		done: () => {},
@@ -16756,6 +16996,45 @@ var GitHub = class {
 		const head = encodeURIComponent(`${owner}:${branch}`);
 		const { body } = await this.#request("GET", `${this.#repository}/pulls?state=open&head=${head}&per_page=100`);
 		return list(body).find((one) => one.head.sha === commit)?.number;
+	}
+	/** Open issues, page by page; pull requests, which GitHub counts as issues, are left out. */
+	async *openIssues() {
+		let next = `${this.#repository}/issues?state=open&per_page=100`;
+		while (next !== void 0) {
+			const { body, link } = await this.#request("GET", next);
+			for (const { number, title, body: text, user, pull_request: isPull } of list(body)) if (!isPull) yield {
+				number,
+				title,
+				body: text ?? "",
+				author: user?.login ?? ""
+			};
+			next = nextPage(link);
+		}
+	}
+	async createIssue(title, body) {
+		await this.#request("POST", `${this.#repository}/issues`, {
+			title,
+			body
+		});
+	}
+	async updateIssue(number, changes) {
+		await this.#request("PATCH", `${this.#repository}/issues/${number}`, changes);
+	}
+	/** The newest status of a commit with this context; undefined when it has none. */
+	async commitStatus(commit, context) {
+		const { body } = await this.#request("GET", `${this.#repository}/commits/${commit}/status?per_page=100`);
+		const { statuses } = body;
+		const found = statuses?.find((status) => status.context === context);
+		return found && {
+			state: found.state,
+			description: found.description
+		};
+	}
+	async setCommitStatus(commit, context, status) {
+		await this.#request("POST", `${this.#repository}/statuses/${commit}`, {
+			...status,
+			context
+		});
 	}
 	get #repository() {
 		return `/repos/${this.#options.repository}`;
@@ -16873,188 +17152,6 @@ function capped(all, level, noun) {
 		message: `${count$1(rest, `more ${noun}`)}: see the summary`
 	}];
 }
-// src/render/markdown.ts
-/**
-* Text as it is, on one line of GitHub's markdown: nothing in it is markup, a link, a mention or a reference. Each character that
-* markdown or HTML gives a meaning becomes an HTML entity. Mentions and references are looked for in what was rendered, where
-* an entity is the character again: a space without width keeps `@` and `#` apart from what they would refer to.
-*/
-function plain(text, limit = 500) {
-	return inertLine(text, limit).replace(/@(?=\w)|#(?=\d)/g, "$&​").replace(/[^\p{L}\p{N} .,;()/+=%-]|(?<=[wW]{3})\./gu, (letter) => `&#${letter.codePointAt(0)};`);
-}
-/** The same in the look of code. */
-function code(text, limit = 500) {
-	return `<code>${plain(text, limit)}</code>`;
-}
-/** A table; cells are markdown already. */
-function markdownTable(heading, rows) {
-	const line = (cells) => `| ${cells.join(" | ")} |`;
-	return [
-		line(heading),
-		line(heading.map(() => "---")),
-		...rows.map(line)
-	].join("\n");
-}
-/** Something long behind a line to click on; `text` is foreign. */
-function folded(title, text, limit) {
-	return `<details><summary>${title}</summary><pre>${clip(text, limit).replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "�").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replace(/\n(?=\n)/g, "\n&#8203;")}</pre></details>`;
-}
-// src/render/summary.ts
-/** GitHub drops a step's whole summary when it is over 1 MiB. */
-const SUMMARY_ROOM = {
-	total: 9e5,
-	table: 6e5,
-	warnings: 1e5,
-	trace: 1e4,
-	elsewhere: "see the log, or the file of the output `document`"
-};
-/** A comment has at most 65,536 characters. */
-const COMMENT_ROOM = {
-	total: 6e4,
-	table: 4e4,
-	warnings: 1e4,
-	trace: 4e3,
-	elsewhere: "see the job's summary"
-};
-/** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
-function summary(document, now) {
-	switch (document.command) {
-		case "check":
-		case "build": return checkSummary(document, SUMMARY_ROOM);
-		case "deploy":
-		case "rollback": return deploySummary(document);
-		case "status": return statusSummary(document, now);
-	}
-}
-/** The same of a check for a comment on a pull request. */
-function checkComment(document) {
-	return checkSummary(document, COMMENT_ROOM);
-}
-function checkSummary(document, room) {
-	const hosts = failuresFirst(document.hosts);
-	const rows = grouped(hosts).flatMap((group) => {
-		const [host] = group;
-		if (host === void 0) return [];
-		return [[
-			mark(host.status),
-			group.map((one) => code(one.name)).join(" "),
-			host.status,
-			host.error === null ? changeCell(host) : failureCell(host.error),
-			plain(costText(host, document))
-		]];
-	});
-	const compared = document.base === null ? "" : `, compared with ${code(baseText(document.base))}`;
-	const statuses = hosts.map((host) => host.status);
-	return compose(`## Bento ${document.command}: ${tally(statuses, [
-		"failed",
-		"changed",
-		"ok",
-		"unchanged",
-		"skipped"
-	])}${compared}`, markdownTable([
-		"",
-		"Host",
-		"Status",
-		"What",
-		"Cost"
-	], rows), [
-		...document.warnings,
-		...document.push?.error ? [`${pushText(document.push)}: ${document.push.error.message}`] : [],
-		...hosts.flatMap((host) => host.warnings.map((text) => `${host.name}: ${text}`))
-	], hosts, room, document.push && !document.push.error ? [`${plain(pushText(document.push))}.`] : []);
-}
-function changeCell(host) {
-	const parts = [host.status === "changed" ? plain(changeText(host)) : ""];
-	if (host.reboot) parts.push("**needs a reboot**");
-	if (!host.reproducible) parts.push("not reproducible");
-	return parts.filter((text) => text !== "").join("; ");
-}
-function deploySummary(document) {
-	const hosts = failuresFirst(document.hosts);
-	const rows = hosts.map((host) => [
-		mark(host.status),
-		code(host.name),
-		deployWord(host, document),
-		host.error === null ? plain(deployDetail(host)) : failureCell(host.error)
-	]);
-	return compose(`## Bento deploy: ${count$1(hosts.length, "host")}${document.dryRun ? ", dry run" : ""}`, markdownTable([
-		"",
-		"Host",
-		"Status",
-		"Release"
-	], rows), document.warnings, hosts, SUMMARY_ROOM);
-}
-function statusSummary(document, now) {
-	const table = markdownTable([
-		"",
-		"Host",
-		"State",
-		"Last contact",
-		"Published",
-		"Reason"
-	], worstFirst(document.hosts).map((host) => [
-		look(host.state)[0],
-		code(host.name),
-		host.state.replaceAll("-", " "),
-		contactText(host, now),
-		plain(releaseText(host)),
-		plain(host.reason ?? "")
-	]));
-	return compose(`## Bento status: ${count$1(document.hosts.length, "host")}`, table, [], [], SUMMARY_ROOM);
-}
-function compose(heading, table, warnings, hosts, { total, elsewhere, ...room }, facts = []) {
-	const rows = withRoom(table.split("\n"), room.table);
-	const notes = withRoom(warnings.map((text) => `- ⚠️ ${plain(text)}`), room.warnings);
-	const parts = [
-		heading,
-		rows.lines.join("\n"),
-		...rows.left > 0 ? [`And ${count$1(rows.left, "more host")}: ${elsewhere}.`] : [],
-		...facts,
-		...notes.lines.length > 0 ? [notes.lines.join("\n")] : [],
-		...notes.left > 0 ? [`And ${count$1(notes.left, "more warning")}: ${elsewhere}.`] : []
-	];
-	let length = parts.reduce((sum, part) => sum + Buffer.byteLength(part) + 2, 0);
-	for (const { name, error } of hosts) {
-		if (error?.trace === void 0) continue;
-		const details = folded(`${plain(name)}: all that was said`, error.trace, room.trace);
-		length += Buffer.byteLength(details) + 2;
-		if (length > total) break;
-		parts.push(details);
-	}
-	return `${parts.join("\n\n")}\n`;
-}
-/** As many lines as there is room for, in bytes, and how many there is none for. */
-function withRoom(lines, room) {
-	let size = 0;
-	const end = lines.findIndex((line) => {
-		size += Buffer.byteLength(line) + 1;
-		return size > room;
-	});
-	return end < 0 ? {
-		lines,
-		left: 0
-	} : {
-		lines: lines.slice(0, end),
-		left: lines.length - end
-	};
-}
-function failureCell(failure) {
-	const at = locationOf(failure);
-	const place = at === void 0 ? "" : `${code(formatLocation(at))} `;
-	const hint = failure.hint === void 0 ? "" : `<br>→ ${plain(failure.hint)}`;
-	return `${place}${plain(failure.message)}${hint}`;
-}
-function failuresFirst(hosts) {
-	return [...hosts].sort((a, b) => Number(b.status === "failed") - Number(a.status === "failed"));
-}
-function mark(status) {
-	return {
-		failed: "❌",
-		changed: "🔶",
-		skipped: "➖",
-		unchanged: "⚪"
-	}[status] ?? "✅";
-}
 // src/action.ts
 const COMMANDS = [
 	"plan",
@@ -17076,6 +17173,7 @@ function readInputs() {
 	const timeout = input("timeout");
 	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
 	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
+	const token = secretInput("token");
 	const secrets = {
 		[PUBLISHER_KEY]: secretInput("ssh-key"),
 		[SIGNING_KEY]: secretInput("signing-key"),
@@ -17100,7 +17198,14 @@ function readInputs() {
 		...baseOf(input("base"), event),
 		event,
 		pullRequest: count("pull-request") ?? event.pullRequest,
-		token: flag("comment") ? secretInput("token") : "",
+		token,
+		comment: flag("comment"),
+		html: input("html"),
+		failOn: input("fail-on") === "" ? null : parseFailOn(input("fail-on")),
+		tracking: {
+			issue: flag("issue"),
+			commitStatus: flag("commit-status")
+		},
 		dryRun: flag("dry-run"),
 		force: flag("force"),
 		prune: flag("prune"),
@@ -17173,8 +17278,7 @@ function runCommand(context, inputs) {
 		case "deploy": return deploy(context, inputs);
 		case "status": return status(context, {
 			...inputs,
-			failOn: null,
-			attempts: null
+			attempts: inputs.html === "" ? null : EACH
 		});
 	}
 }
@@ -17194,9 +17298,9 @@ function changedHosts(document) {
 }
 /** Comments on the pull request that a check is of. Without the right to, the summary is all there is. */
 async function commentOn(document, inputs, signal) {
-	const { event, token, place } = inputs;
+	const { event, token, place, comment: isWanted } = inputs;
 	const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
-	if (token === "" || !apiUrl || !repository) return;
+	if (!isWanted || token === "" || !apiUrl || !repository) return;
 	const github = new GitHub({
 		apiUrl,
 		repository,
@@ -17217,6 +17321,33 @@ async function commentOn(document, inputs, signal) {
 			message
 		});
 	}
+}
+/** Says on commits how far they have got, and keeps an issue while there is trouble. Without the right to, it says so. */
+async function trackStatus(document, inputs, signal) {
+	const { GITHUB_API_URL: apiUrl, GITHUB_REPOSITORY: repository } = process.env;
+	const { token } = inputs;
+	const { issue, commitStatus } = inputs.tracking;
+	if (token === "" || !apiUrl || !repository) return;
+	const github = new GitHub({
+		apiUrl,
+		repository,
+		token,
+		signal
+	});
+	const attempt = async (what, right, work) => {
+		try {
+			await work();
+		} catch (error) {
+			if (!(error instanceof UnavailableError)) throw error;
+			annotate({
+				level: "warning",
+				title: "Bento",
+				message: `${what}: ${error instanceof RefusedError ? `the token may not, it needs '${right}: write'` : error.message}`
+			});
+		}
+	};
+	if (commitStatus) await attempt("no commit status", "statuses", () => markCommits(github, document, inputs.place));
+	if (issue) await attempt("no issue", "issues", () => trackTrouble(github, document, inputs.place));
 }
 /** What the matrices of later jobs are made of. */
 async function makePlan(context, inputs) {
@@ -17242,8 +17373,17 @@ async function main() {
 	const failed = failedHosts(document);
 	printForeign(text(document));
 	for (const annotation of annotations(document, inputs.place)) annotate(annotation);
-	await addSummary(summary(document, Date.now()));
+	await addSummary(summary$1(document, Date.now()));
 	if (document.command === "check") await commentOn(document, inputs, context.signal);
+	if (document.command === "status") {
+		const cwd = process.env.GITHUB_WORKSPACE ?? context.cwd;
+		const outlets = inputs.html === "" ? {} : { html: inputs.html };
+		await deliverStatus({
+			...context,
+			cwd
+		}, document, inputs.fleet, outlets);
+		await trackStatus(document, inputs, context.signal);
+	}
 	const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
 	await writeFile$1(file, JSON.stringify(document, null, 2));
 	const pushError = document.command === "build" && document.push?.error || null;

@@ -1,12 +1,13 @@
 import { i as __toESM, n as __commonJSMin, r as __require, t as require_lib } from "./shared2.js";
 import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
-import { lstat as lstat$1, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
+import { lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
 import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
+import { StringDecoder } from "node:string_decoder";
+import { promisify, stripVTControlCharacters, styleText } from "node:util";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { subscribe } from "node:diagnostics_channel";
-import { StringDecoder } from "node:string_decoder";
 import * as os$1 from "os";
 import * as events from "events";
 import * as child from "child_process";
@@ -14,13 +15,81 @@ import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
 import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
-import { promisify, stripVTControlCharacters, styleText } from "node:util";
 import { fileURLToPath } from "node:url";
 import { createGunzip, createGzip, gunzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import net from "node:net";
 import { setFlagsFromString } from "node:v8";
+// src/inert.ts
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+function inert(text) {
+	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+}
+/** The same on one line, at most `limit` characters of it. */
+function inertLine(text, limit = 500) {
+	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
+	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
+function clip(text, limit) {
+	if (text.length <= limit) return text;
+	const head = text.slice(0, Math.floor(limit / 2));
+	const tail = text.slice(text.length - Math.ceil(limit / 2));
+	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
+}
+// src/nix/build-log.ts
+/** A line without an end is cut here, in characters. */
+const MAX_LINE$1 = 1048576;
+/** Text of a build without its colours, and without anything else that would act on a terminal. */
+function inertLog(text) {
+	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
+}
+/**
+* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
+* has the end that is known.
+*/
+async function saveLog(nix, { drv, tail }, directory) {
+	await mkdir$1(directory, { recursive: true });
+	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
+	const temporary = `${file}.new`;
+	const handle = await open$3(temporary, "w", 420);
+	try {
+		const decoder = new StringDecoder("utf8");
+		let rest = "";
+		let size = 0;
+		const write = (text) => {
+			if (text !== "") size += writeSync(handle.fd, inertLog(text));
+		};
+		const { status } = await nix.run("nix-store", ["--read-log", drv], {
+			keepNothing: true,
+			onStdout: (data) => {
+				rest += decoder.write(data);
+				const end = rest.length > MAX_LINE$1 ? rest.length : rest.lastIndexOf("\n") + 1;
+				write(rest.slice(0, end));
+				rest = rest.slice(end);
+			}
+		});
+		write(rest + decoder.end());
+		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
+		await handle.close();
+		await rename$1(temporary, file);
+		return file;
+	} catch (error) {
+		await handle.close().catch(() => {});
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+/** Removes logs that nobody will look at any more. What isn't one, by its name, stays. */
+async function removeOldLogs(directory, now = Date.now()) {
+	const names = await readdir$1(directory).catch(() => []);
+	for (const name of names.filter((name) => /^[0-9a-z]{32}-.*\.log(?:\.new)?$/.test(name))) {
+		const file = path$2.join(directory, name);
+		const { mtimeMs } = await stat$1(file);
+		if (now - mtimeMs > 2592e6) await rm$1(file, { force: true });
+	}
+}
 // src/errors.ts
 var BentoError = class extends Error {
 	at;
@@ -1000,7 +1069,7 @@ const LOG_LINE = 101;
 const PROGRESS = 105;
 const SET_EXPECTED = 106;
 /** A line that is longer is nobody's log, and is left out. */
-const MAX_LINE$1 = 1048576;
+const MAX_LINE = 1048576;
 /** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
 function eventReader(onEvent) {
 	let rest = "";
@@ -1013,7 +1082,7 @@ function eventReader(onEvent) {
 			isTooLong = false;
 			if (event !== void 0) onEvent(event);
 		}
-		if (rest.length > MAX_LINE$1) {
+		if (rest.length > MAX_LINE) {
 			rest = "";
 			isTooLong = true;
 		}
@@ -1169,22 +1238,24 @@ const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown st
 */
 async function push(nix, url, paths, options) {
 	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
-	/** Bytes of each path. What was under way when an attempt ended is copied again by the next. */
-	const copied = /* @__PURE__ */ new Map();
-	const sum = () => ({
-		paths: copied.size,
-		bytes: [...copied.values()].reduce((a, b) => a + b, 0)
-	});
+	/** What was under way when an attempt ended is copied again by the next. */
+	const copied = /* @__PURE__ */ new Set();
 	const [first] = paths;
-	if (first === void 0) return sum();
+	if (first === void 0) return {
+		paths: 0,
+		bytes: 0
+	};
 	const address = storeAddress(url);
 	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
 	for (let attempt = 1;; attempt++) {
-		const error = await copy$1(nix, address, paths, (path, bytes) => {
-			copied.set(path, bytes);
-			onProgress(sum());
+		const error = await copy$1(nix, address, paths, (path) => {
+			copied.add(path);
+			onProgress(copied.size);
 		});
-		if (error === null) return sum();
+		if (error === null) return {
+			paths: copied.size,
+			bytes: await sizeOf(nix, [...copied])
+		};
 		if (attempt >= ATTEMPTS$1 || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
 		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
 		onRetry(hidden(error, url), wait);
@@ -1201,20 +1272,12 @@ async function copy$1(nix, url, paths, onCopied) {
 	const read = eventReader((event) => {
 		switch (event.kind) {
 			case "start":
-				if (event.type === 100) copying.set(event.id, {
-					path: event.path,
-					expected: 0
-				});
+				if (event.type === 100) copying.set(event.id, event.path);
 				return;
-			case "progress": {
-				const copy = copying.get(event.id);
-				if (copy !== void 0) copy.expected = event.expected;
-				return;
-			}
 			case "stop": {
-				const copy = copying.get(event.id);
+				const path = copying.get(event.id);
 				copying.delete(event.id);
-				if (copy !== void 0) onCopied(copy.path, copy.expected);
+				if (path !== void 0) onCopied(path);
 				return;
 			}
 			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
@@ -1237,6 +1300,19 @@ async function copy$1(nix, url, paths, onCopied) {
 	read("\n");
 	if (status === 0) return null;
 	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+}
+/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
+async function sizeOf(nix, paths) {
+	let size = 0;
+	for (let begin = 0; begin < paths.length; begin += 1e3) {
+		const run = await nix.run("nix-store", [
+			"--query",
+			"--size",
+			...paths.slice(begin, begin + 1e3)
+		]);
+		for (const line of run.stdout.split("\n")) size += Number(line);
+	}
+	return size;
 }
 /**
 * The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
@@ -1283,11 +1359,63 @@ function hidden(text, url) {
 	const [, password] = /^[^/]*:\/\/[^/@:]*:([^/@]*)@/.exec(url) ?? [];
 	return (password ? text.replaceAll(password, "…") : text).split("\n").join(" ");
 }
+// src/platform/parallel.ts
+/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
+async function* ahead(items, limit, work) {
+	const begun = [];
+	for (const item of items) {
+		const result = work(item);
+		result.catch(() => {});
+		begun.push(result);
+		const first = begun.length > limit ? begun.shift() : void 0;
+		if (first !== void 0) yield await first;
+	}
+	for (const result of begun) yield await result;
+}
+/**
+* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
+* is begun; the first one is thrown when what was under way has ended.
+*/
+async function parallel(items, limit, work) {
+	const results = new Array(items.length);
+	const queue = items.entries();
+	const errors = [];
+	const worker = async () => {
+		for (const [index, item] of queue) {
+			try {
+				results[index] = await work(item, index);
+			} catch (error) {
+				errors.push(error);
+			}
+			if (errors.length > 0) return;
+		}
+	};
+	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+	if (errors.length > 0) throw errors[0];
+	return results;
+}
 // src/nix/roots.ts
-/** Keeps a store path alive with a gc root in `directory`, named after it. Asking again makes it the newest. */
-async function addRoot(nix, storePath, directory) {
-	await mkdir$1(directory, { recursive: true });
-	const root = path$2.join(directory, path$2.basename(storePath));
+/**
+* Keeps store paths alive, each with a gc root in its `directory`, named after it. Asking again makes it the newest.
+* @throws UnavailableError when Nix can't.
+*/
+async function addRoots(nix, wanted) {
+	const known = await knownRoots();
+	await parallel(wanted, availableParallelism(), async ({ storePath, directory }) => {
+		const root = path$2.join(directory, path$2.basename(storePath));
+		if (known.has(root) && await readlink(root).catch(() => null) === storePath) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+		else await addRoot(nix, storePath, root);
+	});
+}
+/** The indirect roots that Nix knows of; none where it doesn't let itself be looked at. */
+async function knownRoots() {
+	const directory = path$2.join(process.env.NIX_STATE_DIR || "/nix/var/nix", "gcroots/auto");
+	const names = await readdir$1(directory).catch(() => []);
+	const roots = await Promise.all(names.map((name) => readlink(path$2.join(directory, name)).catch(() => [])));
+	return new Set(roots.flat());
+}
+async function addRoot(nix, storePath, root) {
+	await mkdir$1(path$2.dirname(root), { recursive: true });
 	const run = await nix.run("nix-store", [
 		"--realise",
 		storePath,
@@ -1332,58 +1460,6 @@ async function signClosures(nix, key, paths) {
 		...new Set(paths)
 	]);
 	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
-}
-// src/platform/parallel.ts
-/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
-async function* ahead(items, limit, work) {
-	const begun = [];
-	for (const item of items) {
-		const result = work(item);
-		result.catch(() => {});
-		begun.push(result);
-		const first = begun.length > limit ? begun.shift() : void 0;
-		if (first !== void 0) yield await first;
-	}
-	for (const result of begun) yield await result;
-}
-/**
-* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
-* is begun; the first one is thrown when what was under way has ended.
-*/
-async function parallel(items, limit, work) {
-	const results = new Array(items.length);
-	const queue = items.entries();
-	const errors = [];
-	const worker = async () => {
-		for (const [index, item] of queue) {
-			try {
-				results[index] = await work(item, index);
-			} catch (error) {
-				errors.push(error);
-			}
-			if (errors.length > 0) return;
-		}
-	};
-	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-	if (errors.length > 0) throw errors[0];
-	return results;
-}
-// src/inert.ts
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-function inert(text) {
-	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
-}
-/** The same on one line, at most `limit` characters of it. */
-function inertLine(text, limit = 500) {
-	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
-	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
-/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
-function clip(text, limit) {
-	if (text.length <= limit) return text;
-	const head = text.slice(0, Math.floor(limit / 2));
-	const tail = text.slice(text.length - Math.ceil(limit / 2));
-	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
 }
 // src/nix/build-errors.ts
 const DRV = /'(\/[^'\n]+\.drv)'/;
@@ -1432,49 +1508,6 @@ function list$1(text = "") {
 /** A derivation's name without its place and hash: `nginx-1.29.3`. */
 function nameOf(drv) {
 	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
-}
-// src/nix/build-log.ts
-/** A line without an end is cut here, in characters. */
-const MAX_LINE = 1048576;
-/** Text of a build without its colours, and without anything else that would act on a terminal. */
-function inertLog(text) {
-	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
-}
-/**
-* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
-* has the end that is known.
-*/
-async function saveLog(nix, { drv, tail }, directory) {
-	await mkdir$1(directory, { recursive: true });
-	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
-	const temporary = `${file}.new`;
-	const handle = await open$3(temporary, "w", 420);
-	try {
-		const decoder = new StringDecoder("utf8");
-		let rest = "";
-		let size = 0;
-		const write = (text) => {
-			if (text !== "") size += writeSync(handle.fd, inertLog(text));
-		};
-		const { status } = await nix.run("nix-store", ["--read-log", drv], {
-			keepNothing: true,
-			onStdout: (data) => {
-				rest += decoder.write(data);
-				const end = rest.length > MAX_LINE ? rest.length : rest.lastIndexOf("\n") + 1;
-				write(rest.slice(0, end));
-				rest = rest.slice(end);
-			}
-		});
-		write(rest + decoder.end());
-		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
-		await handle.close();
-		await rename$1(temporary, file);
-		return file;
-	} catch (error) {
-		await handle.close().catch(() => {});
-		await rm$1(temporary, { force: true });
-		throw error;
-	}
 }
 // src/commands/build-failures.ts
 /**
@@ -3671,10 +3704,16 @@ async function buildAndTell({ output }, nix, wanted, total) {
 		done += 1;
 		group.line(`built ${name} (${done} of ${total} hosts)`);
 	});
+	const building = /* @__PURE__ */ new Map();
 	try {
 		return await buildAll(nix, wanted, (event) => {
 			progress.see(event);
-			if (event.kind === "start" && event.type === 105) group.line(`building ${nameOf(event.path)}`);
+			if (event.kind === "start" && event.type === 105) {
+				building.set(event.id, nameOf(event.path));
+				group.line(`building ${nameOf(event.path)}`);
+			}
+			if (event.kind === "stop") building.delete(event.id);
+			if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${inertLog(event.line)}`);
 			if (Date.now() - shown < TICK) return;
 			shown = Date.now();
 			output.progress(buildProgress(done, total, progress.state()));
@@ -16109,8 +16148,49 @@ function superRefine(fn, params) {
 function datetime(params) {
 	return /* @__PURE__ */ _isoDateTime(ZodISODateTime, params);
 }
-// src/fleet/schema.ts
+// src/fleet/ssh-target.ts
 var import_dist$2 = require_dist$2();
+const USER = /^[A-Za-z0-9_.][A-Za-z0-9_.+@-]*$/;
+const ADDRESS = /^[A-Za-z0-9._][A-Za-z0-9._-]*$/;
+/** With a zone, such as fe80::1%eth0. */
+const IPV6 = /^[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?$/;
+/**
+* Reads `[ssh://][user@]address[:port]`; an IPv6 address stands in brackets where a port follows. Null for anything else, so
+* that nothing in it means something to ssh, to an ssh_config or to a shell.
+*/
+function parseSshTarget(text) {
+	const plain = text.replace(/^ssh:\/\//, "");
+	const at = plain.lastIndexOf("@");
+	const user = at < 0 ? null : plain.slice(0, at);
+	if (user !== null && !USER.test(user)) return null;
+	const place = plain.slice(at + 1);
+	const bracketed = /^\[([^\]]*)\](?::(\d+))?$/.exec(place);
+	if (bracketed !== null) {
+		const [, address = "", port] = bracketed;
+		return IPV6.test(address) ? withPort(user, address, port) : null;
+	}
+	if (IPV6.test(place) && place.split(":").length > 2) return {
+		user,
+		address: place,
+		port: null
+	};
+	const [, address = "", port] = /^([^:]*)(?::(\d+))?$/.exec(place) ?? [];
+	return ADDRESS.test(address) ? withPort(user, address, port) : null;
+}
+function withPort(user, address, port) {
+	if (port === void 0) return {
+		user,
+		address,
+		port: null
+	};
+	const number = Number(port);
+	return number >= 1 && number <= 65535 ? {
+		user,
+		address,
+		port: number
+	} : null;
+}
+// src/fleet/schema.ts
 /**
 * fleet.yaml, as the design's section 2 lays it down. Strict: a key that isn't known is an error, since a misspelt one that is
 * passed over in silence costs somebody a machine.
@@ -16178,7 +16258,7 @@ const host = strictObject({
 	nixpkgs: nixpkgsPin.optional().describe("The nixpkgs it is evaluated and built with, without a flake."),
 	agent: boolean().default(true).describe("Whether its configuration must have services.bento enabled."),
 	groups: array(string().regex(/^[a-z0-9][a-z0-9-]*$/, "must be lower-case letters, digits and '-'")).default([]).describe("The groups it is in, for `--group` and for `rollout`."),
-	ssh: oneLine.regex(/^[^\s-]\S*$/, "must be user@address").optional().describe("How an administrator reaches it, user@address.")
+	ssh: oneLine.refine((value) => parseSshTarget(value) !== null, "must be user@address, with :port where that isn't 22").optional().describe("How an administrator reaches it, `user@address`, or `user@address:port`.")
 });
 const fleetSchema = strictObject({
 	server: server.optional().describe("The server that releases are published to, and that hosts poll and report to."),
@@ -16902,7 +16982,7 @@ async function pack(root, take) {
 	const feed = async () => {
 		for (const block of narOf(root, () => place)) {
 			nar.update(block);
-			await write$1(gzip, block);
+			await write$2(gzip, block);
 		}
 		gzip.end();
 	};
@@ -16930,7 +17010,7 @@ async function pack(root, take) {
 	};
 }
 /** When it is over, nobody looks at `block` any more. */
-function write$1(gzip, block) {
+function write$2(gzip, block) {
 	return new Promise((resolve, reject) => {
 		gzip.write(block, (error) => error ? reject(error) : resolve());
 	});
@@ -17572,10 +17652,10 @@ const DIGITS = "0123456789abcdfghijklmnpqrsvwxyz";
 */
 function sourcePath(digest, storeDir, name = "source") {
 	const hash = Buffer.from(digest.replace(/^sha256-/, ""), "base64").toString("hex");
-	return `${storeDir}/${base32(folded(createHash("sha256").update(`source:sha256:${hash}:${storeDir}:${name}`).digest(), 20))}-${name}`;
+	return `${storeDir}/${base32(folded$1(createHash("sha256").update(`source:sha256:${hash}:${storeDir}:${name}`).digest(), 20))}-${name}`;
 }
 /** A hash made shorter, by XOR of what goes beyond `size` bytes. */
-function folded(hash, size) {
+function folded$1(hash, size) {
 	const result = Buffer.alloc(size);
 	hash.forEach((byte, index) => {
 		const at = index % size;
@@ -22386,7 +22466,7 @@ var Stager = class Stager {
 		const layout = await this.#layout(host);
 		await mkdir$1(dir, { recursive: true });
 		try {
-			write(layout.entries, this.#root, dir);
+			write$1(layout.entries, this.#root, dir);
 		} catch (error) {
 			throw error instanceof HostError ? this.#placed(error) : error;
 		}
@@ -22434,7 +22514,7 @@ var Stager = class Stager {
 * Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
 * configuration takes ten times as long as copying them.
 */
-function write(entries, root, dir) {
+function write$1(entries, root, dir) {
 	let bytes = 0;
 	for (const entry of entries) {
 		const target = path$2.join(dir, entry.target);
@@ -22915,7 +22995,7 @@ var comment_default = "# Puts the report of a check on its pull request. Apart f
 // .github/workflows/deploy.yml
 var deploy_default = "# Publishes what is merged, one wave of the rollout in fleet.yaml after the other; a fleet without one has one wave, with all\n# hosts. Its two secrets are the private keys of `bento keygen`, kept in the environment `fleet`, which must be limited to\n# the branch main: pull requests never see them. Who calls this from a workflow of their own says `secrets: inherit`, without\n# which GitHub gives no secrets of an environment.\nname: deploy\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      wait:\n        description: How long the hosts of a wave have to run what was published, before it is the next wave's turn.\n        type: string\n        default: 1h\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next.\nconcurrency:\n  group: bento-deploy\n  cancel-in-progress: false\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n\n  deploy:\n    needs: plan\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        with:\n          command: deploy\n          fleet: ${{ inputs.fleet }}\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: ${{ inputs.wait }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n";
 // .github/workflows/status.yml
-var status_default = "# Looks after the hosts: red when one needs somebody, and the summary says which and why.\nname: status\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  status:\n    runs-on: ubuntu-latest\n    timeout-minutes: 15\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: status\n          fleet: ${{ inputs.fleet }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n";
+var status_default = "# Looks after the hosts: red when one needs somebody, and the summary says which and why.\nname: status\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  status:\n    runs-on: ubuntu-latest\n    timeout-minutes: 15\n    environment: fleet\n    permissions:\n      contents: read\n      # For bento/deploy on commits, and for the issue while a host is in trouble.\n      statuses: write\n      issues: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: status\n          fleet: ${{ inputs.fleet }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          commit-status: \"true\"\n          issue: \"true\"\n";
 // .github/workflows/update.yml
 var update_default = "# Brings every flake.lock up to date, checks every host with that, and opens a pull request with the report. What is new is\n# evaluated in a job that may write nothing; the other one writes, and evaluates nothing. GitHub starts no workflow for a pull\n# request that a workflow's own token has opened: the report is the check. It must be allowed in the repository's settings\n# (Actions, General: allow GitHub Actions to create pull requests).\nname: update\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\nconcurrency:\n  group: bento-update\n  cancel-in-progress: true\n\njobs:\n  update:\n    runs-on: ubuntu-latest\n    timeout-minutes: 60\n    permissions:\n      contents: read\n    outputs:\n      changed: ${{ steps.update.outputs.changed }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - name: Update every flake.lock\n        id: update\n        env:\n          FLEET: ${{ inputs.fleet }}\n          PATCH: ${{ runner.temp }}/locks.patch\n        run: |\n          git ls-files -z -- \"$FLEET/flake.lock\" \"$FLEET/**/flake.lock\" |\n            while IFS= read -r -d '' lock; do nix flake update --flake \"./$(dirname \"$lock\")\"; done\n          git diff --binary > \"$PATCH\"\n          if [ -s \"$PATCH\" ]; then echo changed=true >> \"$GITHUB_OUTPUT\"; fi\n      - uses: ./.bento\n        id: check\n        if: steps.update.outputs.changed == 'true'\n        # The pull request says which hosts fail.\n        continue-on-error: true\n        with:\n          command: check\n          fleet: ${{ inputs.fleet }}\n          base: HEAD\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: steps.update.outputs.changed == 'true' && steps.check.outputs.document != ''\n        with:\n          name: bento-update\n          path: |\n            ${{ runner.temp }}/locks.patch\n            ${{ steps.check.outputs.document }}\n\n  propose:\n    needs: update\n    if: needs.update.outputs.changed == 'true'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: write\n      pull-requests: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          name: bento-update\n          path: ${{ runner.temp }}/update\n      - name: Open the pull request, or renew it\n        id: propose\n        env:\n          GH_TOKEN: ${{ github.token }}\n          PATCH: ${{ runner.temp }}/update/locks.patch\n          TITLE: Update flake.lock\n        run: |\n          base=$(git symbolic-ref --short HEAD)\n          git apply --index --include='flake.lock' --include='*/flake.lock' \"$PATCH\"\n          git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bot]@users.noreply.github.com' \\\n            commit --quiet --message=\"$TITLE\"\n          gh auth setup-git\n          git push --quiet --force origin HEAD:refs/heads/bento-update\n          number=$(gh pr list --head bento-update --base \"$base\" --json number --jq '.[0].number // empty')\n          if [ -z \"$number\" ]; then\n            url=$(gh pr create --head bento-update --base \"$base\" --title \"$TITLE\" --body 'The report is the comment below.')\n            number=${url##*/}\n          fi\n          echo \"number=$number\" >> \"$GITHUB_OUTPUT\"\n      - uses: ./.bento\n        # A failed host is shown in the report, and is no failure of this.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/update/bento-check.json\n          pull-request: ${{ steps.propose.outputs.number }}\n";
 // src/workflows/copies.ts
@@ -23900,11 +23980,17 @@ async function flight(...answers) {
 const CHUNK = 260096;
 /** Pieces of a file that are asked for at a time. */
 const READS = 32;
-/** A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. */
-async function readFile(session, file, limit) {
+/**
+* A file's bytes, in two flights; SftpError `failure` when there are more than `limit`, or it is no regular file. Whoever knows
+* its size saves memory by saying it; it is read once more when it has become another one.
+*/
+async function readFile(session, file, limit, size = limit) {
 	const { requests } = session;
-	return session.withHandle(() => requests.open(file, "r"), async (handle) => {
-		const [pieces, stats] = await flight(flight(...Array.from({ length: Math.ceil((limit + 1) / CHUNK) }, (_, n) => n * CHUNK).map((start) => requests.read(handle, Math.min(CHUNK, limit + 1 - start), start))), requests.fstat(handle), requests.close(handle));
+	const length = Math.min(size, limit) + 1;
+	const read = await session.withHandle(() => requests.open(file, "r"), async (handle, closing) => {
+		const answers = flight(flight(...Array.from({ length: Math.ceil(length / CHUNK) }, (_, n) => n * CHUNK).map((start) => requests.read(handle, Math.min(CHUNK, length - start), start))), requests.fstat(handle), requests.close(handle));
+		closing();
+		const [pieces, stats] = await answers;
 		const [first = Buffer.alloc(0)] = pieces;
 		const bytes = pieces.length === 1 ? first : Buffer.concat(pieces);
 		if (!stats.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
@@ -23914,6 +24000,7 @@ async function readFile(session, file, limit) {
 			stats
 		};
 	});
+	return read.bytes.length < length || size >= limit ? read : readFile(session, file, limit);
 }
 /** Brings a file of `size` bytes into the local file `into`; false when it can't be read, or has another size. */
 async function fetchFile(session, file, size, into) {
@@ -24041,7 +24128,7 @@ async function readAttempts(session, host, { count, log }) {
 	const dir = `/${host}/reports`;
 	try {
 		const entries = await listSome(session, dir, MAX_NAMES);
-		const attempts = (await flight(...entries.filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT$1).sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1)).slice(0, Math.max(1, count)).map(({ filename }) => readAttempt(session, dir, filename)))).filter((file) => file !== void 0);
+		const attempts = (await flight(...entries.filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT$1).sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1)).slice(0, Math.max(1, count)).map(({ filename, attrs }) => readAttempt(session, dir, filename, attrs.size)))).filter((file) => file !== void 0);
 		const found = attempts.flatMap(({ name }) => entries.find((entry) => isLogOf(name, entry)) ?? []);
 		const [logged] = log > 0 ? found : [];
 		const text = logged && await readLog(session, `${dir}/${logged.filename}`, logged.attrs.size, log);
@@ -24062,8 +24149,8 @@ async function readAttempts(session, host, { count, log }) {
 function isLogOf(name, { filename, attrs }) {
 	return filename === `${name}.log.gz` && attrs.isFile() && attrs.size <= MAX_COMPRESSED;
 }
-async function readAttempt(session, dir, file) {
-	const read = await readFile(session, `${dir}/${file}`, MAX_REPORT$1).catch(ignoreSftpError);
+async function readAttempt(session, dir, file, size) {
+	const read = await readFile(session, `${dir}/${file}`, MAX_REPORT$1, size).catch(ignoreSftpError);
 	if (read === void 0) return void 0;
 	const { bytes, stats } = read;
 	return {
@@ -28698,7 +28785,7 @@ const CLOSING_TIME = 1e4;
 /** Bytes on their way at once; OpenSSH takes 2 MiB before it has to say that it wants more. */
 const IN_FLIGHT = 4194304;
 /** Files open at once, on the server's side. */
-const MAX_HANDLES = 256;
+const MAX_HANDLES = 800;
 /** Where a server doesn't say how many there may be. */
 const UNTOLD_HANDLES = 200;
 /**
@@ -28788,13 +28875,21 @@ var SftpSession = class SftpSession {
 	get isLost() {
 		return this.#isLost;
 	}
-	/** Opens something and uses it; `use` has to close it. Waits while too much else is open. */
+	/**
+	* Opens something and uses it; `use` has to close it. Waits while too much else is open. `use` may call `closing` once the request
+	* to close is sent: whatever is opened from then on, the server opens after that.
+	*/
 	async withHandle(open, use) {
 		const slot = await this.#whileConnected(this.#handles.take(1));
+		let isOpen = true;
+		const closing = () => {
+			if (isOpen) this.#handles.give(slot);
+			isOpen = false;
+		};
 		try {
-			return await use(await open());
+			return await use(await open(), closing);
 		} finally {
-			this.#handles.give(slot);
+			closing();
 		}
 	}
 	/** Waits until so many bytes more may be on their way, and gives what says that they have arrived. */
@@ -29860,7 +29955,7 @@ async function readReport(session, file) {
 	const info = await session.requests.lstat(file).catch(missingIsUndefined);
 	if (info === void 0) return null;
 	if (!info.isFile()) throw new SftpError("failure", `${file} is not a regular file`);
-	const { bytes, stats } = await readFile(session, file, MAX_REPORT);
+	const { bytes, stats } = await readFile(session, file, MAX_REPORT, info.size);
 	return {
 		text: bytes.toString("utf8"),
 		modified: stats.mtime * 1e3
@@ -29877,6 +29972,8 @@ async function serverTime(session, token) {
 	return write().catch(ignoreSftpError);
 }
 // src/publish/sftp.ts
+/** Hosts whose directories are read at once: what is listed of each takes memory. */
+const READERS = 250;
 /** Publishes to one chroot per host on an OpenSSH server (the design's section 5), all hosts at once over one connection. */
 var SftpPublisher = class SftpPublisher {
 	name;
@@ -29969,7 +30066,8 @@ var SftpPublisher = class SftpPublisher {
 		return read;
 	}
 	async readAttempts(hosts, asked) {
-		return this.#each(hosts, (session, host) => readAttempts(session, host, asked));
+		const results = await this.#connections.use((session) => parallel(hosts, READERS, async (host) => [host, await readAttempts(session, host, asked)]));
+		return new Map(results);
 	}
 	/** Whatever it ends with: no temporary file and no lock is left, if the server can still be reached. */
 	async [Symbol.asyncDispose]() {
@@ -30020,6 +30118,15 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
+// src/platform/frugal.ts
+/**
+* Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
+* others. V8 would let the part of the heap where new objects are made grow to some 100 MB while a thousand things are under
+* way, and never give it back.
+*/
+function stayFrugal() {
+	setFlagsFromString("--semi-space-growth-factor=1");
+}
 // src/publish/publishers.ts
 /**
 * All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
@@ -30365,14 +30472,8 @@ function saidBy({ version, result, modified }) {
 		lastOutcome: OUTCOMES$1[result]
 	};
 }
-// src/reports/schema.ts
-/**
-* What hosts say (the design's section 7). All of it is hostile: sizes are capped before it gets here, unknown fields are
-* dropped, and texts are made one inert line.
-*/
-const line = string().transform((text) => inertLine(text, 300));
-const path = line.nullable().catch(null);
-const sequence = int().nonnegative().nullable().catch(null);
+// src/results.ts
+/** What can become of one attempt on a host. */
 const OUTCOMES = [
 	"success",
 	"unchanged",
@@ -30382,6 +30483,87 @@ const OUTCOMES = [
 	"refused",
 	"auto-updated"
 ];
+/** Every state there is, the worst first. */
+const FLEET_STATES = [
+	"failed",
+	"rolled-back",
+	"refused",
+	"unknown",
+	"silent",
+	"inconclusive",
+	"drifted",
+	"suspended",
+	"reboot-pending",
+	"applying",
+	"pending",
+	"new",
+	"auto-updated",
+	"up-to-date"
+];
+/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
+function exitStatus(document) {
+	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
+	if (document.command === "flake-update") return document.flakes.some(({ status }) => status === "failed") ? 1 : 0;
+	if (failedHosts(document).length > 0) return 1;
+	return document.command === "build" && document.push?.error ? 3 : 0;
+}
+/** The hosts that make a run red, by name. */
+function failedHosts(document) {
+	switch (document.command) {
+		case "check":
+		case "build":
+		case "deploy":
+		case "rollback":
+		case "server check":
+		case "secret set":
+		case "secret edit":
+		case "secret remove":
+		case "secret rekey":
+		case "trigger":
+		case "push":
+		case "diff": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
+		case "status": return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
+		case "completion":
+		case "render":
+		case "plan":
+		case "init":
+		case "keygen":
+		case "host list":
+		case "host add":
+		case "host remove":
+		case "secret list":
+		case "bootstrap":
+		case "ssh-config":
+		case "flake-update": return [];
+	}
+}
+/** The states in which somebody has to look at a host. */
+function needsAttention(state) {
+	switch (state) {
+		case "failed":
+		case "rolled-back":
+		case "inconclusive":
+		case "refused":
+		case "drifted":
+		case "silent":
+		case "unknown": return true;
+		case "up-to-date":
+		case "pending":
+		case "applying":
+		case "auto-updated":
+		case "reboot-pending":
+		case "suspended":
+		case "new": return false;
+	}
+}
+// src/reports/schema.ts
+/**
+* What hosts say (the design's section 7). All of it is hostile: sizes are capped before it gets here, unknown fields are
+* dropped, and texts are made one inert line.
+*/
+const line = string().transform((text) => inertLine(text, 300));
+const path = line.nullable().catch(null);
+const sequence = int().nonnegative().nullable().catch(null);
 const commit = string().regex(/^[0-9a-f]{40}$/).nullable().catch(null);
 /** Seconds; one that isn't within a week is not believed, since silence is told by it. */
 const interval = int().min(1).max(604800).nullable().catch(null);
@@ -30730,74 +30912,6 @@ function toAttempt(report, received) {
 		duration: seconds >= 0 && seconds < 2592e3 ? Math.round(seconds) : null,
 		received: new Date(received).toISOString()
 	};
-}
-// src/results.ts
-/** Every state there is, the worst first. */
-const FLEET_STATES = [
-	"failed",
-	"rolled-back",
-	"refused",
-	"unknown",
-	"silent",
-	"inconclusive",
-	"drifted",
-	"suspended",
-	"reboot-pending",
-	"applying",
-	"pending",
-	"new",
-	"auto-updated",
-	"up-to-date"
-];
-/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
-function exitStatus(document) {
-	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
-	if (failedHosts(document).length > 0) return 1;
-	return document.command === "build" && document.push?.error ? 3 : 0;
-}
-/** The hosts that make a run red, by name. */
-function failedHosts(document) {
-	switch (document.command) {
-		case "check":
-		case "build":
-		case "deploy":
-		case "rollback":
-		case "server check":
-		case "secret set":
-		case "secret edit":
-		case "secret remove":
-		case "secret rekey": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
-		case "status": return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
-		case "completion":
-		case "render":
-		case "plan":
-		case "init":
-		case "keygen":
-		case "host list":
-		case "host add":
-		case "host remove":
-		case "secret list":
-		case "bootstrap": return [];
-	}
-}
-/** The states in which somebody has to look at a host. */
-function needsAttention(state) {
-	switch (state) {
-		case "failed":
-		case "rolled-back":
-		case "inconclusive":
-		case "refused":
-		case "drifted":
-		case "silent":
-		case "unknown": return true;
-		case "up-to-date":
-		case "pending":
-		case "applying":
-		case "auto-updated":
-		case "reboot-pending":
-		case "suspended":
-		case "new": return false;
-	}
 }
 // src/platform/git-error.ts
 /** A remote for people: without the login that its URL may have in it. */
@@ -31477,6 +31591,7 @@ var FleetStatus = class FleetStatus {
 			const { server } = fleet;
 			if (server === null && fleet.git === null) throw new FleetError("fleet.yaml has no server to ask for reports", { hint: "see 'server' in the README" });
 			const hosts = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts);
+			stayFrugal();
 			const resources = _usingCtx3.a(new AsyncDisposableStack());
 			const source = server === null ? await gitSource(context, fleet, resources) : await sftpSource(server);
 			return new FleetStatus(fleet, hosts, source, options, resources.move());
@@ -31689,9 +31804,12 @@ async function pushTo(context, nix, url, paths) {
 	try {
 		pushed = await push(nix, url, paths, {
 			signal,
-			onProgress: (now) => {
-				pushed = { ...now };
-				output.progress(`pushing to ${name}: ${now.paths} paths, ${size(now.bytes)}`);
+			onProgress: (paths) => {
+				pushed = {
+					paths,
+					bytes: 0
+				};
+				output.progress(`pushing to ${name}: ${count(paths, "path")}`);
 			},
 			onRetry: (error, wait) => output.info(`${name}: ${error}; trying again in ${Math.ceil(wait / 1e3)} s`)
 		});
@@ -31759,9 +31877,13 @@ async function build(context, options) {
 		const { outcomes, plans } = await buildTargets(context, nix, targets);
 		const isBuilt = ({ host }) => outcomes.get(host.name)?.kind === "built";
 		const built = targets.filter(isBuilt);
-		const failures = await failuresOf(context, nix, outcomes, options.logs ?? defaultLogs(context.env));
+		const logs = options.logs ?? defaultLogs(context.env);
+		const failures = await failuresOf(context, nix, outcomes, logs);
 		const roots = options.roots ?? await defaultRoots(context.env, options.fleet);
-		await parallel(built, availableParallelism(), ({ host, output }) => addRoot(nix, output, path$2.join(roots, host.name)));
+		await addRoots(nix, built.map(({ host, output }) => ({
+			storePath: output,
+			directory: path$2.join(roots, host.name)
+		})));
 		const hosts = await parallel(checked.hosts, availableParallelism(), async (host) => {
 			const error = failures.get(host.name);
 			if (error !== void 0) return {
@@ -31802,6 +31924,7 @@ async function build(context, options) {
 			if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
 		}
 		if (!options.prune) return document;
+		await removeOldLogs(logs);
 		const isWhole = options.hosts.length === 0 && options.shard === null;
 		const { pruned, warnings: more } = await prune(context, {
 			fleet: options.fleet,
@@ -31819,15 +31942,6 @@ async function build(context, options) {
 	} finally {
 		await _usingCtx$3.d();
 	}
-}
-// src/platform/frugal.ts
-/**
-* Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
-* others. V8 would let the part of the heap where new objects are made grow to some 100 MB while a thousand things are under
-* way, and never give it back.
-*/
-function stayFrugal() {
-	setFlagsFromString("--semi-space-growth-factor=1");
 }
 // src/reports/gate.ts
 function gateOf(state) {
@@ -32652,17 +32766,407 @@ async function readDocument(file) {
 	if (!result.success) throw new FleetError(`${file} is not what bento check --json prints: ${prettifyError(result.error)}`);
 	return result.data;
 }
-// src/platform/interrupt.ts
-/** Gives a signal that SIGINT and SIGTERM abort. A second one ends the program at once, whatever it is doing. */
-function onInterrupt() {
-	const controller = new AbortController();
-	const interrupt = () => {
-		if (controller.signal.aborted) process.exit(130);
-		controller.abort();
+// src/render/metrics.ts
+/**
+* The fleet in Prometheus' text format (exposition format 0.0.4), as node_exporter's textfile collector reads it. Times are in
+* seconds since 1970.
+*/
+function renderMetrics({ time, failOn, hosts }) {
+	const perHost = (value) => hosts.flatMap((host) => {
+		const number = value(host);
+		return number === null || !Number.isFinite(number) ? [] : [[{ host: host.name }, number]];
+	});
+	const seconds = (text) => text == null ? null : Date.parse(text) / 1e3;
+	return [
+		family("bento_status_timestamp_seconds", "When this was so.", [[{}, Date.parse(time) / 1e3]]),
+		family("bento_hosts", "Hosts in each state.", FLEET_STATES.map((state) => [{ state }, hosts.filter((host) => host.state === state).length])),
+		family("bento_host_state", "1 for the state that a host is in.", hosts.map(({ name, state, sync, health }) => [{
+			host: name,
+			state,
+			sync,
+			health
+		}, 1])),
+		family("bento_host_needs_attention", "Whether somebody has to look at a host.", perHost(({ state }) => Number(failOn.includes(state)))),
+		family("bento_host_info", "What is published for a host, and which wave of the rollout it is in.", hosts.map(({ name, published, wave, agent }) => [{
+			host: name,
+			commit: published?.commit ?? "",
+			wave: wave === null ? "" : String(wave),
+			agent: agent ?? ""
+		}, 1])),
+		family("bento_host_last_contact_timestamp_seconds", "When a host was last heard of, by the server's clock.", perHost(({ lastContact }) => seconds(lastContact))),
+		family("bento_host_published_timestamp_seconds", "When what is published for a host was made.", perHost(({ published }) => seconds(published?.issued))),
+		family("bento_host_last_attempt_timestamp_seconds", "When a host's newest report came, by the server's clock.", perHost(({ attempted }) => seconds(attempted?.received))),
+		family("bento_host_last_attempt_duration_seconds", "How long a host's newest attempt took, as it says.", perHost(({ attempted }) => attempted?.duration ?? null))
+	].join("");
+}
+function family(name, help, samples) {
+	return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${samples.map(([labels, value]) => `${name}${labelsText(labels)} ${value}\n`).join("")}`;
+}
+function labelsText(labels) {
+	const parts = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`);
+	return parts.length === 0 ? "" : `{${parts.join(",")}}`;
+}
+function escapeLabel(value) {
+	return value.toWellFormed().replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\"", "\\\"");
+}
+// src/render/status.ts
+/** What each state looks like, with and without colours. */
+const LOOKS = {
+	failed: ["✗", "red"],
+	"rolled-back": ["↩", "red"],
+	refused: ["⊘", "red"],
+	unknown: ["?", "red"],
+	silent: ["○", "red"],
+	inconclusive: ["~", "yellow"],
+	drifted: ["≠", "yellow"],
+	suspended: ["-", "yellow"],
+	"reboot-pending": ["!", "yellow"],
+	applying: ["▸", "cyan"],
+	pending: ["…", "cyan"],
+	new: ["+", "cyan"],
+	"auto-updated": ["↑", "green"],
+	"up-to-date": ["✓", "green"]
+};
+/** The fleet as a table, worst first. `now` in milliseconds since 1970. */
+function renderStatus({ hosts }, paint, now) {
+	const states = hosts.map((host) => host.state);
+	return [
+		...statusTable(hosts, paint, now),
+		"",
+		tally(states, FLEET_STATES).replaceAll("-", " ")
+	].join("\n");
+}
+/** The lines of the table, the heading first. */
+function statusTable(hosts, paint, now) {
+	const rows = worstFirst(hosts).map((host) => {
+		const [mark, style] = look(host.state);
+		return [
+			paint(style, mark),
+			host.name,
+			paint(style, words(host.state)),
+			contactText(host, now),
+			releaseText(host),
+			host.reason === null ? "" : inertLine(host.reason)
+		];
+	});
+	return table([[
+		"",
+		"HOST",
+		"STATE",
+		"LAST CONTACT",
+		"PUBLISHED",
+		"REASON"
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** One host, and what became of its last attempts, newest first. */
+function renderHostStatus(host, paint, now) {
+	const [mark, style] = look(host.state);
+	const facts = [
+		["published", host.published && `${releaseText(host)}, release ${host.published.sequence} of ${host.published.issued}`],
+		["runs", host.running && `${inertLine(host.running.toplevel)}${releaseOf(host.running.sequence)}`],
+		["last contact", contactText(host, now)],
+		["agent", host.agent && inertLine(host.agent)],
+		["wave", host.wave === null ? null : String(host.wave)],
+		["groups", host.groups.join(", ") || null]
+	];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	const lines = table(facts.flatMap(([name, value]) => value === null ? [] : [[`  ${paint("dim", name)}`, value]]));
+	return [
+		`${paint(style, mark)} ${paint("bold", host.name)} ${paint(style, words(host.state))}${reason}`,
+		...lines,
+		"",
+		...historyLines(host, paint)
+	].join("\n");
+}
+function historyLines({ history }, paint) {
+	if (history === null || history.length === 0) return ["No attempt is known."];
+	const rows = history.map((attempt) => [
+		attempt.received.replace(/T(\d\d:\d\d):.*$/, " $1"),
+		paint(attempt.outcome === "success" || attempt.outcome === "unchanged" ? "green" : "yellow", words(attempt.outcome)),
+		attempt.duration === null ? "" : took(attempt.duration),
+		`${attempt.commit?.slice(0, 12) ?? ""} ${inertLine(attempt.subject ?? "", 40)}`.trim(),
+		systemsText(attempt),
+		inertLine(attempt.reason ?? "")
+	]);
+	return table([[
+		"TIME (UTC)",
+		"OUTCOME",
+		"TOOK",
+		"COMMIT",
+		"SYSTEM",
+		"REASON"
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** "a1b2c3d4 → e5f6a7b8 nixos-system-router-26.05": the beginning of each hash, and the name of the newer one. */
+function systemsText({ from, to }) {
+	const [before, after] = [from, to].map((system) => system === null ? null : inertLine(path$2.posix.basename(system)));
+	const short = (name) => name.slice(0, 8);
+	const name = (after ?? before ?? "").slice(33, 73);
+	if (!before || !after || before === after) return `${short(after ?? before ?? "")} ${name}`.trim();
+	return `${short(before)} → ${short(after)} ${name}`.trim();
+}
+/** Seconds as "45 s", "12 min", "1 h 5 min". */
+function took(seconds) {
+	if (seconds < 60) return `${seconds} s`;
+	const minutes = Math.floor(seconds / 60);
+	if (minutes < 60) return `${minutes} min`;
+	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+function releaseOf(sequence) {
+	return sequence === null ? "" : `, of release ${sequence}`;
+}
+/** A state or an outcome for people: "rolled back". */
+function words(state) {
+	return state.replaceAll("-", " ");
+}
+function worstFirst(hosts) {
+	const rank = (host) => FLEET_STATES.indexOf(host.state);
+	return [...hosts].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
+}
+function look(state) {
+	return LOOKS[state];
+}
+/** `now` in milliseconds since 1970. */
+function contactText({ lastContact }, now) {
+	if (lastContact === null) return "never";
+	const age = now - Date.parse(lastContact);
+	return age < 1e3 ? "just now" : `${duration(age)} ago`;
+}
+function releaseText({ published }) {
+	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
+}
+/** What a terminal of this size shows of the fleet: the worst, as much as there is room for. */
+function watchLines(document, paint, { columns, rows, trouble, now }) {
+	const [heading = "", ...lines] = statusTable(document.hosts, paint, now);
+	const last = [tally(document.hosts.map((host) => host.state), FLEET_STATES).replaceAll("-", " "), paint("dim", `as of ${document.time.slice(11, 19)} UTC`)];
+	if (trouble !== "") last.push(paint("yellow", `! ${trouble}`));
+	const room = Math.max(0, rows - 2 - last.length);
+	const shown = lines.length <= room ? lines : lines.slice(0, Math.max(0, room - 1));
+	const left = lines.length - shown.length;
+	const more = left > 0 ? [paint("dim", `… and ${count(left, "host")} more`)] : [];
+	return [
+		heading,
+		...shown,
+		...more,
+		"",
+		...last
+	].slice(0, rows).map((line) => cutTo(line, columns));
+}
+/** "2026-11-23 12:00:00 router: up to date → failed: why" */
+function changeLine(time, before, host) {
+	const states = before === void 0 || before.state === host.state ? [host.state] : [before.state, host.state];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
+}
+// src/render/status-page.html
+var status_page_default = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n";
+// src/render/status-page.ts
+/** Characters of one log, and of all of them together: the page is for phones, too. */
+const LOG = 2e4;
+const ALL_LOGS = 4e6;
+/**
+* The fleet as one HTML page that needs nothing else, neither a server nor the network. All that hosts say is in it as data, and
+* becomes text in the browser; no script runs but the page's own.
+*/
+function statusPage(document, title) {
+	const states = FLEET_STATES.map((name) => {
+		const [mark, style] = look(name);
+		return {
+			name,
+			mark,
+			tone: TONES[style] ?? "warn",
+			open: gateOf(name) === "open"
+		};
+	});
+	const data = {
+		title,
+		time: document.time,
+		states,
+		hosts: withRoom(document.hosts)
 	};
-	process.on("SIGINT", interrupt);
-	process.on("SIGTERM", interrupt);
-	return controller.signal;
+	const [, style = ""] = /<style>(.*?)<\/style>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
+	const [, script = ""] = /<script>(.*?)<\/script>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
+	const policy = [
+		"default-src 'none'",
+		`style-src ${hashOf(style)}`,
+		`script-src ${hashOf(script)}`,
+		"img-src data:",
+		"base-uri 'none'",
+		"form-action 'none'"
+	].join("; ");
+	return status_page_default.replace("POLICY", policy).replace("DATA", () => embed(data));
+}
+const TONES = {
+	red: "bad",
+	yellow: "warn",
+	cyan: "go",
+	green: "good"
+};
+/** Logs as far as there is room, of the worst hosts first. */
+function withRoom(hosts) {
+	let left = ALL_LOGS;
+	return worstFirst(hosts).map((host) => {
+		if (host.log === null) return host;
+		const log = clip(host.log, LOG);
+		left -= log.length;
+		return {
+			...host,
+			log: left < 0 ? null : log
+		};
+	});
+}
+/** JSON that no HTML parser takes for anything else: neither a comment nor the end of a script has a way to begin. */
+function embed(data) {
+	return JSON.stringify(data).replace(/[<>&\u2028\u2029]/g, (letter) => {
+		return `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
+	});
+}
+function hashOf(text) {
+	return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}
+// src/reports/notifications.ts
+/**
+* What there is to tell now that wasn't told before: each trouble once, and that it is over. A host that failed, and waits for
+* what shall mend it, has not recovered yet; one that was only not heard of has, as soon as it is.
+*/
+function notificationsOf(hosts, told, troubles) {
+	return hosts.flatMap((host) => {
+		const before = told[host.name] ?? null;
+		if (troubles.includes(host.state)) return before === host.state ? [] : [{
+			host,
+			event: "trouble",
+			before
+		}];
+		if (before === null) return [];
+		return gateOf(host.state) === "open" || before === "silent" || before === "unknown" ? [{
+			host,
+			event: "recovered",
+			before
+		}] : [];
+	});
+}
+/** What is known to be told once this was. */
+function toldAfter(told, { host, event }) {
+	const { [host.name]: _, ...others } = told;
+	return event === "trouble" ? {
+		...others,
+		[host.name]: host.state
+	} : others;
+}
+// src/commands/notify.ts
+/** Milliseconds for one call. */
+const TIMEOUT = 6e4;
+const stateSchema = strictObject({
+	version: literal(1),
+	told: record(string(), _enum(FLEET_STATES))
+});
+/** Where it is remembered what was told of a fleet, unless somebody says otherwise. */
+function defaultStateFile(env, fleet) {
+	const state = env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state");
+	const id = createHash("sha256").update(fleet).digest("hex").slice(0, 16);
+	return path$2.join(state, "bento", `told-${path$2.basename(fleet)}-${id}.json`);
+}
+/**
+* Runs the user's `command` for each host that got into trouble or out of it since the last time. What hosts say reaches it in
+* its environment and as JSON on its standard input, and is never a part of the command. One that fails is called again the
+* next time.
+* @throws FleetError when `file` isn't what was left there; UnavailableError when a call failed, after all others.
+*/
+async function notify(context, document, { command, file }) {
+	let told = await readTold(file);
+	const failures = [];
+	for (const notification of notificationsOf(document.hosts, told, document.failOn)) {
+		const { name } = notification.host;
+		const failure = await call(context, command, notification);
+		if (failure !== null) {
+			failures.push(`${name} (${failure})`);
+			continue;
+		}
+		told = toldAfter(told, notification);
+		await writeTold(file, told);
+	}
+	if (failures.length > 0) throw new UnavailableError(`the command of --notify failed for ${failures.slice(0, 5).join(", ")}`, { hint: "it is called again the next time" });
+}
+/** Calls the command, and gives what was wrong with that; null when nothing was. */
+async function call(context, command, { host, event, before }) {
+	const env = {
+		BENTO_EVENT: event,
+		BENTO_HOST: host.name,
+		BENTO_STATE: host.state,
+		BENTO_STATE_BEFORE: before ?? "",
+		BENTO_REASON: host.reason ?? "",
+		BENTO_COMMIT: host.published?.commit ?? "",
+		BENTO_SUBJECT: host.published?.subject ?? "",
+		BENTO_LAST_CONTACT: host.lastContact ?? ""
+	};
+	const inert = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replaceAll("\0", "")]));
+	const { history: _, log: __, ...said } = host;
+	const input = Buffer.from(`${JSON.stringify({
+		version: 1,
+		event,
+		before,
+		host: said
+	})}\n`);
+	const { signal } = context;
+	const result = await run("sh", ["-c", command], {
+		env: inert,
+		input,
+		signal,
+		timeout: TIMEOUT,
+		cwd: context.cwd
+	});
+	const lines = result.stderr.trim().split("\n");
+	if (result.timedOut) return `no end within ${TIMEOUT / 1e3} s`;
+	return result.status === 0 ? null : `status ${result.status}: ${lines.at(-1)?.slice(0, 200) ?? ""}`;
+}
+async function readTold(file) {
+	let text;
+	try {
+		text = await readFile$1(file, "utf8");
+	} catch (cause) {
+		const { code } = cause;
+		if (code === "ENOENT") return {};
+		throw new FleetError(`${file} can't be read (${code})`, { cause });
+	}
+	try {
+		return stateSchema.parse(JSON.parse(text)).told;
+	} catch (cause) {
+		throw new FleetError(`${file} is not what bento status --notify remembers`, {
+			hint: "remove it, and what is wrong now is told once more",
+			cause
+		});
+	}
+}
+async function writeTold(file, told) {
+	try {
+		await writeFileAtomically(file, `${JSON.stringify({
+			version: 1,
+			told
+		})}\n`, 384);
+	} catch (cause) {
+		throw new UnavailableError(`${file} can't be written (${cause.code})`, { cause });
+	}
+}
+// src/commands/status-outlets.ts
+/**
+* Writes what was asked for of a status, each file whole or not at all, and tells who wants to be told.
+* @throws UnavailableError when a file can't be written, or the command failed.
+*/
+async function deliverStatus(context, document, fleet, { html, metrics, notify: command, notifyState }) {
+	const at = (...place) => path$2.resolve(context.cwd, ...place);
+	if (html !== void 0) await write(at(html, "index.html"), statusPage(document, path$2.basename(fleet)));
+	if (metrics !== void 0) await write(at(metrics), renderMetrics(document));
+	if (command !== void 0) await notify(context, document, {
+		command,
+		file: notifyState === void 0 ? defaultStateFile(context.env, fleet) : at(notifyState)
+	});
+}
+async function write(file, text) {
+	try {
+		await writeFileAtomically(file, text);
+	} catch (cause) {
+		throw new UnavailableError(`${file} can't be written (${cause.code})`, { cause });
+	}
 }
 // src/render/failure.ts
 /** Where a failure is, or undefined where nobody knows. */
@@ -32852,6 +33356,44 @@ function deployDetail({ reason, sequence, commit }) {
 	if (reason !== null) return inertLine(reason);
 	return sequence === null ? "" : `release ${sequence} of ${(commit ?? "").slice(0, 12)}`;
 }
+// src/render/markdown.ts
+/**
+* Text as it is, on one line of GitHub's markdown: nothing in it is markup, a link, a mention or a reference. Each character that
+* markdown or HTML gives a meaning becomes an HTML entity. Mentions and references are looked for in what was rendered, where
+* an entity is the character again: a space without width keeps `@` and `#` apart from what they would refer to.
+*/
+function plain(text, limit = 500) {
+	return inertLine(text, limit).replace(/@(?=\w)|#(?=\d)/g, "$&​").replace(/[^\p{L}\p{N} .,;()/+=%-]|(?<=[wW]{3})\./gu, (letter) => `&#${letter.codePointAt(0)};`);
+}
+/** The same in the look of code. */
+function code(text, limit = 500) {
+	return `<code>${plain(text, limit)}</code>`;
+}
+/** A table; cells are markdown already. */
+function markdownTable(heading, rows) {
+	const line = (cells) => `| ${cells.join(" | ")} |`;
+	return [
+		line(heading),
+		line(heading.map(() => "---")),
+		...rows.map(line)
+	].join("\n");
+}
+/** Something long behind a line to click on; `text` is foreign. */
+function folded(title, text, limit) {
+	return `<details><summary>${title}</summary><pre>${clip(text, limit).replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "�").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replace(/\n(?=\n)/g, "\n&#8203;")}</pre></details>`;
+}
+// src/platform/interrupt.ts
+/** Gives a signal that SIGINT and SIGTERM abort. A second one ends the program at once, whatever it is doing. */
+function onInterrupt() {
+	const controller = new AbortController();
+	const interrupt = () => {
+		if (controller.signal.aborted) process.exit(130);
+		controller.abort();
+	};
+	process.on("SIGINT", interrupt);
+	process.on("SIGTERM", interrupt);
+	return controller.signal;
+}
 // src/render/lists.ts
 function renderFiles(files, paint) {
 	return files.map(({ file, status }) => status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`));
@@ -32912,153 +33454,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-// src/render/status.ts
-/** What each state looks like, with and without colours. */
-const LOOKS = {
-	failed: ["✗", "red"],
-	"rolled-back": ["↩", "red"],
-	refused: ["⊘", "red"],
-	unknown: ["?", "red"],
-	silent: ["○", "red"],
-	inconclusive: ["~", "yellow"],
-	drifted: ["≠", "yellow"],
-	suspended: ["-", "yellow"],
-	"reboot-pending": ["!", "yellow"],
-	applying: ["▸", "cyan"],
-	pending: ["…", "cyan"],
-	new: ["+", "cyan"],
-	"auto-updated": ["↑", "green"],
-	"up-to-date": ["✓", "green"]
-};
-/** The fleet as a table, worst first. `now` in milliseconds since 1970. */
-function renderStatus({ hosts }, paint, now) {
-	const states = hosts.map((host) => host.state);
-	return [
-		...statusTable(hosts, paint, now),
-		"",
-		tally(states, FLEET_STATES).replaceAll("-", " ")
-	].join("\n");
-}
-/** The lines of the table, the heading first. */
-function statusTable(hosts, paint, now) {
-	const rows = worstFirst(hosts).map((host) => {
-		const [mark, style] = look(host.state);
-		return [
-			paint(style, mark),
-			host.name,
-			paint(style, words(host.state)),
-			contactText(host, now),
-			releaseText(host),
-			host.reason === null ? "" : inertLine(host.reason)
-		];
-	});
-	return table([[
-		"",
-		"HOST",
-		"STATE",
-		"LAST CONTACT",
-		"PUBLISHED",
-		"REASON"
-	].map((text) => paint("dim", text)), ...rows]);
-}
-/** One host, and what became of its last attempts, newest first. */
-function renderHostStatus(host, paint, now) {
-	const [mark, style] = look(host.state);
-	const facts = [
-		["published", host.published && `${releaseText(host)}, release ${host.published.sequence} of ${host.published.issued}`],
-		["runs", host.running && `${inertLine(host.running.toplevel)}${releaseOf(host.running.sequence)}`],
-		["last contact", contactText(host, now)],
-		["agent", host.agent && inertLine(host.agent)],
-		["wave", host.wave === null ? null : String(host.wave)],
-		["groups", host.groups.join(", ") || null]
-	];
-	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
-	const lines = table(facts.flatMap(([name, value]) => value === null ? [] : [[`  ${paint("dim", name)}`, value]]));
-	return [
-		`${paint(style, mark)} ${paint("bold", host.name)} ${paint(style, words(host.state))}${reason}`,
-		...lines,
-		"",
-		...historyLines(host, paint)
-	].join("\n");
-}
-function historyLines({ history }, paint) {
-	if (history === null || history.length === 0) return ["No attempt is known."];
-	const rows = history.map((attempt) => [
-		attempt.received.replace(/T(\d\d:\d\d):.*$/, " $1"),
-		paint(attempt.outcome === "success" || attempt.outcome === "unchanged" ? "green" : "yellow", words(attempt.outcome)),
-		attempt.duration === null ? "" : took(attempt.duration),
-		`${attempt.commit?.slice(0, 12) ?? ""} ${inertLine(attempt.subject ?? "", 40)}`.trim(),
-		systemsText(attempt),
-		inertLine(attempt.reason ?? "")
-	]);
-	return table([[
-		"TIME (UTC)",
-		"OUTCOME",
-		"TOOK",
-		"COMMIT",
-		"SYSTEM",
-		"REASON"
-	].map((text) => paint("dim", text)), ...rows]);
-}
-/** "a1b2c3d4 → e5f6a7b8 nixos-system-router-26.05": the beginning of each hash, and the name of the newer one. */
-function systemsText({ from, to }) {
-	const [before, after] = [from, to].map((system) => system === null ? null : inertLine(path$2.posix.basename(system)));
-	const short = (name) => name.slice(0, 8);
-	const name = (after ?? before ?? "").slice(33, 73);
-	if (!before || !after || before === after) return `${short(after ?? before ?? "")} ${name}`.trim();
-	return `${short(before)} → ${short(after)} ${name}`.trim();
-}
-/** Seconds as "45 s", "12 min", "1 h 5 min". */
-function took(seconds) {
-	if (seconds < 60) return `${seconds} s`;
-	const minutes = Math.floor(seconds / 60);
-	if (minutes < 60) return `${minutes} min`;
-	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-function releaseOf(sequence) {
-	return sequence === null ? "" : `, of release ${sequence}`;
-}
-/** A state or an outcome for people: "rolled back". */
-function words(state) {
-	return state.replaceAll("-", " ");
-}
-function worstFirst(hosts) {
-	const rank = (host) => FLEET_STATES.indexOf(host.state);
-	return [...hosts].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
-}
-function look(state) {
-	return LOOKS[state];
-}
-/** `now` in milliseconds since 1970. */
-function contactText({ lastContact }, now) {
-	if (lastContact === null) return "never";
-	const age = now - Date.parse(lastContact);
-	return age < 1e3 ? "just now" : `${duration(age)} ago`;
-}
-function releaseText({ published }) {
-	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
-}
-/** What a terminal of this size shows of the fleet: the worst, as much as there is room for. */
-function watchLines(document, paint, { columns, rows, trouble, now }) {
-	const [heading = "", ...lines] = statusTable(document.hosts, paint, now);
-	const last = [tally(document.hosts.map((host) => host.state), FLEET_STATES).replaceAll("-", " "), paint("dim", `as of ${document.time.slice(11, 19)} UTC`)];
-	if (trouble !== "") last.push(paint("yellow", `! ${trouble}`));
-	const room = Math.max(0, rows - 2 - last.length);
-	const shown = lines.length <= room ? lines : lines.slice(0, Math.max(0, room - 1));
-	const left = lines.length - shown.length;
-	const more = left > 0 ? [paint("dim", `… and ${count(left, "host")} more`)] : [];
-	return [
-		heading,
-		...shown,
-		...more,
-		"",
-		...last
-	].slice(0, rows).map((line) => cutTo(line, columns));
-}
-/** "2026-11-23 12:00:00 router: up to date → failed: why" */
-function changeLine(time, before, host) {
-	const states = before === void 0 || before.state === host.state ? [host.state] : [before.state, host.state];
-	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
-	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
-}
-export { packageRoot as $, parseShard as $t, deploy as A, AGENT_FILE as At, isSameRelease as B, SECRETS_DIR as Bt, renderCheck as C, PUBLISHER_KEY as Ct, onInterrupt as D, keysFromEnvironment as Dt, locationOf as E, describeKey as Et, unchanged as F, parseWave as Ft, status as G, secretHosts as Gt, gateOf as H, isSecretName as Ht, failed as I, FLEET_FILE as It, FLEET_STATES as J, decrypt as Jt, statusOptions as K, secretNames as Kt, failing as L, parseFleetFile as Lt, signAndPublish as M, staleFiles as Mt, openAll as N, findFleet as Nt, report as O, Repository as Ot, published as P, loadFleet as Pt, Publishers as Q, readersOf as Qt, prepare as R, hostName as Rt, pushText as S, formatLocation as Sn, MEMORY_KEY as St, failureLines as T, SIGNING_KEY as Tt, build as U, readSecretFile as Ut, nextManifest as V, checkSecretName as Vt, FleetStatus as W, secretFile as Wt, failedHosts as X, canReceive as Xt, exitStatus as Y, encrypt as Yt, parseDuration as Z, readersIn as Zt, renderDeploy as _, FleetError as _n, openMemory as _t, renderHostStatus as a, tally as an, ignoreSftpError as at, costText as b, UnavailableError as bn, CACHE_KEY as bt, worstFirst as c, inert as cn, needsOpenSsh as ct, renderInit as d, Nix as dn, check as dt, selectHosts as en, LOCK_DIRECTORY as et, renderKeygen as f, run as fn, workflowCopies as ft, deployWord as g, BentoError as gn, openFleetAt as gt, deployDetail as h, temporaryDirectory as hn, openFleet as ht, releaseText as i, table as in, flight as it, lockFor as j, renderedFiles as jt, plan as k, archive as kt, renderHostEdit as l, inertLine as ln, openPrivateKey as lt, renderRender as m, makeCacheKey as mn, loadRenderedFleet as mt, contactText as n, count as nn, SftpSession as nt, renderStatus as o, warnings as on, open as ot, renderPlan as p, KEY_NAME as pn, failureOf$2 as pt, waysOut as q, MAX_SECRET as qt, look as r, painter as rn, list as rt, watchLines as s, clip as sn, requireSigner as st, changeLine as t, splitPatterns as tn, SILENCE$2 as tt, renderHostList as u, writeFileAtomically as un, DEFAULT_TIMEOUT as ut, baseText as v, HostError as vn, withFlakeHosts as vt, describeError as w, SECRETS as wt, grouped as x, UnreachableError as xn, GIT_KEY as xt, changeText as y, InterruptedError as yn, _usingCtx as yt, withArchive as z, require_dist$2 as zt };
+export { status as $, _enum as $t, renderHostStatus as A, writeFileAtomically as An, withFlakeHosts as At, published as B, FleetError as Bn, Repository as Bt, failureLines as C, count as Cn, evaluateFleet as Ct, contactText as D, tally as Dn, openFleetAt as Dt, changeLine as E, table as En, openFleet as Et, plan as F, parsePackages as Fn, PUBLISHER_KEY as Ft, withArchive as G, formatLocation as Gn, findFleet as Gt, failed as H, InterruptedError as Hn, AGENT_FILE as Ht, deploy as I, KEY_NAME as In, SECRETS as It, gateOf as J, parseWave as Jt, isSameRelease as K, inert as Kn, flakesOf as Kt, lockFor as L, makeCacheKey as Ln, SIGNING_KEY as Lt, watchLines as M, run as Mn, CACHE_KEY as Mt, worstFirst as N, difference as Nn, GIT_KEY as Nt, look as O, warnings as On, openMemory as Ot, report as P, packageChanges as Pn, MEMORY_KEY as Pt, parseFailOn as Q, parseSshTarget as Qt, signAndPublish as R, temporaryDirectory as Rn, describeKey as Rt, describeError as S, nearest as Sn, compareWith as St, deliverStatus as T, size as Tn, loadRenderedFleet as Tt, failing as U, UnavailableError as Un, renderedFiles as Ut, unchanged as V, HostError as Vn, archive as Vt, prepare as W, UnreachableError as Wn, staleFiles as Wt, EACH as X, parseFleetFile as Xt, build as Y, FLEET_FILE as Yt, FleetStatus as Z, hostName as Zt, changeText as _, readersIn as _n, needsOpenSsh as _t, renderKeygen as a, require_dist$2 as an, parseDuration as at, pushText as b, selectHosts as bn, check as bt, onInterrupt as c, isSecretName as cn, LOCK_DIRECTORY as ct, markdownTable as d, secretHosts as dn, list as dt, boolean as en, statusOptions as et, plain as f, secretNames as fn, flight as ft, baseText as g, canReceive as gn, storePath as gt, renderDeploy as h, encrypt as hn, requireSigner as ht, renderInit as i, string as in, failedHosts as it, renderStatus as j, Nix as jn, _usingCtx as jt, releaseText as k, parallel as kn, stageAll as kt, code as l, readSecretFile as ln, SILENCE$2 as lt, deployWord as m, decrypt as mn, open as mt, renderHostEdit as n, literal as nn, OUTCOMES as nt, renderPlan as o, SECRETS_DIR as on, Publishers as ot, deployDetail as p, MAX_SECRET as pn, ignoreSftpError as pt, nextManifest as q, inertLine as qn, loadFleet as qt, renderHostList as r, object as rn, exitStatus as rt, renderRender as s, checkSecretName as sn, packageRoot as st, renderFiles as t, int as tn, waysOut as tt, folded as u, secretFile as un, SftpSession as ut, costText as v, readersOf as vn, openPrivateKey as vt, locationOf as w, painter as wn, failureOf$2 as wt, renderCheck as x, splitPatterns as xn, workflowCopies as xt, grouped as y, parseShard as yn, DEFAULT_TIMEOUT as yt, openAll as z, BentoError as zn, keysFromEnvironment as zt };

@@ -3,7 +3,6 @@
  * version.
  */
 import type { Location } from "./errors.ts";
-import type { InputChange } from "./nix/lock.ts";
 
 export interface HostFailure extends Partial<Location> {
   /** One line, the innermost cause. */
@@ -439,6 +438,24 @@ export interface DiffDocument {
   base: string | null;
   warnings: string[];
   hosts: HostDiff[];
+}
+
+/** What an input is locked to. */
+export interface LockedInput {
+  /** Such as `github:NixOS/nixpkgs`, without what it is locked to. */
+  source: string;
+  /** Null for what has none, such as a directory. */
+  rev: string | null;
+  /** ISO 8601, of the day; null where it isn't known. */
+  date: string | null;
+  narHash: string | null;
+}
+
+export interface InputChange {
+  /** From the flake down, with slashes between: `home-manager/nixpkgs`. */
+  input: string;
+  from: LockedInput | null;
+  to: LockedInput | null;
 }
 
 export interface FlakeUpdate {

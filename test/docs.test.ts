@@ -81,6 +81,8 @@ function commandLines(name: string): Found[] {
   return lines.flatMap(({ at, text }) =>
     text
       .replace(/(?:^|\s)#.*$/, "")
+      // What is in quotes is one word, whatever it says.
+      .replace(/'[^']*'|"[^"]*"/g, "QUOTED")
       .split(/\||&&|;|>|\$\(/)
       .map((part) => part.trim().replace(/^(?:sudo |[A-Z_]+=\S+ )+/, ""))
       .filter((part) => part.startsWith(`${name} `))

@@ -16,11 +16,14 @@ const MAY: Record<string, readonly string[]> = {
   nix: ["tree", "fleet", "release", "platform"],
   reports: ["publish", "release", "fleet"],
   publish: ["release", "tree", "fleet", "platform"],
+  /** Hosts, over ssh. */
+  reach: ["reports", "fleet", "platform"],
   workflows: [],
   completion: [],
   render: ["reports", "nix", "platform"],
   commands: [
     "completion",
+    "reach",
     "workflows",
     "render",
     "publish",

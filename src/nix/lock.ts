@@ -1,3 +1,4 @@
+import type { InputChange, LockedInput } from "../results.ts";
 import type { Nix } from "./nix.ts";
 
 /** A flake.lock, as far as what moved in it is concerned (Nix manual, "nix flake", lock files; versions 5 to 7). */
@@ -13,24 +14,6 @@ interface LockNode {
 }
 
 type Locked = Readonly<Record<string, unknown>>;
-
-/** What an input is locked to. */
-export interface LockedInput {
-  /** Such as `github:NixOS/nixpkgs`, without what it is locked to. */
-  source: string;
-  /** Null for what has none, such as a directory. */
-  rev: string | null;
-  /** ISO 8601, of the day; null where it isn't known. */
-  date: string | null;
-  narHash: string | null;
-}
-
-export interface InputChange {
-  /** From the flake down, with slashes between: `home-manager/nixpkgs`. */
-  input: string;
-  from: LockedInput | null;
-  to: LockedInput | null;
-}
 
 /** Null for what is no lock file of a known form. */
 export function parseLock(text: string): LockFile | null {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { inertLine } from "../inert.ts";
-import { OUTCOMES } from "../reports/schema.ts";
+import { OUTCOMES } from "../results.ts";
 
 /** What `bento-agent status --json` prints on a host. All of it is foreign, and its texts are made one inert line. */
 

@@ -1,6 +1,5 @@
 import { inertLine } from "../inert.ts";
-import type { LockedInput } from "../nix/lock.ts";
-import type { FlakeUpdate, FlakeUpdateDocument } from "../results.ts";
+import type { FlakeUpdate, FlakeUpdateDocument, LockedInput } from "../results.ts";
 import { failureLines } from "./failure.ts";
 import { code, markdownTable } from "./markdown.ts";
 import { count, type Paint, type Style, table } from "./terminal.ts";
