@@ -1,11 +1,12 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
+import { UnavailableError } from "../errors.ts";
 import { removeOldLogs } from "../nix/build-log.ts";
 import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
-import { storeAddress } from "../nix/push.ts";
+import { isBinaryCache, storeAddress } from "../nix/push.ts";
 import { addRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -82,11 +83,16 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   // 5. Hosts can have it.
   const paths = built.map(({ output }) => output);
   if (key !== null) {
-    await signClosures(nix, key, paths);
+    const isSigned = await signClosures(nix, key, paths);
+    if (!isSigned && !(url !== null && isBinaryCache(url))) {
+      throw new UnavailableError("what was built can't be signed: the Nix daemon lets only users that it trusts sign", {
+        hint: "push to a binary cache (file://, s3:// or https://), where what is uploaded is signed on the way",
+      });
+    }
     document.signedBy = key.publicKey;
   }
   if (url !== null) {
-    document.push = await pushTo(context, nix, url, paths);
+    document.push = await pushTo(context, nix, { url, keyFile: key?.file ?? null, paths });
     if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
   }
 

@@ -16,7 +16,11 @@ export async function pushUrl(dir: string): Promise<string> {
 }
 
 /** Copies systems, and all that they need, to a Nix store. That it can't be is told in the result: what was built is built. */
-export async function pushTo(context: Context, nix: Nix, url: string, paths: readonly string[]): Promise<PushResult> {
+export async function pushTo(
+  context: Context,
+  nix: Nix,
+  { url, keyFile, paths }: { url: string; keyFile: string | null; paths: readonly string[] },
+): Promise<PushResult> {
   const { output, signal } = context;
   const name = shown(url);
   // Of a push that fails, it is what was begun.
@@ -25,6 +29,7 @@ export async function pushTo(context: Context, nix: Nix, url: string, paths: rea
   try {
     pushed = await push(nix, url, paths, {
       signal,
+      ...(keyFile === null ? {} : { keyFile }),
       onProgress: (paths) => {
         pushed = { paths, bytes: 0 };
         output.progress(`pushing to ${name}: ${count(paths, "path")}`);

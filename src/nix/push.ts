@@ -20,6 +20,8 @@ export interface PushOptions {
   onProgress?: (paths: number) => void;
   /** Told before it is tried again. */
   onRetry?: (error: string, wait: number) => void;
+  /** The file of a key that signs what is uploaded to a binary cache, by the way. */
+  keyFile?: string;
   /** Milliseconds before the first retry; each further one waits twice as long. */
   wait?: number;
 }
@@ -46,7 +48,7 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
   const address = storeAddress(url);
   if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path.dirname(first));
   for (let attempt = 1; ; attempt++) {
-    const error = await copy(nix, address, paths, (path) => {
+    const error = await copy(nix, withKey(address, options.keyFile), paths, (path) => {
       copied.add(path);
       onProgress(copied.size);
     });
@@ -97,6 +99,17 @@ async function copy(
   read("\n");
   if (status === 0) return null;
   return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+}
+
+/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
+export function isBinaryCache(url: string): boolean {
+  return /^(?:file|s3|https?):/.test(url);
+}
+
+/** Nix takes the path of the key's file as a setting of the store. */
+function withKey(address: string, keyFile: string | undefined): string {
+  if (keyFile === undefined || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
+  return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(keyFile)}`;
 }
 
 /** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */

@@ -228,3 +228,20 @@ async function makeDir(name: string): Promise<string> {
   await succeed("mkdir", ["-p", cacheDir(name)]);
   return cacheDir(name);
 }
+
+test("where the daemon lets nobody sign in its store, what is uploaded is signed on the way", async () => {
+  await fleet.set("eta", "p.shared (p.big 50)");
+  // A Nix that refuses as a daemon does whose client it doesn't trust; everything else is the real one's.
+  const bin = await makeDir("distrust");
+  const real = await succeed("sh", ["-c", "command -v nix"]);
+  const script = `#!/bin/sh\ncase "$1 $2" in "store sign") echo "error: you are not privileged to add signatures" >&2; exit 1 ;; esac\nexec ${real} "$@"\n`;
+  await writeFile(path.join(bin, "nix"), script, { mode: 0o755 });
+  const env = { BENTO_CACHE_KEY: secretKey, PATH: `${bin}:${process.env.PATH}` };
+  const cache = cacheDir("signed-on-the-way");
+  const { document, status } = await build(["--hosts", "eta", "--push", `file://${cache}`], env);
+  expect([status, document.signedBy]).toEqual([0, publicKey]);
+  const system = document.hosts[0]?.toplevel ?? "";
+  expect(await fetchFrom(`file://${cache}`, system, "on-the-way", publicKey)).toMatchObject({ status: 0 });
+  const none = await bento(["build", "--hosts", "eta"], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
+  expect([none.status, none.stderr]).toEqual([3, expect.stringContaining("lets only users that it trusts sign")]);
+});
