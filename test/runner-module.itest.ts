@@ -3,8 +3,8 @@ import { packageRoot } from "../src/platform/package.ts";
 import { succeed } from "./support/programs.ts";
 
 /**
- * utils/runner.nix: on a real NixOS of 20.09 (BENTO_TEST_NIXPKGS), which has neither harmonia nor GitHub runners, and with
- * today's module system (BENTO_TEST_NIXPKGS_LIB), where both are stubs.
+ * utils/runner.nix: on a real NixOS of 20.09 (BENTO_TEST_NIXPKGS), which has no GitHub runners, and with today's module system
+ * (BENTO_TEST_NIXPKGS_LIB), where they and nginx are stubs.
  */
 const root = packageRoot();
 const nixpkgs = process.env.BENTO_TEST_NIXPKGS;
@@ -23,7 +23,7 @@ describe.skipIf(!lib)("with today's module system", () => {
     }; in {
       inherit (e) failed documented;
       inherit (e.config.services) github-runners;
-      harmonia = e.config.services.harmonia.cache;
+      nginx = e.config.services.nginx.virtualHosts;
       inherit (e.config.nix) gc extraOptions;
       inherit (e.config.networking.firewall) allowedTCPPorts;
       users = builtins.attrNames e.config.users.users;
@@ -47,7 +47,10 @@ describe.skipIf(!lib)("with today's module system", () => {
       serviceOverrides: { DynamicUser: false, ReadWritePaths: ["/var/lib/bento-runner"] },
     });
     expect(found["github-runners"].bento.serviceOverrides.InaccessiblePaths).toContain("-/run/token");
-    expect(found.harmonia).toEqual({ enable: true, settings: { bind: "[::]:5000", priority: 30 } });
+    expect(found.nginx).toEqual({
+      "bento-cache": { listen: [{ addr: "0.0.0.0", port: 5000 }], root: "/var/lib/bento-runner/cache" },
+    });
+    expect(found.tmpfiles).toContain("d /var/lib/bento-runner/cache 2750 bento-runner nginx -");
     expect(found.allowedTCPPorts).toEqual([]);
     expect(found.users).toEqual(["bento-runner"]);
     expect(found.gc).toEqual({ automatic: true, dates: "weekly" });
@@ -62,19 +65,18 @@ describe.skipIf(!lib)("with today's module system", () => {
 
   test("without GitHub and without a cache it is only a place for results", async () => {
     const found = await machine("services.bento-runner.cache.enable = false;");
-    expect([found.failed, found["github-runners"], found.harmonia]).toEqual([[], {}, {}]);
+    expect([found.failed, found["github-runners"], found.nginx]).toEqual([[], {}, {}]);
   });
 
   test("the firewall opens when it is told to", async () => {
     const found = await machine("services.bento-runner.cache = { openFirewall = true; port = 8080; };");
     expect(found.allowedTCPPorts).toEqual([8080]);
-    expect(found.harmonia.settings.bind).toBe("[::]:8080");
+    expect(found.nginx["bento-cache"].listen).toEqual([{ addr: "0.0.0.0", port: 8080 }]);
   });
 
   test.each([
     ['nix.settings.secret-key-files = [ "/key" ];', "signs whatever is built, by pull requests too"],
     ['nix.extraOptions = "secret-key-files = /key";', "signs whatever is built, by pull requests too"],
-    ['services.harmonia.cache.signKeyPaths = [ "/key" ];', "the cache server has a key of its own"],
     ['nix.settings.trusted-users = [ "root" "bento-runner" ];', "jobs run as bento-runner"],
     ['nix.settings.trusted-users = [ "*" ];', "jobs run as bento-runner"],
     ["nix.settings.sandbox = false;", "Set nix.settings.sandbox = true"],
@@ -103,16 +105,16 @@ describe.skipIf(!nixpkgs)("on NixOS 20.09", () => {
       lib = import ${nixpkgs}/lib;
     in {
       failed = map (one: one.message) (lib.filter (one: !one.assertion) nixos.config.assertions);
-      serve = nixos.config.systemd.services.nix-serve.serviceConfig.ExecStart or null;
+      serve = nixos.config.services.nginx.virtualHosts.bento-cache.root;
       nix = nixos.config.environment.etc."nix/nix.conf".source.drvPath or nixos.config.nix.extraOptions;
       options = nixos.config.nix.extraOptions;
       user = nixos.config.users.users.bento-runner.group;
     }`);
 
-  test("the cache is nix-serve, without a key", async () => {
+  test("the cache is a directory that nginx shows", async () => {
     const found = await machine("");
     expect(found.failed).toEqual([]);
-    expect(found.serve).toMatch(/\/bin\/nix-serve --listen 0\.0\.0\.0:5000 $/);
+    expect(found.serve).toBe("/var/lib/bento-runner/cache");
     expect(found.options).toContain("min-free = 10737418240");
     expect(found.user).toBe("bento-runner");
   }, 60_000);
@@ -120,11 +122,10 @@ describe.skipIf(!nixpkgs)("on NixOS 20.09", () => {
   test("what this release doesn't have is said, and so is what would sign everything", async () => {
     const found = await machine(
       `services.bento-runner.github = { url = "https://github.com/example/fleet"; tokenFile = "/run/token"; };
-       services.nix-serve.secretKeyFile = "/key"; nix.trustedUsers = [ "bento-runner" ]; nix.useSandbox = false;`,
+       nix.trustedUsers = [ "bento-runner" ]; nix.useSandbox = false;`,
     );
     expect(found.failed).toEqual([
       expect.stringContaining("this release of NixOS has no services.github-runners"),
-      expect.stringContaining("the cache server has a key of its own"),
       expect.stringContaining("jobs run as bento-runner"),
       expect.stringContaining("useSandbox"),
     ]);

@@ -6,10 +6,11 @@
 #     github = { url = "https://github.com/example/fleet"; tokenFile = "/var/lib/secrets/github-runner"; };
 #   };
 #
-# It registers the machine with GitHub, which gives it jobs; `bento build` in a job fills the machine's store, and signs what
-# it built with a key that only the job after the merge has; a cache server shows the store to the fleet. Nothing here has
-# that key: whatever signs all of a store, Nix's secret-key-files or a key of the cache server's, would sign what pull
-# requests build as well, and is refused. docs/build.md says how it goes together. Works on NixOS 20.09 and everything since,
+# It registers the machine with GitHub, which gives it jobs. `bento build --push file:///var/lib/bento-runner/cache` in the job
+# after a merge signs what it built with a key that only that job has, and a web server shows it to the fleet. Jobs run as a
+# user that the Nix daemon doesn't trust, and the daemon lets such a one sign nothing in the store itself: hence a directory,
+# and no server that shows the store, as harmonia does. Nothing here has the key: Nix's secret-key-files would sign what pull
+# requests build as well, and are refused. docs/build.md says how it goes together. Works on NixOS 20.09 and everything since,
 # as far as a release has what is asked of it.
 { config, lib, options, pkgs, ... }:
 
@@ -22,22 +23,12 @@ let
   GiB = 1024 * 1024 * 1024;
 
   hasRunners = options.services ? github-runners;
-  # harmonia's options moved under services.harmonia.cache; before it there was nix-serve alone.
-  harmonia =
-    if !(options.services ? harmonia) then null
-    else if options.services.harmonia ? cache then "cache"
-    else "flat";
-
+  directory = "${state}/cache";
   hasGitHub = cfg.github.url != null;
   trustedUsers = config.nix.settings.trusted-users or (config.nix.trustedUsers or [ ]);
   sandbox = config.nix.settings.sandbox or (config.nix.useSandbox or true);
   signsEverything = config.nix.settings.secret-key-files or [ ] != [ ]
     || builtins.match ".*secret-key-files.*" (lib.replaceStrings [ "\n" ] [ " " ] config.nix.extraOptions) != null;
-  serverKeys =
-    config.services.harmonia.cache.signKeyPaths or [ ]
-    ++ config.services.harmonia.signKeyPaths or [ ]
-    ++ lib.optional (config.services.harmonia.signKeyPath or null != null) "signKeyPath"
-    ++ lib.optional (config.services.nix-serve.secretKeyFile or null != null) "secretKeyFile";
 in
 {
   options.services.bento-runner = {
@@ -98,15 +89,13 @@ in
         type = types.bool;
         default = true;
         description = ''
-          Whether this machine's store is a binary cache for the fleet: harmonia, or nix-serve where the release has no harmonia. Set
-          it to false where bento build --push copies systems to a cache elsewhere. Everything that is in the store can then be read
-          by whoever reaches the port.
+          Whether this machine is a binary cache for the fleet: nginx shows what bento build --push has put into
+          /var/lib/bento-runner/cache, and nothing else of the store. Set it to false where systems are pushed elsewhere.
         '';
       };
       address = mkOption {
         type = types.str;
-        default = if harmonia == null then "0.0.0.0" else "[::]";
-        defaultText = "[::], every address of the machine";
+        default = "0.0.0.0";
         example = "127.0.0.1";
         description = ''
           The address that it listens on. Set it to 127.0.0.1 behind a web server that speaks TLS, or where hosts come through ssh.
@@ -174,11 +163,6 @@ in
             + "BENTO_CACHE_KEY, or the Action's cache-key.";
         }
         {
-          assertion = cfg.cache.enable -> serverKeys == [ ];
-          message = "services.bento-runner: the cache server has a key of its own, with which it signs all of the store, and "
-            + "what pull requests build too. Take it out; bento build signs, and the server shows those signatures.";
-        }
-        {
           assertion = !(lib.any (name: lib.elem name [ user "@${user}" "*" ]) trustedUsers);
           message = "services.bento-runner: jobs run as ${user}, and nix.settings.trusted-users trusts it: a job could put "
             + "anything into the store under any name, to be signed later. Take ${user}, @${user} and * out of it.";
@@ -199,10 +183,11 @@ in
       users.groups.${user} = { };
 
       # What stays from one job to the next: gc roots, logs of builds that failed, and evaluations that are remembered.
-      systemd.tmpfiles.rules = map (place: "d ${place} 0750 ${user} ${user} -") [
-        state
-        "${state}/state"
-        "${state}/evaluations"
+      systemd.tmpfiles.rules = [
+        # The web server passes through.
+        "d ${state} 0751 ${user} ${user} -"
+        "d ${state}/state 0750 ${user} ${user} -"
+        "d ${state}/evaluations 0750 ${user} ${user} -"
       ];
 
       nix.gc.automatic = lib.mkDefault true;
@@ -215,30 +200,12 @@ in
       networking.firewall.allowedTCPPorts = mkIf (cfg.cache.enable && cfg.cache.openFirewall) [ cfg.cache.port ];
     }
 
-    (lib.optionalAttrs (harmonia == "cache") {
-      services.harmonia.cache = mkIf cfg.cache.enable {
-        enable = true;
-        settings = {
-          bind = "${cfg.cache.address}:${toString cfg.cache.port}";
-          # Before cache.nixos.org, whose priority is 40.
-          priority = lib.mkDefault 30;
-        };
-      };
-    })
-    (lib.optionalAttrs (harmonia == "flat") {
-      services.harmonia = mkIf cfg.cache.enable {
-        enable = true;
-        settings = {
-          bind = "${cfg.cache.address}:${toString cfg.cache.port}";
-          priority = lib.mkDefault 30;
-        };
-      };
-    })
-    (lib.optionalAttrs (harmonia == null) {
-      services.nix-serve = mkIf cfg.cache.enable {
-        enable = true;
-        bindAddress = cfg.cache.address;
-        port = cfg.cache.port;
+    (mkIf cfg.cache.enable {
+      systemd.tmpfiles.rules = [ "d ${directory} 2750 ${user} ${config.services.nginx.group} -" ];
+      services.nginx.enable = true;
+      services.nginx.virtualHosts.bento-cache = {
+        listen = [ { addr = cfg.cache.address; port = cfg.cache.port; } ];
+        root = directory;
       };
     })
 
@@ -260,6 +227,8 @@ in
           serviceOverrides = {
             DynamicUser = false;
             ReadWritePaths = [ state ];
+            # The web server's group reads the cache.
+            UMask = "0027";
             # The rest of what could be seen of the machine and of other jobs.
             PrivateTmp = true;
             ProtectProc = "invisible";
