@@ -133,7 +133,7 @@ finish() {
     undo*) conclude_undo ;;
     success | unchanged)
       if [ "$from" != "$to" ]; then keep_alive "$from" before || true; fi
-      remember_applied "$to" || true
+      remember_applied "$to" || unreported=0
       [ -n "$updating" ] || keep_release || true
       mv -T "$BENTO_STATE/gcroots/next" "$BENTO_STATE/gcroots/current" 2> /dev/null || true
       ;;
@@ -147,9 +147,10 @@ finish() {
   esac
   if [ -n "$updating" ] && [ "$outcome" = success ]; then outcome=auto-updated; fi
   say "$outcome${reason:+: $reason}"
-  if ! spool_report "$outcome" "$reason"; then
+  # What isn't remembered isn't told yet. It is as if the attempt had been cut off here: what is confirmed is completed, and
+  # told, by the next run.
+  if [ "$unreported" != 0 ] && ! spool_report "$outcome" "$reason"; then
     say "the report could not be written: $(no_space_or "$BENTO_STATE" 'the disk refused it')"
-    # As if it had been cut off here: what is confirmed is completed, and told, by the next run.
     unreported=$status
   fi
   if [ "$unreported" != 0 ]; then

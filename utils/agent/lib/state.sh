@@ -168,7 +168,7 @@ remember_applied() {
     --arg expected "$manifest_toplevel" --arg commit "$manifest_commit" --argjson before "${before:-null}" '
       { sequence: $sequence, digest: $digest, commit: $commit, expected: $expected, toplevel: $toplevel,
         before: ($before | if .toplevel? == $toplevel then .before? else . end | if . then del(.before?) else null end) }' |
-    write_state applied.json
+    write_state applied.json || return 1
   rm -f "$BENTO_STATE/retry.json"
 }
 
