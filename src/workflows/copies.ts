@@ -19,7 +19,10 @@ const ORIGINALS: Record<string, Original> = {
   check: { text: check, on: "  pull_request:\n  merge_group:\n" },
   comment: { text: comment, on: "  workflow_run:\n    workflows: [bento check]\n    types: [completed]\n" },
   deploy: { text: deploy, on: "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
-  status: { text: status, on: '  schedule:\n    - cron: "17 * * * *"\n  workflow_dispatch:\n' },
+  status: {
+    text: status,
+    on: '  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [bento deploy]\n    types: [completed]\n  workflow_dispatch:\n',
+  },
   update: { text: update, on: '  schedule:\n    - cron: "43 4 * * 1"\n  workflow_dispatch:\n' },
 };
 

@@ -127,6 +127,8 @@ test("a system that can't be switched to while the machine runs takes effect at 
   expect(await machine.bootDefault()).toBe(release.manifest.toplevel);
   expect(await stateIn("inhibited", release)).toEqual({
     state: "pending",
+    sync: "pending",
+    health: "reboot-pending",
     reason: "it takes effect at the next restart",
   });
   expect((await machine.agent(settings)).stderr).toMatch(/^release \d+ takes effect at the next restart\n$/);

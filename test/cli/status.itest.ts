@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { StatusDocument } from "../../src/results.ts";
 import { statusDocumentSchema } from "../../src/results-schema.ts";
@@ -27,9 +28,9 @@ test("the fleet in a table, and as a document of its schema", async () => {
   await fleet.beat("nas", { running: systemOf("nas", "old"), sequence: 1 });
   const { stdout, stderr, status: code } = await status();
   expect(stdout.split("\n").map((line) => line.trimEnd())).toEqual([
-    expect.stringMatching(/^ {3}HOST {4}STATE {8}LAST CONTACT {2}PUBLISHED +REASON$/),
+    expect.stringMatching(/^ {3}HOST {4}STATE {8}LAST CONTACT +PUBLISHED +REASON$/),
     expect.stringMatching(
-      /^↩ {2}nas {5}rolled back {2}(just now|\d seconds? ago) +0{10}.. change number \d {2}no contact with the server$/,
+      /^↩ {2}nas {5}rolled back {2}(just now|\d+ seconds? ago) +0{10}.. change number \d {2}no contact with the server$/,
     ),
     expect.stringMatching(/^✓ {2}router {2}up to date /),
     expect.stringMatching(/^✓ {2}web {5}up to date /),
@@ -230,6 +231,17 @@ test("--watch on a terminal stays in its place, goes on when the server was away
   await vi.waitFor(() => expect(shown).toContain("3 hosts: 3 up to date"), { timeout: 30_000 });
   await fleet.report("nas", "failed");
   await vi.waitFor(() => expect(shown).toContain("3 hosts: 1 failed, 2 up to date"), { timeout: 30_000 });
+  // A window that is made smaller: as much as it has room for.
+  const [pid] = running.children();
+  const terminal = await succeed("readlink", [`/proc/${pid}/fd/1`]);
+  const large = shown.length;
+  await succeed("stty", ["-F", terminal, "cols", "30", "rows", "5"]);
+  await vi.waitFor(() => expect(shown.slice(large)).toContain("… and 3 hosts more"), { timeout: 30_000 });
+  const page = shown.split("\u001b[H").find((one) => one.includes("… and 3 hosts more"));
+  const lines = stripVTControlCharacters(page ?? "").split("\r\n");
+  expect(lines).toHaveLength(5);
+  for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(30);
+  await succeed("stty", ["-F", terminal, "cols", "200", "rows", "50"]);
   await fleet.world.server.stop();
   await vi.waitFor(() => expect(shown).toMatch(/! .*(lost|reach)/), { timeout: 30_000 });
   await fleet.world.server.start();
