@@ -2,4 +2,6 @@
   # imports = [ ./hardware-configuration.nix ];
   networking.hostName = "example";
   services.bento.enable = true;
+  # Its host key is how the machine logs in at the fleet's server.
+  services.openssh.enable = true;
 }
