@@ -194,7 +194,7 @@ function broken({ status, problem, overflowed }: Awaited<ReturnType<typeof runTh
       hint: "log in with ssh once and compare it; or bento ssh-config --known-hosts",
     };
   }
-  if (status === 255) return { message: `ssh: ${said === "" ? "the connection broke" : said}` };
+  if (status === 255) return { message: `ssh: ${said === "" ? "the connection broke" : said.replace(/^ssh: /, "")}` };
   return { message: said === "" ? `ssh ended with status ${status}` : said };
 }
 

@@ -112,7 +112,7 @@ test("a connection that breaks on the way is made again, and the upgrade was non
 test("a connection that doesn't come back: what is not known isn't told as a success", async () => {
   await using hold = await Hold.make(nas, "check");
   await nas.healthCheck("hold", hold.script);
-  await world.publish("nas", channelHost("nas", 'environment.etc."a" = "3";'));
+  const { manifest } = await world.publish("nas", channelHost("nas", 'environment.etc."a" = "3";'));
   const running = await startBento([...args("nas"), "--patience", "1s"], options());
   await hold.reached();
   await shell.cut();
@@ -123,7 +123,17 @@ test("a connection that doesn't come back: what is not known isn't told as a suc
   expect(status).toBe(1);
   await hold.letGo();
   await shell.start();
-  await vi.waitFor(async () => expect(await nas.state("intent.json")).toBeUndefined(), { timeout: 30_000 });
+  // To its very end: the next one can't begin before.
+  await vi.waitFor(
+    async () => {
+      expect(JSON.parse((await nas.agent({}, ["status", "--json"])).stdout)).toMatchObject({
+        upgrading: false,
+        last: { outcome: "success" },
+        sequence: manifest.sequence,
+      });
+    },
+    { timeout: 30_000 },
+  );
 });
 
 test("an upgrade that is running already is joined", async () => {
