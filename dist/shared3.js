@@ -21,6 +21,46 @@ import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import net from "node:net";
 import { setFlagsFromString } from "node:v8";
+// src/errors.ts
+var BentoError = class extends Error {
+	at;
+	hint;
+	constructor(message, details = {}) {
+		super(message, details.cause === void 0 ? void 0 : { cause: details.cause });
+		this.name = new.target.name;
+		this.at = details.at;
+		this.hint = details.hint;
+	}
+};
+/** The fleet, or an argument, is wrong. Thrown before anything was done. */
+var FleetError = class extends BentoError {
+	exitStatus = 2;
+};
+/** A server or a tool could not be reached, run, or trusted. */
+var UnavailableError = class extends BentoError {
+	exitStatus = 3;
+};
+/** There was no contact at all: nothing listens, or nothing answers. Of all that can be wrong, this may pass by itself. */
+var UnreachableError = class extends UnavailableError {};
+/** One host's own failure; it never stops the others. Commands catch it and put it into the host's result. */
+var HostError = class extends BentoError {
+	exitStatus = 1;
+};
+/** SIGINT or SIGTERM. */
+var InterruptedError = class extends BentoError {
+	exitStatus = 130;
+	constructor() {
+		super("interrupted");
+	}
+};
+/** `file:line:column`, as compilers print it, as far as it is known. */
+function formatLocation(at) {
+	return [
+		at.file,
+		at.line,
+		at.column
+	].filter((part) => part !== void 0).join(":");
+}
 // src/inert.ts
 /** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
 function inert(text) {
@@ -89,46 +129,6 @@ async function removeOldLogs(directory, now = Date.now()) {
 		const { mtimeMs } = await stat$1(file);
 		if (now - mtimeMs > 2592e6) await rm$1(file, { force: true });
 	}
-}
-// src/errors.ts
-var BentoError = class extends Error {
-	at;
-	hint;
-	constructor(message, details = {}) {
-		super(message, details.cause === void 0 ? void 0 : { cause: details.cause });
-		this.name = new.target.name;
-		this.at = details.at;
-		this.hint = details.hint;
-	}
-};
-/** The fleet, or an argument, is wrong. Thrown before anything was done. */
-var FleetError = class extends BentoError {
-	exitStatus = 2;
-};
-/** A server or a tool could not be reached, run, or trusted. */
-var UnavailableError = class extends BentoError {
-	exitStatus = 3;
-};
-/** There was no contact at all: nothing listens, or nothing answers. Of all that can be wrong, this may pass by itself. */
-var UnreachableError = class extends UnavailableError {};
-/** One host's own failure; it never stops the others. Commands catch it and put it into the host's result. */
-var HostError = class extends BentoError {
-	exitStatus = 1;
-};
-/** SIGINT or SIGTERM. */
-var InterruptedError = class extends BentoError {
-	exitStatus = 130;
-	constructor() {
-		super("interrupted");
-	}
-};
-/** `file:line:column`, as compilers print it, as far as it is known. */
-function formatLocation(at) {
-	return [
-		at.file,
-		at.line,
-		at.column
-	].filter((part) => part !== void 0).join(":");
 }
 // src/platform/temporary.ts
 /** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
@@ -1248,7 +1248,7 @@ async function push(nix, url, paths, options) {
 	const address = storeAddress(url);
 	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
 	for (let attempt = 1;; attempt++) {
-		const error = await copy$1(nix, address, paths, (path) => {
+		const error = await copy$1(nix, withKey(address, options.keyFile), paths, (path) => {
 			copied.add(path);
 			onProgress(copied.size);
 		});
@@ -1300,6 +1300,15 @@ async function copy$1(nix, url, paths, onCopied) {
 	read("\n");
 	if (status === 0) return null;
 	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+}
+/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
+function isBinaryCache(url) {
+	return /^(?:file|s3|https?):/.test(url);
+}
+/** Nix takes the path of the key's file as a setting of the store. */
+function withKey(address, keyFile) {
+	if (keyFile === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
+	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(keyFile)}`;
 }
 /** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
 async function sizeOf(nix, paths) {
@@ -1446,11 +1455,12 @@ async function removeRoot({ file }) {
 }
 // src/nix/sign.ts
 /**
-* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed.
-* @throws UnavailableError when Nix can't.
+* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed. Gives false when the Nix
+* daemon doesn't let this user: signatures are then only where paths are pushed to with the key.
+* @throws UnavailableError when Nix can't for another reason.
 */
 async function signClosures(nix, key, paths) {
-	if (paths.length === 0) return;
+	if (paths.length === 0) return true;
 	const run = await nix.run("nix", [
 		"store",
 		"sign",
@@ -1459,7 +1469,9 @@ async function signClosures(nix, key, paths) {
 		key.file,
 		...new Set(paths)
 	]);
+	if (/not privileged to add signatures/.test(run.stderr)) return false;
 	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return true;
 }
 // src/nix/build-errors.ts
 const DRV = /'(\/[^'\n]+\.drv)'/;
@@ -23016,7 +23028,7 @@ const ORIGINALS = {
 	},
 	status: {
 		text: status_default,
-		on: "  schedule:\n    - cron: \"17 * * * *\"\n  workflow_dispatch:\n"
+		on: "  schedule:\n    - cron: \"17 * * * *\"\n  workflow_run:\n    workflows: [bento deploy]\n    types: [completed]\n  workflow_dispatch:\n"
 	},
 	update: {
 		text: update_default,
@@ -31789,7 +31801,7 @@ async function pushUrl(dir) {
 	throw new FleetError("there is nowhere to push to: fleet.yaml has no cache.push", { hint: "set it, or say where: --push file:///srv/cache" });
 }
 /** Copies systems, and all that they need, to a Nix store. That it can't be is told in the result: what was built is built. */
-async function pushTo(context, nix, url, paths) {
+async function pushTo(context, nix, { url, keyFile, paths }) {
 	const { output, signal } = context;
 	const name = shown(url);
 	let pushed = {
@@ -31804,6 +31816,7 @@ async function pushTo(context, nix, url, paths) {
 	try {
 		pushed = await push(nix, url, paths, {
 			signal,
+			...keyFile === null ? {} : { keyFile },
 			onProgress: (paths) => {
 				pushed = {
 					paths,
@@ -31916,11 +31929,15 @@ async function build(context, options) {
 		};
 		const paths = built.map(({ output }) => output);
 		if (key !== null) {
-			await signClosures(nix, key, paths);
+			if (!await signClosures(nix, key, paths) && !(url !== null && isBinaryCache(url))) throw new UnavailableError("what was built can't be signed: the Nix daemon lets only users that it trusts sign", { hint: "push to a binary cache (file://, s3:// or https://), where what is uploaded is signed on the way" });
 			document.signedBy = key.publicKey;
 		}
 		if (url !== null) {
-			document.push = await pushTo(context, nix, url, paths);
+			document.push = await pushTo(context, nix, {
+				url,
+				keyFile: key?.file ?? null,
+				paths
+			});
 			if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
 		}
 		if (!options.prune) return document;
@@ -33454,4 +33471,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { status as $, _enum as $t, renderHostStatus as A, writeFileAtomically as An, withFlakeHosts as At, published as B, FleetError as Bn, Repository as Bt, failureLines as C, count as Cn, evaluateFleet as Ct, contactText as D, tally as Dn, openFleetAt as Dt, changeLine as E, table as En, openFleet as Et, plan as F, parsePackages as Fn, PUBLISHER_KEY as Ft, withArchive as G, formatLocation as Gn, findFleet as Gt, failed as H, InterruptedError as Hn, AGENT_FILE as Ht, deploy as I, KEY_NAME as In, SECRETS as It, gateOf as J, parseWave as Jt, isSameRelease as K, inert as Kn, flakesOf as Kt, lockFor as L, makeCacheKey as Ln, SIGNING_KEY as Lt, watchLines as M, run as Mn, CACHE_KEY as Mt, worstFirst as N, difference as Nn, GIT_KEY as Nt, look as O, warnings as On, openMemory as Ot, report as P, packageChanges as Pn, MEMORY_KEY as Pt, parseFailOn as Q, parseSshTarget as Qt, signAndPublish as R, temporaryDirectory as Rn, describeKey as Rt, describeError as S, nearest as Sn, compareWith as St, deliverStatus as T, size as Tn, loadRenderedFleet as Tt, failing as U, UnavailableError as Un, renderedFiles as Ut, unchanged as V, HostError as Vn, archive as Vt, prepare as W, UnreachableError as Wn, staleFiles as Wt, EACH as X, parseFleetFile as Xt, build as Y, FLEET_FILE as Yt, FleetStatus as Z, hostName as Zt, changeText as _, readersIn as _n, needsOpenSsh as _t, renderKeygen as a, require_dist$2 as an, parseDuration as at, pushText as b, selectHosts as bn, check as bt, onInterrupt as c, isSecretName as cn, LOCK_DIRECTORY as ct, markdownTable as d, secretHosts as dn, list as dt, boolean as en, statusOptions as et, plain as f, secretNames as fn, flight as ft, baseText as g, canReceive as gn, storePath as gt, renderDeploy as h, encrypt as hn, requireSigner as ht, renderInit as i, string as in, failedHosts as it, renderStatus as j, Nix as jn, _usingCtx as jt, releaseText as k, parallel as kn, stageAll as kt, code as l, readSecretFile as ln, SILENCE$2 as lt, deployWord as m, decrypt as mn, open as mt, renderHostEdit as n, literal as nn, OUTCOMES as nt, renderPlan as o, SECRETS_DIR as on, Publishers as ot, deployDetail as p, MAX_SECRET as pn, ignoreSftpError as pt, nextManifest as q, inertLine as qn, loadFleet as qt, renderHostList as r, object as rn, exitStatus as rt, renderRender as s, checkSecretName as sn, packageRoot as st, renderFiles as t, int as tn, waysOut as tt, folded as u, secretFile as un, SftpSession as ut, costText as v, readersOf as vn, openPrivateKey as vt, locationOf as w, painter as wn, failureOf$2 as wt, renderCheck as x, splitPatterns as xn, workflowCopies as xt, grouped as y, parseShard as yn, DEFAULT_TIMEOUT as yt, openAll as z, BentoError as zn, keysFromEnvironment as zt };
+export { status as $, _enum as $t, renderHostStatus as A, writeFileAtomically as An, withFlakeHosts as At, published as B, inertLine as Bn, Repository as Bt, failureLines as C, count as Cn, evaluateFleet as Ct, contactText as D, tally as Dn, openFleetAt as Dt, changeLine as E, table as En, openFleet as Et, plan as F, parsePackages as Fn, PUBLISHER_KEY as Ft, withArchive as G, UnavailableError as Gn, findFleet as Gt, failed as H, FleetError as Hn, AGENT_FILE as Ht, deploy as I, KEY_NAME as In, SECRETS as It, gateOf as J, parseWave as Jt, isSameRelease as K, UnreachableError as Kn, flakesOf as Kt, lockFor as L, makeCacheKey as Ln, SIGNING_KEY as Lt, watchLines as M, run as Mn, CACHE_KEY as Mt, worstFirst as N, difference as Nn, GIT_KEY as Nt, look as O, warnings as On, openMemory as Ot, report as P, packageChanges as Pn, MEMORY_KEY as Pt, parseFailOn as Q, parseSshTarget as Qt, signAndPublish as R, temporaryDirectory as Rn, describeKey as Rt, describeError as S, nearest as Sn, compareWith as St, deliverStatus as T, size as Tn, loadRenderedFleet as Tt, failing as U, HostError as Un, renderedFiles as Ut, unchanged as V, BentoError as Vn, archive as Vt, prepare as W, InterruptedError as Wn, staleFiles as Wt, EACH as X, parseFleetFile as Xt, build as Y, FLEET_FILE as Yt, FleetStatus as Z, hostName as Zt, changeText as _, readersIn as _n, needsOpenSsh as _t, renderKeygen as a, require_dist$2 as an, parseDuration as at, pushText as b, selectHosts as bn, check as bt, onInterrupt as c, isSecretName as cn, LOCK_DIRECTORY as ct, markdownTable as d, secretHosts as dn, list as dt, boolean as en, statusOptions as et, plain as f, secretNames as fn, flight as ft, baseText as g, canReceive as gn, storePath as gt, renderDeploy as h, encrypt as hn, requireSigner as ht, renderInit as i, string as in, failedHosts as it, renderStatus as j, Nix as jn, _usingCtx as jt, releaseText as k, parallel as kn, stageAll as kt, code as l, readSecretFile as ln, SILENCE$2 as lt, deployWord as m, decrypt as mn, open as mt, renderHostEdit as n, literal as nn, OUTCOMES as nt, renderPlan as o, SECRETS_DIR as on, Publishers as ot, deployDetail as p, MAX_SECRET as pn, ignoreSftpError as pt, nextManifest as q, formatLocation as qn, loadFleet as qt, renderHostList as r, object as rn, exitStatus as rt, renderRender as s, checkSecretName as sn, packageRoot as st, renderFiles as t, int as tn, waysOut as tt, folded as u, secretFile as un, SftpSession as ut, costText as v, readersOf as vn, openPrivateKey as vt, locationOf as w, painter as wn, failureOf$2 as wt, renderCheck as x, splitPatterns as xn, workflowCopies as xt, grouped as y, parseShard as yn, DEFAULT_TIMEOUT as yt, openAll as z, inert as zn, keysFromEnvironment as zt };
