@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { n as __commonJSMin } from "./shared2.js";
-import { $ as status, $t as _enum, A as renderHostStatus, An as writeFileAtomically, At as withFlakeHosts, B as published, Bn as inertLine, Bt as Repository, C as failureLines, Cn as count, Ct as evaluateFleet, Dn as tally, Dt as openFleetAt, E as changeLine, En as table, Et as openFleet, F as plan, Fn as parsePackages, Ft as PUBLISHER_KEY, G as withArchive, Gn as UnavailableError, Gt as findFleet, H as failed$2, Hn as FleetError, Ht as AGENT_FILE, I as deploy, In as KEY_NAME, It as SECRETS, Jt as parseWave, K as isSameRelease, Kn as UnreachableError, Kt as flakesOf, L as lockFor, Ln as makeCacheKey, Lt as SIGNING_KEY, M as watchLines, Mn as run, Nn as difference, On as warnings, Ot as openMemory, P as report, Pn as packageChanges, Qt as parseSshTarget, R as signAndPublish, Rn as temporaryDirectory, Rt as describeKey, S as describeError, Sn as nearest, St as compareWith, T as deliverStatus, Tn as size, Tt as loadRenderedFleet, U as failing, Un as HostError, Ut as renderedFiles, V as unchanged, Vn as BentoError, Vt as archive, W as prepare, Wn as InterruptedError, Wt as staleFiles, Xt as parseFleetFile, Y as build, Yt as FLEET_FILE, Z as FleetStatus, Zt as hostName, _n as readersIn, _t as needsOpenSsh, a as renderKeygen, an as require_dist, at as parseDuration, bn as selectHosts, bt as check, c as onInterrupt, cn as isSecretName, ct as LOCK_DIRECTORY, d as markdownTable, dn as secretHosts, dt as list$1, en as boolean, et as statusOptions, fn as secretNames, ft as flight, g as baseText, gn as canReceive, gt as storePath, h as renderDeploy, hn as encrypt, ht as requireSigner, i as renderInit, in as string, j as renderStatus, jn as Nix, jt as _usingCtx, kn as parallel, kt as stageAll, l as code, ln as readSecretFile, lt as SILENCE$1, mn as decrypt, mt as open$2, n as renderHostEdit, nn as literal$1, nt as OUTCOMES, o as renderPlan, on as SECRETS_DIR, ot as Publishers, pn as MAX_SECRET, pt as ignoreSftpError, q as nextManifest, qt as loadFleet, r as renderHostList, rn as object, rt as exitStatus, s as renderRender, sn as checkSecretName, st as packageRoot, t as renderFiles, tn as int, tt as waysOut, un as secretFile, ut as SftpSession, vn as readersOf, vt as openPrivateKey, wn as painter, wt as failureOf, x as renderCheck, xn as splitPatterns, xt as workflowCopies, yn as parseShard, yt as DEFAULT_TIMEOUT, z as openAll, zn as inert, zt as keysFromEnvironment } from "./shared3.js";
+import { $t as parseSshTarget, An as writeFileAtomically, At as openFleetAt, B as lockFor, Bn as inertLine, Bt as describeKey, C as renderCheck, Cn as count, Ct as check, D as deliverStatus, Dn as tally, Dt as failureOf, En as table, Et as evaluateFleet, Fn as parsePackages, G as failed$2, Gn as UnavailableError, Gt as renderedFiles, H as openAll, Hn as FleetError, Ht as Repository, I as report, In as KEY_NAME, J as withArchive, Jt as loadFleet, K as failing, Kn as UnreachableError, Kt as staleFiles, L as plan, Ln as makeCacheKey, Lt as PUBLISHER_KEY, M as renderHostStatus, Mn as run, Mt as withFlakeHosts, N as renderStatus, Nn as difference, Nt as _usingCtx, O as changeLine, On as warnings, Ot as loadRenderedFleet, P as watchLines, Pn as packageChanges, Q as build, Qt as hostName, R as flakeUpdate, Rn as temporaryDirectory, Rt as SECRETS, Sn as splitPatterns, St as DEFAULT_TIMEOUT, T as failureLines, Tn as size, Tt as compareWith, U as published, Un as HostError, Ut as archive, V as signAndPublish, Vn as BentoError, Vt as keysFromEnvironment, W as unchanged, Wn as InterruptedError, Wt as AGENT_FILE, X as nextManifest, Xt as FLEET_FILE, Y as isSameRelease, Yt as parseWave, Zt as parseFleetFile, _ as renderDeploy, _n as canReceive, _t as open$2, a as renderKeygen, an as string, at as OUTCOMES, bn as parseShard, bt as needsOpenSsh, c as flakeUpdateMarkdown, cn as checkSecretName, ct as parseDuration, dn as secretFile, dt as LOCK_DIRECTORY, en as _enum, et as FleetStatus, fn as secretHosts, ft as SILENCE$1, gn as encrypt, gt as ignoreSftpError, hn as decrypt, ht as flight, i as renderInit, in as object, it as waysOut, jn as Nix, jt as openMemory, kn as parallel, kt as openFleet, l as renderFlakeUpdate, ln as isSecretName, lt as Publishers, mn as MAX_SECRET, mt as list$1, n as renderHostEdit, nn as int, nt as status, o as renderPlan, on as require_dist, ot as exitStatus, pn as secretNames, pt as SftpSession, q as prepare, qt as findFleet, r as renderHostList, rn as literal$1, rt as statusOptions, s as renderRender, sn as SECRETS_DIR, t as renderFiles, tn as boolean, u as onInterrupt, un as readSecretFile, ut as packageRoot, v as baseText, vn as readersIn, vt as requireSigner, w as describeError, wn as painter, wt as workflowCopies, xn as selectHosts, xt as openPrivateKey, yn as readersOf, yt as storePath, z as deploy, zn as inert, zt as SIGNING_KEY } from "./shared3.js";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
@@ -5842,8 +5842,8 @@ const PROGRAMS = {
 /** The fleet's own copy of the agent where it has one, as its hosts will, and what runs it; base64 of the gzipped NAR, in lines. */
 async function packedAgent(fleet) {
 	try {
-		var _usingCtx$6 = _usingCtx();
-		const directory = _usingCtx$6.a(await temporaryDirectory());
+		var _usingCtx$5 = _usingCtx();
+		const directory = _usingCtx$5.a(await temporaryDirectory());
 		const own = path.join(fleet, "utils/agent");
 		const bundle = path.join(directory.path, "bento");
 		await mkdir(bundle);
@@ -5854,9 +5854,9 @@ async function packedAgent(fleet) {
 		const { bytes } = await archive(bundle);
 		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
 	} catch (_) {
-		_usingCtx$6.e = _;
+		_usingCtx$5.e = _;
 	} finally {
-		await _usingCtx$6.d();
+		await _usingCtx$5.d();
 	}
 }
 // src/completion/model.ts
@@ -6176,10 +6176,10 @@ const CACHE_TIMEOUT = 3e4;
 */
 async function diff(context, options) {
 	try {
-		var _usingCtx$5 = _usingCtx();
+		var _usingCtx$4 = _usingCtx();
 		const loaded = await loadFleet(options.fleet);
 		if (options.base === null && loaded.server === null) throw new FleetError("without a server there is nobody to ask what hosts run", { hint: "--base REF compares with what the repository had at a commit" });
-		const open = _usingCtx$5.a(await openFleet(loaded, options));
+		const open = _usingCtx$4.a(await openFleet(loaded, options));
 		const commit = options.base === null ? null : await open.repository.commitOf(options.base);
 		const nix = await Nix.find(options.nix, context.signal);
 		const memory = openMemory(context.env);
@@ -6217,9 +6217,9 @@ async function diff(context, options) {
 			hosts: found
 		};
 	} catch (_) {
-		_usingCtx$5.e = _;
+		_usingCtx$4.e = _;
 	} finally {
-		await _usingCtx$5.d();
+		await _usingCtx$4.d();
 	}
 }
 function nothing({ host, ...now }) {
@@ -6360,248 +6360,6 @@ function failed$1(result, message, hint) {
 			hint
 		}
 	};
-}
-// src/nix/lock.ts
-/** Null for what is no lock file of a known form. */
-function parseLock(text) {
-	let value;
-	try {
-		value = JSON.parse(text);
-	} catch {
-		return null;
-	}
-	if (!isRecord(value) || !isRecord(value.nodes) || typeof value.root !== "string") return null;
-	const nodes = {};
-	for (const [name, node] of Object.entries(value.nodes)) {
-		if (!isRecord(node)) return null;
-		nodes[name] = {
-			...isRecord(node.inputs) ? { inputs: node.inputs } : {},
-			...isRecord(node.locked) ? { locked: node.locked } : {}
-		};
-	}
-	return {
-		root: value.root,
-		nodes
-	};
-}
-/** The inputs that differ, by name; null stands for a flake without a lock file. */
-function lockChanges(before, after) {
-	const [from, to] = [before === null ? /* @__PURE__ */ new Map() : lockedInputs(before), lockedInputs(after)];
-	const changes = [];
-	for (const input of [.../* @__PURE__ */ new Set([...from.keys(), ...to.keys()])].sort()) {
-		const [old, now] = [from.get(input), to.get(input)];
-		if (identity(old) === identity(now)) continue;
-		changes.push({
-			input,
-			from: old === void 0 ? null : describe(old),
-			to: now === void 0 ? null : describe(now)
-		});
-	}
-	return changes;
-}
-/** The names of a flake's own inputs. */
-function inputNames({ root, nodes }) {
-	return Object.keys(nodes[root]?.inputs ?? {}).sort();
-}
-/** What each input is locked to, by its path; those that follow another one are that one. */
-function lockedInputs({ root, nodes }) {
-	const found = /* @__PURE__ */ new Map();
-	const visit = (name, at) => {
-		for (const [input, node] of Object.entries(nodes[name]?.inputs ?? {})) {
-			if (typeof node !== "string" || at.length > 20 || found.size > 1e4) continue;
-			const path = [...at, input];
-			const { locked } = nodes[node] ?? {};
-			if (locked !== void 0) found.set(path.join("/"), locked);
-			visit(node, path);
-		}
-	};
-	visit(root, []);
-	return found;
-}
-function identity(locked) {
-	return locked === void 0 ? "" : JSON.stringify(Object.entries(locked).sort(([a], [b]) => a < b ? -1 : 1));
-}
-function describe(locked) {
-	const text = (name) => typeof locked[name] === "string" ? locked[name] : null;
-	const [type, owner, repo, url, path] = [
-		"type",
-		"owner",
-		"repo",
-		"url",
-		"path"
-	].map(text);
-	const source = owner !== null && repo !== null ? `${type}:${owner}/${repo}` : type === "path" ? `path:${path}` : url ?? type ?? "?";
-	const { lastModified } = locked;
-	const date = typeof lastModified === "number" && Math.abs(lastModified) < 1e11 ? (/* @__PURE__ */ new Date(lastModified * 1e3)).toISOString().slice(0, 10) : null;
-	return {
-		source,
-		rev: text("rev"),
-		date,
-		narHash: text("narHash")
-	};
-}
-function isRecord(value) {
-	return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-/** The arguments of `nix` that bring inputs of the flake in `dir` up to date, all of them for none; 2.19 changed how that is said. */
-function updateArguments({ version }, dir, inputs) {
-	const [major = 0, minor = 0] = version.split(".").map(Number);
-	const flake = `path:${dir}`;
-	if (major > 2 || minor >= 19) return [
-		"flake",
-		"update",
-		...inputs,
-		"--flake",
-		flake
-	];
-	if (inputs.length === 0) return [
-		"flake",
-		"update",
-		flake
-	];
-	return [
-		"flake",
-		"lock",
-		...inputs.flatMap((input) => ["--update-input", input]),
-		flake
-	];
-}
-// src/commands/flake-update.ts
-const LOCK = "flake.lock";
-/**
-* Brings the locks of the fleet's flakes up to date, each once. Nix works on a copy of what a host would be sent, and only a lock
-* that came out well takes the place of the one before; a flake that fails keeps what it has, and costs the others nothing.
-* @throws FleetError when there is no flake, or an input that none of them has.
-*/
-async function flakeUpdate(context, options) {
-	try {
-		var _usingCtx$4 = _usingCtx();
-		const open = _usingCtx$4.a(await openFleet(await loadFleet(options.fleet), { dirty: false }));
-		const nix = await Nix.find(options.nix, context.signal);
-		const selected = options.hosts.length === 0 ? open.fleet.hosts : selectHosts(open.fleet.hosts, options.hosts);
-		const flakes = flakesOf({ hosts: selected });
-		if (flakes.length === 0) throw new FleetError("none of these hosts has a flake: there is no lock to update");
-		const staged = await stageAll(open.stager, flakes);
-		const locks = await Promise.all(flakes.map((flake) => readLock(open, flake)));
-		requireInputs(options.inputs, locks);
-		const updates = [];
-		for (const [index, one] of staged.entries()) {
-			const lock = locks[index];
-			if (lock === void 0) continue;
-			context.output.progress(`updating ${one.host.path} (${index} of ${staged.length} done)`);
-			updates.push(await update(context, nix, open, one, lock, options));
-		}
-		context.output.done();
-		return {
-			version: 1,
-			command: "flake-update",
-			dryRun: options.dryRun,
-			flakes: updates
-		};
-	} catch (_) {
-		_usingCtx$4.e = _;
-	} finally {
-		await _usingCtx$4.d();
-	}
-}
-async function readLock({ fleet }, flake) {
-	const file = path.posix.join(flake.path, LOCK);
-	return {
-		file,
-		text: await readFile(path.join(fleet.dir, file), "utf8").catch(() => null)
-	};
-}
-/** The names of a flake's own inputs, by its lock. */
-function namesIn({ text }) {
-	const lock = text === null ? null : parseLock(text);
-	return lock === null ? [] : inputNames(lock);
-}
-/** @throws FleetError for an input that is none, and for one that no flake has. */
-function requireInputs(inputs, locks) {
-	const known = [...new Set(locks.flatMap(namesIn))].sort();
-	for (const input of inputs) {
-		if (!/^[A-Za-z0-9_][A-Za-z0-9_'/-]*$/.test(input)) throw new FleetError(`'${input}' is no name of an input`);
-		if (known.includes(rootOf(input))) continue;
-		const meant = nearest(rootOf(input), known);
-		throw new FleetError(`no flake has an input '${rootOf(input)}'`, { hint: meant ? `did you mean '${meant}'?` : `the inputs are: ${known.join(", ") || "none"}` });
-	}
-}
-/** `home-manager/nixpkgs` is an input of an input. */
-function rootOf(input) {
-	return input.split("/")[0] ?? "";
-}
-async function update(context, nix, open, one, lock, options) {
-	try {
-		var _usingCtx3 = _usingCtx();
-		const { host } = one;
-		const result = {
-			path: host.path,
-			file: lock.file,
-			changes: [],
-			reason: null,
-			error: null
-		};
-		const failed = (error) => ({
-			...result,
-			status: "failed",
-			error
-		});
-		if ("failure" in one) return failed(one.failure);
-		const inputs = options.inputs.filter((input) => namesIn(lock).includes(rootOf(input)));
-		if (options.inputs.length > 0 && inputs.length === 0) return {
-			...result,
-			status: "unchanged",
-			reason: `it has no input ${options.inputs.join(" or ")}`
-		};
-		const work = _usingCtx3.a(await temporaryDirectory());
-		const dir = path.join(work.path, "tree");
-		await cp(one.release.treeDir, dir, {
-			recursive: true,
-			verbatimSymlinks: true
-		});
-		const before = lock.text === null ? null : parseLock(lock.text);
-		if (lock.text !== null && before === null) return failed({
-			message: "it is no lock file",
-			file: lock.file
-		});
-		const ran = await nix.run("nix", updateArguments(nix, dir, inputs), { timeout: options.timeout });
-		if (ran.timedOut) return failed({ message: `it took longer than ${options.timeout / 1e3} s and was ended` });
-		if (ran.status !== 0) return failed({
-			message: firstError(ran.stderr),
-			trace: ran.stderr
-		});
-		const text = await readFile(path.join(dir, LOCK), "utf8").catch(() => null);
-		const after = text === null ? null : parseLock(text);
-		if (text === null || after === null) return before === null && text === null ? {
-			...result,
-			status: "unchanged",
-			reason: "it has no inputs"
-		} : failed({ message: "Nix wrote no lock file that can be read" });
-		const changes = lockChanges(before, after);
-		if (changes.length === 0 && before !== null) return {
-			...result,
-			status: "unchanged"
-		};
-		if (!options.dryRun) {
-			const file = path.join(open.fleet.dir, lock.file);
-			await writeFileAtomically(existsSync(file) ? await realpath(file) : file, text);
-			context.output.debug(`${lock.file} is written`);
-		}
-		return {
-			...result,
-			status: before === null ? "created" : "updated",
-			changes
-		};
-	} catch (_) {
-		_usingCtx3.e = _;
-	} finally {
-		await _usingCtx3.d();
-	}
-}
-/** What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. */
-function firstError(stderr) {
-	const lines = stderr.split("\n").map((line) => line.trim());
-	return (lines.find((line) => /^error: ./.test(line)) ?? lines.findLast((line) => line !== "") ?? "nix flake update failed").replace(/^error: /, "");
 }
 // src/fleet/edit.ts
 var import_dist = require_dist();
@@ -8560,7 +8318,7 @@ const CLEAR_BELOW = "\x1B[J";
 const BEGIN_UPDATE = "\x1B[?2026h";
 const END_UPDATE = "\x1B[?2026l";
 // src/render/diff.ts
-const MARKS$1 = {
+const MARKS = {
 	changed: ["~", "cyan"],
 	unchanged: ["·", "dim"],
 	skipped: ["-", "dim"],
@@ -8568,7 +8326,7 @@ const MARKS$1 = {
 };
 function renderDiff(document, paint, verbose) {
 	const lines = table(document.hosts.map((host) => {
-		const [mark, style] = MARKS$1[host.status];
+		const [mark, style] = MARKS[host.status];
 		return [
 			paint(style, mark),
 			host.name,
@@ -8611,65 +8369,6 @@ function detail({ status, packages, size: sizes, reason }) {
 		parts.push(`${size(sizes.from)} → ${size(sizes.to)} (${change < 0 ? "-" : "+"}${size(Math.abs(change))})`);
 	}
 	return parts.filter((text) => text !== "").join("; ");
-}
-// src/render/flake-update.ts
-const MARKS = {
-	updated: ["~", "cyan"],
-	created: ["+", "green"],
-	unchanged: ["·", "dim"],
-	failed: ["✗", "red"]
-};
-function renderFlakeUpdate(document, paint, verbose) {
-	return [
-		...document.flakes.flatMap((flake) => {
-			const [mark, style] = MARKS[flake.status];
-			const detail = flake.reason === null ? "" : ` (${inertLine(flake.reason)})`;
-			const rows = flake.changes.map(({ input, from, to }) => [
-				inertLine(input),
-				lockedText(from),
-				"→",
-				lockedText(to)
-			]);
-			const error = flake.error === null ? [] : failureLines(flake.error, paint, verbose);
-			return [`${paint(style, mark)} ${flake.file}: ${paint(style, flake.status)}${detail}`, ...[...table(rows), ...error].map((line) => `    ${line}`)];
-		}),
-		"",
-		summaryOf(document)
-	].join("\n");
-}
-/** For the body of a pull request, or a job's summary. */
-function flakeUpdateMarkdown(document) {
-	return `${[...document.flakes.flatMap((flake) => {
-		if (flake.status === "unchanged") return [];
-		if (flake.error !== null) return [`### ${code(flake.file)}\n\nfailed: ${code(flake.error.message)}`];
-		const rows = flake.changes.map(({ input, from, to }) => [
-			input,
-			lockedText(from),
-			lockedText(to)
-		].map((text) => code(text)));
-		return [`### ${code(flake.file)}\n\n${markdownTable([
-			"input",
-			"from",
-			"to"
-		], rows)}`];
-	}), summaryOf(document)].join("\n\n")}\n`;
-}
-/** `github:NixOS/nixpkgs 4c1018dae018 (2024-03-01)`. */
-function lockedText(locked) {
-	if (locked === null) return "nothing";
-	const { source, rev, date, narHash } = locked;
-	const what = rev === null ? narHash?.slice(0, 19) ?? "" : rev.slice(0, 12);
-	return inertLine([
-		source,
-		what,
-		date === null ? "" : `(${date})`
-	].filter((text) => text !== "").join(" "));
-}
-function summaryOf({ flakes, dryRun }) {
-	const moved = flakes.filter(({ changes }) => changes.length > 0).length;
-	const failures = flakes.filter(({ status }) => status === "failed").length;
-	const failed = failures === 0 ? "" : `, ${failures} failed`;
-	return `${count(flakes.length, "flake")}: ${moved} with newer inputs${failed}${dryRun ? " (dry run: nothing was written)" : ""}`;
 }
 // src/render/push.ts
 function renderPush(document, paint, verbose) {

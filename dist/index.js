@@ -1,5 +1,5 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { $ as status, Bn as inertLine, Cn as count$1, D as contactText, Dn as tally, F as plan, Ft as PUBLISHER_KEY, Gn as UnavailableError, Hn as FleetError, I as deploy, It as SECRETS, J as gateOf, Jt as parseWave, Lt as SIGNING_KEY, Mt as CACHE_KEY, N as worstFirst, Nt as GIT_KEY, O as look, P as report, Pt as MEMORY_KEY, Q as parseFailOn, S as describeError, T as deliverStatus, Wn as InterruptedError, X as EACH, Y as build, _ as changeText, at as parseDuration, b as pushText, bt as check, c as onInterrupt, d as markdownTable, f as plain, g as baseText, h as renderDeploy, it as failedHosts, j as renderStatus, k as releaseText, l as code, m as deployWord, o as renderPlan, p as deployDetail, qn as formatLocation, u as folded, v as costText, w as locationOf, wn as painter, x as renderCheck, xn as splitPatterns, y as grouped, yn as parseShard, zn as inert } from "./shared3.js";
+import { $ as EACH, A as look, Bn as inertLine, C as renderCheck, Cn as count$1, Ct as check, D as deliverStatus, Dn as tally, E as locationOf, F as worstFirst, Ft as GIT_KEY, Gn as UnavailableError, Hn as FleetError, I as report, It as MEMORY_KEY, L as plan, Lt as PUBLISHER_KEY, N as renderStatus, Pt as CACHE_KEY, Q as build, R as flakeUpdate, Rt as SECRETS, S as pushText, Sn as splitPatterns, Wn as InterruptedError, Yt as parseWave, Z as gateOf, _ as renderDeploy, b as costText, bn as parseShard, c as flakeUpdateMarkdown, ct as parseDuration, d as code, f as folded, g as deployWord, h as deployDetail, j as releaseText, k as contactText, l as renderFlakeUpdate, m as plain, nt as status, o as renderPlan, p as markdownTable, qn as formatLocation, st as failedHosts, tt as parseFailOn, u as onInterrupt, v as baseText, w as describeError, wn as painter, x as grouped, y as changeText, z as deploy, zn as inert, zt as SIGNING_KEY } from "./shared3.js";
 import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -17159,7 +17159,8 @@ const COMMANDS = [
 	"report",
 	"build",
 	"deploy",
-	"status"
+	"status",
+	"flake-update"
 ];
 /** All inputs, validated before anything happens. action.yml describes them. */
 function readInputs() {
@@ -17356,6 +17357,18 @@ async function makePlan(context, inputs) {
 	setOutput("shards", JSON.stringify(document.shards.map(({ shard }) => shard)));
 	setOutput("waves", JSON.stringify(document.waves.map(({ wave }) => wave)));
 }
+/** Brings the locks up to date; what is to become of the changed files is for the steps after it. */
+async function updateFlakes(context, inputs) {
+	const document = await flakeUpdate(context, {
+		...inputs,
+		inputs: []
+	});
+	printForeign(renderFlakeUpdate(document, painter(false), false));
+	await addSummary(flakeUpdateMarkdown(document));
+	const failed = document.flakes.filter(({ status }) => status === "failed").map(({ file }) => file);
+	setOutput("result", failed.length === 0 ? "success" : "failure");
+	if (failed.length > 0) fail(`bento flake-update: ${failed.length} failed: ${failed.join(", ")}`);
+}
 async function main() {
 	const inputs = readInputs();
 	const context = {
@@ -17366,6 +17379,7 @@ async function main() {
 	};
 	const { command } = inputs;
 	if (command === "plan") return makePlan(context, inputs);
+	if (command === "flake-update") return updateFlakes(context, inputs);
 	const document = await runCommand(context, {
 		...inputs,
 		command

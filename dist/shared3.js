@@ -1,6 +1,6 @@
 import { i as __toESM, n as __commonJSMin, r as __require, t as require_lib } from "./shared2.js";
 import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
-import { lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
+import { cp, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
 import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
@@ -1576,12 +1576,12 @@ function unbuildableWarnings(outcomes) {
 	const hosts = /* @__PURE__ */ new Map();
 	for (const [host, outcome] of outcomes) {
 		if (outcome.kind !== "unbuildable") continue;
-		const needs = describe$2(outcome.needs);
+		const needs = describe$3(outcome.needs);
 		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
 	}
 	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS)`);
 }
-function describe$2({ system, features }) {
+function describe$3({ system, features }) {
 	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
 	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
 }
@@ -17889,10 +17889,10 @@ function doubtsLock(result, { host, source }) {
 	if (host.kind !== "flake") return false;
 	if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr);
 	const { inputs } = result.value;
-	return inputs !== void 0 && lockedInputs(source.treeDir).some((name) => !inputs.includes(name));
+	return inputs !== void 0 && lockedInputs$1(source.treeDir).some((name) => !inputs.includes(name));
 }
 /** The inputs of the root node of a flake.lock; none when there is no such file, or it is malformed. */
-function lockedInputs(treeDir) {
+function lockedInputs$1(treeDir) {
 	try {
 		const lock = JSON.parse(readFileSync(path$2.join(treeDir, "flake.lock"), "utf8"));
 		return Object.keys(lock.nodes[lock.root].inputs ?? {});
@@ -22733,8 +22733,8 @@ async function openFleet(fleet, { dirty }) {
 */
 async function openFleetAt({ fleet, repository }, commit) {
 	try {
-		var _usingCtx$12 = _usingCtx();
-		const resources = _usingCtx$12.a(new AsyncDisposableStack());
+		var _usingCtx$13 = _usingCtx();
+		const resources = _usingCtx$13.a(new AsyncDisposableStack());
 		const temporary = resources.use(await temporaryDirectory());
 		const there = resources.use(await repository.checkout(commit, path$2.join(temporary.path, "commit")));
 		const then = await loadFleet(path$2.join(there.root, path$2.relative(repository.root, fleet.dir)));
@@ -22748,9 +22748,9 @@ async function openFleetAt({ fleet, repository }, commit) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$12.e = _;
+		_usingCtx$13.e = _;
 	} finally {
-		await _usingCtx$12.d();
+		await _usingCtx$13.d();
 	}
 }
 /** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
@@ -22891,8 +22891,8 @@ async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 */
 async function compareWith(evaluator, open, commit, now) {
 	try {
-		var _usingCtx$11 = _usingCtx();
-		const base = _usingCtx$11.a(await openFleetAt(open, commit));
+		var _usingCtx$12 = _usingCtx();
+		const base = _usingCtx$12.a(await openFleetAt(open, commit));
 		const { stager } = base;
 		const atBase = {
 			...evaluator,
@@ -22931,9 +22931,9 @@ async function compareWith(evaluator, open, commit, now) {
 		}
 		return compared;
 	} catch (_) {
-		_usingCtx$11.e = _;
+		_usingCtx$12.e = _;
 	} finally {
-		await _usingCtx$11.d();
+		await _usingCtx$12.d();
 	}
 }
 /** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
@@ -23009,7 +23009,7 @@ var deploy_default = "# Publishes what is merged, one wave of the rollout in fle
 // .github/workflows/status.yml
 var status_default = "# Looks after the hosts: red when one needs somebody, and the summary says which and why.\nname: status\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  status:\n    runs-on: ubuntu-latest\n    timeout-minutes: 15\n    environment: fleet\n    permissions:\n      contents: read\n      # For bento/deploy on commits, and for the issue while a host is in trouble.\n      statuses: write\n      issues: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: status\n          fleet: ${{ inputs.fleet }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          commit-status: \"true\"\n          issue: \"true\"\n";
 // .github/workflows/update.yml
-var update_default = "# Brings every flake.lock up to date, checks every host with that, and opens a pull request with the report. What is new is\n# evaluated in a job that may write nothing; the other one writes, and evaluates nothing. GitHub starts no workflow for a pull\n# request that a workflow's own token has opened: the report is the check. It must be allowed in the repository's settings\n# (Actions, General: allow GitHub Actions to create pull requests).\nname: update\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\nconcurrency:\n  group: bento-update\n  cancel-in-progress: true\n\njobs:\n  update:\n    runs-on: ubuntu-latest\n    timeout-minutes: 60\n    permissions:\n      contents: read\n    outputs:\n      changed: ${{ steps.update.outputs.changed }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - name: Update every flake.lock\n        id: update\n        env:\n          FLEET: ${{ inputs.fleet }}\n          PATCH: ${{ runner.temp }}/locks.patch\n        run: |\n          git ls-files -z -- \"$FLEET/flake.lock\" \"$FLEET/**/flake.lock\" |\n            while IFS= read -r -d '' lock; do nix flake update --flake \"./$(dirname \"$lock\")\"; done\n          git diff --binary > \"$PATCH\"\n          if [ -s \"$PATCH\" ]; then echo changed=true >> \"$GITHUB_OUTPUT\"; fi\n      - uses: ./.bento\n        id: check\n        if: steps.update.outputs.changed == 'true'\n        # The pull request says which hosts fail.\n        continue-on-error: true\n        with:\n          command: check\n          fleet: ${{ inputs.fleet }}\n          base: HEAD\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: steps.update.outputs.changed == 'true' && steps.check.outputs.document != ''\n        with:\n          name: bento-update\n          path: |\n            ${{ runner.temp }}/locks.patch\n            ${{ steps.check.outputs.document }}\n\n  propose:\n    needs: update\n    if: needs.update.outputs.changed == 'true'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: write\n      pull-requests: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          name: bento-update\n          path: ${{ runner.temp }}/update\n      - name: Open the pull request, or renew it\n        id: propose\n        env:\n          GH_TOKEN: ${{ github.token }}\n          PATCH: ${{ runner.temp }}/update/locks.patch\n          TITLE: Update flake.lock\n        run: |\n          base=$(git symbolic-ref --short HEAD)\n          git apply --index --include='flake.lock' --include='*/flake.lock' \"$PATCH\"\n          git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bot]@users.noreply.github.com' \\\n            commit --quiet --message=\"$TITLE\"\n          gh auth setup-git\n          git push --quiet --force origin HEAD:refs/heads/bento-update\n          number=$(gh pr list --head bento-update --base \"$base\" --json number --jq '.[0].number // empty')\n          if [ -z \"$number\" ]; then\n            url=$(gh pr create --head bento-update --base \"$base\" --title \"$TITLE\" --body 'The report is the comment below.')\n            number=${url##*/}\n          fi\n          echo \"number=$number\" >> \"$GITHUB_OUTPUT\"\n      - uses: ./.bento\n        # A failed host is shown in the report, and is no failure of this.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/update/bento-check.json\n          pull-request: ${{ steps.propose.outputs.number }}\n";
+var update_default = "# Brings every flake.lock up to date, checks every host with that, and opens a pull request with the report. What is new is\n# evaluated in a job that may write nothing; the other one writes, and evaluates nothing. GitHub starts no workflow for a pull\n# request that a workflow's own token has opened: the report is the check. It must be allowed in the repository's settings\n# (Actions, General: allow GitHub Actions to create pull requests).\nname: update\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\nconcurrency:\n  group: bento-update\n  cancel-in-progress: true\n\njobs:\n  update:\n    runs-on: ubuntu-latest\n    timeout-minutes: 60\n    permissions:\n      contents: read\n    outputs:\n      changed: ${{ steps.update.outputs.changed }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      # One whose inputs can't be had keeps its lock, and the others are brought up to date.\n      - uses: ./.bento\n        continue-on-error: true\n        with:\n          command: flake-update\n          fleet: ${{ inputs.fleet }}\n      - name: What has changed\n        id: update\n        env:\n          PATCH: ${{ runner.temp }}/locks.patch\n        run: |\n          git diff --binary -- '*flake.lock' > \"$PATCH\"\n          if [ -s \"$PATCH\" ]; then echo changed=true >> \"$GITHUB_OUTPUT\"; fi\n      - uses: ./.bento\n        id: check\n        if: steps.update.outputs.changed == 'true'\n        # The pull request says which hosts fail.\n        continue-on-error: true\n        with:\n          command: check\n          fleet: ${{ inputs.fleet }}\n          base: HEAD\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: steps.update.outputs.changed == 'true' && steps.check.outputs.document != ''\n        with:\n          name: bento-update\n          path: |\n            ${{ runner.temp }}/locks.patch\n            ${{ steps.check.outputs.document }}\n\n  propose:\n    needs: update\n    if: needs.update.outputs.changed == 'true'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: write\n      pull-requests: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          name: bento-update\n          path: ${{ runner.temp }}/update\n      - name: Open the pull request, or renew it\n        id: propose\n        env:\n          GH_TOKEN: ${{ github.token }}\n          PATCH: ${{ runner.temp }}/update/locks.patch\n          TITLE: Update flake.lock\n        run: |\n          base=$(git symbolic-ref --short HEAD)\n          git apply --index --include='flake.lock' --include='*/flake.lock' \"$PATCH\"\n          git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bot]@users.noreply.github.com' \\\n            commit --quiet --message=\"$TITLE\"\n          gh auth setup-git\n          git push --quiet --force origin HEAD:refs/heads/bento-update\n          number=$(gh pr list --head bento-update --base \"$base\" --json number --jq '.[0].number // empty')\n          if [ -z \"$number\" ]; then\n            url=$(gh pr create --head bento-update --base \"$base\" --title \"$TITLE\" --body 'The report is the comment below.')\n            number=${url##*/}\n          fi\n          echo \"number=$number\" >> \"$GITHUB_OUTPUT\"\n      - uses: ./.bento\n        # A failed host is shown in the report, and is no failure of this.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/update/bento-check.json\n          pull-request: ${{ steps.propose.outputs.number }}\n";
 // src/workflows/copies.ts
 /** The Action; its tag moves with each release of this major version. */
 const ACTION = "bento-nix/bento";
@@ -23258,7 +23258,7 @@ function noOwnRunnersForForks(workflow) {
 		const labels = job.keys["runs-on"];
 		if (labels === void 0 || isOfThisRepository(job)) return [];
 		if (typeof labels === "string" && /^(?:ubuntu|windows|macos)-[\w.-]+$/.test(labels)) return [];
-		const message = `the job ${job.id} runs pull requests, of forks too, on ${describe$1(labels)}, a machine that may stay`;
+		const message = `the job ${job.id} runs pull requests, of forks too, on ${describe$2(labels)}, a machine that may stay`;
 		const hint = "use runs-on: ubuntu-latest, or if: github.event.pull_request.head.repo.full_name == github.repository";
 		return [{
 			path: [...job.path, "runs-on"],
@@ -23267,7 +23267,7 @@ function noOwnRunnersForForks(workflow) {
 		}];
 	});
 }
-function describe$1(labels) {
+function describe$2(labels) {
 	return texts(labels).join(", ") || "runners that are not named";
 }
 /** The token that checkout leaves in .git/config is there for everything that runs after it. */
@@ -23375,8 +23375,8 @@ const DEFAULT_TIMEOUT = 6e5;
 */
 async function check(context, options) {
 	try {
-		var _usingCtx$10 = _usingCtx();
-		const open = _usingCtx$10.a(await openFleet(await loadRenderedFleet(options.fleet), options));
+		var _usingCtx$11 = _usingCtx();
+		const open = _usingCtx$11.a(await openFleet(await loadRenderedFleet(options.fleet), options));
 		const warnings = [...open.warnings];
 		const base = await baseCommit(open, options, warnings);
 		const nix = await Nix.find(options.nix, context.signal);
@@ -23418,9 +23418,9 @@ async function check(context, options) {
 			hosts: checks
 		};
 	} catch (_) {
-		_usingCtx$10.e = _;
+		_usingCtx$11.e = _;
 	} finally {
-		await _usingCtx$10.d();
+		await _usingCtx$11.d();
 	}
 }
 async function hostCheck$1(nix, { now, before }, isCompared, plan, found) {
@@ -23798,9 +23798,9 @@ function sequenceOf(text) {
 }
 async function isSigned(payload, signature, signers) {
 	try {
-		var _usingCtx$9 = _usingCtx();
+		var _usingCtx$10 = _usingCtx();
 		if (isPlainlySigned(payload, signature, "bento-release", signers)) return true;
-		const dir = _usingCtx$9.a(await temporaryDirectory());
+		const dir = _usingCtx$10.a(await temporaryDirectory());
 		const allowed = path$2.join(dir.path, "allowed_signers");
 		const signatureFile = path$2.join(dir.path, "signature");
 		await writeFile$1(allowed, allowedSigners(signers));
@@ -23819,9 +23819,9 @@ async function isSigned(payload, signature, signers) {
 			signatureFile
 		], { input: payload }).catch(needsOpenSsh)).status === 0;
 	} catch (_) {
-		_usingCtx$9.e = _;
+		_usingCtx$10.e = _;
 	} finally {
-		await _usingCtx$9.d();
+		await _usingCtx$10.d();
 	}
 }
 /** The lines of an allowed_signers file (ssh-keygen(1)). */
@@ -24019,8 +24019,8 @@ async function fetchFile(session, file, size, into) {
 	const { requests } = session;
 	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
 		try {
-			var _usingCtx$8 = _usingCtx();
-			const copy = _usingCtx$8.a(await open$3(into, "w", 384));
+			var _usingCtx$9 = _usingCtx();
+			const copy = _usingCtx$9.a(await open$3(into, "w", 384));
 			try {
 				const stats = await requests.fstat(handle);
 				if (!stats.isFile() || stats.size !== size) return false;
@@ -24039,9 +24039,9 @@ async function fetchFile(session, file, size, into) {
 				await requests.close(handle);
 			}
 		} catch (_) {
-			_usingCtx$8.e = _;
+			_usingCtx$9.e = _;
 		} finally {
-			await _usingCtx$8.d();
+			await _usingCtx$9.d();
 		}
 	}).catch(ignoreSftpError) ?? false;
 }
@@ -29086,7 +29086,7 @@ async function backOff({ backoff, attempts, signal, say }, attempt, error) {
 }
 // src/publish/sftp-lock.ts
 const LOCK_DIRECTORY = "/.bento";
-const LOCK = `${LOCK_DIRECTORY}/lock`;
+const LOCK$1 = `${LOCK_DIRECTORY}/lock`;
 /** Milliseconds after its last renewal that a lock counts as left behind, by the server's clock. */
 const TIME_TO_LIVE = 3e5;
 /** Milliseconds between two looks at a lock that somebody else has; half of it, and as much again by chance. */
@@ -29142,7 +29142,7 @@ var SftpLock = class {
 			let handle = await open();
 			for (let misses = 0; misses < ATTEMPTS; misses++) {
 				const stopwatch = new Stopwatch();
-				const answers = Promise.allSettled([session.requests.write(handle, this.#content, 0), session.requests.rename(temporary, LOCK)]);
+				const answers = Promise.allSettled([session.requests.write(handle, this.#content, 0), session.requests.rename(temporary, LOCK$1)]);
 				asked();
 				const [written, renamed] = await answers;
 				if (renamed.status === "fulfilled") {
@@ -29170,13 +29170,13 @@ var SftpLock = class {
 				}
 				const left = (options.wait ?? 0) - waiting.elapsed;
 				if (left <= 0) throw this.#heldBy(holder, options.wait ?? 0);
-				options.onWait?.(describe(holder.content));
+				options.onWait?.(describe$1(holder.content));
 				await setTimeout$2(Math.min(left, POLL * (.5 + Math.random())), void 0, { signal }).catch(() => {
 					throw new InterruptedError();
 				});
 				misses = -1;
 			}
-			throw new UnavailableError("the fleet's lock on the server could not be taken", { hint: `look at ${LOCK} on the server: can the publisher make files there?` });
+			throw new UnavailableError("the fleet's lock on the server could not be taken", { hint: `look at ${LOCK$1} on the server: can the publisher make files there?` });
 		} catch (error) {
 			if (!this.#held) await this.#abandon(session, temporary, error).catch(() => {});
 			if (error instanceof SftpError) throw new UnavailableError(`the fleet's lock can't be written on the server: ${error.message}`, {
@@ -29188,7 +29188,7 @@ var SftpLock = class {
 	}
 	/** Has it on another connection. @throws UnavailableError when somebody else has taken it over in the meantime. */
 	async adopt(session) {
-		this.#handle = await session.requests.open(LOCK, "r+").catch(missingIsUndefined);
+		this.#handle = await session.requests.open(LOCK$1, "r+").catch(missingIsUndefined);
 		await this.check(session);
 	}
 	/** Shows that its owner is alive. It is the open file that is written to, so never somebody else's lock. */
@@ -29201,7 +29201,7 @@ var SftpLock = class {
 	/** @throws UnavailableError when somebody else has taken it over in the meantime. */
 	async check(session) {
 		const stopwatch = new Stopwatch();
-		const [found] = await flight(readFile(session, LOCK, MAX_LOCK).catch(missingIsUndefined), this.renew(session));
+		const [found] = await flight(readFile(session, LOCK$1, MAX_LOCK).catch(missingIsUndefined), this.renew(session));
 		if (!found?.bytes.equals(this.#content)) {
 			this.#held = false;
 			throw new UnavailableError("another deploy has taken the fleet's lock over; nothing more was published");
@@ -29212,20 +29212,20 @@ var SftpLock = class {
 	async release(session) {
 		if (!this.#held) return;
 		this.#held = false;
-		if (this.#lastRenewal.elapsed < this.#timeToLive / 2 || await this.#isMine(session.lastRequests)) await session.lastRequests.unlink(LOCK);
+		if (this.#lastRenewal.elapsed < this.#timeToLive / 2 || await this.#isMine(session.lastRequests)) await session.lastRequests.unlink(LOCK$1);
 	}
 	/** Leaves nothing of an attempt to take it; an interruption may come when the server has done it, and not said so. */
 	async #abandon({ lastRequests }, temporary, error) {
 		await lastRequests.unlink(temporary).catch(() => {});
-		if (error instanceof InterruptedError && await this.#isMine(lastRequests)) await lastRequests.unlink(LOCK);
+		if (error instanceof InterruptedError && await this.#isMine(lastRequests)) await lastRequests.unlink(LOCK$1);
 	}
 	async #isMine(requests) {
-		const handle = await requests.open(LOCK, "r");
+		const handle = await requests.open(LOCK$1, "r");
 		return (await requests.read(handle, MAX_LOCK, 0)).equals(this.#content);
 	}
 	/** Who has it, and for how long its owner has not been seen; "self" where an earlier connection took it. */
 	async #holder(session, handle) {
-		const [found, own] = await flight(readFile(session, LOCK, MAX_LOCK).catch(missingIsUndefined), session.requests.fstat(handle));
+		const [found, own] = await flight(readFile(session, LOCK$1, MAX_LOCK).catch(missingIsUndefined), session.requests.fstat(handle));
 		if (found === void 0) return void 0;
 		if (found.bytes.equals(this.#content)) {
 			this.#held = true;
@@ -29240,7 +29240,7 @@ var SftpLock = class {
 	#heldBy({ content, age }, waited) {
 		const since = `last seen ${Math.max(0, age)} s ago`;
 		const enough = waited > 0 ? `; waited for ${Math.round(waited / 1e3)} s` : "";
-		return new UnavailableError(`another deploy holds the fleet's lock: ${describe(content)}, ${since}${enough}`, { hint: `wait for it (--wait 10m); if it is dead, its lock ends ${this.#timeToLive / 1e3} s after it was last seen` });
+		return new UnavailableError(`another deploy holds the fleet's lock: ${describe$1(content)}, ${since}${enough}`, { hint: `wait for it (--wait 10m); if it is dead, its lock ends ${this.#timeToLive / 1e3} s after it was last seen` });
 	}
 };
 const MARK = "stale-";
@@ -29255,9 +29255,9 @@ function isLeftover(name) {
 /** Moves a lock away whose owner has not renewed it for its time to live. It stays as a mark. */
 async function breakStale(session, stale) {
 	const aside = `${LOCK_DIRECTORY}/${MARK}${randomUUID()}`;
-	await session.requests.rename(LOCK, aside).catch(missingIsUndefined);
+	await session.requests.rename(LOCK$1, aside).catch(missingIsUndefined);
 	const moved = await readFile(session, aside, MAX_LOCK).catch(missingIsUndefined);
-	if (moved && !moved.bytes.equals(stale.content)) await session.requests.rename(aside, LOCK).catch(() => {});
+	if (moved && !moved.bytes.equals(stale.content)) await session.requests.rename(aside, LOCK$1).catch(() => {});
 }
 function explainDirectory(error) {
 	if (error instanceof SftpError && error.code === "missing") throw new UnavailableError("the server has no /.bento/ for the publisher's lock", {
@@ -29267,7 +29267,7 @@ function explainDirectory(error) {
 	if (error instanceof SftpError && error.code === "denied") throw new UnavailableError("the publisher may not write to /.bento/ on the server", { cause: error });
 	throw error;
 }
-function describe(content) {
+function describe$1(content) {
 	try {
 		const { owner, host, pid } = JSON.parse(content.toString("utf8"));
 		return `${owner} (process ${pid} on ${host})`;
@@ -30159,8 +30159,8 @@ var Publishers = class Publishers {
 	/** @throws UnavailableError, UnreachableError when no way is open. */
 	static async open(ways) {
 		try {
-			var _usingCtx$7 = _usingCtx();
-			const resources = _usingCtx$7.a(new AsyncDisposableStack());
+			var _usingCtx$8 = _usingCtx();
+			const resources = _usingCtx$8.a(new AsyncDisposableStack());
 			const reachable = /* @__PURE__ */ new Map();
 			const unreachable = /* @__PURE__ */ new Map();
 			for (const { name, open } of ways) try {
@@ -30173,9 +30173,9 @@ var Publishers = class Publishers {
 			if (reachable.size === 0 && first !== void 0) throw first;
 			return new Publishers(reachable, unreachable, resources.move());
 		} catch (_) {
-			_usingCtx$7.e = _;
+			_usingCtx$8.e = _;
 		} finally {
-			await _usingCtx$7.d();
+			await _usingCtx$8.d();
 		}
 	}
 	/**
@@ -31515,8 +31515,8 @@ function hintFor(problem) {
 */
 async function waysOut(context, { dir, server, git }) {
 	try {
-		var _usingCtx$6 = _usingCtx();
-		const keys = _usingCtx$6.a(new AsyncDisposableStack());
+		var _usingCtx$7 = _usingCtx();
+		const keys = _usingCtx$7.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -31550,9 +31550,9 @@ async function waysOut(context, { dir, server, git }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$6.e = _;
+		_usingCtx$7.e = _;
 	} finally {
-		await _usingCtx$6.d();
+		await _usingCtx$7.d();
 	}
 }
 // src/commands/status.ts
@@ -31573,12 +31573,12 @@ const SILENCE = 15e3;
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$5 = _usingCtx();
-		return await _usingCtx$5.a(await FleetStatus.open(context, options)).read();
+		var _usingCtx$6 = _usingCtx();
+		return await _usingCtx$6.a(await FleetStatus.open(context, options)).read();
 	} catch (_) {
-		_usingCtx$5.e = _;
+		_usingCtx$6.e = _;
 	} finally {
-		await _usingCtx$5.d();
+		await _usingCtx$6.d();
 	}
 }
 /** The fleet, looked at once or again and again over one connection. */
@@ -31767,9 +31767,9 @@ async function runningSystems(context, fleet, warnings) {
 	const hosts = fleet.hosts.filter((host) => host.declared);
 	try {
 		try {
-			var _usingCtx$4 = _usingCtx();
-			const key = _usingCtx$4.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-			const publisher = _usingCtx$4.a(await SftpPublisher.connect(server, key, {
+			var _usingCtx$5 = _usingCtx();
+			const key = _usingCtx$5.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+			const publisher = _usingCtx$5.a(await SftpPublisher.connect(server, key, {
 				signal: context.signal,
 				say: context.output.info
 			}));
@@ -31777,9 +31777,9 @@ async function runningSystems(context, fleet, warnings) {
 			else if (state === "unknown") known.set(name, "unknown");
 			return known;
 		} catch (_) {
-			_usingCtx$4.e = _;
+			_usingCtx$5.e = _;
 		} finally {
-			await _usingCtx$4.d();
+			await _usingCtx$5.d();
 		}
 	} catch (error) {
 		if (!(error instanceof UnavailableError)) throw error;
@@ -31869,11 +31869,11 @@ function stateDirectory(env) {
 */
 async function build(context, options) {
 	try {
-		var _usingCtx$3 = _usingCtx();
+		var _usingCtx$4 = _usingCtx();
 		const url = options.push === true ? await pushUrl(options.fleet) : options.push;
 		if (url !== null) storeAddress(url);
 		const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
-		const key = _usingCtx$3.a(source === void 0 ? null : await openCacheKey(source, describeKey(CACHE_KEY)));
+		const key = _usingCtx$4.a(source === void 0 ? null : await openCacheKey(source, describeKey(CACHE_KEY)));
 		const checked = await check(context, {
 			...options,
 			derivations: true
@@ -31955,9 +31955,9 @@ async function build(context, options) {
 			pruned
 		};
 	} catch (_) {
-		_usingCtx$3.e = _;
+		_usingCtx$4.e = _;
 	} finally {
-		await _usingCtx$3.d();
+		await _usingCtx$4.d();
 	}
 }
 // src/reports/gate.ts
@@ -32453,7 +32453,7 @@ async function notYetWell(context, source, hosts, signers, wait) {
 */
 async function deploy(context, options) {
 	try {
-		var _usingCtx$2 = _usingCtx();
+		var _usingCtx$3 = _usingCtx();
 		stayFrugal();
 		const loaded = await loadRenderedFleet(options.fleet);
 		const { signers } = loaded;
@@ -32461,14 +32461,14 @@ async function deploy(context, options) {
 		keysFromEnvironment(context.env, ...needed);
 		const unneeded = new AbortController();
 		const signal = AbortSignal.any([context.signal, unneeded.signal]);
-		const ways = _usingCtx$2.a(await waysOut({
+		const ways = _usingCtx$3.a(await waysOut({
 			...context,
 			signal
 		}, loaded));
-		const connecting = _usingCtx$2.a(Publishers.opening(ways.list, () => unneeded.abort()));
-		const opened = _usingCtx$2.a(await openFleet(loaded, { dirty: false }));
+		const connecting = _usingCtx$3.a(Publishers.opening(ways.list, () => unneeded.abort()));
+		const opened = _usingCtx$3.a(await openFleet(loaded, { dirty: false }));
 		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
-		const signingKey = _usingCtx$2.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		const signingKey = _usingCtx$3.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
 		const commit = await opened.repository.head();
 		const nix = options.evaluate ? await Nix.find(options.nix, context.signal) : null;
@@ -32485,7 +32485,7 @@ async function deploy(context, options) {
 		const wave = chooseWave(fleet.waves, options.wave, options.hosts.length > 0);
 		const selected = selectHosts(fleet.hosts, options.hosts).filter(({ name }) => wave.hosts?.includes(name) ?? true);
 		const before = fleet.hosts.filter(({ name }) => wave.before.includes(name));
-		const archives = _usingCtx$2.a(await temporaryDirectory());
+		const archives = _usingCtx$3.a(await temporaryDirectory());
 		const prepared = await prepare(opened, evaluator, selected, commit, archives.path);
 		const preparedBefore = await prepare(opened, evaluator, before, commit, archives.path);
 		const publishers = await meanwhile(connecting.opened, prepared);
@@ -32520,9 +32520,9 @@ async function deploy(context, options) {
 			hosts: await signAndPublish(context, publishers, signingKey, planned)
 		};
 	} catch (_) {
-		_usingCtx$2.e = _;
+		_usingCtx$3.e = _;
 	} finally {
-		await _usingCtx$2.d();
+		await _usingCtx$3.d();
 	}
 }
 /** Packs releases for as long as there is no connection to ask what of them is new: there is nothing else to do. */
@@ -32570,6 +32570,247 @@ async function blockingHosts(context, publishers, planner, before, { wait }) {
 /** The hosts that are still on their way. */
 function namesOf(steps) {
 	return steps.flatMap((step) => "result" in step ? [] : [step.host.name]);
+}
+// src/nix/lock.ts
+/** Null for what is no lock file of a known form. */
+function parseLock(text) {
+	let value;
+	try {
+		value = JSON.parse(text);
+	} catch {
+		return null;
+	}
+	if (!isRecord(value) || !isRecord(value.nodes) || typeof value.root !== "string") return null;
+	const nodes = {};
+	for (const [name, node] of Object.entries(value.nodes)) {
+		if (!isRecord(node)) return null;
+		nodes[name] = {
+			...isRecord(node.inputs) ? { inputs: node.inputs } : {},
+			...isRecord(node.locked) ? { locked: node.locked } : {}
+		};
+	}
+	return {
+		root: value.root,
+		nodes
+	};
+}
+/** The inputs that differ, by name; null stands for a flake without a lock file. */
+function lockChanges(before, after) {
+	const [from, to] = [before === null ? /* @__PURE__ */ new Map() : lockedInputs(before), lockedInputs(after)];
+	const changes = [];
+	for (const input of [.../* @__PURE__ */ new Set([...from.keys(), ...to.keys()])].sort()) {
+		const [old, now] = [from.get(input), to.get(input)];
+		if (identity(old) === identity(now)) continue;
+		changes.push({
+			input,
+			from: old === void 0 ? null : describe(old),
+			to: now === void 0 ? null : describe(now)
+		});
+	}
+	return changes;
+}
+/** The names of a flake's own inputs. */
+function inputNames({ root, nodes }) {
+	return Object.keys(nodes[root]?.inputs ?? {}).sort();
+}
+/** What each input is locked to, by its path; those that follow another one are that one. */
+function lockedInputs({ root, nodes }) {
+	const found = /* @__PURE__ */ new Map();
+	const visit = (name, at) => {
+		for (const [input, node] of Object.entries(nodes[name]?.inputs ?? {})) {
+			if (typeof node !== "string" || at.length > 20 || found.size > 1e4) continue;
+			const path = [...at, input];
+			const { locked } = nodes[node] ?? {};
+			if (locked !== void 0) found.set(path.join("/"), locked);
+			visit(node, path);
+		}
+	};
+	visit(root, []);
+	return found;
+}
+function identity(locked) {
+	return locked === void 0 ? "" : JSON.stringify(Object.entries(locked).sort(([a], [b]) => a < b ? -1 : 1));
+}
+function describe(locked) {
+	const text = (name) => typeof locked[name] === "string" ? locked[name] : null;
+	const [type, owner, repo, url, path] = [
+		"type",
+		"owner",
+		"repo",
+		"url",
+		"path"
+	].map(text);
+	const source = owner !== null && repo !== null ? `${type}:${owner}/${repo}` : type === "path" ? `path:${path}` : url ?? type ?? "?";
+	const { lastModified } = locked;
+	const date = typeof lastModified === "number" && Math.abs(lastModified) < 1e11 ? (/* @__PURE__ */ new Date(lastModified * 1e3)).toISOString().slice(0, 10) : null;
+	return {
+		source,
+		rev: text("rev"),
+		date,
+		narHash: text("narHash")
+	};
+}
+function isRecord(value) {
+	return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+/** The arguments of `nix` that bring inputs of the flake in `dir` up to date, all of them for none; 2.19 changed how that is said. */
+function updateArguments({ version }, dir, inputs) {
+	const [major = 0, minor = 0] = version.split(".").map(Number);
+	const flake = `path:${dir}`;
+	if (major > 2 || minor >= 19) return [
+		"flake",
+		"update",
+		...inputs,
+		"--flake",
+		flake
+	];
+	if (inputs.length === 0) return [
+		"flake",
+		"update",
+		flake
+	];
+	return [
+		"flake",
+		"lock",
+		...inputs.flatMap((input) => ["--update-input", input]),
+		flake
+	];
+}
+// src/commands/flake-update.ts
+const LOCK = "flake.lock";
+/**
+* Brings the locks of the fleet's flakes up to date, each once. Nix works on a copy of what a host would be sent, and only a lock
+* that came out well takes the place of the one before; a flake that fails keeps what it has, and costs the others nothing.
+* @throws FleetError when there is no flake, or an input that none of them has.
+*/
+async function flakeUpdate(context, options) {
+	try {
+		var _usingCtx$2 = _usingCtx();
+		const open = _usingCtx$2.a(await openFleet(await loadFleet(options.fleet), { dirty: false }));
+		const nix = await Nix.find(options.nix, context.signal);
+		const flakes = flakesOf({ hosts: options.hosts.length === 0 ? open.fleet.hosts : selectHosts(open.fleet.hosts, options.hosts) });
+		if (flakes.length === 0) throw new FleetError("none of these hosts has a flake: there is no lock to update");
+		const staged = await stageAll(open.stager, flakes);
+		const locks = await Promise.all(flakes.map((flake) => readLock(open, flake)));
+		requireInputs(options.inputs, locks);
+		const updates = [];
+		for (const [index, one] of staged.entries()) {
+			const lock = locks[index];
+			if (lock === void 0) continue;
+			context.output.progress(`updating ${one.host.path} (${index} of ${staged.length} done)`);
+			updates.push(await update(context, nix, open, one, lock, options));
+		}
+		context.output.done();
+		return {
+			version: 1,
+			command: "flake-update",
+			dryRun: options.dryRun,
+			flakes: updates
+		};
+	} catch (_) {
+		_usingCtx$2.e = _;
+	} finally {
+		await _usingCtx$2.d();
+	}
+}
+async function readLock({ fleet }, flake) {
+	const file = path$2.posix.join(flake.path, LOCK);
+	return {
+		file,
+		text: await readFile$1(path$2.join(fleet.dir, file), "utf8").catch(() => null)
+	};
+}
+/** The names of a flake's own inputs, by its lock. */
+function namesIn({ text }) {
+	const lock = text === null ? null : parseLock(text);
+	return lock === null ? [] : inputNames(lock);
+}
+/** @throws FleetError for an input that is none, and for one that no flake has. */
+function requireInputs(inputs, locks) {
+	const known = [...new Set(locks.flatMap(namesIn))].sort();
+	for (const input of inputs) {
+		if (!/^[A-Za-z0-9_][A-Za-z0-9_'/-]*$/.test(input)) throw new FleetError(`'${input}' is no name of an input`);
+		if (known.includes(rootOf(input))) continue;
+		const meant = nearest(rootOf(input), known);
+		throw new FleetError(`no flake has an input '${rootOf(input)}'`, { hint: meant ? `did you mean '${meant}'?` : `the inputs are: ${known.join(", ") || "none"}` });
+	}
+}
+/** `home-manager/nixpkgs` is an input of an input. */
+function rootOf(input) {
+	return input.split("/")[0] ?? "";
+}
+async function update(context, nix, open, one, lock, options) {
+	try {
+		var _usingCtx3 = _usingCtx();
+		const { host } = one;
+		const result = {
+			path: host.path,
+			file: lock.file,
+			changes: [],
+			reason: null,
+			error: null
+		};
+		const failed = (error) => ({
+			...result,
+			status: "failed",
+			error
+		});
+		if ("failure" in one) return failed(one.failure);
+		const inputs = options.inputs.filter((input) => namesIn(lock).includes(rootOf(input)));
+		if (options.inputs.length > 0 && inputs.length === 0) return {
+			...result,
+			status: "unchanged",
+			reason: `it has no input ${options.inputs.join(" or ")}`
+		};
+		const work = _usingCtx3.a(await temporaryDirectory());
+		const dir = path$2.join(work.path, "tree");
+		await cp(one.release.treeDir, dir, {
+			recursive: true,
+			verbatimSymlinks: true
+		});
+		const before = lock.text === null ? null : parseLock(lock.text);
+		if (lock.text !== null && before === null) return failed({
+			message: "it is no lock file",
+			file: lock.file
+		});
+		const ran = await nix.run("nix", updateArguments(nix, dir, inputs), { timeout: options.timeout });
+		if (ran.timedOut) return failed({ message: `it took longer than ${options.timeout / 1e3} s and was ended` });
+		if (ran.status !== 0) return failed({
+			message: firstError(ran.stderr),
+			trace: ran.stderr
+		});
+		const text = await readFile$1(path$2.join(dir, LOCK), "utf8").catch(() => null);
+		const after = text === null ? null : parseLock(text);
+		if (text === null || after === null) return before === null && text === null ? {
+			...result,
+			status: "unchanged",
+			reason: "it has no inputs"
+		} : failed({ message: "Nix wrote no lock file that can be read" });
+		const changes = lockChanges(before, after);
+		if (changes.length === 0 && before !== null) return {
+			...result,
+			status: "unchanged"
+		};
+		if (!options.dryRun) {
+			const file = path$2.join(open.fleet.dir, lock.file);
+			await writeFileAtomically(existsSync(file) ? await realpath(file) : file, text);
+			context.output.debug(`${lock.file} is written`);
+		}
+		return {
+			...result,
+			status: before === null ? "created" : "updated",
+			changes
+		};
+	} catch (_) {
+		_usingCtx3.e = _;
+	} finally {
+		await _usingCtx3.d();
+	}
+}
+/** What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. */
+function firstError(stderr) {
+	const lines = stderr.split("\n").map((line) => line.trim());
+	return (lines.find((line) => /^error: ./.test(line)) ?? lines.findLast((line) => line !== "") ?? "nix flake update failed").replace(/^error: /, "");
 }
 // src/commands/plan.ts
 /** Divides a fleet's hosts: among machines, for `check --shard`, and in time, for `deploy --wave`. */
@@ -33216,7 +33457,7 @@ function describeError(error, paint) {
 	return `${paint("red", "error:")} ${inert(place + error.message)}${hint}`;
 }
 // src/render/check.ts
-const MARKS$1 = {
+const MARKS$2 = {
 	ok: ["✓", "green"],
 	unchanged: ["·", "dim"],
 	changed: ["~", "cyan"],
@@ -33252,7 +33493,7 @@ function renderCheck(document, paint, verbose) {
 	const lines = table(groups.flatMap((group) => {
 		const [host] = group;
 		if (host === void 0) return [];
-		const [mark, style] = MARKS$1[host.status];
+		const [mark, style] = MARKS$2[host.status];
 		return [[
 			paint(style, mark),
 			groupName(group),
@@ -33333,7 +33574,7 @@ function below(host, paint, verbose) {
 	return [...host.error === null ? [] : failureLines(host.error, paint, verbose), ...host.warnings.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`)];
 }
 // src/render/deploy.ts
-const MARKS = {
+const MARKS$1 = {
 	published: ["✓", "green"],
 	unchanged: ["·", "dim"],
 	skipped: ["-", "yellow"],
@@ -33341,7 +33582,7 @@ const MARKS = {
 };
 function renderDeploy(document, paint, verbose) {
 	const lines = table(document.hosts.map((host) => {
-		const [mark, style] = MARKS[host.status];
+		const [mark, style] = MARKS$1[host.status];
 		return [
 			paint(style, mark),
 			host.name,
@@ -33411,6 +33652,64 @@ function onInterrupt() {
 	process.on("SIGTERM", interrupt);
 	return controller.signal;
 }
+// src/render/flake-update.ts
+const MARKS = {
+	updated: ["~", "cyan"],
+	created: ["+", "green"],
+	unchanged: ["·", "dim"],
+	failed: ["✗", "red"]
+};
+function renderFlakeUpdate(document, paint, verbose) {
+	return [
+		...document.flakes.flatMap((flake) => {
+			const [mark, style] = MARKS[flake.status];
+			const detail = flake.reason === null ? "" : ` (${inertLine(flake.reason)})`;
+			const rows = flake.changes.map(({ input, from, to }) => [
+				inertLine(input),
+				lockedText(from),
+				"→",
+				lockedText(to)
+			]);
+			const error = flake.error === null ? [] : failureLines(flake.error, paint, verbose);
+			return [`${paint(style, mark)} ${flake.file}: ${paint(style, flake.status)}${detail}`, ...[...table(rows), ...error].map((line) => `    ${line}`)];
+		}),
+		"",
+		summaryOf(document)
+	].join("\n");
+}
+/** For the body of a pull request, or a job's summary. */
+function flakeUpdateMarkdown(document) {
+	return `${[...document.flakes.flatMap((flake) => {
+		if (flake.status === "unchanged") return [];
+		if (flake.error !== null) return [`### ${code(flake.file)}\n\nfailed: ${code(flake.error.message)}`];
+		const rows = flake.changes.map(({ input, from, to }) => [
+			input,
+			lockedText(from),
+			lockedText(to)
+		].map((text) => code(text)));
+		return [`### ${code(flake.file)}\n\n${markdownTable([
+			"input",
+			"from",
+			"to"
+		], rows)}`];
+	}), summaryOf(document)].join("\n\n")}\n`;
+}
+/** `github:NixOS/nixpkgs 4c1018dae018 (2024-03-01)`. */
+function lockedText(locked) {
+	if (locked === null) return "nothing";
+	const { source, rev, date, narHash } = locked;
+	return inertLine([
+		source,
+		rev === null ? narHash?.slice(0, 19) ?? "" : rev.slice(0, 12),
+		date === null ? "" : `(${date})`
+	].filter((text) => text !== "").join(" "));
+}
+function summaryOf({ flakes, dryRun }) {
+	const moved = flakes.filter(({ changes }) => changes.length > 0).length;
+	const failures = flakes.filter(({ status }) => status === "failed").length;
+	const failed = failures === 0 ? "" : `, ${failures} failed`;
+	return `${count(flakes.length, "flake")}: ${moved} with newer inputs${failed}${dryRun ? " (dry run: nothing was written)" : ""}`;
+}
 // src/render/lists.ts
 function renderFiles(files, paint) {
 	return files.map(({ file, status }) => status === "written" ? `${paint("green", "✓")} ${file}` : paint("dim", `· ${file} is as it was`));
@@ -33471,4 +33770,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { status as $, _enum as $t, renderHostStatus as A, writeFileAtomically as An, withFlakeHosts as At, published as B, inertLine as Bn, Repository as Bt, failureLines as C, count as Cn, evaluateFleet as Ct, contactText as D, tally as Dn, openFleetAt as Dt, changeLine as E, table as En, openFleet as Et, plan as F, parsePackages as Fn, PUBLISHER_KEY as Ft, withArchive as G, UnavailableError as Gn, findFleet as Gt, failed as H, FleetError as Hn, AGENT_FILE as Ht, deploy as I, KEY_NAME as In, SECRETS as It, gateOf as J, parseWave as Jt, isSameRelease as K, UnreachableError as Kn, flakesOf as Kt, lockFor as L, makeCacheKey as Ln, SIGNING_KEY as Lt, watchLines as M, run as Mn, CACHE_KEY as Mt, worstFirst as N, difference as Nn, GIT_KEY as Nt, look as O, warnings as On, openMemory as Ot, report as P, packageChanges as Pn, MEMORY_KEY as Pt, parseFailOn as Q, parseSshTarget as Qt, signAndPublish as R, temporaryDirectory as Rn, describeKey as Rt, describeError as S, nearest as Sn, compareWith as St, deliverStatus as T, size as Tn, loadRenderedFleet as Tt, failing as U, HostError as Un, renderedFiles as Ut, unchanged as V, BentoError as Vn, archive as Vt, prepare as W, InterruptedError as Wn, staleFiles as Wt, EACH as X, parseFleetFile as Xt, build as Y, FLEET_FILE as Yt, FleetStatus as Z, hostName as Zt, changeText as _, readersIn as _n, needsOpenSsh as _t, renderKeygen as a, require_dist$2 as an, parseDuration as at, pushText as b, selectHosts as bn, check as bt, onInterrupt as c, isSecretName as cn, LOCK_DIRECTORY as ct, markdownTable as d, secretHosts as dn, list as dt, boolean as en, statusOptions as et, plain as f, secretNames as fn, flight as ft, baseText as g, canReceive as gn, storePath as gt, renderDeploy as h, encrypt as hn, requireSigner as ht, renderInit as i, string as in, failedHosts as it, renderStatus as j, Nix as jn, _usingCtx as jt, releaseText as k, parallel as kn, stageAll as kt, code as l, readSecretFile as ln, SILENCE$2 as lt, deployWord as m, decrypt as mn, open as mt, renderHostEdit as n, literal as nn, OUTCOMES as nt, renderPlan as o, SECRETS_DIR as on, Publishers as ot, deployDetail as p, MAX_SECRET as pn, ignoreSftpError as pt, nextManifest as q, formatLocation as qn, loadFleet as qt, renderHostList as r, object as rn, exitStatus as rt, renderRender as s, checkSecretName as sn, packageRoot as st, renderFiles as t, int as tn, waysOut as tt, folded as u, secretFile as un, SftpSession as ut, costText as v, readersOf as vn, openPrivateKey as vt, locationOf as w, painter as wn, failureOf$2 as wt, renderCheck as x, splitPatterns as xn, workflowCopies as xt, grouped as y, parseShard as yn, DEFAULT_TIMEOUT as yt, openAll as z, inert as zn, keysFromEnvironment as zt };
+export { EACH as $, parseSshTarget as $t, look as A, writeFileAtomically as An, openFleetAt as At, lockFor as B, inertLine as Bn, describeKey as Bt, renderCheck as C, count as Cn, check as Ct, deliverStatus as D, tally as Dn, failureOf$2 as Dt, locationOf as E, table as En, evaluateFleet as Et, worstFirst as F, parsePackages as Fn, GIT_KEY as Ft, failed as G, UnavailableError as Gn, renderedFiles as Gt, openAll as H, FleetError as Hn, Repository as Ht, report as I, KEY_NAME as In, MEMORY_KEY as It, withArchive as J, loadFleet as Jt, failing as K, UnreachableError as Kn, staleFiles as Kt, plan as L, makeCacheKey as Ln, PUBLISHER_KEY as Lt, renderHostStatus as M, run as Mn, withFlakeHosts as Mt, renderStatus as N, difference as Nn, _usingCtx as Nt, changeLine as O, warnings as On, loadRenderedFleet as Ot, watchLines as P, packageChanges as Pn, CACHE_KEY as Pt, build as Q, hostName as Qt, flakeUpdate as R, temporaryDirectory as Rn, SECRETS as Rt, pushText as S, splitPatterns as Sn, DEFAULT_TIMEOUT as St, failureLines as T, size as Tn, compareWith as Tt, published as U, HostError as Un, archive as Ut, signAndPublish as V, BentoError as Vn, keysFromEnvironment as Vt, unchanged as W, InterruptedError as Wn, AGENT_FILE as Wt, nextManifest as X, FLEET_FILE as Xt, isSameRelease as Y, parseWave as Yt, gateOf as Z, parseFleetFile as Zt, renderDeploy as _, canReceive as _n, open as _t, renderKeygen as a, string as an, OUTCOMES as at, costText as b, parseShard as bn, needsOpenSsh as bt, flakeUpdateMarkdown as c, checkSecretName as cn, parseDuration as ct, code as d, secretFile as dn, LOCK_DIRECTORY as dt, _enum as en, FleetStatus as et, folded as f, secretHosts as fn, SILENCE$2 as ft, deployWord as g, encrypt as gn, ignoreSftpError as gt, deployDetail as h, decrypt as hn, flight as ht, renderInit as i, object as in, waysOut as it, releaseText as j, Nix as jn, openMemory as jt, contactText as k, parallel as kn, openFleet as kt, renderFlakeUpdate as l, isSecretName as ln, Publishers as lt, plain as m, MAX_SECRET as mn, list as mt, renderHostEdit as n, int as nn, status as nt, renderPlan as o, require_dist$2 as on, exitStatus as ot, markdownTable as p, secretNames as pn, SftpSession as pt, prepare as q, formatLocation as qn, findFleet as qt, renderHostList as r, literal as rn, statusOptions as rt, renderRender as s, SECRETS_DIR as sn, failedHosts as st, renderFiles as t, boolean as tn, parseFailOn as tt, onInterrupt as u, readSecretFile as un, packageRoot as ut, baseText as v, readersIn as vn, requireSigner as vt, describeError as w, painter as wn, workflowCopies as wt, grouped as x, selectHosts as xn, openPrivateKey as xt, changeText as y, readersOf as yn, storePath as yt, deploy as z, inert as zn, SIGNING_KEY as zt };

@@ -7,6 +7,7 @@ import { check } from "./commands/check.ts";
 import { comment } from "./commands/comment.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
+import { flakeUpdate } from "./commands/flake-update.ts";
 import { CACHE_KEY, GIT_KEY, MEMORY_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
@@ -36,6 +37,7 @@ import { annotations } from "./render/annotations.ts";
 import { renderCheck } from "./render/check.ts";
 import { renderDeploy } from "./render/deploy.ts";
 import { describeError } from "./render/failure.ts";
+import { flakeUpdateMarkdown, renderFlakeUpdate } from "./render/flake-update.ts";
 import { renderPlan } from "./render/lists.ts";
 import { renderStatus } from "./render/status.ts";
 import { checkComment, summary } from "./render/summary.ts";
@@ -43,7 +45,7 @@ import { painter } from "./render/terminal.ts";
 import { type CheckDocument, type DeployDocument, failedHosts, type StatusDocument } from "./results.ts";
 
 type ActionDocument = CheckDocument | DeployDocument | StatusDocument;
-const COMMANDS = ["plan", "check", "report", "build", "deploy", "status"] as const;
+const COMMANDS = ["plan", "check", "report", "build", "deploy", "status", "flake-update"] as const;
 
 /** All inputs, validated before anything happens. action.yml describes them. */
 function readInputs() {
@@ -157,7 +159,7 @@ type Inputs = ReturnType<typeof readInputs>;
 
 function runCommand(
   context: Context,
-  inputs: Inputs & { command: Exclude<Inputs["command"], "plan"> },
+  inputs: Inputs & { command: Exclude<Inputs["command"], "plan" | "flake-update"> },
 ): Promise<ActionDocument> {
   switch (inputs.command) {
     case "check":
@@ -241,11 +243,22 @@ async function makePlan(context: Context, inputs: Inputs): Promise<void> {
   setOutput("waves", JSON.stringify(document.waves.map(({ wave }) => wave)));
 }
 
+/** Brings the locks up to date; what is to become of the changed files is for the steps after it. */
+async function updateFlakes(context: Context, inputs: Inputs): Promise<void> {
+  const document = await flakeUpdate(context, { ...inputs, inputs: [] });
+  printForeign(renderFlakeUpdate(document, painter(false), false));
+  await addSummary(flakeUpdateMarkdown(document));
+  const failed = document.flakes.filter(({ status }) => status === "failed").map(({ file }) => file);
+  setOutput("result", failed.length === 0 ? "success" : "failure");
+  if (failed.length > 0) fail(`bento flake-update: ${failed.length} failed: ${failed.join(", ")}`);
+}
+
 async function main(): Promise<void> {
   const inputs = readInputs();
   const context = { output: actionsOutput(), signal: onInterrupt(), env: inputs.env, cwd: process.cwd() };
   const { command } = inputs;
   if (command === "plan") return makePlan(context, inputs);
+  if (command === "flake-update") return updateFlakes(context, inputs);
   const document = await runCommand(context, { ...inputs, command });
   const failed = failedHosts(document);
 

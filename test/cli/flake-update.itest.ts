@@ -2,6 +2,8 @@ import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { FlakeUpdateDocument } from "../../src/results.ts";
+import { schedule } from "../action/events.ts";
+import { runStep } from "../action/runner.ts";
 import { scratch } from "../platform/scratch.ts";
 import { succeed } from "../support/programs.ts";
 import { makeStore, type PrivateStore } from "../support/store.ts";
@@ -170,4 +172,16 @@ test("hosts without flakes have no locks", async () => {
   const { status, stderr } = await bento(["flake-update", "--hosts", "router"], options());
   expect(status).toBe(2);
   expect(stderr).toContain("none of these hosts has a flake");
+});
+
+test("the Action does the same: the locks are changed in the checkout, and the summary says what moved", async () => {
+  await succeed("git", ["checkout", "-q", "--", "."], { cwd: fleet });
+  await release("base", 9);
+  const inputs = { command: "flake-update" };
+  const { status, outputs, summary } = await runStep({ workspace: fleet, event: schedule(), inputs, env: store.env });
+  expect({ status, outputs }).toEqual({ status: 0, outputs: { result: "success" } });
+  expect(summary).toContain("### <code>hosts/nas/flake.lock</code>");
+  expect(summary).toContain(`${revs.at(-1)?.slice(0, 12)}`);
+  const changed = await succeed("git", ["diff", "--name-only"], { cwd: fleet });
+  expect(changed.split("\n").sort()).toEqual(["hosts/laptops/flake.lock", "hosts/nas/flake.lock"]);
 });
