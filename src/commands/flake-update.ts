@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { cp, readFile, realpath } from "node:fs/promises";
+import { cp, lstat, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
 import type { Host } from "../fleet/fleet.ts";
@@ -51,7 +50,7 @@ export async function flakeUpdate(context: Context, options: FlakeUpdateOptions)
     const lock = locks[index];
     if (lock === undefined) continue;
     context.output.progress(`updating ${one.host.path} (${index} of ${staged.length} done)`);
-    updates.push(await update(context, nix, open, one, lock, options));
+    updates.push(await update(context, nix, one, lock, options));
   }
   context.output.done();
   return { version: 1, command: "flake-update", dryRun: options.dryRun, flakes: updates };
@@ -60,13 +59,30 @@ export async function flakeUpdate(context: Context, options: FlakeUpdateOptions)
 interface Lock {
   /** Relative to the fleet. */
   file: string;
+  /** Where it is written, absolute: one that several flakes share is a link, and stays one. */
+  target: string;
   /** Null where there is none yet. */
   text: string | null;
+  /** Why it can't be updated; null when it can. */
+  problem: string | null;
 }
 
-async function readLock({ fleet }: OpenFleet, flake: Host): Promise<Lock> {
+async function readLock({ fleet, repository }: OpenFleet, flake: Host): Promise<Lock> {
   const file = path.posix.join(flake.path, LOCK);
-  return { file, text: await readFile(path.join(fleet.dir, file), "utf8").catch(() => null) };
+  const place = path.join(fleet.dir, file);
+  const none = { file, target: place, text: null };
+  try {
+    const isLink = (await lstat(place).catch(() => null))?.isSymbolicLink() ?? false;
+    const target = isLink ? await realpath(place) : place;
+    if (isLink && !target.startsWith(`${repository.root}/`)) {
+      return { ...none, problem: "it is a link that leads out of the repository" };
+    }
+    return { file, target, text: await readFile(target, "utf8"), problem: null };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const isThere = (await lstat(place).catch(() => null)) !== null;
+    return { ...none, problem: isThere ? `it can't be read (${code})` : null };
+  }
 }
 
 /** The names of a flake's own inputs, by its lock. */
@@ -96,7 +112,6 @@ function rootOf(input: string): string {
 async function update(
   context: Context,
   nix: Nix,
-  open: OpenFleet,
   one: StagedHost,
   lock: Lock,
   options: FlakeUpdateOptions,
@@ -105,6 +120,7 @@ async function update(
   const result = { path: host.path, file: lock.file, changes: [], reason: null, error: null };
   const failed = (error: HostFailure): FlakeUpdate => ({ ...result, status: "failed", error });
   if ("failure" in one) return failed(one.failure);
+  if (lock.problem !== null) return failed({ message: lock.problem, file: lock.file });
   const inputs = options.inputs.filter((input) => namesIn(lock).includes(rootOf(input)));
   if (options.inputs.length > 0 && inputs.length === 0) {
     return { ...result, status: "unchanged", reason: `it has no input ${options.inputs.join(" or ")}` };
@@ -116,6 +132,8 @@ async function update(
   await cp(one.release.treeDir, dir, { recursive: true, verbatimSymlinks: true });
   const before = lock.text === null ? null : parseLock(lock.text);
   if (lock.text !== null && before === null) return failed({ message: "it is no lock file", file: lock.file });
+  // Also one that git doesn't track yet, and that is not staged: what isn't to be updated stays as it has it.
+  if (lock.text !== null) await writeFileAtomically(path.join(dir, LOCK), lock.text);
   const ran = await nix.run("nix", updateArguments(nix, dir, inputs), { timeout: options.timeout });
   if (ran.timedOut) return failed({ message: `it took longer than ${options.timeout / 1000} s and was ended` });
   if (ran.status !== 0) return failed({ message: firstError(ran.stderr), trace: ran.stderr });
@@ -130,9 +148,11 @@ async function update(
   const changes = lockChanges(before, after);
   if (changes.length === 0 && before !== null) return { ...result, status: "unchanged" };
   if (!options.dryRun) {
-    const file = path.join(open.fleet.dir, lock.file);
-    // One that several flakes share is a link, and stays one.
-    await writeFileAtomically(existsSync(file) ? await realpath(file) : file, text);
+    try {
+      await writeFileAtomically(lock.target, text);
+    } catch (error) {
+      return failed({ message: `it can't be written (${(error as NodeJS.ErrnoException).code})`, file: lock.file });
+    }
     context.output.debug(`${lock.file} is written`);
   }
   return { ...result, status: before === null ? "created" : "updated", changes };

@@ -4,7 +4,7 @@ import { copyClosure } from "../nix/copy.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { type SshOptions, sshOptions } from "../reach/ssh.ts";
 import { inspectThere, upgradeThere } from "../reach/upgrade.ts";
-import type { HostFailure, HostPush, HostTrigger, PushDocument } from "../results.ts";
+import type { DeployDocument, HostFailure, HostPush, HostTrigger, PushDocument } from "../results.ts";
 import { build } from "./build.ts";
 import type { Context } from "./context.ts";
 import { deploy } from "./deploy.ts";
@@ -73,6 +73,10 @@ export async function push(context: Context, options: PushOptions): Promise<Push
   output.progress(`asking ${host.name} how it is`);
   const { problem, sudo } = await inspectThere(reach, { ssh: options.ssh, signal });
   if (problem !== null) return failed(problem);
+  // What a deploy would refuse is better told before hours of building, and before anything is on the host.
+  const publishing = { ...options, hosts: [host.name], evaluate: true, wave: null };
+  const refusal = refusalOf(await deploy(context, { ...publishing, dryRun: true }));
+  if (refusal !== null) return failed(refusal);
 
   // 2. Its system, built here and copied there.
   const built = await build(context, {
@@ -103,17 +107,11 @@ export async function push(context: Context, options: PushOptions): Promise<Push
   if (copying !== null) return failed(copying, { toplevel });
 
   // 3. Its release, as ever.
-  const deployed = await deploy(context, {
-    ...options,
-    hosts: [host.name],
-    dryRun: false,
-    evaluate: true,
-    wave: null,
-  });
+  const deployed = await deploy(context, { ...publishing, dryRun: false });
+  const refused = refusalOf(deployed);
+  if (refused !== null) return failed(refused, { toplevel });
   const [release] = deployed.hosts;
-  if (release === undefined || release.sequence === null || release.error !== null) {
-    return failed(release?.error ?? { message: release?.reason ?? "it was not published" }, { toplevel });
-  }
+  if (release === undefined || release.sequence === null) throw new Error("what is published has a sequence");
   const { sequence } = release;
   const published = { toplevel: release.toplevel, published: release.status, sequence };
   output.info(`release ${sequence} is ${release.status === "published" ? "published" : "published already"}`);
@@ -125,6 +123,12 @@ export async function push(context: Context, options: PushOptions): Promise<Push
   const { outcome, reason, running } = upgrade;
   if (upgrade.error !== null) return failed(upgrade.error, { ...published, outcome, reason, running });
   return done({ ...published, status: "ok", outcome, reason, running });
+}
+
+/** Why a deploy leaves its one host without a release of this commit; null when it doesn't. */
+function refusalOf({ hosts: [release] }: DeployDocument): HostFailure | null {
+  if (release?.status === "published" || release?.status === "unchanged") return null;
+  return release?.error ?? { message: release?.reason ?? "it was not published" };
 }
 
 /** The upgrade to a release, after those to older ones that were under way when it was published. */

@@ -56,13 +56,18 @@ export function inputNames({ root, nodes }: LockFile): string[] {
   return Object.keys(nodes[root]?.inputs ?? {}).sort();
 }
 
+/** Inputs of one lock file that are looked at, counted by the paths that lead to them. */
+const MAX_INPUTS = 10_000;
+
 /** What each input is locked to, by its path; those that follow another one are that one. */
 function lockedInputs({ root, nodes }: LockFile): Map<string, Locked> {
   const found = new Map<string, Locked>();
+  let visits = 0;
   const visit = (name: string, at: readonly string[]) => {
     for (const [input, node] of Object.entries(nodes[name]?.inputs ?? {})) {
-      // Nothing keeps a lock file that somebody wrote from going in circles.
-      if (typeof node !== "string" || at.length > 20 || found.size > 10_000) continue;
+      // Nothing keeps a lock file that somebody wrote from going in circles, of nodes that are locked to nothing, too.
+      if (typeof node !== "string" || at.length > 20 || visits >= MAX_INPUTS) continue;
+      visits += 1;
       const path = [...at, input];
       const { locked } = nodes[node] ?? {};
       if (locked !== undefined) found.set(path.join("/"), locked);

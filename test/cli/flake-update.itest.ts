@@ -168,6 +168,48 @@ test("a flake that fails keeps its lock, and the others go on; as markdown, for 
   await succeed("mv", [path.join(dir.path, "gone"), path.join(dir.path, "extra")]);
 });
 
+test("a lock that git doesn't track yet is the one that is updated", async () => {
+  const before = await lock("hosts/nas");
+  await succeed("git", ["rm", "-q", "--cached", "hosts/nas/flake.lock"], { cwd: fleet });
+  await writeFile(path.join(dir.path, "extra/even-more"), "");
+  await commit(path.join(dir.path, "extra"));
+  const { stdout, status } = await bento(["flake-update", "extra", "--hosts", "nas"], options());
+  expect(stdout).toMatch(/^~ hosts\/nas\/flake\.lock: updated\n {4}extra .*\n\n1 flake: 1 with newer inputs\n$/);
+  expect(status).toBe(0);
+  expect(await lock("hosts/nas")).not.toBe(before);
+  await succeed("git", ["reset", "-q", "--hard"], { cwd: fleet });
+});
+
+test.each([
+  ["a directory", (file: string) => mkdir(file), /it can't be read \(EISDIR\)/],
+  ["a link that leads nowhere", (file: string) => symlink("nowhere", file), /it can't be read \(ENOENT\)/],
+  [
+    "a link out of the repository",
+    (file: string) => symlink(path.join(dir.path, "outside"), file),
+    /it is a link that leads out of the repository/,
+  ],
+] as const)(
+  "%s in the place of a lock is left as it is, and the other flakes are updated",
+  async (_, make, message) => {
+    const outside = path.join(dir.path, "outside");
+    await writeFile(outside, await lock("hosts/nas"));
+    const file = path.join(fleet, "hosts/nas/flake.lock");
+    await succeed("git", ["rm", "-q", "--cached", "hosts/nas/flake.lock"], { cwd: fleet });
+    await succeed("rm", [file]);
+    await make(file);
+    const kind = () => succeed("stat", ["-c", "%F", file]);
+    const before = [await kind(), await readFile(outside, "utf8")];
+    const { stdout, stderr, status } = await bento(["flake-update"], options());
+    expect(stdout).toMatch(/^~ hosts\/laptops\/flake\.lock: updated\n/);
+    expect(stdout).toMatch(/✗ hosts\/nas\/flake\.lock: failed\n/);
+    expect(stdout).toMatch(message);
+    expect([status, stderr]).toEqual([1, ""]);
+    expect([await kind(), await readFile(outside, "utf8")]).toEqual(before);
+    await succeed("rm", ["-rf", file]);
+    await succeed("git", ["reset", "-q", "--hard"], { cwd: fleet });
+  },
+);
+
 test("hosts without flakes have no locks", async () => {
   const { status, stderr } = await bento(["flake-update", "--hosts", "router"], options());
   expect(status).toBe(2);

@@ -153,6 +153,21 @@ test("what doesn't build, or isn't committed, is neither published nor activated
   expect(uncommitted.stdout).toContain("has changes that are not committed");
   expect(uncommitted.status).toBe(1);
   await fleet.git("checkout", "-q", ".");
+  // An older commit, with something in it that nobody has built yet.
+  const head = await fleet.git("rev-parse", "HEAD");
+  await fleet.git("reset", "-q", "--hard", "HEAD~2");
+  await fleet.edit(
+    "hosts/nas/configuration.nix",
+    "  networking.hostName",
+    '  environment.etc.old = "old";\n  networking.hostName',
+  );
+  await fleet.commit("nas: beside what is published");
+  const older = await bento(args(), options());
+  expect(older.stdout).toMatch(/^✗ {2}nas {2}failed {2}nothing was published\n {4}\S/);
+  expect(older.status).toBe(1);
+  await fleet.git("reset", "-q", "--hard", head);
+  // All of that is told before anything is built here, or is on the host.
+  expect(wrong.stderr + uncommitted.stderr + older.stderr).not.toMatch(/copying|building/);
   expect(await readFile(current, "utf8")).toBe(published);
   expect(await nas.running()).toBe(before);
 });
