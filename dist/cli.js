@@ -7181,6 +7181,17 @@ async function push(context, options) {
 		signal
 	});
 	if (problem !== null) return failed(problem);
+	const publishing = {
+		...options,
+		hosts: [host.name],
+		evaluate: true,
+		wave: null
+	};
+	const refusal = refusalOf(await deploy(context, {
+		...publishing,
+		dryRun: true
+	}));
+	if (refusal !== null) return failed(refusal);
 	const [system] = (await build(context, {
 		...options,
 		hosts: [host.name],
@@ -7204,14 +7215,14 @@ async function push(context, options) {
 		}
 	});
 	if (copying !== null) return failed(copying, { toplevel });
-	const [release] = (await deploy(context, {
-		...options,
-		hosts: [host.name],
-		dryRun: false,
-		evaluate: true,
-		wave: null
-	})).hosts;
-	if (release === void 0 || release.sequence === null || release.error !== null) return failed(release?.error ?? { message: release?.reason ?? "it was not published" }, { toplevel });
+	const deployed = await deploy(context, {
+		...publishing,
+		dryRun: false
+	});
+	const refused = refusalOf(deployed);
+	if (refused !== null) return failed(refused, { toplevel });
+	const [release] = deployed.hosts;
+	if (release === void 0 || release.sequence === null) throw new Error("what is published has a sequence");
 	const { sequence } = release;
 	const published = {
 		toplevel: release.toplevel,
@@ -7239,6 +7250,11 @@ async function push(context, options) {
 		reason,
 		running
 	});
+}
+/** Why a deploy leaves its one host without a release of this commit; null when it doesn't. */
+function refusalOf({ hosts: [release] }) {
+	if (release?.status === "published" || release?.status === "unchanged") return null;
+	return release?.error ?? { message: release?.reason ?? "it was not published" };
 }
 /** The upgrade to a release, after those to older ones that were under way when it was published. */
 async function upgradeTo(sequence, attempt) {

@@ -32613,12 +32613,16 @@ function lockChanges(before, after) {
 function inputNames({ root, nodes }) {
 	return Object.keys(nodes[root]?.inputs ?? {}).sort();
 }
+/** Inputs of one lock file that are looked at, counted by the paths that lead to them. */
+const MAX_INPUTS = 1e4;
 /** What each input is locked to, by its path; those that follow another one are that one. */
 function lockedInputs({ root, nodes }) {
 	const found = /* @__PURE__ */ new Map();
+	let visits = 0;
 	const visit = (name, at) => {
 		for (const [input, node] of Object.entries(nodes[name]?.inputs ?? {})) {
-			if (typeof node !== "string" || at.length > 20 || found.size > 1e4) continue;
+			if (typeof node !== "string" || at.length > 20 || visits >= MAX_INPUTS) continue;
+			visits += 1;
 			const path = [...at, input];
 			const { locked } = nodes[node] ?? {};
 			if (locked !== void 0) found.set(path.join("/"), locked);
@@ -32698,7 +32702,7 @@ async function flakeUpdate(context, options) {
 			const lock = locks[index];
 			if (lock === void 0) continue;
 			context.output.progress(`updating ${one.host.path} (${index} of ${staged.length} done)`);
-			updates.push(await update(context, nix, open, one, lock, options));
+			updates.push(await update(context, nix, one, lock, options));
 		}
 		context.output.done();
 		return {
@@ -32713,12 +32717,35 @@ async function flakeUpdate(context, options) {
 		await _usingCtx$2.d();
 	}
 }
-async function readLock({ fleet }, flake) {
+async function readLock({ fleet, repository }, flake) {
 	const file = path$2.posix.join(flake.path, LOCK);
-	return {
+	const place = path$2.join(fleet.dir, file);
+	const none = {
 		file,
-		text: await readFile$1(path$2.join(fleet.dir, file), "utf8").catch(() => null)
+		target: place,
+		text: null
 	};
+	try {
+		const isLink = (await lstat$1(place).catch(() => null))?.isSymbolicLink() ?? false;
+		const target = isLink ? await realpath(place) : place;
+		if (isLink && !target.startsWith(`${repository.root}/`)) return {
+			...none,
+			problem: "it is a link that leads out of the repository"
+		};
+		return {
+			file,
+			target,
+			text: await readFile$1(target, "utf8"),
+			problem: null
+		};
+	} catch (error) {
+		const { code } = error;
+		const isThere = await lstat$1(place).catch(() => null) !== null;
+		return {
+			...none,
+			problem: isThere ? `it can't be read (${code})` : null
+		};
+	}
 }
 /** The names of a flake's own inputs, by its lock. */
 function namesIn({ text }) {
@@ -32739,7 +32766,7 @@ function requireInputs(inputs, locks) {
 function rootOf(input) {
 	return input.split("/")[0] ?? "";
 }
-async function update(context, nix, open, one, lock, options) {
+async function update(context, nix, one, lock, options) {
 	try {
 		var _usingCtx3 = _usingCtx();
 		const { host } = one;
@@ -32756,6 +32783,10 @@ async function update(context, nix, open, one, lock, options) {
 			error
 		});
 		if ("failure" in one) return failed(one.failure);
+		if (lock.problem !== null) return failed({
+			message: lock.problem,
+			file: lock.file
+		});
 		const inputs = options.inputs.filter((input) => namesIn(lock).includes(rootOf(input)));
 		if (options.inputs.length > 0 && inputs.length === 0) return {
 			...result,
@@ -32773,6 +32804,7 @@ async function update(context, nix, open, one, lock, options) {
 			message: "it is no lock file",
 			file: lock.file
 		});
+		if (lock.text !== null) await writeFileAtomically(path$2.join(dir, LOCK), lock.text);
 		const ran = await nix.run("nix", updateArguments(nix, dir, inputs), { timeout: options.timeout });
 		if (ran.timedOut) return failed({ message: `it took longer than ${options.timeout / 1e3} s and was ended` });
 		if (ran.status !== 0) return failed({
@@ -32792,8 +32824,14 @@ async function update(context, nix, open, one, lock, options) {
 			status: "unchanged"
 		};
 		if (!options.dryRun) {
-			const file = path$2.join(open.fleet.dir, lock.file);
-			await writeFileAtomically(existsSync(file) ? await realpath(file) : file, text);
+			try {
+				await writeFileAtomically(lock.target, text);
+			} catch (error) {
+				return failed({
+					message: `it can't be written (${error.code})`,
+					file: lock.file
+				});
+			}
 			context.output.debug(`${lock.file} is written`);
 		}
 		return {

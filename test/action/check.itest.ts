@@ -146,8 +146,14 @@ test("hosts and what is passed on to Nix come from the inputs", async () => {
 });
 
 test.each([
-  [{ command: "chekc" }, "the input 'command' must be one of plan, check, report, build, deploy, status, flake-update, not 'chekc'"],
-  [{ command: "" }, "the input 'command' must be one of plan, check, report, build, deploy, status, flake-update, not ''"],
+  [
+    { command: "chekc" },
+    "the input 'command' must be one of plan, check, report, build, deploy, status, flake-update, not 'chekc'",
+  ],
+  [
+    { command: "" },
+    "the input 'command' must be one of plan, check, report, build, deploy, status, flake-update, not ''",
+  ],
   [{ timeout: "soon" }, "the input 'timeout' must be seconds, not 'soon'"],
   [{ "dry-run": "yes" }, "the input 'dry-run' must be true or false, not 'yes'"],
   [{ force: "1" }, "the input 'force' must be true or false, not '1'"],
