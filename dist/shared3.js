@@ -24083,8 +24083,9 @@ async function listSome(session, dir, limit) {
 /**
 * Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
 * at most CHUNK bytes; `onSent` is told their sizes as they arrive. `mode` is the file's, of which the server's umask takes away.
+* `onAsked` is told when the server has been asked for all of it, and has not answered yet.
 */
-async function writeFile(session, file, content, onSent = () => {}, mode) {
+async function writeFile(session, file, content, onSent = () => {}, mode, onAsked = () => {}) {
 	const { requests } = session;
 	await session.withHandle(() => requests.open(file, "wx", mode), async (handle) => {
 		const answers = [];
@@ -24100,6 +24101,7 @@ async function writeFile(session, file, content, onSent = () => {}, mode) {
 			answers.push(requests.sync(handle));
 		} finally {
 			answers.push(requests.close(handle));
+			onAsked();
 			await flight(...answers);
 		}
 	});
@@ -29754,11 +29756,15 @@ var Publication = class {
 	* @throws ConnectionLostError, after which it can be called again; UnavailableError when the lock is lost.
 	*/
 	async run(session, lock) {
-		await this.#sendAll(session);
+		let isLocked;
+		const check = () => {
+			isLocked ??= lock?.check(session);
+			isLocked?.catch(() => {});
+		};
+		await this.#sendAll(session, this.#trees === null ? check : () => {});
 		if (this.#shipments.length === 0) return;
+		check();
 		for (const { upload, failure } of this.#shipments) if (failure !== null) this.#temporaries.removeOf(upload.host, session.requests).catch(() => {});
-		const isLocked = lock?.check(session);
-		isLocked?.catch(() => {});
 		await this.#phase(session, async ({ upload: { host, archive }, archive: temporary }) => {
 			if (archive !== null && temporary !== null) await this.#rename(session, host, temporary, `${releases(host)}/${archive.name}`);
 		});
@@ -29800,15 +29806,29 @@ var Publication = class {
 			else throw error;
 		}
 	}
-	/** Sends all there is, and what comes while it is being sent. */
-	async #sendAll(session) {
+	/** Sends all there is, and what comes while it is being sent. `onAsked` is told when the server has been asked for all of it. */
+	async #sendAll(session, onAsked) {
 		const again = this.#remaining().values();
 		const errors = [];
+		let unasked = 0;
+		let isLast = false;
+		const look = () => {
+			if (isLast && unasked === 0 && errors.length === 0) onAsked();
+		};
 		const worker = async () => {
 			while (errors.length === 0) {
 				const shipment = again.next().value ?? await this.#accept();
-				if (shipment === void 0 || errors.length > 0) return;
-				await this.#attempt(session, shipment, (one) => this.#send(session, one));
+				if (shipment === void 0) isLast = true;
+				if (shipment === void 0 || errors.length > 0) return look();
+				unasked += 1;
+				let isAsked = false;
+				const asked = () => {
+					if (!isAsked) unasked -= 1;
+					isAsked = true;
+					look();
+				};
+				await this.#attempt(session, shipment, (one) => this.#send(session, one, asked));
+				asked();
 				this.#progress.hosts += 1;
 				this.#onProgress(this.#progress);
 			}
@@ -29834,17 +29854,20 @@ var Publication = class {
 		this.#shipments.push(shipment);
 		return shipment;
 	}
-	/** Sends what the server needs under temporary names. Two flights, and as much more as the archives take. */
-	async #send(session, shipment) {
+	/**
+	* Sends what the server needs under temporary names. Two flights, and as much more as the archives take. `onAsked` is told when
+	* the server has been asked for its archive.
+	*/
+	async #send(session, shipment, onAsked) {
 		const { host, envelope, archive, keep } = shipment.upload;
 		this.#count(shipment, -shipment.sent);
 		shipment.pointer = this.#temporaries.make(host, "current");
-		const [entries, tree] = await flight(list(session, releases(host)).catch(ignoreSftpError), this.#trees?.send(session, shipment.upload) ?? Promise.resolve(null), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive));
+		const [entries, tree] = await flight(list(session, releases(host)).catch(ignoreSftpError), this.#trees?.send(session, shipment.upload) ?? Promise.resolve(null), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive, onAsked));
 		shipment.tree = tree;
 		const sequence = this.#published.get(host);
 		shipment.garbage = garbage(host, [...(entries ?? []).map((entry) => entry.filename), ...sequence === void 0 ? [] : [`${sequence}.json`]], keep, this.#temporaries);
 	}
-	async #sendArchive(session, shipment, { name, size, file }) {
+	async #sendArchive(session, shipment, { name, size, file }, onAsked) {
 		const { host } = shipment.upload;
 		const present = session.requests.stat(`${releases(host)}/${name}`).catch(missingIsUndefined);
 		present.catch(() => {});
@@ -29854,7 +29877,7 @@ var Publication = class {
 			isThere = (await present)?.size === size;
 			if (!isThere) yield* piecesOf(file);
 		}
-		await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes));
+		await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes), void 0, onAsked);
 		shipment.archive = isThere ? null : temporary;
 		if (!isThere) return;
 		this.#count(shipment, size);

@@ -122,6 +122,7 @@ export async function listSome(session: SftpSession, dir: string, limit: number)
 /**
  * Writes a new file, and makes sure that it is on the server's disk: one flight after it was opened. Each piece of `content` is
  * at most CHUNK bytes; `onSent` is told their sizes as they arrive. `mode` is the file's, of which the server's umask takes away.
+ * `onAsked` is told when the server has been asked for all of it, and has not answered yet.
  */
 export async function writeFile(
   session: SftpSession,
@@ -129,6 +130,7 @@ export async function writeFile(
   content: Iterable<Buffer> | AsyncIterable<Buffer>,
   onSent: (bytes: number) => void = () => {},
   mode?: number,
+  onAsked: () => void = () => {},
 ): Promise<void> {
   const { requests } = session;
   await session.withHandle(
@@ -151,6 +153,7 @@ export async function writeFile(
         answers.push(requests.sync(handle));
       } finally {
         answers.push(requests.close(handle));
+        onAsked();
         // Closing is an answer about what was written, so whatever comes next has to wait for it.
         await flight(...answers);
       }

@@ -78,17 +78,23 @@ export class Publication {
    * @throws ConnectionLostError, after which it can be called again; UnavailableError when the lock is lost.
    */
   async run(session: SftpSession, lock: SftpLock | undefined): Promise<void> {
-    await this.#sendAll(session);
+    // The lock is looked at while the last files are on their way, which saves a round trip; and not before, as they may take long.
+    // Who was stopped after that for longer than the lock lives has no temporary files any more, and publishes nothing.
+    let isLocked: Promise<void> | undefined;
+    const check = () => {
+      isLocked ??= lock?.check(session);
+      // Its failure is looked at below, when the renames are over.
+      isLocked?.catch(() => {});
+    };
+    await this.#sendAll(session, this.#trees === null ? check : () => {});
     if (this.#shipments.length === 0) return;
+    check();
     // Not before: a full disk has to be full when it is asked why it refused something. What of them can't be removed now, the
     // end of the deploy removes.
     for (const { upload, failure } of this.#shipments) {
       if (failure !== null) this.#temporaries.removeOf(upload.host, session.requests).catch(() => {});
     }
 
-    const isLocked = lock?.check(session);
-    // Its failure is looked at below, when the renames are over.
-    isLocked?.catch(() => {});
     await this.#phase(session, async ({ upload: { host, archive }, archive: temporary }) => {
       if (archive !== null && temporary !== null) {
         await this.#rename(session, host, temporary, `${releases(host)}/${archive.name}`);
@@ -144,16 +150,30 @@ export class Publication {
     }
   }
 
-  /** Sends all there is, and what comes while it is being sent. */
-  async #sendAll(session: SftpSession): Promise<void> {
+  /** Sends all there is, and what comes while it is being sent. `onAsked` is told when the server has been asked for all of it. */
+  async #sendAll(session: SftpSession, onAsked: () => void): Promise<void> {
     // Over a new connection, what was sent over the one that was lost is sent again.
     const again = this.#remaining().values();
     const errors: unknown[] = [];
+    let unasked = 0;
+    let isLast = false;
+    const look = () => {
+      if (isLast && unasked === 0 && errors.length === 0) onAsked();
+    };
     const worker = async () => {
       while (errors.length === 0) {
         const shipment = again.next().value ?? (await this.#accept());
-        if (shipment === undefined || errors.length > 0) return;
-        await this.#attempt(session, shipment, (one) => this.#send(session, one));
+        if (shipment === undefined) isLast = true;
+        if (shipment === undefined || errors.length > 0) return look();
+        unasked += 1;
+        let isAsked = false;
+        const asked = () => {
+          if (!isAsked) unasked -= 1;
+          isAsked = true;
+          look();
+        };
+        await this.#attempt(session, shipment, (one) => this.#send(session, one, asked));
+        asked();
         this.#progress.hosts += 1;
         this.#onProgress(this.#progress);
       }
@@ -173,8 +193,11 @@ export class Publication {
     return shipment;
   }
 
-  /** Sends what the server needs under temporary names. Two flights, and as much more as the archives take. */
-  async #send(session: SftpSession, shipment: Shipment): Promise<void> {
+  /**
+   * Sends what the server needs under temporary names. Two flights, and as much more as the archives take. `onAsked` is told when
+   * the server has been asked for its archive.
+   */
+  async #send(session: SftpSession, shipment: Shipment, onAsked: () => void): Promise<void> {
     const { host, envelope, archive, keep } = shipment.upload;
     this.#count(shipment, -shipment.sent);
     shipment.pointer = this.#temporaries.make(host, "current");
@@ -182,7 +205,7 @@ export class Publication {
       list(session, releases(host)).catch(ignoreSftpError),
       this.#trees?.send(session, shipment.upload) ?? Promise.resolve(null),
       writeFile(session, shipment.pointer, [Buffer.from(envelope)]),
-      archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive),
+      archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive, onAsked),
     );
     shipment.tree = tree;
     const sequence = this.#published.get(host);
@@ -197,6 +220,7 @@ export class Publication {
     session: SftpSession,
     shipment: Shipment,
     { name, size, file }: NonNullable<Upload["archive"]>,
+    onAsked: () => void,
   ): Promise<void> {
     const { host } = shipment.upload;
     // A deploy that was cut off may have sent it already: its name is its content's hash, so its size is enough to ask.
@@ -209,7 +233,7 @@ export class Publication {
       isThere = (await present)?.size === size;
       if (!isThere) yield* piecesOf(file);
     }
-    await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes));
+    await writeFile(session, temporary, pieces(), (bytes) => this.#count(shipment, bytes), undefined, onAsked);
     shipment.archive = isThere ? null : temporary;
     if (!isThere) return;
     this.#count(shipment, size);
