@@ -16526,7 +16526,7 @@ function findFleet(start) {
 */
 async function loadFleet(dir) {
 	const parsed = await readFleetFile(dir);
-	const declared = parsed ? await declaredHosts(dir, parsed) : [];
+	const declared = parsed ? declaredHosts(dir, parsed) : [];
 	const found = await foundHosts(dir, declared);
 	const { server, git, signers = [], administrators = [], substituters = [], cache, rollout } = parsed?.content ?? {};
 	return {
@@ -16592,7 +16592,7 @@ async function readFleetFile(dir) {
 	}
 	return parseFleetFile(text);
 }
-async function declaredHosts(dir, { content, locate }) {
+function declaredHosts(dir, { content, locate }) {
 	const hosts = [];
 	const seen = /* @__PURE__ */ new Map();
 	const once = (name, what, key, problem) => {
@@ -16610,7 +16610,7 @@ async function declaredHosts(dir, { content, locate }) {
 		const config = entry.config ?? CHANNEL_ENTRY;
 		const attr = entry.attr ?? name;
 		const needed = kind === "flake" ? "flake.nix" : config;
-		if (!await isFile(path$2.join(dir, place, needed))) throw new FleetError(`${name}: there is no ${path$2.posix.join(place, kind === "flake" ? "" : config)}${kind === "flake" ? "/flake.nix" : ""}`, {
+		if (!isFile(path$2.join(dir, place, needed))) throw new FleetError(`${name}: there is no ${path$2.posix.join(place, kind === "flake" ? "" : config)}${kind === "flake" ? "/flake.nix" : ""}`, {
 			at: locate(["hosts", name]),
 			hint: `add it, or take the host out: bento host remove ${name}`
 		});
@@ -16691,8 +16691,13 @@ function undeclared(name, place, kind) {
 		declared: false
 	};
 }
-async function isFile(file) {
-	return (await stat$1(file).catch(() => void 0))?.isFile() ?? false;
+/** Without another thread, which for a thousand hosts is quicker by far. */
+function isFile(file) {
+	try {
+		return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
+	} catch {
+		return false;
+	}
 }
 function isDirectory(place) {
 	return statSync(place, { throwIfNoEntry: false })?.isDirectory() ?? false;

@@ -1,5 +1,5 @@
 import { existsSync, statSync } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
 import type { Fleet, Host, HostKind } from "./fleet.ts";
@@ -35,7 +35,7 @@ export function findFleet(start: string): string {
  */
 export async function loadFleet(dir: string): Promise<Fleet> {
   const parsed = await readFleetFile(dir);
-  const declared = parsed ? await declaredHosts(dir, parsed) : [];
+  const declared = parsed ? declaredHosts(dir, parsed) : [];
   const found = await foundHosts(dir, declared);
   const { server, git, signers = [], administrators = [], substituters = [], cache, rollout } = parsed?.content ?? {};
   return {
@@ -112,7 +112,7 @@ async function readFleetFile(dir: string): Promise<ParsedFleet | null> {
   return parseFleetFile(text);
 }
 
-async function declaredHosts(dir: string, { content, locate }: ParsedFleet): Promise<Host[]> {
+function declaredHosts(dir: string, { content, locate }: ParsedFleet): Host[] {
   const hosts: Host[] = [];
   const seen = new Map<string, string>();
   const once = (name: string, what: string, key: string, problem: (other: string) => string) => {
@@ -126,7 +126,7 @@ async function declaredHosts(dir: string, { content, locate }: ParsedFleet): Pro
     const config = entry.config ?? CHANNEL_ENTRY;
     const attr = entry.attr ?? name;
     const needed = kind === "flake" ? "flake.nix" : config;
-    if (!(await isFile(path.join(dir, place, needed)))) {
+    if (!isFile(path.join(dir, place, needed))) {
       throw new FleetError(
         `${name}: there is no ${path.posix.join(place, kind === "flake" ? "" : config)}${kind === "flake" ? "/flake.nix" : ""}`,
         {
@@ -240,9 +240,14 @@ function undeclared(name: string, place: string, kind: HostKind): Host {
   };
 }
 
-async function isFile(file: string): Promise<boolean> {
-  const info = await stat(file).catch(() => undefined);
-  return info?.isFile() ?? false;
+/** Without another thread, which for a thousand hosts is quicker by far. */
+function isFile(file: string): boolean {
+  try {
+    return statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
+  } catch {
+    // What should be a directory on the way to it is none.
+    return false;
+  }
 }
 
 function isDirectory(place: string): boolean {
