@@ -14,7 +14,7 @@ import {
 } from "./sftp-connect.ts";
 import { ConnectionLostError, SftpError } from "./sftp-error.ts";
 import { gatherRequests } from "./sftp-gather.ts";
-import { signAtOnce } from "./sftp-login.ts";
+import { hurryLogin } from "./sftp-login.ts";
 import { forwards, runsCommands } from "./sftp-probe.ts";
 import { SftpRequests } from "./sftp-requests.ts";
 
@@ -125,7 +125,7 @@ export class SftpSession implements AsyncDisposable {
           return server.hostKeys.some((pinned) => key.equals(blobOf(pinned)));
         },
       });
-      signAtOnce(sshOf(client));
+      hurryLogin(sshOf(client));
       const sftp = await Promise.race([connecting, stopped.promise]);
       return new SftpSession(client, sftp as unknown as SFTPWrapper, socket, options);
     } catch (cause) {
