@@ -14,7 +14,8 @@ let
   fleet = if builtins.pathExists cfg.configFile then builtins.fromJSON (builtins.readFile cfg.configFile) else { };
   server = fleet.server or null;
   git = fleet.git or null;
-  substituters = fleet.substituters or [ ];
+  # Those that this machine reaches by itself: one that is forwarded is there while the agent needs it (lib/forward.sh).
+  substituters = lib.filter (cache: !(cache ? over)) (fleet.substituters or [ ]);
 
   # What the agent and fetchers call. The system's own programs come last, for health checks and fetchers of the
   # administrator's; during an upgrade they are already those of the new system, which is what a health check is about.

@@ -184,11 +184,8 @@ test("the publisher's key may be of any type that OpenSSH has, and is not asked 
     ["ed25519", "ecdsa", "rsa"].map((type) => makeKey(path.join(world.dir, `keys/publisher-${type}`), type)),
   );
   await world.server.provision({
-    user: world.serverSettings.user,
+    ...world.logins,
     publishers: [world.publisherKey, ...keys].map(({ publicKey }) => publicKey),
-    hosts: Object.fromEntries(
-      hosts.map((host) => [host, { login: world.loginPrefix + host, key: world.hostKeys[host]?.publicKey ?? "" }]),
-    ),
   });
   for (const key of keys) {
     await using publisher = await world.connect(key);
