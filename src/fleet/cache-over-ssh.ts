@@ -15,19 +15,13 @@ export function forwardTarget({ url }: Substituter): string | null {
   return isAddress ? `${hostname}:${port === "" ? 80 : port}` : null;
 }
 
-/** The cache that hosts reach through the server (`cache: { over: ssh }`), and where the server finds it; null for none. */
-export function cacheOverSsh(
-  fleet: Pick<Fleet, "cache" | "substituters">,
-): { substituter: Substituter; target: string } | null {
+/** Where the server finds the cache that hosts reach through it (`cache: { over: ssh }`); null for none. */
+export function cacheOverSsh(fleet: Pick<Fleet, "cache" | "substituters">): string | null {
   if (fleet.cache?.over !== "ssh") return null;
-  for (const substituter of fleet.substituters) {
-    const target = forwardTarget(substituter);
-    if (target !== null) return { substituter, target };
-  }
-  return null;
+  return fleet.substituters.map(forwardTarget).find((target) => target !== null) ?? null;
 }
 
-/** @throws FleetError unless there is a server to reach a cache through, and exactly one such cache. */
+/** @throws FleetError unless there is a server to reach a cache through, and one such cache. Two keys of it are two entries. */
 export function checkCacheOverSsh({ content, locate }: ParsedFleet): void {
   const { cache, server, substituters } = content;
   if (cache?.over !== "ssh") return;
@@ -38,17 +32,19 @@ export function checkCacheOverSsh({ content, locate }: ParsedFleet): void {
       hint: "hosts forward the cache through the ssh server that they poll: set server, or leave this out",
     });
   }
-  const [first, second] = substituters.flatMap((each, index) => (forwardTarget(each) === null ? [] : [index]));
+  const targets = substituters.map(forwardTarget);
+  const first = targets.find((target) => target !== null);
   if (first === undefined) {
     throw new FleetError("cache.over: none of the substituters can be forwarded", {
       at,
       hint: "it must be http://ADDRESS:PORT with an address in numbers, as the server itself reaches it: http://127.0.0.1:5000",
     });
   }
-  if (second !== undefined) {
-    throw new FleetError("cache.over: only one cache can be forwarded, and this is a second", {
+  const second = targets.findIndex((target) => target !== null && target !== first);
+  if (second >= 0) {
+    throw new FleetError(`cache.over: only one cache can be forwarded, and beside ${first} this is a second`, {
       at: locate(["substituters", second, "url"]),
-      hint: "caches that hosts reach by themselves have a name: https://cache.example.org",
+      hint: "a cache that hosts reach by themselves has a name: https://cache.example.org",
     });
   }
 }

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { cacheOverSsh } from "./cache-over-ssh.ts";
+import { cacheOverSsh, forwardTarget } from "./cache-over-ssh.ts";
 import type { Fleet, Host } from "./fleet.ts";
 import { loginOf } from "./fleet.ts";
 
@@ -44,7 +44,7 @@ function serverSettings(fleet: Fleet) {
       // Only where it is asked for, so that the files of all other fleets stay as they are.
       ...(server.tree ? { tree: true } : {}),
       // The one place that it connects hosts to.
-      ...(cache === null ? {} : { cache: cache.target }),
+      ...(cache === null ? {} : { cache }),
     },
     hosts: Object.fromEntries(hosts),
     // For hosts that stage a branch by themselves. Other fleets' files stay as they are.
@@ -73,7 +73,7 @@ function agentSettings(fleet: Fleet) {
     git,
     signers,
     substituters: substituters.map((substituter) =>
-      substituter === cache?.substituter ? { ...substituter, over: cache.target } : substituter,
+      cache !== null && forwardTarget(substituter) === cache ? { ...substituter, over: cache } : substituter,
     ),
   };
 }

@@ -107,7 +107,7 @@ const cache = z.strictObject({
     .literal("ssh")
     .optional()
     .describe(
-      "Hosts reach the one substituter that is `http://ADDRESS:PORT`, as the server sees it, through the server's ssh, and by nothing else.",
+      "`ssh`: hosts reach the substituter that is `http://ADDRESS:PORT`, in numbers and as the server sees it, through the server's ssh.",
     ),
 });
 

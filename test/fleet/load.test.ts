@@ -264,3 +264,41 @@ test("a file called hosts makes no fleet: every machine has an /etc/hosts", asyn
     `no fleet here: neither ${path.join(dir.path, "nixos")} nor a directory above it has a fleet.yaml or hosts/`,
   );
 });
+
+// ---- A cache that hosts reach through the server
+
+const SERVER = `server: { address: fleet.example.org, hostKeys: [ "${ED25519_1}" ], publishers: [ "${ED25519_2}" ] }\n`;
+const KEY = `cache-1:${"A".repeat(43)}=`;
+const substituters = (...urls: string[]) =>
+  `substituters:\n${urls.map((url) => `  - { url: "${url}", key: "${KEY}" }\n`).join("")}`;
+
+test("cache over ssh: one address in numbers, whose keys may be several, beside caches that need no way", async () => {
+  for (const url of ["http://127.0.0.1:5000", "http://[fd00::1]:5000/cache?priority=3", "http://10.0.0.1"]) {
+    const text = `${SERVER}${substituters("https://cache.example.org", url, url)}cache: { over: ssh }\n`;
+    const { cache } = await load({ "fleet.yaml": text });
+    expect(cache).toEqual({ push: null, over: "ssh" });
+  }
+});
+
+test.each([
+  [
+    "no server",
+    substituters("http://127.0.0.1:5000"),
+    "fleet.yaml:3:10: cache.over: there is no server to reach it through",
+  ],
+  ["no cache at all", SERVER, "fleet.yaml:2:10: cache.over: none of the substituters can be forwarded"],
+  [
+    "a name",
+    SERVER + substituters("http://localhost:5000", "https://127.0.0.1:5000", "http://me:secret@127.0.0.1:5000"),
+    "fleet.yaml:6:10: cache.over: none of the substituters can be forwarded",
+  ],
+  [
+    "two",
+    SERVER + substituters("http://127.0.0.1:5000", "http://127.0.0.1:5001"),
+    "fleet.yaml:4:7: cache.over: only one cache can be forwarded, and beside 127.0.0.1:5000 this is a second",
+  ],
+])("cache over ssh, with %s", async (_, text, message) => {
+  const { text: said, hint } = await complaint({ "fleet.yaml": `${text}cache: { over: ssh }\n` });
+  expect(said).toBe(message);
+  expect(hint).toBeTruthy();
+});

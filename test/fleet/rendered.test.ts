@@ -79,6 +79,26 @@ test("hosts are told how to reach and whom to believe, and nothing of each other
   expect(text).not.toMatch(/web|nas|canary/);
 });
 
+test("a cache over ssh: the server is told what to connect hosts to, and hosts which of the caches that is", async () => {
+  await using dir = await scratch();
+  const near = { url: "http://127.0.0.1:5000/fleet", key: CACHE.key };
+  const text = FLEET.replace(
+    "substituters: [",
+    `cache: { over: ssh }\nsubstituters: [ { url: "${near.url}", key: "${near.key}" },`,
+  );
+  await writeTree(dir.path, {
+    "fleet.yaml": text,
+    "hosts/web/configuration.nix": "{ }",
+    "hosts/nas/configuration.nix": "{ }",
+  });
+  const files = renderedFiles(await loadFleet(dir.path));
+  expect(JSON.parse(files.get("fleet.json") ?? "").server.cache).toBe("127.0.0.1:5000");
+  expect(JSON.parse(files.get("utils/bento.json") ?? "").substituters).toEqual([
+    { ...near, over: "127.0.0.1:5000" },
+    CACHE,
+  ]);
+});
+
 test("stale: missing, another text, and another fleet.yaml since", async () => {
   await using dir = await scratch();
   const fleet = await fleetIn(dir.path);

@@ -229,3 +229,67 @@ async function restart() {
   await world.server.stop();
   await world.server.start();
 }
+
+test("with a cache over ssh: each thing that lets a host reach more, or less, than that is found", async () => {
+  const fleetYaml = path.join(fleet(), "fleet.yaml");
+  const before = await readFile(fleetYaml, "utf8");
+  const settings = {
+    substituters: [{ url: "http://127.0.0.1:5000", key: `c-1:${"A".repeat(43)}=` }],
+    cache: { over: "ssh" },
+  };
+  try {
+    await writeFile(fleetYaml, stringify({ ...parse(before), ...settings }, { lineWidth: 0 }));
+    expect(await bento(["render", "--fleet", fleet()])).toMatchObject({ status: 0, stderr: "" });
+    // Not set up yet.
+    const { lines } = await inside();
+    expect(lines).toContainEqual(
+      expect.stringMatching(
+        /nas: sshd's disableforwarding is 'yes' for it and not 'no': it can't reach the fleet's cache/,
+      ),
+    );
+    expect(lines).toContainEqual(
+      expect.stringMatching(/router: a key of its isn't marked 'restrict,port-forwarding,permitopen=/),
+    );
+    expect(lines.filter((line) => line.includes("publisher"))).toEqual([]);
+
+    await world.server.provision({ ...world.logins, cache: "127.0.0.1:5000" });
+    expect(await inside()).toEqual({ status: 0, lines: ["the server is as it should be; hosts: 2"] });
+
+    const right = await readFile(config(), "utf8");
+    const changes = {
+      "AllowTcpForwarding local": "AllowTcpForwarding yes",
+      "PermitOpen 127.0.0.1:5000": "PermitOpen any",
+      "PermitListen none": "PermitListen any",
+      "AllowStreamLocalForwarding no": "AllowStreamLocalForwarding yes",
+      "AllowAgentForwarding no": "AllowAgentForwarding yes",
+      "X11Forwarding no": "X11Forwarding yes",
+    };
+    for (const [from, to] of Object.entries(changes)) {
+      expect(right).toContain(from);
+      await writeFile(config(), right.replace(from, to));
+      const name = from.split(" ")[0]?.toLowerCase();
+      const found = (await inside()).lines.map((line) => / sshd's (\w+) is/.exec(line)?.[1]);
+      expect({ from, found }).toEqual({ from, found: [name, name] });
+    }
+    // Turned off again, nothing is left of it.
+    await world.server.provision(world.logins);
+    expect(await readFile(config(), "utf8")).not.toMatch(/PermitOpen|Forwarding (no|local)/);
+  } finally {
+    await writeFile(fleetYaml, before);
+    expect((await bento(["render", "--fleet", fleet()])).status).toBe(0);
+    await world.server.provision(world.logins);
+  }
+});
+
+test("a fleet.json whose cache is something else than a number changes nothing", async () => {
+  for (const cache of [
+    "any",
+    "localhost:5000",
+    "127.0.0.1:5000 10.0.0.1:22",
+    '127.0.0.1:5000"\nPermitOpen any',
+    5000,
+  ]) {
+    await expect(world.server.provision({ ...world.logins, cache: cache as string })).rejects.toThrow(/server\.cache/);
+  }
+  expect(await inside()).toMatchObject({ status: 0 });
+});

@@ -36,27 +36,25 @@ use_caches() {
   for index in "${!urls[@]}"; do
     url=${urls[index]}
     why=$(printable < "$answers/$index" | head -n 1)
-    [ -z "$why" ] || [ "$url" != "$forward_url" ] || why=$(forward_trouble | grep . || echo "$why")
+    [ -z "$why" ] || ! is_forwarded "$url" || why=$(forward_trouble | grep . || echo "$why")
     if [ -z "$why" ]; then caches+=("$url"); else leave_out "$url" "$why"; fi
   done
   rm -rf "$answers"
   set_cache_options
 }
 
-# fleet_substituters: prints fleet.yaml's, as JSON; the one that is reached through the server with the URL it has here.
+# fleet_substituters: prints fleet.yaml's, as JSON; those that are reached through the server with the URL they have here.
 fleet_substituters() {
-  jq -c --arg url "$forwarded_url" --arg here "$forward_url" '[.substituters[]?
-    | if .over == null then . elif .url == $url then .url = $here else empty end]' "$BENTO_CONFIG"
+  jq -c --arg here "$forward_here" '[.substituters[]? | if .over == null then . elif $here == "" then empty
+    else .url |= $here + (ltrimstr("http://") | sub("^[^/?]*"; "")) end]' "$BENTO_CONFIG"
 }
 
 # forward_cache: opens the way to the cache that is reached through the server, where there is one.
 forward_cache() {
-  local forwarded url target problem=
-  [ "$BENTO_CACHES" != none ] && [ -z "$forward_url" ] || return 0
-  forwarded=$(jq -r '[.substituters[]? | select(.over)][0] // empty | .url, .over' "$BENTO_CONFIG")
-  [ -n "$forwarded" ] || return 0
-  url=${forwarded%%$'\n'*} target=${forwarded#*$'\n'}
-  open_forward "$url" "$target" || leave_out "$url" "$problem"
+  local target problem=
+  [ "$BENTO_CACHES" != none ] && [ -z "$forward_here" ] || return 0
+  target=$(jq -r '[.substituters[]? | .over | values][0] // empty' "$BENTO_CONFIG")
+  [ -z "$target" ] || open_forward "$target" || leave_out "http://$target" "$problem"
 }
 
 # nix_settings: what Nix on this machine is set to, as JSON; {} where it doesn't say.
