@@ -5,7 +5,7 @@ import { loadFleet } from "../fleet/load.ts";
 import { selectHosts } from "../fleet/select.ts";
 import { nearest } from "../fleet/suggest.ts";
 import { inertLine } from "../inert.ts";
-import { stayFrugal } from "../platform/frugal.ts";
+import { collectEarly, stayFrugal } from "../platform/frugal.ts";
 import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { AttemptsAsked, StatusSource } from "../publish/publisher.ts";
@@ -86,6 +86,7 @@ export class FleetStatus implements AsyncDisposable {
       options.hosts,
     );
     stayFrugal();
+    collectEarly();
     await using resources = new AsyncDisposableStack();
     const source = server === null ? await gitSource(context, fleet, resources) : await sftpSource(server);
     return new FleetStatus(fleet, hosts, source, options, resources.move());

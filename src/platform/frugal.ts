@@ -8,3 +8,11 @@ import { setFlagsFromString } from "node:v8";
 export function stayFrugal(): void {
   setFlagsFromString("--semi-space-growth-factor=1");
 }
+
+/**
+ * Looks early for what isn't in use any more, where that costs nothing: while answers are waited for. V8 would first let the heap
+ * become twice as large.
+ */
+export function collectEarly(): void {
+  setFlagsFromString("--heap-growing-percent=10");
+}
