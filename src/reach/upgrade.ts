@@ -30,12 +30,18 @@ const MAX_CONNECTIONS = 100;
 const SHOWN_FREELY = 10_000;
 const SHOWN_PER_SECOND = 100;
 
+export interface UpgradeThere {
+  result: HostTrigger;
+  /** The sequence of the release that it was an attempt of, where there was one. */
+  attempted: number | null;
+}
+
 /**
  * Has a host's agent make an attempt now, or follows the one that it is making already, to its end. When the connection breaks,
  * as an upgrade of the network makes it, the attempt goes on there, and is followed again as soon as it can be.
  * @throws InterruptedError; anything else that goes wrong is in the result.
  */
-export async function upgradeThere(host: ReachableHost, options: UpgradeOptions): Promise<HostTrigger> {
+export async function upgradeThere(host: ReachableHost, options: UpgradeOptions): Promise<UpgradeThere> {
   const log = new Log(options.onLine);
   const first = await talk(host, "upgrade", options, log);
   const { before } = first;
@@ -75,7 +81,7 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
     exit = null;
   }
   const verdict = judge({ before, after, exit, lastLine: log.last });
-  return {
+  const result: HostTrigger = {
     name: host.name,
     status: verdict.ok ? "ok" : "failed",
     outcome: verdict.outcome,
@@ -85,6 +91,7 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
     joined: before.upgrading,
     error: verdict.ok ? null : { message: verdict.reason ?? verdict.outcome ?? "it failed" },
   };
+  return { result, attempted: verdict.attempted };
 }
 
 /** What keeps a host's agent from making an attempt, or null; and whether it takes sudo there to be root. */
@@ -207,9 +214,10 @@ function broken({ status, problem, overflowed }: Awaited<ReturnType<typeof runTh
   return { message: said === "" ? `ssh ended with status ${status}` : said };
 }
 
-function failed({ name }: ReachableHost, before: AgentStatus | null, error: HostFailure): HostTrigger {
-  const { sequence = null, running = null, upgrading = false } = before ?? {};
-  return { name, status: "failed", outcome: null, reason: null, sequence, running, joined: upgrading, error };
+function failed({ name }: ReachableHost, before: AgentStatus | null, error: HostFailure): UpgradeThere {
+  const { sequence = null, running = null, upgrading: joined = false } = before ?? {};
+  const result = { name, status: "failed", outcome: null, reason: null, sequence, running, joined, error } as const;
+  return { result, attempted: null };
 }
 
 /** The log of an attempt, of whichever connection it comes over. What comes faster than anybody reads is left out. */

@@ -110,6 +110,7 @@ export function configurationWith(
   return `{ ... }: {
     networking.hostName = "${host}";
     networking.gateway = "${cable.address}";
+    services.bento.enable = true;
     environment.etc = { ${etc.join("\n")} };
     environment.systemPackages = [ ${command ? agentPackage(command.path) : ""} ];
     system.activationScript = ''
