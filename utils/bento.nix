@@ -359,6 +359,9 @@ in
       # - CapabilityBoundingSet: with a capability less than PID 1, systemctl thinks it is in a chroot and does nothing;
       # - RestrictNamespaces, LockPersonality, MemoryDenyWriteExecute, RestrictAddressFamilies, SystemCallFilter and
       #   -Architectures: builds need these, and what fails to build only here is a release that fails for no reason;
+      # - ProtectHostname: activation sets the host's name;
+      # - ProtectClock: it allows no device but the clock, and boot loaders are installed on disks;
+      # - UMask: what an activation makes is for everybody to read, unless it says otherwise;
       # - RuntimeDirectory: the guard's files in /run/bento must outlive the unit.
       serviceConfig = {
         Type = "oneshot";

@@ -112,6 +112,16 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     expect(Math.abs(Date.parse(time) - Date.now())).toBeLessThan(60_000);
   });
 
+  test("what answers people can do little else, by systemd's own measure", async () => {
+    for (const [unit, most] of [
+      ["bento-agent@", 3],
+      ["bento-page@", 1.5],
+    ] as const) {
+      const measure = `systemd-analyze security --no-pager --threshold=${most * 10} ${unit}0-0-0.service | tail -n 1`;
+      expect(await machine.run(`set -o pipefail; ${measure}`)).toMatch(/exposure level for /);
+    }
+  });
+
   test("a release that cuts its network is undone, and the machine says so by itself", async () => {
     const before = await machine.run("readlink /run/current-system");
     const { manifest } = await publish(configuration(good, `ip link set ${cable.interface} down`));
