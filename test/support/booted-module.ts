@@ -118,7 +118,7 @@ export function configurationWith(
       ip address replace ${cable.peer6}/64 dev ${cable.interface} nodad
       ip link set ${cable.interface} up
       systemctl daemon-reload
-      systemctl start --no-block bento-upgrade.timer
+      systemctl start --no-block bento-upgrade.timer || true
       systemctl start --no-block bento-agent.socket bento-page.socket || true
       ${script}
     '';
