@@ -12,9 +12,15 @@ let
   cfg = config.services.bento;
 
   fleet = if builtins.pathExists cfg.configFile then builtins.fromJSON (builtins.readFile cfg.configFile) else { };
-  server = fleet.server or null;
   git = fleet.git or null;
-  substituters = fleet.substituters or [ ];
+  server =
+    if cfg.server.address == null then null
+    else { inherit (cfg.server) address port hostKeys; loginPrefix = (fleet.server or { }).loginPrefix or ""; };
+  inherit (cfg) substituters;
+
+  # The fleet's own file, unless this machine has something otherwise.
+  settings = fleet // { inherit server substituters; inherit (cfg) signers; };
+  configFile = if settings == fleet then cfg.configFile else pkgs.writeText "bento.json" (builtins.toJSON settings);
 
   # What the agent and fetchers call. The system's own programs come last, for health checks and fetchers of the
   # administrator's; during an upgrade they are already those of the new system, which is what a health check is about.
@@ -44,7 +50,7 @@ let
   # Everything the agent is told. It is set in the command below and nowhere else, so that the unit and an administrator
   # at a shell can't get two different agents. See agent/lib/settings.sh for what each of them means.
   environment = {
-    BENTO_CONFIG = "${cfg.configFile}";
+    BENTO_CONFIG = "${configFile}";
     BENTO_HOST = cfg.host;
     BENTO_KEY = cfg.key;
     BENTO_FETCHER = "${cfg.fetcher}";
@@ -101,6 +107,7 @@ in
     ./bento/reboot.nix
     ./bento/secrets.nix
     ./bento/self-update.nix
+    ./bento/server.nix
   ];
 
   options.services.bento = {
@@ -317,7 +324,7 @@ in
           + "and run 'bento render', or set services.bento.fetcher to another way for releases to come.";
       }
       {
-        assertion = fleet.signers or [ ] != [ ];
+        assertion = cfg.signers != [ ];
         message = "services.bento: bento.json names no signers, so no release would ever be accepted. Make a key "
           + "('bento keygen'), put its public half under signers in fleet.yaml, and run 'bento render'.";
       }
