@@ -15,11 +15,11 @@ import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
 import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
+import net, { isIPv4, isIPv6 } from "node:net";
 import { fileURLToPath } from "node:url";
 import { createGunzip, createGzip, gunzip } from "node:zlib";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
-import net from "node:net";
 import { setFlagsFromString } from "node:v8";
 // src/errors.ts
 var BentoError = class extends Error {
@@ -4011,6 +4011,47 @@ async function readSecretFile(fleet, file) {
 }
 function missing(error) {
 	if (error.code !== "ENOENT") throw error;
+}
+// src/fleet/cache-over-ssh.ts
+/**
+* What of a cache's URL the server connects hosts to: `127.0.0.1:5000`, `[::1]:5000`, as sshd's PermitOpen has it. Null unless it is
+* http and a number: sshd compares what it was asked for with what it permits letter by letter, and a name would be looked up by
+* whoever is asked for it. (https would show a certificate for another name than that of the near end.)
+*/
+function forwardTarget({ url }) {
+	const { protocol, hostname, port, username, password } = new URL(url);
+	if (protocol !== "http:" || username !== "" || password !== "") return null;
+	return isIPv4(hostname) || /^\[.*\]$/.test(hostname) && isIPv6(hostname.slice(1, -1)) ? `${hostname}:${port === "" ? 80 : port}` : null;
+}
+/** Where the server finds the cache that hosts reach through it (`cache: { over: ssh }`); null for none. */
+function cacheOverSsh(fleet) {
+	if (fleet.cache?.over !== "ssh") return null;
+	return fleet.substituters.map(forwardTarget).find((target) => target !== null) ?? null;
+}
+/** @throws FleetError unless there is a server to reach a cache through, and one such cache. Two keys of it are two entries. */
+function checkCacheOverSsh({ content, locate }) {
+	const { cache, server, substituters } = content;
+	if (cache?.over !== "ssh") return;
+	const at = locate(["cache", "over"]);
+	if (!server) throw new FleetError("cache.over: there is no server to reach it through", {
+		at,
+		hint: "hosts forward the cache through the ssh server that they poll: set server, or leave this out"
+	});
+	const targets = substituters.map(forwardTarget);
+	const first = targets.find((target) => target !== null);
+	if (first === void 0) throw new FleetError("cache.over: none of the substituters can be forwarded", {
+		at,
+		hint: "it must be http://ADDRESS:PORT with an address in numbers, as the server itself reaches it: http://127.0.0.1:5000"
+	});
+	const second = targets.findIndex((target) => target !== null && target !== first);
+	if (second >= 0) throw new FleetError(`cache.over: only one cache can be forwarded, and beside ${first} this is a second`, {
+		at: locate([
+			"substituters",
+			second,
+			"url"
+		]),
+		hint: "a cache that hosts reach by themselves has a name: https://cache.example.org"
+	});
 }
 // src/fleet/fleet.ts
 /** A host's login at the server. */
@@ -16254,7 +16295,10 @@ const substituter = strictObject({
 	url: url().describe("Where it is, as `substituters` of nix.conf has it."),
 	key: string().regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'").describe("The public key that its paths are signed with, `name-1:base64`.")
 });
-const cache = strictObject({ push: url().refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed").optional().describe("The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`.") });
+const cache = strictObject({
+	push: url().refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed").optional().describe("The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`."),
+	over: literal("ssh").optional().describe("`ssh`: hosts reach the substituter that is `http://ADDRESS:PORT`, in numbers and as the server sees it, through the server's ssh.")
+});
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
 const nixpkgsPin = strictObject({
 	url: url().describe("A tarball's."),
@@ -16278,7 +16322,7 @@ const fleetSchema = strictObject({
 	signers: array(publicKey).default([]).describe("The ssh keys whose releases hosts accept."),
 	administrators: array(ageRecipient).default([]).describe("Who can read every host's secrets: ssh keys, or recipients of age's own."),
 	substituters: array(substituter).default([]).describe("The fleet's binary caches, which every host uses."),
-	cache: cache.optional().describe("How the fleet's own binary cache is filled."),
+	cache: cache.optional().describe("How the fleet's own binary cache is filled, and reached."),
 	nixpkgs: nixpkgsPin.optional().describe("The nixpkgs that hosts without a flake are evaluated and built with."),
 	rollout: array(array(oneLine.min(1)).min(1)).min(1).optional().describe("The waves of a deploy, in their order: each a list of groups and globs of host names."),
 	hosts: record(hostName, host.nullable().transform((value) => value ?? host.parse({}))).nullable().transform((value) => value ?? {}).default({}).describe("The fleet's hosts, by name.")
@@ -16526,6 +16570,7 @@ function findFleet(start) {
 */
 async function loadFleet(dir) {
 	const parsed = await readFleetFile(dir);
+	if (parsed) checkCacheOverSsh(parsed);
 	const declared = parsed ? declaredHosts(dir, parsed) : [];
 	const found = await foundHosts(dir, declared);
 	const { server, git, signers = [], administrators = [], substituters = [], cache, rollout } = parsed?.content ?? {};
@@ -16537,7 +16582,10 @@ async function loadFleet(dir) {
 		signers,
 		administrators,
 		substituters,
-		cache: cache ? { push: cache.push ?? null } : null,
+		cache: cache ? {
+			push: cache.push ?? null,
+			over: cache.over ?? null
+		} : null,
 		waves: parsed && rollout ? wavesOf$1(rollout, declared, parsed.locate) : null,
 		hosts: sortHosts([...declared, ...found]),
 		warnings: []
@@ -16723,6 +16771,7 @@ async function staleFiles(fleet) {
 }
 function serverSettings(fleet) {
 	const { server } = fleet;
+	const cache = cacheOverSsh(fleet);
 	const hosts = fleet.hosts.flatMap((host) => host.key === null || server === null ? [] : [[host.name, {
 		login: loginOf(host, server),
 		key: host.key
@@ -16734,7 +16783,8 @@ function serverSettings(fleet) {
 			user: server.user,
 			publishers: server.publishers,
 			loginPrefix: server.loginPrefix,
-			...server.tree ? { tree: true } : {}
+			...server.tree ? { tree: true } : {},
+			...cache === null ? {} : { cache }
 		},
 		hosts: Object.fromEntries(hosts),
 		...fleet.git === null ? {} : { trees: Object.fromEntries(fleet.hosts.filter(isShipped).map(treeOf)) }
@@ -16751,7 +16801,9 @@ function treeOf({ name, path, include, kind, attr, config, nixpkgs }) {
 		nixpkgs
 	}];
 }
-function agentSettings({ server, git, signers, substituters }) {
+function agentSettings(fleet) {
+	const { server, git, signers, substituters } = fleet;
+	const cache = cacheOverSsh(fleet);
 	return {
 		version: 1,
 		server: server && {
@@ -16762,7 +16814,10 @@ function agentSettings({ server, git, signers, substituters }) {
 		},
 		git,
 		signers,
-		substituters
+		substituters: substituters.map((substituter) => cache !== null && forwardTarget(substituter) === cache ? {
+			...substituter,
+			over: cache
+		} : substituter)
 	};
 }
 function json(value) {
@@ -28761,6 +28816,68 @@ function gatherRequests(sftp, socket) {
 	};
 	return send;
 }
+// src/publish/sftp-login.ts
+/** The first words of SFTP: one byte SSH_FXP_INIT, and the version, which is 3 for all. */
+const SFTP_INIT = Buffer.from([
+	0,
+	0,
+	0,
+	5,
+	1,
+	0,
+	0,
+	0,
+	3
+]);
+/**
+* Logs in with three round trips less than ssh2 takes by itself, which waits for answers that can only be one thing: that there is
+* such a thing as a login, that the only key may be tried, and that the subsystem begins. When an answer is another one, all
+* ends as it would have without. To be called once the client has begun to connect.
+*/
+function hurryLogin(client) {
+	const { _protocol: protocol } = client;
+	if (protocol === void 0) return;
+	loginAtOnce(protocol);
+	signAtOnce(protocol);
+	speakAtOnce(protocol);
+}
+/** The request to log in goes along with the one for the service of logins (RFC 4253, 10), which no server is without. */
+function loginAtOnce(protocol) {
+	const service = protocol.service.bind(protocol);
+	protocol.service = (name) => {
+		service(name);
+		const { _handlers: handlers } = protocol;
+		const { SERVICE_ACCEPT: login } = handlers;
+		handlers.SERVICE_ACCEPT = () => {};
+		login?.(protocol, name);
+	};
+}
+/** The signature goes along with the key (RFC 4252, 7). To ask first is for people with many keys, of which some want a passphrase. */
+function signAtOnce(protocol) {
+	const authPK = protocol.authPK.bind(protocol);
+	protocol.authPK = (user, key, algorithm, sign) => {
+		const isRsa = key.type === "ssh-rsa";
+		const signIt = (data, done) => {
+			const signature = key.sign(data, isRsa ? "sha256" : void 0);
+			if (signature instanceof Error) throw signature;
+			done(signature);
+		};
+		authPK(user, key, isRsa ? "rsa-sha2-256" : algorithm, sign ?? signIt);
+	};
+}
+/** The first words of SFTP go along with the request for it, and are left out when ssh2 says them. */
+function speakAtOnce(protocol) {
+	const subsystem = protocol.subsystem.bind(protocol);
+	protocol.subsystem = (channel, name, wantReply) => {
+		subsystem(channel, name, wantReply);
+		protocol.channelData(channel, SFTP_INIT);
+		const { channelData } = protocol;
+		protocol.channelData = (to, data) => {
+			protocol.channelData = channelData;
+			if (to !== channel || !data.equals(SFTP_INIT)) protocol.channelData(to, data);
+		};
+	};
+}
 // src/publish/sftp-probe.ts
 /** Milliseconds after which a server that doesn't answer what it should refuse is taken to have refused it. */
 const PATIENCE$1 = 1e4;
@@ -28880,6 +28997,7 @@ var SftpSession = class SftpSession {
 					return server.hostKeys.some((pinned) => key.equals(blobOf(pinned)));
 				}
 			});
+			hurryLogin(sshOf(client));
 			const sftp = await Promise.race([connecting, stopped.promise]);
 			return new SftpSession(client, sftp, socket, options);
 		} catch (cause) {
@@ -28918,7 +29036,7 @@ var SftpSession = class SftpSession {
 	}
 	/** What a fleet's server must refuse to its logins. */
 	async mustRefuse() {
-		const { client } = this.#client;
+		const client = sshOf(this.#client);
 		const asked = Promise.all([runsCommands(client), forwards(client)]);
 		const [first, second] = await this.#whileConnected(asked);
 		return {
@@ -29005,6 +29123,10 @@ var SftpSession = class SftpSession {
 		this.#socket.resetAndDestroy();
 	}
 };
+/** The connection below. */
+function sshOf(client) {
+	return client.client;
+}
 // src/publish/sftp-connections.ts
 const BACKOFF = 1e3;
 /** A session, and another one when it is lost, and so on, within bounds. */

@@ -15,11 +15,13 @@ let
   git = fleet.git or null;
   server =
     if cfg.server.address == null then null
-    else { inherit (cfg.server) address port hostKeys; loginPrefix = (fleet.server or { }).loginPrefix or ""; };
-  inherit (cfg) substituters;
+    else { loginPrefix = ""; } // (if fleet.server or null == null then { } else fleet.server)
+      // { inherit (cfg.server) address port hostKeys; };
+  # Those that this machine reaches by itself: one that is forwarded is there while the agent needs it (lib/forward.sh).
+  substituters = lib.filter (cache: !(cache ? over)) cfg.substituters;
 
   # The fleet's own file, unless this machine has something otherwise.
-  settings = fleet // { inherit server substituters; inherit (cfg) signers; };
+  settings = fleet // { inherit server; inherit (cfg) signers substituters; };
   configFile = if settings == fleet then cfg.configFile else pkgs.writeText "bento.json" (builtins.toJSON settings);
 
   # What the agent and fetchers call. The system's own programs come last, for health checks and fetchers of the

@@ -27,6 +27,8 @@ let
   publisher = server.user;
   root = cfg.root;
   tree = server.tree or false;
+  # ADDRESS:PORT of the binary cache that hosts reach through this sshd, or null.
+  cache = server.cache or null;
   hosts = lib.mapAttrsToList (name: host: { inherit name; inherit (host) key login; }) (fleet.hosts or { });
   logins = [ publisher ] ++ map (host: host.login) hosts;
 
@@ -41,6 +43,8 @@ let
     # Without characters that tmpfiles.d or sshd_config would take for something else.
     (problem (!matches "/[^][:space:]%:\"'\\\\]*[^][:space:]%:\"'\\\\/]" root)
       "server.root, '${root}', is no absolute path without spaces, quotes, backslashes, '%' and ':'")
+    (problem (cache != null && !matches "([0-9.]{7,15}|\\[[0-9a-f:.]{2,45}]):[0-9]{1,5}" cache)
+      "server.cache, '${toString cache}', is no ADDRESS:PORT in numbers")
     (problem (!lib.all isKey server.publishers) "a key of server.publishers is malformed")
     (lib.concatMap
       (host: problem (!matches "[a-z0-9][a-z0-9-]{0,62}" host.name) "'${host.name}' is no host name"
@@ -89,7 +93,10 @@ let
     then { settings.${name} = lib.mkDefault value; }
     else { extraConfig = lib.mkBefore "${name} ${value}\n"; };
 
-  user = login: keys: {
+  restrict = "restrict";
+  restrictToCache = if cache == null then restrict else ''restrict,port-forwarding,permitopen="${cache}"'';
+
+  user = login: restrict: keys: {
     isSystemUser = true;
     uid = idOf login;
     group = login;
@@ -99,11 +106,25 @@ let
     createHome = false;
     # No password opens it; '!' would make sshd call it locked where it doesn't use PAM.
     hashedPassword = "*";
-    openssh.authorizedKeys.keys = map (key: "restrict ${key}") keys;
+    openssh.authorizedKeys.keys = map (key: "${restrict} ${key}") keys;
   };
 
+  # Hosts, and not the publisher, are connected to the fleet's cache and to nothing else, and nobody to them. Before what is
+  # for all of the fleet's logins, since sshd takes the first of several.
+  cacheRules = lib.optionalString (cache != null && hosts != [ ]) ''
+    Match User ${lib.concatMapStringsSep "," (host: host.login) hosts}
+      DisableForwarding no
+      AllowTcpForwarding local
+      PermitOpen ${cache}
+      PermitListen none
+      GatewayPorts no
+      AllowStreamLocalForwarding no
+      AllowAgentForwarding no
+      X11Forwarding no
+  '';
+
   # For all of the fleet's logins; sshd takes the first of several, so this goes before what is the same for others.
-  sshdRules = ''
+  sshdRules = cacheRules + ''
     Match User ${lib.concatStringsSep "," logins}
       ForceCommand internal-sftp -u 0027
       # Also where this machine otherwise lists who may log in.
@@ -233,8 +254,8 @@ in
       (lib.optionals valid collisions);
 
     users.users = mkIf valid (
-      { ${publisher} = user publisher server.publishers; }
-      // lib.listToAttrs (map (host: lib.nameValuePair host.login (user host.login [ host.key ])) hosts)
+      { ${publisher} = user publisher restrict server.publishers; }
+      // lib.listToAttrs (map (host: lib.nameValuePair host.login (user host.login restrictToCache [ host.key ])) hosts)
     );
     users.groups = mkIf valid (lib.genAttrs logins (login: lib.optionalAttrs (cfg.firstId != null) { gid = idOf login; }));
 

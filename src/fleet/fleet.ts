@@ -23,10 +23,12 @@ export interface Substituter {
   key: string;
 }
 
-/** How the fleet's own binary cache is filled. */
+/** How the fleet's own binary cache is filled, and reached. */
 export interface Cache {
   /** A Nix store's URL; null for none. */
   push: string | null;
+  /** Whether hosts reach it through the server's ssh. */
+  over: "ssh" | null;
 }
 
 export interface GitRemote {

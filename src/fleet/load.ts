@@ -2,6 +2,7 @@ import { existsSync, statSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
+import { checkCacheOverSsh } from "./cache-over-ssh.ts";
 import type { Fleet, Host, HostKind } from "./fleet.ts";
 import { loginOf } from "./fleet.ts";
 import { FLEET_FILE, type ParsedFleet, parseFleetFile } from "./parse.ts";
@@ -35,6 +36,7 @@ export function findFleet(start: string): string {
  */
 export async function loadFleet(dir: string): Promise<Fleet> {
   const parsed = await readFleetFile(dir);
+  if (parsed) checkCacheOverSsh(parsed);
   const declared = parsed ? declaredHosts(dir, parsed) : [];
   const found = await foundHosts(dir, declared);
   const { server, git, signers = [], administrators = [], substituters = [], cache, rollout } = parsed?.content ?? {};
@@ -46,7 +48,7 @@ export async function loadFleet(dir: string): Promise<Fleet> {
     signers,
     administrators,
     substituters,
-    cache: cache ? { push: cache.push ?? null } : null,
+    cache: cache ? { push: cache.push ?? null, over: cache.over ?? null } : null,
     waves: parsed && rollout ? wavesOf(rollout, declared, parsed.locate) : null,
     hosts: sortHosts([...declared, ...found]),
     warnings: [],

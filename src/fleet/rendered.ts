@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
+import { cacheOverSsh } from "./cache-over-ssh.ts";
 import type { Fleet, Host } from "./fleet.ts";
 import { loginOf } from "./fleet.ts";
 
@@ -29,6 +30,7 @@ export async function staleFiles(fleet: Fleet): Promise<string[]> {
 
 function serverSettings(fleet: Fleet) {
   const { server } = fleet;
+  const cache = cacheOverSsh(fleet);
   const hosts = fleet.hosts.flatMap((host) =>
     host.key === null || server === null ? [] : [[host.name, { login: loginOf(host, server), key: host.key }] as const],
   );
@@ -41,6 +43,8 @@ function serverSettings(fleet: Fleet) {
       loginPrefix: server.loginPrefix,
       // Only where it is asked for, so that the files of all other fleets stay as they are.
       ...(server.tree ? { tree: true } : {}),
+      // The one place that it connects hosts to.
+      ...(cache === null ? {} : { cache: cache.target }),
     },
     hosts: Object.fromEntries(hosts),
     // For hosts that stage a branch by themselves. Other fleets' files stay as they are.
@@ -55,7 +59,9 @@ function treeOf({ name, path, include, kind, attr, config, nixpkgs }: Host) {
   return [name, { path, include, kind, attr: kind === "flake" ? attr : config, nixpkgs }] as const;
 }
 
-function agentSettings({ server, git, signers, substituters }: Fleet) {
+function agentSettings(fleet: Fleet) {
+  const { server, git, signers, substituters } = fleet;
+  const cache = cacheOverSsh(fleet);
   return {
     version: 1,
     server: server && {
@@ -66,7 +72,9 @@ function agentSettings({ server, git, signers, substituters }: Fleet) {
     },
     git,
     signers,
-    substituters,
+    substituters: substituters.map((substituter) =>
+      substituter === cache?.substituter ? { ...substituter, over: cache.target } : substituter,
+    ),
   };
 }
 

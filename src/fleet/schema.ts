@@ -103,6 +103,12 @@ const cache = z.strictObject({
     .describe(
       "The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`.",
     ),
+  over: z
+    .literal("ssh")
+    .optional()
+    .describe(
+      "Hosts reach the one substituter that is `http://ADDRESS:PORT`, as the server sees it, through the server's ssh, and by nothing else.",
+    ),
 });
 
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
@@ -160,7 +166,7 @@ export const fleetSchema = z.strictObject({
     .default([])
     .describe("Who can read every host's secrets: ssh keys, or recipients of age's own."),
   substituters: z.array(substituter).default([]).describe("The fleet's binary caches, which every host uses."),
-  cache: cache.optional().describe("How the fleet's own binary cache is filled."),
+  cache: cache.optional().describe("How the fleet's own binary cache is filled, and reached."),
   nixpkgs: nixpkgsPin.optional().describe("The nixpkgs that hosts without a flake are evaluated and built with."),
   rollout: z
     .array(z.array(oneLine.min(1)).min(1))

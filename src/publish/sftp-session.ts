@@ -14,6 +14,7 @@ import {
 } from "./sftp-connect.ts";
 import { ConnectionLostError, SftpError } from "./sftp-error.ts";
 import { gatherRequests } from "./sftp-gather.ts";
+import { hurryLogin } from "./sftp-login.ts";
 import { forwards, runsCommands } from "./sftp-probe.ts";
 import { SftpRequests } from "./sftp-requests.ts";
 
@@ -124,6 +125,7 @@ export class SftpSession implements AsyncDisposable {
           return server.hostKeys.some((pinned) => key.equals(blobOf(pinned)));
         },
       });
+      hurryLogin(sshOf(client));
       const sftp = await Promise.race([connecting, stopped.promise]);
       return new SftpSession(client, sftp as unknown as SFTPWrapper, socket, options);
     } catch (cause) {
@@ -169,7 +171,7 @@ export class SftpSession implements AsyncDisposable {
 
   /** What a fleet's server must refuse to its logins. */
   async mustRefuse(): Promise<{ runsCommands: boolean; forwards: boolean }> {
-    const { client } = this.#client as unknown as { client: Client };
+    const client = sshOf(this.#client);
     const asked = Promise.all([runsCommands(client), forwards(client)]);
     const [first, second] = await this.#whileConnected(asked);
     return { runsCommands: first, forwards: second };
@@ -265,4 +267,9 @@ export class SftpSession implements AsyncDisposable {
     // What is still on its way to the server must not arrive later on.
     this.#socket.resetAndDestroy();
   }
+}
+
+/** The connection below. */
+function sshOf(client: SftpClient): Client {
+  return (client as unknown as { client: Client }).client;
 }

@@ -179,6 +179,20 @@ test("a server that isn't the pinned one, refuses the key, or isn't there, is to
   });
 });
 
+test("the publisher's key may be of any type that OpenSSH has, and is not asked about before it is used", async () => {
+  const keys = await Promise.all(
+    ["ed25519", "ecdsa", "rsa"].map((type) => makeKey(path.join(world.dir, `keys/publisher-${type}`), type)),
+  );
+  await world.server.provision({
+    ...world.logins,
+    publishers: [world.publisherKey, ...keys].map(({ publicKey }) => publicKey),
+  });
+  for (const key of keys) {
+    await using publisher = await world.connect(key);
+    expect((await publisher.readCurrent(["second"])).get("second")).toMatchObject({ state: "present" });
+  }
+});
+
 test("a host sees its own chroot and nobody else's, and can't write its releases", async () => {
   await using publisher = await world.connect();
   await publisher.publish([upload("reader", "mine"), upload("first", "not yours")]);

@@ -19,6 +19,8 @@ export class BinaryCache implements AsyncDisposable {
   readonly #server: Server;
   /** The paths that were asked for. */
   readonly requests: string[] = [];
+  /** What it was called by who asked: `127.0.0.1:5000`. */
+  readonly names = new Set<string | undefined>();
   /** Decides about a request by its path. */
   answer: (path: string) => Answer = () => "file";
 
@@ -29,6 +31,7 @@ export class BinaryCache implements AsyncDisposable {
     this.#server = createServer(async (request, response) => {
       const { pathname } = new URL(request.url ?? "/", "http://localhost");
       this.requests.push(pathname);
+      this.names.add(request.headers.host);
       const answer = this.answer(pathname);
       if (answer === "silence") return;
       if (answer === "hangup") return request.socket.destroy();

@@ -8,7 +8,7 @@ export interface KeyPair {
   publicKey: string;
 }
 
-export async function makeKey(file: string): Promise<KeyPair> {
-  await succeed("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", file]);
+export async function makeKey(file: string, type = "ed25519"): Promise<KeyPair> {
+  await succeed("ssh-keygen", ["-q", "-t", type, "-N", "", "-C", "", "-f", file]);
   return { file, publicKey: (await readFile(`${file}.pub`, "utf8")).trim() };
 }

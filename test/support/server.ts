@@ -14,6 +14,8 @@ export interface ServerLogins {
   hosts: Readonly<Record<string, { login: string; key: string }>>;
   /** Whether hosts' trees are there unpacked as well; false unless told otherwise. */
   tree?: boolean;
+  /** ADDRESS:PORT of the cache that hosts reach through it; none unless told otherwise. */
+  cache?: string;
 }
 
 /** A fleet's server: a real sshd on loopback, set up by utils/server/provision, with a chroot and a login for each host. */
@@ -58,10 +60,10 @@ export class TestServer implements AsyncDisposable {
   }
 
   /** Sets it up for these logins, as an administrator does after each change of the fleet. */
-  async provision({ user, publishers, hosts, tree = false }: ServerLogins): Promise<void> {
+  async provision({ user, publishers, hosts, tree = false, cache }: ServerLogins): Promise<void> {
     const fleetJson = path.join(this.#dir, "fleet.json");
     await mkdir(this.#dir, { recursive: true });
-    const server = { root: this.root, user, publishers, loginPrefix: "", tree };
+    const server = { root: this.root, user, publishers, loginPrefix: "", tree, cache };
     await writeFile(fleetJson, JSON.stringify({ version: 1, server, hosts }));
     await this.provisionFrom(fleetJson);
   }

@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { GitRemote, Server, Substituter } from "../../src/fleet/fleet.ts";
+import type { Cache, GitRemote, Server, Substituter } from "../../src/fleet/fleet.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
 import type { HostReports } from "../../src/publish/publisher.ts";
 import { type SftpOptions, SftpPublisher } from "../../src/publish/sftp.ts";
@@ -11,7 +11,7 @@ import { DEMO_HOSTS, FleetRepository } from "./fleet.ts";
 import { type KeyPair, makeKey } from "./keys.ts";
 import { Machine } from "./machine.ts";
 import { type Content, makeRelease, type Release, type ReleaseOptions } from "./release.ts";
-import { TestServer } from "./server.ts";
+import { type ServerLogins, TestServer } from "./server.ts";
 import { makeStore, type PrivateStore } from "./store.ts";
 import { loginPrefix, worldDirectory } from "./world-directory.ts";
 
@@ -118,6 +118,15 @@ export class World implements AsyncDisposable {
     );
   }
 
+  /** What its server is set up for. */
+  get logins(): ServerLogins {
+    const { user, publishers, tree } = this.serverSettings;
+    const hosts = this.hosts.map((host) => {
+      return [host, { login: this.loginPrefix + host, key: this.hostKeys[host]?.publicKey ?? "" }] as const;
+    });
+    return { user, publishers, tree, hosts: Object.fromEntries(hosts) };
+  }
+
   /** A machine of the fleet, which is made when it is first asked for. */
   machine(host: string): Promise<Machine> {
     const known = this.#machines.get(host);
@@ -137,6 +146,7 @@ export class World implements AsyncDisposable {
       git?: GitRemote;
       signers?: readonly string[];
       substituters?: readonly Substituter[];
+      cache?: Cache;
     } = {},
   ): string {
     const text = renderedFiles({
@@ -147,7 +157,7 @@ export class World implements AsyncDisposable {
       signers: [...(changes.signers ?? [this.signingKey.publicKey])],
       administrators: [],
       substituters: [...(changes.substituters ?? [])],
-      cache: null,
+      cache: changes.cache ?? null,
       waves: null,
       hosts: [],
       warnings: [],

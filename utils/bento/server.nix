@@ -50,23 +50,14 @@ in
     };
 
     substituters = mkOption {
-      type = types.listOf (types.submodule {
-        options = {
-          url = mkOption {
-            type = types.str;
-            description = "Where it is, as substituters of nix.conf has it.";
-          };
-          key = mkOption {
-            type = types.str;
-            description = "The key that it signs with, as trusted-public-keys of nix.conf has it.";
-          };
-        };
-      });
+      # As fleet.yaml has them: an url, a key, and over where it takes that.
+      type = types.listOf (types.attrsOf types.str);
       default = fleet.substituters or [ ];
       defaultText = "substituters of fleet.yaml";
       example = [ { url = "http://10.0.0.1:5000"; key = "cache.example.org-1:AAAA…"; } ];
       description = ''
-        The fleet's binary caches, for this machine. Set it where a nearer one is to be asked, or none.
+        The fleet's binary caches, for this machine: an url, as substituters of nix.conf has it, and the key that it signs with.
+        Set it where a nearer one is to be asked, or none.
       '';
     };
   };
@@ -77,6 +68,11 @@ in
         assertion = cfg.server.address != null -> cfg.server.hostKeys != [ ];
         message = "services.bento.server.hostKeys is empty, so no server would ever be taken for the fleet's. Put its "
           + "/etc/ssh/ssh_host_ed25519_key.pub into server.hostKeys of fleet.yaml and run 'bento render', or set it here.";
+      }
+      {
+        assertion = lib.all (cache: cache ? url && cache ? key) cfg.substituters;
+        message = "services.bento.substituters has one without an url or a key. Set both: nothing is taken from a cache that "
+          + "isn't signed.";
       }
     ];
   };

@@ -5,6 +5,13 @@ nix_flags=(--extra-experimental-features 'nix-command flakes')
 
 # build_release DIR: of the release in DIR. Fails with $problem.
 build_release() {
+  local status=0
+  realise_or_build "$1" || status=$?
+  close_forward
+  return "$status"
+}
+
+realise_or_build() {
   local root=$BENTO_STATE/gcroots/next tree=$1/tree
   rm -f "$root"
   built='' cache_options=()

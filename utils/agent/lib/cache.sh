@@ -12,7 +12,9 @@ left_out=''
 # use_caches: asks them all at once, and sets the above. A cache that is left out is said, and is no failure.
 use_caches() {
   local settings urls fleet=null index why url
-  [ "$BENTO_CACHES" = none ] || fleet=$(jq -c '.substituters // []' "$BENTO_CONFIG")
+  caches=() left_out=''
+  forward_cache
+  [ "$BENTO_CACHES" = none ] || fleet=$(fleet_substituters)
   settings=$(nix_settings)
   settings_known=yes
   jq -e '.substituters.value and ."trusted-public-keys".value' <<< "$settings" > /dev/null || settings_known=
@@ -31,14 +33,30 @@ use_caches() {
     pids+=("$!")
   done
   for index in "${!pids[@]}"; do wait "${pids[index]}" || true; done
-  caches=() left_out=''
   for index in "${!urls[@]}"; do
     url=${urls[index]}
     why=$(printable < "$answers/$index" | head -n 1)
+    [ -z "$why" ] || [ "$url" != "$forward_url" ] || why=$(forward_trouble | grep . || echo "$why")
     if [ -z "$why" ]; then caches+=("$url"); else leave_out "$url" "$why"; fi
   done
   rm -rf "$answers"
   set_cache_options
+}
+
+# fleet_substituters: prints fleet.yaml's, as JSON; the one that is reached through the server with the URL it has here.
+fleet_substituters() {
+  jq -c --arg url "$forwarded_url" --arg here "$forward_url" '[.substituters[]?
+    | if .over == null then . elif .url == $url then .url = $here else empty end]' "$BENTO_CONFIG"
+}
+
+# forward_cache: opens the way to the cache that is reached through the server, where there is one.
+forward_cache() {
+  local forwarded url target problem=
+  [ "$BENTO_CACHES" != none ] && [ -z "$forward_url" ] || return 0
+  forwarded=$(jq -r '[.substituters[]? | select(.over)][0] // empty | .url, .over' "$BENTO_CONFIG")
+  [ -n "$forwarded" ] || return 0
+  url=${forwarded%%$'\n'*} target=${forwarded#*$'\n'}
+  open_forward "$url" "$target" || leave_out "$url" "$problem"
 }
 
 # nix_settings: what Nix on this machine is set to, as JSON; {} where it doesn't say.
@@ -71,8 +89,8 @@ silence_of() {
 # leave_out URL WHY: for the rest of this attempt.
 leave_out() {
   local url kept=()
-  say "the cache $1 is left out of this attempt: $2"
-  left_out+="${left_out:+; }$1: $2"
+  say "the cache $(told "$1") is left out of this attempt: $2"
+  left_out+="${left_out:+; }$(told "$1"): $2"
   for url in "${caches[@]}"; do [ "$url" = "$1" ] || kept+=("$url"); done
   caches=("${kept[@]}")
 }

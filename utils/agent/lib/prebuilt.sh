@@ -18,7 +18,7 @@ realise_toplevel() {
   case $status in
     0) [ -x "$1/bin/switch-to-configuration" ] || { problem="$manifest_toplevel is no NixOS system"; return 1; } ;;
     124 | 137) problem="it was not fetched within $BENTO_CACHE_TIMEOUT s; what has come stays, and it goes on from there"; return 1 ;;
-    *) distrusted || problem=$(no_space_or "$(nix_store_dir)" "it could not be fetched from ${caches[*]}: $(nix_error)"); return 1 ;;
+    *) distrusted || problem=$(no_space_or "$(nix_store_dir)" "it could not be fetched from $(told "${caches[@]}"): $(nix_error)"); return 1 ;;
   esac
 }
 
@@ -42,7 +42,7 @@ is_offered() {
   missing=$(printable < "$said" | sed -n "/^don't know how to build/,\${ /^\//p; }")
   [ -n "$missing" ] || return 0
   if grep -qxF -- "$manifest_toplevel" <<< "$missing"; then
-    problem+=" yet (asked: ${caches[*]}${left_out:+; not asked: $left_out})"
+    problem+=" yet (asked: $(told "${caches[@]}")${left_out:+; not asked: $left_out})"
   else
     problem="the caches have only a part of $manifest_toplevel: ${missing%%$'\n'*} is missing"
     [ "$missing" = "${missing%%$'\n'*}" ] || problem+=", and $(($(wc -l <<< "$missing") - 1)) more"
@@ -58,6 +58,7 @@ distrusted() {
   stored=$(grep -oE -m 1 "'/[^']*'" <<< "$line" | sed -n "1s/'//gp")
   cache=$(sed -n "s/.* from '\([^']*\)'.*/\1/p" <<< "$line")
   keys=$(signers_of "${cache:-${caches[0]}}" "$stored")
+  cache=${cache:+$(told "$cache")}
   problem="${cache:-a cache} has ${stored:-it}, but "
   if [ -n "$keys" ]; then problem+="signed with another key ($keys)"; else problem+='unsigned'; fi
   problem+=" than this machine trusts: correct its key under substituters in fleet.yaml, or push it signed"

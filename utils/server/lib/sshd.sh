@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # sshd's configuration for the fleet. Sourced by provision, whose `die`, `directory`, `root`, `port`, `listen`,
-# `publisher`, `logins` and `login_of` (by host) it uses.
+# `publisher`, `logins`, `login_of` (by host) and `cache` it uses.
 
 # Hosts behind one address share its penalties (sshd since 9.8): by default ten that were turned away, as those of a new
 # fleet are until the server knows them, would lock the others out for minutes.
@@ -37,9 +37,28 @@ Subsystem sftp internal-sftp
 ForceCommand internal-sftp -u 0027
 ChrootDirectory $root
 END
+  [ -z "$cache" ] || [ "${#login_of[@]}" -eq 0 ] || forward_cache
   for host in "${!login_of[@]}"; do
     printf 'Match User %s\n  ChrootDirectory %s/%s\n' "${login_of[$host]}" "$root" "$host"
   done | sort_blocks
+}
+
+# Hosts, and not the publisher, are connected to the fleet's cache and to nothing else, and nobody to them.
+forward_cache() {
+  local sorted
+  sorted=$(printf '%s\n' "${login_of[@]}" | sort | paste -sd,)
+  cat << END
+Match User $sorted
+  DisableForwarding no
+  AllowTcpForwarding local
+  PermitOpen $cache
+  PermitListen none
+  GatewayPorts no
+  AllowStreamLocalForwarding no
+  AllowAgentForwarding no
+  X11Forwarding no
+  PermitTunnel no
+END
 }
 
 # By login, so that the same fleet always gives the same file.
