@@ -184,6 +184,46 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     });
   });
 
+  test("what fleet.yaml says to all, one machine can have otherwise; what it leaves alone is the fleet's", async () => {
+    await using scratch = await temporaryDirectory();
+    const settings = path.join(scratch.path, "bento.json");
+    const server = { address: "fleet.example.org", port: 22, loginPrefix: "b-", hostKeys: ["ssh-ed25519 AAAA"] };
+    const fleet = { version: 1, server, git: null, signers: ["ssh-ed25519 BBBB"], substituters: [] };
+    await writeFile(settings, JSON.stringify(fleet));
+    const told = async (more: string): Promise<{ inputs: string[]; command: string; caches: string[] }> =>
+      await evaluate(
+        `{
+          imports = [ ${root}/utils/bento.nix ];
+          ${MACHINE}
+          services.openssh.enable = true;
+          services.bento = { enable = true; host = "far"; configFile = ${settings}; ${more} };
+        }`,
+        `let command = config.services.bento.command.text; in {
+          command = builtins.unsafeDiscardStringContext command;
+          inputs = lib.filter (lib.hasSuffix "-bento.json.drv") (builtins.attrNames (builtins.getContext command));
+          caches = config.nix.binaryCaches;
+        }`,
+      );
+    const asItIs = await told("");
+    const [, file = ""] = /^export BENTO_CONFIG='?([^'\n]*)'?$/m.exec(asItIs.command) ?? [];
+    expect(await readFile(file, "utf8")).toBe(JSON.stringify(fleet));
+    expect(asItIs.inputs).toEqual([]);
+    const near = { url: "http://10.0.0.1:5000", key: "near-1:CCCC" };
+    const other = await told(`
+      server = { address = "10.0.0.1"; port = 2222; };
+      substituters = [ { url = "${near.url}"; key = "${near.key}"; } ];
+    `);
+    const drv = other.inputs[0] ?? "";
+    const shown = await succeed("nix", ["--extra-experimental-features", "nix-command", "show-derivation", drv]);
+    expect(JSON.parse(JSON.parse(shown)[drv].env.text)).toEqual({
+      ...fleet,
+      server: { ...server, address: "10.0.0.1", port: 2222 },
+      substituters: [near],
+    });
+    expect(other.caches).toContain(near.url);
+    expect(asItIs.caches).not.toContain(near.url);
+  });
+
   test("settings that can't work are refused, in words that say the way out", async () => {
     await using scratch = await temporaryDirectory();
     const settings = path.join(scratch.path, "bento.json");
@@ -197,6 +237,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
           enable = true;
           configFile = ${settings};
           confirm.settle = 170;
+          server.address = "fleet.example.org";
           reboot = { policy = "window"; window.lower = "05:00"; };
         };
       }`,
@@ -205,7 +246,7 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     for (const words of [
       "services.bento.host is 'Router'",
       "Set services.bento.host to this machine's name in fleet.yaml",
-      "bento.json names none. Set server in fleet.yaml and run 'bento render'",
+      "services.bento.server.hostKeys is empty",
       "names no signers",
       "services.openssh.enable = true",
       "Raise that",
@@ -213,6 +254,11 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     ]) {
       expect(refused).toContain(words);
     }
+    const nowhere: string = await evaluate(
+      `{ imports = [ ${root}/utils/bento.nix ]; ${MACHINE} services.bento = { enable = true; configFile = ${settings}; }; }`,
+      "config.system.build.toplevel.outPath",
+    ).then(() => "nothing", String);
+    expect(nowhere).toContain("bento.json names none. Set server in fleet.yaml and run 'bento render'");
   });
 
   test("the socket, the page, notifications and secrets are there where they are asked for", async () => {

@@ -12,10 +12,17 @@ let
   cfg = config.services.bento;
 
   fleet = if builtins.pathExists cfg.configFile then builtins.fromJSON (builtins.readFile cfg.configFile) else { };
-  server = fleet.server or null;
   git = fleet.git or null;
+  server =
+    if cfg.server.address == null then null
+    else { loginPrefix = ""; } // (if fleet.server or null == null then { } else fleet.server)
+      // { inherit (cfg.server) address port hostKeys; };
   # Those that this machine reaches by itself: one that is forwarded is there while the agent needs it (lib/forward.sh).
-  substituters = lib.filter (cache: !(cache ? over)) (fleet.substituters or [ ]);
+  substituters = lib.filter (cache: !(cache ? over)) cfg.substituters;
+
+  # The fleet's own file, unless this machine has something otherwise.
+  settings = fleet // { inherit server; inherit (cfg) signers substituters; };
+  configFile = if settings == fleet then cfg.configFile else pkgs.writeText "bento.json" (builtins.toJSON settings);
 
   # What the agent and fetchers call. The system's own programs come last, for health checks and fetchers of the
   # administrator's; during an upgrade they are already those of the new system, which is what a health check is about.
@@ -45,7 +52,7 @@ let
   # Everything the agent is told. It is set in the command below and nowhere else, so that the unit and an administrator
   # at a shell can't get two different agents. See agent/lib/settings.sh for what each of them means.
   environment = {
-    BENTO_CONFIG = "${cfg.configFile}";
+    BENTO_CONFIG = "${configFile}";
     BENTO_HOST = cfg.host;
     BENTO_KEY = cfg.key;
     BENTO_FETCHER = "${cfg.fetcher}";
@@ -102,6 +109,7 @@ in
     ./bento/reboot.nix
     ./bento/secrets.nix
     ./bento/self-update.nix
+    ./bento/server.nix
   ];
 
   options.services.bento = {
@@ -318,7 +326,7 @@ in
           + "and run 'bento render', or set services.bento.fetcher to another way for releases to come.";
       }
       {
-        assertion = fleet.signers or [ ] != [ ];
+        assertion = cfg.signers != [ ];
         message = "services.bento: bento.json names no signers, so no release would ever be accepted. Make a key "
           + "('bento keygen'), put its public half under signers in fleet.yaml, and run 'bento render'.";
       }
@@ -360,6 +368,9 @@ in
       # - CapabilityBoundingSet: with a capability less than PID 1, systemctl thinks it is in a chroot and does nothing;
       # - RestrictNamespaces, LockPersonality, MemoryDenyWriteExecute, RestrictAddressFamilies, SystemCallFilter and
       #   -Architectures: builds need these, and what fails to build only here is a release that fails for no reason;
+      # - ProtectHostname: activation sets the host's name;
+      # - ProtectClock: it allows no device but the clock, and boot loaders are installed on disks;
+      # - UMask: what an activation makes is for everybody to read, unless it says otherwise;
       # - RuntimeDirectory: the guard's files in /run/bento must outlive the unit.
       serviceConfig = {
         Type = "oneshot";

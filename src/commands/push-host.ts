@@ -3,7 +3,7 @@ import { loadFleet } from "../fleet/load.ts";
 import { copyClosure } from "../nix/copy.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { type SshOptions, sshOptions } from "../reach/ssh.ts";
-import { inspectThere, upgradeThere } from "../reach/upgrade.ts";
+import { inspectThere, type UpgradeThere, upgradeThere } from "../reach/upgrade.ts";
 import type { DeployDocument, HostFailure, HostPush, HostTrigger, PushDocument } from "../results.ts";
 import { build } from "./build.ts";
 import type { Context } from "./context.ts";
@@ -132,10 +132,12 @@ function refusalOf({ hosts: [release] }: DeployDocument): HostFailure | null {
 }
 
 /** The upgrade to a release, after those to older ones that were under way when it was published. */
-async function upgradeTo(sequence: number, attempt: () => Promise<HostTrigger>): Promise<HostTrigger> {
+async function upgradeTo(sequence: number, attempt: () => Promise<UpgradeThere>): Promise<HostTrigger> {
   for (let older = 0; ; older++) {
-    const upgrade = await attempt();
-    if (upgrade.sequence === sequence || (upgrade.error !== null && !upgrade.joined)) return upgrade;
+    const { result: upgrade, attempted } = await attempt();
+    // The timer may have been faster: then what was joined is this very upgrade, whatever became of it.
+    const isThis = upgrade.sequence === sequence || attempted === sequence;
+    if (isThis || (upgrade.error !== null && !upgrade.joined)) return upgrade;
     if (upgrade.joined && older < OLDER_ONES) continue;
     const what = upgrade.reason === null ? "" : `: ${upgrade.reason}`;
     const error = upgrade.error ?? {

@@ -29,7 +29,7 @@ export async function trigger(context: Context, options: TriggerOptions): Promis
   const [only] = hosts.length === 1 ? hosts : [];
   // Who is asked by several at once can't know what the answer is for.
   const ssh = { ...options.ssh, interactive: options.ssh.interactive && only !== undefined };
-  const results = await parallel(hosts, AT_ONCE, (host) =>
+  const upgrades = await parallel(hosts, AT_ONCE, (host) =>
     upgradeThere(host, {
       ssh,
       signal: context.signal,
@@ -37,7 +37,7 @@ export async function trigger(context: Context, options: TriggerOptions): Promis
       onLine: (line) => context.output.info(only === undefined ? `${host.name}: ${line}` : line),
     }),
   );
-  return { version: 1, command: "trigger", hosts: results };
+  return { version: 1, command: "trigger", hosts: upgrades.map(({ result }) => result) };
 }
 
 /**

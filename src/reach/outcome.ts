@@ -7,6 +7,8 @@ export interface Verdict {
   outcome: Outcome | null;
   /** One line for people. */
   reason: string | null;
+  /** Of the release that was attempted, where that is known. */
+  attempted: number | null;
 }
 
 /** What is known of an upgrade that is over. */
@@ -27,11 +29,13 @@ export function judge({ before, after, exit, lastLine }: Upgrade): Verdict {
   const { last } = after;
   if (last !== null && last.started !== before.last?.started) {
     const ok = ["success", "unchanged", "auto-updated"].includes(last.outcome);
-    return { ok, outcome: last.outcome, reason: last.reason };
+    return { ok, outcome: last.outcome, reason: last.reason, attempted: last.sequence };
   }
+  const attempted = null;
   const said = lastLine === "" ? null : lastLine;
-  if (exit === null) return { ok: false, outcome: null, reason: "it doesn't say what became of the upgrade" };
-  if (exit !== 0) return { ok: false, outcome: null, reason: said ?? `the agent ended with status ${exit}` };
-  if (said !== null && NOT_TRIED.test(said)) return { ok: false, outcome: null, reason: said };
-  return { ok: true, outcome: "unchanged", reason: said };
+  if (exit === null)
+    return { ok: false, outcome: null, reason: "it doesn't say what became of the upgrade", attempted };
+  if (exit !== 0) return { ok: false, outcome: null, reason: said ?? `the agent ended with status ${exit}`, attempted };
+  if (said !== null && NOT_TRIED.test(said)) return { ok: false, outcome: null, reason: said, attempted };
+  return { ok: true, outcome: "unchanged", reason: said, attempted };
 }

@@ -13,9 +13,10 @@ export interface SshOptions {
 /** Seconds for a connection; and without a sign of life, after which one counts as lost. */
 const CONNECT_TIMEOUT = 15;
 const SILENCE = 5;
-/** Bytes that a machine may say in one session, and of one line of it. */
-const MAX_SAID = 8 * 1024 ** 2;
+/** Bytes that a machine may say in one session, of one line of it, and of its last words on stderr. */
+const MAX_SAID = 32 * 1024 ** 2;
 const MAX_LINE = 4096;
+const MAX_PROBLEM = 64 * 1024;
 
 /** What ssh is given before the address, also by Nix. */
 export function sshOptions(target: SshTarget, { config, interactive }: SshOptions): string[] {
@@ -38,7 +39,7 @@ export interface SshSession {
   status: number;
   /** What ssh, or the program there, said last on stderr; foreign text. */
   problem: string;
-  /** It said more than anybody will read, and was cut off. */
+  /** It said more than one session may, and was cut off. */
   overflowed: boolean;
 }
 
@@ -54,21 +55,32 @@ export async function runThere(
   onLine: (line: string) => void,
 ): Promise<SshSession> {
   const decoder = new StringDecoder("utf8");
+  const enough = new AbortController();
   let rest = "";
+  let said = 0;
+  let stderr = "";
   const args = ["-T", ...sshOptions(target, options), "--", sshDestination(target), "sh"];
-  const { status, stderr, overflowed } = await run("ssh", args, {
+  // None of it is kept: an upgrade that builds for hours has a log of any size.
+  const { status } = await run("ssh", args, {
     input: Buffer.from(script),
     signal,
-    maxOutput: MAX_SAID,
+    kill: enough.signal,
+    keepNothing: true,
     onStdout: (data) => {
+      if (enough.signal.aborted) return;
+      said += data.length;
+      if (said > MAX_SAID) enough.abort();
       const lines = (rest + decoder.write(data)).split("\n");
       rest = (lines.pop() ?? "").slice(0, MAX_LINE);
       for (const line of lines) onLine(line.slice(0, MAX_LINE));
     },
+    onStderr: (text) => {
+      stderr = (stderr + text).slice(-MAX_PROBLEM);
+    },
   });
   if (rest !== "") onLine(rest);
-  const said = stderr.split("\n").filter((line) => line.trim() !== "");
-  return { status, problem: said.at(-1)?.trim() ?? "", overflowed };
+  const words = stderr.split("\n").filter((line) => line.trim() !== "");
+  return { status, problem: words.at(-1)?.trim() ?? "", overflowed: enough.signal.aborted };
 }
 
 /** A word that a machine can't have said before it was told. */

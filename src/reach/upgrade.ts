@@ -26,15 +26,22 @@ export interface UpgradeOptions {
 const PAUSE = 2000;
 /** Connections to a host that answers each time, and never comes to an end. */
 const MAX_CONNECTIONS = 100;
-/** Lines that are shown of one upgrade. */
-const MAX_SHOWN = 10_000;
+/** Lines of one upgrade that are shown, however fast they come, and of those beyond in each second. */
+const SHOWN_FREELY = 10_000;
+const SHOWN_PER_SECOND = 100;
+
+export interface UpgradeThere {
+  result: HostTrigger;
+  /** The sequence of the release that it was an attempt of, where there was one. */
+  attempted: number | null;
+}
 
 /**
  * Has a host's agent make an attempt now, or follows the one that it is making already, to its end. When the connection breaks,
  * as an upgrade of the network makes it, the attempt goes on there, and is followed again as soon as it can be.
  * @throws InterruptedError; anything else that goes wrong is in the result.
  */
-export async function upgradeThere(host: ReachableHost, options: UpgradeOptions): Promise<HostTrigger> {
+export async function upgradeThere(host: ReachableHost, options: UpgradeOptions): Promise<UpgradeThere> {
   const log = new Log(options.onLine);
   const first = await talk(host, "upgrade", options, log);
   const { before } = first;
@@ -47,8 +54,14 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
   if (after === null && !first.overflowed)
     options.onLine(`${failure?.message ?? "the connection broke"}: the upgrade goes on there`);
   let overflowed = first.overflowed;
+  let verb: Verb = "follow";
   for (let connections = 1; after === null; connections++) {
-    if (overflowed) return failed(host, before, failure ?? UNINTELLIGIBLE);
+    if (overflowed) {
+      // To say that much although it was asked for the end alone isn't an agent's way.
+      if (verb === "wait") return failed(host, before, failure ?? UNINTELLIGIBLE);
+      verb = "wait";
+      options.onLine("… it says more than is followed here; it is in the log there, and its end is waited for");
+    }
     if (Date.now() > deadline || connections > MAX_CONNECTIONS) {
       return failed(host, before, {
         message: `it can't be reached any more: ${failure?.message ?? "no reason given"}; what became of the upgrade isn't known`,
@@ -58,7 +71,7 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
     await pause(PAUSE, undefined, { signal: options.signal }).catch(() => {
       throw new InterruptedError();
     });
-    const again = await talk(host, "follow", options, log);
+    const again = await talk(host, verb, options, log);
     ({ failure, overflowed } = again);
     // Whoever answers by now may be another machine.
     if (again.before?.host !== host.name) continue;
@@ -68,7 +81,7 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
     exit = null;
   }
   const verdict = judge({ before, after, exit, lastLine: log.last });
-  return {
+  const result: HostTrigger = {
     name: host.name,
     status: verdict.ok ? "ok" : "failed",
     outcome: verdict.outcome,
@@ -78,6 +91,7 @@ export async function upgradeThere(host: ReachableHost, options: UpgradeOptions)
     joined: before.upgrading,
     error: verdict.ok ? null : { message: verdict.reason ?? verdict.outcome ?? "it failed" },
   };
+  return { result, attempted: verdict.attempted };
 }
 
 /** What keeps a host's agent from making an attempt, or null; and whether it takes sudo there to be root. */
@@ -121,16 +135,18 @@ interface Talk {
   sudo: boolean;
 }
 
+/** What a connection is for; see session.sh. */
+type Verb = "upgrade" | "follow" | "wait" | "status";
+
 /** One connection, from its beginning to its end. */
-async function talk({ name, target }: ReachableHost, verb: string, options: UpgradeOptions, log: Log): Promise<Talk> {
+async function talk({ name, target }: ReachableHost, verb: Verb, options: UpgradeOptions, log: Log): Promise<Talk> {
   const word = nonce();
   const found: Talk = { before: null, after: null, exit: null, failure: null, overflowed: false, sudo: false };
   let part: string[] = [];
   let isLog = false;
-  const replay = log.replay(verb === "follow");
   const session = await runThere(
     target,
-    `nonce=${word} host=${name} verb=${verb}\n${script}`,
+    `nonce=${word} host=${name} verb=${verb} skip=${log.heard}\n${script}`,
     options.ssh,
     options.signal,
     (line) => {
@@ -166,7 +182,7 @@ async function talk({ name, target }: ReachableHost, verb: string, options: Upgr
             break;
           }
           const exit = verb === "upgrade" ? /^exit (\d{1,3})$/.exec(line)?.[1] : undefined;
-          if (exit === undefined) replay(line);
+          if (exit === undefined) log.add(line);
           else found.exit = Number(exit);
         }
       }
@@ -198,36 +214,36 @@ function broken({ status, problem, overflowed }: Awaited<ReturnType<typeof runTh
   return { message: said === "" ? `ssh ended with status ${status}` : said };
 }
 
-function failed({ name }: ReachableHost, before: AgentStatus | null, error: HostFailure): HostTrigger {
-  const { sequence = null, running = null, upgrading = false } = before ?? {};
-  return { name, status: "failed", outcome: null, reason: null, sequence, running, joined: upgrading, error };
+function failed({ name }: ReachableHost, before: AgentStatus | null, error: HostFailure): UpgradeThere {
+  const { sequence = null, running = null, upgrading: joined = false } = before ?? {};
+  const result = { name, status: "failed", outcome: null, reason: null, sequence, running, joined, error } as const;
+  return { result, attempted: null };
 }
 
-/** The log of an attempt, which comes again from its beginning with each connection, and is shown once. */
+/** The log of an attempt, of whichever connection it comes over. What comes faster than anybody reads is left out. */
 class Log {
   /** The last line with anything in it, without its time of day. */
   last = "";
+  /** How many lines have come. */
+  heard = 0;
   readonly #onLine: (line: string) => void;
-  #shown = 0;
+  #room = SHOWN_FREELY;
+  #second = 0;
 
   constructor(onLine: (line: string) => void) {
     this.#onLine = onLine;
   }
 
-  /** What takes its lines. `again`: those that were shown already come first. */
-  replay(again: boolean): (line: string) => void {
-    let skip = again ? this.#shown : 0;
-    return (text) => {
-      if (skip > 0) {
-        skip -= 1;
-        return;
-      }
-      this.#shown += 1;
-      const line = inertLine(text, 2000);
-      if (line === "") return;
-      this.last = line.replace(/^\d\d:\d\d:\d\d /, "");
-      if (this.#shown < MAX_SHOWN) this.#onLine(line);
-      else if (this.#shown === MAX_SHOWN) this.#onLine("… it says more, which is in the log there");
-    };
+  add(text: string): void {
+    this.heard += 1;
+    const line = inertLine(text, 2000);
+    if (line === "") return;
+    this.last = line.replace(/^\d\d:\d\d:\d\d /, "");
+    const second = Math.floor(Date.now() / 1000);
+    if (second !== this.#second) this.#room = Math.max(this.#room, SHOWN_PER_SECOND);
+    this.#second = second;
+    if (this.#room === 0) return;
+    this.#room -= 1;
+    this.#onLine(this.#room === 0 ? "… it says more than can be shown, which is in the log there" : line);
   }
 }

@@ -96,14 +96,26 @@ test("how it is restarted: with kexec where that can be, and otherwise a minute 
     expect(status, stderr).toBe(0);
     return (await readFile(calls, "utf8")).trimEnd().split("\n");
   };
-  await world.publish("ways", channelHost("ways", kernel("6.18.3")));
+  await world.publish("ways", channelHost("ways", `${kernel("6.18.3")} boot.kernelParams = [ "quiet" ];`));
   await standIn("systemctl", 0);
   await standIn("shutdown", 0);
   const why = "Bento: a restart is needed for the new kernel, initrd, modules or system";
   expect(await restartWith({})).toEqual([`shutdown -r +1 ${why}`]);
-  expect(await restartWith({ BENTO_REBOOT_KEXEC: "1" })).toEqual(["systemctl kexec"]);
+  const soon = `shutdown -r +1 ${why}`;
+  const kexec = { BENTO_REBOOT_KEXEC: "1" };
+  // As nixpkgs' prepare-kexec has it (nixos/modules/system/boot/kexec.nix), of the system that was confirmed.
+  const system = await machine.running();
+  const load = `kexec --load ${system}/kernel --initrd=${system}/initrd --append=loglevel=4 quiet init=${system}/init`;
+  await standIn("kexec", 0);
+  expect(await restartWith(kexec)).toEqual([load, "systemctl kexec"]);
+  // A kernel that can't be loaded, systemd that doesn't want to, and no kexec-tools.
+  await standIn("kexec", 1);
+  expect(await restartWith(kexec)).toEqual([load, soon]);
+  await standIn("kexec", 0);
   await standIn("systemctl", 1);
-  expect(await restartWith({ BENTO_REBOOT_KEXEC: "1" })).toEqual(["systemctl kexec", `shutdown -r +1 ${why}`]);
+  expect(await restartWith(kexec)).toEqual([load, "systemctl kexec", "kexec --unload", soon]);
+  await rm(path.join(bin, "kexec"));
+  expect(await restartWith(kexec)).toEqual([soon]);
   await standIn("shutdown", 1);
   await standIn("systemctl", 0);
   expect(await restartWith({})).toEqual([`shutdown -r +1 ${why}`, "systemctl reboot"]);

@@ -1,37 +1,24 @@
-import { existsSync } from "node:fs";
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
 import { bootstrap } from "../../src/commands/bootstrap.ts";
 import { loadFleet } from "../../src/fleet/load.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
-import { packageRoot } from "../../src/platform/package.ts";
 import { BootedMachine, Cable } from "../support/booted.ts";
-import { succeed } from "../support/programs.ts";
+import {
+  configurationWith,
+  evaluateModule,
+  installModule,
+  installSystem,
+  type Module,
+  missing,
+  prepareMachine,
+} from "../support/booted-module.ts";
+import type { KeyPair } from "../support/keys.ts";
 import { encrypt } from "../support/secrets.ts";
 import { World } from "../support/world.ts";
 
-/**
- * A machine that systemd has booted, with the units and the command that NixOS makes of services.bento, letter by letter. What
- * they name in the store are packages of a NixOS, which this machine's programs stand in for.
- */
-const nixpkgs = process.env.BENTO_TEST_NIXPKGS ?? "";
-const missing = [
-  ...(existsSync(path.join(nixpkgs, "nixos/default.nix")) ? [] : ["BENTO_TEST_NIXPKGS=/path/to/nixpkgs"]),
-  ...(existsSync("/usr/bin/systemd-nspawn") && existsSync("/lib/systemd/systemd")
-    ? []
-    : ["systemd and systemd-nspawn"]),
-];
-
-interface Module {
-  units: Record<string, string>;
-  /** By unit, the targets that want it. */
-  wantedBy: Record<string, string[]>;
-  /** The declaration of secrets. */
-  secrets: string | null;
-  command: { path: string; text: string };
-}
-
+/** A machine that systemd has booted, with the units and the command that NixOS makes of services.bento. */
 describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${missing.join(", ")})` : ""}`, () => {
   const resources = new AsyncDisposableStack();
   let world: World;
@@ -45,114 +32,22 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     settings = path.join(world.dir, "bento.json");
     await writeFile(settings, world.agentSettings());
     machine = resources.use(await BootedMachine.make(path.join(world.dir, "far"), "far", cable));
-    await machine.write("/etc/nix/nix.conf", "sandbox = false\nbuild-users-group =\nsubstituters =\n");
-    await machine.write("/etc/systemd/system.conf.d/machine.conf", "[Manager]\nDefaultEnvironment=MACHINE=/\n");
-    await machine.write("/etc/ssh/ssh_host_ed25519_key", await readFile(world.hostKeys.far?.file ?? "", "utf8"), 0o600);
-    await machine.write("/etc/ssh/ssh_host_ed25519_key.pub", `${world.hostKeys.far?.publicKey}\n`);
-    const channels = machine.path("/nix/var/nix/profiles/per-user/root/channels");
-    await mkdir(channels, { recursive: true });
-    await cp(path.join(packageRoot(), "scripts/demo-fleet/nixpkgs"), path.join(channels, "nixos"), { recursive: true });
+    const hostKey = world.hostKeys.far as KeyPair;
+    const text = await readFile(hostKey.file, "utf8");
+    await prepareMachine(machine, { text, publicKey: hostKey.publicKey });
     const first = await evaluate();
     await install(first);
     await machine.write("/etc/nixos/configuration.nix", configuration(first));
     await machine.boot();
-    await machine.run(`set -e
-      export MACHINE=/ NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos
-      nix-build '<nixpkgs/nixos>' -A system -I nixos-config=/etc/nixos/configuration.nix --out-link /root/factory
-      nix-env --profile /nix/var/nix/profiles/system --set /root/factory
-      ln -sfn "$(readlink /root/factory)" /run/booted-system
-      /root/factory/bin/switch-to-configuration switch`);
+    await installSystem(machine);
   }, 300_000);
   afterAll(async () => resources.disposeAsync());
 
   beforeEach(() => onTestFailed(() => console.log(machine.log)));
 
-  /** What NixOS makes of services.bento with these settings. */
-  async function evaluate(more = ""): Promise<Module> {
-    const expression = `let
-        nixos = import ${nixpkgs}/nixos { configuration = {
-          imports = [ ${packageRoot()}/utils/bento.nix ];
-          boot.isContainer = true;
-          networking.hostName = "far";
-          services.openssh.enable = true;
-          services.bento = {
-            enable = true;
-            configFile = ${settings};
-            interval = "*:*:0/3";
-            confirm = { timeout = 8; settle = 1; };
-            minimumFree = { store = 0; boot = 0; };
-            reboot.lastResort = 0;
-            environment = {
-              BENTO_ACTIVATION_TIMEOUT = "10"; BENTO_GUARD_SLACK = "1"; BENTO_RECOVERY_TIMEOUT = "30";
-              BENTO_CONNECT_TIMEOUT = "3";
-            };
-            ${more}
-          };
-        }; };
-        inherit (nixos) config;
-        lib = import ${nixpkgs}/lib;
-        bento = lib.filterAttrs (name: _: lib.hasPrefix "bento" name) config.systemd.units;
-      in {
-        units = lib.mapAttrs (_: unit: unit.text) bento;
-        wantedBy = lib.mapAttrs (_: unit: unit.wantedBy) bento;
-        secrets = config.environment.etc."bento-secrets.json".text or null;
-        command = let found = lib.findFirst (p: p.name or "" == "bento-agent") null config.environment.systemPackages; in {
-          path = found.outPath;
-          inherit (found) text;
-        };
-      }`;
-    // In the store that NixOS has, and not in the world's.
-    const env = Object.fromEntries(
-      ["NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_LOG_DIR", "NIX_CONF_DIR", "NIX_REMOTE"].map((name) => [name, undefined]),
-    );
-    const args = ["--eval", "--strict", "--json", "--read-write-mode", "--expr", expression];
-    return JSON.parse(await succeed("nix-instantiate", args, { env }));
-  }
-
-  /** Puts what the units and the command name into the machine's store. */
-  async function install({ units, command }: Module): Promise<void> {
-    await machine.write(`${command.path}/bin/bento-agent`, command.text, 0o755);
-    const named = new Set(
-      `${command.text}${Object.values(units).join("")}`.match(/\/nix\/store\/[0-9a-z]{32}-[\w+._?=-]+/g),
-    );
-    for (const storePath of named) {
-      if (existsSync(machine.path(storePath))) continue;
-      // What evaluation copies there is there; packages would have to be built.
-      if (existsSync(storePath)) await machine.copy(storePath);
-      else await machine.standIn(storePath);
-    }
-  }
-
-  /** A package with the command. */
-  function agentPackage(command: string): string {
-    return `(derivation {
-        name = "bento-agent";
-        system = builtins.currentSystem;
-        builder = "/bin/sh";
-        args = [ "-c" "PATH=/usr/bin:/bin; mkdir -p $out/bin && ln -s ${command}/bin/bento-agent $out/bin/" ];
-      })`;
-  }
-
-  /** A system with a module's units, and what its activation does after it has brought the network up. */
-  function configuration({ units, command, secrets }: Partial<Module>, script = ""): string {
-    const files = Object.entries(units ?? {}).map(([name, text]) => [`systemd/system/${name}`, text]);
-    if (secrets) files.push(["bento-secrets.json", secrets]);
-    const etc = files.map(([name, text]) => `"${name}" = ${JSON.stringify(text).replaceAll("${", "\\${")};`);
-    return `{ ... }: {
-      networking.hostName = "far";
-      networking.gateway = "${cable.address}";
-      environment.etc = { ${etc.join("\n")} };
-      environment.systemPackages = [ ${command ? agentPackage(command.path) : ""} ];
-      system.activationScript = ''
-        ip address replace ${cable.peer}/24 dev ${cable.interface}
-        ip link set ${cable.interface} up
-        systemctl daemon-reload
-        systemctl start --no-block bento-upgrade.timer
-        systemctl start --no-block bento-agent.socket bento-page.socket || true
-        ${script}
-      '';
-    }\n`;
-  }
+  const evaluate = (more = "") => evaluateModule("far", settings, more);
+  const install = (module: Module) => installModule(machine, module);
+  const configuration = (module: Partial<Module>, script = "") => configurationWith("far", cable, module, script);
 
   let good: Module;
   const publish = (text: string) => world.publish("far", { files: { "configuration.nix": text } }, { evaluate: false });
@@ -217,6 +112,16 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     expect(Math.abs(Date.parse(time) - Date.now())).toBeLessThan(60_000);
   });
 
+  test("what answers people can do little else, by systemd's own measure", async () => {
+    for (const [unit, most] of [
+      ["bento-agent@", 3],
+      ["bento-page@", 1.5],
+    ] as const) {
+      const measure = `systemd-analyze security --no-pager --threshold=${most * 10} ${unit}0-0-0.service | tail -n 1`;
+      expect(await machine.run(`set -o pipefail; ${measure}`)).toMatch(/exposure level for /);
+    }
+  });
+
   test("a release that cuts its network is undone, and the machine says so by itself", async () => {
     const before = await machine.run("readlink /run/current-system");
     const { manifest } = await publish(configuration(good, `ip link set ${cable.interface} down`));
@@ -255,18 +160,15 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     // A system with the units of 2022, and what they run.
     const old: Module["units"] = {
       "bento-upgrade.timer":
-        "[Timer]\nOnCalendar=*:*:0/1\nAccuracySec=100ms\nUnit=bento-upgrade.service\n[Install]\nWantedBy=timers.target\n",
+        "[Timer]\nOnCalendar=*:*:0/3\nAccuracySec=100ms\nUnit=bento-upgrade.service\n[Install]\nWantedBy=timers.target\n",
       "bento-upgrade.service":
-        '[Service]\nType=oneshot\nExecStart=/bin/bash -c "cd /var/bento; /bin/sh update.sh"\nEnvironment=PATH=/usr/bin:/bin\n',
+        '[Unit]\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nExecStart=/bin/bash -c "cd /var/bento; /bin/sh update.sh"\nEnvironment=PATH=/usr/bin:/bin\n',
     };
     await machine.write("/etc/nixos/configuration.nix", configuration({ units: old }));
     await machine.run(`set -e
       systemctl stop bento-upgrade.timer bento-upgrade.service bento-agent.socket bento-page.socket
-      rm -rf /var/bento && mkdir /var/bento && echo 'echo the old Bento runs' > /var/bento/update.sh
-      export MACHINE=/ NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos
-      nix-build '<nixpkgs/nixos>' -A system -I nixos-config=/etc/nixos/configuration.nix --out-link /root/old
-      nix-env --profile /nix/var/nix/profiles/system --set /root/old
-      /root/old/bin/switch-to-configuration switch`);
+      rm -rf /var/bento && mkdir /var/bento && echo 'echo the old Bento runs' > /var/bento/update.sh`);
+    await installSystem(machine, "/root/old");
     let from = await machine.says(/^the old Bento runs$/, machine.logged);
 
     const fleet = path.join(world.dir, "fleet");
@@ -285,6 +187,11 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
       machine.exec(`export NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos BENTO_CONFIRM_SETTLE=2
         export BENTO_MIN_FREE_STORE=0 BENTO_MIN_FREE_BOOT=0; ${then}`);
 
+    // Between two of its upgrades, unless it is to be in one.
+    const atRest = async () => {
+      await machine.says(/^Finished bento-upgrade.service/, await machine.says(/^the old Bento runs$/, machine.logged));
+    };
+
     // What it is doing it does to the end.
     await machine.run(`cd /root && mkfifo go && mv /var/bento/update.sh . &&
       echo 'echo the old Bento upgrades; read -r _ < /root/go' > /var/bento/update.sh`);
@@ -293,24 +200,26 @@ describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${mis
     expect(busy.stderr).toMatch(/^takeover: an upgrade of its own is going on: run this again when that has ended /m);
     expect(busy.status).toBe(75);
     await machine.run("mv /root/update.sh /var/bento/ && echo > /root/go");
-    await machine.says(/^the old Bento runs$/, machine.logged);
 
     // One without an agent would leave nobody to poll.
     await publish(configuration({}));
+    await atRest();
+    from = machine.logged;
     const refused = await run("BENTO_CONFIRM_TIMEOUT=2 sh /root/bootstrap");
     expect(refused.stderr).toMatch(
       /^rolled-back: the health check agent-reaches-server failed: the release has no agent: /m,
     );
     expect(refused.stderr).toMatch(/^takeover: undone, the Bento of 2022 goes on; /m);
     expect(refused.status).toBe(1);
-    from = await machine.says(/^the old Bento runs$/, machine.logged);
+    // While it is going on the old timer finds the way back, and leaves it alone.
+    await machine.says(/^takeover: it is going on$/, from);
 
     const { manifest } = await publish(configuration(good, "echo taken over"));
+    await atRest();
+    from = machine.logged;
     expect((await run("sh /root/bootstrap 2>&1 | { read -r line; echo $line; }")).stdout).toBe(
       "takeover: the Bento of 2022 looks after this machine\n",
     );
-    // While it is going on the old timer finds the way back, and leaves it alone.
-    from = await machine.says(/^takeover: it is going on$/, from);
     await machine.says(new RegExp(`^up to date with release ${manifest.sequence}$`), from);
     expect(await machine.run("systemctl show -p ExecStart --value bento-upgrade.service")).toContain(good.command.path);
     expect(await machine.run("cat /var/bento.2022/update.sh")).toBe("echo the old Bento runs");

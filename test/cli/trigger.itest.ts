@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { TriggerDocument } from "../../src/results.ts";
 import { Hold } from "../support/hold.ts";
 import type { Machine } from "../support/machine.ts";
-import { channelHost } from "../support/release.ts";
+import { type Content, channelHost } from "../support/release.ts";
 import { ShellAccess } from "../support/shell-access.ts";
 import { World } from "../support/world.ts";
 import { bento, bentoJson, startBento } from "./bento.ts";
@@ -135,6 +135,35 @@ test("a connection that doesn't come back: what is not known isn't told as a suc
     { timeout: 30_000 },
   );
 });
+
+/** A host with a package whose build says so much: lines of 4,000 characters, each with its number. */
+function talkative(lines: number): Content {
+  const script = `PATH=/usr/bin:/bin; awk 'BEGIN { for (i = 1; i <= ${lines}; i++) printf "line %d %03989d\\n", i, 0 }'; mkdir $out`;
+  return channelHost(
+    "nas",
+    `environment.systemPackages = [ (derivation {
+      name = "talkative-${lines}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" ''${script}'' ];
+    }) ];`,
+  );
+}
+
+test("a log is followed to its end, however long; what is more than anybody reads isn't sent", async () => {
+  const { manifest } = await world.publish("nas", talkative(3_000));
+  const long = await trigger("nas");
+  expect(long.stderr).toMatch(/line 1 0/);
+  // Beyond 8 MiB.
+  expect(long.stderr).toMatch(/line 2999 0/);
+  expect(long.stderr).toMatch(/ success\n$/);
+  expect([long.status, await nas.running()]).toEqual([0, manifest.toplevel]);
+
+  await world.publish("nas", talkative(12_000));
+  const endless = await bentoJson<TriggerDocument>(args("nas"), options());
+  expect(endless.stderr).toMatch(/line 1 0/);
+  expect(endless.stderr).not.toMatch(/line 11999 0/);
+  expect(endless.stderr).toMatch(/ it says more than is followed here; .*\n(.*\n)*.* success\n$/);
+  expect(endless.document.hosts).toMatchObject([{ status: "ok", outcome: "success" }]);
+  expect(endless.status).toBe(0);
+}, 180_000);
 
 test("an upgrade that is running already is joined", async () => {
   await using hold = await Hold.make(nas, "check");

@@ -70,7 +70,7 @@ test.each([
     "it doesn't say what became of the upgrade",
   ],
 ] as const)("%s", (_, { after, exit, lastLine }, ok, outcome, reason) => {
-  expect(judge({ before, after, exit, lastLine })).toEqual({ ok, outcome, reason });
+  expect(judge({ before, after, exit, lastLine })).toMatchObject({ ok, outcome, reason });
 });
 
 test("the first attempt ever", () => {
@@ -82,4 +82,13 @@ test("what an agent says of itself is inert, and what can't be understood is not
   expect(parseAgentStatus(text)?.last?.reason).toBe("\ufffd[2Jx y");
   expect(parseAgentStatus(JSON.stringify({ ...at("1", "fine") }))?.last).toBeNull();
   for (const nothing of ["", "[]", "{}", "[".repeat(10_000)]) expect(parseAgentStatus(nothing)).toBeNull();
+});
+
+test("it says which release was attempted, so that another's attempt isn't taken for the one that was asked for", () => {
+  const after = {
+    ...before,
+    last: { sequence: 7, outcome: "rolled-back", reason: "no contact", started: "later" } as const,
+  };
+  expect(judge({ before, after, exit: 1, lastLine: "" }).attempted).toBe(7);
+  expect(judge({ before, after: before, exit: 0, lastLine: "" }).attempted).toBeNull();
 });

@@ -10,17 +10,24 @@ export class Cable implements AsyncDisposable {
   readonly address: string;
   /** The other end's. */
   readonly peer: string;
+  /** The same in IPv6. */
+  readonly address6: string;
+  readonly peer6: string;
 
   private constructor(name: string, network: string) {
     this.#name = name;
     this.address = `${network}.1`;
     this.peer = `${network}.2`;
+    const network6 = `fd42:be:${network.split(".").at(-1)}:`;
+    this.address6 = `${network6}:1`;
+    this.peer6 = `${network6}:2`;
   }
 
   static async make(): Promise<Cable> {
     const cable = new Cable(`bt${process.pid.toString(36)}`, `10.213.${process.pid % 250}`);
     await succeed("ip", ["link", "add", `${cable.#name}o`, "type", "veth", "peer", "name", cable.interface]);
     await succeed("ip", ["address", "add", `${cable.address}/24`, "dev", `${cable.#name}o`]);
+    await succeed("ip", ["address", "add", `${cable.address6}/64`, "dev", `${cable.#name}o`, "nodad"]);
     await succeed("ip", ["link", "set", `${cable.#name}o`, "up"]);
     return cable;
   }
@@ -78,6 +85,11 @@ export class BootedMachine implements AsyncDisposable {
     await mkdir(path.dirname(this.path(file)), { recursive: true });
     await rm(this.path(file), { force: true });
     await writeFile(this.path(file), text, { mode });
+  }
+
+  /** Puts a directory of this machine there. */
+  async copyTree(dir: string, place: string): Promise<void> {
+    await cp(dir, this.path(place), { recursive: true, verbatimSymlinks: true });
   }
 
   /** Puts a store path of this machine into its store. */

@@ -16,19 +16,26 @@ export class GitServer implements AsyncDisposable {
   readonly repository: string;
   readonly hostKey: KeyPair;
   readonly #dir: string;
+  readonly #address: string;
   readonly #sshd: Sshd;
 
-  private constructor(dir: string, hostKey: KeyPair, env: Record<string, string>) {
+  private constructor(dir: string, hostKey: KeyPair, env: Record<string, string>, address: string) {
     this.#dir = dir;
+    this.#address = address;
     this.repository = path.join(dir, "fleet.git");
     this.hostKey = hostKey;
     this.#sshd = new Sshd(path.join(dir, "sshd_config"), env);
   }
 
-  /** `dir` is made for it; `env` marks the processes that it starts. */
-  static async make(dir: string, logins: GitLogins, env: Record<string, string> = {}): Promise<GitServer> {
+  /** `dir` is made for it; `env` marks the processes that it starts; it listens on `address`. */
+  static async make(
+    dir: string,
+    logins: GitLogins,
+    env: Record<string, string> = {},
+    address = "127.0.0.1",
+  ): Promise<GitServer> {
     await mkdir(dir, { mode: 0o755 });
-    const server = new GitServer(dir, await makeKey(path.join(dir, "host_key")), env);
+    const server = new GitServer(dir, await makeKey(path.join(dir, "host_key")), env, address);
     await succeed("git", ["init", "--quiet", "--bare", server.repository]);
     const shell = (allowed: string) =>
       `restrict,command="case $SSH_ORIGINAL_COMMAND in ${allowed}) exec git-shell -c \\"$SSH_ORIGINAL_COMMAND\\";; *) echo denied >&2; exit 1;; esac"`;
@@ -38,7 +45,7 @@ export class GitServer implements AsyncDisposable {
     ];
     await writeFile(path.join(dir, "authorized_keys"), `${lines.join("\n")}\n`);
     const config = [
-      "ListenAddress 127.0.0.1",
+      `ListenAddress ${address}`,
       `HostKey ${server.hostKey.file}`,
       `AuthorizedKeysFile ${path.join(dir, "authorized_keys")}`,
       "PermitRootLogin yes",
@@ -57,7 +64,7 @@ export class GitServer implements AsyncDisposable {
 
   /** As fleet.yaml has it. */
   get remote(): string {
-    return `ssh://root@127.0.0.1:${this.port}${this.repository}`;
+    return `ssh://root@${this.#address}:${this.port}${this.repository}`;
   }
 
   get port(): number {

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { packageRoot } from "../../src/platform/package.ts";
+import type { KeyPair } from "./keys.ts";
 import { succeed } from "./programs.ts";
 import { Sshd } from "./sshd.ts";
 
@@ -64,12 +65,25 @@ export class TestServer implements AsyncDisposable {
     await mkdir(this.#dir, { recursive: true });
     const server = { root: this.root, user, publishers, loginPrefix: "", tree, cache };
     await writeFile(fleetJson, JSON.stringify({ version: 1, server, hosts }));
+    await this.provisionFrom(fleetJson);
+  }
+
+  /** The same from a fleet's own fleet.json. */
+  async provisionFrom(fleetJson: string): Promise<void> {
     const options = ["--listen", this.#listenAddress, "--port", String(this.port || 1)];
     await succeed("bash", [path.join(packageRoot(), "utils/server/provision"), fleetJson, this.#dir, ...options]);
     if (this.#sshd.isRunning) {
       await this.stop();
       await this.start();
     }
+  }
+
+  /** Another key in place of the one that it has, as an administrator puts it there. */
+  async replaceHostKey({ file, publicKey }: KeyPair): Promise<void> {
+    await copyFile(file, path.join(this.#dir, "host_key"));
+    await writeFile(path.join(this.#dir, "host_key.pub"), `${publicKey}\n`);
+    await this.stop();
+    await this.start();
   }
 
   /** Starts it, at the first time on a port that is free, and later on the same one. */

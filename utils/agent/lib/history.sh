@@ -97,8 +97,9 @@ show_log() {
   fi
 }
 
-# follow_log PID: the log of the attempt that the agent PID makes, as it grows, until that agent is gone.
-follow_log() { apart tail -s 0.2 -n +1 -f --pid "$1" "$BENTO_STATE/attempt.log" | scrub_as_it_comes; }
+# follow_log PID: the log of the attempt that the agent PID makes, as it grows, until that agent is gone. The next one may have begun
+# with its own by then, which tail would say.
+follow_log() { apart tail -s 0.2 -n +1 -f --pid "$1" "$BENTO_STATE/attempt.log" 2> /dev/null | scrub_as_it_comes; }
 
 # running_agent: prints the pid of the agent that makes an attempt now. It has written that down after it emptied the log.
 running_agent() {

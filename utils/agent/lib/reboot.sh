@@ -193,10 +193,23 @@ restart_machine() {
   say "restarting this machine: $1"
   if [ -n "$BENTO_REBOOT_COMMAND" ]; then
     logged "$BENTO_REBOOT_COMMAND" "$1" || say "$BENTO_REBOOT_COMMAND failed: $(last_words)"
-  elif [ "$BENTO_REBOOT_KEXEC" = 1 ] && logged systemctl kexec; then
+  elif [ "$BENTO_REBOOT_KEXEC" = 1 ] && restart_with_kexec; then
     return
   else
     # A minute for those who are logged in, as system.autoUpgrade gives them.
     logged shutdown -r +1 "Bento: $1" || logged systemctl reboot || say "it can't be restarted: $(last_words)"
   fi
+}
+
+# restart_with_kexec: loads what boots, as NixOS's own prepare-kexec does. systemctl alone looks for it where only systemd-boot puts it,
+# and takes whatever somebody has loaded before.
+restart_with_kexec() {
+  local system parameters
+  system=$(booting_system)
+  [ -e "$system/kernel" ] && [ -e "$system/init" ] && command -v kexec > /dev/null || return 1
+  parameters=$(cat "$system/kernel-params" 2> /dev/null) || return 1
+  logged kexec --load "$system/kernel" --initrd="$system/initrd" --append="$parameters init=$system/init" || return 1
+  if logged systemctl kexec; then return; fi
+  logged kexec --unload || true
+  return 1
 }

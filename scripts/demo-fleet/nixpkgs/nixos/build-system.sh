@@ -8,6 +8,7 @@ echo "$system" > "$out/system"
 ln -s "$kernel" "$out/kernel"
 ln -s "$initrd" "$out/initrd"
 ln -s "$kernelModules" "$out/kernel-modules"
+printf '%s' "$kernelParams" > "$out/kernel-params"
 
 for package in $packages; do
   for program in "$package"/bin/*; do ln -s "$program" "$out/sw/bin/"; done
@@ -24,6 +25,7 @@ done
 
 printf '%s\n' "$switchInhibitors" > "$out/switch-inhibitors"
 printf '%s' "$activationScript" > "$out/activate"
+printf '#!/bin/sh\n' > "$out/init"
 printf '%s' "$bootScript" > "$out/install-bootloader"
 
 cat > "$out/bin/switch-to-configuration" << EOF

@@ -36,7 +36,7 @@ let
       builtins.concatMap collect (definitions.imports or [ ]) ++ [ (removeAttrs definitions [ "imports" ]) ];
 
   defaults = {
-    boot.kernelVersion = "6.18.1";
+    boot = { kernelVersion = "6.18.1"; kernelParams = [ "loglevel=4" ]; };
     environment = { systemPackages = [ ]; etc = { }; };
     networking = { hostName = "nixos"; gateway = "127.0.0.1"; };
     system = { stateVersion = "26.05"; activationScript = ""; bootScript = ""; switch.inhibitors = { }; };
@@ -56,6 +56,7 @@ let
     kernel = part "linux";
     initrd = part "initrd";
     kernelModules = part "kernel-modules";
+    inherit (defined.boot) kernelParams;
     # What can't be another while the system runs, by names that say what.
     switchInhibitors = builtins.toJSON defined.system.switch.inhibitors;
     packages = map (p: "${p}") defined.environment.systemPackages;
