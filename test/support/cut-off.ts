@@ -63,11 +63,21 @@ function untilChange(n: number, run: Run, dirs: readonly string[], act: (fail: (
   return runUntilChange(n, { program: "bash", args: commandOf(run), env: envOf(run), dirs }, act);
 }
 
-/** The power is lost right after the nth change of any file of the machine, or of its Nix: all that runs is gone at once. */
+/**
+ * The power is lost right after the nth change of any file on a disk: of the machine, or of its Nix. All that runs is gone at
+ * once. What /run has is in memory, and gone anyhow, so that a change there makes no difference to what is left.
+ */
 export function powerLostAt(n: number, run: Run): Promise<Changes> {
   const nix = path.dirname(run.machine.env.NIX_STORE_DIR ?? "/nix/store");
-  return untilChange(n, run, [run.machine.dir, nix], (fail) => fail());
+  return untilChange(n, run, [...placesIn(run, ["etc", "state", "profiles", "boot"]), `${nix}/`], (fail) => fail());
 }
+
+/** The same, of the changes in some of the machine's directories. */
+export function powerLostIn(dirs: readonly string[], n: number, run: Run): Promise<Changes> {
+  return untilChange(n, run, placesIn(run, dirs), (fail) => fail());
+}
+
+const placesIn = ({ machine }: Run, dirs: readonly string[]) => dirs.map((dir) => `${machine.path(dir)}/`);
 
 /** The disk of the agent's state gets full, to the last byte, at its nth change, and stays so until the attempt is over. */
 export async function fullAt(n: number, run: Run): Promise<Changes> {
