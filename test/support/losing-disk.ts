@@ -9,34 +9,35 @@ import { succeed } from "./programs.ts";
  */
 export type Loss = "unsynced" | "contents";
 
+/** No write-back within an hour, nor when a file replaces another. */
+const OPTIONS = "loop,commit=3600,data=writeback,noauto_da_alloc";
+
 /**
- * A disk on which directories are, and which forgets what wasn't synced: a real ext4, whose kernel hasn't written by itself what
+ * A disk on which a directory is, and which forgets what wasn't synced: a real ext4, whose kernel hasn't written by itself what
  * it may keep in memory for a while. What is on the disk is what the kernel has written to the file behind it.
  */
 export class LosingDisk implements AsyncDisposable {
   readonly #image: string;
   readonly #mount: string;
-  readonly #places: ReadonlyMap<string, string>;
+  readonly #dir: string;
 
-  private constructor(image: string, mount: string, places: ReadonlyMap<string, string>) {
+  private constructor(image: string, mount: string, dir: string) {
     this.#image = image;
     this.#mount = mount;
-    this.#places = places;
+    this.#dir = dir;
   }
 
-  /** Puts `dirs`, with what is in them, onto a disk in `scratch`. */
-  static async make(scratch: string, dirs: readonly string[], megabytes = 256): Promise<LosingDisk> {
-    const [image, mount] = [path.join(scratch, "losing.img"), path.join(scratch, "losing")];
+  /** Puts `dir`, with what is in it, onto a disk of its own, which is below `scratch`. */
+  static async make(scratch: string, dir: string, megabytes = 256): Promise<LosingDisk> {
+    const mount = path.join(scratch, `disk-of-${path.basename(dir)}`);
+    const image = `${mount}.img`;
     await mkdir(mount, { recursive: true });
     await succeed("truncate", ["--size", `${megabytes}M`, image]);
     await succeed("mkfs.ext4", ["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
-    const places = new Map(dirs.map((dir, index) => [dir, path.join(mount, String(index))]));
-    const disk = new LosingDisk(image, mount, places);
-    await disk.#attach();
-    for (const [dir, place] of places) {
-      await cp(dir, place, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
-      await succeed("mount", ["--bind", place, dir]);
-    }
+    const disk = new LosingDisk(image, mount, dir);
+    await succeed("mount", ["-o", OPTIONS, image, mount]);
+    await cp(dir, path.join(mount, "files"), { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+    await succeed("mount", ["--bind", path.join(mount, "files"), dir]);
     await disk.sync();
     return disk;
   }
@@ -57,17 +58,12 @@ export class LosingDisk implements AsyncDisposable {
     await succeed("cp", ["--sparse=always", this.#image, kept]);
     await this.#detach();
     await rename(kept, this.#image);
-    await this.#attach();
-    for (const [dir, place] of this.#places) await succeed("mount", ["--bind", place, dir]);
-  }
-
-  // No write-back within an hour, nor when a file replaces another.
-  async #attach(): Promise<void> {
-    await succeed("mount", ["-o", "loop,commit=3600,data=writeback,noauto_da_alloc", this.#image, this.#mount]);
+    await succeed("mount", ["-o", OPTIONS, this.#image, this.#mount]);
+    await succeed("mount", ["--bind", path.join(this.#mount, "files"), this.#dir]);
   }
 
   async #detach(): Promise<void> {
-    for (const dir of this.#places.keys()) await succeed("umount", [dir]);
+    await succeed("umount", [this.#dir]);
     await succeed("umount", [this.#mount]);
   }
 
