@@ -75,12 +75,12 @@ async function restarted(kind: keyof typeof kinds): Promise<string> {
 }
 
 describe.each(["kernel", "staged"] as const)("%s", (kind) => {
-  const { run, count } =
-    kind === "kernel" ? { run: test, count: [1, 12] as const } : { run: long, count: [0, 12] as const };
+  const count = [1, 12] as const;
+  const run = kind === "kernel" ? test : long;
   const toRun = () => swept.run(swept.ways.sftp, settings);
   const publish = () => swept.publish(swept.ways.sftp, kinds[kind](swept.releases + 1));
 
-  run(
+  long(
     "before the restart the agent is killed, anywhere",
     async () => {
       await converges(await publish());
@@ -133,7 +133,7 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
     LONG,
   );
 
-  run(
+  long(
     "after the restart the power is lost, anywhere",
     async () => {
       await converges(await publish());
