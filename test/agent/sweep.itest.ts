@@ -140,3 +140,77 @@ describe.runIf(isTold("undo"))("undo", () => {
     LONG,
   );
 });
+
+describe.runIf(isTold("kinds"))("what is special", () => {
+  long(
+    "a release that is the same system with another secret, during which the power is lost anywhere",
+    async () => {
+      const { sftp } = swept.ways;
+      await swept.converges(sftp, await swept.publish(sftp));
+      const system = swept.releases;
+      const other = () => swept.publish(sftp, "", system);
+      await other();
+      const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, swept.run(sftp));
+      await sweep("another secret: power lost", changes, [0, 12], async (n) => {
+        const commit = await other();
+        const { isOver } = await powerLostAt(n, swept.run(sftp));
+        await swept.boots([swept.releases - 1, swept.releases]);
+        await swept.converges(sftp, commit, { system });
+        return !isOver;
+      });
+    },
+    LONG,
+  );
+
+  long(
+    "suspending and resuming, during which the power is lost anywhere: upgrades are suspended or aren't, and can be again",
+    async () => {
+      const { sftp } = swept.ways;
+      await swept.converges(sftp, await swept.publish(sftp));
+      for (const verb of [["suspend", "--for", "3d"], ["resume"]]) {
+        const opposite = verb[0] === "resume" ? ["suspend"] : ["resume"];
+        await swept.agent(sftp, {}, opposite);
+        const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, swept.run(sftp, {}, verb));
+        await sweep(`${verb[0]}: power lost`, changes, [0, 12], async (n) => {
+          await swept.agent(sftp, {}, opposite);
+          const { isOver } = await powerLostAt(n, swept.run(sftp, {}, verb));
+          await swept.boots();
+          expect((await swept.agent(sftp)).stderr).toMatch(/^(upgrades are suspended|up to date with release)/);
+          expect((await swept.agent(sftp, {}, verb)).status).toBe(0);
+          const expected = verb[0] === "resume" ? /^up to date with release/ : /^upgrades are suspended until/;
+          expect((await swept.agent(sftp)).stderr).toMatch(expected);
+          return !isOver;
+        });
+        await swept.agent(sftp, {}, ["resume"]);
+      }
+    },
+    LONG,
+  );
+
+  long(
+    "a release that brings another agent, which is killed or loses its power anywhere: the one that is there goes on",
+    async () => {
+      const { sftp } = swept.ways;
+      await swept.converges(sftp, await swept.publish(sftp));
+      await swept.bringAgents();
+      await swept.publish(sftp);
+      const places = await placesOf(swept.run(sftp));
+      await sweep("another agent: killed", places.length, [0, 12], async (n) => {
+        const commit = await swept.publish(sftp);
+        const isCut = await killedAt(places[n - 1] as Place, swept.run(sftp));
+        await swept.converges(sftp, commit);
+        return isCut;
+      });
+      await swept.publish(sftp);
+      const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, swept.run(sftp));
+      await sweep("another agent: power lost", changes, [0, 12], async (n) => {
+        const commit = await swept.publish(sftp);
+        const { isOver } = await powerLostAt(n, swept.run(sftp));
+        await swept.boots();
+        await swept.converges(sftp, commit);
+        return !isOver;
+      });
+    },
+    LONG,
+  );
+});

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, vi } from "vitest";
@@ -43,8 +43,8 @@ export class Swept implements AsyncDisposable {
   readonly ways: Readonly<Record<"sftp" | "git" | "branch", Way>>;
   /** How many releases there were. */
   releases = 0;
-  /** The program of the agent, where it isn't this repository's. */
-  program: string | undefined;
+  /** Whether each system brings an agent of its own, which is another one than that of the system before. */
+  bringsAgent = false;
   readonly #resources: AsyncDisposableStack;
 
   private constructor(world: World, machine: Machine, ways: Swept["ways"], resources: AsyncDisposableStack) {
@@ -76,6 +76,25 @@ export class Swept implements AsyncDisposable {
       branch: ofBranch(server, fleet),
     };
     return new Swept(world, machine, ways, resources.move());
+  }
+
+  /** The program of the agent, as the system that runs has it; undefined where it is this repository's. */
+  get program(): string | undefined {
+    const system = readlinkSync(this.machine.path("run/current-system"));
+    if (!this.bringsAgent || !existsSync(`${system}/etc/number`)) return undefined;
+    return this.#agents[Number(this.numberOf(system)) % 2];
+  }
+
+  /** Two copies of the agent. */
+  get #agents(): readonly string[] {
+    return ["even", "odd"].map((name) => path.join(this.world.dir, "agents", name, "bento-agent"));
+  }
+
+  /** From here on each system brings its own agent. */
+  async bringAgents(): Promise<void> {
+    for (const program of this.#agents)
+      await cp(path.dirname(this.machine.agentFile), path.dirname(program), { recursive: true });
+    this.bringsAgent = true;
   }
 
   /** A run of the agent, with what it is told beside `way`. */
