@@ -265,6 +265,8 @@ test("a repository that a power cut has damaged is made anew", async () => {
   const damages: ((file: string) => Promise<void>)[] = [
     async () => writeFile(path.join(repository, "refs/release"), ""),
     async () => writeFile(path.join(repository, "config"), "\0\0\0"),
+    async () => writeFile(path.join(repository, "config"), ""),
+    async () => writeFile(path.join(repository, "info/attributes"), ""),
     async () => writeFile(path.join(repository, "HEAD"), ""),
     async () => rm(path.join(repository, "objects"), { recursive: true }),
     async () => {
@@ -283,6 +285,8 @@ test("a repository that a power cut has damaged is made anew", async () => {
     await damage(repository);
     const polled = await fetcher(machine, ["poll"]);
     expect([index, polled]).toEqual([index, { status: 0, stdout: release.envelope, stderr: "" }]);
+    expect(await readFile(path.join(repository, "info/attributes"), "utf8")).toContain("!text");
+    expect(await readFile(path.join(repository, "config"), "utf8")).toContain("fsync = all");
     const into = machine.path(`run/release-${index}`);
     expect((await fetcher(machine, ["fetch", "/dev/null", into])).status).toBe(0);
     expect(await narDigest(into)).toBe(release.manifest.digest);

@@ -1,8 +1,10 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
+import { kill } from "../support/programs.ts";
 import type { Content, Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
@@ -73,6 +75,21 @@ long("inputs that don't build are tried once, and cost nothing", async () => {
   expect((await machine.agent(SETTINGS)).stderr).toMatch(/^up to date with release \d+\n$/);
   expect(await machine.running()).toBe(running);
   expect(await world.outcomes("moves")).toEqual(["success", "auto-updated", "failed"]);
+});
+
+test("an update that is cut off when it is confirmed is completed, and told as what it is", async () => {
+  await using hold = await Hold.make(machine, "boot");
+  await move(`environment.etc."version" = "2b"; system.bootScript = ''${hold.script}'';`);
+  const { pid, done } = machine.startAgent(SETTINGS);
+  await hold.reached();
+  kill([pid]);
+  void done;
+  await hold.forget();
+  const { status, stderr } = await machine.agent(SETTINGS);
+  expect(stderr).toMatch(/\nauto-updated: newer inputs: the upgrade was cut off after it was confirmed, and completed/);
+  expect(status).toBe(0);
+  expect(await world.report("moves")).toMatchObject({ outcome: "auto-updated", to: await machine.running() });
+  expect((await machine.agent(SETTINGS)).stderr).toMatch(/^up to date with release \d+\n$/);
 });
 
 test("inputs that cut the machine off are undone, and don't make the release a bad one", async () => {

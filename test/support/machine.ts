@@ -97,13 +97,21 @@ export class Machine {
   }
 
   /** Starts the agent, `bento-agent upgrade` unless told otherwise. */
-  startAgent(env: Record<string, string | undefined> = {}, args: readonly string[] = ["upgrade"]): Running {
-    return start("bash", [AGENT, ...args], { env: { ...this.env, ...env } });
+  startAgent(
+    env: Record<string, string | undefined> = {},
+    args: readonly string[] = ["upgrade"],
+    program = AGENT,
+  ): Running {
+    return start("bash", [program, ...args], { env: { ...this.env, ...env } });
   }
 
   /** Runs the agent to its end. */
-  async agent(env: Record<string, string | undefined> = {}, args: readonly string[] = ["upgrade"]): Promise<Exit> {
-    return this.startAgent(env, args).done;
+  async agent(
+    env: Record<string, string | undefined> = {},
+    args: readonly string[] = ["upgrade"],
+    program = AGENT,
+  ): Promise<Exit> {
+    return this.startAgent(env, args, program).done;
   }
 
   /** A health check: a shell script, whose exit status says whether the machine does its job. */
@@ -146,7 +154,8 @@ export class Machine {
       await symlink(boots, this.path(link));
     }
     for (const file of ["intent.json", "retry.json", "trial.json", "last-resort.json"]) {
-      const state = await this.state(file);
+      // One that was damaged when the power was lost says nothing.
+      const state = await this.state(file).catch(() => undefined);
       if (state) await writeFile(this.path(`state/${file}`), JSON.stringify({ ...state, bootId: "the boot before" }));
     }
   }

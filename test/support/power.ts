@@ -36,7 +36,17 @@ export async function runUntilChange(
   // Of what it prints nothing is to be taken for a trace.
   const quiet = ["sh", "-c", 'exec "$@" > /dev/null 2>&1', "quiet", program, ...args];
   const supply = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-  const strace = ["strace", "-f", "-qq", "-y", "-s", "0", "-e", `trace=?${traced.replaceAll(",", ",?")}`];
+  const strace = [
+    "strace",
+    "-f",
+    "--seccomp-bpf",
+    "-qq",
+    "-y",
+    "-s",
+    "0",
+    "-e",
+    `trace=?${traced.replaceAll(",", ",?")}`,
+  ];
   const child = spawn("unshare", [...supply, ...strace, "-e", "signal=none", ...quiet], {
     env: { ...process.env, ...env },
     stdio: ["ignore", "ignore", "pipe"],

@@ -114,6 +114,19 @@ go_back() {
   fi
 }
 
+# make_durable PLACE…: what has been written to the file systems of these is on their disks. A power cut takes what is only in
+# memory: the files of a system whose boot entry is there, or the boot entry of one that was told to be what boots. Not every
+# boot loader's installer sees to that. Fails with $problem.
+make_durable() {
+  local place
+  for place in "$@"; do
+    if [ -e "$place" ] && ! logged sync -f "$place"; then
+      problem="$place could not be written to its disk: $(last_words)"
+      return 1
+    fi
+  done
+}
+
 # commit: the confirmed system becomes the one that boots. Fails with $problem; then the profile is as it was.
 commit() {
   local before status=0 runs='' why=
@@ -122,6 +135,10 @@ commit() {
   if [ "$(running_system)" = "$to" ]; then runs='it runs, but '; fi
   if ! note_trial; then
     problem="${runs}does not boot: $(no_space_or "$BENTO_STATE" 'the state could not be written')"
+    return 1
+  fi
+  if ! make_durable "$(nix_store_dir)"; then
+    problem="${runs}does not boot: $problem"
     return 1
   fi
   if ! logged nix-env --profile "$BENTO_PROFILE" --set "$to"; then
@@ -134,6 +151,9 @@ commit() {
   if [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then
     [ "$status" -ne 0 ] || status=28
     why="no space is left in $BENTO_BOOT"
+  fi
+  if [ "$status" -eq 0 ] && ! make_durable "$(dirname "$BENTO_PROFILE")" "$BENTO_BOOT" "$BENTO_STATE"; then
+    status=5 why=$problem
   fi
   [ "$status" -ne 0 ] || return 0
   problem="${runs}could not be made the boot default (status $status): ${why:-$(last_words)}"

@@ -6,7 +6,7 @@
 begin_attempt() {
   said_mark=0
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo=''
+  guard='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
@@ -20,6 +20,7 @@ upgrade() {
   # 1. What an attempt that was cut off has left, and reports that could not be delivered.
   resolve_interrupted
   resolve_trial
+  updating=
   if is_suspended; then
     # Nothing is looked for, and yet this machine isn't silent.
     deliver
@@ -154,6 +155,9 @@ finish() {
     unreported=$status
   fi
   if [ "$unreported" != 0 ]; then
+    # Only now, since no later run would tell of it.
+    [ -z "$refusing" ] ||
+      jq -n --arg envelope "$refusing" '{ envelope: $envelope }' | write_state refused.json || true
     rm -f "$BENTO_STATE/intent.json"
     rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
     forget_guard
@@ -211,7 +215,7 @@ refuse() {
     say "refused as before: $problem"
     exit 1
   fi
-  jq -n --arg envelope "$hash" '{ envelope: $envelope }' | write_state refused.json || true
+  refusing=$hash
   # What it says of itself counts for nothing.
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel=''
   finish refused "$problem"

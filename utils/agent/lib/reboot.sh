@@ -121,6 +121,8 @@ boot_again() {
     problem="$1 could not be made the boot default again: $(last_words)"
     return 1
   fi
+  # A restart that is about to come is orderly; the power may still be lost before it.
+  make_durable "$(dirname "$BENTO_PROFILE")" "$BENTO_BOOT"
 }
 
 # last_resort_helps: whether a restart would bring $from back.

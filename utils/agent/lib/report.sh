@@ -24,13 +24,16 @@ spool_report() {
     # A report without its log is still one.
     # Scrubbed before it is cut, since half of a secret would not be found.
     if scrub 2> /dev/null < "$attempt_log" | tail -c "$max_log" | gzip -c 2> /dev/null > "$BENTO_STATE/.log.new"; then
+      sync "$BENTO_STATE/.log.new" 2> /dev/null || true
       mv -T "$BENTO_STATE/.log.new" "$BENTO_STATE/spool/$name.log.gz"
     fi
   fi
-  write_state last.json < "$BENTO_STATE/.report.new" || true
-  remember_in_history "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.log.gz"
-  mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" &&
-    sync "$BENTO_STATE/spool/$name.json" "$BENTO_STATE/spool"
+  # On disk before it has its name, as in write_state: what is in the spool is delivered as it is.
+  sync "$BENTO_STATE/.report.new" &&
+    mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" && sync "$BENTO_STATE/spool" || return 1
+  # After it: where it counts that something was told, it was.
+  write_state last.json < "$BENTO_STATE/spool/$name.json" || true
+  remember_in_history "$BENTO_STATE/spool/$name.json" "$BENTO_STATE/spool/$name.log.gz"
 }
 
 # deliver: the heartbeat, and what is in the spool, oldest first; what can't be delivered now stays. `latest.json`

@@ -5,6 +5,7 @@
 #   self-update.json   { sequence, checked, failed }: of which release, when it was last tried (seconds since 1970), and
 #                      the hash of the lock file that failed then
 #   self-update.lock   the lock file of what runs
+#   self-update.new/   where the release with newer inputs is put together; there until its attempt has come to its end
 
 # self_update: called when this machine is up to date with the release that manifest_* describe.
 self_update() {
@@ -74,7 +75,8 @@ lock_newer() {
   local release=$BENTO_STATE/release kept=$BENTO_STATE/self-update.lock input inputs=() options=()
   is_release "$release" && [ -f "$release/tree/flake.lock" ] || return 1
   mkdir "$1" && cp -R "$release/tree" "$1/tree" && chmod -R u+w "$1/tree" || return 1
-  if [ -f "$kept" ]; then cp "$kept" "$1/tree/flake.lock"; fi
+  # One that a power cut has damaged would be in the way until the next release.
+  if jq -e .nodes "$kept" > /dev/null 2>&1; then cp "$kept" "$1/tree/flake.lock"; fi
   cp "$1/tree/flake.lock" "$1/lock.before"
   if [ "$BENTO_SELF_UPDATE" = all ]; then
     mapfile -t inputs < <(jq -r '.root as $root | .nodes[$root].inputs // {} | keys[]' "$1/lock.before")
@@ -88,7 +90,9 @@ lock_newer() {
 
 # keep_lock: the lock file of what runs now.
 keep_lock() {
-  mv -T "$updating/tree/flake.lock" "$BENTO_STATE/self-update.lock" || true
+  local lock=$updating/tree/flake.lock
+  # An update that was cut off may have come as far as this before.
+  if [ -s "$lock" ] && sync "$lock"; then mv -T "$lock" "$BENTO_STATE/self-update.lock" || true; fi
   remove_tree "$updating"
 }
 
@@ -98,7 +102,7 @@ finish_self_update() {
     success) keep_lock ;;
     inconclusive) remove_tree "$updating" ;;
     *)
-      remember_self_update "$(sha256sum < "$updating/tree/flake.lock")"
+      remember_self_update "$(sha256sum 2> /dev/null < "$updating/tree/flake.lock" || true)"
       remove_tree "$updating"
       ;;
   esac

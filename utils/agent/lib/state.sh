@@ -72,9 +72,9 @@ read_plainly() {
 write_attempt() {
   jq -n --arg from "$from" --arg to "$to" --arg bootId "$(boot_id)" --arg started "$started" \
     --arg sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg commit "$manifest_commit" \
-    --arg expected "$manifest_toplevel" \
+    --arg expected "$manifest_toplevel" --arg updating "$updating" \
     "{ from: \$from, to: \$to, bootId: \$bootId, started: \$started, sequence: (\$sequence | tonumber), digest: \$digest,
-       commit: \$commit, expected: \$expected } + ($2)" |
+       commit: \$commit, expected: \$expected, updating: (\$updating != \"\") } + ($2)" |
     write_state "$1"
 }
 
@@ -98,6 +98,8 @@ read_attempt() {
   manifest_digest=$(read_state "$1" .digest)
   manifest_commit=$(read_state "$1" .commit)
   manifest_toplevel=$(read_state "$1" .expected)
+  updating=
+  [ "$(read_state "$1" .updating)" != true ] || updating=$BENTO_STATE/self-update.new
 }
 
 # no_space_or PATH TEXT [WHERE]: says that the disk, or WHERE, is full when it is, and TEXT otherwise.

@@ -28,6 +28,7 @@ rollback() {
   if [ -n "$(read_state intent.json .phase)" ]; then
     say "what was cut off before comes to its end first; after that, try again"
     resolve_interrupted
+    updating=
   fi
   from=$(running_system)
   is_system "$from" || { say "what runs here is no NixOS system: $BENTO_RUNNING"; exit 2; }

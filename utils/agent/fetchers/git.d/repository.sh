@@ -2,12 +2,14 @@
 # The git repository of this host, $repository, into which the remote's commits come.
 
 # make_repository: an empty one. Its attributes are above all others, and undo whatever a release says of itself: a file
-# is the bytes that were published.
+# is the bytes that were published. It gets its name when all of this is on disk: what a power cut has left empty of it would
+# still be taken for a repository.
 make_repository() {
-  rm -rf "$repository"
-  mkdir -p "$repository/objects" "$repository/refs" "$repository/info"
-  echo 'ref: refs/heads/none' > "$repository/HEAD"
-  cat > "$repository/config" << 'END'
+  local fresh=$BENTO_STATE/.git.new
+  rm -rf "$repository" "$fresh"
+  mkdir -p "$fresh/objects" "$fresh/refs" "$fresh/info"
+  echo 'ref: refs/heads/none' > "$fresh/HEAD"
+  cat > "$fresh/config" << 'END'
 [core]
 	repositoryformatversion = 0
 	bare = true
@@ -29,5 +31,7 @@ make_repository() {
 	lowSpeedLimit = 1
 	lowSpeedTime = 60
 END
-  echo '* !text !crlf !eol !ident !filter !working-tree-encoding' > "$repository/info/attributes"
+  echo '* !text !crlf !eol !ident !filter !working-tree-encoding' > "$fresh/info/attributes"
+  sync "$fresh/HEAD" "$fresh/config" "$fresh/info/attributes"
+  mv -T "$fresh" "$repository"
 }

@@ -1,0 +1,154 @@
+import { existsSync, readFileSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { killedAt, LONG, type Place, placesOf, powerLostAt, sweep } from "../support/cut-off.ts";
+import { long } from "../support/long.ts";
+import { kill } from "../support/programs.ts";
+import { Swept } from "../support/swept.ts";
+
+/**
+ * Releases that come with a restart, cut off before it and after it: a new kernel, which is activated and then brought in by a
+ * restart; and a system that can't be activated before one. The machine comes to run and boot what was released, has been
+ * restarted into it, and the fleet was told once.
+ */
+let swept: Swept;
+let settings: Record<string, string>;
+beforeAll(async () => {
+  swept = await Swept.make();
+  const { machine } = swept;
+  const command = machine.path("etc/restart");
+  await writeFile(command, `#!/bin/sh\necho "$1" >> ${machine.path("etc/restarts")}\n`, { mode: 0o755 });
+  settings = { BENTO_REBOOT: "now", BENTO_REBOOT_COMMAND: command };
+});
+afterAll(async () => {
+  kill(swept?.running() ?? []);
+  await swept?.[Symbol.asyncDispose]();
+});
+
+const kinds = {
+  kernel: (n: number) => `boot.kernelVersion = "6.19.${n}";`,
+  staged: (n: number) => `system.switch.inhibitors = { dbus = "dbus-${n}"; };`,
+};
+
+const isRestarting = () => existsSync(swept.machine.path("etc/restarts"));
+
+/** The restart that the agent has asked for, and what the machine does when it starts. */
+async function restart(): Promise<void> {
+  kill(swept.running());
+  await swept.comesToRest();
+  await rm(swept.machine.path("etc/restarts"), { force: true });
+  await swept.boots();
+}
+
+/** Runs and restarts, until there is nothing to do. */
+async function converges(commit: string): Promise<void> {
+  const { sftp } = swept.ways;
+  const { machine } = swept;
+  const said: string[] = [];
+  for (let n = 0; n < 7; n++) {
+    const { status, stderr } = await swept.agent(sftp, settings);
+    said.push(`${status}: ${stderr}`);
+    if (isRestarting()) await restart();
+    else if (/^up to date with release \d+\n$/.test(stderr)) break;
+  }
+  const text = said.join("");
+  expect(said.at(-1), text).toMatch(/^0: up to date/);
+  await swept.isWhole(text);
+  const system = await machine.running();
+  expect(swept.numberOf(system), text).toBe(String(swept.releases));
+  expect(readFileSync(machine.path("run/booted-system/etc/number"), "utf8"), text).toBe(String(swept.releases));
+  expect(await machine.state("trial.json"), text).toBeUndefined();
+  expect(await machine.state("last-resort.json"), text).toBeUndefined();
+  expect(await machine.state("applied.json"), text).toMatchObject({ commit, toplevel: system });
+  const outcomes = (await swept.outcomesOf(commit)).filter((outcome) => outcome !== "inconclusive");
+  expect(outcomes, text).toEqual(["success"]);
+  await swept.comesToRest();
+}
+
+/** The release up to the restart: the next run is the first one after it. */
+async function restarted(kind: keyof typeof kinds): Promise<string> {
+  const commit = await swept.publish(swept.ways.sftp, kinds[kind](swept.releases + 1));
+  const { status, stderr } = await swept.agent(swept.ways.sftp, settings);
+  expect([status, isRestarting()], stderr).toEqual([0, true]);
+  await restart();
+  return commit;
+}
+
+describe.each(["kernel", "staged"] as const)("%s", (kind) => {
+  const count = [1, 12] as const;
+  const run = kind === "kernel" ? test : long;
+  const toRun = () => swept.run(swept.ways.sftp, settings);
+  const publish = () => swept.publish(swept.ways.sftp, kinds[kind](swept.releases + 1));
+
+  long(
+    "before the restart the agent is killed, anywhere",
+    async () => {
+      await converges(await publish());
+      const first = await publish();
+      const places = await placesOf(toRun());
+      await converges(first);
+      await sweep(`${kind}, before the restart: killed`, places.length, count, async (n) => {
+        const commit = await publish();
+        const isCut = await killedAt(places[n - 1] as Place, toRun());
+        await converges(commit);
+        return isCut;
+      });
+    },
+    LONG,
+  );
+
+  run(
+    "before the restart the power is lost, anywhere",
+    async () => {
+      await converges(await publish());
+      const first = await publish();
+      const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, toRun());
+      await restart();
+      await converges(first);
+      await sweep(`${kind}, before the restart: power lost`, changes, count, async (n) => {
+        const commit = await publish();
+        const { isOver } = await powerLostAt(n, toRun());
+        await restart();
+        await converges(commit);
+        return !isOver;
+      });
+    },
+    LONG,
+  );
+
+  run(
+    "after the restart the agent is killed, anywhere",
+    async () => {
+      await converges(await publish());
+      const first = await restarted(kind);
+      const places = await placesOf(toRun());
+      await converges(first);
+      await sweep(`${kind}, after the restart: killed`, places.length, count, async (n) => {
+        const commit = await restarted(kind);
+        const isCut = await killedAt(places[n - 1] as Place, toRun());
+        await converges(commit);
+        return isCut;
+      });
+    },
+    LONG,
+  );
+
+  long(
+    "after the restart the power is lost, anywhere",
+    async () => {
+      await converges(await publish());
+      const first = await restarted(kind);
+      const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, toRun());
+      await restart();
+      await converges(first);
+      await sweep(`${kind}, after the restart: power lost`, changes, count, async (n) => {
+        const commit = await restarted(kind);
+        const { isOver } = await powerLostAt(n, toRun());
+        await restart();
+        await converges(commit);
+        return !isOver;
+      });
+    },
+    LONG,
+  );
+});
