@@ -6751,8 +6751,8 @@ function storeUrl({ user, address }, sudo) {
 /** Seconds for a connection; and without a sign of life, after which one counts as lost. */
 const CONNECT_TIMEOUT = 15;
 const SILENCE = 5;
-/** Bytes that a machine may say in one session, and of one line of it. */
-const MAX_SAID = 8 * 1024 ** 2;
+/** Bytes that a machine may say in one session, of one line of it, and of its last words on stderr. */
+const MAX_SAID = 32 * 1024 ** 2;
 const MAX_LINE = 4096;
 /** What ssh is given before the address, also by Nix. */
 function sshOptions(target, { config, interactive }) {
@@ -6791,7 +6791,10 @@ function sshDestination({ user, address }) {
 */
 async function runThere(target, script, options, signal, onLine) {
 	const decoder = new StringDecoder("utf8");
+	const enough = new AbortController();
 	let rest = "";
+	let said = 0;
+	let stderr = "";
 	const args = [
 		"-T",
 		...sshOptions(target, options),
@@ -6799,21 +6802,28 @@ async function runThere(target, script, options, signal, onLine) {
 		sshDestination(target),
 		"sh"
 	];
-	const { status, stderr, overflowed } = await run("ssh", args, {
+	const { status } = await run("ssh", args, {
 		input: Buffer.from(script),
 		signal,
-		maxOutput: MAX_SAID,
+		kill: enough.signal,
+		keepNothing: true,
 		onStdout: (data) => {
+			if (enough.signal.aborted) return;
+			said += data.length;
+			if (said > MAX_SAID) enough.abort();
 			const lines = (rest + decoder.write(data)).split("\n");
 			rest = (lines.pop() ?? "").slice(0, MAX_LINE);
 			for (const line of lines) onLine(line.slice(0, MAX_LINE));
+		},
+		onStderr: (text) => {
+			stderr = (stderr + text).slice(-65536);
 		}
 	});
 	if (rest !== "") onLine(rest);
 	return {
 		status,
 		problem: stderr.split("\n").filter((line) => line.trim() !== "").at(-1)?.trim() ?? "",
-		overflowed
+		overflowed: enough.signal.aborted
 	};
 }
 /** A word that a machine can't have said before it was told. */
@@ -6862,39 +6872,46 @@ function judge({ before, after, exit, lastLine }) {
 			"auto-updated"
 		].includes(last.outcome),
 		outcome: last.outcome,
-		reason: last.reason
+		reason: last.reason,
+		attempted: last.sequence
 	};
+	const attempted = null;
 	const said = lastLine === "" ? null : lastLine;
 	if (exit === null) return {
 		ok: false,
 		outcome: null,
-		reason: "it doesn't say what became of the upgrade"
+		reason: "it doesn't say what became of the upgrade",
+		attempted
 	};
 	if (exit !== 0) return {
 		ok: false,
 		outcome: null,
-		reason: said ?? `the agent ended with status ${exit}`
+		reason: said ?? `the agent ended with status ${exit}`,
+		attempted
 	};
 	if (said !== null && NOT_TRIED.test(said)) return {
 		ok: false,
 		outcome: null,
-		reason: said
+		reason: said,
+		attempted
 	};
 	return {
 		ok: true,
 		outcome: "unchanged",
-		reason: said
+		reason: said,
+		attempted
 	};
 }
 // src/reach/session.sh
-var session_default = "# shellcheck shell=sh disable=SC2154 # nonce, host and verb come from what is put before this\n# What is run on a host to upgrade it (verb=upgrade), to hear how an upgrade goes on (verb=follow), or how it is (verb=status). It\n# ends each part of what it prints with a line that begins with $nonce.\nbento=$(command -v bento-agent) || { echo \"$nonce missing\"; exit 0; }\nif [ \"$(id -u)\" = 0 ]; then\n  root=yes\n  agent() { \"$bento\" \"$@\"; }\nelif sudo -n \"$bento\" version > /dev/null 2>&1; then\n  root=yes\n  agent() { sudo -n \"$bento\" \"$@\"; }\n  echo \"$nonce sudo\"\nelse\n  # Members of a group may, through the agent's socket.\n  root=\n  agent() { \"$bento\" \"$@\"; }\nfi\n\nstatus=$(agent status --json < /dev/null) || { echo \"$nonce forbidden\"; exit 0; }\nprintf '%s\\n%s before\\n' \"$status\" \"$nonce\"\n# In JSON no text has a quote of its own in it that isn't escaped.\ncase $status in *\"\\\"host\\\": \\\"$host\\\"\"*) ;; *) exit 0 ;; esac\n\ncase $verb in\n  upgrade)\n    case $status in *'\"suspended\": null'*) ;; *) exit 0 ;; esac\n    # As the timer makes it, so that it goes on whatever becomes of this connection.\n    if [ -n \"$root\" ]; then\n      echo upgrade | agent serve\n    else\n      agent upgrade < /dev/null 2>&1\n      echo \"exit $?\"\n    fi\n    ;;\n  follow)\n    case $status in\n      *'\"upgrading\": true'*) agent log -f < /dev/null 2>&1 ;;\n      *) agent log < /dev/null 2>&1 ;;\n    esac\n    ;;\nesac\nprintf '%s log\\n' \"$nonce\"\nagent status --json < /dev/null\nprintf '%s after\\n' \"$nonce\"\n";
+var session_default = "# shellcheck shell=sh disable=SC2154 # nonce, host, verb and skip come from what is put before this\n# What is run on a host to upgrade it (verb=upgrade), to hear how an upgrade goes on but for the first $skip lines (verb=follow), to\n# wait for its end (verb=wait), or to hear how it is (verb=status). It ends each part of what it prints with a line that begins\n# with $nonce. It comes over standard input itself, which nothing that is run here may read from.\nbento=$(command -v bento-agent) || { echo \"$nonce missing\"; exit 0; }\nif [ \"$(id -u)\" = 0 ]; then\n  root=yes\n  agent() { \"$bento\" \"$@\"; }\nelif sudo -n \"$bento\" version < /dev/null > /dev/null 2>&1; then\n  root=yes\n  agent() { sudo -n \"$bento\" \"$@\"; }\n  echo \"$nonce sudo\"\nelse\n  # Members of a group may, through the agent's socket.\n  root=\n  agent() { \"$bento\" \"$@\"; }\nfi\n\nstatus=$(agent status --json < /dev/null) || { echo \"$nonce forbidden\"; exit 0; }\nprintf '%s\\n%s before\\n' \"$status\" \"$nonce\"\n# In JSON no text has a quote of its own in it that isn't escaped.\ncase $status in *\"\\\"host\\\": \\\"$host\\\"\"*) ;; *) exit 0 ;; esac\n\n# said: what the attempt that is running says, to its end; or else what the last one has said.\nsaid() {\n  case $status in\n    *'\"upgrading\": true'*) agent log -f < /dev/null 2>&1 ;;\n    *) agent log < /dev/null 2>&1 ;;\n  esac\n}\n\ncase $verb in\n  upgrade)\n    case $status in *'\"suspended\": null'*) ;; *) exit 0 ;; esac\n    # As the timer makes it, so that it goes on whatever becomes of this connection.\n    if [ -n \"$root\" ]; then\n      echo upgrade | agent serve\n    else\n      agent upgrade < /dev/null 2>&1\n      echo \"exit $?\"\n    fi\n    ;;\n  # What was shown already doesn't come over the line again.\n  follow) said | { [ \"$skip\" = 0 ] || sed -u \"${skip}q\" > /dev/null; cat; } ;;\n  wait) said | tail -n 1 ;;\nesac\nprintf '%s log\\n' \"$nonce\"\nagent status --json < /dev/null\nprintf '%s after\\n' \"$nonce\"\n";
 // src/reach/upgrade.ts
 /** Milliseconds between two tries to connect again. */
 const PAUSE = 2e3;
 /** Connections to a host that answers each time, and never comes to an end. */
 const MAX_CONNECTIONS = 100;
-/** Lines that are shown of one upgrade. */
-const MAX_SHOWN = 1e4;
+/** Lines of one upgrade that are shown, however fast they come, and of those beyond in each second. */
+const SHOWN_FREELY = 1e4;
+const SHOWN_PER_SECOND = 100;
 /**
 * Has a host's agent make an attempt now, or follows the one that it is making already, to its end. When the connection breaks,
 * as an upgrade of the network makes it, the attempt goes on there, and is followed again as soon as it can be.
@@ -6911,8 +6928,13 @@ async function upgradeThere(host, options) {
 	let { failure } = first;
 	if (after === null && !first.overflowed) options.onLine(`${failure?.message ?? "the connection broke"}: the upgrade goes on there`);
 	let overflowed = first.overflowed;
+	let verb = "follow";
 	for (let connections = 1; after === null; connections++) {
-		if (overflowed) return failed(host, before, failure ?? UNINTELLIGIBLE);
+		if (overflowed) {
+			if (verb === "wait") return failed(host, before, failure ?? UNINTELLIGIBLE);
+			verb = "wait";
+			options.onLine("… it says more than is followed here; it is in the log there, and its end is waited for");
+		}
 		if (Date.now() > deadline || connections > MAX_CONNECTIONS) return failed(host, before, {
 			message: `it can't be reached any more: ${failure?.message ?? "no reason given"}; what became of the upgrade isn't known`,
 			hint: "bento status says so as soon as it reports; a system that isn't confirmed is undone by the host itself"
@@ -6920,7 +6942,7 @@ async function upgradeThere(host, options) {
 		await setTimeout$1(PAUSE, void 0, { signal: options.signal }).catch(() => {
 			throw new InterruptedError();
 		});
-		const again = await talk(host, "follow", options, log);
+		const again = await talk(host, verb, options, log);
 		({failure, overflowed} = again);
 		if (again.before?.host !== host.name) continue;
 		deadline = Date.now() + options.patience;
@@ -6934,14 +6956,17 @@ async function upgradeThere(host, options) {
 		lastLine: log.last
 	});
 	return {
-		name: host.name,
-		status: verdict.ok ? "ok" : "failed",
-		outcome: verdict.outcome,
-		reason: verdict.reason,
-		sequence: after.sequence,
-		running: after.running,
-		joined: before.upgrading,
-		error: verdict.ok ? null : { message: verdict.reason ?? verdict.outcome ?? "it failed" }
+		result: {
+			name: host.name,
+			status: verdict.ok ? "ok" : "failed",
+			outcome: verdict.outcome,
+			reason: verdict.reason,
+			sequence: after.sequence,
+			running: after.running,
+			joined: before.upgrading,
+			error: verdict.ok ? null : { message: verdict.reason ?? verdict.outcome ?? "it failed" }
+		},
+		attempted: verdict.attempted
 	};
 }
 /** What keeps a host's agent from making an attempt, or null; and whether it takes sudo there to be root. */
@@ -6987,8 +7012,7 @@ async function talk({ name, target }, verb, options, log) {
 	};
 	let part = [];
 	let isLog = false;
-	const replay = log.replay(verb === "follow");
-	const session = await runThere(target, `nonce=${word} host=${name} verb=${verb}\n${session_default}`, options.ssh, options.signal, (line) => {
+	const session = await runThere(target, `nonce=${word} host=${name} verb=${verb} skip=${log.heard}\n${session_default}`, options.ssh, options.signal, (line) => {
 		switch (line.startsWith(`${word} `) ? line.slice(word.length + 1) : null) {
 			case "missing":
 				found.failure = {
@@ -7019,7 +7043,7 @@ async function talk({ name, target }, verb, options, log) {
 					break;
 				}
 				const exit = verb === "upgrade" ? /^exit (\d{1,3})$/.exec(line)?.[1] : void 0;
-				if (exit === void 0) replay(line);
+				if (exit === void 0) log.add(line);
 				else found.exit = Number(exit);
 			}
 		}
@@ -7047,42 +7071,44 @@ function broken({ status, problem, overflowed }) {
 	return { message: said === "" ? `ssh ended with status ${status}` : said };
 }
 function failed({ name }, before, error) {
-	const { sequence = null, running = null, upgrading = false } = before ?? {};
+	const { sequence = null, running = null, upgrading: joined = false } = before ?? {};
 	return {
-		name,
-		status: "failed",
-		outcome: null,
-		reason: null,
-		sequence,
-		running,
-		joined: upgrading,
-		error
+		result: {
+			name,
+			status: "failed",
+			outcome: null,
+			reason: null,
+			sequence,
+			running,
+			joined,
+			error
+		},
+		attempted: null
 	};
 }
-/** The log of an attempt, which comes again from its beginning with each connection, and is shown once. */
+/** The log of an attempt, of whichever connection it comes over. What comes faster than anybody reads is left out. */
 var Log = class {
 	/** The last line with anything in it, without its time of day. */
 	last = "";
+	/** How many lines have come. */
+	heard = 0;
 	#onLine;
-	#shown = 0;
+	#room = SHOWN_FREELY;
+	#second = 0;
 	constructor(onLine) {
 		this.#onLine = onLine;
 	}
-	/** What takes its lines. `again`: those that were shown already come first. */
-	replay(again) {
-		let skip = again ? this.#shown : 0;
-		return (text) => {
-			if (skip > 0) {
-				skip -= 1;
-				return;
-			}
-			this.#shown += 1;
-			const line = inertLine(text, 2e3);
-			if (line === "") return;
-			this.last = line.replace(/^\d\d:\d\d:\d\d /, "");
-			if (this.#shown < MAX_SHOWN) this.#onLine(line);
-			else if (this.#shown === MAX_SHOWN) this.#onLine("… it says more, which is in the log there");
-		};
+	add(text) {
+		this.heard += 1;
+		const line = inertLine(text, 2e3);
+		if (line === "") return;
+		this.last = line.replace(/^\d\d:\d\d:\d\d /, "");
+		const second = Math.floor(Date.now() / 1e3);
+		if (second !== this.#second) this.#room = Math.max(this.#room, SHOWN_PER_SECOND);
+		this.#second = second;
+		if (this.#room === 0) return;
+		this.#room -= 1;
+		this.#onLine(this.#room === 0 ? "… it says more than can be shown, which is in the log there" : line);
 	}
 };
 // src/commands/one-host.ts
@@ -7111,12 +7137,12 @@ async function trigger(context, options) {
 	return {
 		version: 1,
 		command: "trigger",
-		hosts: await parallel(hosts, AT_ONCE, (host) => upgradeThere(host, {
+		hosts: (await parallel(hosts, AT_ONCE, (host) => upgradeThere(host, {
 			ssh,
 			signal: context.signal,
 			patience: options.patience,
 			onLine: (line) => context.output.info(only === void 0 ? `${host.name}: ${line}` : line)
-		}))
+		}))).map(({ result }) => result)
 	};
 }
 /**
@@ -7259,8 +7285,8 @@ function refusalOf({ hosts: [release] }) {
 /** The upgrade to a release, after those to older ones that were under way when it was published. */
 async function upgradeTo(sequence, attempt) {
 	for (let older = 0;; older++) {
-		const upgrade = await attempt();
-		if (upgrade.sequence === sequence || upgrade.error !== null && !upgrade.joined) return upgrade;
+		const { result: upgrade, attempted } = await attempt();
+		if (upgrade.sequence === sequence || attempted === sequence || upgrade.error !== null && !upgrade.joined) return upgrade;
 		if (upgrade.joined && older < OLDER_ONES) continue;
 		const what = upgrade.reason === null ? "" : `: ${upgrade.reason}`;
 		const error = upgrade.error ?? { message: `it runs release ${upgrade.sequence ?? "?"}, and not ${sequence}${what}` };
