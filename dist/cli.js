@@ -6566,6 +6566,7 @@ const UTILS = [
 	"bento.nix",
 	"bento",
 	"fleet.nix",
+	"runner.nix",
 	"agent"
 ];
 /**

@@ -1,6 +1,6 @@
 import { i as __toESM, n as __commonJSMin, r as __require, t as require_lib } from "./shared2.js";
 import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
-import { cp, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
+import { appendFile, cp, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
 import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
@@ -1338,6 +1338,10 @@ function storeAddress(url) {
 	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
 	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
 	return address.href;
+}
+/** Where a cache is that is a directory; null for any other. */
+function cacheDirectory(url) {
+	return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
 }
 /**
 * Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
@@ -23065,7 +23069,7 @@ var check_default = "# Dry-builds every host of a fleet as a pull request would 
 // .github/workflows/comment.yml
 var comment_default = "# Puts the report of a check on its pull request. Apart from the check, since that runs the pull request's code and so gets no\n# right to write; this one has the right, runs none of that code, and takes nothing in the report for granted. It also serves\n# pull requests of forks.\nname: comment\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository; each has a comment of its own.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  comment:\n    if: github.event.workflow_run.event == 'pull_request'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      actions: read\n      pull-requests: write\n    steps:\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        id: download\n        # A check that was cut off has left no report.\n        continue-on-error: true\n        with:\n          name: bento-check\n          path: ${{ runner.temp }}/report\n          run-id: ${{ github.event.workflow_run.id }}\n          github-token: ${{ github.token }}\n      - uses: ./.bento\n        if: steps.download.outcome == 'success'\n        # A failed host has made the check red already.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/report/bento-report.json\n";
 // .github/workflows/deploy.yml
-var deploy_default = "# Publishes what is merged, one wave of the rollout in fleet.yaml after the other; a fleet without one has one wave, with all\n# hosts. Its two secrets are the private keys of `bento keygen`, kept in the environment `fleet`, which must be limited to\n# the branch main: pull requests never see them. Who calls this from a workflow of their own says `secrets: inherit`, without\n# which GitHub gives no secrets of an environment.\nname: deploy\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      wait:\n        description: How long the hosts of a wave have to run what was published, before it is the next wave's turn.\n        type: string\n        default: 1h\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next.\nconcurrency:\n  group: bento-deploy\n  cancel-in-progress: false\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n\n  deploy:\n    needs: plan\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        with:\n          command: deploy\n          fleet: ${{ inputs.fleet }}\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: ${{ inputs.wait }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n";
+var deploy_default = "# Publishes what is merged, one wave of the rollout in fleet.yaml after the other; a fleet without one has one wave, with all\n# hosts. Its two secrets are the private keys of `bento keygen`, kept in the environment `fleet`, which must be limited to\n# the branch main: pull requests never see them. Who calls this from a workflow of their own says `secrets: inherit`, without\n# which GitHub gives no secrets of an environment.\nname: deploy\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      wait:\n        description: How long the hosts of a wave have to run what was published, before it is the next wave's turn.\n        type: string\n        default: 1h\n      runner:\n        description: >-\n          The labels of a machine of one's own that builds first and fills the fleet's cache, as JSON: '[\"self-hosted\", \"bento\"]'. It\n          signs with the secret BENTO_CACHE_KEY. Without, hosts build by themselves.\n        type: string\n        default: \"\"\n      cache:\n        description: The Nix store that it pushes to.\n        type: string\n        default: file:///var/lib/bento-runner/cache\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next.\nconcurrency:\n  group: bento-deploy\n  cancel-in-progress: false\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n\n  # Before anything is published, so that the cache has a system before its host asks for it.\n  build:\n    needs: plan\n    if: inputs.runner != ''\n    runs-on: ${{ fromJSON(inputs.runner) }}\n    timeout-minutes: 1440\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: build\n          fleet: ${{ inputs.fleet }}\n          push: ${{ inputs.cache }}\n          prune: \"true\"\n          cache-key: ${{ secrets.BENTO_CACHE_KEY }}\n          memory-key: ${{ secrets.BENTO_MEMORY_KEY }}\n          # To ask what hosts run, which stays.\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n\n  deploy:\n    needs: [plan, build]\n    # Also where nothing is built before; not where that failed.\n    if: ${{ !cancelled() && needs.plan.result == 'success' && contains(fromJSON('[\"success\", \"skipped\"]'), needs.build.result) }}\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        with:\n          command: deploy\n          fleet: ${{ inputs.fleet }}\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: ${{ inputs.wait }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n";
 // .github/workflows/status.yml
 var status_default = "# Looks after the hosts: red when one needs somebody, and the summary says which and why.\nname: status\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  status:\n    runs-on: ubuntu-latest\n    timeout-minutes: 15\n    environment: fleet\n    permissions:\n      contents: read\n      # For bento/deploy on commits, and for the issue while a host is in trouble.\n      statuses: write\n      issues: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: status\n          fleet: ${{ inputs.fleet }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          commit-status: \"true\"\n          issue: \"true\"\n";
 // .github/workflows/update.yml
@@ -23100,6 +23104,8 @@ const INPUTS = {
 	fleet: ".",
 	nixpkgs: "channel:nixos-26.05",
 	wait: "1h",
+	runner: "${{ vars.BENTO_RUNNER }}",
+	cache: "file:///var/lib/bento-runner/cache",
 	shards: "${{ vars.BENTO_SHARDS }}"
 };
 /** A fleet's workflows by their file. */
@@ -23107,7 +23113,7 @@ function workflowCopies() {
 	return Object.fromEntries(Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento-${name}.yml`, copy(name, original)]));
 }
 function copy(name, { text, on }) {
-	return text.replace(/^name: .*$/m, `name: bento ${name}`).replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => INPUTS[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replace(/ Who calls this from a workflow[^.]*\./s, "");
+	return text.replace(/^name: .*$/m, `name: bento ${name}`).replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => INPUTS[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER").replace(/ Who calls this from a workflow[^.]*\./s, "");
 }
 // src/workflows/pull-requests.ts
 /** The events whose jobs run what a pull request's author wrote. */
@@ -23593,6 +23599,85 @@ async function isForAnother(dir, file, { key }) {
 function undeclaredWarnings(fleet) {
 	if (fleet.file === null) return [];
 	return fleet.hosts.filter((host) => !host.declared).map((host) => `${host.name} (${host.path}) has no entry in ${fleet.file}: it is checked, and never deployed`);
+}
+// src/nix/prune-cache.ts
+/** One line for each place whose builds are pushed there, which alone knows what of them is still wanted. */
+const SOURCES = "bento-sources";
+/** Milliseconds that what is there stays in any case: a push may be under way, or a host that has just asked. */
+const GRACE = 864e5;
+const NARINFO = /^[0-9a-df-np-sv-z]{32}\.narinfo$/;
+/** Before the name of what is put aside. */
+const ASIDE = ".pruned-";
+const FILES = 64;
+/** Notes in a cache that this place fills it. @throws UnavailableError when that can't be written. */
+async function claimCache(dir, source) {
+	if ((await sourcesOf(dir)).includes(source)) return;
+	try {
+		await mkdir$1(dir, { recursive: true });
+		await appendFile(path$2.join(dir, SOURCES), `${source}\n`);
+	} catch (cause) {
+		throw new UnavailableError(`${path$2.join(dir, SOURCES)} can't be written (${cause.code})`, { cause });
+	}
+}
+async function sourcesOf(dir) {
+	return (await readFile$1(path$2.join(dir, SOURCES), "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
+}
+/**
+* Removes from a binary cache in a directory what none of the store paths in `kept` needs, as they are told when it is asked. What was
+* put there within a day stays. What says that a path is there is first put aside; then it is asked again what is kept, since a
+* push that has seen it just before, and so left it out, made its roots before that; and only then it goes, and the path after it.
+* Whatever ends it leaves nothing that is promised and missing.
+* @throws UnavailableError, with nothing removed, when others fill the cache as well, or what is needed can't be told.
+*/
+async function pruneCache(nix, dir, { kept, source, now }) {
+	const others = (await sourcesOf(dir)).filter((line) => line !== source);
+	if (others.length > 0) throw new UnavailableError(`others push there, too, and what of theirs is still wanted isn't known here: ${others[0]}`, { hint: `let each have a cache of its own, or, if that one is gone, take its line out of ${path$2.join(dir, SOURCES)}` });
+	const before = await closureHashes(nix, await kept());
+	const place = (name) => path$2.join(dir, name);
+	await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name) && !before.has(name.slice(0, 32))), FILES, async (name) => {
+		if (await oldSize(place(name), now) !== void 0) await rename$1(place(name), place(ASIDE + name));
+	});
+	const wanted = await closureHashes(nix, await kept());
+	const aside = (await readdir$1(dir)).filter((name) => name.startsWith(ASIDE) && NARINFO.test(name.slice(8)));
+	await parallel(aside, FILES, async (name) => {
+		const own = name.slice(8);
+		if (wanted.has(own.slice(0, 32))) await rename$1(place(name), place(own));
+	});
+	const removed = {
+		paths: 0,
+		bytes: 0
+	};
+	const remove = async (name) => {
+		removed.bytes += await oldSize(place(name), now) ?? 0;
+		await rm$1(place(name), { force: true });
+	};
+	const gone = aside.filter((name) => !wanted.has(name.slice(8).slice(0, 32)));
+	await parallel(gone, FILES, remove);
+	removed.paths = gone.length;
+	const used = new Set(await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name)), FILES, async (name) => /^URL: (nar\/[^/\n]+)$/m.exec(await readFile$1(place(name), "utf8"))?.[1]));
+	await parallel((await readdir$1(place("nar")).catch(() => [])).map((name) => `nar/${name}`).filter((name) => !used.has(name)), FILES, async (name) => {
+		if (await oldSize(place(name), now) !== void 0) await remove(name);
+	});
+	return removed;
+}
+/** Bytes of a file that has been there for longer than a day; undefined for anything else. */
+async function oldSize(file, now) {
+	const info = await lstat$1(file).catch(() => void 0);
+	return info?.isFile() && now - info.mtimeMs > GRACE ? info.size : void 0;
+}
+/** The hash parts of store paths and of all that they need. */
+async function closureHashes(nix, paths) {
+	const hashes = /* @__PURE__ */ new Set();
+	for (let begin = 0; begin < paths.length; begin += 1e3) {
+		const run = await nix.run("nix-store", [
+			"--query",
+			"--requisites",
+			...paths.slice(begin, begin + 1e3)
+		]);
+		if (run.status !== 0) throw new UnavailableError(`what is kept can't be told: ${run.stderr.trim()}`);
+		for (const line of run.stdout.split("\n")) hashes.add(path$2.basename(line).slice(0, 32));
+	}
+	return hashes;
 }
 // src/release/keys.ts
 /**
@@ -30289,6 +30374,38 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
+// src/commands/state.ts
+/**
+* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
+* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
+*/
+async function defaultRoots(env, fleet) {
+	const place = await realpath(fleet);
+	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
+	const identity = repository && workspace ? [
+		server,
+		repository,
+		path$2.relative(await realpath(workspace), place)
+	].join(" ") : place;
+	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
+	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
+	return path$2.join(allRoots(env), `${name}-${id}`);
+}
+/** Where all fleets' gc roots are that this user builds on this machine. */
+function allRoots(env) {
+	return path$2.join(stateDirectory(env), "roots");
+}
+/** What tells this machine and this state directory from others that fill the same cache. */
+async function sourceOf(env) {
+	return `${(await readFile$1("/etc/machine-id", "utf8").catch(() => hostname())).trim()} ${stateDirectory(env)}`;
+}
+/** The logs of builds that failed. */
+function defaultLogs(env) {
+	return path$2.join(stateDirectory(env), "logs");
+}
+function stateDirectory(env) {
+	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
+}
 // src/platform/frugal.ts
 /**
 * Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
@@ -31921,6 +32038,30 @@ async function prune(context, { fleet: dir, roots, hosts, isWhole }) {
 		warnings
 	};
 }
+/** Removes from a cache in a directory what no fleet's gc roots on this machine need. Why it doesn't goes to `warnings`. */
+async function pruneCacheOf(context, nix, cache, roots, warnings) {
+	const all = allRoots(context.env);
+	const kept = async () => {
+		const fleets = [roots, ...(await directoriesIn(all)).map((name) => path$2.join(all, name))];
+		const places = await Promise.all(fleets.map(async (fleet) => (await directoriesIn(fleet)).map((host) => path$2.join(fleet, host))));
+		const found = await Promise.all([...new Set(places.flat())].map(rootsIn));
+		return [...new Set(found.flat().map(({ target }) => target))];
+	};
+	try {
+		return await pruneCache(nix, cache, {
+			kept,
+			source: await sourceOf(context.env),
+			now: Date.now()
+		});
+	} catch (error) {
+		if (!(error instanceof UnavailableError)) throw error;
+		warnings.push(`--prune: nothing was removed from ${cache}: ${error.message}${error.hint ? ` (${error.hint})` : ""}`);
+		return {
+			paths: 0,
+			bytes: 0
+		};
+	}
+}
 /** What each host says it runs; null when nobody can be asked now. */
 async function runningSystems(context, fleet, warnings) {
 	const { server } = fleet;
@@ -31980,7 +32121,9 @@ async function pushTo(context, nix, { url, keyFile, paths }) {
 		...pushed,
 		error
 	});
+	const cache = cacheDirectory(url);
 	try {
+		if (cache !== null) await claimCache(cache, await sourceOf(context.env));
 		pushed = await push(nix, url, paths, {
 			signal,
 			...keyFile === null ? {} : { keyFile },
@@ -32004,30 +32147,6 @@ async function pushTo(context, nix, { url, keyFile, paths }) {
 	} finally {
 		output.done();
 	}
-}
-// src/commands/state.ts
-/**
-* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
-* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
-*/
-async function defaultRoots(env, fleet) {
-	const place = await realpath(fleet);
-	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
-	const identity = repository && workspace ? [
-		server,
-		repository,
-		path$2.relative(await realpath(workspace), place)
-	].join(" ") : place;
-	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
-	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
-	return path$2.join(stateDirectory(env), "roots", `${name}-${id}`);
-}
-/** The logs of builds that failed. */
-function defaultLogs(env) {
-	return path$2.join(stateDirectory(env), "logs");
-}
-function stateDirectory(env) {
-	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
 }
 // src/commands/build.ts
 /**
@@ -32116,6 +32235,8 @@ async function build(context, options) {
 			hosts,
 			isWhole
 		});
+		const cache = url === null ? null : cacheDirectory(url);
+		if (cache !== null && document.push?.error === null) document.prunedCache = await pruneCacheOf(context, nix, cache, roots, more);
 		return {
 			...document,
 			warnings: [...warnings, ...more],
@@ -33124,6 +33245,10 @@ const checkDocumentSchema = object({
 		toplevel: string(),
 		hasLeft: boolean()
 	})).exactOptional(),
+	prunedCache: object({
+		paths: int(),
+		bytes: number$1()
+	}).exactOptional(),
 	signedBy: string().exactOptional(),
 	push: object({
 		url: string(),
@@ -33717,6 +33842,7 @@ function renderCheck(document, paint, verbose) {
 		...document.signedBy === void 0 ? [] : [`signed with ${inertLine(document.signedBy.replace(/:.*/, ""))}`],
 		...document.push === void 0 ? [] : pushLines(document.push, paint),
 		...(document.pruned ?? []).map(({ host, toplevel, hasLeft }) => `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`),
+		...document.prunedCache?.paths ? [`removed from the cache: ${count(document.prunedCache.paths, "path")}, ${size(document.prunedCache.bytes)}`] : [],
 		"",
 		`${tally(statuses, [
 			"failed",

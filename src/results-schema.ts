@@ -38,6 +38,7 @@ export const checkDocumentSchema = z.object({
   warnings: z.array(z.string()),
   hosts: z.array(hostCheck),
   pruned: z.array(z.object({ host: z.string(), toplevel: z.string(), hasLeft: z.boolean() })).exactOptional(),
+  prunedCache: z.object({ paths: z.int(), bytes: z.number() }).exactOptional(),
   signedBy: z.string().exactOptional(),
   push: z.object({ url: z.string(), paths: z.int(), bytes: z.number(), error: nullable(failure) }).exactOptional(),
 });

@@ -70,6 +70,8 @@ export interface CheckDocument {
   hosts: HostCheck[];
   /** build --prune: the systems that aren't kept any more. */
   pruned?: PrunedRoot[];
+  /** build --prune --push: what was removed from a cache in a directory: store paths, and bytes of files. */
+  prunedCache?: { paths: number; bytes: number };
   /** build: the public half of the key that signed what was built. */
   signedBy?: string;
   /** build --push: what became of it. */

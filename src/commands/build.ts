@@ -6,7 +6,7 @@ import { removeOldLogs } from "../nix/build-log.ts";
 import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
-import { isBinaryCache, storeAddress } from "../nix/push.ts";
+import { cacheDirectory, isBinaryCache, storeAddress } from "../nix/push.ts";
 import { addRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -16,7 +16,7 @@ import { buildTargets, type Target } from "./build-targets.ts";
 import { type CheckOptions, check } from "./check.ts";
 import type { Context } from "./context.ts";
 import { CACHE_KEY, describeKey, optionalKey } from "./keys.ts";
-import { prune } from "./prune.ts";
+import { prune, pruneCacheOf } from "./prune.ts";
 import { pushTo, pushUrl } from "./push.ts";
 import { defaultLogs, defaultRoots } from "./state.ts";
 
@@ -101,5 +101,9 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   await removeOldLogs(logs);
   const isWhole = options.hosts.length === 0 && options.shard === null;
   const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });
+  const cache = url === null ? null : cacheDirectory(url);
+  if (cache !== null && document.push?.error === null) {
+    document.prunedCache = await pruneCacheOf(context, nix, cache, roots, more);
+  }
   return { ...document, warnings: [...warnings, ...more], pruned };
 }

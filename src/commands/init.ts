@@ -24,7 +24,7 @@ export interface InitOptions {
 }
 
 /** What is copied from Bento's own utils/ into a fleet's. */
-const UTILS = ["bento.nix", "bento", "fleet.nix", "agent"];
+const UTILS = ["bento.nix", "bento", "fleet.nix", "runner.nix", "agent"];
 
 /**
  * Makes a fleet: fleet.yaml, utils/, hosts/ and workflows. What is there already is left as it is.

@@ -3,12 +3,15 @@ import path from "node:path";
 import { UnavailableError } from "../errors.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { loadFleet } from "../fleet/load.ts";
+import type { Nix } from "../nix/nix.ts";
+import { type PrunedCache, pruneCache } from "../nix/prune-cache.ts";
 import { removeRoot, rootsIn } from "../nix/roots.ts";
 import { SftpPublisher } from "../publish/sftp.ts";
 import { openPrivateKey } from "../release/keys.ts";
 import type { HostCheck, PrunedRoot } from "../results.ts";
 import type { Context } from "./context.ts";
 import { describeKey, optionalKey, PUBLISHER_KEY } from "./keys.ts";
+import { allRoots, sourceOf } from "./state.ts";
 import { statusesOf } from "./status.ts";
 
 /** Systems of each host that stay alive, beside the one that it runs. */
@@ -67,6 +70,34 @@ export async function prune(context: Context, { fleet: dir, roots, hosts, isWhol
     if (hasLeft) await rmdir(place).catch(() => {});
   }
   return { pruned, warnings };
+}
+
+/** Removes from a cache in a directory what no fleet's gc roots on this machine need. Why it doesn't goes to `warnings`. */
+export async function pruneCacheOf(
+  context: Context,
+  nix: Nix,
+  cache: string,
+  roots: string,
+  warnings: string[],
+): Promise<PrunedCache> {
+  const all = allRoots(context.env);
+  const kept = async () => {
+    const fleets = [roots, ...(await directoriesIn(all)).map((name) => path.join(all, name))];
+    const places = await Promise.all(
+      fleets.map(async (fleet) => (await directoriesIn(fleet)).map((host) => path.join(fleet, host))),
+    );
+    const found = await Promise.all([...new Set(places.flat())].map(rootsIn));
+    return [...new Set(found.flat().map(({ target }) => target))];
+  };
+  try {
+    return await pruneCache(nix, cache, { kept, source: await sourceOf(context.env), now: Date.now() });
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    warnings.push(
+      `--prune: nothing was removed from ${cache}: ${error.message}${error.hint ? ` (${error.hint})` : ""}`,
+    );
+    return { paths: 0, bytes: 0 };
+  }
 }
 
 /** What each host says it runs; null when nobody can be asked now. */

@@ -1,10 +1,12 @@
 import { FleetError, UnavailableError } from "../errors.ts";
 import { loadFleet } from "../fleet/load.ts";
 import type { Nix } from "../nix/nix.ts";
-import { type Pushed, push, shown } from "../nix/push.ts";
+import { claimCache } from "../nix/prune-cache.ts";
+import { cacheDirectory, type Pushed, push, shown } from "../nix/push.ts";
 import { count } from "../render/terminal.ts";
 import type { PushResult } from "../results.ts";
 import type { Context } from "./context.ts";
+import { sourceOf } from "./state.ts";
 
 /** The Nix store that fleet.yaml names. @throws FleetError when it names none. */
 export async function pushUrl(dir: string): Promise<string> {
@@ -26,7 +28,9 @@ export async function pushTo(
   // Of a push that fails, it is what was begun.
   let pushed: Pushed = { paths: 0, bytes: 0 };
   const result = (error: PushResult["error"]) => ({ url: name, ...pushed, error });
+  const cache = cacheDirectory(url);
   try {
+    if (cache !== null) await claimCache(cache, await sourceOf(context.env));
     pushed = await push(nix, url, paths, {
       signal,
       ...(keyFile === null ? {} : { keyFile }),

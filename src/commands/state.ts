@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { realpath } from "node:fs/promises";
-import { homedir } from "node:os";
+import { readFile, realpath } from "node:fs/promises";
+import { homedir, hostname } from "node:os";
 import path from "node:path";
 
 // What Bento keeps on the machine that it builds on.
@@ -16,7 +16,18 @@ export async function defaultRoots(env: NodeJS.ProcessEnv, fleet: string): Promi
     repository && workspace ? [server, repository, path.relative(await realpath(workspace), place)].join(" ") : place;
   const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
   const name = path.basename((repository && workspace && repository) || place) || "fleet";
-  return path.join(stateDirectory(env), "roots", `${name}-${id}`);
+  return path.join(allRoots(env), `${name}-${id}`);
+}
+
+/** Where all fleets' gc roots are that this user builds on this machine. */
+export function allRoots(env: NodeJS.ProcessEnv): string {
+  return path.join(stateDirectory(env), "roots");
+}
+
+/** What tells this machine and this state directory from others that fill the same cache. */
+export async function sourceOf(env: NodeJS.ProcessEnv): Promise<string> {
+  const machine = await readFile("/etc/machine-id", "utf8").catch(() => hostname());
+  return `${machine.trim()} ${stateDirectory(env)}`;
 }
 
 /** The logs of builds that failed. */

@@ -146,6 +146,11 @@ export function storeAddress(url: string): string {
   return address.href;
 }
 
+/** Where a cache is that is a directory; null for any other. */
+export function cacheDirectory(url: string): string | null {
+  return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
+}
+
 /**
  * Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
  * that they ask it before cache.nixos.org, whose priority is 40.

@@ -57,6 +57,9 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
       ({ host, toplevel, hasLeft }) =>
         `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`,
     ),
+    ...(document.prunedCache?.paths
+      ? [`removed from the cache: ${count(document.prunedCache.paths, "path")}, ${size(document.prunedCache.bytes)}`]
+      : []),
     "",
     `${tally(statuses, ["failed", "changed", "ok", "unchanged", "skipped"])}${compared}`,
   ].join("\n");

@@ -31,6 +31,9 @@ const INPUTS: Record<string, string> = {
   fleet: ".",
   nixpkgs: "channel:nixos-26.05",
   wait: "1h",
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: as below.
+  runner: "${{ vars.BENTO_RUNNER }}",
+  cache: "file:///var/lib/bento-runner/cache",
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is an expression of a workflow's.
   shards: "${{ vars.BENTO_SHARDS }}",
 };
@@ -50,5 +53,6 @@ function copy(name: string, { text, on }: Original): string {
     .replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`)
     .replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input: string) => INPUTS[input] ?? "")
     .replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS")
+    .replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER")
     .replace(/ Who calls this from a workflow[^.]*\./s, "");
 }

@@ -1,0 +1,124 @@
+import { appendFile, lstat, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import path from "node:path";
+import { UnavailableError } from "../errors.ts";
+import { parallel } from "../platform/parallel.ts";
+import type { Nix } from "./nix.ts";
+
+/** What was removed from a cache. */
+export interface PrunedCache {
+  /** Store paths. */
+  paths: number;
+  /** Packed. */
+  bytes: number;
+}
+
+/** One line for each place whose builds are pushed there, which alone knows what of them is still wanted. */
+const SOURCES = "bento-sources";
+/** Milliseconds that what is there stays in any case: a push may be under way, or a host that has just asked. */
+const GRACE = 24 * 3600 * 1000;
+const NARINFO = /^[0-9a-df-np-sv-z]{32}\.narinfo$/;
+/** Before the name of what is put aside. */
+const ASIDE = ".pruned-";
+const FILES = 64;
+
+/** Notes in a cache that this place fills it. @throws UnavailableError when that can't be written. */
+export async function claimCache(dir: string, source: string): Promise<void> {
+  const known = await sourcesOf(dir);
+  if (known.includes(source)) return;
+  try {
+    await mkdir(dir, { recursive: true });
+    await appendFile(path.join(dir, SOURCES), `${source}\n`);
+  } catch (cause) {
+    throw new UnavailableError(
+      `${path.join(dir, SOURCES)} can't be written (${(cause as NodeJS.ErrnoException).code})`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+async function sourcesOf(dir: string): Promise<string[]> {
+  const text = await readFile(path.join(dir, SOURCES), "utf8").catch(() => "");
+  return text.split("\n").filter((line) => line !== "");
+}
+
+/**
+ * Removes from a binary cache in a directory what none of the store paths in `kept` needs, as they are told when it is asked. What was
+ * put there within a day stays. What says that a path is there is first put aside; then it is asked again what is kept, since a
+ * push that has seen it just before, and so left it out, made its roots before that; and only then it goes, and the path after it.
+ * Whatever ends it leaves nothing that is promised and missing.
+ * @throws UnavailableError, with nothing removed, when others fill the cache as well, or what is needed can't be told.
+ */
+export async function pruneCache(
+  nix: Nix,
+  dir: string,
+  { kept, source, now }: { kept: () => Promise<readonly string[]>; source: string; now: number },
+): Promise<PrunedCache> {
+  const others = (await sourcesOf(dir)).filter((line) => line !== source);
+  if (others.length > 0) {
+    throw new UnavailableError(
+      `others push there, too, and what of theirs is still wanted isn't known here: ${others[0]}`,
+      {
+        hint: `let each have a cache of its own, or, if that one is gone, take its line out of ${path.join(dir, SOURCES)}`,
+      },
+    );
+  }
+  const before = await closureHashes(nix, await kept());
+  const place = (name: string) => path.join(dir, name);
+  const names = await readdir(dir);
+  const unwanted = names.filter((name) => NARINFO.test(name) && !before.has(name.slice(0, 32)));
+  await parallel(unwanted, FILES, async (name) => {
+    if ((await oldSize(place(name), now)) !== undefined) await rename(place(name), place(ASIDE + name));
+  });
+
+  // Those of a run that was ended are among them.
+  const wanted = await closureHashes(nix, await kept());
+  const aside = (await readdir(dir)).filter((name) => name.startsWith(ASIDE) && NARINFO.test(name.slice(ASIDE.length)));
+  await parallel(aside, FILES, async (name) => {
+    const own = name.slice(ASIDE.length);
+    if (wanted.has(own.slice(0, 32))) await rename(place(name), place(own));
+  });
+
+  const removed: PrunedCache = { paths: 0, bytes: 0 };
+  const remove = async (name: string) => {
+    removed.bytes += (await oldSize(place(name), now)) ?? 0;
+    await rm(place(name), { force: true });
+  };
+  const gone = aside.filter((name) => !wanted.has(name.slice(ASIDE.length).slice(0, 32)));
+  await parallel(gone, FILES, remove);
+  removed.paths = gone.length;
+  const used = new Set(
+    await parallel(
+      (await readdir(dir)).filter((name) => NARINFO.test(name)),
+      FILES,
+      async (name) => /^URL: (nar\/[^/\n]+)$/m.exec(await readFile(place(name), "utf8"))?.[1],
+    ),
+  );
+  const nars = (await readdir(place("nar")).catch(() => [])).map((name) => `nar/${name}`);
+  await parallel(
+    nars.filter((name) => !used.has(name)),
+    FILES,
+    async (name) => {
+      if ((await oldSize(place(name), now)) !== undefined) await remove(name);
+    },
+  );
+  return removed;
+}
+
+/** Bytes of a file that has been there for longer than a day; undefined for anything else. */
+async function oldSize(file: string, now: number): Promise<number | undefined> {
+  const info = await lstat(file).catch(() => undefined);
+  return info?.isFile() && now - info.mtimeMs > GRACE ? info.size : undefined;
+}
+
+/** The hash parts of store paths and of all that they need. */
+async function closureHashes(nix: Nix, paths: readonly string[]): Promise<Set<string>> {
+  const hashes = new Set<string>();
+  for (let begin = 0; begin < paths.length; begin += 1000) {
+    const run = await nix.run("nix-store", ["--query", "--requisites", ...paths.slice(begin, begin + 1000)]);
+    if (run.status !== 0) throw new UnavailableError(`what is kept can't be told: ${run.stderr.trim()}`);
+    for (const line of run.stdout.split("\n")) hashes.add(path.basename(line).slice(0, 32));
+  }
+  return hashes;
+}
