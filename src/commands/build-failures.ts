@@ -64,17 +64,26 @@ function hostsByCulprit(
   return found;
 }
 
-/** What is to be said of hosts that aren't built here, one line for all with the same reason. */
-export function unbuildableWarnings(outcomes: ReadonlyMap<string, BuildOutcome>): string[] {
+/**
+ * What is to be said of hosts that aren't built here, one line for all with the same reason. `builders` are those that couldn't be
+ * used, and why.
+ */
+export function unbuildableWarnings(
+  outcomes: ReadonlyMap<string, BuildOutcome>,
+  builders: ReadonlyMap<string, string>,
+): string[] {
   const hosts = new Map<string, string[]>();
   for (const [host, outcome] of outcomes) {
     if (outcome.kind !== "unbuildable") continue;
     const needs = describe(outcome.needs);
     hosts.set(needs, [...(hosts.get(needs) ?? []), host]);
   }
+  const lost = [...builders].map(([builder, why]) => inertLine(`${builder} can't be used now: ${why}`));
+  const hint =
+    lost.length > 0 ? lost.join("; ") : "see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS";
   return [...hosts].map(
     ([needs, names]) =>
-      `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS)`,
+      `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (${hint})`,
   );
 }
 

@@ -3,6 +3,7 @@ import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../ni
 import { nameOf } from "../nix/build-errors.ts";
 import { inertLog } from "../nix/build-log.ts";
 import { BuildProgress } from "../nix/build-progress.ts";
+import { withoutColours } from "../nix/failure-message.ts";
 import type { Nix } from "../nix/nix.ts";
 import { planBuilds } from "../nix/plan.ts";
 import { buildProgress } from "../render/build.ts";
@@ -19,6 +20,8 @@ export interface TargetResults {
   outcomes: Map<string, BuildOutcome>;
   /** What each took to build and to fetch. */
   plans: Map<string, BuildPlan>;
+  /** The remote builders that couldn't be used, by their address, and why, in Nix's words. */
+  builders: Map<string, string>;
 }
 
 /** Milliseconds between changes of the progress line. */
@@ -35,26 +38,27 @@ export async function buildTargets(context: Context, nix: Nix, targets: readonly
   const plans = new Map<string, BuildPlan>(
     targets.map(({ host }) => [host.name, { build: 0, fetch: 0, download: 0, unpacked: 0 }]),
   );
-  if (wanted.length === 0) return { outcomes, plans };
+  const builders = new Map<string, string>();
+  if (wanted.length === 0) return { outcomes, plans, builders };
   const planned = await planBuilds(
     nix,
     wanted.map(({ drv }) => drv),
   );
-  const built = await buildAndTell(context, nix, wanted, targets.length);
+  const built = await buildAndTell(context, nix, wanted, { total: targets.length, builders });
   for (const [index, { host }] of wanted.entries()) {
     const [outcome, plan] = [built[index], planned[index]];
     if (outcome !== undefined) outcomes.set(host.name, outcome);
     if (plan !== undefined) plans.set(host.name, plan);
   }
-  return { outcomes, plans };
+  return { outcomes, plans, builders };
 }
 
-/** `total` is the number of hosts with those that are built already. */
+/** `total` is the number of hosts with those that are built already; `builders` gets those that can't be used. */
 async function buildAndTell(
   { output }: Context,
   nix: Nix,
   wanted: readonly Target[],
-  total: number,
+  { total, builders }: { total: number; builders: Map<string, string> },
 ): Promise<BuildOutcome[]> {
   let done = total - wanted.length;
   let shown = 0;
@@ -71,6 +75,10 @@ async function buildAndTell(
       if (event.kind === "start" && event.type === BUILD) {
         building.set(event.id, nameOf(event.path));
         group.line(`building ${nameOf(event.path)}`);
+      }
+      if (event.kind === "message") {
+        const [, builder, why] = /cannot build on '([^'\n]+)': (.+)/.exec(withoutColours(event.text)) ?? [];
+        if (builder !== undefined && why !== undefined) builders.set(builder, why.replace(/^error: */, ""));
       }
       if (event.kind === "stop") building.delete(event.id);
       if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${inertLog(event.line)}`);

@@ -52,7 +52,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   });
 
   // 2. All of it, at once.
-  const { outcomes, plans } = await buildTargets(context, nix, targets);
+  const { outcomes, plans, builders } = await buildTargets(context, nix, targets);
   const isBuilt = ({ host }: Target) => outcomes.get(host.name)?.kind === "built";
   const built = targets.filter(isBuilt);
   const logs = options.logs ?? defaultLogs(context.env);
@@ -77,7 +77,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     if (!isKnown || !outcomes.has(host.name)) return { ...host, plan };
     return { ...host, plan, packages: await packageChanges(nix, base, toplevel) };
   });
-  const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
+  const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes, builders)];
   const document: CheckDocument = { ...checked, command: "build", warnings, hosts };
 
   // 5. Hosts can have it.
