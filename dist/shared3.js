@@ -1575,15 +1575,20 @@ function hostsByCulprit(outcomes) {
 	}
 	return found;
 }
-/** What is to be said of hosts that aren't built here, one line for all with the same reason. */
-function unbuildableWarnings(outcomes) {
+/**
+* What is to be said of hosts that aren't built here, one line for all with the same reason. `builders` are those that couldn't be
+* used, and why.
+*/
+function unbuildableWarnings(outcomes, builders) {
 	const hosts = /* @__PURE__ */ new Map();
 	for (const [host, outcome] of outcomes) {
 		if (outcome.kind !== "unbuildable") continue;
 		const needs = describe$3(outcome.needs);
 		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
 	}
-	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS)`);
+	const lost = [...builders].map(([builder, why]) => inertLine(`${builder} can't be used now: ${why}`));
+	const hint = lost.length > 0 ? lost.join("; ") : "see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS";
+	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (${hint})`);
 }
 function describe$3({ system, features }) {
 	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
@@ -3694,12 +3699,17 @@ async function buildTargets(context, nix, targets) {
 		download: 0,
 		unpacked: 0
 	}]));
+	const builders = /* @__PURE__ */ new Map();
 	if (wanted.length === 0) return {
 		outcomes,
-		plans
+		plans,
+		builders
 	};
 	const planned = await planBuilds(nix, wanted.map(({ drv }) => drv));
-	const built = await buildAndTell(context, nix, wanted, targets.length);
+	const built = await buildAndTell(context, nix, wanted, {
+		total: targets.length,
+		builders
+	});
 	for (const [index, { host }] of wanted.entries()) {
 		const [outcome, plan] = [built[index], planned[index]];
 		if (outcome !== void 0) outcomes.set(host.name, outcome);
@@ -3707,11 +3717,12 @@ async function buildTargets(context, nix, targets) {
 	}
 	return {
 		outcomes,
-		plans
+		plans,
+		builders
 	};
 }
-/** `total` is the number of hosts with those that are built already. */
-async function buildAndTell({ output }, nix, wanted, total) {
+/** `total` is the number of hosts with those that are built already; `builders` gets those that can't be used. */
+async function buildAndTell({ output }, nix, wanted, { total, builders }) {
 	let done = total - wanted.length;
 	let shown = 0;
 	const group = output.group(`building ${wanted.length} of ${total} hosts`);
@@ -3727,6 +3738,10 @@ async function buildAndTell({ output }, nix, wanted, total) {
 			if (event.kind === "start" && event.type === 105) {
 				building.set(event.id, nameOf(event.path));
 				group.line(`building ${nameOf(event.path)}`);
+			}
+			if (event.kind === "message") {
+				const [, builder, why] = /cannot build on '([^'\n]+)': (.+)/.exec(withoutColours(event.text)) ?? [];
+				if (builder !== void 0 && why !== void 0) builders.set(builder, why.replace(/^error: */, ""));
 			}
 			if (event.kind === "stop") building.delete(event.id);
 			if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${inertLog(event.line)}`);
@@ -32173,7 +32188,7 @@ async function build(context, options) {
 				output: toplevel
 			}] : [];
 		});
-		const { outcomes, plans } = await buildTargets(context, nix, targets);
+		const { outcomes, plans, builders } = await buildTargets(context, nix, targets);
 		const isBuilt = ({ host }) => outcomes.get(host.name)?.kind === "built";
 		const built = targets.filter(isBuilt);
 		const logs = options.logs ?? defaultLogs(context.env);
@@ -32206,7 +32221,7 @@ async function build(context, options) {
 				packages: await packageChanges(nix, base, toplevel)
 			};
 		});
-		const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes)];
+		const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes, builders)];
 		const document = {
 			...checked,
 			command: "build",

@@ -5,7 +5,7 @@
 # is the bytes that were published. It gets its name when all of this is on disk: what a power cut has left empty of it would
 # still be taken for a repository.
 make_repository() {
-  local fresh=$BENTO_STATE/.git.new
+  local fresh=${repository%/*}/.git.new
   rm -rf "$repository" "$fresh"
   mkdir -p "$fresh/objects" "$fresh/refs" "$fresh/info"
   echo 'ref: refs/heads/none' > "$fresh/HEAD"
