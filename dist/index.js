@@ -16974,16 +16974,11 @@ var GitHub = class {
 	}
 	/** All comments of a pull request, page by page. */
 	async *comments(pullRequest) {
-		let next = `${this.#repository}/issues/${pullRequest}/comments?per_page=100`;
-		while (next !== void 0) {
-			const { body, link } = await this.#request("GET", next);
-			for (const comment of list(body)) yield {
-				id: comment.id,
-				body: comment.body ?? "",
-				author: comment.user?.login ?? ""
-			};
-			next = nextPage(link);
-		}
+		for await (const page of this.#pages(`${this.#repository}/issues/${pullRequest}/comments?per_page=100`)) for (const { id, body, user } of list(page)) yield {
+			id,
+			body: body ?? "",
+			author: user?.login ?? ""
+		};
 	}
 	async createComment(pullRequest, body) {
 		await this.#request("POST", `${this.#repository}/issues/${pullRequest}/comments`, { body });
@@ -16999,17 +16994,12 @@ var GitHub = class {
 	}
 	/** Open issues, page by page; pull requests, which GitHub counts as issues, are left out. */
 	async *openIssues() {
-		let next = `${this.#repository}/issues?state=open&per_page=100`;
-		while (next !== void 0) {
-			const { body, link } = await this.#request("GET", next);
-			for (const { number, title, body: text, user, pull_request: isPull } of list(body)) if (!isPull) yield {
-				number,
-				title,
-				body: text ?? "",
-				author: user?.login ?? ""
-			};
-			next = nextPage(link);
-		}
+		for await (const page of this.#pages(`${this.#repository}/issues?state=open&per_page=100`)) for (const { number, title, body, user, pull_request: isPull } of list(page)) if (!isPull) yield {
+			number,
+			title,
+			body: body ?? "",
+			author: user?.login ?? ""
+		};
 	}
 	async createIssue(title, body) {
 		await this.#request("POST", `${this.#repository}/issues`, {
@@ -17022,19 +17012,29 @@ var GitHub = class {
 	}
 	/** The newest status of a commit with this context; undefined when it has none. */
 	async commitStatus(commit, context) {
-		const { body } = await this.#request("GET", `${this.#repository}/commits/${commit}/status?per_page=100`);
-		const { statuses } = body;
-		const found = statuses?.find((status) => status.context === context);
-		return found && {
-			state: found.state,
-			description: found.description
-		};
+		for await (const page of this.#pages(`${this.#repository}/commits/${commit}/status?per_page=100`)) {
+			const { statuses } = page;
+			const found = statuses?.find((status) => status.context === context);
+			if (found) return {
+				state: found.state,
+				description: found.description
+			};
+		}
 	}
 	async setCommitStatus(commit, context, status) {
 		await this.#request("POST", `${this.#repository}/statuses/${commit}`, {
 			...status,
 			context
 		});
+	}
+	/** A list's pages, as far as they are asked for. */
+	async *#pages(first) {
+		let next = first;
+		while (next !== void 0) {
+			const { body, link } = await this.#request("GET", next);
+			yield body;
+			next = nextPage(link);
+		}
 	}
 	get #repository() {
 		return `/repos/${this.#options.repository}`;

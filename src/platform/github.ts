@@ -61,13 +61,9 @@ export class GitHub {
 
   /** All comments of a pull request, page by page. */
   async *comments(pullRequest: number): AsyncGenerator<Comment> {
-    let next: string | undefined = `${this.#repository}/issues/${pullRequest}/comments?per_page=100`;
-    while (next !== undefined) {
-      const { body, link } = await this.#request("GET", next);
-      for (const comment of list<{ id: number; body?: string; user?: { login?: string } }>(body)) {
-        yield { id: comment.id, body: comment.body ?? "", author: comment.user?.login ?? "" };
-      }
-      next = nextPage(link);
+    type Told = { id: number; body?: string; user?: { login?: string } };
+    for await (const page of this.#pages(`${this.#repository}/issues/${pullRequest}/comments?per_page=100`)) {
+      for (const { id, body, user } of list<Told>(page)) yield { id, body: body ?? "", author: user?.login ?? "" };
     }
   }
 
@@ -88,14 +84,11 @@ export class GitHub {
 
   /** Open issues, page by page; pull requests, which GitHub counts as issues, are left out. */
   async *openIssues(): AsyncGenerator<Issue> {
-    let next: string | undefined = `${this.#repository}/issues?state=open&per_page=100`;
-    while (next !== undefined) {
-      const { body, link } = await this.#request("GET", next);
-      type Told = { number: number; title: string; body?: string; user?: { login?: string }; pull_request?: unknown };
-      for (const { number, title, body: text, user, pull_request: isPull } of list<Told>(body)) {
-        if (!isPull) yield { number, title, body: text ?? "", author: user?.login ?? "" };
+    type Told = { number: number; title: string; body?: string; user?: { login?: string }; pull_request?: unknown };
+    for await (const page of this.#pages(`${this.#repository}/issues?state=open&per_page=100`)) {
+      for (const { number, title, body, user, pull_request: isPull } of list<Told>(page)) {
+        if (!isPull) yield { number, title, body: body ?? "", author: user?.login ?? "" };
       }
-      next = nextPage(link);
     }
   }
 
@@ -112,14 +105,27 @@ export class GitHub {
 
   /** The newest status of a commit with this context; undefined when it has none. */
   async commitStatus(commit: string, context: string): Promise<CommitStatus | undefined> {
-    const { body } = await this.#request("GET", `${this.#repository}/commits/${commit}/status?per_page=100`);
-    const { statuses } = body as { statuses?: (CommitStatus & { context: string })[] };
-    const found = statuses?.find((status) => status.context === context);
-    return found && { state: found.state, description: found.description };
+    // Of each context GitHub gives the newest only; a repository with many checks has more than a page of them.
+    for await (const page of this.#pages(`${this.#repository}/commits/${commit}/status?per_page=100`)) {
+      const { statuses } = page as { statuses?: (CommitStatus & { context: string })[] };
+      const found = statuses?.find((status) => status.context === context);
+      if (found) return { state: found.state, description: found.description };
+    }
+    return undefined;
   }
 
   async setCommitStatus(commit: string, context: string, status: CommitStatus): Promise<void> {
     await this.#request("POST", `${this.#repository}/statuses/${commit}`, { ...status, context });
+  }
+
+  /** A list's pages, as far as they are asked for. */
+  async *#pages(first: string): AsyncGenerator<unknown> {
+    let next: string | undefined = first;
+    while (next !== undefined) {
+      const { body, link } = await this.#request("GET", next);
+      yield body;
+      next = nextPage(link);
+    }
   }
 
   get #repository(): string {

@@ -15,7 +15,7 @@ function mistakeIn({ method, path, body }: Call, headers: IncomingMessage["heade
   if (headers.accept !== "application/vnd.github+json") return `accepts ${headers.accept}`;
   if (!/^Bearer \S+$/.test(headers.authorization ?? "")) return "no token";
   const known = {
-    GET: /^\/user$|^\/repos\/[\w-]+\/[\w.-]+\/(?:pulls\?state=open&head=[^&]+&per_page=100|issues\/\d+\/comments\?per_page=100(?:&page=\d+)?|issues\?state=open&per_page=100|commits\/[0-9a-f]{40}\/status\?per_page=100)$/,
+    GET: /^\/user$|^\/repos\/[\w-]+\/[\w.-]+\/(?:pulls\?state=open&head=[^&]+&per_page=100|issues\/\d+\/comments\?per_page=100(?:&page=\d+)?|issues\?state=open&per_page=100(?:&page=\d+)?|commits\/[0-9a-f]{40}\/status\?per_page=100(?:&page=\d+)?)$/,
     POST: /^\/repos\/[\w-]+\/[\w.-]+\/(?:issues(?:\/\d+\/comments)?|statuses\/[0-9a-f]{40})$/,
     PATCH: /^\/repos\/[\w-]+\/[\w.-]+\/issues\/(?:comments\/)?\d+$/,
   }[method];
@@ -71,7 +71,7 @@ export class TestGitHub implements AsyncDisposable {
   elsewhere: string | undefined;
   /** Whom the token's comments are by; GitHub doesn't say that to a workflow's. */
   login: string | null = null;
-  /** Comments on a page, however many were asked for. */
+  /** Comments, issues and statuses on a page, however many were asked for. */
   pageSize = 100;
   readonly #server = createServer((request, response) => void this.#answer(request, response));
 
@@ -97,6 +97,14 @@ export class TestGitHub implements AsyncDisposable {
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(JSON.stringify(content));
     };
+    const sendPage = <T>(all: readonly T[], wrap: (page: readonly T[]) => unknown = (page) => page) => {
+      const page = Number(url.searchParams.get("page") ?? 1);
+      const from = (page - 1) * this.pageSize;
+      const more = from + this.pageSize < all.length;
+      url.searchParams.set("page", String(page + 1));
+      const next = `${this.elsewhere ?? this.url}${url.pathname}${url.search}`;
+      return send(200, wrap(all.slice(from, from + this.pageSize)), more ? { link: `<${next}>; rel="next"` } : {});
+    };
     const trouble = url.pathname === "/user" ? undefined : this.trouble.shift();
     if (trouble?.status === 0) {
       request.socket.destroy();
@@ -116,16 +124,15 @@ export class TestGitHub implements AsyncDisposable {
     if (url.pathname === "/user") return send(403, { message: "Resource not accessible by integration" });
     if (url.pathname.endsWith("/pulls")) return send(200, this.pulls.get(url.searchParams.get("head") ?? "") ?? []);
     const [, commit = ""] = /\/(?:statuses|commits)\/([0-9a-f]{40})(?:\/status)?$/.exec(url.pathname) ?? [];
-    if (commit !== "" && method === "GET") return send(200, { statuses: this.statuses.get(commit) ?? [] });
+    if (commit !== "" && method === "GET") {
+      return sendPage(this.statuses.get(commit) ?? [], (statuses) => ({ statuses }));
+    }
     if (commit !== "") {
       this.statuses.set(commit, [body, ...(this.statuses.get(commit) ?? [])]);
       return send(201, {});
     }
     if (method === "GET" && url.pathname.endsWith("/issues")) {
-      return send(
-        200,
-        this.issues.filter(({ state }) => state === "open"),
-      );
+      return sendPage(this.issues.filter(({ state }) => state === "open"));
     }
     if (method === "POST" && url.pathname.endsWith("/issues")) {
       const number = this.issues.length + 1;
@@ -139,11 +146,7 @@ export class TestGitHub implements AsyncDisposable {
       return send(issue ? 200 : 404, {});
     }
     if (method === "GET") {
-      const page = Number(url.searchParams.get("page") ?? 1);
-      const from = (page - 1) * this.pageSize;
-      const more = from + this.pageSize < this.comments.length;
-      const next = `${this.elsewhere ?? this.url}${url.pathname}?per_page=100&page=${page + 1}`;
-      return send(200, this.comments.slice(from, from + this.pageSize), more ? { link: `<${next}>; rel="next"` } : {});
+      return sendPage(this.comments);
     }
     if (method === "POST") {
       this.comments.push({

@@ -42,6 +42,8 @@ async function look(inputs: Record<string, string> = {}) {
 }
 const statuses = () =>
   (github.statuses.get(COMMIT) ?? []).map(({ context, state, description }) => [context, state, description]);
+/** What is there for the first time; an issue's text is kept up to date. */
+const made = () => github.calls.filter(({ method }) => method === "POST");
 const changes = () => github.calls.filter(({ method }) => method !== "GET");
 
 test("a commit is pending until its hosts have reported, and says it once", async () => {
@@ -71,6 +73,35 @@ test("a host that rolls back: the commit failed, and an issue says why, once", a
   await look();
   expect(github.issues).toHaveLength(1);
   expect(statuses()).toHaveLength(2);
+});
+
+test("among many issues and many checks, its own are found, page by page; busy is waited for, and 422 is said", async () => {
+  const others = Array.from({ length: 5 }, (_, n) => ({ context: `ci/${n}`, state: "success", description: "" }));
+  github.statuses.set(COMMIT, [...others, ...(github.statuses.get(COMMIT) ?? [])]);
+  for (let number = 50; number < 55; number++) {
+    github.issues.unshift({ number, title: "a bug", body: "", state: "open", user: { login: "ada" } });
+  }
+  github.pageSize = 2;
+  try {
+    await look();
+    expect(made()).toEqual([]);
+    expect(github.calls.filter(({ path }) => path.includes("page=3")).length).toBeGreaterThanOrEqual(2);
+    expect(github.mistakes).toEqual([]);
+
+    github.trouble.push({ status: 429, headers: { "retry-after": "1" } }, { status: 502 });
+    await look();
+    expect(made()).toEqual([]);
+    expect(github.trouble).toEqual([]);
+
+    github.trouble.push({ status: 422 });
+    const odd = await look({ issue: "false" });
+    expect(odd.annotations("warning").map(({ data }) => data)).toEqual([expect.stringContaining("422")]);
+    expect(made()).toEqual([]);
+  } finally {
+    github.pageSize = 100;
+    github.issues.splice(0, 5);
+    github.statuses.set(COMMIT, (github.statuses.get(COMMIT) ?? []).slice(5));
+  }
 });
 
 test("an issue of somebody else with the same mark is left alone", async () => {

@@ -1,7 +1,7 @@
-import { rm } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { DiffDocument } from "../../src/results.ts";
+import { BinaryCache } from "../support/binary-cache.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
@@ -112,15 +112,15 @@ test("what runs is nowhere to be found: that is said, until a cache has it", asy
     `(import <nixpkgs/nixos> { configuration = { pkgs, ... }: { networking.hostName = "nas"; environment.systemPackages = [ pkgs.htop ]; }; }).system`,
   ]);
   const built = await succeed("nix-store", ["--realise", drv]);
-  const cache = path.join(world.dir, "cache");
-  await succeed("nix", ["copy", "--to", `file://${cache}`, built]);
+  await using cache = await BinaryCache.start(path.join(world.dir, "cache"), "c-1");
+  await cache.push(built);
   // Faster than to ask Nix, which looks for users of it in every process.
   await succeed("rm", ["-rf", built]);
   await say(built);
   await fleet.edit(
     "fleet.yaml",
     "signers:",
-    `substituters: [ { url: "file://${cache}", key: "c-1:${"A".repeat(43)}=" } ]\nsigners:`,
+    `substituters: [ { url: "${cache.url}", key: "${cache.publicKey}" } ]\nsigners:`,
   );
   await fleet.render();
   await fleet.commit("a cache");
@@ -128,9 +128,15 @@ test("what runs is nowhere to be found: that is said, until a cache has it", asy
   expect(cached.stdout).toMatch(
     /^~ {2}nas {2}changed {2}.*KiB.*\n {4}curl +new +→ +8\.17\.0\n {4}openssh +new +→ +10\.2p1\n/,
   );
-  await rm(cache, { recursive: true });
-  const empty = await diff("nas");
-  expect(empty.stdout).toContain(`nor in file://${cache}`);
+  // What Nix remembers of the cache is in the run's own directory.
+  expect(cache.requests.filter((request) => request.endsWith(".narinfo")).length).toBeGreaterThan(0);
+  expect(cache.requests.filter((request) => request.startsWith("/nar/"))).toEqual([]);
+  for (const answer of [404, 500, "hangup"] as const) {
+    cache.answer = () => answer;
+    const without = await diff("nas");
+    expect(without.stdout).toContain(`nor in ${cache.url}`);
+    expect(without.status).toBe(1);
+  }
 
   for (const hostile of ["--help", "/etc/passwd", "/nix/store/../../etc", `${built}\u001b[2J`]) {
     await say(hostile);
