@@ -167,6 +167,26 @@ test("to a screen reader it is a table with headings, also on a phone, and every
   expect(await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")).toBe(true);
 });
 
+test.each([
+  ["light", 1280],
+  ["dark", 1280],
+  ["light", 360],
+  ["dark", 360],
+] as const)("nothing keeps anybody out, as far as axe can tell: %s, %d wide", async (scheme, width) => {
+  for (const [name, hosts] of [
+    ["few", few()],
+    ["every-state", FLEET_STATES.map((state) => host(state, { state }))],
+  ] as const) {
+    const page = await open(name, hosts, "#open=nas");
+    await page.prefer(scheme);
+    await page.resize(width, 800, width < 400);
+    expect(await page.barriers()).toEqual([]);
+    expect(await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")).toBe(true);
+    await page.evaluate(`document.documentElement.removeAttribute("lang")`);
+    expect((await page.barriers()).map(({ rule }) => rule)).toEqual(["html-has-lang"]);
+  }
+});
+
 test("whatever a host says is text: no markup, no script, no request", async () => {
   const bad = [...HOSTILE, "</script><script>window.pwned = 1</script>", "<!--<script>", "\u2028window.pwned=1", "]]>"];
   const hosts = bad.map((text, n) =>

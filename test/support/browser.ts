@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import axe from "axe-core";
 import { vi } from "vitest";
 import { familyOf, kill, type Running, start } from "./programs.ts";
 
@@ -162,9 +163,23 @@ export class Page {
       .map(({ role, name }) => ({ role: role?.value ?? "", name: name?.value ?? "" }));
   }
 
+  /** As if the person had set their system to light or dark. */
+  async prefer(scheme: "light" | "dark"): Promise<void> {
+    await this.#send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
+  }
+
+  /** What axe finds that keeps some people out (WCAG 2.2, levels A and AA, and best practices): each rule, and where. */
+  async barriers(): Promise<{ rule: string; where: string }[]> {
+    await this.evaluate(`${axe.source}; undefined`);
+    const found = (await this.evaluate(
+      "axe.run().then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => ({ rule: id, where: html + failureSummary }))))",
+    )) as { rule: string; where: string }[];
+    return found;
+  }
+
   /** What a person would see, as a file. */
   async screenshot(file: string, scheme: "light" | "dark"): Promise<void> {
-    await this.#send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
+    await this.prefer(scheme);
     const { data } = await this.#send("Page.captureScreenshot", { format: "png" });
     await writeFile(file, Buffer.from(String(data), "base64"));
   }
