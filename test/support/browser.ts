@@ -170,6 +170,13 @@ export class Page {
 
   /** What axe finds that keeps some people out (WCAG 2.2, levels A and AA, and best practices): each rule, and where. */
   async barriers(): Promise<{ rule: string; where: string }[]> {
+    // Once it is drawn as it is to be: colours are what axe looks at, too.
+    await this.evaluate(
+      "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => true)",
+    );
+    await this.evaluate(
+      "Promise.all(document.getAnimations().map(({ finished }) => finished.catch(() => {}))).then(() => true)",
+    );
     await this.evaluate(`${axe.source}; undefined`);
     const found = (await this.evaluate(
       "axe.run().then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => ({ rule: id, where: html + failureSummary }))))",
