@@ -3,8 +3,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import axe from "axe-core";
-import { vi } from "vitest";
 import { familyOf, kill, type Running, start } from "./programs.ts";
 
 interface Answer {
@@ -120,12 +120,11 @@ export class Page {
 
   /** Waits until an expression is true. */
   async waitFor(expression: string): Promise<void> {
-    await vi.waitFor(
-      async () => {
-        if ((await this.evaluate(expression)) !== true) throw new Error(`still not true: ${expression}`);
-      },
-      { timeout: 60_000, interval: 50 },
-    );
+    const deadline = Date.now() + 60_000;
+    while ((await this.evaluate(expression)) !== true) {
+      if (Date.now() > deadline) throw new Error(`still not true: ${expression}`);
+      await sleep(50);
+    }
   }
 
   /** As if the window had this size, in CSS pixels. */
