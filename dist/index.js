@@ -44,7 +44,7 @@ const COMMENT_ROOM = {
 	trace: 4e3,
 	elsewhere: "see the job's summary"
 };
-/** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
+/** The result of a command as markdown for a job's summary: hosts that failed first, and why; then those that change. */
 function summary$1(document, now) {
 	switch (document.command) {
 		case "check":
@@ -59,7 +59,7 @@ function checkComment(document) {
 	return checkSummary(document, COMMENT_ROOM);
 }
 function checkSummary(document, room) {
-	const hosts = failuresFirst(document.hosts);
+	const hosts = worthFirst(document.hosts);
 	const rows = grouped(hosts).flatMap((group) => {
 		const [host] = group;
 		if (host === void 0) return [];
@@ -98,7 +98,7 @@ function changeCell(host) {
 	return parts.filter((text) => text !== "").join("; ");
 }
 function deploySummary(document) {
-	const hosts = failuresFirst(document.hosts);
+	const hosts = worthFirst(document.hosts);
 	const rows = hosts.map((host) => [
 		mark(host.status),
 		code(host.name),
@@ -179,8 +179,15 @@ function failureCell(failure) {
 	const hint = failure.hint === void 0 ? "" : `<br>→ ${plain(failure.hint)}`;
 	return `${place}${plain(failure.message)}${hint}`;
 }
-function failuresFirst(hosts) {
-	return [...hosts].sort((a, b) => Number(b.status === "failed") - Number(a.status === "failed"));
+/** What somebody has to look at comes first, and then what changes. */
+const ORDER = [
+	"failed",
+	"changed",
+	"published"
+];
+function worthFirst(hosts) {
+	const rank = ({ status }) => ORDER.includes(status) ? ORDER.indexOf(status) : ORDER.length;
+	return [...hosts].sort((a, b) => rank(a) - rank(b));
 }
 function mark(status) {
 	return {

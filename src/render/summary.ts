@@ -34,7 +34,7 @@ const COMMENT_ROOM: Room = {
   elsewhere: "see the job's summary",
 };
 
-/** The result of a command as markdown for a job's summary: hosts that failed first, and why. */
+/** The result of a command as markdown for a job's summary: hosts that failed first, and why; then those that change. */
 export function summary(document: CheckDocument | DeployDocument | StatusDocument, now: number): string {
   switch (document.command) {
     case "check":
@@ -54,7 +54,7 @@ export function checkComment(document: CheckDocument): string {
 }
 
 function checkSummary(document: CheckDocument, room: Room): string {
-  const hosts = failuresFirst(document.hosts);
+  const hosts = worthFirst(document.hosts);
   const rows = grouped(hosts).flatMap((group) => {
     const [host] = group;
     if (host === undefined) return [];
@@ -92,7 +92,7 @@ function changeCell(host: HostCheck): string {
 }
 
 function deploySummary(document: DeployDocument): string {
-  const hosts = failuresFirst(document.hosts);
+  const hosts = worthFirst(document.hosts);
   const rows = hosts.map((host) => [
     mark(host.status),
     code(host.name),
@@ -181,8 +181,12 @@ function failureCell(failure: HostFailure): string {
   return `${place}${plain(failure.message)}${hint}`;
 }
 
-function failuresFirst<T extends { status: string }>(hosts: readonly T[]): T[] {
-  return [...hosts].sort((a, b) => Number(b.status === "failed") - Number(a.status === "failed"));
+/** What somebody has to look at comes first, and then what changes. */
+const ORDER: readonly string[] = ["failed", "changed", "published"];
+
+function worthFirst<T extends { status: string }>(hosts: readonly T[]): T[] {
+  const rank = ({ status }: T) => (ORDER.includes(status) ? ORDER.indexOf(status) : ORDER.length);
+  return [...hosts].sort((a, b) => rank(a) - rank(b));
 }
 
 function mark(status: string): string {
