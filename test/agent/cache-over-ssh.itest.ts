@@ -143,6 +143,24 @@ test("auto and source go that way, too; and where another has the port, by anoth
   }
 });
 
+test("whatever brings releases, the cache comes through the server", async () => {
+  const machine = await machineOf("phone");
+  const fetcher = machine.path("fetcher");
+  const own = path.join(path.dirname(machine.agentFile), "fetchers/sftp");
+  // It knows a fetcher's three verbs, as somebody's own does.
+  await writeFile(
+    fetcher,
+    `#!/bin/sh\ncase $1 in poll | fetch | report) exec ${own} "$@" ;; *) echo "no $1" >&2; exit 2 ;; esac\n`,
+    { mode: 0o755 },
+  );
+  const toplevel = await released("phone");
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt", BENTO_FETCHER: fetcher });
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(toplevel);
+  expect(cache.names.has(target())).toBe(false);
+  expect(cache.names.size).toBeGreaterThan(0);
+});
+
 test("a server that doesn't let it through, as before it is set up again, is told as that; auto builds, prebuilt waits", async () => {
   await world.server.provision(world.logins);
   const machine = await machineOf("phone");

@@ -271,6 +271,11 @@ test("with a cache over ssh: each thing that lets a host reach more, or less, th
       const found = (await inside()).lines.map((line) => / sshd's (\w+) is/.exec(line)?.[1]);
       expect({ from, found }).toEqual({ from, found: [name, name] });
     }
+    // Who leaves the fleet is let through no more, and who stays is.
+    const { nas } = world.logins.hosts;
+    if (nas === undefined) throw new Error("no nas");
+    await world.server.provision({ ...world.logins, hosts: { nas }, cache: "127.0.0.1:5000" });
+    expect(await readFile(config(), "utf8")).toContain(`Match User ${nas.login}\n  DisableForwarding no\n`);
     // Turned off again, nothing is left of it.
     await world.server.provision(world.logins);
     expect(await readFile(config(), "utf8")).not.toMatch(/PermitOpen|Forwarding (no|local)/);

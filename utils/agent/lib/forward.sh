@@ -14,7 +14,8 @@ open_forward() {
   coproc FORWARD { exec "$agent/fetchers/sftp" forward "$1" "$BENTO_RUN/forward.log" 2> "$BENTO_RUN/forward.err" 9>&-; }
   # A login, or several, where the port is taken.
   forward_pid=$!
-  read -r -t $((2 * BENTO_CONNECT_TIMEOUT)) -u "${FORWARD[0]:-0}" port || port=''
+  # Without a number of its own, it has ended already.
+  [ -z "${FORWARD[0]-}" ] || read -r -t $((2 * BENTO_CONNECT_TIMEOUT)) -u "${FORWARD[0]}" port || port=''
   if ! [[ $port =~ ^[0-9]{1,5}$ ]]; then
     problem=$(last_words "$BENTO_RUN/forward.err")
     close_forward
