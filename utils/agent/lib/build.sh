@@ -5,10 +5,25 @@ nix_flags=(--extra-experimental-features 'nix-command flakes')
 
 # build_release DIR: of the release in DIR. Fails with $problem.
 build_release() {
-  local status=0
+  local status=0 cut_off=
+  if was_cut_off; then
+    cut_off=yes
+    say "an earlier attempt was cut off while the store was written to: looking at what is new in it"
+    [ -z "$manifest_toplevel" ] || remove_damaged "$manifest_toplevel" || return 1
+  fi
+  note_building || return 1
   realise_or_build "$1" || status=$?
+  # Of a system that was made just now, parts may have been there.
+  if [ -n "$cut_off" ] && [ "$status" -eq 0 ]; then
+    remove_damaged "$built" || status=$?
+    [ -z "$removed" ] || realise_or_build "$1" || status=$?
+  elif [ -n "$cut_off" ]; then
+    problem+="; an earlier attempt was cut off while the store was written to, and what Nix needs may be damaged:"
+    problem+=' nix-store --verify --check-contents looks at all of it'
+  fi
   close_forward
-  return "$status"
+  [ "$status" -eq 0 ] || return "$status"
+  settle_store
 }
 
 realise_or_build() {

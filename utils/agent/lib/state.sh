@@ -8,6 +8,7 @@
 #                  never tried again
 #   retry.json     { sequence, failures, bootId, until }: when a failed release may be tried again, in uptime seconds
 #   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
+#   building       the boot in which the store is written to, see lib/store.sh
 #   intent.json    what is being activated, from what; there only while that is going on
 #   trial.json, last-resort.json   see lib/reboot.sh
 #   undo.json      see lib/undo.sh

@@ -1,0 +1,146 @@
+import { existsSync } from "node:fs";
+import { chmod, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { BinaryCache } from "../support/binary-cache.ts";
+import type { Machine } from "../support/machine.ts";
+import { exec, familyOf, kill, succeed } from "../support/programs.ts";
+import { channelHost } from "../support/release.ts";
+import { World } from "../support/world.ts";
+
+// The power is lost while Nix writes: its database says that a path is there, and the files are empty. Real stores, real damage.
+
+let world: World;
+let cache: BinaryCache;
+let machine: Machine;
+let serial = 0;
+
+beforeAll(async () => {
+  world = await World.make({ hosts: ["nas"] });
+  machine = await world.machine("nas");
+});
+afterAll(async () => world?.[Symbol.asyncDispose]());
+beforeEach(async () => {
+  cache = await BinaryCache.start(path.join(world.dir, `cache-${++serial}`), "cache-1");
+  await writeFile(machine.path("etc/bento.json"), world.agentSettings({ substituters: [cache.substituter] }));
+  await rm(machine.path("state/retry.json"), { force: true });
+});
+afterEach(async () => cache?.[Symbol.asyncDispose]());
+
+const note = () => machine.path("state/building");
+
+/** The next release, whose system is in the store and, unless told otherwise, in the cache. */
+async function released({ push = true } = {}): Promise<string> {
+  const content = channelHost(
+    "nas",
+    `environment.systemPackages = [ pkgs.nginx ];\nenvironment.etc.serial = "${++serial}";`,
+  );
+  if (!("files" in content)) throw new Error("no files");
+  const file = path.join(world.dir, "released.nix");
+  await writeFile(file, content.files["configuration.nix"] ?? "");
+  const build = ["<nixpkgs/nixos>", "-A", "system", "-I", `nixos-config=${file}`, "--no-out-link"];
+  const system = await succeed("nix-build", build);
+  if (push) await cache.push(system);
+  expect((await world.publish("nas", content)).manifest.toplevel).toBe(system);
+  return system;
+}
+
+/** Cuts a file of a store path short. */
+async function damage(storePath: string, file: string): Promise<void> {
+  const place = path.join(storePath, file);
+  await chmod(place, 0o644);
+  await truncate(place, 0);
+  await chmod(place, 0o555);
+}
+const isWhole = async (storePath: string) => (await exec("nix-store", ["--verify-path", storePath])).status === 0;
+
+test("the note is there while the store is written to, and is of this boot", async () => {
+  await released();
+  const machineOfCache = cache;
+  const asked = Promise.withResolvers<void>();
+  await succeed("nix-store", ["--gc"]);
+  machineOfCache.answer = (request) => {
+    if (!request.startsWith("/nar/")) return "file";
+    asked.resolve();
+    return "silence";
+  };
+  const agent = machine.startAgent({ BENTO_BUILD: "prebuilt" });
+  await asked.promise;
+  const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+  expect((await readFile(note(), "utf8")).trim()).toBe(boot);
+  kill(familyOf(agent.pid));
+  await agent.done.catch(() => {});
+  // Nothing was lost with the power: the next attempt has nothing to look at, and then there is nothing to note.
+  machineOfCache.answer = () => "file";
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(stderr).not.toContain("looking at what is new");
+  expect(existsSync(note())).toBe(false);
+});
+
+test("what a power cut has left empty is made again before it is activated: from the cache, or by a build", async () => {
+  for (const policy of ["prebuilt", "auto"]) {
+    const system = await released({ push: policy === "prebuilt" });
+    await damage(system, "bin/switch-to-configuration");
+    await writeFile(note(), "another-boot\n");
+    const { stderr } = await machine.agent({ BENTO_BUILD: policy });
+    expect(stderr).toContain(`${system} is damaged, and is taken out of the store\n`);
+    expect(stderr).toMatch(/\nsuccess\n$/);
+    expect(await machine.running()).toBe(system);
+    expect(await isWhole(system)).toBe(true);
+    expect(existsSync(note())).toBe(false);
+  }
+});
+
+test("what can't be made again is not activated; the machine runs what it ran, and tries again", async () => {
+  const before = await machine.running();
+  const system = await released();
+  await damage(system, "bin/switch-to-configuration");
+  await writeFile(note(), "another-boot\n");
+  cache.answer = (request) => (request.startsWith("/nar/") ? 404 : "file");
+  const { stderr, status } = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/\nfailed: it could not be fetched from /);
+  expect(stderr).not.toContain("activating");
+  expect(await machine.running()).toBe(before);
+  expect(existsSync(note())).toBe(true);
+  // Nothing else was taken away for it.
+  for (const stored of (await succeed("nix-store", ["--query", "--requisites", before])).split("\n")) {
+    expect(await isWhole(stored)).toBe(true);
+  }
+
+  cache.answer = () => "file";
+  await rm(machine.path("state/retry.json"), { force: true });
+  expect((await machine.agent({ BENTO_BUILD: "prebuilt" })).stderr).toMatch(/\nsuccess\n$/);
+  expect(await machine.running()).toBe(system);
+});
+
+test("what is damaged and in use stays, and somebody is told how to mend it", async () => {
+  const before = await machine.running();
+  const system = await released();
+  await succeed("nix-store", ["--realise", system, "--add-root", path.join(world.dir, "in-use"), "--indirect"]);
+  await damage(system, "bin/switch-to-configuration");
+  await writeFile(note(), "another-boot\n");
+  const { stderr } = await machine.agent({ BENTO_BUILD: "prebuilt" });
+  expect(stderr).toContain(
+    `failed: ${system} was damaged when the power was lost, and is in use: nix-store --repair-path ${system}`,
+  );
+  expect(await machine.running()).toBe(before);
+  await rm(path.join(world.dir, "in-use"));
+  await rm(machine.path("state/retry.json"), { force: true });
+  expect((await machine.agent({ BENTO_BUILD: "prebuilt" })).stderr).toMatch(/\nsuccess\n$/);
+});
+
+test("where all is whole it goes on; where a build fails, somebody is told where to look", async () => {
+  const system = await released();
+  await writeFile(note(), "another-boot\n");
+  const { stderr } = await machine.agent();
+  expect(stderr).toContain("looking at what is new");
+  expect(stderr).not.toContain("is damaged");
+  expect(await machine.running()).toBe(system);
+
+  await world.publish("nas", channelHost("nas", "this is no Nix"), { evaluate: false });
+  await writeFile(note(), "another-boot\n");
+  expect((await machine.agent()).stderr).toContain("nix-store --verify --check-contents looks at all of it");
+  expect((await readdir(machine.path("state"))).filter((name) => name === "building")).toEqual(["building"]);
+});
