@@ -23627,12 +23627,12 @@ const FILES = 64;
 /** Notes in a cache that this place fills it. @throws UnavailableError when that can't be written. */
 async function claimCache(dir, source) {
 	if ((await sourcesOf(dir)).includes(source)) return;
-	try {
-		await mkdir$1(dir, { recursive: true });
-		await appendFile(path$2.join(dir, SOURCES), `${source}\n`);
-	} catch (cause) {
-		throw new UnavailableError(`${path$2.join(dir, SOURCES)} can't be written (${cause.code})`, { cause });
-	}
+	const failed = (what) => (cause) => {
+		throw new UnavailableError(`${what} (${cause.code})`, { cause });
+	};
+	await mkdir$1(dir, { recursive: true }).catch(failed(`${dir} can't be made`));
+	const file = path$2.join(dir, SOURCES);
+	await appendFile(file, `${source}\n`).catch(failed(`${file} can't be written`));
 }
 async function sourcesOf(dir) {
 	return (await readFile$1(path$2.join(dir, SOURCES), "utf8").catch(() => "")).split("\n").filter((line) => line !== "");

@@ -25,17 +25,12 @@ const FILES = 64;
 export async function claimCache(dir: string, source: string): Promise<void> {
   const known = await sourcesOf(dir);
   if (known.includes(source)) return;
-  try {
-    await mkdir(dir, { recursive: true });
-    await appendFile(path.join(dir, SOURCES), `${source}\n`);
-  } catch (cause) {
-    throw new UnavailableError(
-      `${path.join(dir, SOURCES)} can't be written (${(cause as NodeJS.ErrnoException).code})`,
-      {
-        cause,
-      },
-    );
-  }
+  const failed = (what: string) => (cause: NodeJS.ErrnoException) => {
+    throw new UnavailableError(`${what} (${cause.code})`, { cause });
+  };
+  await mkdir(dir, { recursive: true }).catch(failed(`${dir} can't be made`));
+  const file = path.join(dir, SOURCES);
+  await appendFile(file, `${source}\n`).catch(failed(`${file} can't be written`));
 }
 
 async function sourcesOf(dir: string): Promise<string[]> {
