@@ -23084,7 +23084,7 @@ var check_default = "# Dry-builds every host of a fleet as a pull request would 
 // .github/workflows/comment.yml
 var comment_default = "# Puts the report of a check on its pull request. Apart from the check, since that runs the pull request's code and so gets no\n# right to write; this one has the right, runs none of that code, and takes nothing in the report for granted. It also serves\n# pull requests of forks.\nname: comment\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository; each has a comment of its own.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  comment:\n    if: github.event.workflow_run.event == 'pull_request'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      actions: read\n      pull-requests: write\n    steps:\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        id: download\n        # A check that was cut off has left no report.\n        continue-on-error: true\n        with:\n          name: bento-check\n          path: ${{ runner.temp }}/report\n          run-id: ${{ github.event.workflow_run.id }}\n          github-token: ${{ github.token }}\n      - uses: ./.bento\n        if: steps.download.outcome == 'success'\n        # A failed host has made the check red already.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/report/bento-report.json\n";
 // .github/workflows/deploy.yml
-var deploy_default = "# Publishes what is merged, one wave of the rollout in fleet.yaml after the other; a fleet without one has one wave, with all\n# hosts. Its two secrets are the private keys of `bento keygen`, kept in the environment `fleet`, which must be limited to\n# the branch main: pull requests never see them. Who calls this from a workflow of their own says `secrets: inherit`, without\n# which GitHub gives no secrets of an environment.\nname: deploy\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      wait:\n        description: How long the hosts of a wave have to run what was published, before it is the next wave's turn.\n        type: string\n        default: 1h\n      runner:\n        description: >-\n          The labels of a machine of one's own that builds first and fills the fleet's cache, as JSON: '[\"self-hosted\", \"bento\"]'. It\n          signs with the secret BENTO_CACHE_KEY. Without, hosts build by themselves.\n        type: string\n        default: \"\"\n      cache:\n        description: The Nix store that it pushes to.\n        type: string\n        default: file:///var/lib/bento-runner/cache\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next.\nconcurrency:\n  group: bento-deploy\n  cancel-in-progress: false\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n\n  # Before anything is published, so that the cache has a system before its host asks for it.\n  build:\n    needs: plan\n    if: inputs.runner != ''\n    runs-on: ${{ fromJSON(inputs.runner) }}\n    timeout-minutes: 1440\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: build\n          fleet: ${{ inputs.fleet }}\n          push: ${{ inputs.cache }}\n          prune: \"true\"\n          cache-key: ${{ secrets.BENTO_CACHE_KEY }}\n          memory-key: ${{ secrets.BENTO_MEMORY_KEY }}\n          # To ask what hosts run, which stays.\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n\n  deploy:\n    needs: [plan, build]\n    # Also where nothing is built before; not where that failed.\n    if: ${{ !cancelled() && needs.plan.result == 'success' && contains(fromJSON('[\"success\", \"skipped\"]'), needs.build.result) }}\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        with:\n          command: deploy\n          fleet: ${{ inputs.fleet }}\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: ${{ inputs.wait }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n";
+var deploy_default = "# Publishes what is merged, one wave of the rollout in fleet.yaml after the other; a fleet without one has one wave, with all\n# hosts. Its two secrets are the private keys of `bento keygen`, kept in the environment `fleet`, which must be limited to\n# the branch main: pull requests never see them. Who calls this from a workflow of their own says `secrets: inherit`, without\n# which GitHub gives no secrets of an environment.\nname: deploy\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      wait:\n        description: How long the hosts of a wave have to run what was published, before it is the next wave's turn.\n        type: string\n        default: 1h\n      runner:\n        description: >-\n          The labels of a machine of one's own that builds first and fills the fleet's cache, as JSON: '[\"self-hosted\", \"bento\"]'. It\n          signs with the secret BENTO_CACHE_KEY. Without, hosts build by themselves.\n        type: string\n        default: \"\"\n      cache:\n        description: The Nix store that it pushes to.\n        type: string\n        default: file:///var/lib/bento-runner/cache\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next.\nconcurrency:\n  group: bento-deploy\n  cancel-in-progress: false\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n\n  # Before anything is published, so that the cache has a system before its host asks for it.\n  build:\n    needs: plan\n    if: inputs.runner != ''\n    runs-on: ${{ fromJSON(inputs.runner) }}\n    timeout-minutes: 1440\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: build\n          fleet: ${{ inputs.fleet }}\n          push: ${{ inputs.cache }}\n          prune: \"true\"\n          cache-key: ${{ secrets.BENTO_CACHE_KEY }}\n          memory-key: ${{ secrets.BENTO_MEMORY_KEY }}\n          # To ask what hosts run, which stays.\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n\n  deploy:\n    needs: [plan, build]\n    # Also where nothing is built before, and where that failed for a host: the others go out, and it may build by itself.\n    if: ${{ !cancelled() && needs.plan.result == 'success' }}\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        with:\n          command: deploy\n          fleet: ${{ inputs.fleet }}\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: ${{ inputs.wait }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n";
 // .github/workflows/status.yml
 var status_default = "# Looks after the hosts: red when one needs somebody, and the summary says which and why.\nname: status\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  status:\n    runs-on: ubuntu-latest\n    timeout-minutes: 15\n    environment: fleet\n    permissions:\n      contents: read\n      # For bento/deploy on commits, and for the issue while a host is in trouble.\n      statuses: write\n      issues: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: status\n          fleet: ${{ inputs.fleet }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          commit-status: \"true\"\n          issue: \"true\"\n";
 // .github/workflows/update.yml
@@ -23658,22 +23658,56 @@ async function pruneCache(nix, dir, { kept, source, now }) {
 		const own = name.slice(8);
 		if (wanted.has(own.slice(0, 32))) await rename$1(place(name), place(own));
 	});
-	const removed = {
-		paths: 0,
-		bytes: 0
-	};
-	const remove = async (name) => {
-		removed.bytes += await oldSize(place(name), now) ?? 0;
-		await rm$1(place(name), { force: true });
-	};
 	const gone = aside.filter((name) => !wanted.has(name.slice(8).slice(0, 32)));
-	await parallel(gone, FILES, remove);
-	removed.paths = gone.length;
-	const used = new Set(await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name)), FILES, async (name) => /^URL: (nar\/[^/\n]+)$/m.exec(await readFile$1(place(name), "utf8"))?.[1]));
-	await parallel((await readdir$1(place("nar")).catch(() => [])).map((name) => `nar/${name}`).filter((name) => !used.has(name)), FILES, async (name) => {
-		if (await oldSize(place(name), now) !== void 0) await remove(name);
+	await parallel(gone, FILES, (name) => rm$1(place(name), { force: true }));
+	return {
+		paths: gone.length,
+		bytes: await pruneNars(dir, now)
+	};
+}
+/**
+* The same of the files that paths are packed in, but that those which are put aside stay for a day: a push that has found one there,
+* and so doesn't upload it, may not have said yet that its path is there; `mendCache` brings it back. Gives the bytes that were removed.
+*/
+async function pruneNars(dir, now) {
+	const before = await usedNars(dir);
+	await parallel((await narsIn(dir)).filter((name) => !name.startsWith(ASIDE) && !before.has(name)), FILES, async (name) => {
+		const file = path$2.join(dir, "nar", name);
+		if (await oldSize(file, now) === void 0) return;
+		await utimes(file, now / 1e3, now / 1e3);
+		await rename$1(file, path$2.join(dir, "nar", ASIDE + name));
 	});
-	return removed;
+	await mendCache(dir);
+	return (await parallel((await narsIn(dir)).filter((name) => name.startsWith(ASIDE)), FILES, async (name) => {
+		const file = path$2.join(dir, "nar", name);
+		const size = await oldSize(file, now);
+		if (size !== void 0) await rm$1(file, { force: true });
+		return size ?? 0;
+	})).reduce((sum, size) => sum + size, 0);
+}
+/** Brings back what was put aside, and is promised: to be called after a push, which may have found it there while it was. */
+async function mendCache(dir) {
+	const aside = (await narsIn(dir)).filter((name) => name.startsWith(ASIDE));
+	if (aside.length === 0) return;
+	const used = await usedNars(dir);
+	const there = new Set(await narsIn(dir));
+	await parallel(aside, FILES, async (name) => {
+		const own = name.slice(8);
+		if (!used.has(own) || there.has(own)) return;
+		await rename$1(path$2.join(dir, "nar", name), path$2.join(dir, "nar", own)).catch((error) => {
+			if (error.code !== "ENOENT") throw error;
+		});
+	});
+}
+async function narsIn(dir) {
+	return readdir$1(path$2.join(dir, "nar")).catch(() => []);
+}
+/** The files, in nar/, of all paths that the cache promises. */
+async function usedNars(dir) {
+	const nars = await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name)), FILES, async (name) => {
+		return /^URL: nar\/([^/\n]+)$/m.exec(await readFile$1(path$2.join(dir, name), "utf8"))?.[1];
+	});
+	return new Set(nars);
 }
 /** Bytes of a file that has been there for longer than a day; undefined for anything else. */
 async function oldSize(file, now) {
@@ -32008,7 +32042,7 @@ function parseFailOn(text) {
 /** Systems of each host that stay alive, beside the one that it runs. */
 const KEEP = 3;
 /**
-* Removes gc roots: of each host's systems all but the last three and what it reports to run, and all of hosts that the fleet
+* Removes gc roots: of each host's systems all but the last three, what it reports to run and what is published for it, and all of hosts that the fleet
 * has no more. What isn't known for certain stays.
 */
 async function prune(context, { fleet: dir, roots, hosts, isWhole }) {
@@ -32037,7 +32071,7 @@ async function prune(context, { fleet: dir, roots, hosts, isWhole }) {
 			continue;
 		}
 		const all = await rootsIn(place);
-		const old = hasLeft ? all : all.slice(KEEP).filter(({ target }) => target !== keeps);
+		const old = hasLeft ? all : all.slice(KEEP).filter(({ target }) => !keeps?.has(target));
 		for (const root of old) {
 			await removeRoot(root);
 			pruned.push({
@@ -32077,7 +32111,7 @@ async function pruneCacheOf(context, nix, cache, roots, warnings) {
 		};
 	}
 }
-/** What each host says it runs; null when nobody can be asked now. */
+/** What each host says it runs, and what is published for it; null when nobody can be asked now. */
 async function runningSystems(context, fleet, warnings) {
 	const { server } = fleet;
 	const known = /* @__PURE__ */ new Map();
@@ -32096,8 +32130,11 @@ async function runningSystems(context, fleet, warnings) {
 				signal: context.signal,
 				say: context.output.info
 			}));
-			for (const { name, state, running } of await statusesOf(publisher, hosts, fleet.signers)) if (running !== null) known.set(name, running.toplevel);
-			else if (state === "unknown") known.set(name, "unknown");
+			for (const { name, state, running, published } of await statusesOf(publisher, hosts, fleet.signers)) {
+				const wanted = [running?.toplevel, published?.toplevel].filter((system) => typeof system === "string");
+				if (running === null && state === "unknown") known.set(name, "unknown");
+				else known.set(name, new Set(wanted));
+			}
 			return known;
 		} catch (_) {
 			_usingCtx$5.e = _;
@@ -32151,6 +32188,7 @@ async function pushTo(context, nix, { url, keyFile, paths }) {
 			},
 			onRetry: (error, wait) => output.info(`${name}: ${error}; trying again in ${Math.ceil(wait / 1e3)} s`)
 		});
+		if (cache !== null) await mendCache(cache);
 		return result(null);
 	} catch (error) {
 		if (!(error instanceof UnavailableError)) throw error;

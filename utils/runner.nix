@@ -177,15 +177,15 @@ in
       users.users.${user} = {
         isSystemUser = true;
         group = user;
-        home = state;
+        # Programs such as ssh read settings there, whatever HOME says, and one job could leave some for another.
+        home = "/var/empty";
         description = "Builds the fleet's systems";
       };
       users.groups.${user} = { };
 
       # What stays from one job to the next: gc roots, logs of builds that failed, and evaluations that are remembered.
       systemd.tmpfiles.rules = [
-        # The web server passes through.
-        "d ${state} 0751 ${user} ${user} -"
+        "d ${state} 0755 root root -"
         "d ${state}/state 0750 ${user} ${user} -"
         "d ${state}/evaluations 0750 ${user} ${user} -"
       ];

@@ -33,7 +33,7 @@ export interface Pruned {
 }
 
 /**
- * Removes gc roots: of each host's systems all but the last three and what it reports to run, and all of hosts that the fleet
+ * Removes gc roots: of each host's systems all but the last three, what it reports to run and what is published for it, and all of hosts that the fleet
  * has no more. What isn't known for certain stays.
  */
 export async function prune(context: Context, { fleet: dir, roots, hosts, isWhole }: PruneOptions): Promise<Pruned> {
@@ -61,7 +61,7 @@ export async function prune(context: Context, { fleet: dir, roots, hosts, isWhol
       continue;
     }
     const all = await rootsIn(place);
-    const old = hasLeft ? all : all.slice(KEEP).filter(({ target }) => target !== keeps);
+    const old = hasLeft ? all : all.slice(KEEP).filter(({ target }) => !keeps?.has(target));
     for (const root of old) {
       await removeRoot(root);
       pruned.push({ host, toplevel: root.target, hasLeft });
@@ -100,14 +100,14 @@ export async function pruneCacheOf(
   }
 }
 
-/** What each host says it runs; null when nobody can be asked now. */
+/** What each host says it runs, and what is published for it; null when nobody can be asked now. */
 async function runningSystems(
   context: Context,
   fleet: Fleet,
   warnings: string[],
-): Promise<Map<string, string | "unknown"> | null> {
+): Promise<Map<string, ReadonlySet<string> | "unknown"> | null> {
   const { server } = fleet;
-  const known = new Map<string, string | "unknown">();
+  const known = new Map<string, ReadonlySet<string> | "unknown">();
   const source = optionalKey(context.env, PUBLISHER_KEY);
   if (server === null || source === undefined) {
     const why =
@@ -122,9 +122,11 @@ async function runningSystems(
       signal: context.signal,
       say: context.output.info,
     });
-    for (const { name, state, running } of await statusesOf(publisher, hosts, fleet.signers)) {
-      if (running !== null) known.set(name, running.toplevel);
-      else if (state === "unknown") known.set(name, "unknown");
+    for (const { name, state, running, published } of await statusesOf(publisher, hosts, fleet.signers)) {
+      // What is published it may not have fetched yet, and that can be an older one, such as after a rollback.
+      const wanted = [running?.toplevel, published?.toplevel].filter((system) => typeof system === "string");
+      if (running === null && state === "unknown") known.set(name, "unknown");
+      else known.set(name, new Set(wanted));
     }
     return known;
   } catch (error) {

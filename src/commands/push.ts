@@ -1,7 +1,7 @@
 import { FleetError, UnavailableError } from "../errors.ts";
 import { loadFleet } from "../fleet/load.ts";
 import type { Nix } from "../nix/nix.ts";
-import { claimCache } from "../nix/prune-cache.ts";
+import { claimCache, mendCache } from "../nix/prune-cache.ts";
 import { cacheDirectory, type Pushed, push, shown } from "../nix/push.ts";
 import { count } from "../render/terminal.ts";
 import type { PushResult } from "../results.ts";
@@ -40,6 +40,7 @@ export async function pushTo(
       },
       onRetry: (error, wait) => output.info(`${name}: ${error}; trying again in ${Math.ceil(wait / 1000)} s`),
     });
+    if (cache !== null) await mendCache(cache);
     return result(null);
   } catch (error) {
     if (!(error instanceof UnavailableError)) throw error;

@@ -1,4 +1,4 @@
-import { appendFile, lstat, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { appendFile, lstat, mkdir, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
 import path from "node:path";
 import { UnavailableError } from "../errors.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -6,9 +6,9 @@ import type { Nix } from "./nix.ts";
 
 /** What was removed from a cache. */
 export interface PrunedCache {
-  /** Store paths. */
+  /** Store paths that the cache doesn't promise any more. */
   paths: number;
-  /** Packed. */
+  /** Of files; those of a path go a day after it. */
   bytes: number;
 }
 
@@ -75,30 +75,62 @@ export async function pruneCache(
     if (wanted.has(own.slice(0, 32))) await rename(place(name), place(own));
   });
 
-  const removed: PrunedCache = { paths: 0, bytes: 0 };
-  const remove = async (name: string) => {
-    removed.bytes += (await oldSize(place(name), now)) ?? 0;
-    await rm(place(name), { force: true });
-  };
   const gone = aside.filter((name) => !wanted.has(name.slice(ASIDE.length).slice(0, 32)));
-  await parallel(gone, FILES, remove);
-  removed.paths = gone.length;
-  const used = new Set(
-    await parallel(
-      (await readdir(dir)).filter((name) => NARINFO.test(name)),
-      FILES,
-      async (name) => /^URL: (nar\/[^/\n]+)$/m.exec(await readFile(place(name), "utf8"))?.[1],
-    ),
-  );
-  const nars = (await readdir(place("nar")).catch(() => [])).map((name) => `nar/${name}`);
-  await parallel(
-    nars.filter((name) => !used.has(name)),
-    FILES,
-    async (name) => {
-      if ((await oldSize(place(name), now)) !== undefined) await remove(name);
-    },
-  );
-  return removed;
+  await parallel(gone, FILES, (name) => rm(place(name), { force: true }));
+  return { paths: gone.length, bytes: await pruneNars(dir, now) };
+}
+
+/**
+ * The same of the files that paths are packed in, but that those which are put aside stay for a day: a push that has found one there,
+ * and so doesn't upload it, may not have said yet that its path is there; `mendCache` brings it back. Gives the bytes that were removed.
+ */
+async function pruneNars(dir: string, now: number): Promise<number> {
+  const before = await usedNars(dir);
+  const unused = (await narsIn(dir)).filter((name) => !name.startsWith(ASIDE) && !before.has(name));
+  await parallel(unused, FILES, async (name) => {
+    const file = path.join(dir, "nar", name);
+    if ((await oldSize(file, now)) === undefined) return;
+    await utimes(file, now / 1000, now / 1000);
+    await rename(file, path.join(dir, "nar", ASIDE + name));
+  });
+  await mendCache(dir);
+  const aside = (await narsIn(dir)).filter((name) => name.startsWith(ASIDE));
+  const sizes = await parallel(aside, FILES, async (name) => {
+    const file = path.join(dir, "nar", name);
+    const size = await oldSize(file, now);
+    if (size !== undefined) await rm(file, { force: true });
+    return size ?? 0;
+  });
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/** Brings back what was put aside, and is promised: to be called after a push, which may have found it there while it was. */
+export async function mendCache(dir: string): Promise<void> {
+  const aside = (await narsIn(dir)).filter((name) => name.startsWith(ASIDE));
+  if (aside.length === 0) return;
+  const used = await usedNars(dir);
+  const there = new Set(await narsIn(dir));
+  await parallel(aside, FILES, async (name) => {
+    const own = name.slice(ASIDE.length);
+    if (!used.has(own) || there.has(own)) return;
+    await rename(path.join(dir, "nar", name), path.join(dir, "nar", own)).catch((error: NodeJS.ErrnoException) => {
+      // Another one has brought it back.
+      if (error.code !== "ENOENT") throw error;
+    });
+  });
+}
+
+async function narsIn(dir: string): Promise<string[]> {
+  return readdir(path.join(dir, "nar")).catch(() => []);
+}
+
+/** The files, in nar/, of all paths that the cache promises. */
+async function usedNars(dir: string): Promise<Set<string | undefined>> {
+  const narinfos = (await readdir(dir)).filter((name) => NARINFO.test(name));
+  const nars = await parallel(narinfos, FILES, async (name) => {
+    return /^URL: nar\/([^/\n]+)$/m.exec(await readFile(path.join(dir, name), "utf8"))?.[1];
+  });
+  return new Set(nars);
 }
 
 /** Bytes of a file that has been there for longer than a day; undefined for anything else. */
