@@ -6,8 +6,8 @@ import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { BinaryCache } from "../support/binary-cache.ts";
 import type { Machine } from "../support/machine.ts";
-import { exec, familyOf, kill, processesWith, start, succeed } from "../support/programs.ts";
-import { channelHost } from "../support/release.ts";
+import { exec, familyOf, kill, processesWith, start } from "../support/programs.ts";
+import { buildChannelHost, channelHost, forgetSystems } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 // A fleet's cache that hosts reach through the ssh server alone: a real sshd, as provision sets it up, and a real cache. That it
@@ -49,23 +49,11 @@ async function released(name: string, { push = true } = {}): Promise<string> {
     `environment.systemPackages = [ pkgs.nginx ];\nenvironment.etc.serial = "${++serial}";`,
   );
   const { manifest } = await world.publish(name, content);
-  const { toplevel } = manifest;
-  if (toplevel === null || !("files" in content)) throw new Error("no system");
-  const file = path.join(world.dir, "released.nix");
-  await writeFile(file, content.files["configuration.nix"] ?? "");
-  const built = await succeed("nix-build", [
-    "<nixpkgs/nixos>",
-    "-A",
-    "system",
-    "-I",
-    `nixos-config=${file}`,
-    "--no-out-link",
-  ]);
-  expect(built).toBe(toplevel);
+  const built = await buildChannelHost(content, world.dir);
+  expect(built).toBe(manifest.toplevel);
   if (push) await cache.push(built);
-  await succeed("nix-store", ["--gc"]);
-  await rm(path.join(process.env.HOME ?? "", ".cache/nix"), { recursive: true, force: true });
-  return toplevel;
+  await forgetSystems();
+  return built;
 }
 
 /** What of the way is there: ssh and what runs it, of a machine's agent. */

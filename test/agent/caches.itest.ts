@@ -6,7 +6,7 @@ import type { Manifest } from "../../src/release/manifest.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, succeed } from "../support/programs.ts";
-import { type Content, channelHost } from "../support/release.ts";
+import { buildChannelHost, type Content, channelHost, forgetSystems } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 // Where a machine's system comes from: its fleet's binary caches, with an HTTP server for each, or its own builds. Systems
@@ -40,26 +40,10 @@ const next = (name = "nas") =>
 
 /** Builds a host's system, and leaves it in the cache alone. */
 async function pushed(content: Content, push = (system: string) => cache.push(system)): Promise<string> {
-  if (!("files" in content)) throw new Error("no files");
-  const file = path.join(world.dir, "pushed.nix");
-  await writeFile(file, content.files["configuration.nix"] ?? "");
-  const built = await succeed("nix-build", [
-    "<nixpkgs/nixos>",
-    "-A",
-    "system",
-    "-I",
-    `nixos-config=${file}`,
-    "--no-out-link",
-  ]);
+  const built = await buildChannelHost(content, world.dir);
   await push(built);
-  await collect();
+  await forgetSystems();
   return built;
-}
-
-/** Throws away what no machine runs, and what Nix remembers of caches. */
-async function collect(): Promise<void> {
-  await succeed("nix-store", ["--gc"]);
-  await rm(path.join(process.env.HOME ?? "", ".cache/nix"), { recursive: true, force: true });
 }
 
 async function published(content: Content, name = "nas"): Promise<Manifest> {

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { BinaryCache } from "../support/binary-cache.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, familyOf, kill, succeed } from "../support/programs.ts";
-import { channelHost } from "../support/release.ts";
+import { buildChannelHost, channelHost, forgetSystems } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 // The power is lost while Nix writes: its database says that a path is there, and the files are empty. Real stores, real damage.
@@ -35,11 +35,7 @@ async function released({ push = true } = {}): Promise<string> {
     "nas",
     `environment.systemPackages = [ pkgs.nginx ];\nenvironment.etc.serial = "${++serial}";`,
   );
-  if (!("files" in content)) throw new Error("no files");
-  const file = path.join(world.dir, "released.nix");
-  await writeFile(file, content.files["configuration.nix"] ?? "");
-  const build = ["<nixpkgs/nixos>", "-A", "system", "-I", `nixos-config=${file}`, "--no-out-link"];
-  const system = await succeed("nix-build", build);
+  const system = await buildChannelHost(content, world.dir);
   if (push) await cache.push(system);
   expect((await world.publish("nas", content)).manifest.toplevel).toBe(system);
   return system;
@@ -58,7 +54,7 @@ test("the note is there while the store is written to, and is of this boot", asy
   await released();
   const machineOfCache = cache;
   const asked = Promise.withResolvers<void>();
-  await succeed("nix-store", ["--gc"]);
+  await forgetSystems();
   machineOfCache.answer = (request) => {
     if (!request.startsWith("/nar/")) return "file";
     asked.resolve();
@@ -113,6 +109,14 @@ test("what can't be made again is not activated; the machine runs what it ran, a
   await rm(machine.path("state/retry.json"), { force: true });
   expect((await machine.agent({ BENTO_BUILD: "prebuilt" })).stderr).toMatch(/\nsuccess\n$/);
   expect(await machine.running()).toBe(system);
+});
+
+test("a build that fails by itself leaves nothing for the next boot to look at", async () => {
+  await world.publish("nas", channelHost("nas", "this is no Nix"), { evaluate: false });
+  const { stderr } = await machine.agent();
+  expect(stderr).toMatch(/\nfailed: it does not build: /);
+  expect(stderr).not.toContain("--check-contents");
+  expect(existsSync(note())).toBe(false);
 });
 
 test("what is damaged and in use stays, and somebody is told how to mend it", async () => {

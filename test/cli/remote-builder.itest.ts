@@ -3,7 +3,8 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CheckDocument } from "../../src/results.ts";
 import { makeKey } from "../support/keys.ts";
-import { Sshd } from "../support/sshd.ts";
+import { startRootSshd } from "../support/root-sshd.ts";
+import type { Sshd } from "../support/sshd.ts";
 import { bentoJson } from "./bento.ts";
 import { type BuildFleet, buildFleet } from "./build-fleet.ts";
 
@@ -32,21 +33,7 @@ beforeAll(async () => {
     `export NIX_CONFIG='${process.env.NIX_CONFIG}\nsystem = riscv64-linux'`,
     `exec unshare --mount sh -c 'mount --bind ${dir}/nix ${fleet.store.dir}/nix && exec sh -c "$SSH_ORIGINAL_COMMAND"'`,
   ];
-  await writeFile(path.join(dir, "login"), `${login.join("\n")}\n`, { mode: 0o755 });
-  await writeFile(path.join(dir, "authorized_keys"), `${builderKey.publicKey}\n`);
-  const settings = [
-    "ListenAddress 127.0.0.1",
-    `HostKey ${hostKey.file}`,
-    `AuthorizedKeysFile ${path.join(dir, "authorized_keys")}`,
-    `ForceCommand ${path.join(dir, "login")}`,
-    `PidFile ${path.join(dir, "pid")}`,
-    "PermitRootLogin yes",
-    "StrictModes no",
-    "UsePAM no",
-  ];
-  await writeFile(path.join(dir, "sshd_config"), `${settings.join("\n")}\n`);
-  sshd = new Sshd(path.join(dir, "sshd_config"), {});
-  await sshd.start();
+  sshd = await startRootSshd(dir, { hostKey, key: builderKey, script: `${login.join("\n")}\n` });
   await mkdir(path.join(dir, "tmp"));
   await writeFile(path.join(dir, "known_hosts"), `[127.0.0.1]:${sshd.port} ${hostKey.publicKey}\n`);
   ssh = {

@@ -109,3 +109,17 @@ async function writeTree(dir: string, files: Readonly<Record<string, string>>): 
   }
   return dir;
 }
+
+/** Builds the system of a host without flakes, with the Nix of this process's environment; `dir` is for its configuration. */
+export async function buildChannelHost(content: Content, dir: string): Promise<string> {
+  if (!("files" in content)) throw new Error("it has no files");
+  const file = path.join(dir, "built.nix");
+  await writeFile(file, content.files["configuration.nix"] ?? "");
+  return succeed("nix-build", ["<nixpkgs/nixos>", "-A", "system", "-I", `nixos-config=${file}`, "--no-out-link"]);
+}
+
+/** Throws away what no machine runs, and what Nix remembers of caches. */
+export async function forgetSystems(): Promise<void> {
+  await succeed("nix-store", ["--gc"]);
+  await rm(path.join(process.env.HOME ?? "", ".cache/nix"), { recursive: true, force: true });
+}

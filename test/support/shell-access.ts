@@ -4,7 +4,8 @@ import path from "node:path";
 import { makeKey } from "./keys.ts";
 import type { Machine } from "./machine.ts";
 import { kill } from "./programs.ts";
-import { Sshd } from "./sshd.ts";
+import { startRootSshd } from "./root-sshd.ts";
+import type { Sshd } from "./sshd.ts";
 
 /** How an administrator gets to a machine: a real sshd on loopback, whose root is on that machine. */
 export class ShellAccess implements AsyncDisposable {
@@ -37,23 +38,7 @@ export class ShellAccess implements AsyncDisposable {
     const exports = variables.map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`).join("");
     // One line, since `$SSH_ORIGINAL_COMMAND` is a shell's, as it is without a command that is forced.
     const login = `#!/bin/sh\n${exports}${setup}\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n`;
-    await writeFile(path.join(dir, "login"), login, { mode: 0o755 });
-    await writeFile(path.join(dir, "authorized_keys"), `${key.publicKey}\n`);
-    const settings = [
-      "ListenAddress 127.0.0.1",
-      `HostKey ${hostKey.file}`,
-      `AuthorizedKeysFile ${path.join(dir, "authorized_keys")}`,
-      `ForceCommand ${path.join(dir, "login")}`,
-      `PidFile ${path.join(dir, "pid")}`,
-      "PermitRootLogin yes",
-      "StrictModes no",
-      "UsePAM no",
-      "PasswordAuthentication no",
-      "KbdInteractiveAuthentication no",
-    ];
-    await writeFile(path.join(dir, "sshd_config"), `${settings.join("\n")}\n`);
-    const sshd = new Sshd(path.join(dir, "sshd_config"), machine.env);
-    await sshd.start();
+    const sshd = await startRootSshd(dir, { hostKey, key, script: login }, machine.env);
     const access = new ShellAccess(dir, sshd);
     const known = `[127.0.0.1]:${sshd.port} ${(await readFile(`${hostKey.file}.pub`, "utf8")).trim()}\n`;
     await writeFile(access.knownHosts, known);

@@ -22,7 +22,11 @@ build_release() {
     problem+=' nix-store --verify --check-contents looks at all of it'
   fi
   close_forward
-  [ "$status" -eq 0 ] || return "$status"
+  if [ "$status" -ne 0 ]; then
+    # What it has written before it failed is no worse for that: the next boot has nothing to look at. The reason stays this one.
+    [ -n "$cut_off" ] || (settle_store) || true
+    return "$status"
+  fi
   settle_store
 }
 
