@@ -4081,12 +4081,17 @@ var require_bcrypt_pbkdf = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 		pbkdf: bcrypt_pbkdf
 	};
 }));
+// \0native
+var require__native = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	module.exports = null;
+	throw new Error("left out of the bundle");
+}));
 // node_modules/ssh2/lib/protocol/constants.js
 var require_constants = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	const crypto = __require("crypto");
 	let cpuInfo;
 	try {
-		cpuInfo = __require("cpu-features")();
+		cpuInfo = require__native()();
 	} catch {}
 	const { bindingAvailable, CIPHER_INFO, MAC_INFO } = require_crypto();
 	const eddsaSupported = (() => {
@@ -5068,7 +5073,7 @@ var require_crypto = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	let ChaChaPolyDecipher;
 	let GenericDecipher;
 	try {
-		binding = __require("../node_modules/ssh2/lib/protocol/crypto/build/Release/sshcrypto.node");
+		binding = require__native();
 		({AESGCMCipher, ChaChaPolyCipher, GenericCipher, AESGCMDecipher, ChaChaPolyDecipher, GenericDecipher} = binding);
 	} catch {}
 	const CIPHER_STREAM = 1;

@@ -78,7 +78,10 @@ install_packages() {
       "node@$(sed -n 's/^ *"node": "\([0-9][0-9.]*\)".*/\1/p' package.json | head -n 1)"
     path=$newer/node_modules/.bin:$PATH
   fi
-  "${as[@]}" env PATH="$path" npm ci --no-audit --no-fund --loglevel=error
+  # package.json's allowScripts says the same to newer ones of npm. An older one, where there is a compiler, would build ssh2's native
+  # parts for the Node that it runs on itself, and the other one that is installed here crashes with them.
+  "${as[@]}" env PATH="$path" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  "${as[@]}" env PATH="$path" npm rebuild --no-audit --no-fund --loglevel=error node > /dev/null
   [ -z "$newer" ] || rm -rf "$newer"
   touch node_modules/.package-lock.json
 }
