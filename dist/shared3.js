@@ -852,8 +852,11 @@ function exec(commandLine, args, options) {
 	});
 }
 // src/platform/process.ts
-/** Milliseconds between asking a program to end and killing it. */
-const KILL_GRACE = 2e3;
+/**
+* Milliseconds between asking a program to end and killing it. Nix first ends its builders and lets go of its locks, which takes
+* a busy machine a while; killed before, it leaves builders without a daemon running for good.
+*/
+const KILL_GRACE = 1e4;
 const spawning = new AsyncLocalStorage();
 let listening = false;
 function listen() {
