@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { packageRoot } from "../src/platform/package.ts";
 
 // Which folder of src/ may use which: data goes one way, from the fleet to trees, evaluations, releases and publishers.
-// The files directly in src/ that are no front are words that all may use: errors, results, durations, inert text.
+// The files directly in src/ that are no front, and results/, are words that all may use: errors, results, durations, inert text.
 
 const FRONTS = ["action.ts", "cli.ts", "main.ts"];
 const MAY: Record<string, readonly string[]> = {
@@ -72,6 +72,10 @@ function layerOf(file: string): string {
   return file.split("/")[0] ?? "";
 }
 
+function isForAll(file: string): boolean {
+  return layerOf(file) === "results" || (layerOf(file) === file && !FRONTS.includes(file));
+}
+
 function problems(all: readonly Import[]): string[] {
   return all.flatMap(({ file, from }) => {
     const layer = layerOf(file);
@@ -85,8 +89,9 @@ function problems(all: readonly Import[]): string[] {
     // Text that is bundled is no code.
     if (target.startsWith("../") || !target.endsWith(".ts")) return [];
     const other = layerOf(target);
-    if (other === layer || (!target.includes("/") && !FRONTS.includes(target))) return [];
-    if (!file.includes("/")) return FRONTS.includes(file) ? [] : [`src/${file} uses src/${target}: it is for all`];
+    if (other === layer || isForAll(target)) return [];
+    if (isForAll(file)) return [`src/${file} uses src/${target}: it is for all`];
+    if (FRONTS.includes(file)) return [];
     const may = MAY[layer];
     if (may === undefined) return [`src/${layer}/ is not among the layers of test/layers.test.ts`];
     return may.includes(other)
@@ -120,6 +125,8 @@ test("what is wrong is told by its file", () => {
       { file: "commands/check.ts", from: "../cli/options.ts" },
       { file: "commands/check.ts", from: "ssh2" },
       { file: "errors.ts", from: "./platform/git.ts" },
+      { file: "results/check.ts", from: "../nix/build.ts" },
+      { file: "nix/build.ts", from: "../results/check.ts" },
       { file: "new/thing.ts", from: "../fleet/load.ts" },
       { file: "commands/check.ts", from: "../fleet/load.ts" },
     ]),
@@ -130,6 +137,7 @@ test("what is wrong is told by its file", () => {
     expect.stringContaining("src/commands/check.ts uses src/cli/options.ts: commands/ may use"),
     expect.stringContaining("src/commands/check.ts uses ssh2: that is for"),
     "src/errors.ts uses src/platform/git.ts: it is for all",
+    "src/results/check.ts uses src/nix/build.ts: it is for all",
     "src/new/ is not among the layers of test/layers.test.ts",
   ]);
 });
