@@ -145,10 +145,10 @@ in
       defaultText = "sftp, or git for a fleet that has no server";
       example = "git";
       description = ''
-        How releases get here: sftp; git, from this machine's ref in a git repository; or an executable of your own that does what agent/fetchers/sftp does. Set it where
-        hosts can't reach the fleet's server, not even through a ProxyCommand in services.bento.sshConfig. Whatever it brings
-        must be signed by one of the fleet's signers; with services.bento.git.branch, which git alone takes, it is the
-        commit that must be signed.
+        How releases get here: sftp; git, from this machine's ref in a git repository; or an executable of your own that does
+        what agent/fetchers/sftp does. Set it where hosts can't reach the fleet's server, not even through a ProxyCommand in
+        services.bento.sshConfig. Whatever it brings must be signed by one of the fleet's signers; with
+        services.bento.git.branch, which git alone takes, it is the commit that must be signed.
       '';
     };
 
