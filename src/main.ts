@@ -3,9 +3,9 @@
 // Node 22 has no AsyncDisposableStack.
 import "core-js/actual/async-disposable-stack/index.js";
 import { CommanderError } from "commander";
+import { withPairs } from "./cli/pairs.ts";
 import { program } from "./cli.ts";
 import type { ExitStatus } from "./errors.ts";
-import { withPairs } from "./platform/pairs.ts";
 
 const USAGE_ERROR: ExitStatus = 2;
 /** As package.json says. What an older one lacks it would say in the middle of something. */

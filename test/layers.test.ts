@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { packageRoot } from "../src/platform/package.ts";
 
 // Which folder of src/ may use which: data goes one way, from the fleet to trees, evaluations, releases and publishers.
-// The files directly in src/ that are no front are words that all may use: errors, results, durations, inert text.
+// The files directly in src/ that are no front, and results/, are words that all may use: errors, results, durations, inert text.
 
 const FRONTS = ["action.ts", "cli.ts", "main.ts"];
 const MAY: Record<string, readonly string[]> = {
@@ -35,6 +35,8 @@ const MAY: Record<string, readonly string[]> = {
     "secrets",
     "platform",
   ],
+  /** The options of the command line: what they mean for the commands, and how a command's document is shown. */
+  cli: ["completion", "commands", "render", "fleet", "platform"],
 };
 /** Who speaks to what isn't ours: nobody else knows that it is there. */
 const ADAPTERS: Record<string, RegExp> = {
@@ -44,7 +46,7 @@ const ADAPTERS: Record<string, RegExp> = {
   ssh2: /^(?:publish\/sftp-|release\/signature\.ts)/,
   "ssh2-sftp-client": /^publish\/sftp-session\.ts$/,
   yaml: /^(?:fleet\/|workflows\/workflow\.ts)/,
-  commander: /^(?:(?:cli|cli-[\w-]+|main)\.ts|completion\/model\.ts|platform\/pairs\.ts)$/,
+  commander: /^(?:cli\.ts|cli\/|main\.ts|completion\/model\.ts)/,
 };
 
 const src = path.join(packageRoot(), "src");
@@ -70,6 +72,10 @@ function layerOf(file: string): string {
   return file.split("/")[0] ?? "";
 }
 
+function isForAll(file: string): boolean {
+  return layerOf(file) === "results" || (layerOf(file) === file && !FRONTS.includes(file));
+}
+
 function problems(all: readonly Import[]): string[] {
   return all.flatMap(({ file, from }) => {
     const layer = layerOf(file);
@@ -83,9 +89,9 @@ function problems(all: readonly Import[]): string[] {
     // Text that is bundled is no code.
     if (target.startsWith("../") || !target.endsWith(".ts")) return [];
     const other = layerOf(target);
-    if (other === layer || (!target.includes("/") && !FRONTS.includes(target) && !target.startsWith("cli-"))) return [];
-    if (!file.includes("/"))
-      return FRONTS.includes(file) || file.startsWith("cli-") ? [] : [`src/${file} uses src/${target}: it is for all`];
+    if (other === layer || isForAll(target)) return [];
+    if (isForAll(file)) return [`src/${file} uses src/${target}: it is for all`];
+    if (FRONTS.includes(file)) return [];
     const may = MAY[layer];
     if (may === undefined) return [`src/${layer}/ is not among the layers of test/layers.test.ts`];
     return may.includes(other)
@@ -116,8 +122,11 @@ test("what is wrong is told by its file", () => {
       { file: "platform/git.ts", from: "../fleet/load.ts" },
       { file: "fleet/load.ts", from: "../commands/check.ts" },
       { file: "commands/check.ts", from: "../cli.ts" },
+      { file: "commands/check.ts", from: "../cli/options.ts" },
       { file: "commands/check.ts", from: "ssh2" },
       { file: "errors.ts", from: "./platform/git.ts" },
+      { file: "results/check.ts", from: "../nix/build.ts" },
+      { file: "nix/build.ts", from: "../results/check.ts" },
       { file: "new/thing.ts", from: "../fleet/load.ts" },
       { file: "commands/check.ts", from: "../fleet/load.ts" },
     ]),
@@ -125,8 +134,10 @@ test("what is wrong is told by its file", () => {
     "src/platform/git.ts uses src/fleet/load.ts: platform/ may use no other folder",
     expect.stringContaining("src/fleet/load.ts uses src/commands/check.ts: fleet/ may use secrets/, platform/"),
     expect.stringContaining("src/commands/check.ts uses src/cli.ts: commands/ may use"),
+    expect.stringContaining("src/commands/check.ts uses src/cli/options.ts: commands/ may use"),
     expect.stringContaining("src/commands/check.ts uses ssh2: that is for"),
     "src/errors.ts uses src/platform/git.ts: it is for all",
+    "src/results/check.ts uses src/nix/build.ts: it is for all",
     "src/new/ is not among the layers of test/layers.test.ts",
   ]);
 });

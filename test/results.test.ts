@@ -2,8 +2,8 @@ import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { packageRoot } from "../src/platform/package.ts";
+import { checkDocumentSchema, checkJsonSchema, statusDocumentSchema, statusJsonSchema } from "../src/results/schema.ts";
 import type { CheckDocument, StatusDocument } from "../src/results.ts";
-import { checkDocumentSchema, checkJsonSchema, statusDocumentSchema, statusJsonSchema } from "../src/results-schema.ts";
 import { check, checked, failing, reported, status } from "./render/documents.ts";
 
 // After a change: BENTO_UPDATE=1 scripts/test results

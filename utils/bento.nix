@@ -5,7 +5,7 @@
 # It installs two units, bento-upgrade.service and bento-upgrade.timer, and the command bento-agent. The fleet's
 # settings come from bento.json beside this file, which `bento render` makes from fleet.yaml; what is particular to one
 # machine is set here. Works on NixOS 20.09 and everything since.
-{ config, lib, options, pkgs, ... }:
+{ config, lib, pkgs, ... }:
 
 let
   inherit (lib) mkIf mkOption types;
@@ -17,8 +17,6 @@ let
     if cfg.server.address == null then null
     else { loginPrefix = ""; } // (if fleet.server or null == null then { } else fleet.server)
       // { inherit (cfg.server) address port hostKeys; };
-  # Those that this machine reaches by itself: one that is forwarded is there while the agent needs it (lib/forward.sh).
-  substituters = lib.filter (cache: !(cache ? over)) cfg.substituters;
 
   # The fleet's own file, unless this machine has something otherwise.
   settings = fleet // { inherit server; inherit (cfg) signers substituters; };
@@ -58,13 +56,6 @@ let
     BENTO_FETCHER = "${cfg.fetcher}";
     BENTO_REPORTER = "${if cfg.reporter == null then cfg.fetcher else cfg.reporter}";
     BENTO_BUILD = cfg.build;
-    BENTO_INTERVAL = cfg.interval;
-    BENTO_CACHES = if cfg.caches.scope == "none" then "none" else "fleet";
-    BENTO_CACHE_CONNECT_TIMEOUT = toString cfg.caches.connectTimeout;
-    BENTO_CACHE_DEADLINE = toString cfg.caches.deadline;
-    BENTO_CONFIRM_TIMEOUT = toString cfg.confirm.timeout;
-    BENTO_CONFIRM_PASSES = toString cfg.confirm.passes;
-    BENTO_CONFIRM_SETTLE = toString cfg.confirm.settle;
     BENTO_MIN_FREE_STORE = toString (cfg.minimumFree.store * 1024);
     BENTO_MIN_FREE_BOOT = toString (cfg.minimumFree.boot * 1024);
     BENTO_SSH_CONFIG = lib.optionalString (cfg.sshConfig != "") "${pkgs.writeText "bento-ssh-config" cfg.sshConfig}";
@@ -84,14 +75,6 @@ let
     exec ${pkgs.bash}/bin/bash ${agent}/bento-agent "$@"
   '';
 
-  # Every quarter of an hour, at a second of it that follows from the host's name: the hosts of a fleet spread evenly,
-  # and one host's polls stay 15 minutes apart, also where systemd has no FixedRandomDelay yet (before 247).
-  offset = lib.mod (fromHex (builtins.substring 0 7 (builtins.hashString "sha256" cfg.host))) 900;
-  fromHex = hex: lib.foldl' (sum: digit: sum * 16 + valueOf digit) 0 (lib.stringToCharacters hex);
-  valueOf = digit: builtins.stringLength (builtins.head (builtins.split digit "0123456789abcdef"));
-  digits = lib.fixedWidthNumber 2;
-  defaultInterval = "*:${digits (offset / 60)}/15:${digits (lib.mod offset 60)}";
-
   hostKey = "/etc/ssh/ssh_host_ed25519_key";
   hostKeyPaths = map (key: key.path) config.services.openssh.hostKeys;
   # Newer NixOS can make the keys of a machine without sshd.
@@ -102,6 +85,8 @@ in
 {
   # What has settings of its own, one file for each.
   imports = [
+    ./bento/caches.nix
+    ./bento/confirm.nix
     ./bento/git.nix
     ./bento/health-checks.nix
     ./bento/local.nix
@@ -110,6 +95,7 @@ in
     ./bento/secrets.nix
     ./bento/self-update.nix
     ./bento/server.nix
+    ./bento/upgrade.nix
   ];
 
   options.services.bento = {
@@ -153,29 +139,16 @@ in
       '';
     };
 
-    interval = mkOption {
-      type = types.str;
-      default = defaultInterval;
-      defaultText = "every 15 minutes, at a moment that follows from the host's name";
-      example = "hourly";
-      description = ''
-        When to poll, in the form of systemd.time(7). An expression of your own is used as it is: where many hosts have
-        the same one they poll at the same moment; for those that mind, there is
-        systemd.timers.bento-upgrade.timerConfig.RandomizedDelaySec. A run that was missed because the machine was off
-        is made up for at the next start.
-      '';
-    };
-
     fetcher = mkOption {
       type = fetcherType;
       default = if server == null && git != null then "git" else "sftp";
       defaultText = "sftp, or git for a fleet that has no server";
       example = "git";
       description = ''
-        How releases get here: sftp; git, from this machine's ref in a git repository; or an executable of your own that does what agent/fetchers/sftp does. Set it where
-        hosts can't reach the fleet's server, not even through a ProxyCommand in services.bento.sshConfig. Whatever it brings
-        must be signed by one of the fleet's signers; with services.bento.git.branch, which git alone takes, it is the
-        commit that must be signed.
+        How releases get here: sftp; git, from this machine's ref in a git repository; or an executable of your own that does
+        what agent/fetchers/sftp does. Set it where hosts can't reach the fleet's server, not even through a ProxyCommand in
+        services.bento.sshConfig. Whatever it brings must be signed by one of the fleet's signers; with
+        services.bento.git.branch, which git alone takes, it is the commit that must be signed.
       '';
     };
 
@@ -197,59 +170,6 @@ in
         here. source: always evaluated and built here. prebuilt: never built here, for machines that are too small to;
         such a release fails, and is tried again, until a cache has it.
       '';
-    };
-
-    caches = {
-      scope = mkOption {
-        type = types.enum [ "machine" "agent" "none" ];
-        default = "machine";
-        description = ''
-          Who on this machine uses and trusts the binary caches of fleet.yaml, beside those that it has anyway. machine:
-          Nix as a whole, also for an administrator at a shell. agent: only upgrades. none: nobody.
-        '';
-      };
-      connectTimeout = mkOption {
-        type = types.ints.positive;
-        default = 3;
-        description = ''
-          Seconds that a binary cache has to accept a connection from an upgrade; one that doesn't is left out of that
-          upgrade. Raise it for a slow way there, such as Tor or a satellite.
-        '';
-      };
-      deadline = mkOption {
-        type = types.ints.positive;
-        default = 15;
-        description = ''
-          Seconds that a binary cache has for its first answer to an upgrade, and that it may be silent in a download.
-        '';
-      };
-    };
-
-    confirm = {
-      timeout = mkOption {
-        type = types.ints.positive;
-        default = 180;
-        description = ''
-          Seconds that a new system has, once it is activated, to prove itself; after that the machine goes back. Raise
-          it where services or the uplink take longer than that to come up.
-        '';
-      };
-      passes = mkOption {
-        type = types.ints.between 1 100;
-        default = 3;
-        description = ''
-          How often in a row a new system must reach the server and pass the health checks. Raise it, with
-          services.bento.confirm.settle, for a connection that comes and goes.
-        '';
-      };
-      settle = mkOption {
-        type = types.ints.positive;
-        default = 20;
-        description = ''
-          Seconds over which the passes of the confirmation are spread. Raise it for trouble that shows late, such
-          as a lease that isn't renewed; it must leave room within services.bento.confirm.timeout.
-        '';
-      };
     };
 
     sshConfig = mkOption {
@@ -341,80 +261,11 @@ in
         message = "services.bento.key is in the Nix store, where everybody can read it. Keep the key on the machine "
           + "alone, and set its path as a string.";
       }
-      {
-        assertion = cfg.confirm.settle * 2 <= cfg.confirm.timeout;
-        message = "services.bento.confirm.settle, ${toString cfg.confirm.settle} s, leaves no room for the "
-          + "confirmation: it can be at most half of services.bento.confirm.timeout, "
-          + "${toString cfg.confirm.timeout} s. Raise that.";
-      }
     ];
-
-    systemd.services.bento-upgrade = {
-      description = "Upgrade to the fleet's release for this machine";
-      after = [ "network-online.target" ];
-      wants = [ "network-online.target" ];
-
-      # It is this unit that activates a new system, so the activation must leave it alone, whether the new system has
-      # it changed or doesn't have it any more.
-      restartIfChanged = false;
-      stopIfChanged = false;
-      unitConfig.X-StopOnRemoval = false;
-
-      # What this unit starts is not only the agent, but the activation, the boot loader's installer and builds, and
-      # they inherit its limits. Therefore it can't have:
-      # - ProtectSystem, ProtectHome, PrivateTmp, PrivateDevices or anything else that makes a mount namespace: mounts
-      #   that an activation makes (secrets in a ramfs, for one) would be seen by nobody else;
-      # - NoNewPrivileges, RestrictSUIDSGID: activation makes the setuid wrappers, and activation scripts may use sudo;
-      # - CapabilityBoundingSet: with a capability less than PID 1, systemctl thinks it is in a chroot and does nothing;
-      # - RestrictNamespaces, LockPersonality, MemoryDenyWriteExecute, RestrictAddressFamilies, SystemCallFilter and
-      #   -Architectures: builds need these, and what fails to build only here is a release that fails for no reason;
-      # - ProtectHostname: activation sets the host's name;
-      # - ProtectClock: it allows no device but the clock, and boot loaders are installed on disks;
-      # - UMask: what an activation makes is for everybody to read, unless it says otherwise;
-      # - RuntimeDirectory: the guard's files in /run/bento must outlive the unit.
-      serviceConfig = {
-        Type = "oneshot";
-        ExecStart = "${command}/bin/bento-agent upgrade";
-        # A build may take hours, and everything that may hang has a deadline of its own.
-        TimeoutStartSec = "infinity";
-        # The server could not be reached now: common for a laptop, and no fault of this machine's.
-        SuccessExitStatus = 75;
-        # A build that was killed for want of memory is a failed build; the agent lives on to say so.
-        OOMPolicy = "continue";
-        RestrictRealtime = true;
-        KeyringMode = "private";
-        # A core of ssh's would have the key in it.
-        LimitCORE = 0;
-      };
-    };
-
-    systemd.timers.bento-upgrade = {
-      description = "Poll for a release of the fleet for this machine";
-      wantedBy = [ "timers.target" ];
-      timerConfig = {
-        OnCalendar = cfg.interval;
-        Persistent = true;
-        # The default of a minute would undo a part of the spreading.
-        AccuracySec = "5s";
-      };
-    };
 
     # The agent makes it too; this is for one that is there with other modes, e.g. from before.
     systemd.tmpfiles.rules = [ "d /var/bento 0700 root root -" ];
 
     environment.systemPackages = [ command ];
-
-    # fleet.yaml's binary caches, beside those that this machine has anyway: the lists are merged with NixOS's own. It isn't
-    # extra-substituters, which comes before substituters in nix.conf, and there the later line replaces the one before.
-    # The agent tells Nix by itself how long to wait, and which of them to ask. The options' names changed with 22.05.
-    nix = mkIf (substituters != [ ] && cfg.caches.scope == "machine") (
-      if options.nix ? settings then {
-        settings.substituters = map (cache: cache.url) substituters;
-        settings.trusted-public-keys = map (cache: cache.key) substituters;
-      } else {
-        binaryCaches = map (cache: cache.url) substituters;
-        binaryCachePublicKeys = map (cache: cache.key) substituters;
-      }
-    );
   };
 }

@@ -2,8 +2,8 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import { FleetError } from "../errors.ts";
+import { checkDocumentSchema } from "../results/schema.ts";
 import type { CheckDocument } from "../results.ts";
-import { checkDocumentSchema } from "../results-schema.ts";
 import type { Context } from "./context.ts";
 
 export interface ReportOptions {

@@ -1,4 +1,4 @@
-import type { Outcome } from "../reports/schema.ts";
+import type { Outcome } from "../results.ts";
 import type { AgentStatus } from "./agent-status.ts";
 
 export interface Verdict {

@@ -55,7 +55,6 @@ export const reportSchema = z.object({
 
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 export type Report = z.infer<typeof reportSchema>;
-export type Outcome = Report["outcome"];
 
 /** A file that a host put there, or undefined when it is none of version 1, or says that it is another host's. */
 export function parseHeartbeat(text: string, host: string): Heartbeat | undefined {

@@ -1,7 +1,7 @@
 import { duration } from "../duration.ts";
 import type { Manifest } from "../release/manifest.ts";
-import type { FleetState, Health, Sync } from "../results.ts";
-import type { Heartbeat, Outcome, Report } from "./schema.ts";
+import type { FleetState, Health, Outcome, Sync } from "../results.ts";
+import type { Heartbeat, Report } from "./schema.ts";
 
 /** What is known of one host. Times are in milliseconds since 1970, by the server's clock. */
 export interface Known {

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { gateOf } from "../../src/reports/gate.ts";
-import type { Heartbeat, Outcome, Report } from "../../src/reports/schema.ts";
+import type { Heartbeat, Report } from "../../src/reports/schema.ts";
 import { type Known, lastContact, stateOf } from "../../src/reports/state.ts";
-import { FLEET_STATES, type FleetState, needsAttention, OUTCOMES } from "../../src/results.ts";
+import { FLEET_STATES, type FleetState, needsAttention, OUTCOMES, type Outcome } from "../../src/results.ts";
 
 const NOW = Date.parse("2026-11-23T12:00:00Z");
 const MINUTE = 60_000;

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { DEFAULT_TIMEOUT } from "./commands/check.ts";
-import { parseShard } from "./fleet/select.ts";
-import { pair } from "./platform/pairs.ts";
+import { DEFAULT_TIMEOUT } from "../commands/check.ts";
+import { parseShard } from "../fleet/select.ts";
+import { pair } from "./pairs.ts";
 
 // The options that several commands of the command line share: how they are told, and what a command gets of them.
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { FLEET_STATES, OUTCOMES } from "./results.ts";
+import { FLEET_STATES, OUTCOMES } from "./status.ts";
 
 const nullable = <T extends z.ZodType>(type: T) => type.nullable();
 const failure = z.object({
