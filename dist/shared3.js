@@ -16,8 +16,8 @@ import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
 import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
 import net, { isIPv4, isIPv6 } from "node:net";
-import { fileURLToPath } from "node:url";
 import { createGunzip, createGzip, gunzip, gunzipSync } from "node:zlib";
+import { fileURLToPath } from "node:url";
 import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import { setFlagsFromString } from "node:v8";
@@ -17451,7 +17451,7 @@ function unreachedFile(text, frame, dirs, toFleet, host) {
 		};
 	}
 	if (forbidden === void 0) return void 0;
-	const way = dirs.map((dir) => path$2.posix.relative(dir, file)).filter((way) => way.startsWith("../")).find((way) => !path$2.posix.join(host.path, way).startsWith(".."));
+	const way = dirs.map((dir) => path$2.posix.relative(dir, file)).filter((way) => way.startsWith("../") && !/^(?:\.\.\/)+[0-9a-z]{32}-/.test(way)).find((way) => !path$2.posix.join(host.path, way).startsWith(".."));
 	if (way === void 0 || file.startsWith("/etc/")) return {
 		message: `it uses ${file}, which a host does not have`,
 		hint: "a host has only its own directory, and what is linked into it (ln -s) or named in its include",
@@ -17710,6 +17710,140 @@ function residentMemory(pid) {
 		return 0;
 	}
 }
+// src/nix/search-path.ts
+function parseEntry$1(text) {
+	const [, name, place] = /^([^=/:]+)=(.*)$/s.exec(text) ?? [];
+	return name === void 0 || place === void 0 ? {
+		name: "",
+		place: text
+	} : {
+		name,
+		place
+	};
+}
+function formatEntry$1({ name, place }) {
+	return name === "" ? place : `${name}=${place}`;
+}
+/** Entries of NIX_PATH, or what stands for it where it isn't set (Nix manual, "nix-path"). */
+function defaultSearchPath({ NIX_PATH, HOME }) {
+	if (NIX_PATH !== void 0) return splitSearchPath(NIX_PATH);
+	const channels = "/nix/var/nix/profiles/per-user/root/channels";
+	return [
+		`${HOME ?? "/root"}/.nix-defexpr/channels`,
+		`nixpkgs=${channels}/nixpkgs`,
+		channels
+	];
+}
+/** Splits at colons as Nix does: that of a URL, `channel:` or `flake:` at the beginning of a place belongs to it. */
+function splitSearchPath(text) {
+	return [...text.matchAll(/(?:[^:=]*=)*(?:(?:channel|flake):|(?:https?|file|git|s3|ssh):\/\/)?[^:]*/g)].map(([entry]) => entry).filter((entry) => entry !== "");
+}
+/** The URL of the tarball that a place stands for, or null where it is none (Nix manual, "nix-path"). */
+function tarballOf({ place }) {
+	const channel = /^channel:(.+)$/.exec(place)?.[1];
+	if (channel !== void 0) return `https://channels.nixos.org/${channel}/nixexprs.tar.xz`;
+	return /^(?:https?|file):\/\//.test(place) ? place : null;
+}
+/** Restricted evaluation allows what an entry leads to only when that is what it says, and channels are symlinks. */
+function resolvedEntries(entry) {
+	const { name, place } = parseEntry$1(entry);
+	if (!place.startsWith("/") || !existsSync(place)) return [entry];
+	const real = realpathSync(place);
+	if (name !== "" || !statSync(real).isDirectory()) return [formatEntry$1({
+		name,
+		place: real
+	})];
+	return [...readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink()).map((link) => [link.name, path$2.join(real, link.name)]).filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
+}
+// src/nix/nixpkgs.ts
+/**
+* The search paths of hosts without flakes. Tarballs are fetched here, both those that fleet.yaml pins and those of the search path
+* itself (`nixpkgs=channel:nixos-26.05`): restricted evaluation lets nobody into the latter since Nix 2.19.
+*/
+async function searchPaths(nix, hosts, limits) {
+	const channels = hosts.filter(({ kind }) => kind === "channel");
+	const passed = nix.passthrough.searchPath.map(parseEntry$1).map(withTarball);
+	const usual = defaultSearchPath(process.env).map(parseEntry$1).map(withTarball);
+	const pins = channels.flatMap(({ nixpkgs }) => nixpkgs ?? []);
+	const isElsewhere = passed.some(({ name }) => name === "nixpkgs") || pins.length === channels.length;
+	const places = [...passed, ...usual.filter(({ name }) => name !== "nixpkgs" || !isElsewhere)];
+	const fetched = await fetchTarballs(nix, channels.length === 0 ? [] : [...pins, ...places.flatMap(({ tarball }) => tarball ?? [])], limits);
+	return ({ nixpkgs }) => {
+		const entries = [];
+		let hasNixpkgs = false;
+		const pinned = nixpkgs === null ? [] : [{
+			name: "nixpkgs",
+			place: nixpkgs.url,
+			tarball: nixpkgs
+		}];
+		for (const entry of [
+			...passed,
+			...pinned,
+			...usual
+		]) {
+			const { name, tarball } = entry;
+			const found = tarball === null ? { path: entry.place } : fetched.get(keyOf$1(tarball));
+			if (found !== void 0 && "path" in found) {
+				entries.push(...resolvedEntries(formatEntry$1({
+					name,
+					place: found.path
+				})));
+				hasNixpkgs ||= name === "nixpkgs";
+			} else if (found !== void 0 && tarball !== null && name === "nixpkgs" && !hasNixpkgs) return { failure: unavailable(tarball, formatEntry$1(entry), found) };
+		}
+		return { entries };
+	};
+}
+function withTarball(entry) {
+	const url = tarballOf(entry);
+	return {
+		...entry,
+		tarball: url === null ? null : {
+			url,
+			hash: null
+		}
+	};
+}
+function unavailable({ url, hash }, entry, { said, trace }) {
+	if (hash === null) return {
+		message: `the nixpkgs of the search path, ${entry}, can't be had: ${said}`,
+		hint: "NIX_PATH or -I says where it is; nixpkgs: { url, hash } in fleet.yaml pins one",
+		trace
+	};
+	return {
+		message: `the pinned nixpkgs ${url} can't be had: ${said}`,
+		hint: "nixpkgs in fleet.yaml has its url and its hash",
+		trace
+	};
+}
+/** Where unpacked tarballs are in the store, fetched where they aren't there yet; by `keyOf`. */
+async function fetchTarballs(nix, wanted, limits) {
+	const tarballs = new Map(wanted.map((tarball) => [keyOf$1(tarball), tarball]));
+	const results = await evaluateAll(nix, [...tarballs.values()].map(({ url, hash }) => {
+		const sha256 = hash === null ? "" : `sha256 = ${nixString(hash)};`;
+		const fetched = `builtins.fetchTarball { url = ${nixString(url)}; ${sha256} }`;
+		const readable = /^file:\/\/\//.test(url) ? [fileURLToPath(url)] : [];
+		return {
+			kind: "expression",
+			mode: "restricted",
+			expression: `"\${${fetched}}"`,
+			readable,
+			searchPath: []
+		};
+	}), limits);
+	return new Map([...tarballs.keys()].map((key, index) => {
+		const result = results[index];
+		if (result?.ok) return [key, { path: String(result.value) }];
+		const trace = result?.stderr ?? "";
+		return [key, {
+			said: trace.match(/^\s*error: *(.*\S)/m)?.[1] ?? "",
+			trace
+		}];
+	}));
+}
+function keyOf$1({ url, hash }) {
+	return `${hash ?? ""} ${url}`;
+}
 // src/nix/search.ts
 /** Bytes of a file that is looked through; no Nix file that a person wrote is larger. */
 const MAX_FILE = 1024 ** 2;
@@ -17778,23 +17912,23 @@ var system_default = "# What Bento wants to know of a host's system, from its `c
 * not an error. Hosts that share much should follow one another.
 */
 async function evaluateHosts(nix, hosts, limits, onResult = () => {}) {
-	const pins = await pinnedPaths(nix, hosts, limits);
+	const searchPathOf = await searchPaths(nix, hosts.map(({ host }) => host), limits);
 	const results = new Array(hosts.length);
 	const evaluable = [];
 	const jobs = [];
 	for (const [index, { host, source }] of hosts.entries()) {
-		const pin = host.nixpkgs === null ? null : pins.get(pinKey(host.nixpkgs));
-		if (pin !== null && pin !== void 0 && "failure" in pin) {
+		const searchPath = searchPathOf(host);
+		if ("failure" in searchPath && host.kind === "channel") {
 			results[index] = {
 				ok: false,
-				failure: pin.failure,
+				failure: searchPath.failure,
 				warnings: [],
 				duration: 0
 			};
 			continue;
 		}
 		evaluable.push(index);
-		jobs.push(await hostJob(nix, host, source, pin?.path ?? null));
+		jobs.push(await hostJob(nix, host, source, "failure" in searchPath ? [] : searchPath.entries));
 	}
 	const told = await evaluateAll(nix, jobs, limits, (position) => onResult(evaluable[position] ?? 0));
 	const doubtful = [...told.keys()].filter((position) => {
@@ -17814,41 +17948,11 @@ async function evaluateHosts(nix, hosts, limits, onResult = () => {}) {
 	}
 	return results;
 }
-/** Where the pinned nixpkgs of hosts are in the store, fetched where they aren't there yet; by `pinKey`. */
-async function pinnedPaths(nix, hosts, limits) {
-	const pins = new Map(hosts.flatMap(({ host }) => host.nixpkgs ? [[pinKey(host.nixpkgs), host.nixpkgs]] : []));
-	const results = await evaluateAll(nix, [...pins.values()].map(({ url, hash }) => {
-		const fetched = `builtins.fetchTarball { url = ${nixString(url)}; sha256 = ${nixString(hash)}; }`;
-		const readable = /^file:\/\/\//.test(url) ? [fileURLToPath(url)] : [];
-		return {
-			kind: "expression",
-			mode: "restricted",
-			expression: `"\${${fetched}}"`,
-			readable,
-			searchPath: []
-		};
-	}), limits);
-	return new Map([...pins].map(([key, { url }], index) => {
-		const result = results[index];
-		if (result?.ok) return [key, { path: String(result.value) }];
-		return [key, { failure: {
-			message: `the pinned nixpkgs ${url} can't be had: ${result?.stderr.match(/^\s*error: *(.*\S)/m)?.[1] ?? ""}`,
-			hint: "nixpkgs in fleet.yaml has its url and its hash",
-			trace: result?.stderr ?? ""
-		} }];
-	}));
-}
-function pinKey({ url, hash }) {
-	return `${hash} ${url}`;
-}
 /** Evaluates one host, telling of each file that is read; what was said, and where the tree's files are in it. */
 async function evaluateAloud(nix, host, source, limits) {
-	const [pinned] = (await pinnedPaths(nix, [{
-		host,
-		source
-	}], limits)).values();
+	const searchPath = (await searchPaths(nix, [host], limits))(host);
 	const [result] = await evaluateAll(nix, [{
-		...await hostJob(nix, host, source, pinned !== void 0 && "path" in pinned ? pinned.path : null),
+		...await hostJob(nix, host, source, "entries" in searchPath ? searchPath.entries : []),
 		aloud: true
 	}], limits);
 	return {
@@ -17881,9 +17985,9 @@ async function flakeNamesJob(nix, source) {
 	if (nix.passthrough.overrideInputs.length > 0) return flakeJob(nix, source, "", names);
 	return pureJob(`(${names}) (${await getFlake(source)})`);
 }
-/** `pinned` is the store path of the host's nixpkgs. */
-async function hostJob(nix, host, source, pinned) {
-	if (host.kind === "channel") return channelJob(nix, host, source, pinned);
+/** `searchPath` is for a host without a flake. */
+async function hostJob(nix, host, source, searchPath) {
+	if (host.kind === "channel") return channelJob(host, source, searchPath);
 	if (nix.passthrough.overrideInputs.length > 0) return lockCheckedJob(nix, host, source);
 	const system = `(${system_default}) flake.nixosConfigurations.${nixString(host.attr)}.config`;
 	return pureJob(`let flake = ${await getFlake(source)}; in ${system} // { inputs = ${FLAKE_INPUTS}; }`);
@@ -17916,38 +18020,15 @@ function flakeJob(nix, { treeDir }, output, apply) {
 		arguments: flakeArguments(nix)
 	};
 }
-function channelJob(nix, host, { treeDir }, pinned) {
+function channelJob(host, { treeDir }, searchPath) {
 	const configuration = path$2.join(treeDir, host.config);
 	return {
 		kind: "expression",
 		mode: "restricted",
 		expression: `(${system_default}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`,
 		readable: [treeDir],
-		searchPath: [
-			...findInNixFiles(treeDir, /nixos-config/g).length > 0 ? [`nixos-config=${configuration}`] : [],
-			...nix.passthrough.searchPath,
-			...pinned === null ? [] : [`nixpkgs=${pinned}`],
-			...defaultSearchPath(process.env)
-		].flatMap(resolvedEntries)
+		searchPath: [...findInNixFiles(treeDir, /nixos-config/g).length > 0 ? resolvedEntries(`nixos-config=${configuration}`) : [], ...searchPath]
 	};
-}
-/** Entries of NIX_PATH, or what stands for it where it isn't set (Nix manual, "nix-path"). */
-function defaultSearchPath({ NIX_PATH, HOME }) {
-	if (NIX_PATH !== void 0) return NIX_PATH.split(/:(?!\/\/)/).filter((entry) => entry !== "");
-	const channels = "/nix/var/nix/profiles/per-user/root/channels";
-	return [
-		`${HOME ?? "/root"}/.nix-defexpr/channels`,
-		`nixpkgs=${channels}/nixpkgs`,
-		channels
-	];
-}
-/** Restricted evaluation allows what an entry leads to only when that is what it says, and channels are symlinks. */
-function resolvedEntries(entry) {
-	const [, name = "", place = ""] = /^((?:[^=/]*=)?)(.*)$/s.exec(entry) ?? [];
-	if (!place.startsWith("/") || !existsSync(place)) return [entry];
-	const real = realpathSync(place);
-	if (name !== "" || !statSync(real).isDirectory()) return [name + real];
-	return [...readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink()).map((link) => [link.name, path$2.join(real, link.name)]).filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
 }
 async function interpret(result, { host, source }, limits) {
 	const { duration } = result;

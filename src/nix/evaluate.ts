@@ -1,7 +1,6 @@
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import type { Host, NixpkgsPin } from "../fleet/fleet.ts";
+import type { Host } from "../fleet/fleet.ts";
 import type { HostFailure } from "../results.ts";
 import { narDigest } from "../tree/nar.ts";
 import { type Job, type JobLimits, type JobResult, MAX_OUTPUT } from "./batch.ts";
@@ -9,8 +8,10 @@ import { explainFailure, warningsIn } from "./failure.ts";
 import type { TreePlaces } from "./failure-place.ts";
 import type { ExplainedHost } from "./failure-unreached.ts";
 import { type Nix, nixString } from "./nix.ts";
+import { searchPaths } from "./nixpkgs.ts";
 import { evaluateAll } from "./pool.ts";
 import { findInNixFiles } from "./search.ts";
+import { resolvedEntries } from "./search-path.ts";
 import { sourcePath } from "./store-path.ts";
 import systemExpression from "./system.nix";
 
@@ -63,18 +64,22 @@ export async function evaluateHosts(
   limits: JobLimits,
   onResult: (index: number) => void = () => {},
 ): Promise<Evaluation[]> {
-  const pins = await pinnedPaths(nix, hosts, limits);
+  const searchPathOf = await searchPaths(
+    nix,
+    hosts.map(({ host }) => host),
+    limits,
+  );
   const results = new Array<Evaluation>(hosts.length);
   const evaluable: number[] = [];
   const jobs: Job[] = [];
   for (const [index, { host, source }] of hosts.entries()) {
-    const pin = host.nixpkgs === null ? null : pins.get(pinKey(host.nixpkgs));
-    if (pin !== null && pin !== undefined && "failure" in pin) {
-      results[index] = { ok: false, failure: pin.failure, warnings: [], duration: 0 };
+    const searchPath = searchPathOf(host);
+    if ("failure" in searchPath && host.kind === "channel") {
+      results[index] = { ok: false, failure: searchPath.failure, warnings: [], duration: 0 };
       continue;
     }
     evaluable.push(index);
-    jobs.push(await hostJob(nix, host, source, pin?.path ?? null));
+    jobs.push(await hostJob(nix, host, source, "failure" in searchPath ? [] : searchPath.entries));
   }
   const told = await evaluateAll(nix, jobs, limits, (position) => onResult(evaluable[position] ?? 0));
   const doubtful = [...told.keys()].filter((position) => {
@@ -96,35 +101,6 @@ export async function evaluateHosts(
   return results;
 }
 
-type Pinned = { path: string } | { failure: HostFailure };
-
-/** Where the pinned nixpkgs of hosts are in the store, fetched where they aren't there yet; by `pinKey`. */
-async function pinnedPaths(nix: Nix, hosts: readonly Evaluable[], limits: JobLimits): Promise<Map<string, Pinned>> {
-  const pins = new Map(hosts.flatMap(({ host }) => (host.nixpkgs ? [[pinKey(host.nixpkgs), host.nixpkgs]] : [])));
-  const jobs = [...pins.values()].map(({ url, hash }): Job => {
-    const fetched = `builtins.fetchTarball { url = ${nixString(url)}; sha256 = ${nixString(hash)}; }`;
-    const readable = /^file:\/\/\//.test(url) ? [fileURLToPath(url)] : [];
-    return { kind: "expression", mode: "restricted", expression: `"\${${fetched}}"`, readable, searchPath: [] };
-  });
-  const results = await evaluateAll(nix, jobs, limits);
-  return new Map(
-    [...pins].map(([key, { url }], index): [string, Pinned] => {
-      const result = results[index];
-      if (result?.ok) return [key, { path: String(result.value) }];
-      const said = result?.stderr.match(/^\s*error: *(.*\S)/m)?.[1] ?? "";
-      const message = `the pinned nixpkgs ${url} can't be had: ${said}`;
-      return [
-        key,
-        { failure: { message, hint: "nixpkgs in fleet.yaml has its url and its hash", trace: result?.stderr ?? "" } },
-      ];
-    }),
-  );
-}
-
-function pinKey({ url, hash }: NixpkgsPin): string {
-  return `${hash} ${url}`;
-}
-
 /** Evaluates one host, telling of each file that is read; what was said, and where the tree's files are in it. */
 export async function evaluateAloud(
   nix: Nix,
@@ -132,8 +108,8 @@ export async function evaluateAloud(
   source: EvaluationSource,
   limits: JobLimits,
 ): Promise<{ text: string; dirs: readonly string[] }> {
-  const [pinned] = (await pinnedPaths(nix, [{ host, source }], limits)).values();
-  const job = await hostJob(nix, host, source, pinned !== undefined && "path" in pinned ? pinned.path : null);
+  const searchPath = (await searchPaths(nix, [host], limits))(host);
+  const job = await hostJob(nix, host, source, "entries" in searchPath ? searchPath.entries : []);
   const [result] = await evaluateAll(nix, [{ ...job, aloud: true }], limits);
   return { text: result?.stderr ?? "", dirs: (await placesOf(source)).dirs };
 }
@@ -166,9 +142,14 @@ async function flakeNamesJob(nix: Nix, source: EvaluationSource): Promise<Job> {
   return pureJob(`(${names}) (${await getFlake(source)})`);
 }
 
-/** `pinned` is the store path of the host's nixpkgs. */
-async function hostJob(nix: Nix, host: EvaluableHost, source: EvaluationSource, pinned: string | null): Promise<Job> {
-  if (host.kind === "channel") return channelJob(nix, host, source, pinned);
+/** `searchPath` is for a host without a flake. */
+async function hostJob(
+  nix: Nix,
+  host: EvaluableHost,
+  source: EvaluationSource,
+  searchPath: readonly string[],
+): Promise<Job> {
+  if (host.kind === "channel") return channelJob(host, source, searchPath);
   // With inputs overridden the lock file is none that could be taken as it is.
   if (nix.passthrough.overrideInputs.length > 0) return lockCheckedJob(nix, host, source);
   const system = `(${systemExpression}) flake.nixosConfigurations.${nixString(host.attr)}.config`;
@@ -201,7 +182,7 @@ function flakeJob(nix: Nix, { treeDir }: EvaluationSource, output: string, apply
   return { kind: "flake", installable: `path:${treeDir}#${output}`, apply, arguments: flakeArguments(nix) };
 }
 
-function channelJob(nix: Nix, host: EvaluableHost, { treeDir }: EvaluationSource, pinned: string | null): Job {
+function channelJob(host: EvaluableHost, { treeDir }: EvaluationSource, searchPath: readonly string[]): Job {
   const configuration = path.join(treeDir, host.config);
   // A path, so that what is relative in it stays so.
   const expression = `(${systemExpression}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`;
@@ -212,31 +193,10 @@ function channelJob(nix: Nix, host: EvaluableHost, { treeDir }: EvaluationSource
     readable: [treeDir],
     searchPath: [
       // Configurations may import <nixos-config> themselves, which is another for each host.
-      ...(findInNixFiles(treeDir, /nixos-config/g).length > 0 ? [`nixos-config=${configuration}`] : []),
-      ...nix.passthrough.searchPath,
-      ...(pinned === null ? [] : [`nixpkgs=${pinned}`]),
-      ...defaultSearchPath(process.env),
-    ].flatMap(resolvedEntries),
+      ...(findInNixFiles(treeDir, /nixos-config/g).length > 0 ? resolvedEntries(`nixos-config=${configuration}`) : []),
+      ...searchPath,
+    ],
   };
-}
-
-/** Entries of NIX_PATH, or what stands for it where it isn't set (Nix manual, "nix-path"). */
-function defaultSearchPath({ NIX_PATH, HOME }: NodeJS.ProcessEnv): string[] {
-  if (NIX_PATH !== undefined) return NIX_PATH.split(/:(?!\/\/)/).filter((entry) => entry !== "");
-  const channels = "/nix/var/nix/profiles/per-user/root/channels";
-  return [`${HOME ?? "/root"}/.nix-defexpr/channels`, `nixpkgs=${channels}/nixpkgs`, channels];
-}
-
-/** Restricted evaluation allows what an entry leads to only when that is what it says, and channels are symlinks. */
-function resolvedEntries(entry: string): string[] {
-  const [, name = "", place = ""] = /^((?:[^=/]*=)?)(.*)$/s.exec(entry) ?? [];
-  if (!place.startsWith("/") || !existsSync(place)) return [entry];
-  const real = realpathSync(place);
-  if (name !== "" || !statSync(real).isDirectory()) return [name + real];
-  // A directory of channels: what is in it is found by its name.
-  const links = readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink());
-  const channels = links.map((link) => [link.name, path.join(real, link.name)] as const);
-  return [...channels.filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
 }
 
 async function interpret(result: JobResult, { host, source }: Evaluable, limits: JobLimits): Promise<Evaluation> {

@@ -40,7 +40,10 @@ export function unreachedFile(
   // What is missing beyond the tree, where reading is allowed, is nixpkgs' own affair, or another input's.
   if (forbidden === undefined) return undefined;
   // A way out of the tree leads to the same place in the fleet from the host's own directory.
-  const ways = dirs.map((dir) => path.posix.relative(dir, file)).filter((way) => way.startsWith("../"));
+  // From the tree's copy in the store to another store path is none.
+  const ways = dirs
+    .map((dir) => path.posix.relative(dir, file))
+    .filter((way) => way.startsWith("../") && !/^(?:\.\.\/)+[0-9a-z]{32}-/.test(way));
   const way = ways.find((way) => !path.posix.join(host.path, way).startsWith(".."));
   if (way === undefined || file.startsWith("/etc/")) {
     return {

@@ -310,6 +310,13 @@ test.each([
   );
 });
 
+test("another store path can't be linked into the host's directory", async () => {
+  const other = `OUT/store/${"3".repeat(32)}-source/nixos`;
+  const failure = await explain(`error: access to absolute path '${other}' is forbidden in restricted mode\n`);
+  expect(failure.message).toMatch(/^it uses \/.*-source\/nixos, which a host does not have$/);
+  expect(failure.hint).not.toContain("ln -s ..");
+});
+
 test("an import out of the flake, by its names in 2.8 and later", async () => {
   for (const mode of ["eval", "evaluation"]) {
     const failure = await explain(
