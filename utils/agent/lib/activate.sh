@@ -45,8 +45,9 @@ write_intent() { write_attempt intent.json "{ phase: \"$1\", guard: \"$guard\" }
 activate_and_confirm() {
   local status=0 deadline before
   before=$(secrets_in_use)
+  timer_before=$(timer_state) || timer_before=
   name_guard
-  deadline=$(($(uptime_seconds) + BENTO_ACTIVATION_TIMEOUT + BENTO_CONFIRM_TIMEOUT + BENTO_GUARD_SLACK))
+  deadline=$(($(awake_seconds) + BENTO_ACTIVATION_TIMEOUT + BENTO_CONFIRM_TIMEOUT + BENTO_GUARD_SLACK))
   if ! write_intent activating || ! arm_guard "$from" "$deadline"; then
     disarm_guard || true
     outcome=failed reason="the guard could not be armed, so nothing was activated"
@@ -65,7 +66,7 @@ activate_and_confirm() {
   case $status in
     0 | 4)
       if own_secrets "$to" && restart_users_of_secrets "$to" "$before" "$secrets" &&
-        confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); then
+        confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); then
         # From here on the new system is right, whatever happens to this program; unless the guard was faster.
         if write_intent committing && disarm_guard; then
           outcome=activated
@@ -102,6 +103,8 @@ go_back() {
     reason="$reason; and going back failed with status $status: $(running_system) runs, and $(booting_system) boots"
   elif contact_returns; then
     outcome=rolled-back
+    # Nothing has failed: this machine was asleep, or busy, and may do better another time.
+    [ -z "$slow" ] || outcome=inconclusive
     return
   else
     # It was the network, and not the release; or what the release has done to it is still in the kernel.

@@ -6,7 +6,7 @@
 begin_attempt() {
   said_mark=0
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
+  guard='' slow='' timer_before='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets=''
   attempt_log=$BENTO_STATE/attempt.log
   : 2> /dev/null > "$attempt_log" || attempt_log=
@@ -94,6 +94,7 @@ upgrade() {
   build_release "$BENTO_STATE/release.next" || finish failed "$problem"
   to=$built
   check_built || finish failed "$problem"
+  keeps_agent || finish failed "$problem"
   if is_bad "$to"; then skip_bad; fi
   if [ "$to" = "$from" ] && [ "$(booting_system)" = "$to" ] && ! have_secrets_changed "$to" "$(released_secrets)"; then
     finish unchanged ''
@@ -105,6 +106,18 @@ upgrade() {
 
 # activate_release: $to, which was built, instead of $from, which runs; the attempt ends here.
 activate_release() {
+  local now
+  # A build takes hours, in which somebody may have activated something by hand: that is what there is to go back to.
+  now=$(running_system)
+  if [ "$now" != "$from" ]; then
+    say "$now was activated by hand meanwhile"
+    if [ -n "$updating" ]; then
+      remove_tree "$updating"
+      exit 0
+    fi
+    from=$now
+    if [ "$to" = "$from" ] && [ "$(booting_system)" = "$to" ] && ! have_secrets_changed "$to" "$(released_secrets)"; then finish unchanged ''; fi
+  fi
   # Activate it, confirm it, and go back if that fails. The way back must exist, and the server be there to be lost.
   preflight || finish failed "$problem"
   keep_alive "$from" previous || finish failed "the running system could not be kept alive: $(last_words)"

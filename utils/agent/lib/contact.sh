@@ -26,24 +26,28 @@ contact() { [ -n "$offline" ] || BENTO_PROBE=1 poll_server /dev/null "$1"; }
 
 # contact_returns: tries for the recovery time.
 contact_returns() {
-  local deadline=$(($(uptime_seconds) + BENTO_RECOVERY_TIMEOUT)) now
+  local deadline=$(($(awake_seconds) + BENTO_RECOVERY_TIMEOUT)) now
   while :; do
-    now=$(uptime_seconds)
+    now=$(awake_seconds)
     [ "$now" -lt "$deadline" ] || return 1
     if contact $((deadline - now)); then return; fi
     sleep 1
   done
 }
 
-# show_contact: whether the server lets this machine in, in one word on stdout; but for `known`, a line on stderr says more.
-# Its places are its own, so that it changes nothing, and is in nobody's way.
-show_contact() {
-  local status=0 word
+# own_places: for what changes nothing, and is to be in no attempt's way. They are gone with this program.
+own_places() {
   mkdir -p "$BENTO_RUN" || bad_settings "$BENTO_RUN can't be written to; the agent runs as root"
   BENTO_RUN=$(mktemp -d "$BENTO_RUN/contact.XXXXXX")
   BENTO_STATE=$BENTO_RUN/state
   trap 'rm -rf "$BENTO_RUN"' EXIT
   mkdir "$BENTO_STATE"
+}
+
+# show_contact: whether the server lets this machine in, in one word on stdout; but for `known`, a line on stderr says more.
+show_contact() {
+  local status=0 word
+  own_places
   contact "$BENTO_POLL_TIMEOUT" || status=$?
   case $status in
     0) word=known ;;

@@ -9,13 +9,13 @@
 # name_guard: sets $guard, so that the intent on disk can name it before it is armed.
 name_guard() { guard=$BENTO_RUN/guard-$$-$RANDOM; }
 
-# arm_guard FROM DEADLINE: DEADLINE in uptime seconds.
+# arm_guard FROM DEADLINE: DEADLINE in seconds that this machine was awake.
 arm_guard() {
   mkdir -p "$guard" && printf '%s\n' "$1" > "$guard/from" && printf '%s\n' "$2" > "$guard/deadline" &&
     note_secrets "$1" && : > "$guard/armed" || return 1
   local watcher=("$BASH" "$agent/guard" "$guard")
   if [ "$BENTO_GUARD" = systemd ]; then
-    local wait=$(($2 - $(uptime_seconds)))
+    local wait=$(($2 - $(awake_seconds)))
     # A name of its own each time: one that failed before would be in the way.
     logged systemd-run --quiet --unit "bento-${guard##*/}" --on-active="$((wait > 1 ? wait : 1))" \
       --timer-property=AccuracySec=1s --setenv=PATH="$PATH" -- "${watcher[@]}"
@@ -52,10 +52,10 @@ guard_is_over() {
 
 # await SECONDS COMMAND…: until it succeeds.
 await() {
-  local deadline=$(($(uptime_seconds) + $1))
+  local deadline=$(($(awake_seconds) + $1))
   shift
   until "$@"; do
-    [ "$(uptime_seconds)" -lt "$deadline" ] || return 1
+    [ "$(awake_seconds)" -lt "$deadline" ] || return 1
     sleep 0.2
   done
 }

@@ -97,8 +97,8 @@ resolve_trial() {
 
 # confirm_restart: networks and services may take longer to come up with a machine than to come back.
 confirm_restart() {
-  confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)) ||
-    { { contact_returns || contact_comes_late; } && confirm $(($(uptime_seconds) + BENTO_CONFIRM_TIMEOUT)); }
+  confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)) ||
+    { { contact_returns || contact_comes_late; } && confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); }
 }
 
 # trial_was_avoided BOOTED: the machine booted another system.

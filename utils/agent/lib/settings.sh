@@ -177,6 +177,17 @@ uptime_seconds() {
   echo "${up%%.*}"
 }
 
+# awake_seconds: the same without those that the machine was asleep, where the kernel tells (its monotonic clock): what is to happen
+# within a time would have had nothing of them. agent/guard has the same.
+awake_seconds() {
+  local up
+  if { read -r up && read -r up && read -r _ _ up _; } 2> /dev/null < /proc/timer_list && [[ $up =~ ^[0-9]{10,}$ ]]; then
+    echo "${up%?????????}"
+  else
+    uptime_seconds
+  fi
+}
+
 boot_id() {
   local id
   read -r id < /proc/sys/kernel/random/boot_id
