@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { packageRoot } from "../src/platform/package.ts";
-import { temporaryDirectory } from "../src/platform/temporary.ts";
-import { succeed } from "./support/programs.ts";
+import { packageRoot } from "../../src/platform/package.ts";
+import { temporaryDirectory } from "../../src/platform/temporary.ts";
+import { succeed } from "../support/programs.ts";
 
 /** A cache over ssh, in utils/fleet.nix and utils/bento.nix: with the module systems of NixOS 20.09 and of today. */
 const root = packageRoot();
@@ -24,7 +24,7 @@ async function evaluated(lib: string, modules: string, wanted: string) {
 }
 
 describe.skipIf(libs.length === 0)(
-  "without BENTO_TEST_NIXPKGS_LIB and BENTO_TEST_NIXPKGS there is no module system",
+  `a cache over ssh${libs.length === 0 ? " (needs BENTO_TEST_NIXPKGS or BENTO_TEST_NIXPKGS_LIB)" : ""}`,
   () => {
     test.each(libs)("the server connects hosts to the cache alone, the publisher to nothing: %s", async (_, lib) => {
       await using scratch = await temporaryDirectory();

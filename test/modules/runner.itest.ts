@@ -1,23 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { packageRoot } from "../src/platform/package.ts";
-import { succeed } from "./support/programs.ts";
+import { json, nixpkgs, root } from "./nixos.ts";
 
 /**
  * utils/runner.nix: on a real NixOS of 20.09 (BENTO_TEST_NIXPKGS), which has no GitHub runners, and with today's module system
  * (BENTO_TEST_NIXPKGS_LIB), where they and nginx are stubs.
  */
-const root = packageRoot();
-const nixpkgs = process.env.BENTO_TEST_NIXPKGS;
 const lib = process.env.BENTO_TEST_NIXPKGS_LIB;
-
-async function evaluated(expression: string) {
-  const options = ["--eval", "--strict", "--json", "--read-write-mode"];
-  return JSON.parse(await succeed("nix-instantiate", [...options, "--expr", expression]));
-}
 
 describe.skipIf(!lib)("with today's module system", () => {
   const machine = (settings: string) =>
-    evaluated(`let e = import ${root}/test/fixtures/modules/eval.nix {
+    json(`let e = import ${root}/test/fixtures/modules/eval.nix {
       lib = ${lib};
       modules = [ ${root}/utils/runner.nix { services.bento-runner.enable = true; ${settings} } ];
     }; in {
@@ -94,7 +86,7 @@ describe.skipIf(!lib)("with today's module system", () => {
 
 describe.skipIf(!nixpkgs)("on NixOS 20.09", () => {
   const machine = (settings: string) =>
-    evaluated(`let
+    json(`let
       nixos = import ${nixpkgs}/nixos { configuration = {
         imports = [ ${root}/utils/runner.nix ];
         fileSystems."/" = { device = "/dev/vda1"; fsType = "ext4"; };
