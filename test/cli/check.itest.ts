@@ -1,12 +1,13 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { CheckDocument, HostCheck } from "../../src/results.ts";
 import { gitRepository } from "../platform/git.ts";
 import { scratch } from "../platform/scratch.ts";
 import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
 import { kill, succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, bentoOnTerminal, lineOf, pathWith, startBento } from "./bento.ts";
 import { configuration, endless, flake } from "./configurations.ts";
 import { makeFifo, reached } from "./fifo.ts";
@@ -15,19 +16,8 @@ let world: World;
 let fleet: FleetRepository;
 let first: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  first = await fleet.git("rev-parse", "HEAD");
-});
-
-afterEach(async () => {
-  await fleet.git("reset", "-q", "--hard", first);
-  await fleet.git("clean", "-fdq");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({ resets: true }, (made) => {
+  ({ world, fleet, first } = made);
 });
 
 const check = (args: readonly string[] = [], env: Record<string, string> = {}, cwd = fleet.dir) =>

@@ -1,12 +1,13 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { DeployDocument, HostDeploy } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
 import { makeKey } from "../support/keys.ts";
 import { kill, succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf, pathWith, recordingPath, startBento } from "./bento.ts";
 import { configuration } from "./configurations.ts";
 import { makeFifo, reached } from "./fifo.ts";
@@ -15,19 +16,8 @@ let world: World;
 let fleet: FleetRepository;
 let first: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  first = await fleet.git("rev-parse", "HEAD");
-});
-
-beforeEach(async () => {
-  await fleet.git("reset", "-q", "--hard", first);
-  await fleet.git("clean", "-fdq");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({ resets: true }, (made) => {
+  ({ world, fleet, first } = made);
 });
 
 type Environment = Record<string, string | undefined>;
