@@ -13,3 +13,15 @@ export async function evaluateHost(
   if (evaluation === undefined) throw new Error("nothing was evaluated");
   return evaluation;
 }
+
+/** Long enough for anything that isn't meant to take long. */
+export const LIMITS = { timeout: 60_000 };
+
+/** A configuration that builds something in order to be evaluated. */
+export const IMPORT_FROM_DERIVATION = `{ pkgs, ... }:
+{
+  imports = [
+    (import (derivation { name = "x"; system = pkgs.system; builder = "/bin/sh"; args = [ "-c" "echo '{ }' > $out" ]; }))
+  ];
+}
+`;
