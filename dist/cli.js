@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { n as __commonJSMin } from "./shared2.js";
-import { $t as parseSshTarget, An as writeFileAtomically, At as openFleetAt, B as lockFor, Bn as inertLine, Bt as describeKey, C as renderCheck, Cn as count, Ct as check, D as deliverStatus, Dn as tally, Dt as failureOf, En as table, Et as evaluateFleet, Fn as parsePackages, G as failed$2, Gn as UnavailableError, Gt as renderedFiles, H as openAll, Hn as FleetError, Ht as Repository, I as report, In as KEY_NAME, J as withArchive, Jt as loadFleet, K as failing, Kn as UnreachableError, Kt as staleFiles, L as plan, Ln as makeCacheKey, Lt as PUBLISHER_KEY, M as renderHostStatus, Mn as run, Mt as withFlakeHosts, N as renderStatus, Nn as difference, Nt as _usingCtx, O as changeLine, On as warnings, Ot as loadRenderedFleet, P as watchLines, Pn as packageChanges, Q as build, Qt as hostName, R as flakeUpdate, Rn as temporaryDirectory, Rt as SECRETS, Sn as splitPatterns, St as DEFAULT_TIMEOUT, T as failureLines, Tn as size, Tt as compareWith, U as published, Un as HostError, Ut as archive, V as signAndPublish, Vn as BentoError, Vt as keysFromEnvironment, W as unchanged, Wn as InterruptedError, Wt as AGENT_FILE, X as nextManifest, Xt as FLEET_FILE, Y as isSameRelease, Yt as parseWave, Zt as parseFleetFile, _ as renderDeploy, _n as canReceive, _t as open$2, a as renderKeygen, an as string, at as OUTCOMES, bn as parseShard, bt as needsOpenSsh, c as flakeUpdateMarkdown, cn as checkSecretName, ct as parseDuration, dn as secretFile, dt as LOCK_DIRECTORY, en as _enum, et as FleetStatus, fn as secretHosts, ft as SILENCE$1, gn as encrypt, gt as ignoreSftpError, hn as decrypt, ht as flight, i as renderInit, in as object, it as waysOut, jn as Nix, jt as openMemory, kn as parallel, kt as openFleet, l as renderFlakeUpdate, ln as isSecretName, lt as Publishers, mn as MAX_SECRET, mt as list$1, n as renderHostEdit, nn as int, nt as status, o as renderPlan, on as require_dist, ot as exitStatus, pn as secretNames, pt as SftpSession, q as prepare, qt as findFleet, r as renderHostList, rn as literal$1, rt as statusOptions, s as renderRender, sn as SECRETS_DIR, t as renderFiles, tn as boolean, u as onInterrupt, un as readSecretFile, ut as packageRoot, v as baseText, vn as readersIn, vt as requireSigner, w as describeError, wn as painter, wt as workflowCopies, xn as selectHosts, xt as openPrivateKey, yn as readersOf, yt as storePath, z as deploy, zn as inert, zt as SIGNING_KEY } from "./shared3.js";
+import { $t as parseSshTarget, An as writeFileAtomically, At as openFleetAt, B as lockFor, Bn as inertLine, Bt as describeKey, C as renderCheck, Cn as count, Ct as check, D as deliverStatus, Dn as tally, Dt as failureOf, En as table, Et as evaluateFleet, Fn as parsePackages, G as failed$2, Gn as UnavailableError, Gt as renderedFiles, H as openAll, Hn as FleetError, Ht as Repository, I as report, In as KEY_NAME, J as withArchive, Jt as loadFleet, K as failing, Kn as UnreachableError, Kt as staleFiles, L as plan, Ln as makeCacheKey, Lt as PUBLISHER_KEY, M as renderHostStatus, Mn as run, Mt as withFlakeHosts, N as renderStatus, Nn as difference, Nt as _usingCtx, O as changeLine, On as warnings, Ot as loadRenderedFleet, P as watchLines, Pn as packageChanges, Q as build, Qt as hostName, R as flakeUpdate, Rn as temporaryDirectory, Rt as SECRETS, Sn as splitPatterns, St as DEFAULT_TIMEOUT, T as failureLines, Tn as size, Tt as compareWith, U as published, Un as HostError, Ut as archive, V as signAndPublish, Vn as BentoError, Vt as keysFromEnvironment, W as unchanged, Wn as InterruptedError, Wt as AGENT_FILE, X as nextManifest, Xt as FLEET_FILE, Y as isSameRelease, Yt as parseWave, Zt as parseFleetFile, _ as renderDeploy, _n as canReceive, _t as open$2, a as renderKeygen, an as string, at as exitStatus, bn as parseShard, bt as needsOpenSsh, c as flakeUpdateMarkdown, cn as checkSecretName, ct as parseDuration, dn as secretFile, dt as LOCK_DIRECTORY, en as _enum, et as FleetStatus, fn as secretHosts, ft as SILENCE$1, gn as encrypt, gt as ignoreSftpError, hn as decrypt, ht as flight, i as renderInit, in as object, it as waysOut, jn as Nix, jt as openMemory, kn as parallel, kt as openFleet, l as renderFlakeUpdate, ln as isSecretName, lt as Publishers, mn as MAX_SECRET, mt as list$1, n as renderHostEdit, nn as int, nt as status, o as renderPlan, on as require_dist, pn as secretNames, pt as SftpSession, q as prepare, qt as findFleet, r as renderHostList, rn as literal$1, rt as statusOptions, s as renderRender, sn as SECRETS_DIR, st as OUTCOMES, t as renderFiles, tn as boolean, u as onInterrupt, un as readSecretFile, ut as packageRoot, v as baseText, vn as readersIn, vt as requireSigner, w as describeError, wn as painter, wt as workflowCopies, xn as selectHosts, xt as openPrivateKey, yn as readersOf, yt as storePath, z as deploy, zn as inert, zt as SIGNING_KEY } from "./shared3.js";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
@@ -5704,7 +5704,7 @@ function useColor() {
 	if (process$1.env.FORCE_COLOR || process$1.env.CLICOLOR_FORCE !== void 0) return true;
 }
 new Command();
-// src/platform/pairs.ts
+// src/cli/pairs.ts
 /** An option that takes two values each time, which commander has no form for: it is given one, and the next by `withPairs`. */
 function pair(flags, description) {
 	const [long = "", ...names] = flags.split(" ");
@@ -5728,376 +5728,6 @@ function withPairs(args) {
 		} else joined.push(arg);
 	}
 	return joined;
-}
-// src/cli-options.ts
-function common(command) {
-	return command.exitOverride().option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)").option("--json", "print one JSON document").option("--verbose", "say more").option("--no-color", "no colours");
-}
-function withHosts(command) {
-	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between").option("--group <names>", "only hosts of these groups, with commas between");
-}
-function withIdentity(command) {
-	return command.option("-i, --identity <file>", "the private key to decrypt with (default: ~/.ssh/id_ed25519, ~/.ssh/id_rsa; can be repeated)", append, []);
-}
-function withNix(command) {
-	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);
-}
-/** What is checked or built, and what it is compared with. */
-function withBase(command) {
-	return command.option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false);
-}
-/** For commands that go to hosts. */
-function withSsh(command) {
-	return command.option("-F, --ssh-config <file>", "ssh's configuration, such as bento ssh-config makes (default: your own)").option("--patience <duration>", "how long to try to reach a host again whose connection broke, such as 90s, 30m or 1h", "15m");
-}
-function nixOptions({ overrideInput, option, include, timeout }) {
-	return {
-		nix: {
-			overrideInputs: overrideInput,
-			options: option,
-			searchPath: include
-		},
-		timeout: timeout * 1e3
-	};
-}
-function checkOptions({ base, shard, dirty }) {
-	return {
-		base: base ?? null,
-		shard: shard === void 0 ? null : parseShard(shard),
-		dirty
-	};
-}
-function append(value, before) {
-	return [...before, value];
-}
-function wholeNumber(value) {
-	if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError("it must be a whole number.");
-	return Number(value);
-}
-/** `{ [key]: value }`, or nothing when there is no value. */
-function given(key, value) {
-	return value === void 0 ? {} : { [key]: value };
-}
-// src/commands/bootstrap.sh
-var bootstrap_default = "#!/bin/sh\n# Brings the machine that it runs on into its fleet: installs nothing, but fetches this host's release with Bento's agent,\n# which it carries, activates it as any later upgrade would, and goes back if the server can't be reached any more. From then\n# on the configuration's own agent (services.bento) takes over. Run it as root on the machine itself, as often as you like:\n#\n#   bento bootstrap HOST | ssh root@MACHINE sh\n#\n# A connection that breaks doesn't matter: the upgrade goes on by itself, and whoever runs this again sees what becomes of it. On a\n# machine that the 2022 Bento looks after, it takes over from that.\n#\n# Where the server doesn't know the machine yet it says what to do about that, and changes nothing. What is to be entered into\n# the fleet is on stdout, everything else on stderr.\n#\n# Exit status: the agent's; 2 when this machine can't take part yet.\nhost='@host@'\n# The key that fleet.yaml has for this host; empty for a new machine.\npinned='@key@'\n# The command that enters the key of a new machine; empty where the line for fleet.yaml is said instead.\nenter='@enter@'\n# Its address; empty in a fleet that has none.\nserver='@server@'\n\ntell() { echo \"bootstrap: $1\" >&2; }\n\nfail() {\n  tell \"$1\"\n  exit 2\n}\n\nunpack() {\n  # Its end is far below: the archive is the rest of this function.\n  base64 -d << 'ARCHIVE' | gzip -dc | nix-store --restore \"$1\"\n@archive@\nARCHIVE\n}\n\nhave() { command -v \"$1\" > /dev/null 2>&1; }\n\n# find_key: sets $key to the file that this machine logs in with, which is made where there is none, and $actual to its public\n# half.\nfind_key() {\n  key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}\n  take_old_key\n  if [ ! -e \"$key\" ]; then\n    have ssh-keygen || fail \"there is no $key, and no ssh-keygen to make it\"\n    mkdir -p \"${key%/*}\"\n    rm -f \"$key.new\" \"$key.new.pub\"\n    ssh-keygen -q -t ed25519 -N '' -C \"root@$host\" -f \"$key.new\"\n    install_key\n    tell \"made this machine's key, $key\"\n  fi\n  actual=$(public_half \"$key\") || fail \"$key is no private key without a passphrase\"\n}\n\n# install_key: $key.new becomes $key. Cut off in between, the next one begins again: without the private half there is no key.\ninstall_key() {\n  chmod 644 \"$key.new.pub\"\n  mv \"$key.new.pub\" \"$key.pub\"\n  sync \"$key.pub\" \"$key.new\" \"${key%/*}\"\n  mv \"$key.new\" \"$key\"\n  sync \"${key%/*}\"\n}\n\n# public_half FILE: without its comment.\npublic_half() {\n  if [ -e \"$1.pub\" ]; then cut -d' ' -f1,2 \"$1.pub\"; else ssh-keygen -y -P '' -f \"$1\" 2> /dev/null | cut -d' ' -f1,2 | grep .; fi\n}\n\n# take_old_key: where the 2022 Bento's key, one of root's, is the one that the fleet knows, it is this machine's key: copied to\n# $key when nothing is there, and otherwise used where it is.\ntake_old_key() {\n  if [ -e \"$key\" ] && [ \"$(public_half \"$key\")\" = \"$pinned\" ]; then return; fi\n  if [ -z \"$pinned\" ] && [ ! -e \"$state/update.sh\" ]; then return; fi\n  old=$(old_key) || return 0\n  if [ -e \"$key\" ] || ! is_ed25519 \"$old\"; then\n    key=$old\n    tell \"it logs in with $key, so its configuration must have services.bento.key = \\\"$key\\\";\"\n    return\n  fi\n  mkdir -p \"${key%/*}\"\n  rm -f \"$key.new\"\n  cp \"$old\" \"$key.new\"\n  chmod 600 \"$key.new\"\n  echo \"$(public_half \"$old\") root@$host\" > \"$key.new.pub\"\n  install_key\n  tell \"copied the key that the fleet knows, $old, to $key\"\n}\n\n# old_key: prints the first of the keys that root logs in with at the server which fleet.yaml has; for a new machine, the first.\nold_key() {\n  { [ -z \"$server\" ] || ssh -G \"$server\" 2> /dev/null | sed -n 's/^identityfile //p'; echo \"${HOME:-/root}/.ssh/id_ed25519\"; } |\n    while IFS= read -r file; do\n      # shellcheck disable=SC2088\n      case $file in '~/'*) file=${HOME:-/root}/${file#'~/'} ;; esac\n      if [ -e \"$file\" ] && half=$(public_half \"$file\") && [ \"$half\" = \"${pinned:-$half}\" ]; then\n        echo \"$file\"\n        break\n      fi\n    done | grep .\n}\n\nis_ed25519() { case $(public_half \"$1\") in 'ssh-ed25519 '*) ;; *) return 1 ;; esac; }\n\n# with_programs COMMAND: in a shell that has what the agent calls.\nwith_programs() {\n  if have bash && have jq && have ssh && have sftp && have git && have gzip; then\n    sh -c \"$1\"\n  else\n    # A fresh NixOS has no jq.\n    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'\n    nix-shell -p bash jq openssh git gzip --run \"$1\"\n  fi\n}\n\n# be_let_in: ends here unless the server lets this machine in.\nbe_let_in() {\n  word=$(with_programs \"bash '$bento/agent/bento-agent' contact\" 2> \"$scratch/said\") || true\n  why=$(tail -n 1 \"$scratch/said\")\n  case $word in\n    known) return ;;\n    unknown)\n      [ -z \"$pinned\" ] || fail \"the server does not let this machine in yet, although fleet.yaml has its key: $why.\nSet the server up with the fleet.json that has $host (docs/server.md), and run this again.\"\n      tell 'the server does not know this machine yet.'\n      say_entry\n      exit 2\n      ;;\n    unreachable)\n      tell \"the server can't be reached from this machine: $why.\"\n      [ -n \"$pinned\" ] || say_entry\n      exit 75\n      ;;\n    wrong-host-key)\n      tell \"what answers is not the fleet's server, or has another key than fleet.yaml says: $why.\"\n      exit 1\n      ;;\n    *) fail \"whether the server lets this machine in can't be found out: $why\" ;;\n  esac\n}\n\n# say_entry: what makes a new machine known.\nsay_entry() {\n  if [ -n \"$enter\" ]; then\n    tell \"bring this machine's configuration to hosts/$host in the fleet's repository, and there run:\"\n    echo \"$enter --key '$actual root@$host'\"\n  else\n    tell \"write this into fleet.yaml, below $host, and run 'bento render':\"\n    echo \"key: \\\"$actual root@$host\\\"\"\n  fi\n  tell 'then commit and deploy, see to it that the server has the new fleet.json, and run this again.'\n}\n\n# unpack_agent: sets $bento to where everything is. In the store, so that the way back outlives whatever becomes of this script.\nunpack_agent() {\n  unpack \"$scratch/bento\"\n  bento=$(nix-store --add \"$scratch/bento\")\n  nix-store --realise \"$bento\" --add-root \"$dir/bento\" --indirect > /dev/null\n}\n\n# is_upgrading: whether an earlier run of this still goes on.\nis_upgrading() { [ -e \"$dir/lock\" ] && ! flock -n \"$dir/lock\" true; }\n\n# start_upgrade: apart from this script and its connection, in a unit of its own where there is systemd.\nstart_upgrade() {\n  rm -f \"$dir/status\" \"$dir/pid\" \"$dir/log\"\n  run=\"setsid bash '$dir/start' > /dev/null 2>&1 &\"\n  # A build that was killed for want of memory is a failed build, and nothing more.\n  if [ \"${BENTO_GUARD:-systemd}\" = systemd ] && [ -d /run/systemd/system ]; then\n    run=\"systemd-run --quiet --collect --property=OOMPolicy=continue --unit=bento-bootstrap-$$ \\\"\\$(command -v bash)\\\" '$dir/start'\"\n  fi\n  # With the environment that it has here, but for temporary places that nix-shell takes away again.\n  with_programs \"{ export -p; echo 'unset TMPDIR TMP TEMP TEMPDIR NIX_BUILD_TOP; exec sh \\\"$bento/upgrade\\\" \\\"$dir\\\"'; } > '$dir/start'\n$run\"\n  tries=0\n  until [ -e \"$dir/pid\" ]; do\n    tries=$((tries + 1))\n    [ \"$tries\" -le 100 ] || fail 'the upgrade could not be started'\n    sleep 0.1\n  done\n  rm -f \"$dir/start\"\n}\n\n# follow_upgrade: shows what it says until it has ended, and sets $status to how.\nfollow_upgrade() {\n  read -r pid < \"$dir/pid\"\n  tail -n +1 -s 0.2 -f --pid=\"$pid\" \"$dir/log\" >&2 &\n  shown=$!\n  trap 'kill \"$shown\" 2> /dev/null; tell \"the upgrade goes on by itself; run this again to see what becomes of it\"; exit 130' INT TERM HUP\n  wait \"$shown\" || true\n  status=1\n  if [ -e \"$dir/status\" ]; then\n    read -r status < \"$dir/status\"\n  elif is_upgrading; then\n    # Nobody reads what this says any more.\n    exit 130\n  else\n    tell 'the upgrade was cut off: run this again'\n  fi\n}\n\nmain() {\n  set -eu\n  umask 077\n  [ \"$(id -u)\" -eq 0 ] || fail 'run it as root'\n  have nix-store || fail 'this machine has no Nix'\n  have flock || fail 'this machine has no flock, which every NixOS has'\n  state=${BENTO_STATE:-/var/bento}\n  dir=${BENTO_RUN:-/run/bento}/bootstrap\n  mkdir -p \"$dir\"\n  scratch=$(mktemp -d)\n  trap 'chmod -R u+w \"$scratch\"; rm -rf \"$scratch\"' EXIT\n  trap 'exit 130' INT TERM HUP\n  if is_upgrading; then\n    tell 'an upgrade that was started before is still going on:'\n  else\n    find_key\n    if [ -n \"$pinned\" ] && [ \"$actual\" != \"$pinned\" ]; then\n      fail \"this machine's key is not the one that fleet.yaml has for $host. Its line there must be:\n  key: \\\"$actual root@$host\\\"\"\n    fi\n    unpack_agent\n    export BENTO_HOST=\"$host\" BENTO_KEY=\"$key\" BENTO_CONFIG=\"${BENTO_CONFIG:-$bento/bento.json}\"\n    export BENTO_HEALTH_CHECKS=\"${BENTO_HEALTH_CHECKS:-$bento/checks}\"\n    # Somebody is here, and runs this again because it failed before.\n    export BENTO_BACKOFF=\"${BENTO_BACKOFF:-0}\"\n    be_let_in\n    start_upgrade\n  fi\n  follow_upgrade\n  # A git remote may let in whom the fleet doesn't know.\n  if [ -z \"$pinned\" ] && [ \"$status\" -eq 0 ] && [ ! -e \"$state/seen.json\" ]; then\n    tell 'if this machine is not in the fleet yet:'\n    say_entry\n  fi\n  exit \"$status\"\n}\n\n# Standard input is this script itself, when it comes through a pipe: nothing that it runs may read it.\nmain < /dev/null\n";
-// src/commands/bootstrap-check.sh
-var bootstrap_check_default = "#!/bin/sh\n# The health check of the first upgrade: that the release's own agent, with its own settings and key, reaches the server. It is\n# what polls from then on, and without it nobody would.\nagent=${BENTO_RUNNING:-/run/current-system}/sw/bin/bento-agent\nif [ ! -x \"$agent\" ]; then\n  echo 'the release has no agent: set services.bento.enable in its configuration'\n  exit 1\nfi\n# Its settings are its own, and none of those that bootstrap was given.\nword=$(env -i PATH=\"$PATH\" HOME=/root \"$agent\" contact 2>&1 < /dev/null) && exit 0\necho \"the release's own agent does not get in at the server: $(echo \"$word\" | tail -n 1)\"\nexit 1\n";
-// src/commands/bootstrap-takeover.sh
-var bootstrap_takeover_default = "# shellcheck shell=sh\n# A machine that the 2022 Bento looks after: its timer runs update.sh in /var/bento. All that is there moves to /var/bento.2022,\n# and nothing of it is deleted. In its place comes the agent's state, with an update.sh of ours, the way back: whatever becomes of\n# the takeover (power lost, the machine back in its old system), the old timer itself finds that and puts all back.\n#\n#   /var/bento        the agent's state, and the way back\n#   /var/bento.2022   what was in /var/bento\n#   /var/bento.agent  the agent's state where the old Bento goes on, until it is taken over again\n#\n# Each step is one rename, so that it can be cut off anywhere and run again. upgrade, which reads this, sets $state and $here.\n# shellcheck disable=SC2154\n\ntakeover() { echo \"takeover: $1\"; }\n\n# is_ours FILE: whether an update.sh is the way back.\nis_ours() { grep -q '^# bento bootstrap: the way back' \"$1\" 2> /dev/null; }\n\ntake_over() {\n  # Cut off between two renames.\n  if [ ! -e \"$state\" ] && [ -d \"$state.2022\" ] && [ -d \"$state.agent\" ]; then\n    takeover 'goes on where it was cut off'\n    mv \"$state.agent\" \"$state\" && sync \"${state%/*}\"\n    return\n  fi\n  if [ ! -e \"$state/update.sh\" ] || is_ours \"$state/update.sh\"; then return 0; fi\n  takeover 'the Bento of 2022 looks after this machine'\n  stop_old_timer || return 75\n  set_aside \"$state.2022\"\n  if ! exchange; then\n    start_old_timer\n    return 1\n  fi\n  takeover \"what was in $state is in $state.2022 now\"\n  # It finds the way back there, should this not come to an end.\n  start_old_timer\n}\n\nexchange() {\n  mkdir -p \"$state.agent\" &&\n    cp \"$here/way-back\" \"$state.agent/.update.sh.new\" &&\n    mv \"$state.agent/.update.sh.new\" \"$state.agent/update.sh\" &&\n    sync \"$state.agent/update.sh\" \"$state.agent\" &&\n    mv \"$state\" \"$state.2022\" &&\n    mv \"$state.agent\" \"$state\" &&\n    sync \"${state%/*}\"\n}\n\n# set_aside DIRECTORY: one of an earlier takeover keeps its contents, under another name.\nset_aside() { [ ! -e \"$1\" ] || mv \"$1\" \"$1.$(date +%s)\"; }\n\n# stop_old_timer: fails when an upgrade of the old Bento is going on, which is left to come to its end.\nstop_old_timer() {\n  has_systemd || return 0\n  systemctl stop bento-upgrade.timer || true\n  case $(systemctl show --property=ActiveState bento-upgrade.service) in\n    *=active | *=activating | *=deactivating)\n      start_old_timer\n      takeover 'an upgrade of its own is going on: run this again when that has ended (systemctl status bento-upgrade)'\n      return 1\n      ;;\n  esac\n  takeover 'stopped its timer'\n}\n\nstart_old_timer() { ! has_systemd || systemctl start bento-upgrade.timer || true; }\n\nhas_systemd() { [ -d /run/systemd/system ] && [ \"${BENTO_GUARD:-systemd}\" = systemd ]; }\n\n# settle_takeover: after the upgrade. The way back itself knows whether it is needed.\nsettle_takeover() {\n  is_ours \"$state/update.sh\" || return 0\n  (cd \"$state\" && sh ./update.sh settle)\n}\n";
-// src/commands/bootstrap-upgrade.sh
-var bootstrap_upgrade_default = "#!/bin/sh\n# upgrade DIRECTORY: the part of bootstrap that a lost connection, or whoever started it going away, can't cut off. What it says\n# is in DIRECTORY/log, its process in DIRECTORY/pid, and in the end its exit status in DIRECTORY/status.\nset -u\numask 077\ndir=$1\nhere=$(dirname \"$0\")\n# For takeover.sh.\n# shellcheck disable=SC2034\nstate=${BENTO_STATE:-/var/bento}\n\n# shellcheck source-path=SCRIPTDIR\n# shellcheck source=bootstrap-takeover.sh\n. \"$here/takeover.sh\"\n\n# put FILE TEXT: whoever waits for it never sees half of it.\nput() { echo \"$2\" > \"$dir/$1.new\" && mv \"$dir/$1.new\" \"$dir/$1\"; }\n\nend() {\n  put status \"$1\"\n  exit \"$1\"\n}\n\n# Neither the agent nor what it starts has the lock: its guard may be there longer.\nupgrade() { bash \"$here/agent/bento-agent\" upgrade 8>&-; }\n\nmain() {\n  trap '' HUP PIPE\n  exec 8> \"$dir/lock\"\n  flock -n 8 || exit 75\n  exec > \"$dir/log\" 2>&1\n  put pid $$\n\n  take_over || end $?\n  # An attempt that was cut off is brought to its end first, which is an attempt of its own.\n  if [ -e \"$state/intent.json\" ]; then upgrade || true; fi\n  status=0\n  upgrade || status=$?\n  settle_takeover || [ \"$status\" -ne 0 ] || status=1\n  end \"$status\"\n}\n\nmain < /dev/null\n";
-// src/commands/bootstrap-way-back.sh
-var bootstrap_way_back_default = "#!/bin/sh\n# bento bootstrap: the way back to the Bento of 2022, in the place of its update.sh, which its timer runs in /var/bento. That timer\n# is there only while the old system runs. So, unless a release is about to take effect, this puts back what was here, and the old\n# Bento goes on. Not needed any more when the machine is to stay as it is: it may be removed, and /var/bento.2022 with it.\n#\n#   update.sh          put all back, and run the old update.sh\n#   update.sh settle   put all back where the takeover has failed, and say so\n{\n  state=$PWD\n  run=${BENTO_RUN:-/run/bento}\n\n  running=${BENTO_RUNNING:-/run/current-system}\n\n  # Whether the system that runs is a release, or has the agent that takes them.\n  is_release() {\n    [ -x \"$running/sw/bin/bento-agent\" ] || grep -qF \"\\\"$(readlink -f \"$running\")\\\"\" applied.json 2> /dev/null\n  }\n\n  # Whether a release waits for the restart after this boot.\n  is_staged() { grep -qF \"\\\"$(cat /proc/sys/kernel/random/boot_id)\\\"\" trial.json 2> /dev/null; }\n\n  # Whether the takeover goes on: its process, and not another one that has its number by now.\n  goes_on() {\n    [ ! -e \"$run/bootstrap/status\" ] && read -r pid 2> /dev/null < \"$run/bootstrap/pid\" &&\n      grep -q \"$run/bootstrap\" \"/proc/$pid/cmdline\" 2> /dev/null\n  }\n\n  if is_release; then\n    echo \"takeover: done. The old things are in $state.2022, which may be removed; so may $state/update.sh, the way back\"\n    exit 0\n  elif is_staged; then\n    echo \"takeover: done, from the next restart on. The old things are in $state.2022\"\n    exit 0\n  elif [ \"${1:-}\" != settle ] && goes_on; then\n    echo 'takeover: it is going on'\n    exit 0\n  elif [ ! -d \"$state.2022\" ]; then\n    echo \"takeover: there is no $state.2022 to go back to\" >&2\n    exit 1\n  fi\n  [ ! -e \"$state.agent\" ] || mv \"$state.agent\" \"$state.agent.$(date +%s)\"\n  mv \"$state\" \"$state.agent\" && mv \"$state.2022\" \"$state\" && sync \"${state%/*}\" || exit 1\n  echo \"takeover: undone, the Bento of 2022 goes on; what the agent knows is in $state.agent\"\n  [ \"${1:-}\" != settle ] || exit 0\n  cd \"$state\" && exec /bin/sh ./update.sh\n  exit\n}\n";
-// src/commands/bootstrap.ts
-/**
-* Makes the script that brings a machine into the fleet: the agent, its settings and the host's name in one file. It holds no
-* secret.
-* @throws FleetError when the host isn't in fleet.yaml, or has no key yet; for a new one, when it has.
-*/
-async function bootstrap(options) {
-	const fleet = await loadFleet(options.fleet);
-	const { name, key, enter } = options.isNew ? newHost(fleet, options.host) : knownHost(fleet, options.host);
-	if ((await staleFiles(fleet)).length > 0) throw new FleetError(`${AGENT_FILE} is not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
-	return {
-		version: 1,
-		command: "bootstrap",
-		hosts: [{
-			name,
-			status: "ok",
-			script: bootstrap_default.replace("@host@", name).replace("@key@", key).replace("@enter@", enter).replace("@server@", fleet.server?.address ?? "").replace("@archive@", await packedAgent(options.fleet))
-		}]
-	};
-}
-function knownHost(fleet, name) {
-	const [host] = selectHosts(fleet.hosts.filter((candidate) => candidate.declared), [name]);
-	if (host === void 0) throw new FleetError(`no host is called '${name}'`);
-	if (host.key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet`, { hint: `bento bootstrap ${host.name} --new | ssh root@${host.name} sh says which line it must have` });
-	return {
-		name: host.name,
-		key: withoutComment(host.key),
-		enter: ""
-	};
-}
-function newHost(fleet, name) {
-	const valid = hostName.safeParse(name);
-	if (!valid.success) throw new FleetError(`'${name}' ${valid.error.issues[0]?.message ?? "is no host name"}`);
-	const host = fleet.hosts.find((candidate) => candidate.name === name);
-	if (host?.declared && host.key !== null) throw new FleetError(`${name} has a key in fleet.yaml already`, { hint: `bento bootstrap ${name}, without --new` });
-	return {
-		name,
-		key: "",
-		enter: host?.declared ? "" : `bento host add ${name}`
-	};
-}
-function withoutComment(key) {
-	return key.split(" ").slice(0, 2).join(" ");
-}
-/** What goes beside the agent: see bootstrap-upgrade.sh, which runs it. */
-const PROGRAMS = {
-	upgrade: bootstrap_upgrade_default,
-	"takeover.sh": bootstrap_takeover_default,
-	"way-back": bootstrap_way_back_default,
-	"checks/agent-reaches-server": bootstrap_check_default
-};
-/** The fleet's own copy of the agent where it has one, as its hosts will, and what runs it; base64 of the gzipped NAR, in lines. */
-async function packedAgent(fleet) {
-	try {
-		var _usingCtx$5 = _usingCtx();
-		const directory = _usingCtx$5.a(await temporaryDirectory());
-		const own = path.join(fleet, "utils/agent");
-		const bundle = path.join(directory.path, "bento");
-		await mkdir(bundle);
-		await cp(existsSync(own) ? own : path.join(packageRoot(), "utils/agent"), path.join(bundle, "agent"), { recursive: true });
-		await copyFile(path.join(fleet, AGENT_FILE), path.join(bundle, "bento.json"));
-		await mkdir(path.join(bundle, "checks"));
-		for (const [name, text] of Object.entries(PROGRAMS)) await writeFile(path.join(bundle, name), text, { mode: 493 });
-		const { bytes } = await archive(bundle);
-		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
-	} catch (_) {
-		_usingCtx$5.e = _;
-	} finally {
-		await _usingCtx$5.d();
-	}
-}
-// src/completion/model.ts
-const SHELLS = [
-	"bash",
-	"zsh",
-	"fish"
-];
-/** By what a value is called in the usage: `<directory>`. */
-const VALUES = {
-	host: "hosts",
-	globs: "hosts",
-	directory: "directories",
-	file: "files",
-	files: "files",
-	shell: "shells"
-};
-function commandLine(program) {
-	return {
-		program: program.name(),
-		commands: walk(program, [])
-	};
-}
-function walk(command, words) {
-	const shown = command.commands.filter((sub) => sub.name() !== "help");
-	const help = {
-		flags: ["-h", "--help"],
-		description: "how to use it",
-		value: null
-	};
-	return [{
-		words,
-		description: command.description(),
-		options: [...command.options.map(optionWords), help],
-		next: shown.map((sub) => ({
-			name: sub.name(),
-			description: sub.description()
-		})),
-		argument: valuesOf(command.registeredArguments[0]?.name() ?? "")
-	}, ...shown.flatMap((sub) => walk(sub, [...words, sub.name()]))];
-}
-function optionWords({ short, long, flags, description, required, optional }) {
-	const [, placeholder = ""] = /[<[]([^>\]]+)/.exec(flags) ?? [];
-	return {
-		flags: [short, long].filter((flag) => flag !== void 0 && flag !== null),
-		description,
-		value: required || optional ? valuesOf(placeholder) : null
-	};
-}
-function valuesOf(name) {
-	return VALUES[name] ?? "other";
-}
-/** The options that take a value of each kind; what an option takes doesn't depend on the command. */
-function flagsByValues({ commands }) {
-	const found = /* @__PURE__ */ new Map();
-	for (const { flags, value } of commands.flatMap(({ options }) => options)) {
-		if (value === null) continue;
-		const all = found.get(value) ?? /* @__PURE__ */ new Set();
-		for (const flag of flags) all.add(flag);
-		found.set(value, all);
-	}
-	return new Map([...found].map(([value, flags]) => [value, [...flags].sort()]));
-}
-// src/completion/bash.ts
-/** A script for bash 4 and later, without bash-completion's own functions. */
-function bashCompletion(line) {
-	const { program, commands } = line;
-	const flags = flagsByValues(line);
-	return `# bash completion for ${program}, made by: ${program} completion bash
-_${program}() {
-  local current=\${COMP_WORDS[COMP_CWORD]} before='' command='' options='' next='' argument=other word i
-  COMPREPLY=()
-  for ((i = 1; i < COMP_CWORD; i++)); do
-    word=\${COMP_WORDS[i]}
-    case $before in
-      ${[...flags.values()].flat().join("|")}) before=''; continue ;;
-    esac
-    before=$word
-    case $command:$word in
-${commands.filter(({ words }) => words.length > 0).map(({ words }) => `      '${words.slice(0, -1).join(" ")}:${words.at(-1)}') command='${words.join(" ")}' ;;`).join("\n")}
-    esac
-  done
-  case $command in
-${commands.map(({ words, options, next, argument }) => `    '${words.join(" ")}') options='${options.flatMap((option) => option.flags).join(" ")}' next='${next.map(({ name }) => name).join(" ")}' argument=${argument} ;;`).join("\n")}
-  esac
-  case $before in
-${[...flags].map(([values, all]) => `    ${all.join("|")}) argument=${values} next='' ;;`).join("\n")}
-    *) if [[ $current == -* ]]; then next=$options argument=other; fi ;;
-  esac
-  if [[ -n $next ]]; then mapfile -t COMPREPLY < <(compgen -W "$next" -- "$current"); return; fi
-  case $argument in
-${[
-		"hosts",
-		"directories",
-		"files",
-		"shells"
-	].map((values) => `    ${values}) ${fill$1(values, program)} ;;`).join("\n")}
-  esac
-}
-complete -F _${program} ${program}
-`;
-}
-function fill$1(values, program) {
-	switch (values) {
-		case "hosts": return `word=\${current##*,}; mapfile -t COMPREPLY < <(compgen -P "\${current%"$word"}" -W "$(${program} completion hosts 2> /dev/null)" -- "$word")`;
-		case "directories": return `compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$current")`;
-		case "files": return `compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current")`;
-		case "shells": return `mapfile -t COMPREPLY < <(compgen -W '${SHELLS.join(" ")}' -- "$current")`;
-	}
-}
-// src/completion/fish.ts
-/** Commands for fish: in ~/.config/fish/completions/bento.fish, or sourced. */
-function fishCompletion(line) {
-	const { program, commands } = line;
-	const valued = [...flagsByValues(line).values()].flat();
-	const lines = commands.flatMap((command) => [
-		...command.next.map(({ name, description }) => complete(program, command, `-a ${name} -d ${quoted$1(description)}`)),
-		...command.options.map(({ flags, description, value }) => {
-			const names = flags.map((flag) => flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`);
-			const takes = value === null ? "" : ` -x${source(value, program)}`;
-			return complete(program, command, `${names.join(" ")}${takes} -d ${quoted$1(description)}`);
-		}),
-		...command.next.length > 0 || command.argument === "other" ? [] : [complete(program, command, source(command.argument, program).trim())]
-	]);
-	return `# fish completion for ${program}, made by: ${program} completion fish
-# Whether the words on the line, without options and what they take, begin with these commands.
-function __${program}_at
-    set -l given
-    set -l before ''
-    for word in (commandline -opc)[2..]
-        if contains -- $before ${valued.join(" ")}
-            set before ''
-            continue
-        end
-        set before $word
-        string match -q -- '-*' $word; or set -a given $word
-    end
-    set -l wanted $argv
-    set -l count (count $wanted)
-    test (count $given) -ge $count; or return 1
-    test $count -eq 0; and test (count $given) -gt 0; and return 1
-    test $count -eq 0; or test "$given[1..$count]" = "$wanted"
-end
-complete -c ${program} -f
-${lines.join("\n")}
-`;
-}
-function complete(program, { words }, what) {
-	return `complete -c ${program} -n ${quoted$1([`__${program}_at`, ...words].join(" "))} ${what}`;
-}
-function source(values, program) {
-	switch (values) {
-		case "hosts": return ` -a '(${program} completion hosts 2> /dev/null)'`;
-		case "directories": return " -a '(__fish_complete_directories)'";
-		case "files": return " -a '(__fish_complete_path)'";
-		case "shells": return ` -a '${SHELLS.join(" ")}'`;
-		case "other": return "";
-	}
-}
-function quoted$1(text) {
-	return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
-}
-// src/completion/zsh.ts
-/** A function for zsh: in a directory of $fpath as `_bento`, or sourced after compinit. */
-function zshCompletion(line) {
-	const { program, commands } = line;
-	const flags = flagsByValues(line);
-	return `#compdef ${program}
-# zsh completion for ${program}, made by: ${program} completion zsh
-_${program}() {
-  local before='' command='' argument=other word i
-  local -a options next
-  for ((i = 2; i < CURRENT; i++)); do
-    word=$words[i]
-    case $before in
-      (${[...flags.values()].flat().join("|")}) before=''; continue ;;
-    esac
-    before=$word
-    case $command:$word in
-${commands.filter(({ words }) => words.length > 0).map(({ words }) => `      ('${words.slice(0, -1).join(" ")}:${words.at(-1)}') command='${words.join(" ")}' ;;`).join("\n")}
-    esac
-  done
-  case $command in
-${commands.map(({ words, options, next, argument }) => `    ('${words.join(" ")}')
-      options=(${options.flatMap((option) => option.flags.map((flag) => quoted(`${flag}:${option.description}`))).join(" ")})
-      next=(${next.map(({ name, description }) => quoted(`${name}:${description}`)).join(" ")}) argument=${argument} ;;`).join("\n")}
-  esac
-  case $before in
-${[...flags].map(([values, all]) => `    (${all.join("|")}) argument=${values} next=() ;;`).join("\n")}
-    (*) if [[ $PREFIX == -* ]]; then _describe option options; return; fi ;;
-  esac
-  if (( $#next )); then _describe command next; return; fi
-  case $argument in
-${[
-		"hosts",
-		"directories",
-		"files",
-		"shells"
-	].map((values) => `    (${values}) ${fill(values, program)} ;;`).join("\n")}
-  esac
-}
-# As a file of $fpath this is the function; sourced, it makes it.
-if [[ $funcstack[1] == _${program} ]]; then _${program} "$@"; else compdef _${program} ${program}; fi
-`;
-}
-function fill(values, program) {
-	switch (values) {
-		case "hosts": return `_values -s , host \${(f)"$(${program} completion hosts 2> /dev/null)"}`;
-		case "directories": return "_files -/";
-		case "files": return "_files";
-		case "shells": return `compadd ${SHELLS.join(" ")}`;
-	}
-}
-function quoted(text) {
-	return `'${text.replaceAll("'", `'\\''`)}'`;
-}
-// src/commands/completion.ts
-const SCRIPTS = {
-	bash: bashCompletion,
-	zsh: zshCompletion,
-	fish: fishCompletion
-};
-/** What is asked for besides a shell: by the scripts, for what only the fleet knows. */
-const HOSTS = "hosts";
-/**
-* The script that completes the command line in a shell, or, for `hosts`, the names that it completes.
-* @throws FleetError for a shell that isn't known.
-*/
-async function completion(options) {
-	const { shell, line } = options;
-	const known = SHELLS.find((name) => name === shell);
-	if (known === void 0 && shell !== HOSTS) throw new FleetError(`there is no completion for '${shell}'`, { hint: `there is one for ${SHELLS.join(", ")}` });
-	return {
-		version: 1,
-		command: "completion",
-		shell,
-		text: known === void 0 ? await hosts(options.fleet()) : SCRIPTS[known](line)
-	};
-}
-async function hosts(fleet) {
-	return (await loadFleet(fleet)).hosts.map(({ name }) => `${name}\n`).join("");
 }
 // src/nix/closure.ts
 /** Paths whose sizes are asked for at once; a command line has no room for more than some thousands. */
@@ -6176,10 +5806,10 @@ const CACHE_TIMEOUT = 3e4;
 */
 async function diff(context, options) {
 	try {
-		var _usingCtx$4 = _usingCtx();
+		var _usingCtx$5 = _usingCtx();
 		const loaded = await loadFleet(options.fleet);
 		if (options.base === null && loaded.server === null) throw new FleetError("without a server there is nobody to ask what hosts run", { hint: "--base REF compares with what the repository had at a commit" });
-		const open = _usingCtx$4.a(await openFleet(loaded, options));
+		const open = _usingCtx$5.a(await openFleet(loaded, options));
 		const commit = options.base === null ? null : await open.repository.commitOf(options.base);
 		const nix = await Nix.find(options.nix, context.signal);
 		const memory = openMemory(context.env);
@@ -6217,9 +5847,9 @@ async function diff(context, options) {
 			hosts: found
 		};
 	} catch (_) {
-		_usingCtx$4.e = _;
+		_usingCtx$5.e = _;
 	} finally {
-		await _usingCtx$4.d();
+		await _usingCtx$5.d();
 	}
 }
 function nothing({ host, ...now }) {
@@ -6360,6 +5990,482 @@ function failed$1(result, message, hint) {
 			hint
 		}
 	};
+}
+// src/render/diff.ts
+const MARKS = {
+	changed: ["~", "cyan"],
+	unchanged: ["·", "dim"],
+	skipped: ["-", "dim"],
+	failed: ["✗", "red"]
+};
+function renderDiff(document, paint, verbose) {
+	const lines = table(document.hosts.map((host) => {
+		const [mark, style] = MARKS[host.status];
+		return [
+			paint(style, mark),
+			host.name,
+			paint(style, host.status),
+			detail(host)
+		];
+	})).flatMap((line, index) => {
+		const host = document.hosts[index];
+		if (host === void 0) return [line];
+		const error = host.error === null ? [] : failureLines(host.error, paint, verbose);
+		return [line, ...[...table(packageRows(host, paint)), ...error].map((text) => `    ${text}`)];
+	});
+	const base = document.base === null ? "what runs" : baseText(document.base);
+	const statuses = document.hosts.map(({ status }) => status);
+	return [
+		...lines,
+		...warnings(document.warnings, paint),
+		"",
+		`${tally(statuses, [
+			"failed",
+			"changed",
+			"unchanged",
+			"skipped"
+		])} (compared with ${base})`
+	].join("\n");
+}
+function packageRows({ packages }, paint) {
+	return (packages ?? []).map(({ name, from, to }) => [
+		inertLine(name),
+		from === null ? paint("green", "new") : inertLine(from),
+		"→",
+		to === null ? paint("red", "gone") : inertLine(to)
+	]);
+}
+function detail({ status, packages, size: sizes, reason }) {
+	const parts = [reason === null ? "" : inertLine(reason)];
+	if (status === "changed" && packages?.length === 0) parts.push("no package changes its version");
+	if (sizes !== null) {
+		const change = sizes.to - sizes.from;
+		parts.push(`${size(sizes.from)} → ${size(sizes.to)} (${change < 0 ? "-" : "+"}${size(Math.abs(change))})`);
+	}
+	return parts.filter((text) => text !== "").join("; ");
+}
+// src/cli/options.ts
+function common(command) {
+	return command.exitOverride().option("--fleet <directory>", "the fleet (default: the nearest parent with a fleet.yaml or hosts/)").option("--json", "print one JSON document").option("--verbose", "say more").option("--no-color", "no colours");
+}
+function withHosts(command) {
+	return command.option("--hosts <globs>", "only these hosts: names or globs, with commas between").option("--group <names>", "only hosts of these groups, with commas between");
+}
+function withIdentity(command) {
+	return command.option("-i, --identity <file>", "the private key to decrypt with (default: ~/.ssh/id_ed25519, ~/.ssh/id_rsa; can be repeated)", append, []);
+}
+function withNix(command) {
+	return command.addOption(pair("--override-input <name> <url>", "for flakes, as Nix takes it (can be repeated)")).addOption(pair("--option <name> <value>", "a setting of Nix's (can be repeated)")).option("-I, --include <path>", "for hosts without flakes, as Nix takes it (can be repeated)", append, []).option("--timeout <seconds>", "for one host's evaluation", wholeNumber, DEFAULT_TIMEOUT / 1e3);
+}
+/** What is checked or built, and what it is compared with. */
+function withBase(command) {
+	return command.option("--base <ref>", "say what changes compared with this commit").option("--shard <i/n>", "only the i-th of n parts of the hosts: see bento plan").option("--dirty", "take in what git doesn't track", false);
+}
+/** For commands that go to hosts. */
+function withSsh(command) {
+	return command.option("-F, --ssh-config <file>", "ssh's configuration, such as bento ssh-config makes (default: your own)").option("--patience <duration>", "how long to try to reach a host again whose connection broke, such as 90s, 30m or 1h", "15m");
+}
+function nixOptions({ overrideInput, option, include, timeout }) {
+	return {
+		nix: {
+			overrideInputs: overrideInput,
+			options: option,
+			searchPath: include
+		},
+		timeout: timeout * 1e3
+	};
+}
+function checkOptions({ base, shard, dirty }) {
+	return {
+		base: base ?? null,
+		shard: shard === void 0 ? null : parseShard(shard),
+		dirty
+	};
+}
+function append(value, before) {
+	return [...before, value];
+}
+function wholeNumber(value) {
+	if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError("it must be a whole number.");
+	return Number(value);
+}
+/** `{ [key]: value }`, or nothing when there is no value. */
+function given(key, value) {
+	return value === void 0 ? {} : { [key]: value };
+}
+// src/platform/output.ts
+/** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
+function terminalOutput({ verbose, stream = process.stderr }) {
+	let live = false;
+	const clear = () => {
+		if (live) stream.write("\r\x1B[K");
+		live = false;
+	};
+	const line = (text) => {
+		clear();
+		stream.write(`${inert(text)}\n`);
+	};
+	return {
+		info: line,
+		debug: (text) => {
+			if (verbose) line(text);
+		},
+		warning: (text) => line(`warning: ${text}`),
+		progress: (text) => {
+			if (!stream.isTTY) return;
+			stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
+			live = true;
+		},
+		done: clear,
+		group: (title) => {
+			const say = (text) => {
+				if (verbose || !stream.isTTY) line(text);
+			};
+			say(title);
+			return {
+				line: say,
+				end: () => {}
+			};
+		},
+		folded: () => {}
+	};
+}
+// src/cli/session.ts
+function session(options) {
+	const verbose = options.verbose === true;
+	const env = { ...process.env };
+	for (const name of SECRETS) delete process.env[name];
+	const group = typeof options.group === "string" ? options.group : void 0;
+	return {
+		context: {
+			output: terminalOutput({ verbose }),
+			signal: onInterrupt(),
+			env,
+			cwd: process.cwd()
+		},
+		options,
+		paint: painterFor(process.stdout, options),
+		verbose,
+		fleet: () => options.fleet === void 0 ? findFleet(process.cwd()) : path.resolve(options.fleet),
+		hosts: [...splitPatterns(options.hosts ?? (group === void 0 ? env.NAME : void 0)), ...splitPatterns(group).map((group) => `@${group}`)]
+	};
+}
+/** Colours are for a terminal, and for somebody who doesn't mind them. */
+function painterFor(stream, { color }) {
+	return painter(color && !process.env.NO_COLOR && stream.isTTY === true);
+}
+/** Runs a command, prints its document, and sets the exit status; the one place where errors are printed. */
+async function show$1(options, work, text) {
+	const run = session(options);
+	try {
+		const document = await work(run);
+		run.context.output.done();
+		const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
+		process.stdout.write(printed === "" || printed.endsWith("\n") ? printed : `${printed}\n`);
+		process.exitCode = exitStatus(document);
+	} catch (error) {
+		run.context.output.done();
+		process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
+		process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
+	}
+}
+// src/cli/changes.ts
+/** Which versions hosts would get. */
+function addChangeCommands(bento) {
+	withNix(common(bento.command("diff [host...]"))).description("say which packages would be others than those that hosts run, if this commit were deployed").option("--base <ref>", "compare with this commit, rather than with what hosts run").option("--dirty", "take in what git doesn't track", false).action((hosts, options) => show$1(options, ({ context, fleet }) => diff(context, {
+		fleet: fleet(),
+		hosts: hosts.flatMap(splitPatterns),
+		base: options.base ?? null,
+		dirty: options.dirty,
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderDiff(document, paint, verbose)));
+	withNix(withHosts(common(bento.command("flake-update [inputs...]")))).description("bring the locks of the fleet's flakes up to date, and say what moved").option("--dry-run", "say what would move, and write nothing", false).option("--markdown", "print it as markdown, for a pull request", false).action((inputs, options) => show$1(options, ({ context, fleet, hosts }) => flakeUpdate(context, {
+		fleet: fleet(),
+		hosts,
+		inputs,
+		dryRun: options.dryRun,
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => options.markdown === true ? flakeUpdateMarkdown(document) : renderFlakeUpdate(document, paint, verbose)));
+}
+// src/cli/check.ts
+/** What is evaluated and built, on one machine or several. */
+function addCheckCommands(bento) {
+	withBase(withNix(withHosts(common(bento.command("check"))))).description("dry-build every host: evaluate it, and say what would be built and fetched").action((options) => show$1(options, ({ context, fleet, hosts }) => check(context, {
+		fleet: fleet(),
+		hosts,
+		...checkOptions(options),
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
+	withNix(withHosts(common(bento.command("plan")))).description("divide the hosts: among several machines, for check --shard, and in time, for deploy --wave").option("--shards <number>", "among how many machines, at most", wholeNumber).action((options) => show$1(options, ({ context, fleet, hosts }) => plan(context, {
+		fleet: fleet(),
+		hosts,
+		shards: options.shards ?? null,
+		dirty: false,
+		...nixOptions(options)
+	}), (document, { paint }) => renderPlan(document, paint)));
+	common(bento.command("report <files...>")).description("show the documents of check --shard --json as one").action((files, options) => show$1(options, ({ context }) => report(context, { files }), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
+	withBase(withNix(withHosts(common(bento.command("build"))))).description("build every host, and keep the results alive").option("--roots <directory>", "where the gc roots are (default: below $XDG_STATE_HOME/bento/roots)").option("--sign-key <file>", "sign what was built with this key of the cache's (default: BENTO_CACHE_KEY)").option("--push [url]", "copy it to this Nix store (default: cache.push of fleet.yaml)").option("--prune", "of each host, keep only the last three systems and the one that it runs", false).option("--logs <directory>", "where the logs of failed builds are put (default: $XDG_STATE_HOME/bento/logs)").action((options) => show$1(options, ({ context, fleet, hosts }) => build(context, {
+		fleet: fleet(),
+		hosts,
+		...checkOptions(options),
+		roots: options.roots === void 0 ? null : path.resolve(options.roots),
+		signKey: options.signKey === void 0 ? null : path.resolve(options.signKey),
+		push: options.push ?? null,
+		prune: options.prune,
+		logs: options.logs === void 0 ? null : path.resolve(options.logs),
+		...nixOptions(options)
+	}), (document, { paint }) => renderCheck(document, paint, true)));
+}
+// src/release/rollback.ts
+/** A sequence is milliseconds since 1970, and so are no other numbers that anybody would write here. */
+function parseWanted(to) {
+	if (to === null) return null;
+	return /^\d{12,15}$/.test(to) ? { sequence: Number(to) } : { commit: to };
+}
+/**
+* The earlier release that is wanted, of those that are known; undefined when it isn't among them. `commit` may be the beginning
+* of a commit's name; of several releases of one commit it is the newest. The release before is the newest that is another than
+* the current one: a host that was rolled back and forth gets something else each time.
+*/
+function chooseEarlier(current, earlier, wanted) {
+	const newestFirst = [...earlier].sort((a, b) => b.sequence - a.sequence);
+	if (wanted === null) return newestFirst.find((one) => one.sequence < current.sequence && !isSameRelease(current, one));
+	if ("sequence" in wanted) return newestFirst.find(({ sequence }) => sequence === wanted.sequence);
+	if (!/^[0-9a-f]{7,40}$/.test(wanted.commit)) return void 0;
+	return newestFirst.find(({ commit }) => commit.startsWith(wanted.commit));
+}
+// src/commands/one-host.ts
+/** @throws FleetError when there is no such host, several are meant, or it can't have any release. */
+function oneHost(hosts, name) {
+	const selected = selectHosts(hosts.filter((host) => host.declared), [name]);
+	const [host] = selected;
+	if (host === void 0 || selected.length > 1) throw new FleetError(`'${name}' names ${selected.length} hosts, and has to be one`);
+	if (host.key === null) throw new FleetError(`${name} has no key in fleet.yaml yet, and was never published`);
+	return host;
+}
+// src/commands/rollback.ts
+/**
+* Publishes what a host had before as a new release: hosts take nothing whose sequence isn't higher. Its content comes from the
+* repository, at the commit that it was of, or, where that commit isn't in this clone, from the archive that is still on the
+* server; nothing is evaluated then, since the system was known. A commit that was never published for the host is evaluated.
+* @throws FleetError, UnavailableError.
+*/
+async function rollback(context, options) {
+	try {
+		var _usingCtx$4 = _usingCtx();
+		const opened = _usingCtx$4.a(await openFleet(await loadRenderedFleet(options.fleet), { dirty: false }));
+		const { signers } = opened.fleet;
+		const host = oneHost(opened.fleet.hosts, options.host);
+		const ways = _usingCtx$4.a(await waysOut(context, opened.fleet));
+		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
+		const signingKey = _usingCtx$4.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		requireSigner(signingKey, signers);
+		const publishers = _usingCtx$4.a(await Publishers.open(ways.list));
+		const current = await publishers.read([host.name], options.dryRun ? null : lockFor(context, options));
+		const document = {
+			version: 1,
+			command: "rollback",
+			dryRun: options.dryRun,
+			warnings: []
+		};
+		const states = [...(await openAll(current(host.name), host.name, signers)).values()];
+		const unknown = states.find((state) => state.state === "unknown");
+		if (unknown !== void 0) return {
+			...document,
+			warnings: [],
+			hosts: [failed$2(host, unknown.error)]
+		};
+		const [newest] = states.flatMap((state) => state.state === "present" ? [state.manifest] : []).sort((a, b) => b.sequence - a.sequence);
+		if (newest === void 0) throw new FleetError(`nothing that can be trusted is published for ${host.name}: there is nothing to go back from`, { hint: "bento deploy publishes what the repository has" });
+		const earlier = await manifestsOf(await publishers.readHistory(host.name), host, signers);
+		const work = _usingCtx$4.a(await temporaryDirectory());
+		const wanted = parseWanted(options.to);
+		const chosen = chooseEarlier(newest, [newest, ...earlier], await resolved(opened, wanted));
+		const step = chosen === void 0 ? await neverPublished(context, opened, host, wanted, options, work.path) : await again(opened, publishers, host, chosen, work.path);
+		if ("result" in step) return {
+			...document,
+			warnings: [],
+			hosts: [step.result]
+		};
+		if (isSameRelease(newest, step.value.candidate)) return {
+			...document,
+			warnings: [],
+			hosts: [unchanged(host, newest)]
+		};
+		const manifest = nextManifest(step.value.candidate, newest, Date.now());
+		const warnings = [`the next deploy gives ${host.name} what the repository has then: revert it there as well`];
+		if (options.dryRun) return {
+			...document,
+			warnings,
+			hosts: [published(manifest, null)]
+		};
+		const value = {
+			manifest,
+			envelope: null,
+			packed: step.value.packed,
+			to: publishers.names,
+			unread: null
+		};
+		const due = {
+			host,
+			value: { make: async () => ({
+				host,
+				value
+			}) }
+		};
+		return {
+			...document,
+			warnings,
+			hosts: await signAndPublish(context, publishers, signingKey, [due])
+		};
+	} catch (_) {
+		_usingCtx$4.e = _;
+	} finally {
+		await _usingCtx$4.d();
+	}
+}
+/** Those of foreign envelopes that are really this host's. */
+async function manifestsOf(envelopes, host, signers) {
+	return (await Promise.all(envelopes.map((envelope) => open$2(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
+}
+/** A ref's commit by its whole name, as manifests have it, where this clone knows it. */
+async function resolved({ repository }, wanted) {
+	if (wanted === null || "sequence" in wanted) return wanted;
+	return { commit: await repository.commitOf(wanted.commit).catch(() => wanted.commit) };
+}
+/** An earlier release, with its content found again. */
+async function again(opened, publishers, host, manifest, work) {
+	const { sequence: _, issued: __, history: ___, version: ____, ...candidate } = manifest;
+	const staged = await stagedAgain(opened, host, manifest, work);
+	if (staged !== void 0) return {
+		host,
+		value: {
+			packed: staged.packed,
+			candidate: {
+				...candidate,
+				archive: staged.candidate.archive
+			}
+		}
+	};
+	const { archive, digest } = manifest;
+	if (archive === null) return {
+		host,
+		value: {
+			packed: null,
+			candidate
+		}
+	};
+	const file = path.join(work, "archive");
+	if (await publishers.fetchArchive(host.name, archive, file)) {
+		if (await sha256Of(file) !== archive.sha256) return {
+			host,
+			result: failed$2(host, { message: `the archive of release ${manifest.sequence} is damaged on the server` })
+		};
+		return {
+			host,
+			value: {
+				packed: {
+					...archive,
+					digest,
+					file
+				},
+				candidate
+			}
+		};
+	}
+	const message = `release ${manifest.sequence} can't be had any more: commit ${manifest.commit.slice(0, 12)} is not in this clone, or makes something else now, and its archive is gone from the server`;
+	return {
+		host,
+		result: failed$2(host, {
+			message,
+			hint: "fetch the whole history (git fetch --unshallow)"
+		})
+	};
+}
+/** The release as it is made of the commit that it was of; undefined when the commit isn't here or makes another. */
+async function stagedAgain(opened, host, { commit, digest }, work) {
+	try {
+		try {
+			var _usingCtx3 = _usingCtx();
+			const then = _usingCtx3.a(await openFleetAt(opened, await opened.repository.commitOf(commit)));
+			const [step] = await prepare(then, null, then.fleet.hosts.filter(({ name }) => name === host.name), {
+				id: commit,
+				subject: ""
+			}, work);
+			if (step === void 0 || "result" in step) return void 0;
+			return step.value.candidate.digest === digest ? await withArchive(step.value) : void 0;
+		} catch (_) {
+			_usingCtx3.e = _;
+		} finally {
+			await _usingCtx3.d();
+		}
+	} catch (error) {
+		if (error instanceof FleetError || error instanceof HostError) return void 0;
+		throw error;
+	}
+}
+/** What the repository has for the host at a commit that was never published for it, evaluated as for a deploy. */
+async function neverPublished(context, opened, host, wanted, options, work) {
+	try {
+		var _usingCtx4 = _usingCtx();
+		if (wanted === null) throw new FleetError(`no release of ${host.name} before this one is known`, { hint: "--to COMMIT publishes what the repository had for it then" });
+		if ("sequence" in wanted) throw new FleetError(`no release ${wanted.sequence} of ${host.name} is known any more`, { hint: "--to COMMIT publishes what the repository had for it then" });
+		const id = await opened.repository.commitOf(wanted.commit);
+		const then = _usingCtx4.a(await openFleetAt(opened, id));
+		const nix = await Nix.find(options.nix, context.signal);
+		const { stager } = then;
+		const evaluator = {
+			context,
+			nix,
+			stager,
+			memory: openMemory(context.env),
+			derivations: false,
+			limits: options
+		};
+		const { hosts } = await withFlakeHosts(then.fleet, evaluator);
+		const [step] = await prepare(then, evaluator, hosts.filter(({ name }) => name === host.name), await then.repository.head(), work);
+		if (step === void 0) throw new FleetError(`there was no host ${host.name} at commit ${id.slice(0, 12)}`);
+		if ("result" in step) return step;
+		const made = await withArchive(step.value).catch(failing);
+		return "failure" in made ? {
+			host,
+			result: failed$2(host, made.failure)
+		} : {
+			host,
+			value: made
+		};
+	} catch (_) {
+		_usingCtx4.e = _;
+	} finally {
+		await _usingCtx4.d();
+	}
+}
+async function sha256Of(file) {
+	const hash = createHash("sha256");
+	for await (const piece of createReadStream(file)) hash.update(piece);
+	return hash.digest("hex");
+}
+// src/cli/deploy.ts
+/** What hosts get, or get again. */
+function addDeployCommands(bento) {
+	withNix(withHosts(common(bento.command("deploy")))).description("publish the releases of the hosts that changed").option("--dry-run", "say what would be published, and do nothing", false).option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--no-eval", "ship the hosts' files without evaluating them").option("--wave <n>", "only the n-th wave of fleet.yaml's rollout, once the waves before are well; or all").option("--wait <duration>", "how long to wait for another deploy, and for the waves before, such as 90s, 30m or 1h", "0").action((options) => show$1(options, ({ context, fleet, hosts }) => deploy(context, {
+		fleet: fleet(),
+		hosts,
+		dryRun: options.dryRun,
+		force: options.force,
+		evaluate: options.eval,
+		wave: options.wave === void 0 ? null : parseWave(options.wave),
+		wait: parseDuration(options.wait),
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
+	withNix(common(bento.command("rollback <host>"))).description("publish what a host had before, as a new release").option("--to <release>", "its sequence, or a commit (default: the release before the current one)").option("--dry-run", "say what would be published, and do nothing", false).option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0").action((name, options) => show$1(options, ({ context, fleet }) => rollback(context, {
+		fleet: fleet(),
+		host: name,
+		to: options.to ?? null,
+		dryRun: options.dryRun,
+		wait: parseDuration(options.wait),
+		...nixOptions(options)
+	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
 }
 // src/fleet/edit.ts
 var import_dist = require_dist();
@@ -6649,70 +6755,356 @@ async function writeOnce(fleet, file, text) {
 		status: "written"
 	};
 }
-// src/commands/keygen.ts
+// src/cli/fleet.ts
+/** What is in the repository: fleet.yaml, what is made from it, and its hosts. */
+function addFleetCommands(bento) {
+	common(bento.command("init [directory]")).description("make a fleet: fleet.yaml, utils/, hosts/ and workflows").option("--server <address>", "the server that hosts will poll").option("--port <number>", "its ssh port", wholeNumber, 22).option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, []).option("--keys <directory>", "where bento keygen left its keys").action((directory, options) => show$1(options, ({ context }) => init(context, {
+		directory: directory ?? options.fleet ?? ".",
+		server: options.server ?? null,
+		port: options.port,
+		hostKeys: options.hostKey,
+		keys: options.keys ?? null
+	}), (document, { paint }) => renderInit(document, paint)));
+	common(bento.command("render")).description("write the files that are made from fleet.yaml").action((options) => show$1(options, ({ fleet }) => render({ fleet: fleet() }), (document, { paint }) => renderRender(document, paint)));
+	const host = bento.command("host").description("list, add and remove hosts").exitOverride();
+	withHosts(common(host.command("list"))).description("the hosts of fleet.yaml, and configurations without an entry").action((options) => show$1(options, async ({ fleet, hosts }) => hostList({
+		fleet: fleet(),
+		hosts
+	}), (document, { paint }) => renderHostList(document, paint)));
+	common(host.command("add <name>")).description("enter a host into fleet.yaml").option("--key <key>", "its public ssh key, a line such as 'ssh-ed25519 AAAA… root@name'").option("--key-file <file>", "a file with that line").option("--path <directory>", "where its configuration is, within the fleet (default: hosts/NAME)").option("--group <name>", "a group that it is in (can be repeated)", append, []).option("--ssh <target>", "how an administrator reaches it, user@address").action((name, options) => show$1(options, ({ context, fleet }) => hostAdd(context, {
+		fleet: fleet(),
+		name,
+		groups: options.group,
+		...given("key", options.key),
+		...given("keyFile", options.keyFile),
+		...given("path", options.path),
+		...given("ssh", options.ssh)
+	}), (document, { paint }) => renderHostEdit(document, paint)));
+	common(host.command("remove <name>")).description("take a host's entry out of fleet.yaml").action((name, options) => show$1(options, ({ fleet }) => hostRemove({
+		fleet: fleet(),
+		name
+	}), (document, { paint }) => renderHostEdit(document, paint)));
+}
+// src/commands/bootstrap.sh
+var bootstrap_default = "#!/bin/sh\n# Brings the machine that it runs on into its fleet: installs nothing, but fetches this host's release with Bento's agent,\n# which it carries, activates it as any later upgrade would, and goes back if the server can't be reached any more. From then\n# on the configuration's own agent (services.bento) takes over. Run it as root on the machine itself, as often as you like:\n#\n#   bento bootstrap HOST | ssh root@MACHINE sh\n#\n# A connection that breaks doesn't matter: the upgrade goes on by itself, and whoever runs this again sees what becomes of it. On a\n# machine that the 2022 Bento looks after, it takes over from that.\n#\n# Where the server doesn't know the machine yet it says what to do about that, and changes nothing. What is to be entered into\n# the fleet is on stdout, everything else on stderr.\n#\n# Exit status: the agent's; 2 when this machine can't take part yet.\nhost='@host@'\n# The key that fleet.yaml has for this host; empty for a new machine.\npinned='@key@'\n# The command that enters the key of a new machine; empty where the line for fleet.yaml is said instead.\nenter='@enter@'\n# Its address; empty in a fleet that has none.\nserver='@server@'\n\ntell() { echo \"bootstrap: $1\" >&2; }\n\nfail() {\n  tell \"$1\"\n  exit 2\n}\n\nunpack() {\n  # Its end is far below: the archive is the rest of this function.\n  base64 -d << 'ARCHIVE' | gzip -dc | nix-store --restore \"$1\"\n@archive@\nARCHIVE\n}\n\nhave() { command -v \"$1\" > /dev/null 2>&1; }\n\n# find_key: sets $key to the file that this machine logs in with, which is made where there is none, and $actual to its public\n# half.\nfind_key() {\n  key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}\n  take_old_key\n  if [ ! -e \"$key\" ]; then\n    have ssh-keygen || fail \"there is no $key, and no ssh-keygen to make it\"\n    mkdir -p \"${key%/*}\"\n    rm -f \"$key.new\" \"$key.new.pub\"\n    ssh-keygen -q -t ed25519 -N '' -C \"root@$host\" -f \"$key.new\"\n    install_key\n    tell \"made this machine's key, $key\"\n  fi\n  actual=$(public_half \"$key\") || fail \"$key is no private key without a passphrase\"\n}\n\n# install_key: $key.new becomes $key. Cut off in between, the next one begins again: without the private half there is no key.\ninstall_key() {\n  chmod 644 \"$key.new.pub\"\n  mv \"$key.new.pub\" \"$key.pub\"\n  sync \"$key.pub\" \"$key.new\" \"${key%/*}\"\n  mv \"$key.new\" \"$key\"\n  sync \"${key%/*}\"\n}\n\n# public_half FILE: without its comment.\npublic_half() {\n  if [ -e \"$1.pub\" ]; then cut -d' ' -f1,2 \"$1.pub\"; else ssh-keygen -y -P '' -f \"$1\" 2> /dev/null | cut -d' ' -f1,2 | grep .; fi\n}\n\n# take_old_key: where the 2022 Bento's key, one of root's, is the one that the fleet knows, it is this machine's key: copied to\n# $key when nothing is there, and otherwise used where it is.\ntake_old_key() {\n  if [ -e \"$key\" ] && [ \"$(public_half \"$key\")\" = \"$pinned\" ]; then return; fi\n  if [ -z \"$pinned\" ] && [ ! -e \"$state/update.sh\" ]; then return; fi\n  old=$(old_key) || return 0\n  if [ -e \"$key\" ] || ! is_ed25519 \"$old\"; then\n    key=$old\n    tell \"it logs in with $key, so its configuration must have services.bento.key = \\\"$key\\\";\"\n    return\n  fi\n  mkdir -p \"${key%/*}\"\n  rm -f \"$key.new\"\n  cp \"$old\" \"$key.new\"\n  chmod 600 \"$key.new\"\n  echo \"$(public_half \"$old\") root@$host\" > \"$key.new.pub\"\n  install_key\n  tell \"copied the key that the fleet knows, $old, to $key\"\n}\n\n# old_key: prints the first of the keys that root logs in with at the server which fleet.yaml has; for a new machine, the first.\nold_key() {\n  { [ -z \"$server\" ] || ssh -G \"$server\" 2> /dev/null | sed -n 's/^identityfile //p'; echo \"${HOME:-/root}/.ssh/id_ed25519\"; } |\n    while IFS= read -r file; do\n      # shellcheck disable=SC2088\n      case $file in '~/'*) file=${HOME:-/root}/${file#'~/'} ;; esac\n      if [ -e \"$file\" ] && half=$(public_half \"$file\") && [ \"$half\" = \"${pinned:-$half}\" ]; then\n        echo \"$file\"\n        break\n      fi\n    done | grep .\n}\n\nis_ed25519() { case $(public_half \"$1\") in 'ssh-ed25519 '*) ;; *) return 1 ;; esac; }\n\n# with_programs COMMAND: in a shell that has what the agent calls.\nwith_programs() {\n  if have bash && have jq && have ssh && have sftp && have git && have gzip; then\n    sh -c \"$1\"\n  else\n    # A fresh NixOS has no jq.\n    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'\n    nix-shell -p bash jq openssh git gzip --run \"$1\"\n  fi\n}\n\n# be_let_in: ends here unless the server lets this machine in.\nbe_let_in() {\n  word=$(with_programs \"bash '$bento/agent/bento-agent' contact\" 2> \"$scratch/said\") || true\n  why=$(tail -n 1 \"$scratch/said\")\n  case $word in\n    known) return ;;\n    unknown)\n      [ -z \"$pinned\" ] || fail \"the server does not let this machine in yet, although fleet.yaml has its key: $why.\nSet the server up with the fleet.json that has $host (docs/server.md), and run this again.\"\n      tell 'the server does not know this machine yet.'\n      say_entry\n      exit 2\n      ;;\n    unreachable)\n      tell \"the server can't be reached from this machine: $why.\"\n      [ -n \"$pinned\" ] || say_entry\n      exit 75\n      ;;\n    wrong-host-key)\n      tell \"what answers is not the fleet's server, or has another key than fleet.yaml says: $why.\"\n      exit 1\n      ;;\n    *) fail \"whether the server lets this machine in can't be found out: $why\" ;;\n  esac\n}\n\n# say_entry: what makes a new machine known.\nsay_entry() {\n  if [ -n \"$enter\" ]; then\n    tell \"bring this machine's configuration to hosts/$host in the fleet's repository, and there run:\"\n    echo \"$enter --key '$actual root@$host'\"\n  else\n    tell \"write this into fleet.yaml, below $host, and run 'bento render':\"\n    echo \"key: \\\"$actual root@$host\\\"\"\n  fi\n  tell 'then commit and deploy, see to it that the server has the new fleet.json, and run this again.'\n}\n\n# unpack_agent: sets $bento to where everything is. In the store, so that the way back outlives whatever becomes of this script.\nunpack_agent() {\n  unpack \"$scratch/bento\"\n  bento=$(nix-store --add \"$scratch/bento\")\n  nix-store --realise \"$bento\" --add-root \"$dir/bento\" --indirect > /dev/null\n}\n\n# is_upgrading: whether an earlier run of this still goes on.\nis_upgrading() { [ -e \"$dir/lock\" ] && ! flock -n \"$dir/lock\" true; }\n\n# start_upgrade: apart from this script and its connection, in a unit of its own where there is systemd.\nstart_upgrade() {\n  rm -f \"$dir/status\" \"$dir/pid\" \"$dir/log\"\n  run=\"setsid bash '$dir/start' > /dev/null 2>&1 &\"\n  # A build that was killed for want of memory is a failed build, and nothing more.\n  if [ \"${BENTO_GUARD:-systemd}\" = systemd ] && [ -d /run/systemd/system ]; then\n    run=\"systemd-run --quiet --collect --property=OOMPolicy=continue --unit=bento-bootstrap-$$ \\\"\\$(command -v bash)\\\" '$dir/start'\"\n  fi\n  # With the environment that it has here, but for temporary places that nix-shell takes away again.\n  with_programs \"{ export -p; echo 'unset TMPDIR TMP TEMP TEMPDIR NIX_BUILD_TOP; exec sh \\\"$bento/upgrade\\\" \\\"$dir\\\"'; } > '$dir/start'\n$run\"\n  tries=0\n  until [ -e \"$dir/pid\" ]; do\n    tries=$((tries + 1))\n    [ \"$tries\" -le 100 ] || fail 'the upgrade could not be started'\n    sleep 0.1\n  done\n  rm -f \"$dir/start\"\n}\n\n# follow_upgrade: shows what it says until it has ended, and sets $status to how.\nfollow_upgrade() {\n  read -r pid < \"$dir/pid\"\n  tail -n +1 -s 0.2 -f --pid=\"$pid\" \"$dir/log\" >&2 &\n  shown=$!\n  trap 'kill \"$shown\" 2> /dev/null; tell \"the upgrade goes on by itself; run this again to see what becomes of it\"; exit 130' INT TERM HUP\n  wait \"$shown\" || true\n  status=1\n  if [ -e \"$dir/status\" ]; then\n    read -r status < \"$dir/status\"\n  elif is_upgrading; then\n    # Nobody reads what this says any more.\n    exit 130\n  else\n    tell 'the upgrade was cut off: run this again'\n  fi\n}\n\nmain() {\n  set -eu\n  umask 077\n  [ \"$(id -u)\" -eq 0 ] || fail 'run it as root'\n  have nix-store || fail 'this machine has no Nix'\n  have flock || fail 'this machine has no flock, which every NixOS has'\n  state=${BENTO_STATE:-/var/bento}\n  dir=${BENTO_RUN:-/run/bento}/bootstrap\n  mkdir -p \"$dir\"\n  scratch=$(mktemp -d)\n  trap 'chmod -R u+w \"$scratch\"; rm -rf \"$scratch\"' EXIT\n  trap 'exit 130' INT TERM HUP\n  if is_upgrading; then\n    tell 'an upgrade that was started before is still going on:'\n  else\n    find_key\n    if [ -n \"$pinned\" ] && [ \"$actual\" != \"$pinned\" ]; then\n      fail \"this machine's key is not the one that fleet.yaml has for $host. Its line there must be:\n  key: \\\"$actual root@$host\\\"\"\n    fi\n    unpack_agent\n    export BENTO_HOST=\"$host\" BENTO_KEY=\"$key\" BENTO_CONFIG=\"${BENTO_CONFIG:-$bento/bento.json}\"\n    export BENTO_HEALTH_CHECKS=\"${BENTO_HEALTH_CHECKS:-$bento/checks}\"\n    # Somebody is here, and runs this again because it failed before.\n    export BENTO_BACKOFF=\"${BENTO_BACKOFF:-0}\"\n    be_let_in\n    start_upgrade\n  fi\n  follow_upgrade\n  # A git remote may let in whom the fleet doesn't know.\n  if [ -z \"$pinned\" ] && [ \"$status\" -eq 0 ] && [ ! -e \"$state/seen.json\" ]; then\n    tell 'if this machine is not in the fleet yet:'\n    say_entry\n  fi\n  exit \"$status\"\n}\n\n# Standard input is this script itself, when it comes through a pipe: nothing that it runs may read it.\nmain < /dev/null\n";
+// src/commands/bootstrap-check.sh
+var bootstrap_check_default = "#!/bin/sh\n# The health check of the first upgrade: that the release's own agent, with its own settings and key, reaches the server. It is\n# what polls from then on, and without it nobody would.\nagent=${BENTO_RUNNING:-/run/current-system}/sw/bin/bento-agent\nif [ ! -x \"$agent\" ]; then\n  echo 'the release has no agent: set services.bento.enable in its configuration'\n  exit 1\nfi\n# Its settings are its own, and none of those that bootstrap was given.\nword=$(env -i PATH=\"$PATH\" HOME=/root \"$agent\" contact 2>&1 < /dev/null) && exit 0\necho \"the release's own agent does not get in at the server: $(echo \"$word\" | tail -n 1)\"\nexit 1\n";
+// src/commands/bootstrap-takeover.sh
+var bootstrap_takeover_default = "# shellcheck shell=sh\n# A machine that the 2022 Bento looks after: its timer runs update.sh in /var/bento. All that is there moves to /var/bento.2022,\n# and nothing of it is deleted. In its place comes the agent's state, with an update.sh of ours, the way back: whatever becomes of\n# the takeover (power lost, the machine back in its old system), the old timer itself finds that and puts all back.\n#\n#   /var/bento        the agent's state, and the way back\n#   /var/bento.2022   what was in /var/bento\n#   /var/bento.agent  the agent's state where the old Bento goes on, until it is taken over again\n#\n# Each step is one rename, so that it can be cut off anywhere and run again. upgrade, which reads this, sets $state and $here.\n# shellcheck disable=SC2154\n\ntakeover() { echo \"takeover: $1\"; }\n\n# is_ours FILE: whether an update.sh is the way back.\nis_ours() { grep -q '^# bento bootstrap: the way back' \"$1\" 2> /dev/null; }\n\ntake_over() {\n  # Cut off between two renames.\n  if [ ! -e \"$state\" ] && [ -d \"$state.2022\" ] && [ -d \"$state.agent\" ]; then\n    takeover 'goes on where it was cut off'\n    mv \"$state.agent\" \"$state\" && sync \"${state%/*}\"\n    return\n  fi\n  if [ ! -e \"$state/update.sh\" ] || is_ours \"$state/update.sh\"; then return 0; fi\n  takeover 'the Bento of 2022 looks after this machine'\n  stop_old_timer || return 75\n  set_aside \"$state.2022\"\n  if ! exchange; then\n    start_old_timer\n    return 1\n  fi\n  takeover \"what was in $state is in $state.2022 now\"\n  # It finds the way back there, should this not come to an end.\n  start_old_timer\n}\n\nexchange() {\n  mkdir -p \"$state.agent\" &&\n    cp \"$here/way-back\" \"$state.agent/.update.sh.new\" &&\n    mv \"$state.agent/.update.sh.new\" \"$state.agent/update.sh\" &&\n    sync \"$state.agent/update.sh\" \"$state.agent\" &&\n    mv \"$state\" \"$state.2022\" &&\n    mv \"$state.agent\" \"$state\" &&\n    sync \"${state%/*}\"\n}\n\n# set_aside DIRECTORY: one of an earlier takeover keeps its contents, under another name.\nset_aside() { [ ! -e \"$1\" ] || mv \"$1\" \"$1.$(date +%s)\"; }\n\n# stop_old_timer: fails when an upgrade of the old Bento is going on, which is left to come to its end.\nstop_old_timer() {\n  has_systemd || return 0\n  systemctl stop bento-upgrade.timer || true\n  case $(systemctl show --property=ActiveState bento-upgrade.service) in\n    *=active | *=activating | *=deactivating)\n      start_old_timer\n      takeover 'an upgrade of its own is going on: run this again when that has ended (systemctl status bento-upgrade)'\n      return 1\n      ;;\n  esac\n  takeover 'stopped its timer'\n}\n\nstart_old_timer() { ! has_systemd || systemctl start bento-upgrade.timer || true; }\n\nhas_systemd() { [ -d /run/systemd/system ] && [ \"${BENTO_GUARD:-systemd}\" = systemd ]; }\n\n# settle_takeover: after the upgrade. The way back itself knows whether it is needed.\nsettle_takeover() {\n  is_ours \"$state/update.sh\" || return 0\n  (cd \"$state\" && sh ./update.sh settle)\n}\n";
+// src/commands/bootstrap-upgrade.sh
+var bootstrap_upgrade_default = "#!/bin/sh\n# upgrade DIRECTORY: the part of bootstrap that a lost connection, or whoever started it going away, can't cut off. What it says\n# is in DIRECTORY/log, its process in DIRECTORY/pid, and in the end its exit status in DIRECTORY/status.\nset -u\numask 077\ndir=$1\nhere=$(dirname \"$0\")\n# For takeover.sh.\n# shellcheck disable=SC2034\nstate=${BENTO_STATE:-/var/bento}\n\n# shellcheck source-path=SCRIPTDIR\n# shellcheck source=bootstrap-takeover.sh\n. \"$here/takeover.sh\"\n\n# put FILE TEXT: whoever waits for it never sees half of it.\nput() { echo \"$2\" > \"$dir/$1.new\" && mv \"$dir/$1.new\" \"$dir/$1\"; }\n\nend() {\n  put status \"$1\"\n  exit \"$1\"\n}\n\n# Neither the agent nor what it starts has the lock: its guard may be there longer.\nupgrade() { bash \"$here/agent/bento-agent\" upgrade 8>&-; }\n\nmain() {\n  trap '' HUP PIPE\n  exec 8> \"$dir/lock\"\n  flock -n 8 || exit 75\n  exec > \"$dir/log\" 2>&1\n  put pid $$\n\n  take_over || end $?\n  # An attempt that was cut off is brought to its end first, which is an attempt of its own.\n  if [ -e \"$state/intent.json\" ]; then upgrade || true; fi\n  status=0\n  upgrade || status=$?\n  settle_takeover || [ \"$status\" -ne 0 ] || status=1\n  end \"$status\"\n}\n\nmain < /dev/null\n";
+// src/commands/bootstrap-way-back.sh
+var bootstrap_way_back_default = "#!/bin/sh\n# bento bootstrap: the way back to the Bento of 2022, in the place of its update.sh, which its timer runs in /var/bento. That timer\n# is there only while the old system runs. So, unless a release is about to take effect, this puts back what was here, and the old\n# Bento goes on. Not needed any more when the machine is to stay as it is: it may be removed, and /var/bento.2022 with it.\n#\n#   update.sh          put all back, and run the old update.sh\n#   update.sh settle   put all back where the takeover has failed, and say so\n{\n  state=$PWD\n  run=${BENTO_RUN:-/run/bento}\n\n  running=${BENTO_RUNNING:-/run/current-system}\n\n  # Whether the system that runs is a release, or has the agent that takes them.\n  is_release() {\n    [ -x \"$running/sw/bin/bento-agent\" ] || grep -qF \"\\\"$(readlink -f \"$running\")\\\"\" applied.json 2> /dev/null\n  }\n\n  # Whether a release waits for the restart after this boot.\n  is_staged() { grep -qF \"\\\"$(cat /proc/sys/kernel/random/boot_id)\\\"\" trial.json 2> /dev/null; }\n\n  # Whether the takeover goes on: its process, and not another one that has its number by now.\n  goes_on() {\n    [ ! -e \"$run/bootstrap/status\" ] && read -r pid 2> /dev/null < \"$run/bootstrap/pid\" &&\n      grep -q \"$run/bootstrap\" \"/proc/$pid/cmdline\" 2> /dev/null\n  }\n\n  if is_release; then\n    echo \"takeover: done. The old things are in $state.2022, which may be removed; so may $state/update.sh, the way back\"\n    exit 0\n  elif is_staged; then\n    echo \"takeover: done, from the next restart on. The old things are in $state.2022\"\n    exit 0\n  elif [ \"${1:-}\" != settle ] && goes_on; then\n    echo 'takeover: it is going on'\n    exit 0\n  elif [ ! -d \"$state.2022\" ]; then\n    echo \"takeover: there is no $state.2022 to go back to\" >&2\n    exit 1\n  fi\n  [ ! -e \"$state.agent\" ] || mv \"$state.agent\" \"$state.agent.$(date +%s)\"\n  mv \"$state\" \"$state.agent\" && mv \"$state.2022\" \"$state\" && sync \"${state%/*}\" || exit 1\n  echo \"takeover: undone, the Bento of 2022 goes on; what the agent knows is in $state.agent\"\n  [ \"${1:-}\" != settle ] || exit 0\n  cd \"$state\" && exec /bin/sh ./update.sh\n  exit\n}\n";
+// src/commands/bootstrap.ts
 /**
-* Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them. Or the key that
-* signs what is in its binary cache.
-* @throws FleetError when a key is there already, or the directory is in a git repository.
+* Makes the script that brings a machine into the fleet: the agent, its settings and the host's name in one file. It holds no
+* secret.
+* @throws FleetError when the host isn't in fleet.yaml, or has no key yet; for a new one, when it has.
 */
-async function keygen(context, options) {
-	const directory = path.resolve(context.cwd, options.directory);
-	const repository = await Repository.open(nearestExisting(directory)).catch(() => null);
-	if (repository !== null) throw new FleetError(`${directory} is in the git repository ${repository.root}, where a private key is one commit from being public`, { hint: "choose a directory elsewhere: bento keygen ~/bento-keys" });
-	if (options.cache !== null && !KEY_NAME.test(options.cache)) throw new FleetError(`'${options.cache}' can't be the name of a cache's key`, { hint: "letters, digits, '.', '_' and '-', such as cache.example.org-1" });
-	const names = options.cache === null ? ["signing", "publisher"] : ["cache"];
-	for (const name of names) {
-		const file = path.join(directory, name);
-		if (existsSync(file)) throw new FleetError(`${file} is there already`, { hint: "keys are never overwritten: choose another directory" });
-	}
-	await mkdir(directory, {
-		recursive: true,
-		mode: 448
-	});
-	const keys = [];
-	for (const name of names) {
-		const file = path.join(directory, name);
-		if (options.cache !== null) {
-			const { secretKey, publicKey } = makeCacheKey(options.cache);
-			await writeFile(file, `${secretKey}\n`, {
-				mode: 384,
-				flag: "wx"
-			});
-			await writeFile(`${file}.pub`, `${publicKey}\n`, { flag: "wx" });
-			keys.push({
-				name,
-				file,
-				publicKey
-			});
-			continue;
-		}
-		const result = await run("ssh-keygen", [
-			"-q",
-			"-t",
-			"ed25519",
-			"-N",
-			"",
-			"-C",
-			`bento-${name}`,
-			"-f",
-			file
-		]).catch(needsOpenSsh);
-		if (result.status !== 0) throw new FleetError(`ssh-keygen could not make ${file}: ${result.stderr.trim()}`);
-		keys.push({
-			name,
-			file,
-			publicKey: (await readFile(`${file}.pub`, "utf8")).trim()
-		});
-	}
+async function bootstrap(options) {
+	const fleet = await loadFleet(options.fleet);
+	const { name, key, enter } = options.isNew ? newHost(fleet, options.host) : knownHost(fleet, options.host);
+	if ((await staleFiles(fleet)).length > 0) throw new FleetError(`${AGENT_FILE} is not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
 	return {
 		version: 1,
-		command: "keygen",
-		keys
+		command: "bootstrap",
+		hosts: [{
+			name,
+			status: "ok",
+			script: bootstrap_default.replace("@host@", name).replace("@key@", key).replace("@enter@", enter).replace("@server@", fleet.server?.address ?? "").replace("@archive@", await packedAgent(options.fleet))
+		}]
 	};
 }
-/** The directory itself, or the one that it would be made in. */
-function nearestExisting(directory) {
-	return existsSync(directory) ? directory : nearestExisting(path.dirname(directory));
+function knownHost(fleet, name) {
+	const [host] = selectHosts(fleet.hosts.filter((candidate) => candidate.declared), [name]);
+	if (host === void 0) throw new FleetError(`no host is called '${name}'`);
+	if (host.key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet`, { hint: `bento bootstrap ${host.name} --new | ssh root@${host.name} sh says which line it must have` });
+	return {
+		name: host.name,
+		key: withoutComment(host.key),
+		enter: ""
+	};
+}
+function newHost(fleet, name) {
+	const valid = hostName.safeParse(name);
+	if (!valid.success) throw new FleetError(`'${name}' ${valid.error.issues[0]?.message ?? "is no host name"}`);
+	const host = fleet.hosts.find((candidate) => candidate.name === name);
+	if (host?.declared && host.key !== null) throw new FleetError(`${name} has a key in fleet.yaml already`, { hint: `bento bootstrap ${name}, without --new` });
+	return {
+		name,
+		key: "",
+		enter: host?.declared ? "" : `bento host add ${name}`
+	};
+}
+function withoutComment(key) {
+	return key.split(" ").slice(0, 2).join(" ");
+}
+/** What goes beside the agent: see bootstrap-upgrade.sh, which runs it. */
+const PROGRAMS = {
+	upgrade: bootstrap_upgrade_default,
+	"takeover.sh": bootstrap_takeover_default,
+	"way-back": bootstrap_way_back_default,
+	"checks/agent-reaches-server": bootstrap_check_default
+};
+/** The fleet's own copy of the agent where it has one, as its hosts will, and what runs it; base64 of the gzipped NAR, in lines. */
+async function packedAgent(fleet) {
+	try {
+		var _usingCtx$3 = _usingCtx();
+		const directory = _usingCtx$3.a(await temporaryDirectory());
+		const own = path.join(fleet, "utils/agent");
+		const bundle = path.join(directory.path, "bento");
+		await mkdir(bundle);
+		await cp(existsSync(own) ? own : path.join(packageRoot(), "utils/agent"), path.join(bundle, "agent"), { recursive: true });
+		await copyFile(path.join(fleet, AGENT_FILE), path.join(bundle, "bento.json"));
+		await mkdir(path.join(bundle, "checks"));
+		for (const [name, text] of Object.entries(PROGRAMS)) await writeFile(path.join(bundle, name), text, { mode: 493 });
+		const { bytes } = await archive(bundle);
+		return (bytes.toString("base64").match(/.{1,120}/g) ?? []).join("\n");
+	} catch (_) {
+		_usingCtx$3.e = _;
+	} finally {
+		await _usingCtx$3.d();
+	}
+}
+// src/publish/server-findings.ts
+const KIND = 61440;
+const DIRECTORY = 16384;
+const REGULAR = 32768;
+const SYMLINK = 40960;
+/** setgid, so that each can read what the other puts in, and nothing for others. */
+const SHARED = 1512;
+/** Milliseconds between the server's clock and this one's that aren't worth a word. */
+const MAX_DRIFT = 6e4;
+/** Bytes; below that, or a twentieth of the disk, it is nearly full. */
+const MIN_FREE = 268435456;
+const PROVISION = "set the server up again from fleet.json: utils/fleet.nix or utils/server/provision";
+/**
+* What is wrong with a server. `hosts` are those that fleet.json has, `others` the fleet's that have no key yet; `now` is this
+* machine's time in milliseconds, at which `view` was taken.
+*/
+function serverFindings(view, others, now) {
+	return [
+		...rootFindings(view),
+		...[...view.hosts.keys()].flatMap((host) => hostFindings(view, host)),
+		...sharedNumbers(view),
+		...leftovers(view, others),
+		...protocolFindings(view),
+		...resourceFindings(view, now)
+	];
+}
+function finding(host, path, message, hint = PROVISION) {
+	return {
+		host,
+		path,
+		message,
+		hint
+	};
+}
+function rootFindings({ root, lockDirectory, made }) {
+	const found = [];
+	if (root !== void 0) found.push(...rootsOwn(null, "/", root));
+	if (!isDirectory(lockDirectory)) found.push(finding(null, "/.bento", "the directory of the lock is missing, so nothing can be deployed"));
+	else if (made === void 0) found.push(finding(null, "/.bento", "the publisher can't write there, so nothing can be deployed"));
+	else if (permissions(lockDirectory) !== 448 || lockDirectory.uid !== made.uid) found.push(finding(null, "/.bento", `${is(lockDirectory)}; it must be the publisher's, with mode 0700`));
+	return found;
+}
+/** sshd refuses a chroot that isn't root's alone. */
+function rootsOwn(host, path, directory) {
+	if (directory.uid === 0 && (permissions(directory) & 18) === 0) return [];
+	return [finding(host, path, `${is(directory)}; it must be root's, with mode 0755, or sshd refuses the login`)];
+}
+function hostFindings({ hosts, made }, host) {
+	const { chroot, releases, reports, tree } = hosts.get(host) ?? {};
+	if (!isDirectory(chroot)) return [finding(host, `/${host}`, "it has no chroot on the server")];
+	const found = rootsOwn(host, `/${host}`, chroot);
+	const shared = (name, directory, whose, isRight) => {
+		if (!isDirectory(directory)) found.push(finding(host, `/${host}/${name}`, "it is missing"));
+		else if (permissions(directory) !== SHARED || !isRight(directory)) found.push(finding(host, `/${host}/${name}`, `${is(directory)}; it must be ${whose}, with mode 2750`));
+	};
+	const publisher = made?.uid;
+	const isPublishers = ({ uid, gid }) => (publisher === void 0 || uid === publisher) && gid !== 0 && gid !== made?.gid;
+	const isHosts = ({ uid, gid }) => uid !== 0 && uid !== publisher && (made === void 0 || gid === made.gid);
+	const fromPublisher = "the publisher's and of the host's group";
+	const fromHost = "the host's and of the publisher's group";
+	shared("releases", releases, fromPublisher, isPublishers);
+	shared("reports", reports, fromHost, isHosts);
+	if (!tree) return found;
+	shared("trees", tree.trees, fromPublisher, isPublishers);
+	shared("logs", tree.logs, fromHost, isHosts);
+	const { config, last_change_date: date } = tree;
+	if (kindOf(config) !== SYMLINK || config?.uid !== 0) found.push(finding(host, `/${host}/config`, "it is no symlink of root's to trees/config"));
+	if (date === void 0 || kindOf(date) !== REGULAR || permissions(date) !== 416 || !isPublishers(date)) found.push(finding(host, `/${host}/last_change_date`, `it is no file that is ${fromPublisher}, with mode 0640`));
+	return found;
+}
+/** Hosts of one number could read, and write, each other's files if ever they got to them. */
+function sharedNumbers({ hosts }) {
+	const by = (what, number) => [...Map.groupBy(hosts.keys(), number)].flatMap(([value, names]) => value === void 0 || value === 0 || names.length < 2 ? [] : [finding(null, null, `${names.join(" and ")} have the same ${what}, ${value}`, "give each host its own login")]);
+	return [...by("group", (host) => hosts.get(host)?.releases?.gid), ...by("login", (host) => hosts.get(host)?.reports?.uid)];
+}
+function leftovers({ names, hosts }, others) {
+	return names.filter((name) => !name.startsWith(".") && !hosts.has(name) && !others.includes(name)).sort().map((name) => finding(null, `/${name}`, "no host of the fleet has it", "remove it on the server, if nothing in it is needed any more"));
+}
+function protocolFindings({ missingExtensions, runsCommands, forwards }) {
+	const sftpOnly = "give the fleet's logins 'ForceCommand internal-sftp' and 'DisableForwarding yes' in sshd_config";
+	return [
+		...missingExtensions.map((name) => finding(null, null, `the server's sftp has no ${name}`, "use OpenSSH's internal-sftp, of version 6.5 or later")),
+		...runsCommands ? [finding(null, null, "the publisher's login runs commands: it has a shell", sftpOnly)] : [],
+		...forwards ? [finding(null, null, "the publisher's login is connected further into the server's network", sftpOnly)] : []
+	];
+}
+function resourceFindings({ space, made }, now) {
+	const found = [];
+	if (space !== void 0) {
+		const { bytes, allBytes, files, allFiles } = space;
+		const room = "make room where the chroots are";
+		if (bytes < Math.min(MIN_FREE, allBytes / 2) || bytes < allBytes / 20) found.push(finding(null, "/", `the disk is nearly full: ${Math.floor(bytes / 1024 / 1024)} MiB are free`, room));
+		if (allFiles > 0 && files < allFiles / 20) found.push(finding(null, "/", `the disk has room for ${files} more files only`, room));
+	}
+	if (made !== void 0 && Math.abs(made.time - now) > MAX_DRIFT) {
+		const minutes = Math.round(Math.abs(made.time - now) / 6e4);
+		const which = made.time > now ? "ahead of" : "behind";
+		found.push(finding(null, null, `the server's clock is ${minutes} min ${which} this machine's`, "let both keep the time by NTP"));
+	}
+	return found;
+}
+function isDirectory(it) {
+	return kindOf(it) === DIRECTORY;
+}
+/** Undefined of what isn't there. */
+function kindOf(it) {
+	return it && it.mode & KIND;
+}
+function permissions({ mode }) {
+	return mode & 4095;
+}
+function is({ uid, gid, mode }) {
+	return `it belongs to ${uid}:${gid} and has mode ${(mode & 4095).toString(8).padStart(4, "0")}`;
+}
+// src/publish/sftp-inspect.ts
+/** What a host has besides, where `server.tree` is set. */
+const TREE_PLACES = [
+	"trees",
+	"logs",
+	"config",
+	"last_change_date"
+];
+/** What publishing and what hosts do to be safe rest on. */
+const EXTENSIONS = [
+	"posix-rename@openssh.com",
+	"fsync@openssh.com",
+	"hardlink@openssh.com",
+	"statvfs@openssh.com"
+];
+/**
+* Looks at everything at once. It leaves nothing behind, and needs no lock. `withTrees`: also at the places of the unpacked
+* trees.
+*/
+async function inspect(session, hosts, withTrees) {
+	const { requests } = session;
+	const attributes = (file) => requests.lstat(file).catch(ignoreSftpError);
+	const views = hosts.map(async (host) => {
+		const [chroot, releases, reports, ...places] = await flight(attributes(`/${host}`), attributes(`/${host}/releases`), attributes(`/${host}/reports`), ...withTrees ? TREE_PLACES.map((name) => attributes(`/${host}/${name}`)) : []);
+		const [trees, logs, config, date] = places;
+		return [host, {
+			chroot,
+			releases,
+			reports,
+			tree: withTrees ? {
+				trees,
+				logs,
+				config,
+				last_change_date: date
+			} : null
+		}];
+	});
+	const [root, lockDirectory, entries, made, space, given, all] = await flight(attributes("/"), attributes(LOCK_DIRECTORY), list$1(session, "/"), makeFile(session), requests.space("/"), session.mustRefuse(), flight(...views));
+	return {
+		root,
+		lockDirectory,
+		hosts: new Map(all),
+		names: entries.map(({ filename }) => filename),
+		made,
+		missingExtensions: EXTENSIONS.filter((name) => !requests.has(name)),
+		space,
+		...given
+	};
+}
+async function makeFile(session) {
+	const file = `${LOCK_DIRECTORY}/now-${randomUUID()}`;
+	const { requests } = session;
+	const make = () => session.withHandle(() => requests.open(file, "wx"), async (handle) => {
+		const [stats] = await flight(requests.fstat(handle), requests.close(handle), requests.unlink(file));
+		return {
+			uid: stats.uid,
+			gid: stats.gid,
+			time: stats.mtime * 1e3
+		};
+	});
+	return make().catch(ignoreSftpError);
+}
+// src/commands/server-check.ts
+/**
+* Says what is wrong with the fleet's server, as far as the publisher can see it; utils/server/check sees more, on the server
+* itself. Changes nothing.
+* @throws FleetError, UnavailableError
+*/
+async function serverCheck(context, options) {
+	try {
+		var _usingCtx$2 = _usingCtx();
+		const fleet = await loadFleet(options.fleet);
+		const { server } = fleet;
+		if (server === null) throw new FleetError("fleet.yaml has no server to check", { hint: "see 'server' in the README" });
+		const declared = fleet.hosts.filter((host) => host.declared);
+		const hosts = declared.filter((host) => host.key !== null).map((host) => host.name);
+		const others = declared.filter((host) => host.key === null).map((host) => host.name);
+		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
+		const key = _usingCtx$2.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+		const { signal } = context;
+		const privateKey = await readFile(key.file);
+		const findings = serverFindings(await inspect(_usingCtx$2.a(await SftpSession.connect({
+			server,
+			privateKey,
+			signal,
+			silence: SILENCE$1
+		})), hosts, server.tree), others, Date.now());
+		const failed = new Set(findings.map(({ host }) => host));
+		return {
+			version: 1,
+			command: "server check",
+			findings,
+			hosts: hosts.map((name) => ({
+				name,
+				status: failed.has(name) ? "failed" : "ok"
+			}))
+		};
+	} catch (_) {
+		_usingCtx$2.e = _;
+	} finally {
+		await _usingCtx$2.d();
+	}
+}
+// src/render/server-check.ts
+/** A line for each finding: where, what, and what to do about it. */
+function renderServerCheck({ findings, hosts }, paint) {
+	if (findings.length === 0) return `${paint("green", "✓")} the server is as it should be, for ${count(hosts.length, "host")}`;
+	return [
+		...findings.map(({ host, path, message, hint }) => {
+			const where = path ?? host ?? "server";
+			return `${paint("red", "✗")} ${paint("bold", inertLine(where))}: ${inertLine(message)} ${paint("dim", `(${hint})`)}`;
+		}),
+		"",
+		count(findings.length, "finding")
+	].join("\n");
+}
+// src/cli/machines.ts
+/** Machines that are set up: the server, and those that come into the fleet. */
+function addMachineCommands(bento) {
+	common(bento.command("server").description("the fleet's server").exitOverride().command("check")).description("say what is wrong with the server, as far as the publisher can see it").action((options) => show$1(options, ({ context, fleet }) => serverCheck(context, { fleet: fleet() }), (document, { paint }) => renderServerCheck(document, paint)));
+	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").option("--new", "for a machine that has no key in fleet.yaml yet: the script prints what to enter there").action((name, options) => show$1(options, ({ fleet }) => bootstrap({
+		fleet: fleet(),
+		host: name,
+		isNew: options.new === true
+	}), (document) => document.hosts.map(({ script }) => script).join("")));
 }
 // src/nix/copy.ts
 /**
@@ -7112,15 +7504,6 @@ var Log = class {
 		this.#onLine(this.#room === 0 ? "… it says more than can be shown, which is in the log there" : line);
 	}
 };
-// src/commands/one-host.ts
-/** @throws FleetError when there is no such host, several are meant, or it can't have any release. */
-function oneHost(hosts, name) {
-	const selected = selectHosts(hosts.filter((host) => host.declared), [name]);
-	const [host] = selected;
-	if (host === void 0 || selected.length > 1) throw new FleetError(`'${name}' names ${selected.length} hosts, and has to be one`);
-	if (host.key === null) throw new FleetError(`${name} has no key in fleet.yaml yet, and was never published`);
-	return host;
-}
 // src/commands/trigger.ts
 /** Hosts that are upgraded at the same time. */
 const AT_ONCE = 16;
@@ -7298,225 +7681,230 @@ async function upgradeTo(sequence, attempt) {
 		};
 	}
 }
-// src/release/rollback.ts
-/** A sequence is milliseconds since 1970, and so are no other numbers that anybody would write here. */
-function parseWanted(to) {
-	if (to === null) return null;
-	return /^\d{12,15}$/.test(to) ? { sequence: Number(to) } : { commit: to };
-}
+// src/render/ssh-config.ts
 /**
-* The earlier release that is wanted, of those that are known; undefined when it isn't among them. `commit` may be the beginning
-* of a commit's name; of several releases of one commit it is the newest. The release before is the newest that is another than
-* the current one: a host that was rolled back and forth gets something else each time.
+* The text of an ssh_config(5). What stands in it was checked when fleet.yaml was read, but for percent signs, which ssh expands.
+* `knownHosts` is a file to believe beside the administrator's own.
 */
-function chooseEarlier(current, earlier, wanted) {
-	const newestFirst = [...earlier].sort((a, b) => b.sequence - a.sequence);
-	if (wanted === null) return newestFirst.find((one) => one.sequence < current.sequence && !isSameRelease(current, one));
-	if ("sequence" in wanted) return newestFirst.find(({ sequence }) => sequence === wanted.sequence);
-	if (!/^[0-9a-f]{7,40}$/.test(wanted.commit)) return void 0;
-	return newestFirst.find(({ commit }) => commit.startsWith(wanted.commit));
+function sshConfigText(hosts, knownHosts) {
+	return `${[["# The hosts of a fleet, made by 'bento ssh-config' from fleet.yaml. In ~/.ssh/config: Include FILE"], ...hosts.map((host) => {
+		const { name, user, address, port, key } = host;
+		if (address === null) return [`# ${name}: fleet.yaml has no ssh: for it`];
+		return [
+			`Host ${name}`,
+			`  HostName ${literal(address)}`,
+			...user === null ? [] : [`  User ${user}`],
+			...port === null ? [] : [`  Port ${port}`],
+			...knownHosts === null || key === null ? [] : [`  HostKeyAlias ${name}`, `  UserKnownHostsFile "${literal(knownHosts)}" ~/.ssh/known_hosts`]
+		];
+	})].map((lines) => lines.join("\n")).join("\n\n")}\n`;
 }
-// src/commands/rollback.ts
+/** The text of a known_hosts file (sshd(8)): every host that has a key, by its name. */
+function knownHostsText(hosts) {
+	return hosts.filter(({ address }) => address !== null).flatMap(({ name, key }) => key === null ? [] : [`${name} ${key.split(" ").slice(0, 2).join(" ")}\n`]).join("");
+}
+function literal(text) {
+	return text.replaceAll("%", "%%");
+}
+function renderSshConfig({ text, files }, isWritten, paint) {
+	return isWritten ? renderFiles(files, paint).join("\n") : text;
+}
+// src/commands/ssh-config.ts
 /**
-* Publishes what a host had before as a new release: hosts take nothing whose sequence isn't higher. Its content comes from the
-* repository, at the commit that it was of, or, where that commit isn't in this clone, from the archive that is still on the
-* server; nothing is evaluated then, since the system was known. A commit that was never published for the host is evaluated.
-* @throws FleetError, UnavailableError.
+* An ssh_config(5) of the fleet. `key:` of fleet.yaml is what a host logs in at the server with; that its sshd shows the same, as
+* it does unless services.bento.key says otherwise, is for the administrator to say, with `knownHosts`.
+* @throws FleetError when no host can be reached by ssh, or a path can't stand in an ssh_config.
 */
-async function rollback(context, options) {
-	try {
-		var _usingCtx$3 = _usingCtx();
-		const opened = _usingCtx$3.a(await openFleet(await loadRenderedFleet(options.fleet), { dirty: false }));
-		const { signers } = opened.fleet;
-		const host = oneHost(opened.fleet.hosts, options.host);
-		const ways = _usingCtx$3.a(await waysOut(context, opened.fleet));
-		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
-		const signingKey = _usingCtx$3.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
-		requireSigner(signingKey, signers);
-		const publishers = _usingCtx$3.a(await Publishers.open(ways.list));
-		const current = await publishers.read([host.name], options.dryRun ? null : lockFor(context, options));
-		const document = {
-			version: 1,
-			command: "rollback",
-			dryRun: options.dryRun,
-			warnings: []
-		};
-		const states = [...(await openAll(current(host.name), host.name, signers)).values()];
-		const unknown = states.find((state) => state.state === "unknown");
-		if (unknown !== void 0) return {
-			...document,
-			warnings: [],
-			hosts: [failed$2(host, unknown.error)]
-		};
-		const [newest] = states.flatMap((state) => state.state === "present" ? [state.manifest] : []).sort((a, b) => b.sequence - a.sequence);
-		if (newest === void 0) throw new FleetError(`nothing that can be trusted is published for ${host.name}: there is nothing to go back from`, { hint: "bento deploy publishes what the repository has" });
-		const earlier = await manifestsOf(await publishers.readHistory(host.name), host, signers);
-		const work = _usingCtx$3.a(await temporaryDirectory());
-		const wanted = parseWanted(options.to);
-		const chosen = chooseEarlier(newest, [newest, ...earlier], await resolved(opened, wanted));
-		const step = chosen === void 0 ? await neverPublished(context, opened, host, wanted, options, work.path) : await again(opened, publishers, host, chosen, work.path);
-		if ("result" in step) return {
-			...document,
-			warnings: [],
-			hosts: [step.result]
-		};
-		if (isSameRelease(newest, step.value.candidate)) return {
-			...document,
-			warnings: [],
-			hosts: [unchanged(host, newest)]
-		};
-		const manifest = nextManifest(step.value.candidate, newest, Date.now());
-		const warnings = [`the next deploy gives ${host.name} what the repository has then: revert it there as well`];
-		if (options.dryRun) return {
-			...document,
-			warnings,
-			hosts: [published(manifest, null)]
-		};
-		const value = {
-			manifest,
-			envelope: null,
-			packed: step.value.packed,
-			to: publishers.names,
-			unread: null
-		};
-		const due = {
-			host,
-			value: { make: async () => ({
-				host,
-				value
-			}) }
+async function sshConfig(context, options) {
+	const fleet = await loadFleet(options.fleet);
+	const hosts = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts).map(({ name, ssh, key }) => {
+		const target = ssh === null ? null : parseSshTarget(ssh);
+		if (target === null) return {
+			name,
+			status: "skipped",
+			user: null,
+			address: null,
+			port: null,
+			key: null
 		};
 		return {
-			...document,
-			warnings,
-			hosts: await signAndPublish(context, publishers, signingKey, [due])
+			name,
+			status: "ok",
+			...target,
+			key
 		};
-	} catch (_) {
-		_usingCtx$3.e = _;
-	} finally {
-		await _usingCtx$3.d();
-	}
-}
-/** Those of foreign envelopes that are really this host's. */
-async function manifestsOf(envelopes, host, signers) {
-	return (await Promise.all(envelopes.map((envelope) => open$2(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
-}
-/** A ref's commit by its whole name, as manifests have it, where this clone knows it. */
-async function resolved({ repository }, wanted) {
-	if (wanted === null || "sequence" in wanted) return wanted;
-	return { commit: await repository.commitOf(wanted.commit).catch(() => wanted.commit) };
-}
-/** An earlier release, with its content found again. */
-async function again(opened, publishers, host, manifest, work) {
-	const { sequence: _, issued: __, history: ___, version: ____, ...candidate } = manifest;
-	const staged = await stagedAgain(opened, host, manifest, work);
-	if (staged !== void 0) return {
-		host,
-		value: {
-			packed: staged.packed,
-			candidate: {
-				...candidate,
-				archive: staged.candidate.archive
-			}
-		}
+	});
+	if (hosts.every(({ status }) => status === "skipped")) throw new FleetError("fleet.yaml says of none of these hosts how an administrator reaches it", { hint: "ssh: root@ADDRESS, in the host's entry" });
+	const knownHosts = options.knownHosts === null ? null : quotable(path.resolve(context.cwd, options.knownHosts));
+	const text = sshConfigText(hosts, knownHosts);
+	const files = [];
+	const write = async (file, content) => {
+		await writeFileAtomically(file, content).catch((cause) => {
+			throw new FleetError(`${file} can't be written (${cause.code ?? cause.message})`, { cause });
+		});
+		files.push({
+			file,
+			status: "written"
+		});
 	};
-	const { archive, digest } = manifest;
-	if (archive === null) return {
-		host,
-		value: {
-			packed: null,
-			candidate
-		}
-	};
-	const file = path.join(work, "archive");
-	if (await publishers.fetchArchive(host.name, archive, file)) {
-		if (await sha256Of(file) !== archive.sha256) return {
-			host,
-			result: failed$2(host, { message: `the archive of release ${manifest.sequence} is damaged on the server` })
-		};
-		return {
-			host,
-			value: {
-				packed: {
-					...archive,
-					digest,
-					file
-				},
-				candidate
-			}
-		};
-	}
-	const message = `release ${manifest.sequence} can't be had any more: commit ${manifest.commit.slice(0, 12)} is not in this clone, or makes something else now, and its archive is gone from the server`;
+	if (knownHosts !== null) await write(knownHosts, knownHostsText(hosts));
+	if (options.output !== null) await write(path.resolve(context.cwd, options.output), text);
 	return {
-		host,
-		result: failed$2(host, {
-			message,
-			hint: "fetch the whole history (git fetch --unshallow)"
-		})
+		version: 1,
+		command: "ssh-config",
+		hosts,
+		text,
+		files
 	};
 }
-/** The release as it is made of the commit that it was of; undefined when the commit isn't here or makes another. */
-async function stagedAgain(opened, host, { commit, digest }, work) {
-	try {
-		try {
-			var _usingCtx3 = _usingCtx();
-			const then = _usingCtx3.a(await openFleetAt(opened, await opened.repository.commitOf(commit)));
-			const [step] = await prepare(then, null, then.fleet.hosts.filter(({ name }) => name === host.name), {
-				id: commit,
-				subject: ""
-			}, work);
-			if (step === void 0 || "result" in step) return void 0;
-			return step.value.candidate.digest === digest ? await withArchive(step.value) : void 0;
-		} catch (_) {
-			_usingCtx3.e = _;
-		} finally {
-			await _usingCtx3.d();
+/** ssh_config(5) has no way to write these in a quoted path, or makes something else of them. */
+function quotable(file) {
+	if (/["\\$\p{Cc}]/u.test(file)) throw new FleetError(`a path with '"', '\\' or '$' can't stand in an ssh_config: ${file}`);
+	return file;
+}
+// src/render/push.ts
+function renderPush(document, paint, verbose) {
+	return document.hosts.flatMap((host) => {
+		const ok = host.status === "ok";
+		const word = (host.outcome ?? host.status).replaceAll("-", " ");
+		const detail = [host.sequence === null ? "nothing was published" : `release ${host.sequence}`, ...host.reason === null ? [] : [inertLine(host.reason)]].join(": ");
+		const row = [
+			paint(ok ? "green" : "red", ok ? "✓" : "✗"),
+			host.name,
+			paint(ok ? "green" : "red", word),
+			detail
+		];
+		const { error } = host;
+		const more = error === null || error.message === host.reason ? [] : failureLines(error, paint, verbose);
+		return [...table([row]), ...more.map((line) => `    ${line}`)];
+	}).join("\n");
+}
+// src/render/trigger.ts
+function renderTrigger(document, paint) {
+	const lines = table(document.hosts.map((host) => triggerRow(host, paint))).flatMap((line, index) => {
+		const host = document.hosts[index];
+		return host === void 0 ? [line] : [line, ...triggerError(host, paint)];
+	});
+	const statuses = document.hosts.map(({ status }) => status);
+	return [
+		...lines,
+		"",
+		tally(statuses, ["failed", "ok"])
+	].join("\n");
+}
+function triggerRow(host, paint) {
+	const { name, status, outcome, reason, joined } = host;
+	const style = status === "ok" ? "green" : "red";
+	const word = (outcome ?? status).replaceAll("-", " ");
+	const detail = [joined ? "of an upgrade that was running already" : "", reason ?? ""].filter((text) => text !== "");
+	return [
+		paint(style, status === "ok" ? "✓" : "✗"),
+		name,
+		paint(style, word),
+		inertLine(detail.join("; "))
+	];
+}
+/** What the row doesn't say yet. */
+function triggerError({ error, reason, outcome }, paint) {
+	if (error === null || error.message === reason || error.message === outcome) return [];
+	return failureLines(error, paint, false).map((text) => `    ${text}`);
+}
+// src/cli/reach.ts
+/** What goes to the hosts themselves, over ssh. */
+function addReachCommands(bento) {
+	withHosts(common(bento.command("ssh-config"))).description("print an ssh_config of the hosts, to be included in one's own").option("--output <file>", "write it to this file").option("--known-hosts <file>", "write the hosts' keys of fleet.yaml to this file, and take them for their ssh host keys").action((options) => show$1(options, ({ context, fleet, hosts }) => sshConfig(context, {
+		fleet: fleet(),
+		hosts,
+		output: options.output ?? null,
+		knownHosts: options.knownHosts ?? null
+	}), (document, { paint }) => renderSshConfig(document, options.output !== void 0, paint)));
+	withSsh(common(bento.command("trigger <host...>"))).description("have hosts upgrade now, over ssh, and follow what they do").action((hosts, options) => show$1(options, ({ context, fleet }) => trigger(context, {
+		fleet: fleet(),
+		hosts: hosts.flatMap(splitPatterns),
+		...sshOptionsOf(context, options)
+	}), (document, { paint }) => renderTrigger(document, paint)));
+	withSsh(withNix(common(bento.command("push <host>")))).description("give one host its release now: build it here, copy it there, publish it, and follow the upgrade").option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0").action((name, options) => show$1(options, ({ context, fleet }) => push(context, {
+		fleet: fleet(),
+		host: name,
+		force: options.force,
+		wait: parseDuration(options.wait),
+		...nixOptions(options),
+		...sshOptionsOf(context, options)
+	}), (document, { paint, verbose }) => renderPush(document, paint, verbose)));
+}
+function sshOptionsOf({ cwd }, options) {
+	return {
+		ssh: {
+			config: options.sshConfig === void 0 ? null : path.resolve(cwd, options.sshConfig),
+			interactive: process.stdin.isTTY === true
+		},
+		patience: parseDuration(options.patience)
+	};
+}
+// src/commands/keygen.ts
+/**
+* Makes the two keys of a fleet's CI: one that signs releases, one that logs in at the server to publish them. Or the key that
+* signs what is in its binary cache.
+* @throws FleetError when a key is there already, or the directory is in a git repository.
+*/
+async function keygen(context, options) {
+	const directory = path.resolve(context.cwd, options.directory);
+	const repository = await Repository.open(nearestExisting(directory)).catch(() => null);
+	if (repository !== null) throw new FleetError(`${directory} is in the git repository ${repository.root}, where a private key is one commit from being public`, { hint: "choose a directory elsewhere: bento keygen ~/bento-keys" });
+	if (options.cache !== null && !KEY_NAME.test(options.cache)) throw new FleetError(`'${options.cache}' can't be the name of a cache's key`, { hint: "letters, digits, '.', '_' and '-', such as cache.example.org-1" });
+	const names = options.cache === null ? ["signing", "publisher"] : ["cache"];
+	for (const name of names) {
+		const file = path.join(directory, name);
+		if (existsSync(file)) throw new FleetError(`${file} is there already`, { hint: "keys are never overwritten: choose another directory" });
+	}
+	await mkdir(directory, {
+		recursive: true,
+		mode: 448
+	});
+	const keys = [];
+	for (const name of names) {
+		const file = path.join(directory, name);
+		if (options.cache !== null) {
+			const { secretKey, publicKey } = makeCacheKey(options.cache);
+			await writeFile(file, `${secretKey}\n`, {
+				mode: 384,
+				flag: "wx"
+			});
+			await writeFile(`${file}.pub`, `${publicKey}\n`, { flag: "wx" });
+			keys.push({
+				name,
+				file,
+				publicKey
+			});
+			continue;
 		}
-	} catch (error) {
-		if (error instanceof FleetError || error instanceof HostError) return void 0;
-		throw error;
+		const result = await run("ssh-keygen", [
+			"-q",
+			"-t",
+			"ed25519",
+			"-N",
+			"",
+			"-C",
+			`bento-${name}`,
+			"-f",
+			file
+		]).catch(needsOpenSsh);
+		if (result.status !== 0) throw new FleetError(`ssh-keygen could not make ${file}: ${result.stderr.trim()}`);
+		keys.push({
+			name,
+			file,
+			publicKey: (await readFile(`${file}.pub`, "utf8")).trim()
+		});
 	}
+	return {
+		version: 1,
+		command: "keygen",
+		keys
+	};
 }
-/** What the repository has for the host at a commit that was never published for it, evaluated as for a deploy. */
-async function neverPublished(context, opened, host, wanted, options, work) {
-	try {
-		var _usingCtx4 = _usingCtx();
-		if (wanted === null) throw new FleetError(`no release of ${host.name} before this one is known`, { hint: "--to COMMIT publishes what the repository had for it then" });
-		if ("sequence" in wanted) throw new FleetError(`no release ${wanted.sequence} of ${host.name} is known any more`, { hint: "--to COMMIT publishes what the repository had for it then" });
-		const id = await opened.repository.commitOf(wanted.commit);
-		const then = _usingCtx4.a(await openFleetAt(opened, id));
-		const nix = await Nix.find(options.nix, context.signal);
-		const { stager } = then;
-		const evaluator = {
-			context,
-			nix,
-			stager,
-			memory: openMemory(context.env),
-			derivations: false,
-			limits: options
-		};
-		const { hosts } = await withFlakeHosts(then.fleet, evaluator);
-		const [step] = await prepare(then, evaluator, hosts.filter(({ name }) => name === host.name), await then.repository.head(), work);
-		if (step === void 0) throw new FleetError(`there was no host ${host.name} at commit ${id.slice(0, 12)}`);
-		if ("result" in step) return step;
-		const made = await withArchive(step.value).catch(failing);
-		return "failure" in made ? {
-			host,
-			result: failed$2(host, made.failure)
-		} : {
-			host,
-			value: made
-		};
-	} catch (_) {
-		_usingCtx4.e = _;
-	} finally {
-		await _usingCtx4.d();
-	}
-}
-async function sha256Of(file) {
-	const hash = createHash("sha256");
-	for await (const piece of createReadStream(file)) hash.update(piece);
-	return hash.digest("hex");
+/** The directory itself, or the one that it would be made in. */
+function nearestExisting(directory) {
+	return existsSync(directory) ? directory : nearestExisting(path.dirname(directory));
 }
 // src/platform/editor.ts
 /** The file systems that never reach a disk, but for swap, by their numbers in statfs(2): tmpfs, ramfs. */
@@ -7545,7 +7933,7 @@ async function editSecret(context, name, content) {
 			flag: "wx"
 		});
 		const editor = env.VISUAL || env.EDITOR || "vi";
-		const status = await show$1(editor, file);
+		const status = await show(editor, file);
 		if (signal.aborted) throw new InterruptedError();
 		if (status !== 0) throw new FleetError(`the editor '${editor}' ended with status ${status}, and nothing was written`, { hint: "EDITOR says which one to use" });
 		return await readFile(file);
@@ -7556,7 +7944,7 @@ async function editSecret(context, name, content) {
 	}
 }
 /** The user's own command for it, as a shell reads it: `code --wait`. It has the terminal while it runs. */
-function show$1(editor, file) {
+function show(editor, file) {
 	return new Promise((resolve, reject) => {
 		const child = spawn("sh", [
 			"-c",
@@ -7887,303 +8275,83 @@ function edited(command, fleet, hosts) {
 		warnings: written && fleet.administrators.length === 0 ? ["fleet.yaml has no administrators: nobody but the host itself can read this, to edit or to rekey it"] : []
 	};
 }
-// src/publish/server-findings.ts
-const KIND = 61440;
-const DIRECTORY = 16384;
-const REGULAR = 32768;
-const SYMLINK = 40960;
-/** setgid, so that each can read what the other puts in, and nothing for others. */
-const SHARED = 1512;
-/** Milliseconds between the server's clock and this one's that aren't worth a word. */
-const MAX_DRIFT = 6e4;
-/** Bytes; below that, or a twentieth of the disk, it is nearly full. */
-const MIN_FREE = 268435456;
-const PROVISION = "set the server up again from fleet.json: utils/fleet.nix or utils/server/provision";
-/**
-* What is wrong with a server. `hosts` are those that fleet.json has, `others` the fleet's that have no key yet; `now` is this
-* machine's time in milliseconds, at which `view` was taken.
-*/
-function serverFindings(view, others, now) {
+// src/render/secret.ts
+function renderSecretEdit(document, paint) {
+	const results = document.hosts.flatMap((host) => host.secrets);
+	const changed = results.some(({ status }) => status === "written" || status === "removed");
 	return [
-		...rootFindings(view),
-		...[...view.hosts.keys()].flatMap((host) => hostFindings(view, host)),
-		...sharedNumbers(view),
-		...leftovers(view, others),
-		...protocolFindings(view),
-		...resourceFindings(view, now)
-	];
+		...results.flatMap((result) => lines(result, paint)),
+		...warnings(document.warnings, paint),
+		...changed ? [paint("dim", "→ git add secrets, commit, and bento deploy")] : []
+	].join("\n");
 }
-function finding(host, path, message, hint = PROVISION) {
-	return {
-		host,
-		path,
-		message,
-		hint
-	};
-}
-function rootFindings({ root, lockDirectory, made }) {
-	const found = [];
-	if (root !== void 0) found.push(...rootsOwn(null, "/", root));
-	if (!isDirectory(lockDirectory)) found.push(finding(null, "/.bento", "the directory of the lock is missing, so nothing can be deployed"));
-	else if (made === void 0) found.push(finding(null, "/.bento", "the publisher can't write there, so nothing can be deployed"));
-	else if (permissions(lockDirectory) !== 448 || lockDirectory.uid !== made.uid) found.push(finding(null, "/.bento", `${is(lockDirectory)}; it must be the publisher's, with mode 0700`));
-	return found;
-}
-/** sshd refuses a chroot that isn't root's alone. */
-function rootsOwn(host, path, directory) {
-	if (directory.uid === 0 && (permissions(directory) & 18) === 0) return [];
-	return [finding(host, path, `${is(directory)}; it must be root's, with mode 0755, or sshd refuses the login`)];
-}
-function hostFindings({ hosts, made }, host) {
-	const { chroot, releases, reports, tree } = hosts.get(host) ?? {};
-	if (!isDirectory(chroot)) return [finding(host, `/${host}`, "it has no chroot on the server")];
-	const found = rootsOwn(host, `/${host}`, chroot);
-	const shared = (name, directory, whose, isRight) => {
-		if (!isDirectory(directory)) found.push(finding(host, `/${host}/${name}`, "it is missing"));
-		else if (permissions(directory) !== SHARED || !isRight(directory)) found.push(finding(host, `/${host}/${name}`, `${is(directory)}; it must be ${whose}, with mode 2750`));
-	};
-	const publisher = made?.uid;
-	const isPublishers = ({ uid, gid }) => (publisher === void 0 || uid === publisher) && gid !== 0 && gid !== made?.gid;
-	const isHosts = ({ uid, gid }) => uid !== 0 && uid !== publisher && (made === void 0 || gid === made.gid);
-	const fromPublisher = "the publisher's and of the host's group";
-	const fromHost = "the host's and of the publisher's group";
-	shared("releases", releases, fromPublisher, isPublishers);
-	shared("reports", reports, fromHost, isHosts);
-	if (!tree) return found;
-	shared("trees", tree.trees, fromPublisher, isPublishers);
-	shared("logs", tree.logs, fromHost, isHosts);
-	const { config, last_change_date: date } = tree;
-	if (kindOf(config) !== SYMLINK || config?.uid !== 0) found.push(finding(host, `/${host}/config`, "it is no symlink of root's to trees/config"));
-	if (date === void 0 || kindOf(date) !== REGULAR || permissions(date) !== 416 || !isPublishers(date)) found.push(finding(host, `/${host}/last_change_date`, `it is no file that is ${fromPublisher}, with mode 0640`));
-	return found;
-}
-/** Hosts of one number could read, and write, each other's files if ever they got to them. */
-function sharedNumbers({ hosts }) {
-	const by = (what, number) => [...Map.groupBy(hosts.keys(), number)].flatMap(([value, names]) => value === void 0 || value === 0 || names.length < 2 ? [] : [finding(null, null, `${names.join(" and ")} have the same ${what}, ${value}`, "give each host its own login")]);
-	return [...by("group", (host) => hosts.get(host)?.releases?.gid), ...by("login", (host) => hosts.get(host)?.reports?.uid)];
-}
-function leftovers({ names, hosts }, others) {
-	return names.filter((name) => !name.startsWith(".") && !hosts.has(name) && !others.includes(name)).sort().map((name) => finding(null, `/${name}`, "no host of the fleet has it", "remove it on the server, if nothing in it is needed any more"));
-}
-function protocolFindings({ missingExtensions, runsCommands, forwards }) {
-	const sftpOnly = "give the fleet's logins 'ForceCommand internal-sftp' and 'DisableForwarding yes' in sshd_config";
-	return [
-		...missingExtensions.map((name) => finding(null, null, `the server's sftp has no ${name}`, "use OpenSSH's internal-sftp, of version 6.5 or later")),
-		...runsCommands ? [finding(null, null, "the publisher's login runs commands: it has a shell", sftpOnly)] : [],
-		...forwards ? [finding(null, null, "the publisher's login is connected further into the server's network", sftpOnly)] : []
-	];
-}
-function resourceFindings({ space, made }, now) {
-	const found = [];
-	if (space !== void 0) {
-		const { bytes, allBytes, files, allFiles } = space;
-		const room = "make room where the chroots are";
-		if (bytes < Math.min(MIN_FREE, allBytes / 2) || bytes < allBytes / 20) found.push(finding(null, "/", `the disk is nearly full: ${Math.floor(bytes / 1024 / 1024)} MiB are free`, room));
-		if (allFiles > 0 && files < allFiles / 20) found.push(finding(null, "/", `the disk has room for ${files} more files only`, room));
+function lines({ file, status, error }, paint) {
+	if (error !== null) {
+		const [first = "", ...rest] = failureLines(error, paint, false);
+		return [`${paint("red", "✗")} ${first}`, ...rest.map((line) => `  ${line}`)];
 	}
-	if (made !== void 0 && Math.abs(made.time - now) > MAX_DRIFT) {
-		const minutes = Math.round(Math.abs(made.time - now) / 6e4);
-		const which = made.time > now ? "ahead of" : "behind";
-		found.push(finding(null, null, `the server's clock is ${minutes} min ${which} this machine's`, "let both keep the time by NTP"));
-	}
-	return found;
+	if (status === "unchanged") return [paint("dim", `· ${inertLine(file)} is as it was`)];
+	return [`${paint("green", "✓")} ${inertLine(file)}${status === "removed" ? " removed" : ""}`];
 }
-function isDirectory(it) {
-	return kindOf(it) === DIRECTORY;
+function renderSecretList(document, paint) {
+	const rows = document.hosts.flatMap((host) => host.secrets.map(({ name, status, problem }) => [
+		host.name,
+		inertLine(name),
+		state(status, problem, paint)
+	]));
+	const heading = [
+		"HOST",
+		"SECRET",
+		""
+	].map((text) => paint("dim", text));
+	return [...rows.length === 0 ? ["There are no secrets."] : table([heading, ...rows]), ...warnings(document.warnings, paint)].join("\n");
 }
-/** Undefined of what isn't there. */
-function kindOf(it) {
-	return it && it.mode & KIND;
-}
-function permissions({ mode }) {
-	return mode & 4095;
-}
-function is({ uid, gid, mode }) {
-	return `it belongs to ${uid}:${gid} and has mode ${(mode & 4095).toString(8).padStart(4, "0")}`;
-}
-// src/publish/sftp-inspect.ts
-/** What a host has besides, where `server.tree` is set. */
-const TREE_PLACES = [
-	"trees",
-	"logs",
-	"config",
-	"last_change_date"
-];
-/** What publishing and what hosts do to be safe rest on. */
-const EXTENSIONS = [
-	"posix-rename@openssh.com",
-	"fsync@openssh.com",
-	"hardlink@openssh.com",
-	"statvfs@openssh.com"
-];
-/**
-* Looks at everything at once. It leaves nothing behind, and needs no lock. `withTrees`: also at the places of the unpacked
-* trees.
-*/
-async function inspect(session, hosts, withTrees) {
-	const { requests } = session;
-	const attributes = (file) => requests.lstat(file).catch(ignoreSftpError);
-	const views = hosts.map(async (host) => {
-		const [chroot, releases, reports, ...places] = await flight(attributes(`/${host}`), attributes(`/${host}/releases`), attributes(`/${host}/reports`), ...withTrees ? TREE_PLACES.map((name) => attributes(`/${host}/${name}`)) : []);
-		const [trees, logs, config, date] = places;
-		return [host, {
-			chroot,
-			releases,
-			reports,
-			tree: withTrees ? {
-				trees,
-				logs,
-				config,
-				last_change_date: date
-			} : null
-		}];
-	});
-	const [root, lockDirectory, entries, made, space, given, all] = await flight(attributes("/"), attributes(LOCK_DIRECTORY), list$1(session, "/"), makeFile(session), requests.space("/"), session.mustRefuse(), flight(...views));
-	return {
-		root,
-		lockDirectory,
-		hosts: new Map(all),
-		names: entries.map(({ filename }) => filename),
-		made,
-		missingExtensions: EXTENSIONS.filter((name) => !requests.has(name)),
-		space,
-		...given
-	};
-}
-async function makeFile(session) {
-	const file = `${LOCK_DIRECTORY}/now-${randomUUID()}`;
-	const { requests } = session;
-	const make = () => session.withHandle(() => requests.open(file, "wx"), async (handle) => {
-		const [stats] = await flight(requests.fstat(handle), requests.close(handle), requests.unlink(file));
-		return {
-			uid: stats.uid,
-			gid: stats.gid,
-			time: stats.mtime * 1e3
-		};
-	});
-	return make().catch(ignoreSftpError);
-}
-// src/commands/server-check.ts
-/**
-* Says what is wrong with the fleet's server, as far as the publisher can see it; utils/server/check sees more, on the server
-* itself. Changes nothing.
-* @throws FleetError, UnavailableError
-*/
-async function serverCheck(context, options) {
-	try {
-		var _usingCtx$2 = _usingCtx();
-		const fleet = await loadFleet(options.fleet);
-		const { server } = fleet;
-		if (server === null) throw new FleetError("fleet.yaml has no server to check", { hint: "see 'server' in the README" });
-		const declared = fleet.hosts.filter((host) => host.declared);
-		const hosts = declared.filter((host) => host.key !== null).map((host) => host.name);
-		const others = declared.filter((host) => host.key === null).map((host) => host.name);
-		const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
-		const key = _usingCtx$2.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-		const { signal } = context;
-		const privateKey = await readFile(key.file);
-		const findings = serverFindings(await inspect(_usingCtx$2.a(await SftpSession.connect({
-			server,
-			privateKey,
-			signal,
-			silence: SILENCE$1
-		})), hosts, server.tree), others, Date.now());
-		const failed = new Set(findings.map(({ host }) => host));
-		return {
-			version: 1,
-			command: "server check",
-			findings,
-			hosts: hosts.map((name) => ({
-				name,
-				status: failed.has(name) ? "failed" : "ok"
-			}))
-		};
-	} catch (_) {
-		_usingCtx$2.e = _;
-	} finally {
-		await _usingCtx$2.d();
+function state(status, problem, paint) {
+	switch (status) {
+		case "ok": return "";
+		case "stale": return paint("yellow", "encrypted to other keys than fleet.yaml has: bento secret rekey");
+		case "untracked": return paint("yellow", "not in git yet: git add secrets");
+		case "unusable": return paint("red", inertLine(problem ?? ""));
 	}
 }
-// src/render/ssh-config.ts
-/**
-* The text of an ssh_config(5). What stands in it was checked when fleet.yaml was read, but for percent signs, which ssh expands.
-* `knownHosts` is a file to believe beside the administrator's own.
-*/
-function sshConfigText(hosts, knownHosts) {
-	return `${[["# The hosts of a fleet, made by 'bento ssh-config' from fleet.yaml. In ~/.ssh/config: Include FILE"], ...hosts.map((host) => {
-		const { name, user, address, port, key } = host;
-		if (address === null) return [`# ${name}: fleet.yaml has no ssh: for it`];
-		return [
-			`Host ${name}`,
-			`  HostName ${literal(address)}`,
-			...user === null ? [] : [`  User ${user}`],
-			...port === null ? [] : [`  Port ${port}`],
-			...knownHosts === null || key === null ? [] : [`  HostKeyAlias ${name}`, `  UserKnownHostsFile "${literal(knownHosts)}" ~/.ssh/known_hosts`]
-		];
-	})].map((lines) => lines.join("\n")).join("\n\n")}\n`;
+// src/cli/secrets.ts
+/** `<host>` is what `--hosts` takes: a name, globs, or @groups, with commas between. */
+function addSecretCommands(bento) {
+	const secret = bento.command("secret").description("what hosts alone can read: passwords, keys, tokens").exitOverride();
+	const showEdit = (options, work) => show$1(options, work, (document, { paint }) => renderSecretEdit(document, paint));
+	common(secret.command("set <host> <name>")).description("encrypt a value to a host, or to several: from standard input, or asked for without showing it").action((host, name, options) => showEdit(options, ({ context, fleet }) => secretSet(context, {
+		fleet: fleet(),
+		hosts: splitPatterns(host),
+		name
+	})));
+	withIdentity(common(secret.command("edit <host> <name>"))).description("open it in $EDITOR").action((host, name, options) => showEdit(options, ({ context, fleet }) => secretEdit(context, {
+		fleet: fleet(),
+		hosts: splitPatterns(host),
+		name,
+		identities: options.identity
+	})));
+	withHosts(common(secret.command("list [host]"))).description("what there is, and what has to be encrypted anew").action((host, options) => show$1(options, ({ fleet, hosts }) => secretList({
+		fleet: fleet(),
+		hosts: host === void 0 ? hosts : splitPatterns(host)
+	}), (document, { paint }) => renderSecretList(document, paint)));
+	withIdentity(withHosts(common(secret.command("rekey [host] [name]")))).description("encrypt anew, after keys in fleet.yaml have changed").action((host, name, options) => showEdit(options, ({ context, fleet, hosts }) => secretRekey(context, {
+		fleet: fleet(),
+		hosts: host === void 0 ? hosts : splitPatterns(host),
+		name: name ?? null,
+		identities: options.identity
+	})));
+	common(secret.command("remove <host> <name>")).description("remove its file").action((host, name, options) => showEdit(options, ({ fleet }) => secretRemove({
+		fleet: fleet(),
+		hosts: splitPatterns(host),
+		name
+	})));
 }
-/** The text of a known_hosts file (sshd(8)): every host that has a key, by its name. */
-function knownHostsText(hosts) {
-	return hosts.filter(({ address }) => address !== null).flatMap(({ name, key }) => key === null ? [] : [`${name} ${key.split(" ").slice(0, 2).join(" ")}\n`]).join("");
-}
-function literal(text) {
-	return text.replaceAll("%", "%%");
-}
-function renderSshConfig({ text, files }, isWritten, paint) {
-	return isWritten ? renderFiles(files, paint).join("\n") : text;
-}
-// src/commands/ssh-config.ts
-/**
-* An ssh_config(5) of the fleet. `key:` of fleet.yaml is what a host logs in at the server with; that its sshd shows the same, as
-* it does unless services.bento.key says otherwise, is for the administrator to say, with `knownHosts`.
-* @throws FleetError when no host can be reached by ssh, or a path can't stand in an ssh_config.
-*/
-async function sshConfig(context, options) {
-	const fleet = await loadFleet(options.fleet);
-	const hosts = selectHosts(fleet.hosts.filter((host) => host.declared), options.hosts).map(({ name, ssh, key }) => {
-		const target = ssh === null ? null : parseSshTarget(ssh);
-		if (target === null) return {
-			name,
-			status: "skipped",
-			user: null,
-			address: null,
-			port: null,
-			key: null
-		};
-		return {
-			name,
-			status: "ok",
-			...target,
-			key
-		};
-	});
-	if (hosts.every(({ status }) => status === "skipped")) throw new FleetError("fleet.yaml says of none of these hosts how an administrator reaches it", { hint: "ssh: root@ADDRESS, in the host's entry" });
-	const knownHosts = options.knownHosts === null ? null : quotable(path.resolve(context.cwd, options.knownHosts));
-	const text = sshConfigText(hosts, knownHosts);
-	const files = [];
-	const write = async (file, content) => {
-		await writeFileAtomically(file, content).catch((cause) => {
-			throw new FleetError(`${file} can't be written (${cause.code ?? cause.message})`, { cause });
-		});
-		files.push({
-			file,
-			status: "written"
-		});
-	};
-	if (knownHosts !== null) await write(knownHosts, knownHostsText(hosts));
-	if (options.output !== null) await write(path.resolve(context.cwd, options.output), text);
-	return {
-		version: 1,
-		command: "ssh-config",
-		hosts,
-		text,
-		files
-	};
-}
-/** ssh_config(5) has no way to write these in a quoted path, or makes something else of them. */
-function quotable(file) {
-	if (/["\\$\p{Cc}]/u.test(file)) throw new FleetError(`a path with '"', '\\' or '$' can't stand in an ssh_config: ${file}`);
-	return file;
+/** The keys of the fleet itself. */
+function addKeygenCommand(bento) {
+	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases, or a binary cache's").option("--cache <name>", "make the key that signs a binary cache, of this name: cache.example.org-1").action((directory, options) => show$1(options, ({ context }) => keygen(context, {
+		directory,
+		cache: options.cache ?? null
+	}), (document) => renderKeygen(document)));
 }
 // src/commands/watch.ts
 const SHORTEST = 1e3;
@@ -8272,43 +8440,6 @@ function changes(before, after) {
 		return old?.state === host.state && old.published?.sequence === host.published?.sequence ? [] : [changeLine(after.time, old, host)];
 	});
 }
-// src/platform/output.ts
-/** Writes to stderr: a live progress line on a terminal, and plain lines elsewhere. */
-function terminalOutput({ verbose, stream = process.stderr }) {
-	let live = false;
-	const clear = () => {
-		if (live) stream.write("\r\x1B[K");
-		live = false;
-	};
-	const line = (text) => {
-		clear();
-		stream.write(`${inert(text)}\n`);
-	};
-	return {
-		info: line,
-		debug: (text) => {
-			if (verbose) line(text);
-		},
-		warning: (text) => line(`warning: ${text}`),
-		progress: (text) => {
-			if (!stream.isTTY) return;
-			stream.write(`\r\x1b[K${inert(text).slice(0, Math.max(20, (stream.columns || 80) - 1))}`);
-			live = true;
-		},
-		done: clear,
-		group: (title) => {
-			const say = (text) => {
-				if (verbose || !stream.isTTY) line(text);
-			};
-			say(title);
-			return {
-				line: say,
-				end: () => {}
-			};
-		},
-		folded: () => {}
-	};
-}
 // src/platform/screen.ts
 /** A terminal that shows the same lines again and again, or a file or a pipe that gets new ones. */
 var Screen = class {
@@ -8360,200 +8491,10 @@ const CLEAR_LINE = "\x1B[0m\x1B[K";
 const CLEAR_BELOW = "\x1B[J";
 const BEGIN_UPDATE = "\x1B[?2026h";
 const END_UPDATE = "\x1B[?2026l";
-// src/render/diff.ts
-const MARKS = {
-	changed: ["~", "cyan"],
-	unchanged: ["·", "dim"],
-	skipped: ["-", "dim"],
-	failed: ["✗", "red"]
-};
-function renderDiff(document, paint, verbose) {
-	const lines = table(document.hosts.map((host) => {
-		const [mark, style] = MARKS[host.status];
-		return [
-			paint(style, mark),
-			host.name,
-			paint(style, host.status),
-			detail(host)
-		];
-	})).flatMap((line, index) => {
-		const host = document.hosts[index];
-		if (host === void 0) return [line];
-		const error = host.error === null ? [] : failureLines(host.error, paint, verbose);
-		return [line, ...[...table(packageRows(host, paint)), ...error].map((text) => `    ${text}`)];
-	});
-	const base = document.base === null ? "what runs" : baseText(document.base);
-	const statuses = document.hosts.map(({ status }) => status);
-	return [
-		...lines,
-		...warnings(document.warnings, paint),
-		"",
-		`${tally(statuses, [
-			"failed",
-			"changed",
-			"unchanged",
-			"skipped"
-		])} (compared with ${base})`
-	].join("\n");
-}
-function packageRows({ packages }, paint) {
-	return (packages ?? []).map(({ name, from, to }) => [
-		inertLine(name),
-		from === null ? paint("green", "new") : inertLine(from),
-		"→",
-		to === null ? paint("red", "gone") : inertLine(to)
-	]);
-}
-function detail({ status, packages, size: sizes, reason }) {
-	const parts = [reason === null ? "" : inertLine(reason)];
-	if (status === "changed" && packages?.length === 0) parts.push("no package changes its version");
-	if (sizes !== null) {
-		const change = sizes.to - sizes.from;
-		parts.push(`${size(sizes.from)} → ${size(sizes.to)} (${change < 0 ? "-" : "+"}${size(Math.abs(change))})`);
-	}
-	return parts.filter((text) => text !== "").join("; ");
-}
-// src/render/push.ts
-function renderPush(document, paint, verbose) {
-	return document.hosts.flatMap((host) => {
-		const ok = host.status === "ok";
-		const word = (host.outcome ?? host.status).replaceAll("-", " ");
-		const detail = [host.sequence === null ? "nothing was published" : `release ${host.sequence}`, ...host.reason === null ? [] : [inertLine(host.reason)]].join(": ");
-		const row = [
-			paint(ok ? "green" : "red", ok ? "✓" : "✗"),
-			host.name,
-			paint(ok ? "green" : "red", word),
-			detail
-		];
-		const { error } = host;
-		const more = error === null || error.message === host.reason ? [] : failureLines(error, paint, verbose);
-		return [...table([row]), ...more.map((line) => `    ${line}`)];
-	}).join("\n");
-}
-// src/render/secret.ts
-function renderSecretEdit(document, paint) {
-	const results = document.hosts.flatMap((host) => host.secrets);
-	const changed = results.some(({ status }) => status === "written" || status === "removed");
-	return [
-		...results.flatMap((result) => lines(result, paint)),
-		...warnings(document.warnings, paint),
-		...changed ? [paint("dim", "→ git add secrets, commit, and bento deploy")] : []
-	].join("\n");
-}
-function lines({ file, status, error }, paint) {
-	if (error !== null) {
-		const [first = "", ...rest] = failureLines(error, paint, false);
-		return [`${paint("red", "✗")} ${first}`, ...rest.map((line) => `  ${line}`)];
-	}
-	if (status === "unchanged") return [paint("dim", `· ${inertLine(file)} is as it was`)];
-	return [`${paint("green", "✓")} ${inertLine(file)}${status === "removed" ? " removed" : ""}`];
-}
-function renderSecretList(document, paint) {
-	const rows = document.hosts.flatMap((host) => host.secrets.map(({ name, status, problem }) => [
-		host.name,
-		inertLine(name),
-		state(status, problem, paint)
-	]));
-	const heading = [
-		"HOST",
-		"SECRET",
-		""
-	].map((text) => paint("dim", text));
-	return [...rows.length === 0 ? ["There are no secrets."] : table([heading, ...rows]), ...warnings(document.warnings, paint)].join("\n");
-}
-function state(status, problem, paint) {
-	switch (status) {
-		case "ok": return "";
-		case "stale": return paint("yellow", "encrypted to other keys than fleet.yaml has: bento secret rekey");
-		case "untracked": return paint("yellow", "not in git yet: git add secrets");
-		case "unusable": return paint("red", inertLine(problem ?? ""));
-	}
-}
-// src/render/server-check.ts
-/** A line for each finding: where, what, and what to do about it. */
-function renderServerCheck({ findings, hosts }, paint) {
-	if (findings.length === 0) return `${paint("green", "✓")} the server is as it should be, for ${count(hosts.length, "host")}`;
-	return [
-		...findings.map(({ host, path, message, hint }) => {
-			const where = path ?? host ?? "server";
-			return `${paint("red", "✗")} ${paint("bold", inertLine(where))}: ${inertLine(message)} ${paint("dim", `(${hint})`)}`;
-		}),
-		"",
-		count(findings.length, "finding")
-	].join("\n");
-}
-// src/render/trigger.ts
-function renderTrigger(document, paint) {
-	const lines = table(document.hosts.map((host) => triggerRow(host, paint))).flatMap((line, index) => {
-		const host = document.hosts[index];
-		return host === void 0 ? [line] : [line, ...triggerError(host, paint)];
-	});
-	const statuses = document.hosts.map(({ status }) => status);
-	return [
-		...lines,
-		"",
-		tally(statuses, ["failed", "ok"])
-	].join("\n");
-}
-function triggerRow(host, paint) {
-	const { name, status, outcome, reason, joined } = host;
-	const style = status === "ok" ? "green" : "red";
-	const word = (outcome ?? status).replaceAll("-", " ");
-	const detail = [joined ? "of an upgrade that was running already" : "", reason ?? ""].filter((text) => text !== "");
-	return [
-		paint(style, status === "ok" ? "✓" : "✗"),
-		name,
-		paint(style, word),
-		inertLine(detail.join("; "))
-	];
-}
-/** What the row doesn't say yet. */
-function triggerError({ error, reason, outcome }, paint) {
-	if (error === null || error.message === reason || error.message === outcome) return [];
-	return failureLines(error, paint, false).map((text) => `    ${text}`);
-}
-// src/cli.ts
-function session(options) {
-	const verbose = options.verbose === true;
-	const env = { ...process.env };
-	for (const name of SECRETS) delete process.env[name];
-	const group = typeof options.group === "string" ? options.group : void 0;
-	return {
-		context: {
-			output: terminalOutput({ verbose }),
-			signal: onInterrupt(),
-			env,
-			cwd: process.cwd()
-		},
-		options,
-		paint: painterFor(process.stdout, options),
-		verbose,
-		fleet: () => options.fleet === void 0 ? findFleet(process.cwd()) : path.resolve(options.fleet),
-		hosts: [...splitPatterns(options.hosts ?? (group === void 0 ? env.NAME : void 0)), ...splitPatterns(group).map((group) => `@${group}`)]
-	};
-}
-/** Colours are for a terminal, and for somebody who doesn't mind them. */
-function painterFor(stream, { color }) {
-	return painter(color && !process.env.NO_COLOR && stream.isTTY === true);
-}
-/** Runs a command, prints its document, and sets the exit status; the one place where errors are printed. */
-async function show(options, work, text) {
-	const run = session(options);
-	try {
-		const document = await work(run);
-		run.context.output.done();
-		const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
-		process.stdout.write(printed === "" || printed.endsWith("\n") ? printed : `${printed}\n`);
-		process.exitCode = exitStatus(document);
-	} catch (error) {
-		run.context.output.done();
-		process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
-		process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
-	}
-}
+// src/cli/status.ts
 async function statusAction(options) {
 	const now = () => Date.now();
-	await show(options, async ({ context, fleet, hosts, paint }) => {
+	await show$1(options, async ({ context, fleet, hosts, paint }) => {
 		const asked = statusOptions(fleet(), hosts, options);
 		const deliver = (document) => deliverStatus(context, document, asked.fleet, options);
 		if (options.watch !== true) {
@@ -8581,7 +8522,252 @@ function withLog(document, { log }) {
 	if (!log || host?.log !== null) return document;
 	throw new HostError(`no log of ${host.name} is at the server: ${host.reason ?? `it is ${host.state.replaceAll("-", " ")}`}`);
 }
-/** The command line: every command, with its options. */
+/** What hosts have reported. */
+function addStatusCommand(bento) {
+	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").option("--host <name>", "one host, and what became of its last attempts").option("--log", "with --host: the log of its newest attempt, and nothing else").option("--watch", "go on looking: a table that stays up to date, or elsewhere than on a terminal a line for each change").option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s").option("--html <directory>", "write the fleet as one HTML page there, index.html, with histories and logs").option("--metrics <file>", "write the fleet for Prometheus there, e.g. for node_exporter's textfile collector").option("--notify <command>", "run it for each host that got into trouble, or out of it, since the last time").option("--notify-state <file>", "where it is remembered what was told (default: below $XDG_STATE_HOME/bento)").option("--fail-on <states>", "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)").action((options) => statusAction(options));
+}
+// src/completion/model.ts
+const SHELLS = [
+	"bash",
+	"zsh",
+	"fish"
+];
+/** By what a value is called in the usage: `<directory>`. */
+const VALUES = {
+	host: "hosts",
+	globs: "hosts",
+	directory: "directories",
+	file: "files",
+	files: "files",
+	shell: "shells"
+};
+function commandLine(program) {
+	return {
+		program: program.name(),
+		commands: walk(program, [])
+	};
+}
+function walk(command, words) {
+	const shown = command.commands.filter((sub) => sub.name() !== "help");
+	const help = {
+		flags: ["-h", "--help"],
+		description: "how to use it",
+		value: null
+	};
+	return [{
+		words,
+		description: command.description(),
+		options: [...command.options.map(optionWords), help],
+		next: shown.map((sub) => ({
+			name: sub.name(),
+			description: sub.description()
+		})),
+		argument: valuesOf(command.registeredArguments[0]?.name() ?? "")
+	}, ...shown.flatMap((sub) => walk(sub, [...words, sub.name()]))];
+}
+function optionWords({ short, long, flags, description, required, optional }) {
+	const [, placeholder = ""] = /[<[]([^>\]]+)/.exec(flags) ?? [];
+	return {
+		flags: [short, long].filter((flag) => flag !== void 0 && flag !== null),
+		description,
+		value: required || optional ? valuesOf(placeholder) : null
+	};
+}
+function valuesOf(name) {
+	return VALUES[name] ?? "other";
+}
+/** The options that take a value of each kind; what an option takes doesn't depend on the command. */
+function flagsByValues({ commands }) {
+	const found = /* @__PURE__ */ new Map();
+	for (const { flags, value } of commands.flatMap(({ options }) => options)) {
+		if (value === null) continue;
+		const all = found.get(value) ?? /* @__PURE__ */ new Set();
+		for (const flag of flags) all.add(flag);
+		found.set(value, all);
+	}
+	return new Map([...found].map(([value, flags]) => [value, [...flags].sort()]));
+}
+// src/completion/bash.ts
+/** A script for bash 4 and later, without bash-completion's own functions. */
+function bashCompletion(line) {
+	const { program, commands } = line;
+	const flags = flagsByValues(line);
+	return `# bash completion for ${program}, made by: ${program} completion bash
+_${program}() {
+  local current=\${COMP_WORDS[COMP_CWORD]} before='' command='' options='' next='' argument=other word i
+  COMPREPLY=()
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=\${COMP_WORDS[i]}
+    case $before in
+      ${[...flags.values()].flat().join("|")}) before=''; continue ;;
+    esac
+    before=$word
+    case $command:$word in
+${commands.filter(({ words }) => words.length > 0).map(({ words }) => `      '${words.slice(0, -1).join(" ")}:${words.at(-1)}') command='${words.join(" ")}' ;;`).join("\n")}
+    esac
+  done
+  case $command in
+${commands.map(({ words, options, next, argument }) => `    '${words.join(" ")}') options='${options.flatMap((option) => option.flags).join(" ")}' next='${next.map(({ name }) => name).join(" ")}' argument=${argument} ;;`).join("\n")}
+  esac
+  case $before in
+${[...flags].map(([values, all]) => `    ${all.join("|")}) argument=${values} next='' ;;`).join("\n")}
+    *) if [[ $current == -* ]]; then next=$options argument=other; fi ;;
+  esac
+  if [[ -n $next ]]; then mapfile -t COMPREPLY < <(compgen -W "$next" -- "$current"); return; fi
+  case $argument in
+${[
+		"hosts",
+		"directories",
+		"files",
+		"shells"
+	].map((values) => `    ${values}) ${fill$1(values, program)} ;;`).join("\n")}
+  esac
+}
+complete -F _${program} ${program}
+`;
+}
+function fill$1(values, program) {
+	switch (values) {
+		case "hosts": return `word=\${current##*,}; mapfile -t COMPREPLY < <(compgen -P "\${current%"$word"}" -W "$(${program} completion hosts 2> /dev/null)" -- "$word")`;
+		case "directories": return `compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$current")`;
+		case "files": return `compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current")`;
+		case "shells": return `mapfile -t COMPREPLY < <(compgen -W '${SHELLS.join(" ")}' -- "$current")`;
+	}
+}
+// src/completion/fish.ts
+/** Commands for fish: in ~/.config/fish/completions/bento.fish, or sourced. */
+function fishCompletion(line) {
+	const { program, commands } = line;
+	const valued = [...flagsByValues(line).values()].flat();
+	const lines = commands.flatMap((command) => [
+		...command.next.map(({ name, description }) => complete(program, command, `-a ${name} -d ${quoted$1(description)}`)),
+		...command.options.map(({ flags, description, value }) => {
+			const names = flags.map((flag) => flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`);
+			const takes = value === null ? "" : ` -x${source(value, program)}`;
+			return complete(program, command, `${names.join(" ")}${takes} -d ${quoted$1(description)}`);
+		}),
+		...command.next.length > 0 || command.argument === "other" ? [] : [complete(program, command, source(command.argument, program).trim())]
+	]);
+	return `# fish completion for ${program}, made by: ${program} completion fish
+# Whether the words on the line, without options and what they take, begin with these commands.
+function __${program}_at
+    set -l given
+    set -l before ''
+    for word in (commandline -opc)[2..]
+        if contains -- $before ${valued.join(" ")}
+            set before ''
+            continue
+        end
+        set before $word
+        string match -q -- '-*' $word; or set -a given $word
+    end
+    set -l wanted $argv
+    set -l count (count $wanted)
+    test (count $given) -ge $count; or return 1
+    test $count -eq 0; and test (count $given) -gt 0; and return 1
+    test $count -eq 0; or test "$given[1..$count]" = "$wanted"
+end
+complete -c ${program} -f
+${lines.join("\n")}
+`;
+}
+function complete(program, { words }, what) {
+	return `complete -c ${program} -n ${quoted$1([`__${program}_at`, ...words].join(" "))} ${what}`;
+}
+function source(values, program) {
+	switch (values) {
+		case "hosts": return ` -a '(${program} completion hosts 2> /dev/null)'`;
+		case "directories": return " -a '(__fish_complete_directories)'";
+		case "files": return " -a '(__fish_complete_path)'";
+		case "shells": return ` -a '${SHELLS.join(" ")}'`;
+		case "other": return "";
+	}
+}
+function quoted$1(text) {
+	return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+}
+// src/completion/zsh.ts
+/** A function for zsh: in a directory of $fpath as `_bento`, or sourced after compinit. */
+function zshCompletion(line) {
+	const { program, commands } = line;
+	const flags = flagsByValues(line);
+	return `#compdef ${program}
+# zsh completion for ${program}, made by: ${program} completion zsh
+_${program}() {
+  local before='' command='' argument=other word i
+  local -a options next
+  for ((i = 2; i < CURRENT; i++)); do
+    word=$words[i]
+    case $before in
+      (${[...flags.values()].flat().join("|")}) before=''; continue ;;
+    esac
+    before=$word
+    case $command:$word in
+${commands.filter(({ words }) => words.length > 0).map(({ words }) => `      ('${words.slice(0, -1).join(" ")}:${words.at(-1)}') command='${words.join(" ")}' ;;`).join("\n")}
+    esac
+  done
+  case $command in
+${commands.map(({ words, options, next, argument }) => `    ('${words.join(" ")}')
+      options=(${options.flatMap((option) => option.flags.map((flag) => quoted(`${flag}:${option.description}`))).join(" ")})
+      next=(${next.map(({ name, description }) => quoted(`${name}:${description}`)).join(" ")}) argument=${argument} ;;`).join("\n")}
+  esac
+  case $before in
+${[...flags].map(([values, all]) => `    (${all.join("|")}) argument=${values} next=() ;;`).join("\n")}
+    (*) if [[ $PREFIX == -* ]]; then _describe option options; return; fi ;;
+  esac
+  if (( $#next )); then _describe command next; return; fi
+  case $argument in
+${[
+		"hosts",
+		"directories",
+		"files",
+		"shells"
+	].map((values) => `    (${values}) ${fill(values, program)} ;;`).join("\n")}
+  esac
+}
+# As a file of $fpath this is the function; sourced, it makes it.
+if [[ $funcstack[1] == _${program} ]]; then _${program} "$@"; else compdef _${program} ${program}; fi
+`;
+}
+function fill(values, program) {
+	switch (values) {
+		case "hosts": return `_values -s , host \${(f)"$(${program} completion hosts 2> /dev/null)"}`;
+		case "directories": return "_files -/";
+		case "files": return "_files";
+		case "shells": return `compadd ${SHELLS.join(" ")}`;
+	}
+}
+function quoted(text) {
+	return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+// src/commands/completion.ts
+const SCRIPTS = {
+	bash: bashCompletion,
+	zsh: zshCompletion,
+	fish: fishCompletion
+};
+/** What is asked for besides a shell: by the scripts, for what only the fleet knows. */
+const HOSTS = "hosts";
+/**
+* The script that completes the command line in a shell, or, for `hosts`, the names that it completes.
+* @throws FleetError for a shell that isn't known.
+*/
+async function completion(options) {
+	const { shell, line } = options;
+	const known = SHELLS.find((name) => name === shell);
+	if (known === void 0 && shell !== HOSTS) throw new FleetError(`there is no completion for '${shell}'`, { hint: `there is one for ${SHELLS.join(", ")}` });
+	return {
+		version: 1,
+		command: "completion",
+		shell,
+		text: known === void 0 ? await hosts(options.fleet()) : SCRIPTS[known](line)
+	};
+}
+async function hosts(fleet) {
+	return (await loadFleet(fleet)).hosts.map(({ name }) => `${name}\n`).join("");
+}
+// src/cli.ts
+/** The command line: every command, in the order in which help and the reference list them; their options stand in src/cli/. */
 function program() {
 	const bento = new Command("bento").description("Keeps a fleet of NixOS machines up to date from one git repository.").version(JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")).version).exitOverride().addHelpText("after", `
 Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
@@ -8591,170 +8777,21 @@ BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_
 releases to a git remote with, where git itself has none; BENTO_CACHE_KEY or BENTO_CACHE_KEY_FILE, the key that signs
 what was built; BENTO_MEMORY_KEY, a secret text: only evaluations that were remembered with it are believed;
 BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`);
-	common(bento.command("init [directory]")).description("make a fleet: fleet.yaml, utils/, hosts/ and workflows").option("--server <address>", "the server that hosts will poll").option("--port <number>", "its ssh port", wholeNumber, 22).option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, []).option("--keys <directory>", "where bento keygen left its keys").action((directory, options) => show(options, ({ context }) => init(context, {
-		directory: directory ?? options.fleet ?? ".",
-		server: options.server ?? null,
-		port: options.port,
-		hostKeys: options.hostKey,
-		keys: options.keys ?? null
-	}), (document, { paint }) => renderInit(document, paint)));
-	common(bento.command("render")).description("write the files that are made from fleet.yaml").action((options) => show(options, ({ fleet }) => render({ fleet: fleet() }), (document, { paint }) => renderRender(document, paint)));
-	const host = bento.command("host").description("list, add and remove hosts").exitOverride();
-	withHosts(common(host.command("list"))).description("the hosts of fleet.yaml, and configurations without an entry").action((options) => show(options, async ({ fleet, hosts }) => hostList({
-		fleet: fleet(),
-		hosts
-	}), (document, { paint }) => renderHostList(document, paint)));
-	common(host.command("add <name>")).description("enter a host into fleet.yaml").option("--key <key>", "its public ssh key, a line such as 'ssh-ed25519 AAAA… root@name'").option("--key-file <file>", "a file with that line").option("--path <directory>", "where its configuration is, within the fleet (default: hosts/NAME)").option("--group <name>", "a group that it is in (can be repeated)", append, []).option("--ssh <target>", "how an administrator reaches it, user@address").action((name, options) => show(options, ({ context, fleet }) => hostAdd(context, {
-		fleet: fleet(),
-		name,
-		groups: options.group,
-		...given("key", options.key),
-		...given("keyFile", options.keyFile),
-		...given("path", options.path),
-		...given("ssh", options.ssh)
-	}), (document, { paint }) => renderHostEdit(document, paint)));
-	common(host.command("remove <name>")).description("take a host's entry out of fleet.yaml").action((name, options) => show(options, ({ fleet }) => hostRemove({
-		fleet: fleet(),
-		name
-	}), (document, { paint }) => renderHostEdit(document, paint)));
+	addFleetCommands(bento);
 	addReachCommands(bento);
 	addSecretCommands(bento);
-	common(bento.command("keygen <directory>")).description("make the keys that sign and publish releases, or a binary cache's").option("--cache <name>", "make the key that signs a binary cache, of this name: cache.example.org-1").action((directory, options) => show(options, ({ context }) => keygen(context, {
-		directory,
-		cache: options.cache ?? null
-	}), (document) => renderKeygen(document)));
-	withBase(withNix(withHosts(common(bento.command("check"))))).description("dry-build every host: evaluate it, and say what would be built and fetched").action((options) => show(options, ({ context, fleet, hosts }) => check(context, {
-		fleet: fleet(),
-		hosts,
-		...checkOptions(options),
-		...nixOptions(options)
-	}), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
-	withNix(withHosts(common(bento.command("plan")))).description("divide the hosts: among several machines, for check --shard, and in time, for deploy --wave").option("--shards <number>", "among how many machines, at most", wholeNumber).action((options) => show(options, ({ context, fleet, hosts }) => plan(context, {
-		fleet: fleet(),
-		hosts,
-		shards: options.shards ?? null,
-		dirty: false,
-		...nixOptions(options)
-	}), (document, { paint }) => renderPlan(document, paint)));
-	common(bento.command("report <files...>")).description("show the documents of check --shard --json as one").action((files, options) => show(options, ({ context }) => report(context, { files }), (document, { paint, verbose }) => renderCheck(document, paint, verbose)));
-	withBase(withNix(withHosts(common(bento.command("build"))))).description("build every host, and keep the results alive").option("--roots <directory>", "where the gc roots are (default: below $XDG_STATE_HOME/bento/roots)").option("--sign-key <file>", "sign what was built with this key of the cache's (default: BENTO_CACHE_KEY)").option("--push [url]", "copy it to this Nix store (default: cache.push of fleet.yaml)").option("--prune", "of each host, keep only the last three systems and the one that it runs", false).option("--logs <directory>", "where the logs of failed builds are put (default: $XDG_STATE_HOME/bento/logs)").action((options) => show(options, ({ context, fleet, hosts }) => build(context, {
-		fleet: fleet(),
-		hosts,
-		...checkOptions(options),
-		roots: options.roots === void 0 ? null : path.resolve(options.roots),
-		signKey: options.signKey === void 0 ? null : path.resolve(options.signKey),
-		push: options.push ?? null,
-		prune: options.prune,
-		logs: options.logs === void 0 ? null : path.resolve(options.logs),
-		...nixOptions(options)
-	}), (document, { paint }) => renderCheck(document, paint, true)));
-	withNix(withHosts(common(bento.command("deploy")))).description("publish the releases of the hosts that changed").option("--dry-run", "say what would be published, and do nothing", false).option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--no-eval", "ship the hosts' files without evaluating them").option("--wave <n>", "only the n-th wave of fleet.yaml's rollout, once the waves before are well; or all").option("--wait <duration>", "how long to wait for another deploy, and for the waves before, such as 90s, 30m or 1h", "0").action((options) => show(options, ({ context, fleet, hosts }) => deploy(context, {
-		fleet: fleet(),
-		hosts,
-		dryRun: options.dryRun,
-		force: options.force,
-		evaluate: options.eval,
-		wave: options.wave === void 0 ? null : parseWave(options.wave),
-		wait: parseDuration(options.wait),
-		...nixOptions(options)
-	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
-	withNix(common(bento.command("rollback <host>"))).description("publish what a host had before, as a new release").option("--to <release>", "its sequence, or a commit (default: the release before the current one)").option("--dry-run", "say what would be published, and do nothing", false).option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0").action((name, options) => show(options, ({ context, fleet }) => rollback(context, {
-		fleet: fleet(),
-		host: name,
-		to: options.to ?? null,
-		dryRun: options.dryRun,
-		wait: parseDuration(options.wait),
-		...nixOptions(options)
-	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
-	withNix(common(bento.command("diff [host...]"))).description("say which packages would be others than those that hosts run, if this commit were deployed").option("--base <ref>", "compare with this commit, rather than with what hosts run").option("--dirty", "take in what git doesn't track", false).action((hosts, options) => show(options, ({ context, fleet }) => diff(context, {
-		fleet: fleet(),
-		hosts: hosts.flatMap(splitPatterns),
-		base: options.base ?? null,
-		dirty: options.dirty,
-		...nixOptions(options)
-	}), (document, { paint, verbose }) => renderDiff(document, paint, verbose)));
-	withNix(withHosts(common(bento.command("flake-update [inputs...]")))).description("bring the locks of the fleet's flakes up to date, and say what moved").option("--dry-run", "say what would move, and write nothing", false).option("--markdown", "print it as markdown, for a pull request", false).action((inputs, options) => show(options, ({ context, fleet, hosts }) => flakeUpdate(context, {
-		fleet: fleet(),
-		hosts,
-		inputs,
-		dryRun: options.dryRun,
-		...nixOptions(options)
-	}), (document, { paint, verbose }) => options.markdown === true ? flakeUpdateMarkdown(document) : renderFlakeUpdate(document, paint, verbose)));
-	withHosts(common(bento.command("status"))).description("say how each host is, from what it reported").option("--host <name>", "one host, and what became of its last attempts").option("--log", "with --host: the log of its newest attempt, and nothing else").option("--watch", "go on looking: a table that stays up to date, or elsewhere than on a terminal a line for each change").option("--interval <duration>", "with --watch: how long to wait between two looks, such as 30s or 5m", "10s").option("--html <directory>", "write the fleet as one HTML page there, index.html, with histories and logs").option("--metrics <file>", "write the fleet for Prometheus there, e.g. for node_exporter's textfile collector").option("--notify <command>", "run it for each host that got into trouble, or out of it, since the last time").option("--notify-state <file>", "where it is remembered what was told (default: below $XDG_STATE_HOME/bento)").option("--fail-on <states>", "the states that make the exit status 1, with commas between, or none (default: those in which somebody has to look)").action((options) => statusAction(options));
-	common(bento.command("server").description("the fleet's server").exitOverride().command("check")).description("say what is wrong with the server, as far as the publisher can see it").action((options) => show(options, ({ context, fleet }) => serverCheck(context, { fleet: fleet() }), (document, { paint }) => renderServerCheck(document, paint)));
-	common(bento.command("bootstrap <host>")).description("print the script that brings a machine into the fleet: bento bootstrap HOST | ssh root@MACHINE sh").option("--new", "for a machine that has no key in fleet.yaml yet: the script prints what to enter there").action((name, options) => show(options, ({ fleet }) => bootstrap({
-		fleet: fleet(),
-		host: name,
-		isNew: options.new === true
-	}), (document) => document.hosts.map(({ script }) => script).join("")));
-	common(bento.command("completion <shell>")).description("print what completes this command line in bash, zsh or fish: source <(bento completion bash)").action((shell, options) => show(options, ({ fleet }) => completion({
+	addKeygenCommand(bento);
+	addCheckCommands(bento);
+	addDeployCommands(bento);
+	addChangeCommands(bento);
+	addStatusCommand(bento);
+	addMachineCommands(bento);
+	common(bento.command("completion <shell>")).description("print what completes this command line in bash, zsh or fish: source <(bento completion bash)").action((shell, options) => show$1(options, ({ fleet }) => completion({
 		shell,
 		line: commandLine(bento),
 		fleet
 	}), ({ text }) => text));
 	return bento;
-}
-/** What goes to the hosts themselves, over ssh. */
-function addReachCommands(bento) {
-	withHosts(common(bento.command("ssh-config"))).description("print an ssh_config of the hosts, to be included in one's own").option("--output <file>", "write it to this file").option("--known-hosts <file>", "write the hosts' keys of fleet.yaml to this file, and take them for their ssh host keys").action((options) => show(options, ({ context, fleet, hosts }) => sshConfig(context, {
-		fleet: fleet(),
-		hosts,
-		output: options.output ?? null,
-		knownHosts: options.knownHosts ?? null
-	}), (document, { paint }) => renderSshConfig(document, options.output !== void 0, paint)));
-	withSsh(common(bento.command("trigger <host...>"))).description("have hosts upgrade now, over ssh, and follow what they do").action((hosts, options) => show(options, ({ context, fleet }) => trigger(context, {
-		fleet: fleet(),
-		hosts: hosts.flatMap(splitPatterns),
-		...sshOptionsOf(context, options)
-	}), (document, { paint }) => renderTrigger(document, paint)));
-	withSsh(withNix(common(bento.command("push <host>")))).description("give one host its release now: build it here, copy it there, publish it, and follow the upgrade").option("--force", "publish also what is older than, or can't be compared with, what is published", false).option("--wait <duration>", "how long to wait for a deploy that is going on, such as 90s, 30m or 1h", "0").action((name, options) => show(options, ({ context, fleet }) => push(context, {
-		fleet: fleet(),
-		host: name,
-		force: options.force,
-		wait: parseDuration(options.wait),
-		...nixOptions(options),
-		...sshOptionsOf(context, options)
-	}), (document, { paint, verbose }) => renderPush(document, paint, verbose)));
-}
-function sshOptionsOf({ cwd }, options) {
-	return {
-		ssh: {
-			config: options.sshConfig === void 0 ? null : path.resolve(cwd, options.sshConfig),
-			interactive: process.stdin.isTTY === true
-		},
-		patience: parseDuration(options.patience)
-	};
-}
-/** `<host>` is what `--hosts` takes: a name, globs, or @groups, with commas between. */
-function addSecretCommands(bento) {
-	const secret = bento.command("secret").description("what hosts alone can read: passwords, keys, tokens").exitOverride();
-	const showEdit = (options, work) => show(options, work, (document, { paint }) => renderSecretEdit(document, paint));
-	common(secret.command("set <host> <name>")).description("encrypt a value to a host, or to several: from standard input, or asked for without showing it").action((host, name, options) => showEdit(options, ({ context, fleet }) => secretSet(context, {
-		fleet: fleet(),
-		hosts: splitPatterns(host),
-		name
-	})));
-	withIdentity(common(secret.command("edit <host> <name>"))).description("open it in $EDITOR").action((host, name, options) => showEdit(options, ({ context, fleet }) => secretEdit(context, {
-		fleet: fleet(),
-		hosts: splitPatterns(host),
-		name,
-		identities: options.identity
-	})));
-	withHosts(common(secret.command("list [host]"))).description("what there is, and what has to be encrypted anew").action((host, options) => show(options, ({ fleet, hosts }) => secretList({
-		fleet: fleet(),
-		hosts: host === void 0 ? hosts : splitPatterns(host)
-	}), (document, { paint }) => renderSecretList(document, paint)));
-	withIdentity(withHosts(common(secret.command("rekey [host] [name]")))).description("encrypt anew, after keys in fleet.yaml have changed").action((host, name, options) => showEdit(options, ({ context, fleet, hosts }) => secretRekey(context, {
-		fleet: fleet(),
-		hosts: host === void 0 ? hosts : splitPatterns(host),
-		name: name ?? null,
-		identities: options.identity
-	})));
-	common(secret.command("remove <host> <name>")).description("remove its file").action((host, name, options) => showEdit(options, ({ fleet }) => secretRemove({
-		fleet: fleet(),
-		hosts: splitPatterns(host),
-		name
-	})));
 }
 // src/main.ts
 const USAGE_ERROR = 2;

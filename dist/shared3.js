@@ -852,8 +852,11 @@ function exec(commandLine, args, options) {
 	});
 }
 // src/platform/process.ts
-/** Milliseconds between asking a program to end and killing it. */
-const KILL_GRACE = 2e3;
+/**
+* Milliseconds between asking a program to end and killing it. Nix first ends its builders and lets go of its locks, which takes
+* a busy machine a while; killed before, it leaves builders without a daemon running for good.
+*/
+const KILL_GRACE = 1e4;
 const spawning = new AsyncLocalStorage();
 let listening = false;
 function listen() {
@@ -30816,7 +30819,7 @@ function saidBy({ version, result, modified }) {
 		lastOutcome: OUTCOMES$1[result]
 	};
 }
-// src/results.ts
+// src/results/status.ts
 /** What can become of one attempt on a host. */
 const OUTCOMES = [
 	"success",
@@ -30844,6 +30847,26 @@ const FLEET_STATES = [
 	"auto-updated",
 	"up-to-date"
 ];
+/** The states in which somebody has to look at a host. */
+function needsAttention(state) {
+	switch (state) {
+		case "failed":
+		case "rolled-back":
+		case "inconclusive":
+		case "refused":
+		case "drifted":
+		case "silent":
+		case "unknown": return true;
+		case "up-to-date":
+		case "pending":
+		case "applying":
+		case "auto-updated":
+		case "reboot-pending":
+		case "suspended":
+		case "new": return false;
+	}
+}
+// src/results.ts
 /** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
 function exitStatus(document) {
 	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
@@ -30879,25 +30902,6 @@ function failedHosts(document) {
 		case "bootstrap":
 		case "ssh-config":
 		case "flake-update": return [];
-	}
-}
-/** The states in which somebody has to look at a host. */
-function needsAttention(state) {
-	switch (state) {
-		case "failed":
-		case "rolled-back":
-		case "inconclusive":
-		case "refused":
-		case "drifted":
-		case "silent":
-		case "unknown": return true;
-		case "up-to-date":
-		case "pending":
-		case "applying":
-		case "auto-updated":
-		case "reboot-pending":
-		case "suspended":
-		case "new": return false;
 	}
 }
 // src/reports/schema.ts
@@ -33244,7 +33248,7 @@ async function wavesOf({ fleet, hosts }) {
 		hosts: names.filter((name) => selected.includes(name))
 	}));
 }
-// src/results-schema.ts
+// src/results/schema.ts
 const nullable = (type) => type.nullable();
 const failure = object({
 	message: string(),
@@ -34154,4 +34158,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { EACH as $, parseSshTarget as $t, look as A, writeFileAtomically as An, openFleetAt as At, lockFor as B, inertLine as Bn, describeKey as Bt, renderCheck as C, count as Cn, check as Ct, deliverStatus as D, tally as Dn, failureOf$2 as Dt, locationOf as E, table as En, evaluateFleet as Et, worstFirst as F, parsePackages as Fn, GIT_KEY as Ft, failed as G, UnavailableError as Gn, renderedFiles as Gt, openAll as H, FleetError as Hn, Repository as Ht, report as I, KEY_NAME as In, MEMORY_KEY as It, withArchive as J, loadFleet as Jt, failing as K, UnreachableError as Kn, staleFiles as Kt, plan as L, makeCacheKey as Ln, PUBLISHER_KEY as Lt, renderHostStatus as M, run as Mn, withFlakeHosts as Mt, renderStatus as N, difference as Nn, _usingCtx as Nt, changeLine as O, warnings as On, loadRenderedFleet as Ot, watchLines as P, packageChanges as Pn, CACHE_KEY as Pt, build as Q, hostName as Qt, flakeUpdate as R, temporaryDirectory as Rn, SECRETS as Rt, pushText as S, splitPatterns as Sn, DEFAULT_TIMEOUT as St, failureLines as T, size as Tn, compareWith as Tt, published as U, HostError as Un, archive as Ut, signAndPublish as V, BentoError as Vn, keysFromEnvironment as Vt, unchanged as W, InterruptedError as Wn, AGENT_FILE as Wt, nextManifest as X, FLEET_FILE as Xt, isSameRelease as Y, parseWave as Yt, gateOf as Z, parseFleetFile as Zt, renderDeploy as _, canReceive as _n, open as _t, renderKeygen as a, string as an, OUTCOMES as at, costText as b, parseShard as bn, needsOpenSsh as bt, flakeUpdateMarkdown as c, checkSecretName as cn, parseDuration as ct, code as d, secretFile as dn, LOCK_DIRECTORY as dt, _enum as en, FleetStatus as et, folded as f, secretHosts as fn, SILENCE$2 as ft, deployWord as g, encrypt as gn, ignoreSftpError as gt, deployDetail as h, decrypt as hn, flight as ht, renderInit as i, object as in, waysOut as it, releaseText as j, Nix as jn, openMemory as jt, contactText as k, parallel as kn, openFleet as kt, renderFlakeUpdate as l, isSecretName as ln, Publishers as lt, plain as m, MAX_SECRET as mn, list as mt, renderHostEdit as n, int as nn, status as nt, renderPlan as o, require_dist$2 as on, exitStatus as ot, markdownTable as p, secretNames as pn, SftpSession as pt, prepare as q, formatLocation as qn, findFleet as qt, renderHostList as r, literal as rn, statusOptions as rt, renderRender as s, SECRETS_DIR as sn, failedHosts as st, renderFiles as t, boolean as tn, parseFailOn as tt, onInterrupt as u, readSecretFile as un, packageRoot as ut, baseText as v, readersIn as vn, requireSigner as vt, describeError as w, painter as wn, workflowCopies as wt, grouped as x, selectHosts as xn, openPrivateKey as xt, changeText as y, readersOf as yn, storePath as yt, deploy as z, inert as zn, SIGNING_KEY as zt };
+export { EACH as $, parseSshTarget as $t, look as A, writeFileAtomically as An, openFleetAt as At, lockFor as B, inertLine as Bn, describeKey as Bt, renderCheck as C, count as Cn, check as Ct, deliverStatus as D, tally as Dn, failureOf$2 as Dt, locationOf as E, table as En, evaluateFleet as Et, worstFirst as F, parsePackages as Fn, GIT_KEY as Ft, failed as G, UnavailableError as Gn, renderedFiles as Gt, openAll as H, FleetError as Hn, Repository as Ht, report as I, KEY_NAME as In, MEMORY_KEY as It, withArchive as J, loadFleet as Jt, failing as K, UnreachableError as Kn, staleFiles as Kt, plan as L, makeCacheKey as Ln, PUBLISHER_KEY as Lt, renderHostStatus as M, run as Mn, withFlakeHosts as Mt, renderStatus as N, difference as Nn, _usingCtx as Nt, changeLine as O, warnings as On, loadRenderedFleet as Ot, watchLines as P, packageChanges as Pn, CACHE_KEY as Pt, build as Q, hostName as Qt, flakeUpdate as R, temporaryDirectory as Rn, SECRETS as Rt, pushText as S, splitPatterns as Sn, DEFAULT_TIMEOUT as St, failureLines as T, size as Tn, compareWith as Tt, published as U, HostError as Un, archive as Ut, signAndPublish as V, BentoError as Vn, keysFromEnvironment as Vt, unchanged as W, InterruptedError as Wn, AGENT_FILE as Wt, nextManifest as X, FLEET_FILE as Xt, isSameRelease as Y, parseWave as Yt, gateOf as Z, parseFleetFile as Zt, renderDeploy as _, canReceive as _n, open as _t, renderKeygen as a, string as an, exitStatus as at, costText as b, parseShard as bn, needsOpenSsh as bt, flakeUpdateMarkdown as c, checkSecretName as cn, parseDuration as ct, code as d, secretFile as dn, LOCK_DIRECTORY as dt, _enum as en, FleetStatus as et, folded as f, secretHosts as fn, SILENCE$2 as ft, deployWord as g, encrypt as gn, ignoreSftpError as gt, deployDetail as h, decrypt as hn, flight as ht, renderInit as i, object as in, waysOut as it, releaseText as j, Nix as jn, openMemory as jt, contactText as k, parallel as kn, openFleet as kt, renderFlakeUpdate as l, isSecretName as ln, Publishers as lt, plain as m, MAX_SECRET as mn, list as mt, renderHostEdit as n, int as nn, status as nt, renderPlan as o, require_dist$2 as on, failedHosts as ot, markdownTable as p, secretNames as pn, SftpSession as pt, prepare as q, formatLocation as qn, findFleet as qt, renderHostList as r, literal as rn, statusOptions as rt, renderRender as s, SECRETS_DIR as sn, OUTCOMES as st, renderFiles as t, boolean as tn, parseFailOn as tt, onInterrupt as u, readSecretFile as un, packageRoot as ut, baseText as v, readersIn as vn, requireSigner as vt, describeError as w, painter as wn, workflowCopies as wt, grouped as x, selectHosts as xn, openPrivateKey as xt, changeText as y, readersOf as yn, storePath as yt, deploy as z, inert as zn, SIGNING_KEY as zt };

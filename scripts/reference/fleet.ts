@@ -28,7 +28,7 @@ export function fleetReference(): string {
     "src/fleet/schema.ts",
     "The one file that an administrator edits besides Nix. A key that isn't listed here is an error, with its line. Editors that\n" +
       "know JSON Schema complete and check it with [fleet.schema.json](../fleet.schema.json):\n\n" +
-      "    # yaml-language-server: $schema=https://raw.githubusercontent.com/bento-nix/bento/main/docs/fleet.schema.json",
+      "```yaml\n# yaml-language-server: $schema=https://raw.githubusercontent.com/bento-nix/bento/main/docs/fleet.schema.json\n```",
     ...sections("", fleetJsonSchema()),
   );
 }

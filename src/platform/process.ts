@@ -39,8 +39,11 @@ export interface RunResult {
   overflowed: boolean;
 }
 
-/** Milliseconds between asking a program to end and killing it. */
-const KILL_GRACE = 2_000;
+/**
+ * Milliseconds between asking a program to end and killing it. Nix first ends its builders and lets go of its locks, which takes
+ * a busy machine a while; killed before, it leaves builders without a daemon running for good.
+ */
+const KILL_GRACE = 10_000;
 
 interface Slot {
   child?: ChildProcess;

@@ -74,6 +74,15 @@ async function restarted(kind: keyof typeof kinds): Promise<string> {
   return commit;
 }
 
+/** A release that runs and was started with, from which the next one differs by what its kind is about. */
+async function settled(kind: keyof typeof kinds): Promise<void> {
+  const commit = await swept.publish(swept.ways.sftp, kinds[kind](swept.releases + 1));
+  const { status, stderr } = await swept.agent(swept.ways.sftp, settings);
+  expect(status, stderr).toBe(0);
+  await restart();
+  await converges(commit);
+}
+
 describe.each(["kernel", "staged"] as const)("%s", (kind) => {
   const count = [1, 12] as const;
   const run = kind === "kernel" ? test : long;
@@ -83,7 +92,7 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
   long(
     "before the restart the agent is killed, anywhere",
     async () => {
-      await converges(await publish());
+      await settled(kind);
       const first = await publish();
       const places = await placesOf(toRun());
       await converges(first);
@@ -100,7 +109,7 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
   run(
     "before the restart the power is lost, anywhere",
     async () => {
-      await converges(await publish());
+      await settled(kind);
       const first = await publish();
       const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, toRun());
       await restart();
@@ -119,7 +128,7 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
   run(
     "after the restart the agent is killed, anywhere",
     async () => {
-      await converges(await publish());
+      await settled(kind);
       const first = await restarted(kind);
       const places = await placesOf(toRun());
       await converges(first);
@@ -136,7 +145,7 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
   long(
     "after the restart the power is lost, anywhere",
     async () => {
-      await converges(await publish());
+      await settled(kind);
       const first = await restarted(kind);
       const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, toRun());
       await restart();

@@ -1,8 +1,15 @@
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { cp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { type Exit, exec, kill, type Running, start, succeed } from "./programs.ts";
+
+/** Where there are trees of control groups that systemd uses: of version 1, of 2, or both. */
+const CONTROL_GROUPS = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"].filter((place) =>
+  existsSync(path.join(place, "cgroup.procs")),
+);
 
 /** A cable: one end is this machine's, with an address, and the other is for a container. */
 export class Cable implements AsyncDisposable {
@@ -14,17 +21,18 @@ export class Cable implements AsyncDisposable {
   readonly address6: string;
   readonly peer6: string;
 
-  private constructor(name: string, network: string) {
+  private constructor(name: string, number: number) {
     this.#name = name;
+    const network = `10.${128 + ((number >> 8) % 128)}.${number % 256}`;
     this.address = `${network}.1`;
     this.peer = `${network}.2`;
-    const network6 = `fd42:be:${network.split(".").at(-1)}:`;
+    const network6 = `fd42:be:${(number % 65_536).toString(16)}:`;
     this.address6 = `${network6}:1`;
     this.peer6 = `${network6}:2`;
   }
 
   static async make(): Promise<Cable> {
-    const cable = new Cable(`bt${process.pid.toString(36)}`, `10.213.${process.pid % 250}`);
+    const cable = new Cable(`bt${process.pid.toString(36)}`, process.pid);
     await succeed("ip", ["link", "add", `${cable.#name}o`, "type", "veth", "peer", "name", cable.interface]);
     await succeed("ip", ["address", "add", `${cable.address}/24`, "dev", `${cable.#name}o`]);
     await succeed("ip", ["address", "add", `${cable.address6}/64`, "dev", `${cable.#name}o`, "nodad"]);
@@ -49,6 +57,7 @@ export class Cable implements AsyncDisposable {
 export class BootedMachine implements AsyncDisposable {
   readonly #dir: string;
   readonly #name: string;
+  readonly #group = `bento-test-${randomUUID()}`;
   readonly #cable: Cable;
   #container: Running | undefined;
   #init = 0;
@@ -110,7 +119,13 @@ export class BootedMachine implements AsyncDisposable {
       `#!/bin/sh\n${stage}\nexec /lib/systemd/systemd systemd.unit=bento-test.target\n`,
       0o755,
     );
-    this.#container = start("systemd-nspawn", [
+    // With --keep-unit it makes what its systemd may use as control groups below that of whoever starts it: two of them in one
+    // would end each other's services.
+    const enter = CONTROL_GROUPS.map(
+      (place) => `if mkdir ${place}/$0 2>&-; then echo $$ > ${place}/$0/cgroup.procs; fi`,
+    );
+    this.#container = start("sh", [
+      ...["-c", `${enter.join("; ")}; exec systemd-nspawn "$@"`, this.#group],
       ...["--quiet", "--register=no", "--keep-unit", "--kill-signal=SIGRTMIN+3", "--console=pipe"],
       ...[`--machine=${this.#name}`, "--private-network", `--bind=${path.join(this.#dir, "nix")}:/nix`],
       ...["--directory", path.join(this.#dir, "root"), "/run-before-systemd"],
@@ -180,6 +195,8 @@ export class BootedMachine implements AsyncDisposable {
     if (!this.#container) return;
     kill([this.#init || this.#container.pid]);
     await this.#container.done;
+    const groups = CONTROL_GROUPS.map((place) => path.join(place, this.#group));
+    await exec("find", [...groups, "-depth", "-type", "d", "-delete"]);
     this.#container = undefined;
     this.#init = 0;
   }

@@ -2,14 +2,12 @@ import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
-import { describe, expect, test } from "vitest";
-import { parseDocument } from "yaml";
-import { program } from "../src/cli.ts";
-import { fleetSchema } from "../src/fleet/schema.ts";
-import { packageRoot } from "../src/platform/package.ts";
+import { expect, test } from "vitest";
+import { program } from "../../src/cli.ts";
+import { packageRoot } from "../../src/platform/package.ts";
 
 // What the documentation names is there: files and headings that it links to, commands and their options, options of the
-// modules, keys of fleet.yaml.
+// modules. What its blocks of code say is in examples.test.ts.
 
 const root = packageRoot();
 const docs = path.join(root, "docs");
@@ -121,18 +119,4 @@ test("options of the modules are there", () => {
     known.some((one) => one === name || one.startsWith(`${name}.`) || isBelow(name, one));
   const isBelow = (name: string, one: string) => /\.(?:secrets|environment)$/.test(one) && name.startsWith(`${one}.`);
   expect(named.filter(({ text }) => !isKnown(text))).toEqual([]);
-});
-
-describe("fleet.yaml", () => {
-  const keys = Object.keys(fleetSchema.shape);
-  const blocks = find(/^```yaml\n([\s\S]*?)^```/gm).filter(({ text }) =>
-    keys.some((key) => new RegExp(`^${key}:`, "m").test(text)),
-  );
-  test("there are examples", () => expect(blocks.length).toBeGreaterThan(1));
-  test.each(blocks)("the example in $at has keys that there are", ({ text }) => {
-    const content = parseDocument(text).toJS();
-    const issues = fleetSchema.safeParse(content).error?.issues ?? [];
-    // An example is a part of one, with keys cut short: what counts is how things are called.
-    expect(issues.filter(({ code }) => code === "unrecognized_keys")).toEqual([]);
-  });
 });
