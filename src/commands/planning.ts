@@ -8,7 +8,6 @@ import type { Manifest } from "../release/manifest.ts";
 import { type Candidate, type Decision, decide, isSameRelease, type Published } from "../release/plan.ts";
 import type { HostDeploy, HostFailure } from "../results.ts";
 import type { Ancestry } from "./ancestry.ts";
-import type { DeployOptions } from "./deploy.ts";
 import { failed, failing, nothing, type Packed, type Prepared, type Step, withArchive } from "./prepare.ts";
 
 /** A host that gets a release, which isn't made yet. */
@@ -28,6 +27,13 @@ export interface Planned {
   unread: HostFailure | null;
 }
 
+export interface PlanningOptions {
+  /** Say what would be done, and do nothing. */
+  dryRun: boolean;
+  /** Publish also where the published commit is no ancestor of this one, or what is published can't be verified. */
+  force: boolean;
+}
+
 export interface Planner {
   ancestry: Ancestry;
   signers: readonly string[];
@@ -38,7 +44,7 @@ export async function planAll(
   planner: Planner,
   steps: readonly Step<Prepared>[],
   current: CurrentOf,
-  options: Pick<DeployOptions, "force" | "dryRun">,
+  options: PlanningOptions,
 ): Promise<Step<Due>[]> {
   const now = Date.now();
   return parallel(steps, availableParallelism(), (step) => plan(planner, step, current, options, now));
@@ -48,7 +54,7 @@ async function plan(
   { ancestry, signers }: Planner,
   step: Step<Prepared>,
   current: CurrentOf,
-  options: Pick<DeployOptions, "force" | "dryRun">,
+  options: PlanningOptions,
   now: number,
 ): Promise<Step<Due>> {
   if ("result" in step) return step;
