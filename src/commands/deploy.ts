@@ -8,14 +8,14 @@ import { requireSigner } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
 import { gateReason } from "../reports/gate.ts";
 import type { DeployDocument, HostDeploy } from "../results.ts";
-import { Ancestry } from "./ancestry.ts";
 import type { Context } from "./context.ts";
+import { Ancestry } from "./deploy/ancestry.ts";
+import { type Planner, type PlanningOptions, planAll } from "./deploy/planning.ts";
+import { nothing, type Prepared, prepare, type Step } from "./deploy/prepare.ts";
+import { lockFor, signAndPublish } from "./deploy/publishing.ts";
+import { notYetWell } from "./deploy/rollout.ts";
 import { loadRenderedFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
-import { type Planner, type PlanningOptions, planAll } from "./planning.ts";
-import { nothing, type Prepared, prepare, type Step } from "./prepare.ts";
-import { lockFor, signAndPublish } from "./publishing.ts";
-import { notYetWell } from "./rollout.ts";
 import { waysOut } from "./ways-out.ts";
 
 export interface DeployOptions extends PlanningOptions {

@@ -1,10 +1,10 @@
 import path from "node:path";
-import { UnavailableError } from "../errors.ts";
-import { writeFileAtomically } from "../platform/files.ts";
-import { renderMetrics } from "../render/metrics.ts";
-import { statusPage } from "../render/status-page.ts";
-import type { StatusDocument } from "../results.ts";
-import type { Context } from "./context.ts";
+import { UnavailableError } from "../../errors.ts";
+import { writeFileAtomically } from "../../platform/files.ts";
+import { renderMetrics } from "../../render/metrics.ts";
+import { statusPage } from "../../render/status-page.ts";
+import type { StatusDocument } from "../../results.ts";
+import type { Context } from "../context.ts";
 import { defaultStateFile, notify } from "./notify.ts";
 
 /** Where a status goes beside the terminal. */

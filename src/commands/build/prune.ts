@@ -1,18 +1,18 @@
 import { readdir, rmdir } from "node:fs/promises";
 import path from "node:path";
-import { UnavailableError } from "../errors.ts";
-import type { Fleet } from "../fleet/fleet.ts";
-import { loadFleet } from "../fleet/load.ts";
-import type { Nix } from "../nix/nix.ts";
-import { type PrunedCache, pruneCache } from "../nix/prune-cache.ts";
-import { removeRoot, rootsIn } from "../nix/roots.ts";
-import { SftpPublisher } from "../publish/sftp.ts";
-import { openPrivateKey } from "../release/keys.ts";
-import type { HostCheck, PrunedRoot } from "../results.ts";
-import type { Context } from "./context.ts";
-import { describeKey, optionalKey, PUBLISHER_KEY } from "./keys.ts";
-import { allRoots, sourceOf } from "./state.ts";
-import { statusesOf } from "./status.ts";
+import { UnavailableError } from "../../errors.ts";
+import type { Fleet } from "../../fleet/fleet.ts";
+import { loadFleet } from "../../fleet/load.ts";
+import type { Nix } from "../../nix/nix.ts";
+import { type PrunedCache, pruneCache } from "../../nix/prune-cache.ts";
+import { removeRoot, rootsIn } from "../../nix/roots.ts";
+import { SftpPublisher } from "../../publish/sftp.ts";
+import { openPrivateKey } from "../../release/keys.ts";
+import type { HostCheck, PrunedRoot } from "../../results.ts";
+import type { Context } from "../context.ts";
+import { describeKey, optionalKey, PUBLISHER_KEY } from "../keys.ts";
+import { statusesOf } from "../status.ts";
+import { allRoots, sourceOf } from "./places.ts";
 
 /** Systems of each host that stay alive, beside the one that it runs. */
 const KEEP = 3;

@@ -1,10 +1,10 @@
-import { inertLine } from "../inert.ts";
-import type { BuildOutcome, FailedDerivation } from "../nix/build.ts";
-import { nameOf, type Platform } from "../nix/build-errors.ts";
-import { inertLog, saveLog } from "../nix/build-log.ts";
-import type { Nix } from "../nix/nix.ts";
-import type { HostFailure } from "../results.ts";
-import type { Context } from "./context.ts";
+import { inertLine } from "../../inert.ts";
+import type { BuildOutcome, FailedDerivation } from "../../nix/build.ts";
+import { nameOf, type Platform } from "../../nix/build-errors.ts";
+import { inertLog, saveLog } from "../../nix/build-log.ts";
+import type { Nix } from "../../nix/nix.ts";
+import type { HostFailure } from "../../results.ts";
+import type { Context } from "../context.ts";
 
 /**
  * Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
-import { FleetError } from "../errors.ts";
-import type { Fleet, Host } from "../fleet/fleet.ts";
-import { addFlakeHosts } from "../fleet/load.ts";
-import type { System } from "../nix/evaluate.ts";
-import type { Stager } from "../tree/stage.ts";
-import { type EvaluatedHost, type Evaluator, evaluateFleet, type OpenFleet, openFleetAt } from "./evaluation.ts";
+import { FleetError } from "../../errors.ts";
+import type { Fleet, Host } from "../../fleet/fleet.ts";
+import { addFlakeHosts } from "../../fleet/load.ts";
+import type { System } from "../../nix/evaluate.ts";
+import type { Stager } from "../../tree/stage.ts";
+import { type EvaluatedHost, type Evaluator, evaluateFleet, type OpenFleet, openFleetAt } from "../evaluation.ts";
 
 export interface BaseOptions {
   /** A git ref to compare with. */

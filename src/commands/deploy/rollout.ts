@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { duration } from "../duration.ts";
-import { InterruptedError } from "../errors.ts";
-import type { Host } from "../fleet/fleet.ts";
-import type { StatusSource } from "../publish/publisher.ts";
-import { type Gate, gateOf } from "../reports/gate.ts";
-import type { HostStatus } from "../results.ts";
-import type { Context } from "./context.ts";
-import { statusesOf } from "./status.ts";
+import { duration } from "../../duration.ts";
+import { InterruptedError } from "../../errors.ts";
+import type { Host } from "../../fleet/fleet.ts";
+import type { StatusSource } from "../../publish/publisher.ts";
+import { type Gate, gateOf } from "../../reports/gate.ts";
+import type { HostStatus } from "../../results.ts";
+import type { Context } from "../context.ts";
+import { statusesOf } from "../status.ts";
 
 /** Milliseconds between looks at what hosts report. They poll every few minutes. */
 const LOOK = 10_000;

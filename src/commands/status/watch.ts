@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { FleetError, InterruptedError, UnavailableError, UnreachableError } from "../errors.ts";
-import { inertLine } from "../inert.ts";
-import type { Screen } from "../platform/screen.ts";
-import { changeLine, renderStatus, watchLines } from "../render/status.ts";
-import type { Paint } from "../render/terminal.ts";
-import type { StatusDocument } from "../results.ts";
-import type { Context } from "./context.ts";
-import { FleetStatus, type StatusOptions } from "./status.ts";
+import { FleetError, InterruptedError, UnavailableError, UnreachableError } from "../../errors.ts";
+import { inertLine } from "../../inert.ts";
+import type { Screen } from "../../platform/screen.ts";
+import { changeLine, renderStatus, watchLines } from "../../render/status.ts";
+import type { Paint } from "../../render/terminal.ts";
+import type { StatusDocument } from "../../results.ts";
+import type { Context } from "../context.ts";
+import { FleetStatus, type StatusOptions } from "../status.ts";
 
 export interface WatchOptions {
   screen: Screen;

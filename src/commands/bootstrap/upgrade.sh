@@ -10,7 +10,7 @@ here=$(dirname "$0")
 state=${BENTO_STATE:-/var/bento}
 
 # shellcheck source-path=SCRIPTDIR
-# shellcheck source=bootstrap-takeover.sh
+# shellcheck source=takeover.sh
 . "$here/takeover.sh"
 
 # put FILE TEXT: whoever waits for it never sees half of it.

@@ -1,8 +1,8 @@
-import type { CommitStatus, GitHub } from "../platform/github.ts";
-import { troubleText } from "../render/summary.ts";
-import { count } from "../render/terminal.ts";
-import { gateOf } from "../reports/gate.ts";
-import type { HostStatus, StatusDocument } from "../results.ts";
+import type { CommitStatus, GitHub } from "../../platform/github.ts";
+import { troubleText } from "../../render/summary.ts";
+import { count } from "../../render/terminal.ts";
+import { gateOf } from "../../reports/gate.ts";
+import type { HostStatus, StatusDocument } from "../../results.ts";
 
 /** Commits that are looked at: hosts of older ones were not changed since, and their statuses said so long ago. */
 const MAX_COMMITS = 10;

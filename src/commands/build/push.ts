@@ -1,12 +1,12 @@
-import { FleetError, UnavailableError } from "../errors.ts";
-import { loadFleet } from "../fleet/load.ts";
-import type { Nix } from "../nix/nix.ts";
-import { claimCache, mendCache } from "../nix/prune-cache.ts";
-import { cacheDirectory, type Pushed, push, shown } from "../nix/push.ts";
-import { count } from "../render/terminal.ts";
-import type { PushResult } from "../results.ts";
-import type { Context } from "./context.ts";
-import { sourceOf } from "./state.ts";
+import { FleetError, UnavailableError } from "../../errors.ts";
+import { loadFleet } from "../../fleet/load.ts";
+import type { Nix } from "../../nix/nix.ts";
+import { claimCache, mendCache } from "../../nix/prune-cache.ts";
+import { cacheDirectory, type Pushed, push, shown } from "../../nix/push.ts";
+import { count } from "../../render/terminal.ts";
+import type { PushResult } from "../../results.ts";
+import type { Context } from "../context.ts";
+import { sourceOf } from "./places.ts";
 
 /** The Nix store that fleet.yaml names. @throws FleetError when it names none. */
 export async function pushUrl(dir: string): Promise<string> {

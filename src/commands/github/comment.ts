@@ -1,4 +1,4 @@
-import type { GitHub } from "../platform/github.ts";
+import type { GitHub } from "../../platform/github.ts";
 
 /**
  * Puts a report on a pull request: over the one that was there before, which is told by its mark and by its author, since anybody

@@ -1,5 +1,5 @@
-import type { Repository } from "../platform/git.ts";
-import type { HostFailure } from "../results.ts";
+import type { Repository } from "../../platform/git.ts";
+import type { HostFailure } from "../../results.ts";
 
 /** Whether published commits lie behind the one that is deployed; each is looked up once. */
 export class Ancestry {

@@ -1,12 +1,12 @@
 import { availableParallelism } from "node:os";
-import type { Host } from "../fleet/fleet.ts";
-import { parallel } from "../platform/parallel.ts";
-import type { Current } from "../publish/publisher.ts";
-import { type CurrentOf, join } from "../publish/publishers.ts";
-import { type Opened, open as openEnvelope } from "../release/envelope.ts";
-import type { Manifest } from "../release/manifest.ts";
-import { type Candidate, type Decision, decide, isSameRelease, type Published } from "../release/plan.ts";
-import type { HostDeploy, HostFailure } from "../results.ts";
+import type { Host } from "../../fleet/fleet.ts";
+import { parallel } from "../../platform/parallel.ts";
+import type { Current } from "../../publish/publisher.ts";
+import { type CurrentOf, join } from "../../publish/publishers.ts";
+import { type Opened, open as openEnvelope } from "../../release/envelope.ts";
+import type { Manifest } from "../../release/manifest.ts";
+import { type Candidate, type Decision, decide, isSameRelease, type Published } from "../../release/plan.ts";
+import type { HostDeploy, HostFailure } from "../../results.ts";
 import type { Ancestry } from "./ancestry.ts";
 import { failed, failing, nothing, type Packed, type Prepared, type Step, withArchive } from "./prepare.ts";
 

@@ -1,10 +1,10 @@
 import { availableParallelism } from "node:os";
 import path from "node:path";
-import type { Host } from "../fleet/fleet.ts";
-import { evaluatedFiles } from "../nix/files.ts";
-import { parallel } from "../platform/parallel.ts";
-import { isWithin } from "../tree/tracked.ts";
-import type { EvaluatedHost, Evaluator } from "./evaluation.ts";
+import type { Host } from "../../fleet/fleet.ts";
+import { evaluatedFiles } from "../../nix/files.ts";
+import { parallel } from "../../platform/parallel.ts";
+import { isWithin } from "../../tree/tracked.ts";
+import type { EvaluatedHost, Evaluator } from "../evaluation.ts";
 
 /**
  * For each host that is shipped another host's directory, a warning with the `include` that it needs: a host sees its own

@@ -1,14 +1,14 @@
-import { BUILD } from "../nix/activity.ts";
-import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../nix/build.ts";
-import { nameOf } from "../nix/build-errors.ts";
-import { inertLog } from "../nix/build-log.ts";
-import { BuildProgress } from "../nix/build-progress.ts";
-import { withoutColours } from "../nix/failure-message.ts";
-import type { Nix } from "../nix/nix.ts";
-import { planBuilds } from "../nix/plan.ts";
-import { buildProgress } from "../render/build.ts";
-import type { BuildPlan, HostCheck } from "../results.ts";
-import type { Context } from "./context.ts";
+import { BUILD } from "../../nix/activity.ts";
+import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../../nix/build.ts";
+import { nameOf } from "../../nix/build-errors.ts";
+import { inertLog } from "../../nix/build-log.ts";
+import { BuildProgress } from "../../nix/build-progress.ts";
+import { withoutColours } from "../../nix/failure-message.ts";
+import type { Nix } from "../../nix/nix.ts";
+import { planBuilds } from "../../nix/plan.ts";
+import { buildProgress } from "../../render/build.ts";
+import type { BuildPlan, HostCheck } from "../../results.ts";
+import type { Context } from "../context.ts";
 
 /** A host, with the system that is to be built. */
 export interface Target extends Buildable {

@@ -3,12 +3,12 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import { z } from "zod";
-import { FleetError, UnavailableError } from "../errors.ts";
-import { writeFileAtomically } from "../platform/files.ts";
-import { run } from "../platform/process.ts";
-import { type Notification, notificationsOf, type Told, toldAfter } from "../reports/notifications.ts";
-import { FLEET_STATES, type StatusDocument } from "../results.ts";
-import type { Context } from "./context.ts";
+import { FleetError, UnavailableError } from "../../errors.ts";
+import { writeFileAtomically } from "../../platform/files.ts";
+import { run } from "../../platform/process.ts";
+import { type Notification, notificationsOf, type Told, toldAfter } from "../../reports/notifications.ts";
+import { FLEET_STATES, type StatusDocument } from "../../results.ts";
+import type { Context } from "../context.ts";
 
 /** Milliseconds for one call. */
 const TIMEOUT = 60_000;

@@ -1,13 +1,13 @@
 import { availableParallelism } from "node:os";
-import { HostError } from "../errors.ts";
-import type { Host } from "../fleet/fleet.ts";
-import type { Commit } from "../platform/git.ts";
-import { parallel } from "../platform/parallel.ts";
-import type { Candidate } from "../release/plan.ts";
-import type { HostDeploy, HostFailure } from "../results.ts";
-import { type Archive, archiveInto, narDigest } from "../tree/nar.ts";
-import type { ReleaseContents } from "../tree/stage.ts";
-import { type Evaluator, evaluateFleet, failureOf, type OpenFleet } from "./evaluation.ts";
+import { HostError } from "../../errors.ts";
+import type { Host } from "../../fleet/fleet.ts";
+import type { Commit } from "../../platform/git.ts";
+import { parallel } from "../../platform/parallel.ts";
+import type { Candidate } from "../../release/plan.ts";
+import type { HostDeploy, HostFailure } from "../../results.ts";
+import { type Archive, archiveInto, narDigest } from "../../tree/nar.ts";
+import type { ReleaseContents } from "../../tree/stage.ts";
+import { type Evaluator, evaluateFleet, failureOf, type OpenFleet } from "../evaluation.ts";
 
 /** A host on its way to being published, or out of the race with a result. */
 export type Step<T> = { host: Host; value: T } | { host: Host; result: HostDeploy };

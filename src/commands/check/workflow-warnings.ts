@@ -1,8 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
-import { ACTION } from "../workflows/copies.ts";
-import { workflowProblems } from "../workflows/rules.ts";
-import { parseWorkflow, texts, type Workflow } from "../workflows/workflow.ts";
+import { ACTION } from "../../workflows/copies.ts";
+import { workflowProblems } from "../../workflows/rules.ts";
+import { parseWorkflow, texts, type Workflow } from "../../workflows/workflow.ts";
 
 const PLACES = [".github/workflows", ".forgejo/workflows", ".gitea/workflows"];
 

@@ -1,12 +1,12 @@
 import { availableParallelism, hostname, userInfo } from "node:os";
-import { ahead } from "../platform/parallel.ts";
-import type { LockOptions } from "../publish/publisher.ts";
-import { join, type Parcel, type Publishers } from "../publish/publishers.ts";
-import { sealer } from "../release/envelope.ts";
-import type { PrivateKey } from "../release/keys.ts";
-import { archivesOf } from "../release/plan.ts";
-import type { HostDeploy } from "../results.ts";
-import type { Context } from "./context.ts";
+import { ahead } from "../../platform/parallel.ts";
+import type { LockOptions } from "../../publish/publisher.ts";
+import { join, type Parcel, type Publishers } from "../../publish/publishers.ts";
+import { sealer } from "../../release/envelope.ts";
+import type { PrivateKey } from "../../release/keys.ts";
+import { archivesOf } from "../../release/plan.ts";
+import type { HostDeploy } from "../../results.ts";
+import type { Context } from "../context.ts";
 import { type Due, type Planned, published } from "./planning.ts";
 import type { Step } from "./prepare.ts";
 
