@@ -108,6 +108,13 @@ test("each folder uses those below it, and each library has its adapter", async 
   expect([...new Set(problems(all))]).toEqual([]);
 });
 
+test("CONTRIBUTING.md says what is in each folder", async () => {
+  const text = await readFile(path.join(packageRoot(), "CONTRIBUTING.md"), "utf8");
+  const entries = await readdir(src, { withFileTypes: true });
+  const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => `${name}/`);
+  expect(folders.filter((folder) => !new RegExp(`^\\| .*\`${folder}\``, "m").test(text))).toEqual([]);
+});
+
 test("no two folders use each other, however far around", () => {
   for (const layer of Object.keys(MAY)) {
     const below = new Set(MAY[layer]);
