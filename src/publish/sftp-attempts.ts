@@ -1,7 +1,7 @@
 import { createGunzip, gunzipSync } from "node:zlib";
 import type { AttemptFile, AttemptsAsked, HostAttempts } from "./publisher.ts";
 import { ignoreSftpError, SftpError } from "./sftp-error.ts";
-import { listSome, readFile } from "./sftp-files.ts";
+import { list, readFile } from "./sftp-files.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
 
@@ -25,7 +25,7 @@ export async function readAttempts(
 ): Promise<HostAttempts> {
   const dir = `/${host}/reports`;
   try {
-    const entries = await listSome(session, dir, MAX_NAMES);
+    const entries = await list(session, dir, MAX_NAMES);
     const newest = entries
       .filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT)
       .sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1))
@@ -43,7 +43,7 @@ export async function readAttempts(
   }
 }
 
-type Entry = Awaited<ReturnType<typeof listSome>>[number];
+type Entry = Awaited<ReturnType<typeof list>>[number];
 
 function isLogOf(name: string, { filename, attrs }: Entry): boolean {
   return filename === `${name}.log.gz` && attrs.isFile() && attrs.size <= MAX_COMPRESSED;

@@ -72,33 +72,18 @@ export async function fetchFile(session: SftpSession, file: string, size: number
   return (await fetch.catch(ignoreSftpError)) ?? false;
 }
 
-/** What is in a directory: two flights, where it isn't a very long one. */
-export async function list(session: SftpSession, dir: string): Promise<FileEntryWithStats[]> {
-  const { requests } = session;
-  return session.withHandle(
-    () => requests.openDirectory(dir),
-    async (handle) => {
-      const entries: FileEntryWithStats[] = [];
-      try {
-        for (;;) {
-          // The second answer of a short one is that there is no more.
-          const pieces = await flight(requests.readDirectory(handle), requests.readDirectory(handle));
-          for (const piece of pieces) entries.push(...(piece ?? []));
-          if (pieces.includes(null)) return entries;
-        }
-      } finally {
-        // Nobody has to wait for that.
-        requests.close(handle).catch(() => {});
-      }
-    },
-  );
-}
-
 /** Answers to ask for at once; OpenSSH puts a hundred names into one. */
 const LISTINGS = 16;
 
-/** At most `limit` names, and a few more, of a directory that somebody may have filled: the rest is not asked for. */
-export async function listSome(session: SftpSession, dir: string, limit: number): Promise<FileEntryWithStats[]> {
+/**
+ * What is in a directory: two flights, where it isn't a very long one. Of one that somebody may have filled, at most `limit` names, and
+ * a few more: the rest is not asked for.
+ */
+export async function list(
+  session: SftpSession,
+  dir: string,
+  limit = Number.POSITIVE_INFINITY,
+): Promise<FileEntryWithStats[]> {
   const { requests } = session;
   return session.withHandle(
     () => requests.openDirectory(dir),
@@ -113,6 +98,7 @@ export async function listSome(session: SftpSession, dir: string, limit: number)
         }
         return entries;
       } finally {
+        // Nobody has to wait for that.
         requests.close(handle).catch(() => {});
       }
     },

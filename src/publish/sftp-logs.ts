@@ -1,6 +1,6 @@
 import type { LogFile } from "./publisher.ts";
 import { ignoreSftpError } from "./sftp-error.ts";
-import { listSome } from "./sftp-files.ts";
+import { list } from "./sftp-files.ts";
 import { flight } from "./sftp-requests.ts";
 import type { SftpSession } from "./sftp-session.ts";
 import { lastChange } from "./sftp-tree.ts";
@@ -14,7 +14,7 @@ export async function readLogs(
   host: string,
 ): Promise<{ logs: LogFile[]; changed: number | null } | undefined> {
   const [entries, change] = await flight(
-    listSome(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError),
+    list(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError),
     session.requests.stat(lastChange(host)).catch(ignoreSftpError),
   );
   const logs = entries
