@@ -43,8 +43,8 @@ const ADAPTERS: Record<string, RegExp> = {
   "@actions/core": /^platform\/actions\.ts$/,
   "@actions/exec": /^platform\/process\.ts$/,
   "simple-git": /^platform\/git(?:-run)?\.ts$/,
-  ssh2: /^(?:publish\/sftp-|release\/signature\.ts)/,
-  "ssh2-sftp-client": /^publish\/sftp-session\.ts$/,
+  ssh2: /^(?:publish\/sftp\/|release\/signature\.ts)/,
+  "ssh2-sftp-client": /^publish\/sftp\/session\.ts$/,
   yaml: /^(?:fleet\/|workflows\/workflow\.ts)/,
   commander: /^(?:cli\.ts|cli\/|main\.ts|completion\/model\.ts)/,
 };

@@ -2,19 +2,19 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { HostError } from "../errors.ts";
-import type { Server } from "../fleet/fleet.ts";
-import { payloadOf } from "../release/envelope.ts";
-import { narEntries } from "../tree/nar-entries.ts";
-import { type PlainEntry, plainTree } from "../tree/plain.ts";
+import { HostError } from "../../errors.ts";
+import type { Server } from "../../fleet/fleet.ts";
+import { payloadOf } from "../../release/envelope.ts";
+import { narEntries } from "../../tree/nar-entries.ts";
+import { type PlainEntry, plainTree } from "../../tree/plain.ts";
+import type { Upload } from "../publisher.ts";
 import { Budget } from "./budget.ts";
+import { ignoreSftpError, missingIsUndefined, SftpError } from "./error.ts";
+import { CHUNK, list, writeFile } from "./files.ts";
 import { legacyScripts } from "./legacy-scripts.ts";
-import type { Upload } from "./publisher.ts";
-import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
-import { CHUNK, list, writeFile } from "./sftp-files.ts";
-import { exists, releases } from "./sftp-places.ts";
-import { flight } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import { exists, releases } from "./places.ts";
+import { flight } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
 
 // The unpacked tree beside a release (server.tree). `config`, which hosts of the 2022 Bento read, is root's symlink to
 // trees/config; that is the publisher's symlink to one of the trees, and replaced in one step. A client that has said

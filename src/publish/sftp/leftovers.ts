@@ -1,9 +1,9 @@
 import type { FileEntryWithStats } from "ssh2";
-import { ignoreSftpError } from "./sftp-error.ts";
-import { list } from "./sftp-files.ts";
-import { isLeftover, isMark, LOCK, LOCK_DIRECTORY } from "./sftp-lock.ts";
-import { removeAllTemporaries } from "./sftp-places.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import { ignoreSftpError } from "./error.ts";
+import { list } from "./files.ts";
+import { isLeftover, isMark, LOCK, LOCK_DIRECTORY } from "./lock.ts";
+import { removeAllTemporaries } from "./places.ts";
+import type { SftpSession } from "./session.ts";
 
 /** What the holder of the lock finds beside it. */
 export class Leftovers {

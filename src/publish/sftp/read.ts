@@ -1,12 +1,12 @@
-import { MAX_ENVELOPE } from "../release/envelope.ts";
-import type { Current, HostReports, ReceivedFile } from "./publisher.ts";
-import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
-import { list, readFile } from "./sftp-files.ts";
-import { LOCK_DIRECTORY } from "./sftp-lock.ts";
-import { readLogs } from "./sftp-logs.ts";
-import { exists, explain, notProvisioned, pastPointers, pointer, releases } from "./sftp-places.ts";
-import { flight } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import { MAX_ENVELOPE } from "../../release/envelope.ts";
+import type { Current, HostReports, ReceivedFile } from "../publisher.ts";
+import { ignoreSftpError, missingIsUndefined, SftpError } from "./error.ts";
+import { list, readFile } from "./files.ts";
+import { LOCK_DIRECTORY } from "./lock.ts";
+import { readLogs } from "./logs.ts";
+import { exists, explain, notProvisioned, pastPointers, pointer, releases } from "./places.ts";
+import { flight } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
 
 /** Of what a host says, this much is read. */
 const MAX_REPORT = 64 * 1024;

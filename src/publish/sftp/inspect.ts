@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { FileEntryWithStats, Stats } from "ssh2";
-import { ignoreSftpError } from "./sftp-error.ts";
-import { list } from "./sftp-files.ts";
-import { LOCK_DIRECTORY } from "./sftp-lock.ts";
-import { flight, type Space } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import { ignoreSftpError } from "./error.ts";
+import { list } from "./files.ts";
+import { LOCK_DIRECTORY } from "./lock.ts";
+import { flight, type Space } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
 
 /** What a directory is, as SFTP tells it: the kind and permissions as in stat(2), and numbers for names. */
 export type Attributes = Pick<Stats, "mode" | "uid" | "gid">;

@@ -1,14 +1,14 @@
-import { HostError } from "../errors.ts";
-import { parallel } from "../platform/parallel.ts";
-import type { HostFailure } from "../results.ts";
-import type { PublishProgress, Upload, Uploads } from "./publisher.ts";
-import { ignoreSftpError, missingIsUndefined, SftpError } from "./sftp-error.ts";
-import { list, piecesOf, writeFile } from "./sftp-files.ts";
-import type { SftpLock } from "./sftp-lock.ts";
-import { explain, garbage, pastPointer, pointer, releases, type Temporaries } from "./sftp-places.ts";
-import { flight } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
-import { removeOldTrees, type SentTree, switchTree, type Trees } from "./sftp-tree.ts";
+import { HostError } from "../../errors.ts";
+import { parallel } from "../../platform/parallel.ts";
+import type { HostFailure } from "../../results.ts";
+import type { PublishProgress, Upload, Uploads } from "../publisher.ts";
+import { ignoreSftpError, missingIsUndefined, SftpError } from "./error.ts";
+import { list, piecesOf, writeFile } from "./files.ts";
+import type { SftpLock } from "./lock.ts";
+import { explain, garbage, pastPointer, pointer, releases, type Temporaries } from "./places.ts";
+import { flight } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
+import { removeOldTrees, type SentTree, switchTree, type Trees } from "./tree.ts";
 
 /** Hosts to which files are sent at once: with three open of each, enough to keep the server busy; more only take memory. */
 const SENT_AT_ONCE = 128;

@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { InterruptedError, UnavailableError } from "../errors.ts";
-import type { LockOptions } from "./publisher.ts";
-import { missingIsUndefined, SftpError } from "./sftp-error.ts";
-import { readFile } from "./sftp-files.ts";
-import { flight, type SftpRequests } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import { InterruptedError, UnavailableError } from "../../errors.ts";
+import type { LockOptions } from "../publisher.ts";
+import { missingIsUndefined, SftpError } from "./error.ts";
+import { readFile } from "./files.ts";
+import { flight, type SftpRequests } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
 
 export const LOCK_DIRECTORY = "/.bento";
 export const LOCK = `${LOCK_DIRECTORY}/lock`;

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
-import type { HostFailure } from "../results.ts";
-import { ignoreSftpError, type SftpError } from "./sftp-error.ts";
-import { list } from "./sftp-files.ts";
-import type { SftpRequests } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import type { HostFailure } from "../../results.ts";
+import { ignoreSftpError, type SftpError } from "./error.ts";
+import { list } from "./files.ts";
+import type { SftpRequests } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
 
 // Where things are on the server, as the publisher sees it: the root of all chroots is its own.
 

@@ -1,4 +1,4 @@
-import { UnreachableError } from "../errors.ts";
+import { UnreachableError } from "../../errors.ts";
 
 /** SFTP's error codes, as OpenSSH sends them: anything that is neither missing nor denied is `failure`. */
 export type SftpCode = "missing" | "denied" | "failure";

@@ -1,9 +1,9 @@
-import type { LogFile } from "./publisher.ts";
-import { ignoreSftpError } from "./sftp-error.ts";
-import { list } from "./sftp-files.ts";
-import { flight } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
-import { lastChange } from "./sftp-tree.ts";
+import type { LogFile } from "../publisher.ts";
+import { ignoreSftpError } from "./error.ts";
+import { list } from "./files.ts";
+import { flight } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
+import { lastChange } from "./tree.ts";
 
 /** Names that are looked at: one for each deploy in many years, and a host may have made any number of them. */
 const MAX_LOGS = 10_000;

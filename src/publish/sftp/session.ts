@@ -1,22 +1,15 @@
 import type { Socket } from "node:net";
 import type { Client, SFTPWrapper } from "ssh2";
 import SftpClient from "ssh2-sftp-client";
-import { InterruptedError } from "../errors.ts";
-import type { Server } from "../fleet/fleet.ts";
+import { InterruptedError } from "../../errors.ts";
+import type { Server } from "../../fleet/fleet.ts";
 import { Budget } from "./budget.ts";
-import {
-  blobOf,
-  CONNECT_TIMEOUT,
-  connectionError,
-  connectSocket,
-  fingerprint,
-  hostKeyAlgorithms,
-} from "./sftp-connect.ts";
-import { ConnectionLostError, SftpError } from "./sftp-error.ts";
-import { gatherRequests } from "./sftp-gather.ts";
-import { hurryLogin } from "./sftp-login.ts";
-import { forwards, runsCommands } from "./sftp-probe.ts";
-import { SftpRequests } from "./sftp-requests.ts";
+import { blobOf, CONNECT_TIMEOUT, connectionError, connectSocket, fingerprint, hostKeyAlgorithms } from "./connect.ts";
+import { ConnectionLostError, SftpError } from "./error.ts";
+import { gatherRequests } from "./gather.ts";
+import { hurryLogin } from "./login.ts";
+import { forwards, runsCommands } from "./probe.ts";
+import { SftpRequests } from "./requests.ts";
 
 export interface SessionOptions {
   server: Server;

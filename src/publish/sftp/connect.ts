@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
-import { InterruptedError, UnavailableError, UnreachableError } from "../errors.ts";
-import type { Server } from "../fleet/fleet.ts";
-import { ConnectionLostError } from "./sftp-error.ts";
+import { InterruptedError, UnavailableError, UnreachableError } from "../../errors.ts";
+import type { Server } from "../../fleet/fleet.ts";
+import { ConnectionLostError } from "./error.ts";
 
 /** Milliseconds for a connection, and for a login. */
 export const CONNECT_TIMEOUT = 20_000;

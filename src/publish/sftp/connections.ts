@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { InterruptedError, UnreachableError } from "../errors.ts";
-import { ConnectionLostError } from "./sftp-error.ts";
-import { type SessionOptions, SftpSession } from "./sftp-session.ts";
+import { InterruptedError, UnreachableError } from "../../errors.ts";
+import { ConnectionLostError } from "./error.ts";
+import { type SessionOptions, SftpSession } from "./session.ts";
 
 export interface ConnectionsOptions extends SessionOptions {
   /** Milliseconds before the first new attempt; each further one waits twice as long, more or less by chance. */

@@ -1,5 +1,5 @@
-import { HostError } from "../errors.ts";
-import type { NarEntry } from "../tree/nar-entries.ts";
+import { HostError } from "../../errors.ts";
+import type { NarEntry } from "../../tree/nar-entries.ts";
 
 /** The file of a commit that is the host's envelope; everything else in it is the release directory. */
 export const ENVELOPE_FILE = "envelope";

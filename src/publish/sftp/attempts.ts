@@ -1,9 +1,9 @@
 import { createGunzip, gunzipSync } from "node:zlib";
-import type { AttemptFile, AttemptsAsked, HostAttempts } from "./publisher.ts";
-import { ignoreSftpError, SftpError } from "./sftp-error.ts";
-import { list, readFile } from "./sftp-files.ts";
-import { flight } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import type { AttemptFile, AttemptsAsked, HostAttempts } from "../publisher.ts";
+import { ignoreSftpError, SftpError } from "./error.ts";
+import { list, readFile } from "./files.ts";
+import { flight } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
 
 /** `STARTED-SEQUENCE`, as the agent names reports and their logs; its clock may be wrong, so names tell no order. */
 const REPORT = /^\d{13,15}-\d{1,16}\.json$/;

@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import type { Server } from "../fleet/fleet.ts";
-import { loginOf } from "../fleet/fleet.ts";
-import { packageRoot } from "../platform/package.ts";
-import type { Manifest } from "../release/manifest.ts";
-import type { PlainEntry } from "../tree/plain.ts";
+import type { Server } from "../../fleet/fleet.ts";
+import { loginOf } from "../../fleet/fleet.ts";
+import { packageRoot } from "../../platform/package.ts";
+import type { Manifest } from "../../release/manifest.ts";
+import type { PlainEntry } from "../../tree/plain.ts";
 
 /** What a host of the 2022 Bento runs, beside its tree: scripts that do what the old ones did. */
 export async function legacyScripts(

@@ -1,5 +1,5 @@
 import type { FileEntryWithStats, SFTPWrapper, Stats } from "ssh2";
-import { SftpError, type SftpOperation } from "./sftp-error.ts";
+import { SftpError, type SftpOperation } from "./error.ts";
 
 type Done<T> = (error: Error | null | undefined, value?: T) => void;
 /** Sends one request and waits for its answer: the session's part, which knows how a connection ends. */

@@ -1,9 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { open } from "node:fs/promises";
 import type { FileEntryWithStats, Stats } from "ssh2";
-import { ignoreSftpError, SftpError } from "./sftp-error.ts";
-import { flight } from "./sftp-requests.ts";
-import type { SftpSession } from "./sftp-session.ts";
+import { ignoreSftpError, SftpError } from "./error.ts";
+import { flight } from "./requests.ts";
+import type { SftpSession } from "./session.ts";
 
 /** OpenSSH takes 256 KiB in a packet, of which some is header. */
 export const CHUNK = 254 * 1024;
