@@ -43,8 +43,8 @@ const ADAPTERS: Record<string, RegExp> = {
   "@actions/core": /^platform\/actions\.ts$/,
   "@actions/exec": /^platform\/process\.ts$/,
   "simple-git": /^platform\/git(?:-run)?\.ts$/,
-  ssh2: /^(?:publish\/sftp-|release\/signature\.ts)/,
-  "ssh2-sftp-client": /^publish\/sftp-session\.ts$/,
+  ssh2: /^(?:publish\/sftp\/|release\/signature\.ts)/,
+  "ssh2-sftp-client": /^publish\/sftp\/session\.ts$/,
   yaml: /^(?:fleet\/|workflows\/workflow\.ts)/,
   commander: /^(?:cli\.ts|cli\/|main\.ts|completion\/model\.ts)/,
 };
@@ -106,6 +106,13 @@ test("each folder uses those below it, and each library has its adapter", async 
   const all = await imports();
   expect(all.length).toBeGreaterThan(300);
   expect([...new Set(problems(all))]).toEqual([]);
+});
+
+test("CONTRIBUTING.md says what is in each folder", async () => {
+  const text = await readFile(path.join(packageRoot(), "CONTRIBUTING.md"), "utf8");
+  const entries = await readdir(src, { withFileTypes: true });
+  const folders = entries.filter((entry) => entry.isDirectory()).map(({ name }) => `${name}/`);
+  expect(folders.filter((folder) => !new RegExp(`^\\| .*\`${folder}\``, "m").test(text))).toEqual([]);
 });
 
 test("no two folders use each other, however far around", () => {

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { SftpSession, SILENCE } from "../../src/publish/sftp-session.ts";
+import { SftpSession, SILENCE } from "../../src/publish/sftp/session.ts";
 import { succeed } from "../../test/support/programs.ts";
 import { BenchFleet } from "./fleet.ts";
 import { measureHost } from "./host.ts";

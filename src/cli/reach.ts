@@ -1,7 +1,7 @@
 import path from "node:path";
 import type { Command } from "commander";
 import type { Context } from "../commands/context.ts";
-import { push } from "../commands/push-host.ts";
+import { push } from "../commands/push.ts";
 import { sshConfig } from "../commands/ssh-config.ts";
 import { trigger } from "../commands/trigger.ts";
 import { parseDuration } from "../duration.ts";

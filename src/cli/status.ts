@@ -1,7 +1,7 @@
 import type { Command } from "commander";
+import { deliverStatus, type StatusOutlets } from "../commands/status/outlets.ts";
+import { watch } from "../commands/status/watch.ts";
 import { status, statusOptions } from "../commands/status.ts";
-import { deliverStatus, type StatusOutlets } from "../commands/status-outlets.ts";
-import { watch } from "../commands/watch.ts";
 import { parseDuration } from "../duration.ts";
 import { HostError } from "../errors.ts";
 import { Screen } from "../platform/screen.ts";

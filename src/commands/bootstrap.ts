@@ -11,11 +11,11 @@ import { packageRoot } from "../platform/package.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import type { BootstrapDocument } from "../results.ts";
 import { archive } from "../tree/nar.ts";
-import template from "./bootstrap.sh";
-import check from "./bootstrap-check.sh";
-import takeover from "./bootstrap-takeover.sh";
-import upgrade from "./bootstrap-upgrade.sh";
-import wayBack from "./bootstrap-way-back.sh";
+import template from "./bootstrap/bootstrap.sh";
+import check from "./bootstrap/check.sh";
+import takeover from "./bootstrap/takeover.sh";
+import upgrade from "./bootstrap/upgrade.sh";
+import wayBack from "./bootstrap/way-back.sh";
 
 export interface BootstrapOptions {
   fleet: string;
@@ -83,7 +83,7 @@ function withoutComment(key: string): string {
   return key.split(" ").slice(0, 2).join(" ");
 }
 
-/** What goes beside the agent: see bootstrap-upgrade.sh, which runs it. */
+/** What goes beside the agent: see bootstrap/upgrade.sh, which runs it. */
 const PROGRAMS: Readonly<Record<string, string>> = {
   upgrade,
   "takeover.sh": takeover,

@@ -11,14 +11,14 @@ import { addRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
-import { failuresOf, unbuildableWarnings } from "./build-failures.ts";
-import { buildTargets, type Target } from "./build-targets.ts";
+import { failuresOf, unbuildableWarnings } from "./build/failures.ts";
+import { defaultLogs, defaultRoots } from "./build/places.ts";
+import { prune, pruneCacheOf } from "./build/prune.ts";
+import { pushTo, pushUrl } from "./build/push.ts";
+import { buildTargets, type Target } from "./build/targets.ts";
 import { type CheckOptions, check } from "./check.ts";
 import type { Context } from "./context.ts";
 import { CACHE_KEY, describeKey, optionalKey } from "./keys.ts";
-import { prune, pruneCacheOf } from "./prune.ts";
-import { pushTo, pushUrl } from "./push.ts";
-import { defaultLogs, defaultRoots } from "./state.ts";
 
 export interface BuildOptions extends CheckOptions {
   /** Where the gc roots of results are, a directory for each host; null for the fleet's own in the state directory. */

@@ -11,7 +11,9 @@ import type { BuildPlan, CheckDocument, CheckStatus, HostCheck, HostFailure } fr
 import { readSecretFile, secretFile } from "../secrets/files.ts";
 import { canReceive, readersIn, readersOf } from "../secrets/recipients.ts";
 import type { Stager } from "../tree/stage.ts";
-import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./base.ts";
+import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./check/base.ts";
+import { includeWarnings } from "./check/include.ts";
+import { workflowWarnings } from "./check/workflow-warnings.ts";
 import type { Context } from "./context.ts";
 import {
   type EvaluatedHost,
@@ -21,8 +23,6 @@ import {
   openMemory,
   withFlakeHosts,
 } from "./evaluation.ts";
-import { includeWarnings } from "./include.ts";
-import { workflowWarnings } from "./workflow-warnings.ts";
 
 export interface CheckOptions extends BaseOptions {
   /** The fleet's directory. */

@@ -8,23 +8,19 @@ import { requireSigner } from "../release/envelope.ts";
 import { openPrivateKey } from "../release/keys.ts";
 import { gateReason } from "../reports/gate.ts";
 import type { DeployDocument, HostDeploy } from "../results.ts";
-import { Ancestry } from "./ancestry.ts";
 import type { Context } from "./context.ts";
+import { Ancestry } from "./deploy/ancestry.ts";
+import { type Planner, type PlanningOptions, planAll } from "./deploy/planning.ts";
+import { nothing, type Prepared, prepare, type Step } from "./deploy/prepare.ts";
+import { lockFor, signAndPublish } from "./deploy/publishing.ts";
+import { notYetWell } from "./deploy/rollout.ts";
 import { loadRenderedFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
-import { type Planner, planAll } from "./planning.ts";
-import { nothing, type Prepared, prepare, type Step } from "./prepare.ts";
-import { lockFor, signAndPublish } from "./publishing.ts";
-import { notYetWell } from "./rollout.ts";
 import { waysOut } from "./ways-out.ts";
 
-export interface DeployOptions {
+export interface DeployOptions extends PlanningOptions {
   fleet: string;
   hosts: readonly string[];
-  /** Say what would be done, and do nothing. */
-  dryRun: boolean;
-  /** Publish also where the published commit is no ancestor of this one, or what is published can't be verified. */
-  force: boolean;
   /** False ships trees without evaluating them, with `toplevel: null`. */
   evaluate: boolean;
   nix: NixPassthrough;

@@ -8,7 +8,7 @@ import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { parallel } from "../platform/parallel.ts";
 import { storePath } from "../release/manifest.ts";
 import type { DiffDocument, HostDiff, HostStatus } from "../results.ts";
-import { compareWith } from "./base.ts";
+import { compareWith } from "./check/base.ts";
 import type { Context } from "./context.ts";
 import {
   type EvaluatedHost,

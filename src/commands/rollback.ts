@@ -13,12 +13,12 @@ import { isSameRelease, nextManifest } from "../release/plan.ts";
 import { chooseEarlier, parseWanted } from "../release/rollback.ts";
 import type { DeployDocument } from "../results.ts";
 import type { Context } from "./context.ts";
+import { openAll, published, unchanged } from "./deploy/planning.ts";
+import { failed, failing, prepare, type Step, type WithArchive, withArchive } from "./deploy/prepare.ts";
+import { lockFor, signAndPublish } from "./deploy/publishing.ts";
 import { loadRenderedFleet, type OpenFleet, openFleet, openFleetAt, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, SIGNING_KEY } from "./keys.ts";
 import { oneHost } from "./one-host.ts";
-import { openAll, published, unchanged } from "./planning.ts";
-import { failed, failing, prepare, type Step, type WithArchive, withArchive } from "./prepare.ts";
-import { lockFor, signAndPublish } from "./publishing.ts";
 import { waysOut } from "./ways-out.ts";
 
 export interface RollbackOptions {

@@ -10,7 +10,7 @@ import { MAX_ENVELOPE, payloadOf } from "../release/envelope.ts";
 import type { Manifest } from "../release/manifest.ts";
 import type { HostFailure } from "../results.ts";
 import { type NarEntry, narEntries } from "../tree/nar-entries.ts";
-import { ENVELOPE_FILE, ImportStream } from "./git-import.ts";
+import { ENVELOPE_FILE, ImportStream } from "./git/import.ts";
 import type { Current, Publisher, PublishProgress, Upload, Uploads } from "./publisher.ts";
 
 export interface GitPublisherOptions {

@@ -1,5 +1,5 @@
 import type { ServerFinding } from "../results.ts";
-import type { Attributes, ServerView } from "./sftp-inspect.ts";
+import type { Attributes, ServerView } from "./sftp/inspect.ts";
 
 const KIND = 0o170000;
 const DIRECTORY = 0o040000;

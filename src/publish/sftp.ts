@@ -16,18 +16,18 @@ import type {
   PublishProgress,
   Uploads,
 } from "./publisher.ts";
-import { readAttempts } from "./sftp-attempts.ts";
-import { ATTEMPTS, BACKOFF, SftpConnections } from "./sftp-connections.ts";
-import { ignoreSftpError } from "./sftp-error.ts";
-import { fetchFile } from "./sftp-files.ts";
-import { Leftovers } from "./sftp-leftovers.ts";
-import { SftpLock, TIME_TO_LIVE } from "./sftp-lock.ts";
-import { releases, Temporaries } from "./sftp-places.ts";
-import { Publication } from "./sftp-publication.ts";
-import { readHostReports, readPastPointers, readPointer, serverTime } from "./sftp-read.ts";
-import { flight } from "./sftp-requests.ts";
-import { type SftpSession, SILENCE } from "./sftp-session.ts";
-import { Trees, treeSequence } from "./sftp-tree.ts";
+import { readAttempts } from "./sftp/attempts.ts";
+import { ATTEMPTS, BACKOFF, SftpConnections } from "./sftp/connections.ts";
+import { ignoreSftpError } from "./sftp/error.ts";
+import { fetchFile } from "./sftp/files.ts";
+import { Leftovers } from "./sftp/leftovers.ts";
+import { SftpLock, TIME_TO_LIVE } from "./sftp/lock.ts";
+import { releases, Temporaries } from "./sftp/places.ts";
+import { Publication } from "./sftp/publication.ts";
+import { readHostReports, readPastPointers, readPointer, serverTime } from "./sftp/read.ts";
+import { flight } from "./sftp/requests.ts";
+import { type SftpSession, SILENCE } from "./sftp/session.ts";
+import { Trees, treeSequence } from "./sftp/tree.ts";
 
 /** Hosts whose directories are read at once: what is listed of each takes memory. */
 const READERS = 250;

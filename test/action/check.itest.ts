@@ -1,13 +1,14 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { recordingPath } from "../cli/bento.ts";
 import { configuration } from "../cli/configurations.ts";
 import { gitRepository } from "../platform/git.ts";
 import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { pullRequest, push } from "./events.ts";
 import { checkout, definition, runStep } from "./runner.ts";
 
@@ -15,21 +16,10 @@ let world: World;
 let fleet: FleetRepository;
 let first: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  first = await fleet.git("rev-parse", "HEAD");
+withFleet({ resets: true }, async (made) => {
+  ({ world, fleet, first } = made);
   // As GitHub does, so that a commit can be fetched by its id.
   await fleet.git("config", "uploadpack.allowAnySHA1InWant", "true");
-});
-
-afterEach(async () => {
-  await fleet.git("reset", "-q", "--hard", first);
-  await fleet.git("clean", "-fdq");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
 });
 
 const check = (workspace: string, inputs: Record<string, string> = {}, event = push(first, first)) =>

@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { pathWith } from "../cli/bento.ts";
 import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { makeKey } from "../support/keys.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { push } from "./events.ts";
 import { checkout, runStep, type Step } from "./runner.ts";
 
@@ -16,17 +17,12 @@ let world: World;
 let fleet: FleetRepository;
 let keys: { "ssh-key": string; "signing-key": string };
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, async (made) => {
+  ({ world, fleet } = made);
   keys = {
     "ssh-key": await readFile(world.publisherKey.file, "utf8"),
     "signing-key": await readFile(world.signingKey.file, "utf8"),
   };
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
 });
 
 async function deploy(inputs: Record<string, string> = {}, env: Record<string, string> = {}): Promise<Step> {

@@ -1,26 +1,19 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { FleetRepository } from "../support/fleet.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
 import { mergeGroup, pullRequest, push, schedule, workflowDispatch } from "./events.ts";
 import { runStep } from "./runner.ts";
 
 // Each event that starts one of a fleet's workflows: what a check compares with, and whose code it runs.
 
-let world: World;
 let fleet: FleetRepository;
 let base: string;
 let head: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  base = await fleet.git("rev-parse", "HEAD");
+withFleet({}, async (made) => {
+  ({ fleet, first: base } = made);
   await fleet.edit("hosts/nas/configuration.nix", "pkgs.postgresql", "pkgs.curl");
   head = await fleet.commit("A change");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
 });
 
 const check = (event: object, env: Record<string, string> = {}) =>

@@ -1,11 +1,12 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { makeCacheKey } from "../../src/nix/cache-key.ts";
 import type { HostCheck } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { pullRequest, push } from "./events.ts";
 import { runStep } from "./runner.ts";
 
@@ -18,17 +19,13 @@ let cache: string;
 let n = 0;
 const { secretKey } = makeCacheKey("cache-1");
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, (made) => {
+  ({ world, fleet } = made);
 });
+
 beforeEach(() => {
   cache = path.join(world.dir, `cache-${n++}`);
 });
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
-});
-
 const hosts = "nas,laptop-anna";
 const env = () => ({
   XDG_CACHE_HOME: cache,

@@ -1,10 +1,21 @@
 import { existsSync, readFileSync } from "node:fs";
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { killedAt, LONG, type Place, placesOf, powerLostAt, type Run, sweep } from "../support/cut-off.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  comesToRest,
+  killedAt,
+  LONG,
+  PATIENCE,
+  type Place,
+  placesOf,
+  powerLostAt,
+  type Run,
+  runsUntil,
+  sweep,
+} from "../support/cut-off.ts";
 import type { Machine } from "../support/machine.ts";
-import { kill, processesWith } from "../support/programs.ts";
+import { kill } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 
 /** An update of a flake's inputs, which the machine makes by itself, is cut off as an attempt is in sweep.itest.ts. */
@@ -12,10 +23,7 @@ const HOST = "moves";
 const SETTINGS = {
   BENTO_SELF_UPDATE: "all",
   BENTO_SELF_UPDATE_INTERVAL: "0",
-  BENTO_BACKOFF: "0",
-  BENTO_ACTIVATION_TIMEOUT: "20",
-  BENTO_GUARD_SLACK: "0",
-  BENTO_CONFIRM_TIMEOUT: "20",
+  ...PATIENCE,
 };
 let world: World;
 let machine: Machine;
@@ -52,18 +60,13 @@ beforeAll(async () => {
   for (let n = 0; n < 2; n++) expect((await machine.agent(SETTINGS)).status).toBe(0);
 });
 afterAll(async () => {
-  kill(processes());
+  kill(machine?.processes() ?? []);
   await world?.[Symbol.asyncDispose]();
 });
 
 /** It runs and boots the newest inputs, and the fleet was told of each once, and of nothing else but what was cut off. */
-async function converges(before: readonly string[]): Promise<void> {
-  const said: string[] = [];
-  for (let n = 0; n < 4; n++) {
-    const { status, stderr } = await machine.agent(SETTINGS);
-    said.push(`${status}: ${stderr}`);
-    if (/^up to date with release \d+\n$/.test(stderr)) break;
-  }
+async function converges(before: ReadonlyMap<string, unknown>): Promise<void> {
+  const said = await runsUntil(/^up to date with release \d+\n$/, 4, () => machine.agent(SETTINGS));
   const text = said.join("");
   expect(said.at(-1)).toMatch(/^0: up to date/);
   const system = await machine.running();
@@ -73,23 +76,11 @@ async function converges(before: readonly string[]): Promise<void> {
   expect(await machine.state("intent.json"), text).toBeUndefined();
   expect(existsSync(machine.path("state/self-update.new")), text).toBe(false);
   expect(await machine.state("bad.json"), text).toBeUndefined();
-  const told = (await reports()).filter((name) => !before.includes(name));
-  const dir = path.join(world.server.chroot(HOST), "reports");
-  const outcomes = told
-    .map((name) => JSON.parse(readFileSync(path.join(dir, name), "utf8")).outcome)
-    .filter((outcome) => outcome !== "inconclusive");
+  // Old ones are removed in time.
+  const told = [...(await world.reports(HOST))].filter(([name]) => !before.has(name));
+  const outcomes = told.map(([, { outcome }]) => outcome).filter((outcome) => outcome !== "inconclusive");
   expect(outcomes, text).toEqual(["auto-updated"]);
-  await vi.waitFor(() => expect(processes()).toEqual([]), { timeout: 30_000, interval: 50 });
-}
-
-/** The names of those that are on the server, where old ones are removed in time. */
-async function reports(): Promise<string[]> {
-  const names = await readdir(path.join(world.server.chroot(HOST), "reports"));
-  return names.filter((name) => /^\d+-\d+\.json$/.test(name));
-}
-
-function processes(): number[] {
-  return processesWith("MACHINE", machine.dir).filter((pid) => existsSync(`/proc/${pid}/exe`));
+  await comesToRest(machine);
 }
 
 test(
@@ -98,7 +89,7 @@ test(
     await move();
     const places = await placesOf(run);
     await sweep("newer inputs: killed", places.length, [1, 15], async (n) => {
-      const before = await reports();
+      const before = await world.reports(HOST);
       await move();
       const isCut = await killedAt(places[n - 1] as Place, run);
       await converges(before);
@@ -114,7 +105,7 @@ test(
     await move();
     const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, run);
     await sweep("newer inputs: power lost", changes, [1, 15], async (n) => {
-      const before = await reports();
+      const before = await world.reports(HOST);
       await move();
       const { isOver } = await powerLostAt(n, run);
       await machine.restart();

@@ -1,50 +1,41 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { bootstrap } from "../../src/commands/bootstrap.ts";
 import { loadFleet } from "../../src/fleet/load.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
-import { BootedMachine, Cable } from "../support/booted.ts";
+import type { BootedMachine, Cable } from "../support/booted.ts";
 import {
   configurationWith,
   evaluateModule,
   installModule,
   installSystem,
   type Module,
-  missing,
-  prepareMachine,
 } from "../support/booted-module.ts";
+import { bootedWorld, describeBooted, prepareWith } from "../support/booted-world.ts";
 import type { KeyPair } from "../support/keys.ts";
 import { encrypt } from "../support/secrets.ts";
-import { World } from "../support/world.ts";
+import type { World } from "../support/world.ts";
 
 /** A machine that systemd has booted, with the units and the command that NixOS makes of services.bento. */
-describe.skipIf(missing.length > 0)(`on systemd${missing.length ? ` (needs ${missing.join(", ")})` : ""}`, () => {
-  const resources = new AsyncDisposableStack();
+describeBooted("on systemd", () => {
+  const make = bootedWorld();
   let world: World;
   let cable: Cable;
   let machine: BootedMachine;
   let settings: string;
 
   beforeAll(async () => {
-    cable = resources.use(await Cable.make());
-    world = resources.use(await World.make({ hosts: ["far"], listen: cable.address }));
+    ({ world, cable, machine } = await make("far"));
     settings = path.join(world.dir, "bento.json");
     await writeFile(settings, world.agentSettings());
-    machine = resources.use(await BootedMachine.make(path.join(world.dir, "far"), "far", cable));
-    const hostKey = world.hostKeys.far as KeyPair;
-    const text = await readFile(hostKey.file, "utf8");
-    await prepareMachine(machine, { text, publicKey: hostKey.publicKey });
+    await prepareWith(machine, world.hostKeys.far as KeyPair);
     const first = await evaluate();
     await install(first);
     await machine.write("/etc/nixos/configuration.nix", configuration(first));
     await machine.boot();
     await installSystem(machine);
   }, 300_000);
-  afterAll(async () => resources.disposeAsync());
-
-  beforeEach(() => onTestFailed(() => console.log(machine.log)));
-
   const evaluate = (more = "") => evaluateModule("far", settings, more);
   const install = (module: Module) => installModule(machine, module);
   const configuration = (module: Partial<Module>, script = "") => configurationWith("far", cable, module, script);

@@ -112,3 +112,10 @@ export function lineOf(host: string, output: string): string {
   if (line === undefined) throw new Error(`there is no line of ${host}:\n${output}`);
   return line;
 }
+
+/** What a document says of a host. */
+export function hostIn<T extends { name: string }>(document: { hosts: readonly T[] }, name: string): T {
+  const host = document.hosts.find((candidate) => candidate.name === name);
+  if (host === undefined) throw new Error(`the document has no ${name}`);
+  return host;
+}

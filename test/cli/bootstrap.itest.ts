@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { chmod, cp, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { BootstrapDocument } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
@@ -10,7 +10,8 @@ import { makeKey } from "../support/keys.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, start } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, CLI, pathWith } from "./bento.ts";
 import { configuration } from "./configurations.ts";
 
@@ -18,21 +19,9 @@ import { configuration } from "./configurations.ts";
 
 let world: World;
 let fleet: FleetRepository;
-let first: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  first = await fleet.git("rev-parse", "HEAD");
-});
-
-afterEach(async () => {
-  await fleet.git("reset", "-q", "--hard", first);
-  await fleet.git("clean", "-fdq");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({ resets: true }, (made) => {
+  ({ world, fleet } = made);
 });
 
 const inFleet = (...args: string[]) => bento(args, { cwd: fleet.dir });

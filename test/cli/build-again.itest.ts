@@ -1,21 +1,17 @@
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { CheckDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bentoJson } from "./bento.ts";
 
 let world: World;
 let fleet: FleetRepository;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({}, (made) => {
+  ({ world, fleet } = made);
 });
 
 const build = async (args: readonly string[] = []) => {

@@ -1,33 +1,19 @@
-import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import type { CheckDocument, HostCheck } from "../../src/results.ts";
+import { expect, test } from "vitest";
+import type { CheckDocument } from "../../src/results.ts";
 import { gitRepository } from "../platform/git.ts";
 import { scratch } from "../platform/scratch.ts";
 import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
-import { kill, succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
-import { bento, bentoJson, bentoOnTerminal, lineOf, pathWith, startBento } from "./bento.ts";
-import { configuration, endless, flake } from "./configurations.ts";
-import { makeFifo, reached } from "./fifo.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
+import { bento, bentoJson, bentoOnTerminal, hostIn, lineOf, pathWith } from "./bento.ts";
+import { configuration } from "./configurations.ts";
 
 let world: World;
 let fleet: FleetRepository;
-let first: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  first = await fleet.git("rev-parse", "HEAD");
-});
-
-afterEach(async () => {
-  await fleet.git("reset", "-q", "--hard", first);
-  await fleet.git("clean", "-fdq");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({ resets: true }, (made) => {
+  ({ world, fleet } = made);
 });
 
 const check = (args: readonly string[] = [], env: Record<string, string> = {}, cwd = fleet.dir) =>
@@ -37,12 +23,6 @@ const checkJson = (args: readonly string[] = [], cwd = fleet.dir) =>
 
 /** Puts a mistake into the router's sixth line. */
 const breakRouter = () => fleet.edit("hosts/router/configuration.nix", "pkgs.nginx", "pkgs.nginxx");
-
-const hostIn = (document: CheckDocument, name: string): HostCheck => {
-  const host = document.hosts.find((candidate) => candidate.name === name);
-  if (host === undefined) throw new Error(`the document has no ${name}`);
-  return host;
-};
 
 test("a fleet that is well: a line for each host, what it would cost, a sum, and nothing else", async () => {
   const { status, stdout, stderr } = await check();
@@ -161,89 +141,6 @@ test("a host that isn't there: nothing is done, and the nearest name is suggeste
   }
 });
 
-test("--base says of each host whether its system changes, and by which packages", async () => {
-  await fleet.edit("hosts/nas/configuration.nix", "pkgs.postgresql", "pkgs.curl");
-  await fleet.edit("hosts/router/configuration.nix", "networking", 'environment.etc.hello = "world";\n  networking');
-  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
-  await fleet.commit("Changes");
-  const { status, stdout, stderr } = await check(["--base", "HEAD~1"]);
-  expect(lineOf("nas", stdout)).toMatch(/^~ .* changed .*; \+curl 8\.17\.0, -postgresql 18\.1$/);
-  expect(lineOf("router", stdout)).toMatch(/^~ .* changed .*; no package changes its version; not reproducible$/);
-  expect(lineOf("printer", stdout)).toMatch(/^~ .* changed .*; a new host; not reproducible$/);
-  for (const host of ["laptop-anna", "laptop-ben"]) expect(lineOf(host, stdout)).toMatch(/^· .* unchanged$/);
-  expect(stdout).toMatch(/\n5 hosts: 3 changed, 2 unchanged \(compared with HEAD~1\)\n$/);
-  expect(stderr).toContain(`comparing with ${first.slice(0, 12)}: 2 of 5 hosts differ in their files`);
-  expect(status).toBe(0);
-  expect((await fleet.git("worktree", "list")).split("\n")).toHaveLength(1);
-});
-
-test("--base in the document: the system before, and each package's versions", async () => {
-  await fleet.edit("utils/common.nix", "pkgs.htop pkgs.openssh", "pkgs.htop pkgs.git");
-  const { document } = await checkJson(["--base", "main", "--hosts", "router"]);
-  const router = hostIn(document, "router");
-  expect(document.base).toBe("main");
-  expect(router.status).toBe("changed");
-  expect(router.base).toMatch(/-nixos-system-router-26\.05$/);
-  expect(router.base).not.toBe(router.toplevel);
-  expect(router.packages).toEqual([
-    { name: "git", from: null, to: "2.52.0" },
-    { name: "openssh", from: "10.2p1", to: null },
-  ]);
-});
-
-test("a change that makes no other system is no change, though the file is another", async () => {
-  await fleet.edit("hosts/router/configuration.nix", "networking", "# A comment.\n  networking");
-  const { document } = await checkJson(["--base", "HEAD", "--hosts", "router"]);
-  expect(hostIn(document, "router")).toMatchObject({ status: "unchanged", packages: null });
-});
-
-test("a host that was broken at the base is compared with nothing", async () => {
-  await breakRouter();
-  await fleet.commit("broken");
-  await fleet.git("revert", "--no-edit", "HEAD");
-  const { status, document } = await checkJson(["--base", "HEAD~1", "--hosts", "router"]);
-  expect(hostIn(document, "router")).toMatchObject({ status: "changed", base: null, packages: null });
-  expect(status).toBe(0);
-});
-
-test("a base that git doesn't know is a mistake, and not no comparison", async () => {
-  const { status, stdout, stderr } = await check(["--base", "nowhere"]);
-  expect([status, stdout]).toEqual([2, ""]);
-  expect(stderr).toBe(
-    "error: git knows no commit 'nowhere' here\n→ git fetch it; on GitHub, check out with fetch-depth: 0\n",
-  );
-});
-
-test("a fleet.json that is not what fleet.yaml says: the hint is what mends it", async () => {
-  await fleet.edit("fleet.json", '"version": 1', '"version": 2');
-  const { status, stdout, stderr } = await check();
-  expect([status, stdout]).toEqual([2, ""]);
-  expect(stderr).toBe("error: fleet.json is not what fleet.yaml says\n→ run 'bento render' and commit the result\n");
-  expect((await bento(["render"], { cwd: fleet.dir })).status).toBe(0);
-  expect((await check(["--hosts", "router"])).status).toBe(0);
-});
-
-test("a fleet.yaml with mistakes: each one's file, line and column, and what was meant", async () => {
-  const lines = (await fleet.read("fleet.yaml")).split("\n");
-  const at = lines.findIndex((line) => line.startsWith("  router:"));
-  await fleet.edit("fleet.yaml", "  router:", "  router:\n    atr: router\n    grups: []");
-  const { status, stdout, stderr } = await check();
-  expect([status, stdout]).toEqual([2, ""]);
-  expect(stderr).toBe(
-    `error: fleet.yaml:${at + 2}:5: hosts.router.atr is not a known key; did you mean 'attr'?\n` +
-      `fleet.yaml:${at + 3}:5: hosts.router.grups is not a known key; did you mean 'groups'?\n`,
-  );
-});
-
-test("an entry whose configuration is gone is a mistake: no host is ever dropped in silence", async () => {
-  await fleet.git("rm", "-rq", "hosts/router");
-  const { status, stderr } = await check();
-  expect(status).toBe(2);
-  expect(stderr).toMatch(
-    /^error: fleet\.yaml:\d+:3: router: there is no hosts\/router\/configuration\.nix\n→ .*bento host remove router\n$/,
-  );
-});
-
 test("without Nix, or git, there is nothing to check with", async () => {
   await using dir = await scratch();
   const withoutNix = await pathWith(path.join(dir.path, "a"), ["git"]);
@@ -256,68 +153,6 @@ test("without Nix, or git, there is nothing to check with", async () => {
     stdout: "",
     stderr: "error: git was not found on this machine\n",
   });
-});
-
-test("outside of a fleet, and in a fleet that is in no git repository", async () => {
-  await using dir = await scratch();
-  const nowhere = await check([], {}, dir.path);
-  expect([nowhere.status, nowhere.stdout]).toEqual([2, ""]);
-  expect(nowhere.stderr).toMatch(/^error: no fleet here: .* fleet\.yaml or hosts\/\n→ bento init makes one\n$/);
-  await succeed("mkdir", ["-p", "hosts/lonely"], { cwd: dir.path });
-  await writeFile(path.join(dir.path, "hosts/lonely/configuration.nix"), configuration("lonely"));
-  expect(await check([], {}, dir.path)).toEqual({
-    status: 2,
-    stdout: "",
-    stderr: `error: ${dir.path} is not in a git repository\n→ git init\n`,
-  });
-});
-
-test("a fleet without fleet.yaml: what lies below hosts/ is checked, also before there is a commit", async () => {
-  await using repo = await gitRepository();
-  await using empty = await gitRepository({ "hosts/.keep": "" });
-  for (const name of ["one", "two"]) {
-    await succeed("mkdir", ["-p", `hosts/${name}`], { cwd: repo.dir });
-    await writeFile(path.join(repo.dir, `hosts/${name}/configuration.nix`), configuration(name));
-  }
-  repo.git("add", ".");
-  const { status, stdout } = await check([], {}, path.join(repo.dir, "hosts/one"));
-  expect(stdout).toBe(
-    "✓  one  ok  1 to build; not reproducible\n✓  two  ok  1 to build; not reproducible\n\n2 hosts: 2 ok\n",
-  );
-  expect(status).toBe(0);
-  const none = await check([], {}, empty.dir);
-  expect([none.status, none.stdout]).toEqual([2, ""]);
-  expect(none.stderr).toMatch(/^error: the fleet has no hosts\n→ bento host add /);
-});
-
-test("a flake at the root alone: every one of its systems is a host", async () => {
-  await using repo = await gitRepository();
-  await succeed("cp", ["-r", world.store.nixpkgs, "nixpkgs"], { cwd: repo.dir });
-  await repo.commit({ "flake.nix": flake(world.store, ["alpha", "beta"]) });
-  const { status, document } = await checkJson([], repo.dir);
-  expect(document.hosts.map(({ name, status }) => [name, status])).toEqual([
-    ["alpha", "ok"],
-    ["beta", "ok"],
-  ]);
-  expect(status).toBe(0);
-});
-
-test("a fleet in a directory of the repository, from elsewhere with --fleet", async () => {
-  await using repo = await gitRepository({ "machines/hosts/one/configuration.nix": configuration("one", "  x = 1;") });
-  const { status, document } = await checkJson(["--fleet", "machines"], repo.dir);
-  expect(document.hosts).toMatchObject([{ name: "one", error: { file: "hosts/one/configuration.nix" } }]);
-  expect(status).toBe(1);
-});
-
-test("a configuration without an entry is checked, with a warning that it is never deployed", async () => {
-  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
-  await fleet.git("add", "-A");
-  const { status, stdout } = await check(["--hosts", "printer"]);
-  expect(lineOf("printer", stdout)).toMatch(/^✓ .* ok /);
-  expect(stdout).toContain(
-    "warning: printer (hosts/printer) has no entry in fleet.yaml: it is checked, and never deployed",
-  );
-  expect(status).toBe(0);
 });
 
 test("a file that git doesn't track is invisible, as it will be on the host", async () => {
@@ -382,65 +217,6 @@ test("what Nix says can neither paint nor command, whoever reads it", async () =
   expect(document.hosts.map((host) => host.status)).toEqual(["failed", "ok"]);
 });
 
-/** A repository with an endless host, which reads from a fifo, and one that is well. */
-async function endlessFleet() {
-  const dir = await scratch();
-  const fifo = await makeFifo(path.join(dir.path, "fifo"));
-  const repo = await gitRepository({
-    "hosts/endless/configuration.nix": endless("endless", fifo),
-    "hosts/well/configuration.nix": configuration("well"),
-  });
-  return {
-    dir: repo.dir,
-    fifo,
-    // What is evaluated reads only what it is allowed to.
-    check: (...args: string[]) => startBento(["check", "-I", `fifo=${dir.path}`, ...args], { cwd: repo.dir }),
-    [Symbol.asyncDispose]: async () => {
-      await repo[Symbol.asyncDispose]();
-      await dir[Symbol.asyncDispose]();
-    },
-  };
-}
-
-test.each([
-  ["SIGINT", "waits"],
-  ["SIGTERM", "works"],
-] as const)("%s while Nix %s: 130, and neither a process nor a file is left", async (signal, what) => {
-  await using fleet = await endlessFleet();
-  const running = await fleet.check();
-  await using held = await reached(fleet.fifo, running);
-  if (what === "works") await held.close();
-  expect(running.children().length).toBeGreaterThan(0);
-  kill([running.pid], signal);
-  expect(await running.finished).toEqual({ status: 130, stdout: "", stderr: "error: interrupted\n" });
-});
-
-test("interrupted while it compares: the base's checkout goes too", async () => {
-  await using fleet = await endlessFleet();
-  const git = (...args: string[]) => succeed("git", args, { cwd: fleet.dir });
-  await git("rm", "-rq", "hosts/endless");
-  await git("mv", "hosts/well", "hosts/endless");
-  await git("commit", "-qm", "cured");
-  const running = await fleet.check("--base", "HEAD~1");
-  await using _ = await reached(fleet.fifo, running);
-  expect((await git("worktree", "list")).split("\n")).toHaveLength(2);
-  kill([running.pid], "SIGINT");
-  const { status, stderr } = await running.finished;
-  expect(stderr).toMatch(/error: interrupted\n$/);
-  expect(status).toBe(130);
-  expect((await git("worktree", "list")).split("\n")).toHaveLength(1);
-});
-
-test("an evaluation that takes too long is that host's failure alone", async () => {
-  await using fleet = await endlessFleet();
-  const running = await fleet.check("--timeout", "8");
-  await using _ = await reached(fleet.fifo, running);
-  const { status, stdout } = await running.finished;
-  expect(stdout).toMatch(/^✗ {2}endless {2}failed\n {4}the evaluation took longer than 8 s and was ended$/m);
-  expect(lineOf("well", stdout)).toMatch(/^✓ .* ok /);
-  expect(status).toBe(1);
-});
-
 test("bento runs where there is no home and no terminal, as in a bare CI job", async () => {
   const { status, stdout } = await bento(["check", "--hosts", "router", "-I", `nixpkgs=${world.store.nixpkgs}`], {
     cwd: fleet.dir,
@@ -448,16 +224,6 @@ test("bento runs where there is no home and no terminal, as in a bare CI job", a
   });
   expect(lineOf("router", stdout)).toMatch(/^✓ .* ok /);
   expect(status).toBe(0);
-});
-
-test("another kernel needs a reboot, and so says the host", async () => {
-  await fleet.edit("hosts/nas/configuration.nix", "networking", 'boot.kernelVersion = "6.19.0";\n  networking');
-  await fleet.commit("nas: another kernel");
-  const { stdout, document } = await checkJson(["--base", "HEAD~1"]);
-  expect(stdout).not.toBe("");
-  expect(hostIn(document, "nas")).toMatchObject({ status: "changed", reboot: true });
-  expect(lineOf("nas", (await check(["--base", "HEAD~1"])).stdout)).toMatch(/needs a reboot$/);
-  expect(hostIn(document, "router")).toMatchObject({ status: "unchanged", reboot: null });
 });
 
 test("a host that would lose its agent, or ask for another's releases, fails; unless the first is meant", async () => {

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { gunzipSync } from "node:zlib";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import { payloadOf } from "../../src/release/envelope.ts";
 import type { CheckDocument, DeployDocument } from "../../src/results.ts";
@@ -9,7 +9,8 @@ import { narEntries } from "../../src/tree/nar-entries.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import type { Machine } from "../support/machine.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson } from "./bento.ts";
 
 // A host with `deliver: system` gets no file of the repository: only the store path of its system, which it has from the
@@ -23,9 +24,8 @@ let cacheKey: string;
 /** What makes a program on the machine ask the cache. */
 let asking: Record<string, string>;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, async (made) => {
+  ({ world, fleet } = made);
   nas = await world.machine("nas");
   cache = path.join(world.dir, "cache");
   cacheKey = path.join(world.dir, "cache.key");
@@ -36,7 +36,6 @@ beforeAll(async () => {
   asking = { NIX_CONFIG: `${config}\ntrusted-public-keys = ${key}\nnarinfo-cache-negative-ttl = 0` };
   await change({ substituters: [{ url: `file://${cache}`, key }] }, { deliver: "system" });
 });
-afterAll(async () => world?.[Symbol.asyncDispose]());
 
 const options = () => ({
   cwd: fleet.dir,

@@ -1,13 +1,14 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import type { DeployDocument, HostDeploy } from "../../src/results.ts";
+import { expect, test } from "vitest";
+import type { DeployDocument } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
 import { makeKey } from "../support/keys.ts";
 import { kill, succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
-import { bento, bentoJson, lineOf, pathWith, recordingPath, startBento } from "./bento.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
+import { bento, bentoJson, hostIn, lineOf, pathWith, recordingPath, startBento } from "./bento.ts";
 import { configuration } from "./configurations.ts";
 import { makeFifo, reached } from "./fifo.ts";
 
@@ -15,19 +16,8 @@ let world: World;
 let fleet: FleetRepository;
 let first: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  first = await fleet.git("rev-parse", "HEAD");
-});
-
-beforeEach(async () => {
-  await fleet.git("reset", "-q", "--hard", first);
-  await fleet.git("clean", "-fdq");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({ resets: true }, (made) => {
+  ({ world, fleet, first } = made);
 });
 
 type Environment = Record<string, string | undefined>;
@@ -38,11 +28,6 @@ const deploy = (args: readonly string[] = [], env: Environment = {}) =>
 const deployJson = (args: readonly string[] = [], env: Environment = {}) =>
   bentoJson<DeployDocument>(["deploy", ...args], { cwd: fleet.dir, env: { ...keys(), ...env } });
 
-const hostIn = (document: DeployDocument, name: string): HostDeploy => {
-  const host = document.hosts.find((candidate) => candidate.name === name);
-  if (host === undefined) throw new Error(`the document has no ${name}`);
-  return host;
-};
 const statuses = (document: DeployDocument) =>
   Object.fromEntries(document.hosts.map(({ name, status }) => [name, status]));
 

@@ -1,10 +1,11 @@
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { DiffDocument } from "../../src/results.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson } from "./bento.ts";
 
 // A fleet whose hosts run what was deployed, and then a commit. The tests go on where the one before them stopped.
@@ -12,13 +13,11 @@ import { bento, bentoJson } from "./bento.ts";
 let world: World;
 let fleet: FleetRepository;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, async (made) => {
+  ({ world, fleet } = made);
   expect((await bento(["deploy", "--hosts", "nas,router"], options())).status).toBe(0);
   for (const host of ["nas", "router"]) expect((await (await world.machine(host)).agent()).status).toBe(0);
 });
-afterAll(() => world?.[Symbol.asyncDispose]());
 
 const env = () => ({ BENTO_SSH_KEY_FILE: world.publisherKey.file, BENTO_SIGNING_KEY_FILE: world.signingKey.file });
 const options = () => ({ cwd: fleet.dir, env: env() });

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, readlink, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type {
   HostEditDocument,
   HostListDocument,
@@ -14,29 +14,18 @@ import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { makeKey } from "../support/keys.ts";
 import { exec, succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf } from "./bento.ts";
 import { configuration } from "./configurations.ts";
 
 let world: World;
 let fleet: FleetRepository;
-let first: string;
 let key: string;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-  first = await fleet.git("rev-parse", "HEAD");
+withFleet({ resets: true }, async (made) => {
+  ({ world, fleet } = made);
   key = (await makeKey(path.join(world.dir, "keys/printer"))).publicKey;
-});
-
-afterEach(async () => {
-  await fleet.git("reset", "-q", "--hard", first);
-  await fleet.git("clean", "-fdq");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
 });
 
 const inFleet = (...args: string[]) => bento(args, { cwd: fleet.dir });

@@ -1,7 +1,7 @@
 import { cp } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { collapsed } from "../../src/commands/include.ts";
+import { collapsed } from "../../src/commands/check/include.ts";
 import type { CheckDocument } from "../../src/results.ts";
 import { gitRepository } from "../platform/git.ts";
 import { World } from "../support/world.ts";

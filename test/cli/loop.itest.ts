@@ -1,11 +1,12 @@
 import { symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { CheckDocument, DeployDocument, HostStatus, StatusDocument } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf, pathWith } from "./bento.ts";
 
 // One fleet, from a commit to machines that run it, and what `bento status` says on the way. The tests go on where the one
@@ -14,13 +15,8 @@ import { bento, bentoJson, lineOf, pathWith } from "./bento.ts";
 let world: World;
 let fleet: FleetRepository;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({}, (made) => {
+  ({ world, fleet } = made);
 });
 
 const env = () => ({ BENTO_SSH_KEY_FILE: world.publisherKey.file, BENTO_SIGNING_KEY_FILE: world.signingKey.file });

@@ -1,12 +1,13 @@
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import type { CheckDocument, DeployDocument, HostCheck } from "../../src/results.ts";
 import { narDigest } from "../../src/tree/nar.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson } from "./bento.ts";
 
 // What is evaluated again, and what isn't; and a nixpkgs that is pinned.
@@ -14,13 +15,8 @@ import { bento, bentoJson } from "./bento.ts";
 let world: World;
 let fleet: FleetRepository;
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
+withFleet({}, (made) => {
+  ({ world, fleet } = made);
 });
 
 const options = () => ({

@@ -1,30 +1,29 @@
 import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { packageRoot } from "../../src/platform/package.ts";
-import { BootedMachine, Cable } from "../support/booted.ts";
+import type { BootedMachine, Cable } from "../support/booted.ts";
 import {
   configurationWith,
   evaluateModule,
   installModule,
   installSystem,
   type Module,
-  missing,
   ownStore,
-  prepareMachine,
 } from "../support/booted-module.ts";
+import { bootedWorld, describeBooted, prepareWith, writeSshd } from "../support/booted-world.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { type Exit, exec, succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import type { World } from "../support/world.ts";
 import { CLI, onlyEnvironment } from "./bento.ts";
 
 /**
  * docs/new-machine.md and docs/recover.md, gone through on a machine that systemd has booted: what is run is what stands there, and
  * only the ssh_config, and which generation it is, are filled in.
  */
-describe.skipIf(missing.length > 0)(`a new machine${missing.length ? ` (needs ${missing.join(", ")})` : ""}`, () => {
-  const resources = new AsyncDisposableStack();
+describeBooted("a new machine", () => {
+  const make = bootedWorld();
   let world: World;
   let cable: Cable;
   let machine: BootedMachine;
@@ -38,12 +37,10 @@ describe.skipIf(missing.length > 0)(`a new machine${missing.length ? ` (needs ${
     configurationWith(host, cable, module, `systemctl stop --no-block bento-upgrade.timer; echo ${what}`);
 
   beforeAll(async () => {
-    cable = resources.use(await Cable.make());
-    world = resources.use(await World.make({ hosts: [host, "nas"], listen: cable.address }));
+    ({ world, cable, machine } = await make(host, ["nas"]));
     ada = await makeKey(path.join(world.dir, "ada"));
     const sshdKey = await makeKey(path.join(world.dir, "sshd-key"));
-    machine = resources.use(await BootedMachine.make(path.join(world.dir, host), host, cable));
-    await prepareMachine(machine, { text: await readFile(sshdKey.file, "utf8"), publicKey: sshdKey.publicKey });
+    await prepareWith(machine, sshdKey);
     // The key by which it is reached for this; the one that it logs in with it has yet to make.
     await machine.write("/etc/ssh/sshd_key", await readFile(sshdKey.file, "utf8"), 0o600);
     for (const half of ["", ".pub"]) await rm(machine.path(`/etc/ssh/ssh_host_ed25519_key${half}`));
@@ -56,21 +53,11 @@ describe.skipIf(missing.length > 0)(`a new machine${missing.length ? ` (needs ${
       BENTO_MIN_FREE_BOOT: "0",
     };
     const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-    const sshd = [
-      "HostKey /etc/ssh/sshd_key",
-      "AuthorizedKeysFile /etc/ssh/authorized/%u",
-      "PermitRootLogin yes",
-      "PasswordAuthentication no",
-      "UsePAM no",
-      "Subsystem sftp internal-sftp",
-      `SetEnv ${set.join(" ")}`,
-    ];
-    await machine.write("/etc/ssh/sshd_test", `${sshd.join("\n")}\n`);
-    await machine.write("/etc/ssh/authorized/root", `${ada.publicKey}\n`);
-    await machine.write(
-      "/etc/systemd/system/sshd-test.service",
-      "[Service]\nExecStartPre=/bin/mkdir -p /run/sshd\nExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/sshd_test\n",
-    );
+    await writeSshd(machine, {
+      users: ["root"],
+      key: ada,
+      lines: ["HostKey /etc/ssh/sshd_key", "Subsystem sftp internal-sftp", `SetEnv ${set.join(" ")}`],
+    });
     await machine.write("/etc/nixos/configuration.nix", configurationWith(host, cable, {}));
     await machine.boot();
     await installSystem(machine);
@@ -112,8 +99,6 @@ describe.skipIf(missing.length > 0)(`a new machine${missing.length ? ` (needs ${
       "bento render && git init -q -b main && git config user.name Ada && git config user.email ada@example.org",
     );
   }, 300_000);
-  afterAll(async () => resources.disposeAsync());
-  beforeEach(() => onTestFailed(() => console.log(machine.log)));
 
   const environment = () =>
     onlyEnvironment({

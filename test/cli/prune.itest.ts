@@ -1,10 +1,11 @@
 import { chown, readdir, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import type { CheckDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bentoJson } from "./bento.ts";
 
 let world: World;
@@ -12,9 +13,8 @@ let fleet: FleetRepository;
 /** The router's systems, the oldest first. */
 const systems: string[] = [];
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, async (made) => {
+  ({ world, fleet } = made);
   for (const gateway of ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]) {
     await fleet.write(
       "hosts/router/configuration.nix",
@@ -25,10 +25,6 @@ beforeAll(async () => {
     systems.push(document.hosts[0]?.toplevel ?? "");
   }
   await build("--hosts", "nas");
-});
-
-afterAll(async () => {
-  await world?.[Symbol.asyncDispose]();
 });
 
 const roots = () => path.join(world.dir, "roots");

@@ -1,247 +1,192 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import type { CheckDocument } from "../../src/results.ts";
-import { pullRequest, push as pushEvent } from "../action/events.ts";
-import { runStep } from "../action/runner.ts";
-import { exec, kill, succeed } from "../support/programs.ts";
-import { bento, bentoJson, type RunningBento, recordingPath, startBento } from "./bento.ts";
-import { type BuildFleet, buildFleet } from "./build-fleet.ts";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import type { DeployDocument, PushDocument, StatusDocument } from "../../src/results.ts";
+import type { FleetRepository } from "../support/fleet.ts";
+import type { Machine } from "../support/machine.ts";
+import { exec, succeed } from "../support/programs.ts";
+import { ShellAccess } from "../support/shell-access.ts";
+import { World } from "../support/world.ts";
+import { bento, bentoJson, startBento } from "./bento.ts";
 
-let fleet: BuildFleet;
-let secretKey: string;
-let publicKey: string;
+// An administrator and a host, each with a Nix store of its own at the same place, and nothing but ssh between them. The host
+// builds nothing: what it activates was copied there.
+
+let world: World;
+let fleet: FleetRepository;
+let nas: Machine;
+let shell: ShellAccess;
 
 beforeAll(async () => {
-  fleet = await buildFleet({ alpha: "p.shared", beta: "p.shared (p.big 1)", gamma: "p.broken" });
-  const keys = path.join(fleet.store.dir, "keys");
-  const { stdout, status } = await bento(["keygen", keys, "--cache", "cache.example.org-1"]);
-  expect([status, stdout]).toEqual([0, expect.stringContaining("substituters, an entry:")]);
-  expect((await readdir(keys)).sort()).toEqual(["cache", "cache.pub"]);
-  secretKey = await readFile(path.join(keys, "cache"), "utf8");
-  publicKey = (await readFile(path.join(keys, "cache.pub"), "utf8")).trim();
+  world = await World.make();
+  fleet = await world.makeFleet();
+  nas = await world.machine("nas");
+  const store = path.dirname(world.store.dir);
+  const own = nas.path("nix");
+  await cp(store, own, { recursive: true, verbatimSymlinks: true });
+  // What is run there sees the machine's store where everybody else sees the administrator's.
+  shell = await ShellAccess.make(
+    nas,
+    `if [ -z "$OWN_STORE" ]; then OWN_STORE=1 exec unshare --mount --propagation private "$0"; fi
+mount --bind '${own}' '${store}'
+export BENTO_BUILD=prebuilt BENTO_CONFIRM_TIMEOUT=8 BENTO_BACKOFF=0`,
+  );
+  await fleet.edit("fleet.yaml", "  nas:\n", `  nas:\n    ssh: ${shell.target}\n`);
+  await declareSecret("one");
+  await fleet.commit("nas can be reached, and has a secret");
 });
-
 afterAll(async () => {
-  await fleet?.[Symbol.asyncDispose]();
+  await shell?.[Symbol.asyncDispose]();
+  await world?.[Symbol.asyncDispose]();
 });
 
-const cacheDir = (name: string) => path.join(fleet.store.dir, name);
-const build = (args: readonly string[], env: Record<string, string | undefined> = {}) =>
-  bentoJson<CheckDocument>(["build", ...args], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
-const narinfos = (dir: string) => readdirSync(dir).filter((name) => name.endsWith(".narinfo"));
-
-/** Fetches a system into a store of its own, that trusts `key` and nothing else. */
-function fetchFrom(url: string, system: string, store: string, key: string) {
-  const options = [
-    ["substituters", url],
-    ["trusted-public-keys", key],
-    ["narinfo-cache-negative-ttl", "0"],
-  ].flatMap(([name = "", value = ""]) => ["--option", name, value]);
-  const root = cacheDir(store);
-  const env = {
-    NIX_STATE_DIR: path.join(root, "var"),
-    NIX_STORE_DIR: undefined,
-    XDG_CACHE_HOME: path.join(root, "cache"),
-  };
-  return exec("nix", ["copy", "--from", url, "--to", `local?root=${root}`, ...options, system], {
-    env: { ...env, NIX_STORE_DIR: process.env.NIX_STORE_DIR },
-  });
+async function declareSecret(value: string): Promise<void> {
+  const declared = JSON.stringify({ token: { owner: "root", group: "root", mode: "0400", restartUnits: [] } });
+  const text = await fleet.read("hosts/nas/configuration.nix");
+  if (!text.includes("bento-secrets"))
+    await fleet.edit(
+      "hosts/nas/configuration.nix",
+      "}\n",
+      `  environment.etc."bento-secrets.json" = ''${declared}'';\n}\n`,
+    );
+  await mkdir(path.join(fleet.dir, "secrets/nas"), { recursive: true });
+  const file = path.join(fleet.dir, "secrets/nas/token.age");
+  await exec("rm", ["-f", file]);
+  await succeed("age", ["-r", world.hostKeys.nas?.publicKey ?? "", "-o", file], { input: value });
 }
 
-test("what was built is signed and pushed, each path once; what failed is not; the key is nowhere to be seen", async () => {
-  const recorder = await recordingPath(await makeDir("recorder"));
-  const cache = cacheDir("cache");
-  const { document, status, stderr, stdout } = await build(["--push", `file://${cache}`], {
-    BENTO_CACHE_KEY: secretKey,
-    PATH: recorder.PATH,
-  });
-  expect(status).toBe(1);
-  expect(document.hosts.map(({ status }) => status)).toEqual(["ok", "ok", "failed"]);
-  expect(document.signedBy).toBe(publicKey);
-  expect(document.push).toEqual({
-    url: `file://${cache}`,
-    paths: narinfos(cache).length,
-    bytes: expect.any(Number),
+const env = () => ({ BENTO_SSH_KEY_FILE: world.publisherKey.file, BENTO_SIGNING_KEY_FILE: world.signingKey.file });
+const options = () => ({ cwd: fleet.dir, env: env() });
+const args = () => ["push", "nas", "--ssh-config", shell.config];
+
+async function stateOfNas() {
+  const { document } = await bentoJson<StatusDocument>(["status", "--hosts", "nas"], options());
+  return document.hosts[0];
+}
+
+test("a host's release is built here, copied there, published, and taken at once, with its secrets", async () => {
+  const { status, stdout, stderr } = await bento([...args(), "--json"], options());
+  const document: PushDocument = JSON.parse(stdout);
+  const [host] = document.hosts;
+  expect(host, stderr).toMatchObject({
+    name: "nas",
+    status: "ok",
+    published: "published",
+    outcome: "success",
     error: null,
   });
-  expect(await readFile(path.join(cache, "nix-cache-info"), "utf8")).toBe(
-    `StoreDir: ${fleet.store.dir}/nix/store\nWantMassQuery: 1\nPriority: 30\n`,
-  );
-  expect(document.push?.bytes).toBeGreaterThan(3_000_000);
-  for (const name of narinfos(cache)) {
-    const text = readFileSync(path.join(cache, name), "utf8");
-    expect(text).toContain("Compression: zstd");
-    expect(text).toMatch(/^Sig: cache\.example\.org-1:/m);
-  }
-  const secret = secretKey.split(":")[1]?.trim() ?? "";
-  expect(`${stdout}${stderr}${await recorder.seen()}`).not.toContain(secret);
-
-  const system = document.hosts[1]?.toplevel ?? "";
-  expect(await fetchFrom(`file://${cache}`, system, "host", publicKey)).toMatchObject({ status: 0 });
-  await succeed("test", ["-L", path.join(cacheDir("host"), "nix/store", path.basename(system), "sw/bin/big-1")]);
-  const other = await fetchFrom(`file://${cache}`, system, "stranger", publicKey.replace(/.{4}=$/, "AAAA="));
-  expect(other.stderr).toMatch(/lacks a (?:valid )?signature|signature by a trusted key/);
-});
-
-test("the next push copies what is new, and nothing else in the store was signed", async () => {
-  await fleet.set("delta", "p.shared (p.big 2)");
-  const cache = cacheDir("cache");
-  const before = narinfos(cache);
-  const { document } = await build(["--hosts", "delta", "--push", `file://${cache}`], { BENTO_CACHE_KEY: secretKey });
-  const added = narinfos(cache).filter((name) => !before.includes(name));
-  expect(document.push?.paths).toBe(added.length);
-  expect(added.length).toBeLessThan(before.length);
-  const again = await build(["--hosts", "delta", "--push", `file://${cache}`], { BENTO_CACHE_KEY: secretKey });
-  expect(again.document.push).toMatchObject({ paths: 0, bytes: 0, error: null });
-
-  // Somebody else's build, in the same store.
-  const drv = await succeed("nix-instantiate", [
-    "-E",
-    'derivation { name = "other"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }',
-  ]);
-  const out = await succeed("nix-store", ["--realise", drv]);
-  await build(["--hosts", "delta"], { BENTO_CACHE_KEY: secretKey });
-  const info = await succeed("nix", ["path-info", "--json", out]);
-  expect(info).not.toContain("cache.example.org-1");
-  expect(await succeed("nix", ["path-info", "--json", document.hosts[0]?.toplevel ?? ""])).toContain(
-    "cache.example.org-1",
-  );
-});
-
-test("a push that is killed is gone on with, and a reader never saw half of it", async () => {
-  await fleet.set("epsilon", Array.from({ length: 12 }, (_, n) => `(p.big ${10 + n})`).join(" "));
-  await build(["--hosts", "epsilon"]);
-  const cache = cacheDir("killed");
-  const args = ["build", "--hosts", "epsilon", "--push", `file://${cache}`];
-  const running = await startBento(args, { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: secretKey } });
-  await until(running, () => narinfos(cache).length >= 3);
-  kill([...running.children(), running.pid]);
-  await running.finished.catch(() => {});
-  const before = narinfos(cache);
-  for (const name of before) {
-    const nar = /^URL: (.*)$/m.exec(readFileSync(path.join(cache, name), "utf8"))?.[1] ?? "";
-    await succeed("zstd", ["-qt", path.join(cache, nar)]);
-  }
-  const { document, status } = await build(args.slice(1), { BENTO_CACHE_KEY: secretKey });
   expect(status).toBe(0);
-  expect(before.length).toBeGreaterThan(2);
-  expect(document.push?.paths).toBeGreaterThan(0);
-  expect(document.push?.paths).toBe(narinfos(cache).length - before.length);
-  expect(await fetchFrom(`file://${cache}`, document.hosts[0]?.toplevel ?? "", "after", publicKey)).toMatchObject({
-    status: 0,
+  const toplevel = host?.toplevel ?? "";
+  expect(await nas.running()).toBe(toplevel);
+  expect(await nas.bootDefault()).toBe(toplevel);
+  expect(await readFile(nas.path("run/bento-secrets/token"), "utf8")).toBe("one");
+  // It is there itself, and not only here.
+  await stat(path.join(nas.path("nix/store"), path.basename(toplevel)));
+  expect(stderr).toMatch(/\nconfirmation 1 of 1\n|confirmation 1 of 1\n/);
+
+  // To the fleet it is a release like any other.
+  expect(await stateOfNas()).toMatchObject({
+    state: "up-to-date",
+    published: { sequence: host?.sequence, toplevel },
+    running: { sequence: host?.sequence, toplevel },
   });
+  expect(await world.outcomes("nas")).toEqual(["success"]);
+  const deployed = await bentoJson<DeployDocument>(["deploy", "--hosts", "nas"], options());
+  expect(deployed.document.hosts).toMatchObject([{ name: "nas", status: "unchanged", sequence: host?.sequence }]);
 });
 
-test("an interrupted push ends, and leaves no key behind", async () => {
-  await fleet.set("zeta", Array.from({ length: 8 }, (_, n) => `(p.big ${30 + n})`).join(" "));
-  const cache = cacheDir("interrupted");
-  const args = ["build", "--hosts", "zeta", "--push", `file://${cache}`];
-  const running = await startBento(args, { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: secretKey } });
-  await until(running, () => narinfos(cache).length >= 1);
-  kill([running.pid], "SIGINT");
-  // `finished` fails when there is a file or a process left.
-  expect((await running.finished).status).toBe(130);
+test("again, there is nothing to do", async () => {
+  const { status, stdout } = await bento(args(), options());
+  expect(stdout).toMatch(/^✓ {2}nas {2}unchanged {2}release \d+: up to date with release \d+\n$/);
+  expect(status).toBe(0);
 });
 
-test("a cache that can't be pushed to: the builds are kept, and it is said which", async () => {
-  const file = cacheDir("a-file");
-  await writeFile(file, "");
-  const { document, status } = await build(["--hosts", "alpha", "--push", `file://${file}/cache`]);
-  expect(status).toBe(3);
-  expect(document.hosts[0]?.status).toBe("ok");
-  expect(document.push?.error?.message).toContain(`${file}/cache can't be made (ENOTDIR)`);
-  const unknown = await build(["--hosts", "alpha", "--push", "nonsense://user:hunter2@there"]);
-  expect(unknown.status).toBe(3);
-  expect(JSON.stringify(unknown.document)).not.toContain("hunter2");
-  expect(unknown.stderr).not.toContain("hunter2");
-  for (const wrong of ["file://srv/cache", "file:///srv/my cache"]) {
-    const exit = await bento(["build", "--hosts", "alpha", "--push", wrong], { cwd: fleet.dir, env: fleet.env });
-    expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining("is no directory that can be a cache")]);
-  }
-  const bad = await bento(["build", "--push", "nowhere"], { cwd: fleet.dir, env: fleet.env });
-  expect([bad.status, bad.stderr]).toEqual([2, expect.stringContaining("'nowhere' is no address of a Nix store")]);
-});
-
-test("without a key it is said that hosts won't take it; without an address, that there is none", async () => {
-  const cache = `file://${cacheDir("unsigned")}`;
-  const { document } = await build(["--hosts", "alpha", "--push", cache]);
-  expect(document.warnings).toEqual([expect.stringContaining("is not signed")]);
-  const none = await bento(["build", "--push"], { cwd: fleet.dir, env: fleet.env });
-  expect([none.status, none.stderr]).toEqual([2, expect.stringContaining("fleet.yaml has no cache.push")]);
-  const malformed = await bento(["build"], { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: "cache-1:AAAA" } });
-  expect([malformed.status, malformed.stderr]).toEqual([
-    2,
-    expect.stringContaining("is not a secret key of a binary cache"),
-  ]);
-});
-
-test("--push without an address goes where fleet.yaml says", async () => {
-  const cache = cacheDir("of-the-fleet");
-  await writeFile(
-    path.join(fleet.dir, "fleet.yaml"),
-    `cache:\n  push: file://${cache}\nhosts: { alpha: { agent: false } }\n`,
+test("one that cuts the host off is undone there, also while nobody is connected; the next one mends it", async () => {
+  const before = await nas.running();
+  await fleet.edit(
+    "hosts/nas/configuration.nix",
+    "  networking.hostName",
+    '  networking.gateway = "127.0.0.9";\n  networking.hostName',
   );
-  expect((await bento(["render"], { cwd: fleet.dir })).status).toBe(0);
-  fleet.git("add", "-A");
-  fleet.git("commit", "-q", "-m", "a cache");
-  const { document, status, stderr } = await build(["--hosts", "alpha", "--push"], { BENTO_CACHE_KEY: secretKey });
-  expect([status, stderr]).toEqual([0, expect.any(String)]);
-  expect(document.push).toEqual({
-    url: `file://${cache}`,
-    paths: narinfos(cache).length,
-    bytes: expect.any(Number),
-    error: null,
+  await declareSecret("two");
+  await fleet.commit("nas: another gateway");
+  const running = await startBento(args(), options());
+  let shown = "";
+  running.child.stderr?.on("data", (data) => {
+    shown += data;
   });
+  await vi.waitFor(() => expect(shown).toContain("activating"), { timeout: 60_000 });
+  // Its network goes with it, and comes back when the host has gone back.
+  await shell.cut();
+  await vi.waitFor(async () => expect(await nas.state("last.json")).toMatchObject({ outcome: "rolled-back" }), {
+    timeout: 60_000,
+  });
+  await shell.start();
+  const { status, stdout, stderr } = await running.finished;
+  expect(stdout).toMatch(/^✗ {2}nas {2}rolled back {2}release \d+: no contact: /);
+  expect(stderr).toContain("the upgrade goes on there");
+  expect(status).toBe(1);
+  expect(await nas.running()).toBe(before);
+  expect(await readFile(nas.path("run/bento-secrets/token"), "utf8")).toBe("one");
+  expect(await stateOfNas()).toMatchObject({ state: "rolled-back" });
+
+  await fleet.git("revert", "--no-edit", "HEAD");
+  const mended = await bentoJson<PushDocument>(args(), options());
+  expect(mended.document.hosts).toMatchObject([{ status: "ok", running: before }]);
+  expect(await stateOfNas()).toMatchObject({ state: "up-to-date" });
+}, 120_000);
+
+test("what doesn't build, or isn't committed, is neither published nor activated", async () => {
+  const before = await nas.running();
+  const current = path.join(world.server.chroot("nas"), "releases/current");
+  const published = await readFile(current, "utf8");
+  await fleet.edit(
+    "hosts/nas/configuration.nix",
+    "  networking.hostName",
+    "  netwroking.x = 1;\n  networking.hostName",
+  );
+  const wrong = await bento(args(), options());
+  expect(wrong.stdout).toMatch(/^✗ {2}nas {2}failed {2}nothing was published\n {4}hosts\/nas\/configuration\.nix/);
+  expect(wrong.status).toBe(1);
+  await fleet.edit("hosts/nas/configuration.nix", "  netwroking.x = 1;\n", '  environment.etc.x = "x";\n');
+  const uncommitted = await bento(args(), options());
+  expect(uncommitted.stdout).toContain("has changes that are not committed");
+  expect(uncommitted.status).toBe(1);
+  await fleet.git("checkout", "-q", ".");
+  // An older commit, with something in it that nobody has built yet.
+  const head = await fleet.git("rev-parse", "HEAD");
+  await fleet.git("reset", "-q", "--hard", "HEAD~2");
+  await fleet.edit(
+    "hosts/nas/configuration.nix",
+    "  networking.hostName",
+    '  environment.etc.old = "old";\n  networking.hostName',
+  );
+  await fleet.commit("nas: beside what is published");
+  const older = await bento(args(), options());
+  expect(older.stdout).toMatch(/^✗ {2}nas {2}failed {2}nothing was published\n {4}\S/);
+  expect(older.status).toBe(1);
+  await fleet.git("reset", "-q", "--hard", head);
+  // All of that is told before anything is built here, or is on the host.
+  expect(wrong.stderr + uncommitted.stderr + older.stderr).not.toMatch(/copying|building/);
+  expect(await readFile(current, "utf8")).toBe(published);
+  expect(await nas.running()).toBe(before);
 });
 
-test("on Actions: a push's job signs and pushes, and a pull request's can't", async () => {
-  const cache = `file://${cacheDir("actions")}`;
-  const inputs = { command: "build", hosts: "alpha", "cache-key": secretKey, push: cache };
-  const env = { ...fleet.env, HOME: process.env.HOME };
-  const head = fleet.git("rev-parse", "HEAD").trim();
-  const merged = await runStep({ workspace: fleet.dir, inputs, event: pushEvent(head, head), env });
-  expect(merged.status, merged.log).toBe(0);
-  expect(merged.document).toMatchObject({ signedBy: publicKey, push: { url: cache, error: null } });
-  expect(merged.commands.filter(({ name }) => name === "add-mask").map(({ data }) => data)).toContain(secretKey.trim());
-
-  const asked = await runStep({ workspace: fleet.dir, inputs, event: pullRequest(head, head), env });
-  expect(asked.status).toBe(1);
-  expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
-  expect(asked.outputs).toEqual({});
-});
-
-/** Waits until it has come so far; what isn't there yet makes `isSo` throw. */
-async function until(running: RunningBento, isSo: () => boolean): Promise<void> {
-  const hasCome = () => {
-    try {
-      return isSo();
-    } catch {
-      return false;
-    }
-  };
-  while (!hasCome() && running.child.exitCode === null) await new Promise((resolve) => setImmediate(resolve));
-}
-
-async function makeDir(name: string): Promise<string> {
-  await succeed("mkdir", ["-p", cacheDir(name)]);
-  return cacheDir(name);
-}
-
-test("where the daemon lets nobody sign in its store, what is uploaded is signed on the way", async () => {
-  await fleet.set("eta", "p.shared (p.big 50)");
-  // A Nix that refuses as a daemon does whose client it doesn't trust; everything else is the real one's.
-  const bin = await makeDir("distrust");
-  const real = await succeed("sh", ["-c", "command -v nix"]);
-  const script = `#!/bin/sh\ncase "$1 $2" in "store sign") echo "error: you are not privileged to add signatures" >&2; exit 1 ;; esac\nexec ${real} "$@"\n`;
-  await writeFile(path.join(bin, "nix"), script, { mode: 0o755 });
-  const env = { BENTO_CACHE_KEY: secretKey, PATH: `${bin}:${process.env.PATH}` };
-  const cache = cacheDir("signed-on-the-way");
-  const { document, status } = await build(["--hosts", "eta", "--push", `file://${cache}`], env);
-  expect([status, document.signedBy]).toEqual([0, publicKey]);
-  const system = document.hosts[0]?.toplevel ?? "";
-  expect(await fetchFrom(`file://${cache}`, system, "on-the-way", publicKey)).toMatchObject({ status: 0 });
-  const none = await bento(["build", "--hosts", "eta"], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
-  expect([none.status, none.stderr]).toEqual([3, expect.stringContaining("lets only users that it trusts sign")]);
+test("a host that can't be reached, is suspended, or isn't one: nothing is built", async () => {
+  await shell.cut();
+  const away = await bento(args(), options());
+  expect(away.stdout).toMatch(/^✗ {2}nas {2}failed {2}nothing was published\n {4}ssh: .*Connection refused\n$/);
+  expect(away.status).toBe(1);
+  await shell.start();
+  expect((await nas.agent({}, ["suspend"])).status).toBe(0);
+  expect((await bento(args(), options())).stdout).toContain("upgrades are suspended there");
+  expect((await nas.agent({}, ["resume"])).status).toBe(0);
+  const unreachable = await bento(["push", "router"], options());
+  expect(unreachable).toMatchObject({
+    status: 2,
+    stdout: "",
+    stderr: expect.stringContaining("how router is reached"),
+  });
+  const keyless = await bento(args(), { cwd: fleet.dir });
+  expect(keyless).toMatchObject({ status: 2, stdout: "", stderr: expect.stringContaining("the signing key") });
 });

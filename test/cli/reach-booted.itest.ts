@@ -1,33 +1,32 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { loadFleet } from "../../src/fleet/load.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
 import type { PushDocument, TriggerDocument } from "../../src/results.ts";
-import { BootedMachine, Cable } from "../support/booted.ts";
+import type { BootedMachine, Cable } from "../support/booted.ts";
 import {
   configurationWith,
   evaluateModule,
   installModule,
   installSystem,
   type Module,
-  missing,
   ownStore,
-  prepareMachine,
 } from "../support/booted-module.ts";
+import { bootedWorld, describeBooted, prepareWith, writeSshd } from "../support/booted-world.ts";
 import { GitServer } from "../support/git-server.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import type { World } from "../support/world.ts";
 import { CLI, startTidy } from "./bento.ts";
 
 /**
  * An administrator and a machine that systemd has booted, with NixOS's own units of services.bento, an sshd, and sudo. Both have
  * their store in /nix, as in life: the administrator's is a directory that only what they run sees there.
  */
-describe.skipIf(missing.length > 0)(`a booted machine${missing.length ? ` (needs ${missing.join(", ")})` : ""}`, () => {
-  const resources = new AsyncDisposableStack();
+describeBooted("a booted machine", () => {
+  const make = bootedWorld();
   let world: World;
   let cable: Cable;
   let machine: BootedMachine;
@@ -41,10 +40,10 @@ describe.skipIf(missing.length > 0)(`a booted machine${missing.length ? ` (needs
   const sshConfig = () => path.join(world.dir, "ssh_config");
 
   beforeAll(async () => {
-    cable = resources.use(await Cable.make());
-    world = resources.use(await World.make({ hosts: [host], listen: cable.address }));
+    const made = await make(host);
+    ({ world, cable, machine } = made);
     const hostKey = world.hostKeys[host] as KeyPair;
-    git = resources.use(
+    git = made.resources.use(
       await GitServer.make(
         path.join(world.dir, "git"),
         { write: [world.publisherKey.publicKey], read: [hostKey.publicKey] },
@@ -57,26 +56,17 @@ describe.skipIf(missing.length > 0)(`a booted machine${missing.length ? ` (needs
     await mkdir(path.join(fleet, "hosts", host), { recursive: true });
     await mkdir(path.join(world.dir, "administrator/store"), { recursive: true });
 
-    machine = resources.use(await BootedMachine.make(path.join(world.dir, host), host, cable));
-    await prepareMachine(machine, { text: await readFile(hostKey.file, "utf8"), publicKey: hostKey.publicKey });
-    // Where NixOS has its own, what is run over ssh is found in the system's path, and sudo makes a terminal for it.
-    const sshd = [
-      "HostKey /etc/ssh/ssh_host_ed25519_key",
-      "AuthorizedKeysFile /etc/ssh/authorized/%u",
-      "PasswordAuthentication no",
-      "KbdInteractiveAuthentication no",
-      "PermitRootLogin yes",
-      "UsePAM no",
-      "SetEnv PATH=/run/wrappers/bin:/run/current-system/sw/bin:/usr/bin:/bin",
-    ];
-    await machine.write("/etc/ssh/sshd_test", `${sshd.join("\n")}\n`);
-    for (const user of ["root", "ada", "eve"]) {
-      await machine.write(`/etc/ssh/authorized/${user}`, `${ada.publicKey}\n`);
-    }
-    await machine.write(
-      "/etc/systemd/system/sshd-test.service",
-      "[Service]\nExecStartPre=/bin/mkdir -p /run/sshd\nExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/sshd_test\n",
-    );
+    await prepareWith(machine, hostKey);
+    await writeSshd(machine, {
+      users: ["root", "ada", "eve"],
+      key: ada,
+      lines: [
+        "HostKey /etc/ssh/ssh_host_ed25519_key",
+        "KbdInteractiveAuthentication no",
+        // Where NixOS has its own, what is run over ssh is found in the system's path, and sudo makes a terminal for it.
+        "SetEnv PATH=/run/wrappers/bin:/run/current-system/sw/bin:/usr/bin:/bin",
+      ],
+    });
     await machine.write(
       "/etc/sudoers",
       "Defaults use_pty\nroot ALL=(ALL:ALL) ALL\nada ALL=(ALL:ALL) NOPASSWD: ALL\n",
@@ -101,9 +91,6 @@ describe.skipIf(missing.length > 0)(`a booted machine${missing.length ? ` (needs
       `Host *\n  IdentityFile ${ada.file}\n  IdentitiesOnly yes\n  UserKnownHostsFile ${userKeys()}\n  StrictHostKeyChecking yes\n`,
     );
   }, 300_000);
-  afterAll(async () => resources.disposeAsync());
-
-  beforeEach(() => onTestFailed(() => console.log(machine.log)));
 
   /** The fleet's settings; the host is reached as `ssh` says. */
   async function writeFleet({ ssh = `root@${cable.peer}`, way = "server", deliver = "tree" } = {}): Promise<void> {

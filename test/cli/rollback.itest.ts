@@ -1,11 +1,12 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { DeployDocument, HostDeploy } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { long } from "../support/long.ts";
 import { succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf } from "./bento.ts";
 
 // The nas had three releases; the fourth commit never was one, since nobody deployed it. The tests go on where the one before
@@ -16,9 +17,8 @@ let fleet: FleetRepository;
 const commits: string[] = [];
 const releases: HostDeploy[] = [];
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, async (made) => {
+  ({ world, fleet } = made);
   commits.push(await fleet.git("rev-parse", "HEAD"));
   releases.push(await deployed());
   await change("pkgs.postgresql", "pkgs.curl");
@@ -27,7 +27,6 @@ beforeAll(async () => {
   await change("pkgs.git", "pkgs.nginx");
   releases.push(await deployed());
 });
-afterAll(async () => world?.[Symbol.asyncDispose]());
 
 const env = () => ({ BENTO_SSH_KEY_FILE: world.publisherKey.file, BENTO_SIGNING_KEY_FILE: world.signingKey.file });
 const rollback = (args: readonly string[], cwd = fleet.dir) => bento(["rollback", ...args], { cwd, env: env() });

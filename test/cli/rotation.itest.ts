@@ -1,6 +1,6 @@
 import { copyFile, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
 import type { DeployDocument, StatusDocument } from "../../src/results.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
@@ -8,7 +8,8 @@ import type { FleetRepository } from "../support/fleet.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, start, succeed } from "../support/programs.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, CLI } from "./bento.ts";
 
 // Each key is changed as docs/threat-model.md says, with agents that believe what their running configuration says, and nothing
@@ -23,9 +24,8 @@ let signing: string;
 
 const hosts = "router,laptop-anna";
 
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, async (made) => {
+  ({ world, fleet } = made);
   router = await world.machine("router");
   anna = await world.machine("laptop-anna");
   publisher = world.publisherKey.file;
@@ -41,7 +41,6 @@ beforeAll(async () => {
   expect(await upgrade(router)).toBe("success");
   expect(await upgrade(anna)).toBe("success");
 });
-afterAll(async () => world?.[Symbol.asyncDispose]());
 
 const env = () => ({ BENTO_SSH_KEY_FILE: publisher, BENTO_SIGNING_KEY_FILE: signing });
 const options = () => ({ cwd: fleet.dir, env: env() });

@@ -1,20 +1,19 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { DeployDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf } from "./bento.ts";
 
 // A fleet with server.tree, some hosts of which still have the Bento of 2022.
 
 let world: World;
 let fleet: FleetRepository;
-beforeAll(async () => {
-  world = await World.make({ tree: true });
-  fleet = await world.makeFleet();
+withFleet({ tree: true }, (made) => {
+  ({ world, fleet } = made);
 });
-afterAll(async () => world?.[Symbol.asyncDispose]());
 
 const options = () => ({
   cwd: fleet.dir,

@@ -1,22 +1,21 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { DeployDocument, PlanDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
-import { World } from "../support/world.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf, startBento } from "./bento.ts";
 
 // A rollout: the router first, then both laptops, then all others. The tests go on where the one before them stopped.
 
 let world: World;
 let fleet: FleetRepository;
-beforeAll(async () => {
-  world = await World.make();
-  fleet = await world.makeFleet();
+withFleet({}, async (made) => {
+  ({ world, fleet } = made);
   const rollout = "rollout:\n  - [canary]\n  - [laptop-*]\n  - ['*']\n";
   await fleet.edit("fleet.yaml", "hosts:\n  router:\n", `${rollout}hosts:\n  router:\n    groups: [canary]\n`);
   await fleet.render();
   await fleet.commit("A rollout");
 });
-afterAll(async () => world?.[Symbol.asyncDispose]());
 
 const env = () => ({ BENTO_SSH_KEY_FILE: world.publisherKey.file, BENTO_SIGNING_KEY_FILE: world.signingKey.file });
 const deploy = (...args: string[]) => bento(["deploy", ...args], { cwd: fleet.dir, env: env() });

@@ -1,5 +1,5 @@
 import { serverFindings } from "../../src/publish/server-findings.ts";
-import type { ServerView } from "../../src/publish/sftp-inspect.ts";
+import type { ServerView } from "../../src/publish/sftp/inspect.ts";
 import { renderCheck } from "../../src/render/check.ts";
 import { renderDiff } from "../../src/render/diff.ts";
 import { renderFlakeUpdate } from "../../src/render/flake-update.ts";

@@ -6,8 +6,8 @@
 import { text } from "node:stream/consumers";
 import type { Server } from "../../src/fleet/fleet.ts";
 import type { Upload } from "../../src/publish/publisher.ts";
+import { SftpRequests } from "../../src/publish/sftp/requests.ts";
 import { SftpPublisher } from "../../src/publish/sftp.ts";
-import { SftpRequests } from "../../src/publish/sftp-requests.ts";
 import { openPrivateKey } from "../../src/release/keys.ts";
 
 export interface Deployment {

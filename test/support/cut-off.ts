@@ -1,10 +1,10 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import path from "node:path";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
 import type { Machine } from "./machine.ts";
 import { runUntilChange } from "./power.ts";
-import { start } from "./programs.ts";
+import { type Exit, start } from "./programs.ts";
 
 /** A place that the agent comes to: its nth call of that name. */
 export type Place = readonly [call: string, n: number];
@@ -24,6 +24,14 @@ export interface Run {
   /** The agent's program, where it isn't this repository's. */
   program?: string;
 }
+
+/** Patience enough for a slow machine, and a guard that doesn't wait for longer than that. */
+export const PATIENCE = {
+  BENTO_BACKOFF: "0",
+  BENTO_ACTIVATION_TIMEOUT: "20",
+  BENTO_GUARD_SLACK: "0",
+  BENTO_CONFIRM_TIMEOUT: "20",
+};
 
 const commandOf = ({ machine, verb = ["upgrade"], program = machine.agentFile }: Run) => [program, ...verb];
 const envOf = ({ machine, env }: Run) => ({ ...machine.env, ...env });
@@ -51,6 +59,22 @@ export async function killedAt([call, n]: Place, run: Run): Promise<boolean> {
   return new Promise((resolve) =>
     child.on("exit", (status, signal) => resolve(signal === "SIGKILL" || status === 137)),
   );
+}
+
+/** Runs of the agent, at most so many, until one says that there is nothing to do; what each said, after its exit status. */
+export async function runsUntil(isAtRest: RegExp, most: number, run: () => Promise<Exit>): Promise<string[]> {
+  const said: string[] = [];
+  while (said.length < most) {
+    const { status, stderr } = await run();
+    said.push(`${status}: ${stderr}`);
+    if (isAtRest.test(stderr)) break;
+  }
+  return said;
+}
+
+/** A guard that is not needed any more sees that within a second. */
+export async function comesToRest(machine: Machine): Promise<void> {
+  await vi.waitFor(() => expect(machine.processes()).toEqual([]), { timeout: 30_000, interval: 50 });
 }
 
 /** How many changes a run came to, and whether that was its end. */

@@ -92,6 +92,17 @@ export class FleetRepository {
   async commit(subject: string): Promise<string> {
     await this.git("add", "-A");
     await this.git("commit", "-q", "-m", subject);
+    return this.head();
+  }
+
+  /** The commit that is checked out. */
+  head(): Promise<string> {
     return this.git("rev-parse", "HEAD");
+  }
+
+  /** Takes it back to a commit, without anything that git doesn't track. */
+  async reset(commit: string): Promise<void> {
+    await this.git("reset", "-q", "--hard", commit);
+    await this.git("clean", "-fdq");
   }
 }

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, readlink, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { packageRoot } from "../../src/platform/package.ts";
@@ -137,6 +138,11 @@ export class Machine {
   /** How many generations the system profile has. */
   async generations(): Promise<number> {
     return (await readdir(this.path("profiles"))).filter((name) => /^system-\d+-link$/.test(name)).length;
+  }
+
+  /** Its programs that run. One that has ended, and that nobody has waited for, doesn't. */
+  processes(): number[] {
+    return processesWith("MACHINE", this.dir).filter((pid) => existsSync(`/proc/${pid}/exe`));
   }
 
   /**

@@ -1,29 +1,20 @@
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
 import { loadFleet } from "../../src/fleet/load.ts";
 import { renderedFiles } from "../../src/fleet/rendered.ts";
 import { GitPublisher } from "../../src/publish/git.ts";
 import { archivesOf } from "../../src/release/plan.ts";
 import { type GitRepository, gitRepository } from "../platform/git.ts";
 import { writeTree } from "../platform/scratch.ts";
-import type { Run } from "./cut-off.ts";
+import { comesToRest, PATIENCE, type Run, runsUntil } from "./cut-off.ts";
 import { GitServer } from "./git-server.ts";
 import type { Machine } from "./machine.ts";
-import { processesWith } from "./programs.ts";
 import { encrypt } from "./secrets.ts";
 import { World } from "./world.ts";
 
 const HOST = "swept";
-/** Patience enough for a slow machine, and a guard that doesn't wait for longer than that. */
-const SETTINGS = {
-  BENTO_BACKOFF: "0",
-  BENTO_ACTIVATION_TIMEOUT: "20",
-  BENTO_GUARD_SLACK: "0",
-  BENTO_CONFIRM_TIMEOUT: "20",
-};
-
 /** How releases come to the machine. */
 export interface Way {
   name: string;
@@ -102,7 +93,7 @@ export class Swept implements AsyncDisposable {
     const { machine, program } = this;
     return {
       machine,
-      env: { ...SETTINGS, ...way.env, ...env },
+      env: { ...PATIENCE, ...way.env, ...env },
       ...(verb ? { verb } : {}),
       ...(program ? { program } : {}),
     };
@@ -144,22 +135,14 @@ export class Swept implements AsyncDisposable {
 
   /** The programs of the machine that run. */
   running(): number[] {
-    return processesWith("MACHINE", this.machine.dir).filter((pid) => existsSync(`/proc/${pid}/exe`));
+    return this.machine.processes();
   }
 
-  /** A guard that is not needed any more sees that within a second. */
-  async comesToRest(): Promise<void> {
-    await vi.waitFor(() => expect(this.running()).toEqual([]), { timeout: 30_000, interval: 50 });
-  }
+  comesToRest = () => comesToRest(this.machine);
 
   /** What was reported of a commit, oldest first. */
   async reportsOf(commit: string): Promise<Record<string, unknown>[]> {
-    const dir = path.join(this.world.server.chroot(HOST), "reports");
-    const names = (await readdir(dir)).filter((name) => /^\d+-\d+\.json$/.test(name)).sort();
-    const reports = await Promise.all(
-      names.map(async (name) => JSON.parse(await readFile(path.join(dir, name), "utf8"))),
-    );
-    return reports.filter((report) => report.commit === commit);
+    return [...(await this.world.reports(HOST)).values()].filter((report) => report.commit === commit);
   }
 
   async outcomesOf(commit: string): Promise<unknown[]> {
@@ -173,7 +156,7 @@ export class Swept implements AsyncDisposable {
     const system = await machine.running();
     expect(existsSync(`${system}/bin/switch-to-configuration`), `${system} boots`).toBe(true);
     if (!existsSync(`${system}/etc/bento-secrets.json`)) return;
-    const { status, stderr } = await machine.agent(SETTINGS, ["secrets"], this.program);
+    const { status, stderr } = await machine.agent(PATIENCE, ["secrets"], this.program);
     expect(status, stderr).toBe(0);
     const expected = secrets?.map(String) ?? [this.numberOf(system)];
     expect(expected).toContain(this.secret());
@@ -181,13 +164,7 @@ export class Swept implements AsyncDisposable {
 
   /** Its runs, until one finds nothing to do; what they said. */
   async runs(way: Way, env: Record<string, string> = {}, isAtRest = /^up to date with release/m): Promise<string> {
-    const said: string[] = [];
-    for (let run = 0; run < 4; run++) {
-      const { status, stderr } = await this.agent(way, env);
-      said.push(`${status}: ${stderr}`);
-      if (isAtRest.test(stderr)) break;
-    }
-    return said.join("");
+    return (await runsUntil(isAtRest, 4, () => this.agent(way, env))).join("");
   }
 
   /** What runs boots, and nothing of an attempt is left. */

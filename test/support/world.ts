@@ -237,11 +237,17 @@ export class World implements AsyncDisposable {
     return JSON.parse(said.heartbeat.text);
   }
 
-  /** The outcomes of every report a host has delivered, oldest first. */
-  async outcomes(host: string): Promise<unknown[]> {
+  /** Every report of a host's that is on the server, by its file's name, oldest first. */
+  async reports(host: string): Promise<Map<string, Record<string, unknown>>> {
     const dir = path.join(this.server.chroot(host), "reports");
     const names = (await readdir(dir)).filter((name) => /^\d+-\d+\.json$/.test(name)).sort();
-    return Promise.all(names.map(async (name) => JSON.parse(await readFile(path.join(dir, name), "utf8")).outcome));
+    const read = async (name: string) => JSON.parse(await readFile(path.join(dir, name), "utf8"));
+    return new Map(await Promise.all(names.map(async (name) => [name, await read(name)] as const)));
+  }
+
+  /** The outcomes of them. */
+  async outcomes(host: string): Promise<unknown[]> {
+    return [...(await this.reports(host)).values()].map(({ outcome }) => outcome);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,247 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { CheckDocument } from "../../src/results.ts";
+import { pullRequest, push as pushEvent } from "../action/events.ts";
+import { runStep } from "../action/runner.ts";
+import { exec, kill, succeed } from "../support/programs.ts";
+import { bento, bentoJson, type RunningBento, recordingPath, startBento } from "./bento.ts";
+import { type BuildFleet, buildFleet } from "./build-fleet.ts";
+
+let fleet: BuildFleet;
+let secretKey: string;
+let publicKey: string;
+
+beforeAll(async () => {
+  fleet = await buildFleet({ alpha: "p.shared", beta: "p.shared (p.big 1)", gamma: "p.broken" });
+  const keys = path.join(fleet.store.dir, "keys");
+  const { stdout, status } = await bento(["keygen", keys, "--cache", "cache.example.org-1"]);
+  expect([status, stdout]).toEqual([0, expect.stringContaining("substituters, an entry:")]);
+  expect((await readdir(keys)).sort()).toEqual(["cache", "cache.pub"]);
+  secretKey = await readFile(path.join(keys, "cache"), "utf8");
+  publicKey = (await readFile(path.join(keys, "cache.pub"), "utf8")).trim();
+});
+
+afterAll(async () => {
+  await fleet?.[Symbol.asyncDispose]();
+});
+
+const cacheDir = (name: string) => path.join(fleet.store.dir, name);
+const build = (args: readonly string[], env: Record<string, string | undefined> = {}) =>
+  bentoJson<CheckDocument>(["build", ...args], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
+const narinfos = (dir: string) => readdirSync(dir).filter((name) => name.endsWith(".narinfo"));
+
+/** Fetches a system into a store of its own, that trusts `key` and nothing else. */
+function fetchFrom(url: string, system: string, store: string, key: string) {
+  const options = [
+    ["substituters", url],
+    ["trusted-public-keys", key],
+    ["narinfo-cache-negative-ttl", "0"],
+  ].flatMap(([name = "", value = ""]) => ["--option", name, value]);
+  const root = cacheDir(store);
+  const env = {
+    NIX_STATE_DIR: path.join(root, "var"),
+    NIX_STORE_DIR: undefined,
+    XDG_CACHE_HOME: path.join(root, "cache"),
+  };
+  return exec("nix", ["copy", "--from", url, "--to", `local?root=${root}`, ...options, system], {
+    env: { ...env, NIX_STORE_DIR: process.env.NIX_STORE_DIR },
+  });
+}
+
+test("what was built is signed and pushed, each path once; what failed is not; the key is nowhere to be seen", async () => {
+  const recorder = await recordingPath(await makeDir("recorder"));
+  const cache = cacheDir("cache");
+  const { document, status, stderr, stdout } = await build(["--push", `file://${cache}`], {
+    BENTO_CACHE_KEY: secretKey,
+    PATH: recorder.PATH,
+  });
+  expect(status).toBe(1);
+  expect(document.hosts.map(({ status }) => status)).toEqual(["ok", "ok", "failed"]);
+  expect(document.signedBy).toBe(publicKey);
+  expect(document.push).toEqual({
+    url: `file://${cache}`,
+    paths: narinfos(cache).length,
+    bytes: expect.any(Number),
+    error: null,
+  });
+  expect(await readFile(path.join(cache, "nix-cache-info"), "utf8")).toBe(
+    `StoreDir: ${fleet.store.dir}/nix/store\nWantMassQuery: 1\nPriority: 30\n`,
+  );
+  expect(document.push?.bytes).toBeGreaterThan(3_000_000);
+  for (const name of narinfos(cache)) {
+    const text = readFileSync(path.join(cache, name), "utf8");
+    expect(text).toContain("Compression: zstd");
+    expect(text).toMatch(/^Sig: cache\.example\.org-1:/m);
+  }
+  const secret = secretKey.split(":")[1]?.trim() ?? "";
+  expect(`${stdout}${stderr}${await recorder.seen()}`).not.toContain(secret);
+
+  const system = document.hosts[1]?.toplevel ?? "";
+  expect(await fetchFrom(`file://${cache}`, system, "host", publicKey)).toMatchObject({ status: 0 });
+  await succeed("test", ["-L", path.join(cacheDir("host"), "nix/store", path.basename(system), "sw/bin/big-1")]);
+  const other = await fetchFrom(`file://${cache}`, system, "stranger", publicKey.replace(/.{4}=$/, "AAAA="));
+  expect(other.stderr).toMatch(/lacks a (?:valid )?signature|signature by a trusted key/);
+});
+
+test("the next push copies what is new, and nothing else in the store was signed", async () => {
+  await fleet.set("delta", "p.shared (p.big 2)");
+  const cache = cacheDir("cache");
+  const before = narinfos(cache);
+  const { document } = await build(["--hosts", "delta", "--push", `file://${cache}`], { BENTO_CACHE_KEY: secretKey });
+  const added = narinfos(cache).filter((name) => !before.includes(name));
+  expect(document.push?.paths).toBe(added.length);
+  expect(added.length).toBeLessThan(before.length);
+  const again = await build(["--hosts", "delta", "--push", `file://${cache}`], { BENTO_CACHE_KEY: secretKey });
+  expect(again.document.push).toMatchObject({ paths: 0, bytes: 0, error: null });
+
+  // Somebody else's build, in the same store.
+  const drv = await succeed("nix-instantiate", [
+    "-E",
+    'derivation { name = "other"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }',
+  ]);
+  const out = await succeed("nix-store", ["--realise", drv]);
+  await build(["--hosts", "delta"], { BENTO_CACHE_KEY: secretKey });
+  const info = await succeed("nix", ["path-info", "--json", out]);
+  expect(info).not.toContain("cache.example.org-1");
+  expect(await succeed("nix", ["path-info", "--json", document.hosts[0]?.toplevel ?? ""])).toContain(
+    "cache.example.org-1",
+  );
+});
+
+test("a push that is killed is gone on with, and a reader never saw half of it", async () => {
+  await fleet.set("epsilon", Array.from({ length: 12 }, (_, n) => `(p.big ${10 + n})`).join(" "));
+  await build(["--hosts", "epsilon"]);
+  const cache = cacheDir("killed");
+  const args = ["build", "--hosts", "epsilon", "--push", `file://${cache}`];
+  const running = await startBento(args, { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: secretKey } });
+  await until(running, () => narinfos(cache).length >= 3);
+  kill([...running.children(), running.pid]);
+  await running.finished.catch(() => {});
+  const before = narinfos(cache);
+  for (const name of before) {
+    const nar = /^URL: (.*)$/m.exec(readFileSync(path.join(cache, name), "utf8"))?.[1] ?? "";
+    await succeed("zstd", ["-qt", path.join(cache, nar)]);
+  }
+  const { document, status } = await build(args.slice(1), { BENTO_CACHE_KEY: secretKey });
+  expect(status).toBe(0);
+  expect(before.length).toBeGreaterThan(2);
+  expect(document.push?.paths).toBeGreaterThan(0);
+  expect(document.push?.paths).toBe(narinfos(cache).length - before.length);
+  expect(await fetchFrom(`file://${cache}`, document.hosts[0]?.toplevel ?? "", "after", publicKey)).toMatchObject({
+    status: 0,
+  });
+});
+
+test("an interrupted push ends, and leaves no key behind", async () => {
+  await fleet.set("zeta", Array.from({ length: 8 }, (_, n) => `(p.big ${30 + n})`).join(" "));
+  const cache = cacheDir("interrupted");
+  const args = ["build", "--hosts", "zeta", "--push", `file://${cache}`];
+  const running = await startBento(args, { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: secretKey } });
+  await until(running, () => narinfos(cache).length >= 1);
+  kill([running.pid], "SIGINT");
+  // `finished` fails when there is a file or a process left.
+  expect((await running.finished).status).toBe(130);
+});
+
+test("a cache that can't be pushed to: the builds are kept, and it is said which", async () => {
+  const file = cacheDir("a-file");
+  await writeFile(file, "");
+  const { document, status } = await build(["--hosts", "alpha", "--push", `file://${file}/cache`]);
+  expect(status).toBe(3);
+  expect(document.hosts[0]?.status).toBe("ok");
+  expect(document.push?.error?.message).toContain(`${file}/cache can't be made (ENOTDIR)`);
+  const unknown = await build(["--hosts", "alpha", "--push", "nonsense://user:hunter2@there"]);
+  expect(unknown.status).toBe(3);
+  expect(JSON.stringify(unknown.document)).not.toContain("hunter2");
+  expect(unknown.stderr).not.toContain("hunter2");
+  for (const wrong of ["file://srv/cache", "file:///srv/my cache"]) {
+    const exit = await bento(["build", "--hosts", "alpha", "--push", wrong], { cwd: fleet.dir, env: fleet.env });
+    expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining("is no directory that can be a cache")]);
+  }
+  const bad = await bento(["build", "--push", "nowhere"], { cwd: fleet.dir, env: fleet.env });
+  expect([bad.status, bad.stderr]).toEqual([2, expect.stringContaining("'nowhere' is no address of a Nix store")]);
+});
+
+test("without a key it is said that hosts won't take it; without an address, that there is none", async () => {
+  const cache = `file://${cacheDir("unsigned")}`;
+  const { document } = await build(["--hosts", "alpha", "--push", cache]);
+  expect(document.warnings).toEqual([expect.stringContaining("is not signed")]);
+  const none = await bento(["build", "--push"], { cwd: fleet.dir, env: fleet.env });
+  expect([none.status, none.stderr]).toEqual([2, expect.stringContaining("fleet.yaml has no cache.push")]);
+  const malformed = await bento(["build"], { cwd: fleet.dir, env: { ...fleet.env, BENTO_CACHE_KEY: "cache-1:AAAA" } });
+  expect([malformed.status, malformed.stderr]).toEqual([
+    2,
+    expect.stringContaining("is not a secret key of a binary cache"),
+  ]);
+});
+
+test("--push without an address goes where fleet.yaml says", async () => {
+  const cache = cacheDir("of-the-fleet");
+  await writeFile(
+    path.join(fleet.dir, "fleet.yaml"),
+    `cache:\n  push: file://${cache}\nhosts: { alpha: { agent: false } }\n`,
+  );
+  expect((await bento(["render"], { cwd: fleet.dir })).status).toBe(0);
+  fleet.git("add", "-A");
+  fleet.git("commit", "-q", "-m", "a cache");
+  const { document, status, stderr } = await build(["--hosts", "alpha", "--push"], { BENTO_CACHE_KEY: secretKey });
+  expect([status, stderr]).toEqual([0, expect.any(String)]);
+  expect(document.push).toEqual({
+    url: `file://${cache}`,
+    paths: narinfos(cache).length,
+    bytes: expect.any(Number),
+    error: null,
+  });
+});
+
+test("on Actions: a push's job signs and pushes, and a pull request's can't", async () => {
+  const cache = `file://${cacheDir("actions")}`;
+  const inputs = { command: "build", hosts: "alpha", "cache-key": secretKey, push: cache };
+  const env = { ...fleet.env, HOME: process.env.HOME };
+  const head = fleet.git("rev-parse", "HEAD").trim();
+  const merged = await runStep({ workspace: fleet.dir, inputs, event: pushEvent(head, head), env });
+  expect(merged.status, merged.log).toBe(0);
+  expect(merged.document).toMatchObject({ signedBy: publicKey, push: { url: cache, error: null } });
+  expect(merged.commands.filter(({ name }) => name === "add-mask").map(({ data }) => data)).toContain(secretKey.trim());
+
+  const asked = await runStep({ workspace: fleet.dir, inputs, event: pullRequest(head, head), env });
+  expect(asked.status).toBe(1);
+  expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
+  expect(asked.outputs).toEqual({});
+});
+
+/** Waits until it has come so far; what isn't there yet makes `isSo` throw. */
+async function until(running: RunningBento, isSo: () => boolean): Promise<void> {
+  const hasCome = () => {
+    try {
+      return isSo();
+    } catch {
+      return false;
+    }
+  };
+  while (!hasCome() && running.child.exitCode === null) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function makeDir(name: string): Promise<string> {
+  await succeed("mkdir", ["-p", cacheDir(name)]);
+  return cacheDir(name);
+}
+
+test("where the daemon lets nobody sign in its store, what is uploaded is signed on the way", async () => {
+  await fleet.set("eta", "p.shared (p.big 50)");
+  // A Nix that refuses as a daemon does whose client it doesn't trust; everything else is the real one's.
+  const bin = await makeDir("distrust");
+  const real = await succeed("sh", ["-c", "command -v nix"]);
+  const script = `#!/bin/sh\ncase "$1 $2" in "store sign") echo "error: you are not privileged to add signatures" >&2; exit 1 ;; esac\nexec ${real} "$@"\n`;
+  await writeFile(path.join(bin, "nix"), script, { mode: 0o755 });
+  const env = { BENTO_CACHE_KEY: secretKey, PATH: `${bin}:${process.env.PATH}` };
+  const cache = cacheDir("signed-on-the-way");
+  const { document, status } = await build(["--hosts", "eta", "--push", `file://${cache}`], env);
+  expect([status, document.signedBy]).toEqual([0, publicKey]);
+  const system = document.hosts[0]?.toplevel ?? "";
+  expect(await fetchFrom(`file://${cache}`, system, "on-the-way", publicKey)).toMatchObject({ status: 0 });
+  const none = await bento(["build", "--hosts", "eta"], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
+  expect([none.status, none.stderr]).toEqual([3, expect.stringContaining("lets only users that it trusts sign")]);
+});

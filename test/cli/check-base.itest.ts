@@ -1,0 +1,84 @@
+import { expect, test } from "vitest";
+import type { CheckDocument } from "../../src/results.ts";
+import type { FleetRepository } from "../support/fleet.ts";
+import { withFleet } from "../support/with-fleet.ts";
+import { bento, bentoJson, hostIn, lineOf } from "./bento.ts";
+import { configuration } from "./configurations.ts";
+
+// What changes, compared with another commit.
+
+let fleet: FleetRepository;
+let first: string;
+
+withFleet({ resets: true }, (made) => {
+  ({ fleet, first } = made);
+});
+
+const check = (...args: string[]) => bento(["check", ...args], { cwd: fleet.dir });
+const checkJson = (...args: string[]) => bentoJson<CheckDocument>(["check", ...args], { cwd: fleet.dir });
+
+/** Puts a mistake into the router's sixth line. */
+const breakRouter = () => fleet.edit("hosts/router/configuration.nix", "pkgs.nginx", "pkgs.nginxx");
+
+test("--base says of each host whether its system changes, and by which packages", async () => {
+  await fleet.edit("hosts/nas/configuration.nix", "pkgs.postgresql", "pkgs.curl");
+  await fleet.edit("hosts/router/configuration.nix", "networking", 'environment.etc.hello = "world";\n  networking');
+  await fleet.write("hosts/printer/configuration.nix", configuration("printer"));
+  await fleet.commit("Changes");
+  const { status, stdout, stderr } = await check("--base", "HEAD~1");
+  expect(lineOf("nas", stdout)).toMatch(/^~ .* changed .*; \+curl 8\.17\.0, -postgresql 18\.1$/);
+  expect(lineOf("router", stdout)).toMatch(/^~ .* changed .*; no package changes its version; not reproducible$/);
+  expect(lineOf("printer", stdout)).toMatch(/^~ .* changed .*; a new host; not reproducible$/);
+  for (const host of ["laptop-anna", "laptop-ben"]) expect(lineOf(host, stdout)).toMatch(/^· .* unchanged$/);
+  expect(stdout).toMatch(/\n5 hosts: 3 changed, 2 unchanged \(compared with HEAD~1\)\n$/);
+  expect(stderr).toContain(`comparing with ${first.slice(0, 12)}: 2 of 5 hosts differ in their files`);
+  expect(status).toBe(0);
+  expect((await fleet.git("worktree", "list")).split("\n")).toHaveLength(1);
+});
+
+test("--base in the document: the system before, and each package's versions", async () => {
+  await fleet.edit("utils/common.nix", "pkgs.htop pkgs.openssh", "pkgs.htop pkgs.git");
+  const { document } = await checkJson("--base", "main", "--hosts", "router");
+  const router = hostIn(document, "router");
+  expect(document.base).toBe("main");
+  expect(router.status).toBe("changed");
+  expect(router.base).toMatch(/-nixos-system-router-26\.05$/);
+  expect(router.base).not.toBe(router.toplevel);
+  expect(router.packages).toEqual([
+    { name: "git", from: null, to: "2.52.0" },
+    { name: "openssh", from: "10.2p1", to: null },
+  ]);
+});
+
+test("a change that makes no other system is no change, though the file is another", async () => {
+  await fleet.edit("hosts/router/configuration.nix", "networking", "# A comment.\n  networking");
+  const { document } = await checkJson("--base", "HEAD", "--hosts", "router");
+  expect(hostIn(document, "router")).toMatchObject({ status: "unchanged", packages: null });
+});
+
+test("a host that was broken at the base is compared with nothing", async () => {
+  await breakRouter();
+  await fleet.commit("broken");
+  await fleet.git("revert", "--no-edit", "HEAD");
+  const { status, document } = await checkJson("--base", "HEAD~1", "--hosts", "router");
+  expect(hostIn(document, "router")).toMatchObject({ status: "changed", base: null, packages: null });
+  expect(status).toBe(0);
+});
+
+test("a base that git doesn't know is a mistake, and not no comparison", async () => {
+  const { status, stdout, stderr } = await check("--base", "nowhere");
+  expect([status, stdout]).toEqual([2, ""]);
+  expect(stderr).toBe(
+    "error: git knows no commit 'nowhere' here\n→ git fetch it; on GitHub, check out with fetch-depth: 0\n",
+  );
+});
+
+test("another kernel needs a reboot, and so says the host", async () => {
+  await fleet.edit("hosts/nas/configuration.nix", "networking", 'boot.kernelVersion = "6.19.0";\n  networking');
+  await fleet.commit("nas: another kernel");
+  const { stdout, document } = await checkJson("--base", "HEAD~1");
+  expect(stdout).not.toBe("");
+  expect(hostIn(document, "nas")).toMatchObject({ status: "changed", reboot: true });
+  expect(lineOf("nas", (await check("--base", "HEAD~1")).stdout)).toMatch(/needs a reboot$/);
+  expect(hostIn(document, "router")).toMatchObject({ status: "unchanged", reboot: null });
+});
