@@ -12,6 +12,7 @@ import {
   type Module,
   missing,
   ownStore,
+  prepareLogin,
   prepareMachine,
 } from "../support/booted-module.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
@@ -47,30 +48,7 @@ describe.skipIf(missing.length > 0)(`a new machine${missing.length ? ` (needs ${
     // The key by which it is reached for this; the one that it logs in with it has yet to make.
     await machine.write("/etc/ssh/sshd_key", await readFile(sshdKey.file, "utf8"), 0o600);
     for (const half of ["", ".pub"]) await rm(machine.path(`/etc/ssh/ssh_host_ed25519_key${half}`));
-    const environment = {
-      NIX_PATH: "nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos",
-      MACHINE: "/",
-      PATH: "/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-      BENTO_CONFIRM_SETTLE: "2",
-      BENTO_MIN_FREE_STORE: "0",
-      BENTO_MIN_FREE_BOOT: "0",
-    };
-    const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-    const sshd = [
-      "HostKey /etc/ssh/sshd_key",
-      "AuthorizedKeysFile /etc/ssh/authorized/%u",
-      "PermitRootLogin yes",
-      "PasswordAuthentication no",
-      "UsePAM no",
-      "Subsystem sftp internal-sftp",
-      `SetEnv ${set.join(" ")}`,
-    ];
-    await machine.write("/etc/ssh/sshd_test", `${sshd.join("\n")}\n`);
-    await machine.write("/etc/ssh/authorized/root", `${ada.publicKey}\n`);
-    await machine.write(
-      "/etc/systemd/system/sshd-test.service",
-      "[Service]\nExecStartPre=/bin/mkdir -p /run/sshd\nExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/sshd_test\n",
-    );
+    await prepareLogin(machine, "/etc/ssh/sshd_key", ada.publicKey, { BENTO_CONFIRM_SETTLE: "2" });
     await machine.write("/etc/nixos/configuration.nix", configurationWith(host, cable, {}));
     await machine.boot();
     await installSystem(machine);

@@ -14,22 +14,47 @@ export class Cable implements AsyncDisposable {
   readonly address6: string;
   readonly peer6: string;
 
-  private constructor(name: string, network: string) {
+  private constructor(name: string, network: string, number = 2) {
     this.#name = name;
     this.address = `${network}.1`;
-    this.peer = `${network}.2`;
+    this.peer = `${network}.${number}`;
     const network6 = `fd42:be:${network.split(".").at(-1)}:`;
     this.address6 = `${network6}:1`;
-    this.peer6 = `${network6}:2`;
+    this.peer6 = `${network6}:${number}`;
   }
 
   static async make(): Promise<Cable> {
     const cable = new Cable(`bt${process.pid.toString(36)}`, `10.213.${process.pid % 250}`);
-    await succeed("ip", ["link", "add", `${cable.#name}o`, "type", "veth", "peer", "name", cable.interface]);
-    await succeed("ip", ["address", "add", `${cable.address}/24`, "dev", `${cable.#name}o`]);
-    await succeed("ip", ["address", "add", `${cable.address6}/64`, "dev", `${cable.#name}o`, "nodad"]);
-    await succeed("ip", ["link", "set", `${cable.#name}o`, "up"]);
+    await cable.#lay();
+    await cable.#give(`${cable.#name}o`);
     return cable;
+  }
+
+  /** Two cables into one switch: what is at their other ends reaches each other, too. */
+  static async pair(): Promise<readonly [Cable, Cable]> {
+    const [name, network] = [`bt${process.pid.toString(36)}`, `10.213.${process.pid % 250}`];
+    const cables = [new Cable(`${name}s`, network), new Cable(`${name}t`, network, 3)] as const;
+    await succeed("ip", ["link", "add", name, "type", "bridge"]);
+    cables[0].#bridge = name;
+    for (const cable of cables) {
+      await cable.#lay();
+      await succeed("ip", ["link", "set", `${cable.#name}o`, "master", name, "up"]);
+    }
+    await cables[0].#give(name);
+    return cables;
+  }
+
+  #bridge = "";
+
+  async #lay(): Promise<void> {
+    await succeed("ip", ["link", "add", `${this.#name}o`, "type", "veth", "peer", "name", this.interface]);
+  }
+
+  /** This machine's addresses, and brings the device up. */
+  async #give(device: string): Promise<void> {
+    await succeed("ip", ["address", "add", `${this.address}/24`, "dev", device]);
+    await succeed("ip", ["address", "add", `${this.address6}/64`, "dev", device, "nodad"]);
+    await succeed("ip", ["link", "set", device, "up"]);
   }
 
   /** What the other end is called in the container. */
@@ -39,6 +64,7 @@ export class Cable implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await exec("ip", ["link", "delete", `${this.#name}o`]);
+    if (this.#bridge !== "") await exec("ip", ["link", "delete", this.#bridge]);
   }
 }
 
