@@ -14,44 +14,44 @@ export class Cable implements AsyncDisposable {
   readonly address6: string;
   readonly peer6: string;
 
-  private constructor(name: string, network: string, number = 2) {
+  private constructor(name: string, network: number, number = 2) {
     this.#name = name;
-    this.address = `${network}.1`;
-    this.peer = `${network}.${number}`;
-    const network6 = `fd42:be:${network.split(".").at(-1)}:`;
-    this.address6 = `${network6}:1`;
-    this.peer6 = `${network6}:${number}`;
+    this.address = `10.213.${network}.1`;
+    this.peer = `10.213.${network}.${number}`;
+    this.address6 = `fd42:be:${network}::1`;
+    this.peer6 = `fd42:be:${network}::${number}`;
   }
 
   static async make(): Promise<Cable> {
-    const cable = new Cable(`bt${process.pid.toString(36)}`, `10.213.${process.pid % 250}`);
-    await cable.#lay();
-    await cable.#give(`${cable.#name}o`);
+    const network = await takeNetwork((inner) => ["veth", "peer", "name", inner]);
+    const cable = new Cable(`bt${network}`, network);
+    await cable.#give();
     return cable;
   }
 
   /** Two cables into one switch: what is at their other ends reaches each other, too. */
   static async pair(): Promise<readonly [Cable, Cable]> {
-    const [name, network] = [`bt${process.pid.toString(36)}`, `10.213.${process.pid % 250}`];
-    const cables = [new Cable(`${name}s`, network), new Cable(`${name}t`, network, 3)] as const;
-    await succeed("ip", ["link", "add", name, "type", "bridge"]);
-    cables[0].#bridge = name;
+    const network = await takeNetwork(() => ["bridge"]);
+    const cables = [new Cable(`bt${network}s`, network), new Cable(`bt${network}t`, network, 3)] as const;
     for (const cable of cables) {
-      await cable.#lay();
-      await succeed("ip", ["link", "set", `${cable.#name}o`, "master", name, "up"]);
+      await succeed("ip", ["link", "add", cable.#outer, "type", "veth", "peer", "name", cable.interface]);
+      await succeed("ip", ["link", "set", cable.#outer, "master", `bt${network}o`, "up"]);
     }
-    await cables[0].#give(name);
+    cables[0].#bridge = `bt${network}o`;
+    await cables[0].#give();
     return cables;
   }
 
-  #bridge = "";
+  /** What the addresses are of, where that isn't this end. */
+  #bridge: string | undefined;
 
-  async #lay(): Promise<void> {
-    await succeed("ip", ["link", "add", `${this.#name}o`, "type", "veth", "peer", "name", this.interface]);
+  get #outer(): string {
+    return `${this.#name}o`;
   }
 
-  /** This machine's addresses, and brings the device up. */
-  async #give(device: string): Promise<void> {
+  /** This machine's addresses. */
+  async #give(): Promise<void> {
+    const device = this.#bridge ?? this.#outer;
     await succeed("ip", ["address", "add", `${this.address}/24`, "dev", device]);
     await succeed("ip", ["address", "add", `${this.address6}/64`, "dev", device, "nodad"]);
     await succeed("ip", ["link", "set", device, "up"]);
@@ -63,9 +63,22 @@ export class Cable implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await exec("ip", ["link", "delete", `${this.#name}o`]);
-    if (this.#bridge !== "") await exec("ip", ["link", "delete", this.#bridge]);
+    await exec("ip", ["link", "delete", this.#outer]);
+    if (this.#bridge !== undefined) await exec("ip", ["link", "delete", this.#bridge]);
   }
+}
+
+/** Makes the device of a network that nobody has yet: of several processes at once, each gets one of its own. */
+async function takeNetwork(kind: (inner: string) => readonly string[]): Promise<number> {
+  for (let tries = 0; tries < 250; tries++) {
+    const network = (process.pid + tries) % 250;
+    const taken = await succeed("ip", ["-o", "address"]);
+    if (taken.includes(` 10.213.${network}.`)) continue;
+    const device = `bt${network}o`;
+    const { status } = await exec("ip", ["link", "add", device, "type", ...kind(`bt${network}i`)]);
+    if (status === 0) return network;
+  }
+  throw new Error("no network between 10.213.0.0 and 10.213.249.0 is free, or no device can be made");
 }
 
 /**
