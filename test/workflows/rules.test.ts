@@ -348,8 +348,8 @@ test("after another workflow: what a pull request's run left is data, and its co
   ]);
   // To be told which commit it was is no checkout of it.
   const told = COMMENT.replace("actions/checkout@", "a/b@").replace(
-    "main",
-    "${{ github.event.workflow_run.head_sha }}",
+    "ref: main",
+    'ref: "${{ github.event.workflow_run.head_sha }}"',
   );
   expect(problems(told)).toEqual([]);
 });
