@@ -124,7 +124,8 @@ function noOwnRunnersForForks(workflow: Workflow): Problem[] {
   return jobsOfPullRequests(workflow).flatMap((job) => {
     const labels = job.keys["runs-on"];
     if (labels === undefined || isOfThisRepository(job)) return [];
-    if (typeof labels === "string" && /^(?:ubuntu|windows|macos)-[\w.-]+$/.test(labels)) return [];
+    // One label alone, which a list of one is, too.
+    if (/^(?:ubuntu|windows|macos)-[\w.-]+$/.test(String(labels))) return [];
     const message = `the job ${job.id} runs pull requests, of forks too, on ${describe(labels)}, a machine that may stay`;
     const hint =
       "use runs-on: ubuntu-latest, or if: github.event.pull_request.head.repo.full_name == github.repository";

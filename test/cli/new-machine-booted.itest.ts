@@ -11,8 +11,9 @@ import {
   installSystem,
   type Module,
   ownStore,
+  prepareLogin,
 } from "../support/booted-module.ts";
-import { bootedWorld, describeBooted, prepareWith, writeSshd } from "../support/booted-world.ts";
+import { bootedWorld, describeBooted, prepareWith } from "../support/booted-world.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { type Exit, exec, succeed } from "../support/programs.ts";
 import type { World } from "../support/world.ts";
@@ -44,20 +45,7 @@ describeBooted("a new machine", () => {
     // The key by which it is reached for this; the one that it logs in with it has yet to make.
     await machine.write("/etc/ssh/sshd_key", await readFile(sshdKey.file, "utf8"), 0o600);
     for (const half of ["", ".pub"]) await rm(machine.path(`/etc/ssh/ssh_host_ed25519_key${half}`));
-    const environment = {
-      NIX_PATH: "nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos",
-      MACHINE: "/",
-      PATH: "/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-      BENTO_CONFIRM_SETTLE: "2",
-      BENTO_MIN_FREE_STORE: "0",
-      BENTO_MIN_FREE_BOOT: "0",
-    };
-    const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-    await writeSshd(machine, {
-      users: ["root"],
-      key: ada,
-      lines: ["HostKey /etc/ssh/sshd_key", "Subsystem sftp internal-sftp", `SetEnv ${set.join(" ")}`],
-    });
+    await prepareLogin(machine, "/etc/ssh/sshd_key", ada.publicKey, { BENTO_CONFIRM_SETTLE: "2" });
     await machine.write("/etc/nixos/configuration.nix", configurationWith(host, cable, {}));
     await machine.boot();
     await installSystem(machine);

@@ -5,6 +5,7 @@ import { parse, stringify } from "yaml";
 import type { DeployDocument, StatusDocument } from "../../src/results.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
 import type { FleetRepository } from "../support/fleet.ts";
+import { GitServer } from "../support/git-server.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, start, succeed } from "../support/programs.ts";
@@ -42,7 +43,12 @@ withFleet({}, async (made) => {
   expect(await upgrade(anna)).toBe("success");
 });
 
-const env = () => ({ BENTO_SSH_KEY_FILE: publisher, BENTO_SIGNING_KEY_FILE: signing });
+let gitKey: string | undefined;
+const env = () => ({
+  BENTO_SSH_KEY_FILE: publisher,
+  BENTO_SIGNING_KEY_FILE: signing,
+  BENTO_GIT_SSH_KEY_FILE: gitKey,
+});
 const options = () => ({ cwd: fleet.dir, env: env() });
 
 /** What these tests change in fleet.yaml. */
@@ -51,6 +57,7 @@ interface Content {
   signers: string[];
   administrators: string[];
   substituters: { url: string; key: string }[];
+  git?: { remote: string; hostKeys: string[] };
   hosts: Record<string, { key: string }>;
 }
 
@@ -81,9 +88,9 @@ async function edit(): Promise<void> {
 }
 
 /** One attempt; the outcome that it reports, or what the agent says where it has come to nothing. */
-async function upgrade(machine: Machine): Promise<unknown> {
+async function upgrade(machine: Machine, env: Record<string, string> = {}): Promise<unknown> {
   const before = await machine.state("last.json");
-  const { stderr } = await machine.agent({ BENTO_BACKOFF: "0" });
+  const { stderr } = await machine.agent({ BENTO_BACKOFF: "0", ...env });
   const last = await machine.state("last.json");
   return last?.started !== before?.started ? last?.outcome : stderr.trim().split("\n").at(-1);
 }
@@ -257,6 +264,67 @@ test("the server's: pinned beside the old one, then instead of it, and only then
   expect(await upgrade(router)).toBe("success");
   await bootstrap("laptop-anna", anna);
   expect(await states()).toEqual({ router: "up-to-date", "laptop-anna": "up-to-date" });
+});
+
+test("git's: the deploy key at the remote and in the environment; the remote's own is pinned in two releases", async () => {
+  const old = await makeKey(path.join(world.dir, "git-key"));
+  const fresh = await makeKey(path.join(world.dir, "git-key-2"));
+  const read = [router.key.publicKey];
+  await using git = await GitServer.make(path.join(world.dir, "git"), { write: [old.publicKey], read });
+  const { publicKey: pinned } = git.hostKey;
+  await change("A git remote", (content) => {
+    content.git = { remote: git.remote, hostKeys: [pinned] };
+  });
+  gitKey = old.file;
+  await deploy();
+  // From the server it learns of the remote; from then on its releases come from there.
+  expect(await upgrade(router)).toBe("success");
+  const byGit = { BENTO_FETCHER: "git", BENTO_REPORTER: "sftp" };
+  const goesOut = async () => {
+    await edit();
+    await deploy();
+    return upgrade(router, byGit);
+  };
+  expect(await goesOut()).toBe("success");
+
+  await git.allow({ write: [old.publicKey, fresh.publicKey], read });
+  gitKey = fresh.file;
+  expect(await goesOut()).toBe("success");
+  await git.allow({ write: [fresh.publicKey], read });
+  gitKey = old.file;
+  await edit();
+  const before = await git.git("for-each-ref");
+  const refused = await bento(["deploy", "--hosts", hosts], options());
+  expect(refused).toMatchObject({ status: 3, stderr: expect.stringMatching(/denied|refused|permission/i) });
+  expect(await git.git("for-each-ref")).toBe(before);
+  gitKey = fresh.file;
+  await deploy();
+  expect(await upgrade(router, byGit)).toBe("success");
+
+  const next = await makeKey(path.join(world.dir, "git-host-key-2"));
+  await change("A second host key of the remote's", (content) => void content.git?.hostKeys.push(next.publicKey));
+  await deploy();
+  expect(await upgrade(router, byGit)).toBe("success");
+  await git.replaceHostKey(next);
+  expect(await goesOut()).toBe("success");
+  await change("The old one out", (content) => void content.git?.hostKeys.shift());
+  await deploy();
+  expect(await upgrade(router, byGit)).toBe("success");
+  // Who has the old one now is somebody in between.
+  await git.replaceHostKey(await makeKey(path.join(world.dir, "git-host-key-3")));
+  expect((await router.agent(byGit, ["contact"])).stdout).toBe("wrong-host-key\n");
+  await git.replaceHostKey(next);
+  expect((await router.agent(byGit, ["contact"])).stdout).toBe("known\n");
+  expect(await upgrade(anna)).toBe("success");
+  expect(await states()).toEqual({ router: "up-to-date", "laptop-anna": "up-to-date" });
+
+  await change("No git remote", (content) => {
+    delete content.git;
+  });
+  gitKey = undefined;
+  await deploy();
+  expect(await upgrade(router)).toBe("success");
+  expect(await upgrade(anna)).toBe("success");
 });
 
 test("the cache's: a second entry with the same address, signed with the new key, and the old entry out", async () => {

@@ -197,7 +197,7 @@ async function expectShell(script: string): Promise<void> {
 
 /** Programs that a reader has, or that the page tells to get. What they take is theirs. */
 const OTHERS = new Set(
-  "cat cd cp export gh git journalctl ln mkdir nix nix-env nix-shell podman readlink scp sed set source ssh sshd systemctl".split(
+  "cat cd cp export gh git journalctl ln mkdir nix nix-env nix-shell podman readlink scp sed set sleep source ssh sshd systemctl".split(
     " ",
   ),
 );

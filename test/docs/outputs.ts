@@ -83,7 +83,7 @@ const rolledBack: HostStatus = {
   ...router,
   ...{ state: "rolled-back", sync: "rolled-back", lastContact: new Date(NOW - 60_000).toISOString() },
   published: {
-    ...{ sequence: NOW, commit: "4be0c7d2f911".padEnd(40, "0"), subject: "router: a gateway" },
+    ...{ sequence: NOW, commit: "4be0c7d2f911".padEnd(40, "0"), subject: "Merge pull request #2 from ada/mistake" },
     ...{ toplevel: null, issued: new Date(NOW).toISOString() },
   },
   reason: "no contact: sftp: fleet.example.org:2222 can't be reached: …",

@@ -100,7 +100,7 @@ function agentPackage(command: string): string {
  */
 export function configurationWith(
   host: string,
-  cable: Cable,
+  cable: Pick<Cable, "address" | "peer" | "peer6" | "interface">,
   { units, command, secrets }: Partial<Module>,
   script = "",
 ): string {
@@ -137,6 +137,43 @@ export async function prepareMachine(
   await machine.copyTree(
     path.join(packageRoot(), "scripts/demo-fleet/nixpkgs"),
     "/nix/var/nix/profiles/per-user/root/channels/nixos",
+  );
+}
+
+/**
+ * Root's login by ssh on a machine that is to boot: what `administrator` (a public key) logs in with, and `hostKey` on it. What root
+ * has in its environment is what the agent needs there, and `environment`. Start it with `systemctl start sshd-test`.
+ */
+export async function prepareLogin(
+  machine: BootedMachine,
+  hostKey: string,
+  administrator: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const all = {
+    NIX_PATH: "nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos",
+    MACHINE: "/",
+    PATH: "/run/current-system/sw/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    BENTO_MIN_FREE_STORE: "0",
+    BENTO_MIN_FREE_BOOT: "0",
+    ...environment,
+  };
+  const sshd = [
+    `HostKey ${hostKey}`,
+    "AuthorizedKeysFile /etc/ssh/authorized/%u",
+    "PermitRootLogin yes",
+    "PasswordAuthentication no",
+    "UsePAM no",
+    "Subsystem sftp internal-sftp",
+    `SetEnv ${Object.entries(all)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(" ")}`,
+  ];
+  await machine.write("/etc/ssh/sshd_test", `${sshd.join("\n")}\n`);
+  await machine.write("/etc/ssh/authorized/root", `${administrator}\n`);
+  await machine.write(
+    "/etc/systemd/system/sshd-test.service",
+    "[Service]\nExecStartPre=/bin/mkdir -p /run/sshd\nExecStart=/usr/sbin/sshd -D -e -f /etc/ssh/sshd_test\n",
   );
 }
 

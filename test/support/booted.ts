@@ -21,23 +21,47 @@ export class Cable implements AsyncDisposable {
   readonly address6: string;
   readonly peer6: string;
 
-  private constructor(name: string, number: number) {
+  private constructor(name: string, network: number, number = 2) {
     this.#name = name;
-    const network = `10.${128 + ((number >> 8) % 128)}.${number % 256}`;
-    this.address = `${network}.1`;
-    this.peer = `${network}.2`;
-    const network6 = `fd42:be:${(number % 65_536).toString(16)}:`;
-    this.address6 = `${network6}:1`;
-    this.peer6 = `${network6}:2`;
+    this.address = `10.213.${network}.1`;
+    this.peer = `10.213.${network}.${number}`;
+    this.address6 = `fd42:be:${network}::1`;
+    this.peer6 = `fd42:be:${network}::${number}`;
   }
 
   static async make(): Promise<Cable> {
-    const cable = new Cable(`bt${process.pid.toString(36)}`, process.pid);
-    await succeed("ip", ["link", "add", `${cable.#name}o`, "type", "veth", "peer", "name", cable.interface]);
-    await succeed("ip", ["address", "add", `${cable.address}/24`, "dev", `${cable.#name}o`]);
-    await succeed("ip", ["address", "add", `${cable.address6}/64`, "dev", `${cable.#name}o`, "nodad"]);
-    await succeed("ip", ["link", "set", `${cable.#name}o`, "up"]);
+    const network = await takeNetwork((inner) => ["veth", "peer", "name", inner]);
+    const cable = new Cable(`bt${network}`, network);
+    await cable.#give();
     return cable;
+  }
+
+  /** Two cables into one switch: what is at their other ends reaches each other, too. */
+  static async pair(): Promise<readonly [Cable, Cable]> {
+    const network = await takeNetwork(() => ["bridge"]);
+    const cables = [new Cable(`bt${network}s`, network), new Cable(`bt${network}t`, network, 3)] as const;
+    for (const cable of cables) {
+      await succeed("ip", ["link", "add", cable.#outer, "type", "veth", "peer", "name", cable.interface]);
+      await succeed("ip", ["link", "set", cable.#outer, "master", `bt${network}o`, "up"]);
+    }
+    cables[0].#bridge = `bt${network}o`;
+    await cables[0].#give();
+    return cables;
+  }
+
+  /** What the addresses are of, where that isn't this end. */
+  #bridge: string | undefined;
+
+  get #outer(): string {
+    return `${this.#name}o`;
+  }
+
+  /** This machine's addresses. */
+  async #give(): Promise<void> {
+    const device = this.#bridge ?? this.#outer;
+    await succeed("ip", ["address", "add", `${this.address}/24`, "dev", device]);
+    await succeed("ip", ["address", "add", `${this.address6}/64`, "dev", device, "nodad"]);
+    await succeed("ip", ["link", "set", device, "up"]);
   }
 
   /** What the other end is called in the container. */
@@ -46,8 +70,22 @@ export class Cable implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await exec("ip", ["link", "delete", `${this.#name}o`]);
+    await exec("ip", ["link", "delete", this.#outer]);
+    if (this.#bridge !== undefined) await exec("ip", ["link", "delete", this.#bridge]);
   }
+}
+
+/** Makes the device of a network that nobody has yet: of several processes at once, each gets one of its own. */
+async function takeNetwork(kind: (inner: string) => readonly string[]): Promise<number> {
+  for (let tries = 0; tries < 250; tries++) {
+    const network = (process.pid + tries) % 250;
+    const taken = await succeed("ip", ["-o", "address"]);
+    if (taken.includes(` 10.213.${network}.`)) continue;
+    const device = `bt${network}o`;
+    const { status } = await exec("ip", ["link", "add", device, "type", ...kind(`bt${network}i`)]);
+    if (status === 0) return network;
+  }
+  throw new Error("no network between 10.213.0.0 and 10.213.249.0 is free, or no device can be made");
 }
 
 /**

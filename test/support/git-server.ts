@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { type KeyPair, makeKey } from "./keys.ts";
 import { succeed } from "./programs.ts";
@@ -37,13 +37,7 @@ export class GitServer implements AsyncDisposable {
     await mkdir(dir, { mode: 0o755 });
     const server = new GitServer(dir, await makeKey(path.join(dir, "host_key")), env, address);
     await succeed("git", ["init", "--quiet", "--bare", server.repository]);
-    const shell = (allowed: string) =>
-      `restrict,command="case $SSH_ORIGINAL_COMMAND in ${allowed}) exec git-shell -c \\"$SSH_ORIGINAL_COMMAND\\";; *) echo denied >&2; exit 1;; esac"`;
-    const lines = [
-      ...logins.write.map((key) => `${shell("git-*")} ${key}`),
-      ...logins.read.map((key) => `${shell("git-upload-pack*")} ${key}`),
-    ];
-    await writeFile(path.join(dir, "authorized_keys"), `${lines.join("\n")}\n`);
+    await server.allow(logins);
     const config = [
       `ListenAddress ${address}`,
       `HostKey ${server.hostKey.file}`,
@@ -60,6 +54,25 @@ export class GitServer implements AsyncDisposable {
     await writeFile(path.join(dir, "sshd_config"), `${config.join("\n")}\n`);
     await server.start();
     return server;
+  }
+
+  /** From now on it is these, and nobody else. */
+  async allow(logins: GitLogins): Promise<void> {
+    const shell = (allowed: string) =>
+      `restrict,command="case $SSH_ORIGINAL_COMMAND in ${allowed}) exec git-shell -c \\"$SSH_ORIGINAL_COMMAND\\";; *) echo denied >&2; exit 1;; esac"`;
+    const lines = [
+      ...logins.write.map((key) => `${shell("git-*")} ${key}`),
+      ...logins.read.map((key) => `${shell("git-upload-pack*")} ${key}`),
+    ];
+    await writeFile(path.join(this.#dir, "authorized_keys"), `${lines.join("\n")}\n`);
+  }
+
+  /** Another key in place of the one that it has. */
+  async replaceHostKey({ file, publicKey }: KeyPair): Promise<void> {
+    await copyFile(file, this.hostKey.file);
+    await writeFile(`${this.hostKey.file}.pub`, `${publicKey}\n`);
+    await this.stop();
+    await this.start();
   }
 
   /** As fleet.yaml has it. */

@@ -18,4 +18,5 @@ builtins.mapAttrs package {
   nginx = "1.29.3";
   openssh = "10.2p1";
   postgresql = "18.1";
+  tmux = "3.6";
 }
