@@ -197,6 +197,10 @@ end_again() {
   local outcome
   has_attempt ending.json || return 0
   outcome=$(read_state ending.json .outcome)
+  case $outcome in
+    success | unchanged | failed | rolled-back | stuck | inconclusive | refused) ;;
+    *) set_aside ending.json; return 0 ;;
+  esac
   ended=1
   read_attempt ending.json
   read_undo
