@@ -26,6 +26,7 @@ const FILES = [
   "retry",
   "refused",
   "intent",
+  "ending",
   "undo",
   "trial",
   "last-resort",

@@ -1,7 +1,10 @@
 import { existsSync } from "node:fs";
-import { chmod, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { setTimeout } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { gitRepository } from "../platform/git.ts";
+import { writeTree } from "../platform/scratch.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, familyOf, kill, succeed } from "../support/programs.ts";
@@ -48,6 +51,10 @@ async function damage(storePath: string, file: string): Promise<void> {
   await truncate(place, 0);
   await chmod(place, 0o555);
 }
+/** As the agent has noted it, in another boot; what was written to the store since `seconds` is looked at then. */
+const noted = (seconds: number) => writeFile(note(), `another-boot\n${seconds}\n`);
+const now = () => Math.floor(Date.now() / 1000);
+
 const isWhole = async (storePath: string) => (await exec("nix-store", ["--verify-path", storePath])).status === 0;
 
 test("the note is there while the store is written to, and is of this boot", async () => {
@@ -63,7 +70,7 @@ test("the note is there while the store is written to, and is of this boot", asy
   const agent = machine.startAgent({ BENTO_BUILD: "prebuilt" });
   await asked.promise;
   const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
-  expect((await readFile(note(), "utf8")).trim()).toBe(boot);
+  expect(await readFile(note(), "utf8")).toMatch(new RegExp(`^${boot}\\n\\d+\\n$`));
   kill(familyOf(agent.pid));
   await agent.done.catch(() => {});
   // Nothing was lost with the power: the next attempt has nothing to look at, and then there is nothing to note.
@@ -147,4 +154,112 @@ test("where all is whole it goes on; where a build fails, somebody is told where
   await writeFile(note(), "another-boot\n");
   expect((await machine.agent()).stderr).toContain("nix-store --verify --check-contents looks at all of it");
   expect((await readdir(machine.path("state"))).filter((name) => name === "building")).toEqual(["building"]);
+});
+
+/** A system with a command of its own, which is made from a file of the release. */
+function withCommand(text: string): { files: Record<string, string> } {
+  const configuration = `{ pkgs, ... }: {
+    networking.hostName = "nas";
+    environment.systemPackages = [
+      pkgs.htop
+      (derivation {
+        name = "greet";
+        system = builtins.currentSystem;
+        builder = "/bin/sh";
+        args = [ "-c" "PATH=/usr/bin:/bin; mkdir -p $out/bin; cp \${./greet} $out/bin/greet; chmod +x $out/bin/greet" ];
+      })
+    ];
+  }
+`;
+  return { files: { "configuration.nix": configuration, greet: `#!/bin/sh\necho ${text}\n` } };
+}
+
+/** Writes its derivations and its sources to the store, as a build that was cut off has; gives those that are named so. */
+async function begun({ files }: { files: Record<string, string> }, name: RegExp): Promise<string[]> {
+  const dir = path.join(world.dir, `begun-${++serial}`);
+  await writeTree(dir, files);
+  const configuration = `nixos-config=${dir}/configuration.nix`;
+  const drv = await succeed("nix-instantiate", ["<nixpkgs/nixos>", "-A", "system", "-I", configuration]);
+  return (await succeed("nix-store", ["--query", "--requisites", drv]))
+    .split("\n")
+    .filter((stored) => name.test(stored));
+}
+
+test.each([
+  ["derivations", /\.drv$/],
+  ["sources", /-greet$/],
+])("%s that a power cut has left empty are made again before anything is built from them", async (what, name) => {
+  const since = now();
+  // Of a package that the running system has, the derivation is kept by it.
+  await world.publish("nas", channelHost("nas", "environment.systemPackages = [ pkgs.htop ];"), { evaluate: false });
+  expect((await machine.agent()).status).toBe(0);
+  const content = withCommand(what);
+  const stored = await begun(content, name);
+  expect(stored.length).toBeGreaterThan(0);
+  for (const file of stored) {
+    await chmod(file, 0o644);
+    await truncate(file, 0);
+    await chmod(file, 0o444);
+  }
+  await noted(since);
+  await world.publish("nas", content, { evaluate: false });
+  const { stderr } = await machine.agent();
+  expect(stderr).toContain(`${stored[0]} is damaged, and is taken out of the store\n`);
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(await succeed(path.join(await machine.running(), "sw/bin/greet"), [])).toBe(what);
+  for (const file of stored) expect(await isWhole(file)).toBe(true);
+  expect(existsSync(note())).toBe(false);
+});
+
+test("what is missing in the store is made again, too, and what was there before is not looked at", async () => {
+  const old = await buildChannelHost(channelHost("nas", `environment.etc.serial = "${++serial}";`), world.dir);
+  await succeed("nix-store", ["--realise", old, "--add-root", path.join(world.dir, "old"), "--indirect"]);
+  await damage(old, "bin/switch-to-configuration");
+  await setTimeout(1000);
+  const since = now();
+  const system = await released({ push: false });
+  await rename(system, `${system}.gone`);
+  await noted(since);
+  const { stderr } = await machine.agent();
+  expect(stderr).toContain(`${system} is damaged, and is taken out of the store\n`);
+  expect(stderr).not.toContain(old);
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(await isWhole(system)).toBe(true);
+  await rm(path.join(world.dir, "old"));
+});
+
+test("what Nix remembers of inputs is thrown away when a build fails after a power cut, and it is built once more", async () => {
+  const caches = path.join(process.env.HOME ?? "", ".cache/nix");
+  await rm(caches, { recursive: true, force: true });
+  await using input = await gitRepository({ "module.nix": `{ environment.etc.serial = "${++serial}"; }\n` });
+  const { nixpkgs, system } = world.store;
+  const flake = `{
+    inputs = { nixpkgs.url = "path:${nixpkgs}"; input = { url = "git+file://${input.dir}?ref=main"; flake = false; }; };
+    outputs = { nixpkgs, input, ... }: {
+      nixosConfigurations.nas = nixpkgs.lib.nixosSystem {
+        system = "${system}";
+        modules = [ (input + "/module.nix") { networking.hostName = "nas"; } ];
+      };
+    };
+  }\n`;
+  // As of a server, of which Nix keeps a copy.
+  vi.stubEnv("_NIX_FORCE_HTTP", "1");
+  try {
+    await world.publish("nas", { files: { "flake.nix": flake } });
+    for (const entry of await readdir(caches, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const file = path.join(entry.parentPath, entry.name);
+      await chmod(file, 0o644);
+      await writeFile(file, "what the disk had there before");
+    }
+    await succeed("nix-store", ["--gc"]);
+    await noted(now());
+    const { stderr } = await machine.agent();
+    expect(stderr).toMatch(
+      /\nit does not build: .*; once more, without what Nix remembers of inputs, which may be damaged too\n/,
+    );
+    expect(stderr).toMatch(/\nsuccess\n$/);
+  } finally {
+    vi.unstubAllEnvs();
+  }
 });

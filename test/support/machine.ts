@@ -159,7 +159,7 @@ export class Machine {
       await rm(this.path(link));
       await symlink(boots, this.path(link));
     }
-    for (const file of ["intent.json", "retry.json", "trial.json", "last-resort.json"]) {
+    for (const file of ["intent.json", "ending.json", "retry.json", "trial.json", "last-resort.json"]) {
       // One that was damaged when the power was lost says nothing.
       const state = await this.state(file).catch(() => undefined);
       if (state) await writeFile(this.path(`state/${file}`), JSON.stringify({ ...state, bootId: "the boot before" }));

@@ -7,9 +7,10 @@ begin_attempt() {
   said_mark=0
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   guard='' slow='' timer_before='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
-  manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets=''
+  manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets='' ended=''
   attempt_log=$BENTO_STATE/attempt.log
-  : 2> /dev/null > "$attempt_log" || attempt_log=
+  # The log of one that has ended goes with its report.
+  [ -e "$BENTO_STATE/ending.json" ] || : 2> /dev/null > "$attempt_log" || attempt_log=
   # For whoever wants to follow it; see running_agent in lib/history.sh.
   { echo "$$ $started" > "$BENTO_RUN/attempt"; } 2> /dev/null || true
 }
@@ -134,10 +135,12 @@ activate_release() {
   finish success "$reason"
 }
 
-# finish OUTCOME REASON: the attempt's one end. What is remembered comes before the report, and the report before the
-# intent is forgotten: cut off anywhere, the next run does the rest, and reports under the same name.
+# finish OUTCOME REASON: the attempt's one end. It is noted first. What is remembered comes before the report, and the report
+# before the note and the intent are forgotten: cut off anywhere, the next run does all of this again, and reports under the
+# same name.
 finish() {
   local outcome=$1 reason=$2 status=1 unreported=
+  note_ending "$1" "$2" || true
   case $1 in success | unchanged) status=0 ;; esac
   if [ -n "$updating" ]; then
     finish_self_update "$outcome"
@@ -172,6 +175,8 @@ finish() {
     [ -z "$refusing" ] ||
       jq -n --arg envelope "$refusing" '{ envelope: $envelope }' | write_state refused.json || true
     rm -f "$BENTO_STATE/intent.json"
+    # A restart that is a part of it comes last.
+    [ -n "$restart" ] || rm -f "$BENTO_STATE/ending.json"
     rm -f "$BENTO_STATE/undo.json" ${resolved:+"$BENTO_STATE/$resolved"}
     forget_guard
   fi
@@ -181,10 +186,48 @@ finish() {
   notify "$outcome" "$reason"
   if [ -n "$restart" ]; then
     restart_machine "$reason"
+    [ -z "$unreported" ] || rm -f "$BENTO_STATE/ending.json"
   else
     [ "$status" -ne 0 ] || restart_if_due
   fi
   exit "$status"
+}
+
+# note_ending OUTCOME REASON: see finish. Fails when it could not be written.
+note_ending() {
+  local more reason
+  [ -z "$ended" ] || return 0
+  reason=$(scrub <<< "$2")
+  more=$(jq -n --arg outcome "$1" --arg reason "$reason" --arg guard "$guard" --arg resolved "$resolved" --arg refusing "$refusing" \
+    --arg restart "$restart" --arg sequence "$manifest_sequence" --arg subject "${manifest_subject:-}" '
+      { outcome: $outcome, reason: $reason, guard: $guard, resolved: $resolved, refusing: $refusing, restart: $restart,
+        nameless: ($sequence == ""), subject: $subject }') &&
+    write_attempt ending.json "$more"
+}
+
+# end_again: an attempt that had ended, whose end was not remembered, reported and forgotten to the last step.
+end_again() {
+  local outcome
+  has_attempt ending.json || return 0
+  outcome=$(read_state ending.json .outcome)
+  case $outcome in
+    success | unchanged | failed | rolled-back | stuck | inconclusive | refused) ;;
+    *) set_aside ending.json; return 0 ;;
+  esac
+  ended=1
+  read_attempt ending.json
+  read_undo
+  resolved=$(read_state ending.json .resolved)
+  refusing=$(read_state ending.json .refusing)
+  manifest_subject=$(read_state ending.json .subject)
+  [ "$(read_state ending.json .nameless)" != true ] || manifest_sequence=
+  # After a restart both are over.
+  if [ "$(read_state ending.json .bootId)" = "$(boot_id)" ]; then
+    guard=$(read_state ending.json .guard)
+    restart=$(read_state ending.json .restart)
+  fi
+  say "the last attempt has ended, and was cut off before that was remembered and reported"
+  finish "$outcome" "$(read_state ending.json .reason)"
 }
 
 # give_up STATUS: of a fetcher that failed.

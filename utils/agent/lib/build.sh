@@ -5,29 +5,44 @@ nix_flags=(--extra-experimental-features 'nix-command flakes')
 
 # build_release DIR: of the release in DIR. Fails with $problem.
 build_release() {
-  local status=0 cut_off=
+  local status=0 cut_off='' paths
   if was_cut_off; then
     cut_off=yes
     say "an earlier attempt was cut off while the store was written to: looking at what is new in it"
-    [ -z "$manifest_toplevel" ] || remove_damaged "$manifest_toplevel" || return 1
+    look_at_store || return 1
   fi
   note_building || return 1
   realise_or_build "$1" || status=$?
+  if [ -n "$cut_off" ] && [ "$status" -ne 0 ] && forget_inputs; then
+    say "$problem; once more, without what Nix remembers of inputs, which may be damaged too"
+    status=0
+    realise_or_build "$1" || status=$?
+  fi
   # Of a system that was made just now, parts may have been there.
   if [ -n "$cut_off" ] && [ "$status" -eq 0 ]; then
-    remove_damaged "$built" || status=$?
+    mapfile -t paths < <(beyond_running "$built")
+    remove_damaged "${paths[@]}" || status=$?
     [ -z "$removed" ] || realise_or_build "$1" || status=$?
-  elif [ -n "$cut_off" ]; then
-    problem+="; an earlier attempt was cut off while the store was written to, and what Nix needs may be damaged:"
-    problem+=' nix-store --verify --check-contents looks at all of it'
   fi
   close_forward
   if [ "$status" -ne 0 ]; then
-    # What it has written before it failed is no worse for that: the next boot has nothing to look at. The reason stays this one.
-    [ -n "$cut_off" ] || (settle_store) || true
+    if was_cut_off; then
+      problem+="; an earlier attempt was cut off while the store was written to, and what Nix needs may be damaged:"
+      problem+=' nix-store --verify --check-contents looks at all of it'
+    else
+      # What it has written before it failed is no worse for that: the next boot has nothing to look at. The reason stays this one.
+      (settle_store) || true
+    fi
     return "$status"
   fi
   settle_store
+}
+
+# forget_inputs: what Nix keeps of flakes' inputs and of caches, of which a power cut leaves less than of the store. It is
+# fetched anew. Fails where there is nothing.
+forget_inputs() {
+  local caches=${XDG_CACHE_HOME:-$HOME/.cache}/nix
+  [ -e "$caches" ] && rm -rf "$caches"
 }
 
 realise_or_build() {

@@ -9,6 +9,7 @@ resolve_interrupted() {
   if compgen -G "$BENTO_RUN/sftp.*" > /dev/null || compgen -G "$BENTO_STATE/.*.new" > /dev/null; then
     rm -rf "$BENTO_RUN"/sftp.* "$BENTO_STATE"/.*.new
   fi
+  end_again
   if ! has_attempt intent.json; then
     [ ! -e "$BENTO_STATE/undo.json" ] || rm -rf "$BENTO_STATE/undo.json"
     clear_away

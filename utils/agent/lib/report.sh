@@ -5,14 +5,28 @@
 # Bytes of a log that are kept, before compression; its end is what matters.
 max_log=1000000
 
-# spool_report OUTCOME REASON: writes the report of the attempt that $started, $from, $to and manifest_* describe.
+# spool_report OUTCOME REASON: writes the report of the attempt that $started, $from, $to and manifest_* describe. That of one
+# that is ended again stays as it was.
 spool_report() {
-  local name finished reason
-  reason=$(scrub <<< "$2")
-  finished=$(utc %Y-%m-%dT%H:%M:%S.000Z)
+  local name report
   name=$(printf '%013d-%s' "$(date -u -d "$started" +%s%3N)" "${manifest_sequence:-0}")
+  report=$BENTO_STATE/spool/$name.json
+  if [ -z "$ended" ] || { [ ! -e "$report" ] && [ "$(read_state last.json .started)" != "$started" ]; }; then
+    write_report "$name" "$1" "$2" || return 1
+  fi
+  [ -e "$report" ] || return 0
+  # After it: where it counts that something was told, it was.
+  write_state last.json < "$report" || true
+  remember_in_history "$report" "${report%.json}.log.gz"
+}
+
+# write_report NAME OUTCOME REASON: into the spool, with its log.
+write_report() {
+  local finished reason
+  reason=$(scrub <<< "$3")
+  finished=$(utc %Y-%m-%dT%H:%M:%S.000Z)
   jq -n --arg host "$BENTO_HOST" --arg sequence "${manifest_sequence:-}" --arg digest "${manifest_digest:-}" \
-    --arg commit "${manifest_commit:-}" --arg outcome "$1" --arg reason "$reason" --arg from "${from:-}" --arg to "${to:-}" \
+    --arg commit "${manifest_commit:-}" --arg outcome "$2" --arg reason "$reason" --arg from "${from:-}" --arg to "${to:-}" \
     --arg expected "${manifest_toplevel:-}" --arg started "$started" --arg finished "$finished" \
     --arg bootId "$(boot_id)" --arg agent "$agent_version" '
       def text: if . == "" then null else .[:1000] end;
@@ -25,15 +39,12 @@ spool_report() {
     # Scrubbed before it is cut, since half of a secret would not be found.
     if scrub 2> /dev/null < "$attempt_log" | tail -c "$max_log" | gzip -c 2> /dev/null > "$BENTO_STATE/.log.new"; then
       sync "$BENTO_STATE/.log.new" 2> /dev/null || true
-      mv -T "$BENTO_STATE/.log.new" "$BENTO_STATE/spool/$name.log.gz"
+      mv -T "$BENTO_STATE/.log.new" "$BENTO_STATE/spool/$1.log.gz"
     fi
   fi
   # On disk before it has its name, as in write_state: what is in the spool is delivered as it is.
   sync "$BENTO_STATE/.report.new" &&
-    mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$name.json" && sync "$BENTO_STATE/spool" || return 1
-  # After it: where it counts that something was told, it was.
-  write_state last.json < "$BENTO_STATE/spool/$name.json" || true
-  remember_in_history "$BENTO_STATE/spool/$name.json" "$BENTO_STATE/spool/$name.log.gz"
+    mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$1.json" && sync "$BENTO_STATE/spool"
 }
 
 # deliver: the heartbeat, and what is in the spool, oldest first; what can't be delivered now stays. `latest.json`

@@ -102,7 +102,8 @@ finish_self_update() {
     success) keep_lock ;;
     inconclusive) remove_tree "$updating" ;;
     *)
-      remember_self_update "$(sha256sum 2> /dev/null < "$updating/tree/flake.lock" || true)"
+      # Unless one that was cut off has come as far as this before.
+      [ ! -e "$updating" ] || remember_self_update "$(sha256sum 2> /dev/null < "$updating/tree/flake.lock" || true)"
       remove_tree "$updating"
       ;;
   esac

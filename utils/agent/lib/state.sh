@@ -6,10 +6,11 @@
 #                  of the one whose system was another
 #   bad.json       [ { sequence, digest, toplevel, why } ]: releases that cut the machine off, or that somebody has undone,
 #                  never tried again
-#   retry.json     { sequence, failures, bootId, until }: when a failed release may be tried again, in uptime seconds
+#   retry.json     { sequence, failures, bootId, until, started }: when a failed release may be tried again, in uptime seconds
 #   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
 #   building       the boot in which the store is written to, see lib/store.sh
 #   intent.json    what is being activated, from what; there only while that is going on
+#   ending.json    how an attempt has ended, while that is being remembered and reported; see finish in lib/attempt.sh
 #   trial.json, last-resort.json   see lib/reboot.sh
 #   undo.json      see lib/undo.sh
 #   suspended.json see lib/suspend.sh
@@ -72,18 +73,18 @@ read_plainly() {
 # write_attempt NAME JQ-OBJECT: the attempt that is going on, from $from to $to, and what the object adds to that.
 write_attempt() {
   jq -n --arg from "$from" --arg to "$to" --arg bootId "$(boot_id)" --arg started "$started" \
-    --arg sequence "$manifest_sequence" --arg digest "$manifest_digest" --arg commit "$manifest_commit" \
+    --arg sequence "${manifest_sequence:-0}" --arg digest "$manifest_digest" --arg commit "$manifest_commit" \
     --arg expected "$manifest_toplevel" --arg updating "$updating" \
     "{ from: \$from, to: \$to, bootId: \$bootId, started: \$started, sequence: (\$sequence | tonumber), digest: \$digest,
        commit: \$commit, expected: \$expected, updating: (\$updating != \"\") } + ($2)" |
     write_state "$1"
 }
 
-# has_attempt NAME: whether the file is there, and is what write_attempt has written.
+# has_attempt NAME: whether the file is there, and is what write_attempt has written. What has ended may have come to no system.
 has_attempt() {
   [ -e "$BENTO_STATE/$1" ] || return 1
   jq -es 'length == 1 and (.[0] | type == "object" and (.sequence | type == "number")
-      and (.from, .to | type == "string" and test("^/[^\u0000-\u001f]+$"))
+      and (.from, (if .outcome and .to == "" then .from else .to end) | type == "string" and test("^/[^\u0000-\u001f]+$"))
       and (.started | type == "string" and test("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z$"))
       and ([.bootId, .digest, .commit, .expected] | all(type == "string")))' "$BENTO_STATE/$1" > /dev/null 2>&1 && return
   set_aside "$1"
@@ -176,9 +177,10 @@ remember_applied() {
 }
 
 # Twice as long after each failure, six hours at most, and up to a quarter more, so that a fleet doesn't come back at
-# once.
+# once. The same attempt counts once.
 remember_failure() {
   local failures=0 wait exponent
+  [ "$(read_state retry.json .started)" != "$started" ] || return 0
   if [ "$(sequence_of retry.json)" = "$manifest_sequence" ]; then failures=$(read_state retry.json .failures); fi
   [[ $failures =~ ^[0-9]{1,4}$ ]] || failures=0
   exponent=$((failures < 10 ? failures : 10))
@@ -186,8 +188,8 @@ remember_failure() {
   [ "$wait" -le 21600 ] || wait=21600
   wait=$((wait + RANDOM % (wait / 4 + 1)))
   jq -n --argjson sequence "$manifest_sequence" --argjson failures $((failures + 1)) --arg bootId "$(boot_id)" \
-    --argjson until $(($(uptime_seconds) + wait)) \
-    '{ sequence: $sequence, failures: $failures, bootId: $bootId, until: $until }' | write_state retry.json
+    --argjson until $(($(uptime_seconds) + wait)) --arg started "$started" \
+    '{ sequence: $sequence, failures: $failures, bootId: $bootId, until: $until, started: $started }' | write_state retry.json
 }
 
 # Prints the seconds that a failed release still has to wait, or nothing.

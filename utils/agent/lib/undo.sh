@@ -25,7 +25,7 @@ rollback() {
   [ -n "$yes" ] || [ -t 0 ] || usage "where nobody can be asked, rollback needs -y"
 
   begin_attempt
-  if [ -n "$(read_state intent.json .phase)" ]; then
+  if [ -n "$(read_state intent.json .phase)" ] || [ -e "$BENTO_STATE/ending.json" ]; then
     say "what was cut off before comes to its end first; after that, try again"
     resolve_interrupted
     updating=
