@@ -179,7 +179,7 @@ in
       description = ''
         Lines of ssh_config(5) for the connection to the fleet's server: a jump host, a proxy, Tor. They are used
         instead of the system's and root's own. They can't change what is pinned: the server's host key, and this
-        machine's key.
+        machine's key. Nor is a connection kept for later (ControlMaster), since the confirmation would take it for contact.
       '';
     };
 

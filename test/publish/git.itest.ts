@@ -351,6 +351,17 @@ test("GIT_SSH_COMMAND of the environment is used, and GIT_DIR of a hook is not",
   expect((await publish([await upload("hooked", { "tree/a": "1" })], where)).get("hooked")).toBeNull();
 });
 
+test("a program that this user's ssh takes host keys from changes nothing about the pinned one", async () => {
+  const [program, config] = [path.join(dir.path, "known_hosts_command"), path.join(dir.path, "ssh_config")];
+  await writeFile(program, `#!/bin/sh\necho "$1 ${server.hostKey.publicKey}"\n`, { mode: 0o755 });
+  await writeFile(config, `KnownHostsCommand ${program} %H\n`);
+  vi.stubEnv("GIT_SSH_COMMAND", `ssh -F ${config}`);
+  const other = await readError({ remote: server.remote, hostKeys: [keys.stranger.publicKey] });
+  expect(other.message).toMatch(/ showed an ssh host key that is not the pinned or known one$/);
+  await using publisher = await open({ remote: server.remote });
+  await publisher.readCurrent(["first"]);
+});
+
 test("reading a hundred hosts is two connections, and publishing them one", async () => {
   const hosts = Array.from({ length: 100 }, (_, index) => `many-${index}`);
   const uploads = await Promise.all(
