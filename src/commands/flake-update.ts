@@ -165,12 +165,12 @@ async function update(
  * What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. Where it was git that
  * failed, or ssh, the reason is what they had said before that.
  */
-export function firstError(stderr: string): string {
+function firstError(stderr: string): string {
   const lines = stderr.split("\n").map((line) => line.trim());
   const error = lines.find((line) => /^error: ./.test(line)) ?? lines.findLast((line) => line !== "");
   const message = (error ?? "nix flake update failed").replace(/^error: /, "");
-  if (!/^program '\S*git' failed/.test(message)) return message;
+  if (!/^(?:program '\S*git' failed|resolving Git reference|Failed to fetch git)/.test(message)) return message;
   const said = lines.slice(0, lines.indexOf(error ?? "")).filter((line) => !/^(?:|warning: .*)$/.test(line));
-  const why = said.findLast((line) => /^(?:fatal|ssh|error|remote): (?!Could not read from remote)/.test(line));
+  const why = said.find((line) => /^(?:fatal|ssh|error|remote): (?!Could not read from remote)/.test(line));
   return why === undefined ? message : `git: ${why.replace(/^(?:fatal|error): /, "")}`;
 }
