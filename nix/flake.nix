@@ -21,7 +21,7 @@
         description = "A fleet with one host";
         welcomeText = ''
           Next:
-            git init && git add -A
+            git init -b main && git add -A
             bento render && git add -A && git commit -m "A fleet" && bento check
         '';
       };

@@ -9,7 +9,15 @@ import { deploy } from "./commands/deploy.ts";
 import { flakeUpdate } from "./commands/flake-update.ts";
 import { comment } from "./commands/github/comment.ts";
 import { markCommits, trackTrouble } from "./commands/github/track.ts";
-import { CACHE_KEY, GIT_KEY, MEMORY_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
+import {
+  CACHE_KEY,
+  GIT_KEY,
+  MEMORY_KEY,
+  MissingKeysError,
+  PUBLISHER_KEY,
+  SECRETS,
+  SIGNING_KEY,
+} from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { deliverStatus } from "./commands/status/outlets.ts";
@@ -42,10 +50,27 @@ import { renderPlan } from "./render/lists.ts";
 import { renderStatus } from "./render/status.ts";
 import { checkComment, summary } from "./render/summary.ts";
 import { painter } from "./render/terminal.ts";
-import { type CheckDocument, type DeployDocument, failedHosts, type StatusDocument } from "./results.ts";
+import {
+  type CheckDocument,
+  type DeployDocument,
+  type FlakeUpdateDocument,
+  failedHosts,
+  type StatusDocument,
+} from "./results.ts";
 
 type ActionDocument = CheckDocument | DeployDocument | StatusDocument;
 const COMMANDS = ["plan", "check", "report", "build", "deploy", "status", "flake-update"] as const;
+
+/** The inputs that private keys come in, by the variables that the command line has them in; secrets of a repository have those names, too. */
+const KEY_INPUTS = {
+  [PUBLISHER_KEY]: "ssh-key",
+  [SIGNING_KEY]: "signing-key",
+  [GIT_KEY]: "git-ssh-key",
+  [CACHE_KEY]: "cache-key",
+} as const;
+
+/** GitHub ends a job of its own runners' after six hours, whatever it waits for. */
+const LONGEST_WAIT = 5 * 3_600_000;
 
 /** All inputs, validated before anything happens. action.yml describes them. */
 function readInputs() {
@@ -59,12 +84,21 @@ function readInputs() {
       hint: "run checks of pull requests on runs-on: ubuntu-latest",
     });
   }
-  const [cacheKey, push] = [secretInput("cache-key"), pushOf(input("push"))];
+  const [cacheKey, push] = [secretInput(KEY_INPUTS[CACHE_KEY]), pushOf(input("push"))];
   const isSigning = command === "deploy" || (command === "build" && (cacheKey !== "" || push !== null));
   if (event.pullRequest !== null && (cacheKey !== "" || push !== null)) {
     throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", {
       hint: "give cache-key and push to the job that runs after the merge, on: push",
     });
+  }
+  const wait = parseDuration(input("wait") || "0");
+  if (wait > LONGEST_WAIT && process.env.RUNNER_ENVIRONMENT === "github-hosted") {
+    throw new FleetError(
+      `the input 'wait' is ${input("wait")}, and GitHub ends a job after 6 hours, in the middle of it`,
+      {
+        hint: "wait 5h at most; a wave whose hosts need longer is published when its job is run again",
+      },
+    );
   }
   const timeout = input("timeout");
   if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
@@ -72,9 +106,9 @@ function readInputs() {
   // Reading it takes it out of the environment.
   const token = secretInput("token");
   const secrets = {
-    [PUBLISHER_KEY]: secretInput("ssh-key"),
-    [SIGNING_KEY]: secretInput("signing-key"),
-    [GIT_KEY]: secretInput("git-ssh-key"),
+    [PUBLISHER_KEY]: secretInput(KEY_INPUTS[PUBLISHER_KEY]),
+    [SIGNING_KEY]: secretInput(KEY_INPUTS[SIGNING_KEY]),
+    [GIT_KEY]: secretInput(KEY_INPUTS[GIT_KEY]),
     [CACHE_KEY]: cacheKey,
     [MEMORY_KEY]: secretInput("memory-key") || (isSigning ? keyOfJob() : ""),
   };
@@ -104,7 +138,7 @@ function readInputs() {
     push,
     evaluate: flag("evaluate"),
     wave: input("wave") === "" ? null : parseWave(input("wave")),
-    wait: parseDuration(input("wait") || "0"),
+    wait,
     nix: { overrideInputs: pairs("override-input"), options: pairs("option"), searchPath: lines("include") },
     timeout: Number(timeout) * 1000,
     env,
@@ -245,12 +279,30 @@ async function makePlan(context: Context, inputs: Inputs): Promise<void> {
 
 /** Brings the locks up to date; what is to become of the changed files is for the steps after it. */
 async function updateFlakes(context: Context, inputs: Inputs): Promise<void> {
-  const document = await flakeUpdate(context, { ...inputs, inputs: [] });
+  // A clock starts it, also in a fleet that has no flake (yet).
+  const document = await flakeUpdate(context, { ...inputs, inputs: [], mayHaveNone: inputs.hosts.length === 0 });
   printForeign(renderFlakeUpdate(document, painter(false), false));
   await addSummary(flakeUpdateMarkdown(document));
   const failed = document.flakes.filter(({ status }) => status === "failed").map(({ file }) => file);
+  await leaveDocument(document);
   setOutput("result", failed.length === 0 ? "success" : "failure");
   if (failed.length > 0) fail(`bento flake-update: ${failed.length} failed: ${failed.join(", ")}`);
+}
+
+/** For later steps. */
+async function leaveDocument(document: ActionDocument | FlakeUpdateDocument, command: string = document.command) {
+  const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${command}.json`);
+  await writeFile(file, JSON.stringify(document, null, 2));
+  setOutput("document", file);
+}
+
+/** A key that isn't there, in the words of whoever reads a workflow. */
+function missingInputs({ message, names }: MissingKeysError): FleetError {
+  const inputs = Object.entries(KEY_INPUTS).filter(([name]) => names.includes(name));
+  const given = inputs.map(([name, key]) => `${key}: \${{ secrets.${name} }}`).join(" and ");
+  return new FleetError(message, {
+    hint: `give the step ${given}, and the job the environment that has it as a secret and lets this branch use it; bento keygen makes the keys`,
+  });
 }
 
 async function main(): Promise<void> {
@@ -272,13 +324,11 @@ async function main(): Promise<void> {
     await deliverStatus({ ...context, cwd }, document, inputs.fleet, outlets);
     await trackStatus(document, inputs, context.signal);
   }
-  const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
-  await writeFile(file, JSON.stringify(document, null, 2));
+  await leaveDocument(document, inputs.command);
   const pushError = (document.command === "build" && document.push?.error) || null;
   setOutput("result", failed.length === 0 && pushError === null ? "success" : "failure");
   setOutput("failed-hosts", JSON.stringify(failed));
   setOutput("changed-hosts", JSON.stringify(changedHosts(document)));
-  setOutput("document", file);
   if (pushError !== null) fail(`bento build: ${pushError.message}`);
   if (failed.length > 0) {
     const what = inputs.command === "status" ? "to look at" : "failed";
@@ -288,7 +338,8 @@ async function main(): Promise<void> {
 
 try {
   await main();
-} catch (error) {
+} catch (thrown) {
+  const error = thrown instanceof MissingKeysError ? missingInputs(thrown) : thrown;
   // Whatever was thrown, the run is red.
   fail(describeError(error, painter(false)).replace(/^error: /, ""));
 }

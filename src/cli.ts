@@ -1,5 +1,3 @@
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import { Command } from "commander";
 import { addChangeCommands } from "./cli/changes.ts";
 import { addCheckCommands } from "./cli/check.ts";
@@ -13,13 +11,13 @@ import { show } from "./cli/session.ts";
 import { addStatusCommand } from "./cli/status.ts";
 import { completion } from "./commands/completion.ts";
 import { commandLine } from "./completion/model.ts";
-import { packageRoot } from "./platform/package.ts";
+import { packageVersion } from "./platform/package.ts";
 
 /** The command line: every command, in the order in which help and the reference list them; their options stand in src/cli/. */
 export function program(): Command {
   const bento = new Command("bento")
     .description("Keeps a fleet of NixOS machines up to date from one git repository.")
-    .version(JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")).version)
+    .version(packageVersion())
     .exitOverride()
     .addHelpText(
       "after",

@@ -1,3 +1,5 @@
+import { packageVersion } from "../../src/platform/package.ts";
+import { actionOf } from "../../src/workflows/copies.ts";
 import { code, page, table } from "./markdown.ts";
 
 interface Definition {
@@ -10,7 +12,9 @@ export function actionReference({ inputs, outputs }: Definition): string {
   return page(
     "The GitHub Action",
     "action.yml",
-    "The same commands as on the command line, as a step of a workflow: `uses: bento-nix/bento@v1`. `bento init` writes workflows\n" +
+    "The same commands as on the command line, as a step of a workflow: `uses: " +
+      actionOf(packageVersion()) +
+      "`. `bento init` writes workflows\n" +
       "with it.",
     "## Inputs",
     table(

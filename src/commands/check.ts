@@ -94,7 +94,7 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
       ...warnings,
       ...fleet.warnings,
       ...undeclaredWarnings(fleet),
-      ...(await workflowWarnings(open.repository.root)),
+      ...(await workflowWarnings(open.repository)),
     ],
     hosts: checks,
   };

@@ -19,6 +19,8 @@ export interface FlakeUpdateOptions {
   hosts: readonly string[];
   /** Which inputs of each flake, as it calls them; none for all. */
   inputs: readonly string[];
+  /** Whether a fleet without any flake has nothing to do, instead of being a mistake of whoever asks. */
+  mayHaveNone?: boolean;
   /** Say what would move, and write nothing. */
   dryRun: boolean;
   nix: NixPassthrough;
@@ -39,7 +41,8 @@ export async function flakeUpdate(context: Context, options: FlakeUpdateOptions)
   const nix = await Nix.find(options.nix, context.signal);
   const selected = options.hosts.length === 0 ? open.fleet.hosts : selectHosts(open.fleet.hosts, options.hosts);
   const flakes = flakesOf({ hosts: selected });
-  if (flakes.length === 0) throw new FleetError("none of these hosts has a flake: there is no lock to update");
+  if (flakes.length === 0 && !options.mayHaveNone)
+    throw new FleetError("none of these hosts has a flake: there is no lock to update");
   const staged = await stageAll(open.stager, flakes);
   const locks = await Promise.all(flakes.map((flake) => readLock(open, flake)));
   requireInputs(options.inputs, locks);
@@ -158,9 +161,16 @@ async function update(
   return { ...result, status: before === null ? "created" : "updated", changes };
 }
 
-/** What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. */
+/**
+ * What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. Where it was git that
+ * failed, or ssh, the reason is what they had said before that.
+ */
 function firstError(stderr: string): string {
   const lines = stderr.split("\n").map((line) => line.trim());
   const error = lines.find((line) => /^error: ./.test(line)) ?? lines.findLast((line) => line !== "");
-  return (error ?? "nix flake update failed").replace(/^error: /, "");
+  const message = (error ?? "nix flake update failed").replace(/^error: /, "");
+  if (!/^(?:program '\S*git' failed|resolving Git reference|Failed to fetch git)/.test(message)) return message;
+  const said = lines.slice(0, lines.indexOf(error ?? "")).filter((line) => !/^(?:|warning: .*)$/.test(line));
+  const why = said.find((line) => /^(?:fatal|ssh|error|remote): (?!Could not read from remote)/.test(line));
+  return why === undefined ? message : `git: ${why.replace(/^(?:fatal|error): /, "")}`;
 }

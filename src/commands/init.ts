@@ -1,11 +1,12 @@
 import { existsSync } from "node:fs";
-import { cp, mkdir, readFile } from "node:fs/promises";
+import { cp, mkdir, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
 import { FLEET_FILE, parseFleetFile } from "../fleet/parse.ts";
 import { fleetTemplate } from "../fleet/template.ts";
 import { writeFileAtomically } from "../platform/files.ts";
-import { packageRoot } from "../platform/package.ts";
+import { Repository } from "../platform/git.ts";
+import { packageRoot, packageVersion } from "../platform/package.ts";
 import type { FileResult, InitDocument } from "../results.ts";
 import { workflowCopies } from "../workflows/copies.ts";
 import type { Context } from "./context.ts";
@@ -47,10 +48,19 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   });
   parseFleetFile(text);
 
+  // GitHub reads the workflows at a repository's top, and no others.
+  const real = await realPlace(fleet);
+  const repository = await repositoryOf(real);
+  const top = repository ?? real;
+  const place = posix(path.relative(top, real)) || ".";
+
   await mkdir(path.join(fleet, "hosts"), { recursive: true });
   const files: FileResult[] = [];
   for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
-  for (const [file, text] of Object.entries(workflowCopies())) files.push(await writeOnce(fleet, file, text));
+  for (const [file, text] of Object.entries(workflowCopies({ version: packageVersion(), fleet: place }))) {
+    const { status } = await writeOnce(top, file, text);
+    files.push({ file: posix(path.relative(real, path.join(top, file))), status });
+  }
   files.push(await writeOnce(fleet, FLEET_FILE, text));
   files.push(...(await writeRendered(fleet)));
 
@@ -59,10 +69,40 @@ export async function init(context: Context, options: InitOptions): Promise<Init
     ...(options.server === null ? [`fill in the server in ${FLEET_FILE}, then run bento render`] : []),
     "bring each machine's configuration to hosts/NAME/, then: bento host add NAME --key 'ssh-ed25519 AAAA…'",
     "in each configuration: imports = [ ./utils/bento.nix ]; services.bento.enable = true;",
-    ...(existsSync(path.join(fleet, ".git")) ? [] : ["git init"]),
+    ...(repository === null ? ["git init -b main"] : []),
+    ...(place === "."
+      ? []
+      : [
+          `this fleet is a part of the repository in ${repository}, where its workflows are: GitHub reads no others.`,
+          `  If it shall be a repository of its own: take it out of there, git init -b main in it, and bento init again`,
+        ]),
     "git add -A && git commit, then: bento check",
   ];
   return { version: 1, command: "init", fleet, files, next };
+}
+
+/** Where a directory is or will be, links resolved. */
+async function realPlace(dir: string): Promise<string> {
+  return existsSync(dir) ? realpath(dir) : path.join(await realPlace(path.dirname(dir)), path.basename(dir));
+}
+
+/**
+ * The top of the repository that a new fleet is in: its own, or one around it that doesn't ignore it. Null for none.
+ * @throws FleetError, UnavailableError when git refuses the one around it, or isn't there.
+ */
+async function repositoryOf(fleet: string): Promise<string | null> {
+  if (existsSync(path.join(fleet, ".git"))) return fleet;
+  let dir = fleet;
+  while (!existsSync(path.join(dir, ".git"))) {
+    if (dir === path.dirname(dir)) return null;
+    dir = path.dirname(dir);
+  }
+  const repository = await Repository.open(dir);
+  return (await repository.ignores(fleet)) ? null : repository.root;
+}
+
+function posix(file: string): string {
+  return file.split(path.sep).join("/");
 }
 
 async function publicKeys(context: Context, directory: string | null, name: string): Promise<string[]> {

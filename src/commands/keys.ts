@@ -10,9 +10,23 @@ const KEYS = {
 } as const;
 type KeyName = keyof typeof KEYS;
 
+/** Says how a key gets to the command line; the Action says how it gets to the Action. */
+export class MissingKeysError extends FleetError {
+  readonly names: readonly string[];
+
+  constructor(names: readonly KeyName[]) {
+    super(`${names.map((name) => KEYS[name]).join(" and ")} ${names.length > 1 ? "are" : "is"} missing`, {
+      hint: `put it into the environment as ${names.join(" and ")}, or the path of its file as ${names
+        .map((name) => `${name}_FILE`)
+        .join(" and ")}; bento keygen makes both`,
+    });
+    this.names = names;
+  }
+}
+
 /**
  * Takes private keys from the environment, in the order of `names`.
- * @throws FleetError that names all of those that are missing.
+ * @throws MissingKeysError that names all of those that are missing.
  */
 export function keysFromEnvironment<N extends readonly KeyName[]>(
   env: NodeJS.ProcessEnv,
@@ -20,16 +34,7 @@ export function keysFromEnvironment<N extends readonly KeyName[]>(
 ): { [I in keyof N]: KeySource } {
   const sources = names.map((name) => optionalKey(env, name));
   const missing = names.filter((_, index) => sources[index] === undefined);
-  if (missing.length > 0) {
-    throw new FleetError(
-      `${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`,
-      {
-        hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing
-          .map((name) => `${name}_FILE`)
-          .join(" and ")}; bento keygen makes both`,
-      },
-    );
-  }
+  if (missing.length > 0) throw new MissingKeysError(missing);
   return sources as { [I in keyof N]: KeySource };
 }
 

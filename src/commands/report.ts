@@ -2,22 +2,24 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import { FleetError } from "../errors.ts";
-import { checkDocumentSchema } from "../results/schema.ts";
+import { checkDocumentSchema, flakeUpdateDocumentSchema } from "../results/schema.ts";
 import type { CheckDocument } from "../results.ts";
 import type { Context } from "./context.ts";
 
 export interface ReportOptions {
-  /** Files with the JSON documents of `check --shard`. */
+  /** Files with the JSON documents of `check --shard`, and of `flake-update` where that came before the check. */
   files: readonly string[];
 }
 
 /**
- * Makes one document of those of several shards. They may come from jobs that ran a pull request's code, so nothing in them is
+ * Makes one document of those of several shards; what could not be updated before is a warning. They may come from jobs that ran a pull request's code, so nothing in them is
  * taken for granted.
  * @throws FleetError when one can't be read, or isn't such a document, or two have the same host.
  */
 export async function report(context: Context, options: ReportOptions): Promise<CheckDocument> {
-  const documents = await Promise.all(options.files.map((file) => readDocument(path.resolve(context.cwd, file))));
+  const read = await Promise.all(options.files.map((file) => readDocument(path.resolve(context.cwd, file))));
+  const documents = read.filter((document) => document.command !== "flake-update");
+  const updates = read.filter((document) => document.command === "flake-update");
   const [first] = documents;
   if (first === undefined) throw new FleetError("there is no document to report on");
   const hosts = documents.flatMap((document) => document.hosts).sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -27,21 +29,29 @@ export async function report(context: Context, options: ReportOptions): Promise<
     version: 1,
     command: first.command,
     base: first.base,
-    warnings: [...new Set(documents.flatMap((document) => document.warnings))],
+    warnings: [...new Set([...updates.flatMap(notUpdated), ...documents.flatMap((document) => document.warnings)])],
     hosts,
   };
 }
 
-async function readDocument(file: string): Promise<CheckDocument> {
+type Updates = z.infer<typeof flakeUpdateDocumentSchema>;
+
+function notUpdated({ flakes }: Updates): string[] {
+  return flakes.flatMap(({ file, error }) => (error === null ? [] : [`${file} is as it was: ${error.message}`]));
+}
+
+async function readDocument(file: string): Promise<CheckDocument | Updates> {
   let value: unknown;
   try {
     value = JSON.parse(await readFile(file, "utf8"));
   } catch (cause) {
     throw new FleetError(`${file} can't be read as JSON`, { cause });
   }
-  const result = checkDocumentSchema.safeParse(value);
+  const isUpdate = (value as { command?: unknown } | null)?.command === "flake-update";
+  const result = (isUpdate ? flakeUpdateDocumentSchema : checkDocumentSchema).safeParse(value);
   if (!result.success) {
-    throw new FleetError(`${file} is not what bento check --json prints: ${z.prettifyError(result.error)}`);
+    const command = isUpdate ? "flake-update" : "check";
+    throw new FleetError(`${file} is not what bento ${command} --json prints: ${z.prettifyError(result.error)}`);
   }
   return result.data;
 }

@@ -29,7 +29,7 @@ export function remoteError(
   }
   if (/permission denied \(|too many authentication failures/i.test(stderr)) {
     return new UnavailableError(`${name} refused the ssh key`, {
-      hint: "it needs a key that may write there: from an agent, GIT_SSH_COMMAND, or BENTO_GIT_SSH_KEY",
+      hint: "it needs a key that may write there: from an agent, GIT_SSH_COMMAND, or BENTO_GIT_SSH_KEY, the Action's input 'git-ssh-key'",
       cause,
     });
   }

@@ -90,6 +90,29 @@ export class Repository {
       .map((line) => line.slice(3));
   }
 
+  /**
+   * The names of all branches that this clone knows of, its own and the remote's, and the one that is the main one, as far as that is
+   * known: the remote's, or else what is checked out. Null for a shallow clone, which knows some of them.
+   */
+  async branches(): Promise<{ names: ReadonlySet<string>; main: string | null } | null> {
+    if ((await this.#git.raw("rev-parse", "--is-shallow-repository")).trim() === "true") return null;
+    const out = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads");
+    const remote = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes");
+    const names = new Set(`${out}\n${remote}`.split("\n").filter((name) => name !== "" && name !== "HEAD"));
+    const target = async (ref: string) =>
+      (await this.#git.raw("symbolic-ref", "--quiet", ref).catch(() => ""))
+        .trim()
+        .replace(/^refs\/(?:heads|remotes\/[^/]+)\//, "");
+    const main = (await target("refs/remotes/origin/HEAD")) || (await target("HEAD"));
+    return { names, main: main === "" ? null : main };
+  }
+
+  /** Whether it ignores a directory, which need not be there yet: what is in it is no part of the repository. */
+  async ignores(dir: string): Promise<boolean> {
+    // It fails where nothing is ignored.
+    return (await this.#git.raw("check-ignore", "--", `${dir}/`).catch(() => "")) !== "";
+  }
+
   /** @throws FleetError when there is no commit yet. */
   async head(): Promise<Commit> {
     try {

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 
 /** Bento's own directory, with utils/ and action.yml, whether it runs from src/ or bundled from dist/. */
@@ -9,4 +9,9 @@ export function packageRoot(): string {
     dir = path.dirname(dir);
   }
   return dir;
+}
+
+/** Bento's version, as package.json has it: `1.2.3`. */
+export function packageVersion(): string {
+  return JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")).version;
 }

@@ -107,6 +107,8 @@ export type HostReports =
   /** Of a host that has only ever had the Bento of 2022. */
   | { state: "logs"; logs: readonly LogFile[]; changed: number | null; serverTime: number }
   | { state: "missing" }
+  /** There is no place where it could have said anything. */
+  | { state: "nowhere"; reason: string }
   | { state: "failed"; error: HostFailure };
 
 export interface AttemptsAsked {

@@ -145,10 +145,10 @@ export class Publishers implements AsyncDisposable {
     const publishers = [...this.#reachable.values()];
     const source = publishers.find((publisher): publisher is Reachable & ReportReader => "readReports" in publisher);
     if (source !== undefined) return source;
-    const failure: HostReports = { state: "failed", error: { message: NO_REPORTS } };
+    const nowhere: HostReports = { state: "nowhere", reason: NO_REPORTS };
     return {
       readCurrent: async (hosts) => (await publishers[0]?.readCurrent(hosts)) ?? new Map(),
-      readReports: async (hosts) => new Map(hosts.map((host) => [host, failure])),
+      readReports: async (hosts) => new Map(hosts.map((host) => [host, nowhere])),
       readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }])),
     };
   }

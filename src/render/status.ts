@@ -18,6 +18,7 @@ const LOOKS: Readonly<Record<FleetState, readonly [string, Style]>> = {
   applying: ["▸", "cyan"],
   pending: ["…", "cyan"],
   new: ["+", "cyan"],
+  unreported: ["·", "cyan"],
   "auto-updated": ["↑", "green"],
   "up-to-date": ["✓", "green"],
 };

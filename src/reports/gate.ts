@@ -22,6 +22,8 @@ export function gateOf(state: FleetState): Gate {
     case "refused":
     case "drifted":
     case "unknown":
+    // Nobody will ever say.
+    case "unreported":
       return "closed";
   }
 }

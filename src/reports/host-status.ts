@@ -15,7 +15,7 @@ export interface Readings {
   attempts: HostAttempts | null;
 }
 
-/** How one host is. What can't be read of it makes its state `unknown`. */
+/** How one host is. What can't be read of it makes its state `unknown`, and what nobody could say `unreported`. */
 export async function hostStatus(
   host: Pick<Host, "name" | "groups">,
   wave: number | null,
@@ -54,6 +54,16 @@ export async function hostStatus(
     toplevel: manifest.toplevel,
     issued: manifest.issued,
   };
+  if (reports.state === "nowhere") {
+    if (published !== null) return { ...nothing, published, state: "unreported", reason: reports.reason };
+    return {
+      ...nothing,
+      state: "new",
+      sync: "none",
+      health: "unheard",
+      reason: "nothing has been published for it yet",
+    };
+  }
   if (reports.state === "failed") return { ...nothing, published, reason: reports.error.message };
   if (reports.state === "logs") {
     const { logs, changed, serverTime: now } = reports;

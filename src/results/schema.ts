@@ -43,6 +43,13 @@ export const checkDocumentSchema = z.object({
   push: z.object({ url: z.string(), paths: z.int(), bytes: z.number(), error: nullable(failure) }).exactOptional(),
 });
 
+/** The document of `flake-update --json`, as far as a report tells of it. */
+export const flakeUpdateDocumentSchema = z.object({
+  version: z.literal(1),
+  command: z.literal("flake-update"),
+  flakes: z.array(z.object({ file: z.string(), error: nullable(failure) })),
+});
+
 /** The same as JSON Schema (draft 2020-12), as docs/check.schema.json publishes it. */
 export function checkJsonSchema(): object {
   return { title: "bento check --json", ...z.toJSONSchema(checkDocumentSchema, { io: "input" }) };

@@ -25,6 +25,7 @@ export const FLEET_STATES = [
   "applying",
   "pending",
   "new",
+  "unreported",
   "auto-updated",
   "up-to-date",
 ] as const;
@@ -123,6 +124,7 @@ export function needsAttention(state: FleetState): boolean {
     case "reboot-pending":
     case "suspended":
     case "new":
+    case "unreported":
       return false;
   }
 }

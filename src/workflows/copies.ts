@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import check from "../../.github/workflows/check.yml";
 import comment from "../../.github/workflows/comment.yml";
 import deploy from "../../.github/workflows/deploy.yml";
@@ -6,29 +7,38 @@ import update from "../../.github/workflows/update.yml";
 
 // Bento's own workflows are written to be called. A fleet that would rather see what runs gets copies, which start by themselves.
 
-/** The Action; its tag moves with each release of this major version. */
+/** The Action; a tag moves with each release of a major version. */
 export const ACTION = "bento-nix/bento";
+
+/** `uses:` of the Action by the tag of a version's major one. It is there as soon as that version is released. */
+export function actionOf(version: string): string {
+  return `${ACTION}@v${version.split(".")[0]}`;
+}
 
 interface Original {
   text: string;
-  /** What starts the copy. */
-  on: string;
+  /** What starts the copy. `called` is the name of another one. */
+  on: (called: (name: string) => string) => string;
 }
 
 const ORIGINALS: Record<string, Original> = {
-  check: { text: check, on: "  pull_request:\n  merge_group:\n" },
-  comment: { text: comment, on: "  workflow_run:\n    workflows: [bento check]\n    types: [completed]\n" },
-  deploy: { text: deploy, on: "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
+  check: { text: check, on: () => "  pull_request:\n  merge_group:\n" },
+  comment: {
+    text: comment,
+    on: (called) => `  workflow_run:\n    workflows: [${called("check")}]\n    types: [completed]\n`,
+  },
+  deploy: { text: deploy, on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
   status: {
     text: status,
-    on: '  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [bento deploy]\n    types: [completed]\n  workflow_dispatch:\n',
+    on: (called) =>
+      `  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [${called("deploy")}]\n    types: [completed]\n  workflow_dispatch:\n`,
   },
-  update: { text: update, on: '  schedule:\n    - cron: "43 4 * * 1"\n  workflow_dispatch:\n' },
+  update: { text: update, on: () => '  schedule:\n    - cron: "43 4 * * 1"\n  workflow_dispatch:\n' },
 };
 
 /** What the callers of the originals may set: in copies it is written out, or asked of a variable of the repository's. */
 const INPUTS: Record<string, string> = {
-  fleet: ".",
+  environment: "fleet",
   nixpkgs: "channel:nixos-26.05",
   wait: "1h",
   // biome-ignore lint/suspicious/noTemplateCurlyInString: as below.
@@ -38,21 +48,56 @@ const INPUTS: Record<string, string> = {
   shards: "${{ vars.BENTO_SHARDS }}",
 };
 
-/** A fleet's workflows by their file. */
-export function workflowCopies(): Record<string, string> {
+export interface Copied {
+  /** Bento's, whose Action they run. */
+  version: string;
+  /** The fleet's directory in its repository, with `/` between the parts; `.` for all of it. */
+  fleet: string;
+}
+
+/** A fleet's workflows by their file, from the repository's top. */
+export function workflowCopies(copied: Copied): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento-${name}.yml`, copy(name, original)]),
+    Object.entries(ORIGINALS).map(([name, original]) => [
+      `.github/workflows/bento${endOf(copied.fleet)}-${name}.yml`,
+      copy(name, original, copied),
+    ]),
   );
 }
 
-function copy(name: string, { text, on }: Original): string {
-  return text
-    .replace(/^name: .*$/m, `name: bento ${name}`)
-    .replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`)
-    .replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "")
-    .replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`)
-    .replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input: string) => INPUTS[input] ?? "")
-    .replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS")
-    .replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER")
-    .replace(/ Who calls this from a workflow[^.]*\./s, "");
+/**
+ * What names end in that no two fleets of a repository may share: files, artifacts, branches, groups. The same that the originals
+ * make of their input: nothing at the top, or the place as far as such names have room for it.
+ */
+export function endOf(fleet: string): string {
+  if (fleet === ".") return "";
+  if (/^[\w/-]+$/.test(fleet)) return `-${fleet.replaceAll("/", "+")}`;
+  return `-${createHash("sha256").update(fleet).digest("hex").slice(0, 12)}`;
+}
+
+function copy(name: string, { text, on }: Original, { version, fleet }: Copied): string {
+  const called = (one: string) => (fleet === "." ? `bento ${one}` : quoted(`bento ${one} (${fleet})`));
+  const inputs: Record<string, string> = { ...INPUTS, fleet: quoted(fleet) };
+  return (
+    text
+      .replace(/^name: .*$/m, () => `name: ${called(name)}`)
+      .replace(/^on:\n(?: .*\n)+/m, () => `on:\n${on(called)}`)
+      .replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "")
+      .replaceAll("uses: ./.bento", `uses: ${actionOf(version)}`)
+      // What is made of the input each time is known here.
+      .replace(/^ *# Fleets of one repository.*\n(?: {6}- .*\n)(?: {8}.*\n)+/gm, "")
+      .replace(/^ *end: .*\n/gm, "")
+      .replace(/^ {4}outputs:\n(?! {6})/gm, "")
+      .replaceAll(/\$\{\{ (?:steps\.names|needs\.\w+)\.outputs\.end \}\}/g, () => endOf(fleet))
+      .replaceAll(/^( *group: .*)-\$\{\{ inputs\.fleet \}\}$/gm, (_, group: string) => `${group}${endOf(fleet)}`)
+      .replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input: string) => inputs[input] ?? "")
+      .replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS")
+      .replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER")
+      .replace(/ Who calls this from a workflow[^.]*\./s, "")
+  );
+}
+
+/** As YAML has it: JSON's strings are YAML's. */
+function quoted(text: string): string {
+  return /^[\w.][\w./-]*$/.test(text) ? text : JSON.stringify(text);
 }

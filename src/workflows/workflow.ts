@@ -6,6 +6,8 @@ export interface Workflow {
   file: string;
   /** The events that start it. */
   events: readonly string[];
+  /** The branches that a push to starts it, as it has them; null when it is any, or none is named. */
+  pushBranches: readonly string[] | null;
   /** Its top, without `on` and `jobs`. */
   top: Keys;
   jobs: readonly Job[];
@@ -52,6 +54,7 @@ export function parseWorkflow(file: string, text: string): Workflow | null {
   return {
     file,
     events: typeof on === "string" ? [on] : Array.isArray(on) ? on.map(String) : Object.keys(keys(on)),
+    pushBranches: branchesOf(keys(keys(on).push).branches),
     top,
     jobs: Object.entries(keys(jobs)).map(([id, job]) => readJob(id, keys(job))),
     lineOf: (path) => {
@@ -64,6 +67,11 @@ export function parseWorkflow(file: string, text: string): Workflow | null {
       return 1;
     },
   };
+}
+
+function branchesOf(branches: unknown): string[] | null {
+  if (typeof branches === "string") return [branches];
+  return Array.isArray(branches) ? branches.map(String) : null;
 }
 
 function readJob(id: string, job: Keys): Job {

@@ -76,6 +76,34 @@ test("two fleets in one repository have a comment each", async () => {
   expect(github.comments).toHaveLength(2);
 });
 
+test("what could not be updated before a check is told with it, and is inert; what is no such document is refused", async () => {
+  const updates = path.join(dir.path, "updates.json");
+  const write = (document: object) =>
+    writeFile(updates, JSON.stringify({ version: 1, command: "flake-update", ...document }));
+  await write({
+    flakes: [
+      {
+        file: "hosts/a/flake.lock",
+        error: { message: "git: gone\n@org/team <b>x</b> ![](https://evil.example/a.png)" },
+      },
+      { file: "hosts/b/flake.lock", error: null },
+    ],
+  });
+  const documents = `${updates}\n${path.join(dir.path, "document.json")}`;
+  const step = await report([checked("nas")], pullRequest(BASE, HEAD), { documents });
+  expect(step.status, step.stdout).toBe(0);
+  const body = github.comments[0]?.body ?? "";
+  expect(body).toContain("hosts/a/flake.lock is as it was");
+  expect(body).toContain("<code>nas</code>");
+  expect(body).not.toMatch(/hosts\/b|<b>|@org|!\[/);
+  await write({ flakes: [{ file: 1 }] });
+  const wrong = await report([checked("nas")], pullRequest(BASE, HEAD), { documents });
+  expect(wrong.annotations("error")[0]?.data).toMatch(/updates\.json is not what bento flake-update --json prints/);
+  await write({ flakes: [] });
+  const alone = await report([checked("nas")], pullRequest(BASE, HEAD), { documents: updates });
+  expect(alone.annotations("error")[0]?.data).toBe("there is no document to report on");
+});
+
 test("a busy API is asked again when it says so, and a broken one too", async () => {
   github.trouble.push(
     { status: 429, headers: { "retry-after": "0" } },

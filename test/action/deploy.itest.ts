@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: a workflow's expressions look the same.
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
@@ -138,8 +139,12 @@ test("a shallow checkout can't tell which commit is newer, and says what to do",
 test("a key that is missing, wrong, or no key: one clear line without it", async () => {
   const missing = await deploy({ "ssh-key": "" });
   expect(missing.annotations("error").map(({ data }) => data)).toEqual([
-    expect.stringMatching(/^the publisher's ssh key is missing\n→ /),
+    "the publisher's ssh key is missing\n→ give the step ssh-key: ${{ secrets.BENTO_SSH_KEY }}, and the job the environment that has it as a secret and lets this branch use it; bento keygen makes the keys",
   ]);
+  const both = await deploy({ "ssh-key": "", "signing-key": "" });
+  expect(both.annotations("error")[0]?.data).toMatch(
+    /^the publisher's ssh key and the signing key are missing\n→ give the step ssh-key: \$\{\{ secrets\.BENTO_SSH_KEY \}\} and signing-key: /,
+  );
   await using dir = await scratch();
   const other = await makeKey(path.join(dir.path, "other"));
   const wrong = await deploy({ "signing-key": await readFile(other.file, "utf8") });
@@ -155,6 +160,18 @@ test("a key that is missing, wrong, or no key: one clear line without it", async
     expect(step.outputs).toEqual({});
     expect(step.log + step.stderr + step.summary).not.toContain("b3BlbnNzaC1rZXktdjE");
   }
+});
+
+test("a wait that is longer than GitHub lets a job run is refused before anything is done, on its runners alone", async () => {
+  const wait = (text: string, runner: string) =>
+    deploy({ wait: text, "dry-run": "true" }, { RUNNER_ENVIRONMENT: runner });
+  const long = await wait("1d", "github-hosted");
+  expect([long.status, long.annotations("error").map(({ data }) => data)]).toEqual([
+    1,
+    [expect.stringMatching(/^the input 'wait' is 1d, and GitHub ends a job after 6 hours.*\n→ wait 5h at most/)],
+  ]);
+  expect((await wait("5h", "github-hosted")).status).toBe(0);
+  expect((await wait("1d", "self-hosted")).status).toBe(0);
 });
 
 test("a server that isn't the pinned one", async () => {

