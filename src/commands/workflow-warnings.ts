@@ -1,6 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { ACTION } from "../workflows/copies.ts";
+import { deployingCalls } from "../workflows/deploys.ts";
 import { workflowProblems } from "../workflows/rules.ts";
 import { parseWorkflow, texts, type Workflow } from "../workflows/workflow.ts";
 
@@ -11,17 +12,19 @@ const PLACES = [".github/workflows", ".forgejo/workflows", ".gitea/workflows"];
  * automates is none of Bento's business.
  */
 export async function workflowWarnings(repository: string): Promise<string[]> {
-  const found: string[] = [];
+  const workflows: Workflow[] = [];
   for (const place of PLACES) {
     const names = await readdir(path.join(repository, place)).catch(() => []);
     for (const name of names.filter((one) => /\.ya?ml$/.test(one)).sort()) {
       const file = path.posix.join(place, name);
-      const text = await readFile(path.join(repository, file), "utf8").catch(() => "");
-      const workflow = parseWorkflow(file, text);
-      if (workflow !== null && runsBento(workflow)) found.push(...workflowProblems(workflow, { floating: [ACTION] }));
+      const workflow = parseWorkflow(file, await readFile(path.join(repository, file), "utf8").catch(() => ""));
+      if (workflow !== null) workflows.push(workflow);
     }
   }
-  return found;
+  const called = (uses: string) => workflows.find(({ file }) => `./${file}` === uses) ?? null;
+  return workflows
+    .filter((workflow) => runsBento(workflow) || deployingCalls(workflow, called).length > 0)
+    .flatMap((workflow) => workflowProblems(workflow, { floating: [ACTION], called }));
 }
 
 function runsBento({ jobs }: Workflow): boolean {

@@ -27,6 +27,12 @@ test("check warns of what is dangerous in workflows that run Bento, and of no ot
   await using repo = await gitRepository({
     "machines/hosts/one/configuration.nix": configuration("one"),
     ".github/workflows/deploy.yaml": DEPLOY,
+    // It says nothing of Bento; what it calls deploys.
+    ".github/workflows/release.yml": `on: push
+permissions: {}
+concurrency: { group: release, cancel-in-progress: true }
+jobs: { fleet: { uses: ./.github/workflows/deploy.yaml, secrets: inherit } }
+`,
     ".forgejo/workflows/site.yml": DEPLOY.replace("bento deploy", "make site"),
     ".gitea/workflows/broken.yml": "on: [",
     ".github/workflows/README.md": "bento",
@@ -38,5 +44,8 @@ test("check warns of what is dangerous in workflows that run Bento, and of no ot
     expect.stringMatching(/^\.github\/workflows\/deploy\.yaml:1: pull_request_target gives .* \(use pull_request, /),
     expect.stringMatching(/^\.github\/workflows\/deploy\.yaml:4: the job deploy deploys without an environment/),
     expect.stringMatching(/^\.github\/workflows\/deploy\.yaml:4: the job deploy deploys without a concurrency group/),
+    expect.stringMatching(
+      /^\.github\/workflows\/release\.yml:3: the deploy of the job fleet may be cut off by the next/,
+    ),
   ]);
 });
