@@ -9,6 +9,7 @@ import { packageRoot } from "../platform/package.ts";
 import type { FileResult, InitDocument } from "../results.ts";
 import { workflowCopies } from "../workflows/copies.ts";
 import type { Context } from "./context.ts";
+import { originalWorkflows } from "./original-workflows.ts";
 import { writeRendered } from "./render.ts";
 
 export interface InitOptions {
@@ -50,7 +51,8 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   await mkdir(path.join(fleet, "hosts"), { recursive: true });
   const files: FileResult[] = [];
   for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
-  for (const [file, text] of Object.entries(workflowCopies())) files.push(await writeOnce(fleet, file, text));
+  for (const [file, text] of Object.entries(workflowCopies(await originalWorkflows())))
+    files.push(await writeOnce(fleet, file, text));
   files.push(await writeOnce(fleet, FLEET_FILE, text));
   files.push(...(await writeRendered(fleet)));
 

@@ -1,30 +1,25 @@
-import check from "../../.github/workflows/check.yml";
-import comment from "../../.github/workflows/comment.yml";
-import deploy from "../../.github/workflows/deploy.yml";
-import status from "../../.github/workflows/status.yml";
-import update from "../../.github/workflows/update.yml";
-
 // Bento's own workflows are written to be called. A fleet that would rather see what runs gets copies, which start by themselves.
 
 /** The Action; its tag moves with each release of this major version. */
 export const ACTION = "bento-nix/bento";
 
 interface Original {
-  text: string;
   /** What starts the copy. */
   on: string;
 }
 
 const ORIGINALS: Record<string, Original> = {
-  check: { text: check, on: "  pull_request:\n  merge_group:\n" },
-  comment: { text: comment, on: "  workflow_run:\n    workflows: [bento check]\n    types: [completed]\n" },
-  deploy: { text: deploy, on: "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
+  check: { on: "  pull_request:\n  merge_group:\n" },
+  comment: { on: "  workflow_run:\n    workflows: [bento check]\n    types: [completed]\n" },
+  deploy: { on: "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
   status: {
-    text: status,
     on: '  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [bento deploy]\n    types: [completed]\n  workflow_dispatch:\n',
   },
-  update: { text: update, on: '  schedule:\n    - cron: "43 4 * * 1"\n  workflow_dispatch:\n' },
+  update: { on: '  schedule:\n    - cron: "43 4 * * 1"\n  workflow_dispatch:\n' },
 };
+
+/** The names of those that are copied: NAME.yml in this repository's .github/workflows. */
+export const COPIED: readonly string[] = Object.keys(ORIGINALS);
 
 /** What the callers of the originals may set: in copies it is written out, or asked of a variable of the repository's. */
 const INPUTS: Record<string, string> = {
@@ -38,14 +33,17 @@ const INPUTS: Record<string, string> = {
   shards: "${{ vars.BENTO_SHARDS }}",
 };
 
-/** A fleet's workflows by their file. */
-export function workflowCopies(): Record<string, string> {
+/** A fleet's workflows by their file, of the originals' texts by their name. */
+export function workflowCopies(originals: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento-${name}.yml`, copy(name, original)]),
+    Object.entries(ORIGINALS).map(([name, original]) => [
+      `.github/workflows/bento-${name}.yml`,
+      copy(name, originals[name] ?? "", original),
+    ]),
   );
 }
 
-function copy(name: string, { text, on }: Original): string {
+function copy(name: string, text: string, { on }: Original): string {
   return text
     .replace(/^name: .*$/m, `name: bento ${name}`)
     .replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`)

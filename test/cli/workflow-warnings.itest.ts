@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { originalWorkflows } from "../../src/commands/original-workflows.ts";
 import type { CheckDocument } from "../../src/results.ts";
 import { workflowCopies } from "../../src/workflows/copies.ts";
 import { gitRepository } from "../platform/git.ts";
@@ -36,7 +37,7 @@ jobs: { fleet: { uses: ./.github/workflows/deploy.yaml, secrets: inherit } }
     ".forgejo/workflows/site.yml": DEPLOY.replace("bento deploy", "make site"),
     ".gitea/workflows/broken.yml": "on: [",
     ".github/workflows/README.md": "bento",
-    ...workflowCopies(),
+    ...workflowCopies(await originalWorkflows()),
   });
   const { document, status } = await bentoJson<CheckDocument>(["check", "--fleet", "machines"], { cwd: repo.dir });
   expect(status).toBe(0);

