@@ -3,6 +3,11 @@
 
 assert lib.assertMsg (lib.versionAtLeast nodejs.version "22") "bento needs Node 22 or later, and this is ${nodejs.version}";
 
+let
+  # `bento init` copies them into a fleet.
+  workflows = map (name: ../.github/workflows + "/${name}.yml") [ "check" "comment" "deploy" "status" "update" ];
+in
+
 stdenvNoCC.mkDerivation {
   pname = "bento";
   version = (builtins.fromJSON (builtins.readFile ../package.json)).version;
@@ -13,7 +18,8 @@ stdenvNoCC.mkDerivation {
     path = ../.;
     filter = path: _:
       builtins.any (part: path == toString part || lib.hasPrefix "${toString part}/" path)
-        [ ../dist ../utils ../share ../action.yml ../package.json ];
+        ([ ../dist ../utils ../share ../action.yml ../package.json ] ++ workflows)
+      || builtins.elem path (map toString [ ../.github ../.github/workflows ]);
   };
 
   dontConfigure = true;
@@ -22,7 +28,7 @@ stdenvNoCC.mkDerivation {
   installPhase = ''
     mkdir -p $out/lib/bento $out/bin $out/share/bash-completion/completions $out/share/zsh/site-functions
     mkdir -p $out/share/fish/vendor_completions.d
-    cp -r dist utils action.yml package.json $out/lib/bento
+    cp -r dist utils action.yml package.json .github $out/lib/bento
     cp -r share/man $out/share
     cat > $out/bin/bento << EOF
     #!${runtimeShell}

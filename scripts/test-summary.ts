@@ -36,6 +36,7 @@ for (const file of report.testResults) {
 if (process.getuid?.() !== 0) skipped.push("test/**/*.itest.ts: they need root, for sshd's chroots and logins");
 const reasons = [
   process.env.BENTO_TEST_NIXPKGS ? undefined : "BENTO_TEST_NIXPKGS is not set to a nixpkgs: no real NixOS is evaluated",
+  process.env.BENTO_TEST_NIXPKGS_LIB ? undefined : "BENTO_TEST_NIXPKGS_LIB is not set to a nixpkgs' lib",
   process.env.BENTO_TEST_OLD_BENTO ? undefined : "BENTO_TEST_OLD_BENTO is not set to a clone of rapenne-s/bento",
   process.env.BENTO_TEST_ALL ? undefined : "without --all the long sweeps are left out",
 ].filter((reason) => reason !== undefined);

@@ -5,7 +5,7 @@ export function textFiles() {
   return {
     name: "text-files",
     load(id: string) {
-      if (!/\.(nix|sh|yml|html)$/.test(id)) return undefined;
+      if (!/\.(nix|sh|html)$/.test(id)) return undefined;
       return { code: `export default ${JSON.stringify(readFileSync(id, "utf8"))};`, moduleType: "js" as const };
     },
   };

@@ -7,10 +7,6 @@ declare module "*.sh" {
   const text: string;
   export default text;
 }
-declare module "*.yml" {
-  const text: string;
-  export default text;
-}
 declare module "*.html" {
   const text: string;
   export default text;

@@ -10,6 +10,7 @@ import { packageRoot, packageVersion } from "../platform/package.ts";
 import type { FileResult, InitDocument } from "../results.ts";
 import { workflowCopies } from "../workflows/copies.ts";
 import type { Context } from "./context.ts";
+import { originalWorkflows } from "./original-workflows.ts";
 import { writeRendered } from "./render.ts";
 
 export interface InitOptions {
@@ -57,7 +58,8 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   await mkdir(path.join(fleet, "hosts"), { recursive: true });
   const files: FileResult[] = [];
   for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
-  for (const [file, text] of Object.entries(workflowCopies({ version: packageVersion(), fleet: place }))) {
+  const copied = { version: packageVersion(), fleet: place, originals: await originalWorkflows() };
+  for (const [file, text] of Object.entries(workflowCopies(copied))) {
     const { status } = await writeOnce(top, file, text);
     files.push({ file: posix(path.relative(real, path.join(top, file))), status });
   }

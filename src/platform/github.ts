@@ -30,8 +30,21 @@ export interface GitHubOptions {
   signal: AbortSignal;
 }
 
-/** The API refused: the token may not do it. */
-export class RefusedError extends UnavailableError {}
+/** The API answered that it won't. */
+export class ApiError extends UnavailableError {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** The token may not do it. */
+export class RefusedError extends ApiError {}
+
+/** Whether what was to be made is there. */
+type IsThere = () => Promise<boolean>;
 
 /** Whom comments are by that a workflow makes with its own token. */
 const ACTIONS_BOTS = { github: ["github-actions[bot]"], forgejo: ["forgejo-actions", "gitea-actions"] };
@@ -67,8 +80,9 @@ export class GitHub {
     }
   }
 
-  async createComment(pullRequest: number, body: string): Promise<void> {
-    await this.#request("POST", `${this.#repository}/issues/${pullRequest}/comments`, { body });
+  /** `isThere` is asked before it is tried again: what was answered by an error, or by nothing, may have been done. */
+  async createComment(pullRequest: number, body: string, isThere: IsThere): Promise<void> {
+    await this.#request("POST", `${this.#repository}/issues/${pullRequest}/comments`, { body }, isThere);
   }
 
   async updateComment(id: number, body: string): Promise<void> {
@@ -92,8 +106,9 @@ export class GitHub {
     }
   }
 
-  async createIssue(title: string, body: string): Promise<void> {
-    await this.#request("POST", `${this.#repository}/issues`, { title, body });
+  /** `isThere` is asked as for a comment. */
+  async createIssue(title: string, body: string, isThere: IsThere): Promise<void> {
+    await this.#request("POST", `${this.#repository}/issues`, { title, body }, isThere);
   }
 
   async updateIssue(
@@ -132,45 +147,61 @@ export class GitHub {
     return `/repos/${this.#options.repository}`;
   }
 
-  /** One request, tried again when the server is busy or broken, as long as it asks for, within reason. */
-  async #request(method: string, place: string, content?: unknown): Promise<{ body: unknown; link: string | null }> {
-    const { apiUrl, token, signal } = this.#options;
+  /**
+   * One request, tried again when the server is busy or broken, as long as it asks for, within reason; but not what is there already,
+   * though it didn't say so.
+   */
+  async #request(method: string, place: string, content?: unknown, isThere?: IsThere): Promise<Answer> {
+    const { apiUrl, signal } = this.#options;
     const url = new URL(place.startsWith("/") ? apiUrl + place : place);
     // The token goes to nobody but the API, wherever a page says that the next one is.
     if (url.origin !== new URL(apiUrl).origin)
       throw new UnavailableError(`${apiUrl} pointed to another host, ${url.origin}`);
     for (let attempt = 1; ; attempt++) {
-      let response: Response;
-      try {
-        response = await fetch(url, {
-          method,
-          redirect: "manual",
-          headers: {
-            accept: "application/vnd.github+json",
-            authorization: `Bearer ${token}`,
-            "content-type": "application/json",
-            "user-agent": "bento",
-          },
-          ...(content === undefined ? {} : { body: JSON.stringify(content) }),
-          signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
-        });
-      } catch (cause) {
-        if (signal.aborted) throw new InterruptedError();
-        if (attempt < ATTEMPTS) {
-          await pause(attempt * 1000, signal);
-          continue;
-        }
-        throw new UnavailableError(`${apiUrl} can't be reached`, { cause });
-      }
-      if (response.ok) {
+      const response = await this.#send(method, url, content);
+      if (response instanceof UnavailableError) {
+        if (attempt === ATTEMPTS) throw response;
+        await pause(attempt * 1000, signal);
+      } else if (response.ok) {
         const body = response.status === 204 ? null : await json(response, method, url);
         return { body, link: response.headers.get("link") };
+      } else {
+        const wait = retryAfter(response, attempt);
+        if (wait === undefined || attempt === ATTEMPTS || wait > MAX_WAIT) throw await refusal(response, method, url);
+        await pause(wait, signal);
       }
-      const wait = retryAfter(response, attempt);
-      if (wait === undefined || attempt === ATTEMPTS || wait > MAX_WAIT) throw await refusal(response, method, url);
-      await pause(wait, signal);
+      const mayBeDone = response instanceof UnavailableError || response.status >= 500;
+      if (mayBeDone && (await isThere?.())) return { body: null, link: null };
     }
   }
+
+  /** An error instead of an answer when none came. */
+  async #send(method: string, url: URL, content: unknown): Promise<Response | UnavailableError> {
+    const { apiUrl, token, signal } = this.#options;
+    try {
+      return await fetch(url, {
+        method,
+        redirect: "manual",
+        headers: {
+          accept: "application/vnd.github+json",
+          authorization: `Bearer ${token}`,
+          "content-type": "application/json",
+          "user-agent": "bento",
+        },
+        ...(content === undefined ? {} : { body: JSON.stringify(content) }),
+        signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
+      });
+    } catch (cause) {
+      if (signal.aborted) throw new InterruptedError();
+      return new UnavailableError(`${apiUrl} can't be reached`, { cause });
+    }
+  }
+}
+
+interface Answer {
+  body: unknown;
+  /** Where the next page is. */
+  link: string | null;
 }
 
 /** Milliseconds to wait before another try; undefined when there is no use in one. */
@@ -190,10 +221,11 @@ async function json(response: Response, method: string, url: URL): Promise<unkno
   }
 }
 
-async function refusal(response: Response, method: string, url: URL): Promise<UnavailableError> {
+async function refusal(response: Response, method: string, url: URL): Promise<ApiError> {
   const text = (await response.text().catch(() => "")).slice(0, 500);
   const message = `${method} ${url.pathname}: the API answered ${response.status}: ${text}`;
-  return [401, 403, 404].includes(response.status) ? new RefusedError(message) : new UnavailableError(message);
+  const { status } = response;
+  return [401, 403, 404].includes(status) ? new RefusedError(status, message) : new ApiError(status, message);
 }
 
 function list<T>(body: unknown): T[] {

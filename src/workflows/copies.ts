@@ -1,9 +1,4 @@
 import { createHash } from "node:crypto";
-import check from "../../.github/workflows/check.yml";
-import comment from "../../.github/workflows/comment.yml";
-import deploy from "../../.github/workflows/deploy.yml";
-import status from "../../.github/workflows/status.yml";
-import update from "../../.github/workflows/update.yml";
 
 // Bento's own workflows are written to be called. A fleet that would rather see what runs gets copies, which start by themselves.
 
@@ -16,25 +11,25 @@ export function actionOf(version: string): string {
 }
 
 interface Original {
-  text: string;
   /** What starts the copy. `called` is the name of another one. */
   on: (called: (name: string) => string) => string;
 }
 
 const ORIGINALS: Record<string, Original> = {
-  check: { text: check, on: () => "  pull_request:\n  merge_group:\n" },
+  check: { on: () => "  pull_request:\n  merge_group:\n" },
   comment: {
-    text: comment,
     on: (called) => `  workflow_run:\n    workflows: [${called("check")}]\n    types: [completed]\n`,
   },
-  deploy: { text: deploy, on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
+  deploy: { on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
   status: {
-    text: status,
     on: (called) =>
       `  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [${called("deploy")}]\n    types: [completed]\n  workflow_dispatch:\n`,
   },
-  update: { text: update, on: () => '  schedule:\n    - cron: "43 4 * * 1"\n  workflow_dispatch:\n' },
+  update: { on: () => '  schedule:\n    - cron: "43 4 * * 1"\n  workflow_dispatch:\n' },
 };
+
+/** The names of those that are copied: NAME.yml in this repository's .github/workflows. */
+export const COPIED: readonly string[] = Object.keys(ORIGINALS);
 
 /** What the callers of the originals may set: in copies it is written out, or asked of a variable of the repository's. */
 const INPUTS: Record<string, string> = {
@@ -51,6 +46,8 @@ const INPUTS: Record<string, string> = {
 export interface Copied {
   /** Bento's, whose Action they run. */
   version: string;
+  /** The texts of COPIED, by their name. */
+  originals: Readonly<Record<string, string>>;
   /** The fleet's directory in its repository, with `/` between the parts; `.` for all of it. */
   fleet: string;
 }
@@ -75,11 +72,11 @@ export function endOf(fleet: string): string {
   return `-${createHash("sha256").update(fleet).digest("hex").slice(0, 12)}`;
 }
 
-function copy(name: string, { text, on }: Original, { version, fleet }: Copied): string {
+function copy(name: string, { on }: Original, { version, fleet, originals }: Copied): string {
   const called = (one: string) => (fleet === "." ? `bento ${one}` : quoted(`bento ${one} (${fleet})`));
   const inputs: Record<string, string> = { ...INPUTS, fleet: quoted(fleet) };
   return (
-    text
+    (originals[name] ?? "")
       .replace(/^name: .*$/m, () => `name: ${called(name)}`)
       .replace(/^on:\n(?: .*\n)+/m, () => `on:\n${on(called)}`)
       .replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "")

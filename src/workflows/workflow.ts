@@ -94,6 +94,11 @@ export function keys(value: unknown): Keys {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Keys) : {};
 }
 
+/** A text as it is; of anything else none. */
+export function stringOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
 /** All text in a value, keys left out. */
 export function texts(value: unknown): string[] {
   if (typeof value === "string") return [value];
@@ -104,4 +109,18 @@ export function texts(value: unknown): string[] {
 /** The insides of every `${{ … }}` in a text. */
 export function expressions(text: string): string[] {
   return [...text.matchAll(/\$\{\{(.*?)\}\}/gs)].map((match) => (match[1] ?? "").trim());
+}
+
+/** What an expression looks at, such as `github.event.number`: also where it is written `github['event'].number`. */
+export function contexts(expression: string): string[] {
+  const names =
+    /(?<![\w.'-])(?:github|env|vars|job|jobs|steps|runner|secrets|strategy|matrix|needs|inputs)\b(?:\s*\.\s*[\w*-]+|\s*\[[^\]]*\])*/gi;
+  return [...expression.matchAll(names)].map(([name]) =>
+    name.replaceAll(/\s*\[\s*'?([^\]']*)'?\s*\]/g, ".$1").replaceAll(/\s/g, ""),
+  );
+}
+
+/** Whether a step is GitHub's own checkout. */
+export function isCheckout({ keys: { uses } }: Step): boolean {
+  return typeof uses === "string" && /(?:^|\/)actions\/checkout@/.test(uses);
 }

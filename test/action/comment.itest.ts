@@ -121,6 +121,21 @@ test("a connection that ends is made again", async () => {
 });
 
 test.each([
+  ["502", { status: 502, headers: { "retry-after": "0" } }],
+  ["no answer", { status: 0 }],
+])("a comment that was made, though %s came of it, isn't made twice; one that wasn't is", async (_what, trouble) => {
+  github.trouble.push({ ...trouble, to: "POST", isDone: true });
+  expect((await report()).status).toBe(0);
+  expect(github.trouble).toEqual([]);
+  expect(github.comments).toHaveLength(1);
+  github.comments.length = 0;
+  github.trouble.push({ ...trouble, to: "POST" });
+  expect((await report()).status).toBe(0);
+  expect(github.trouble).toEqual([]);
+  expect(github.comments).toHaveLength(1);
+});
+
+test.each([
   ["is limited for longer than anybody waits", { status: 403, headers: { "retry-after": "3600" } }, 1],
   ["is limited for longer than anybody waits", { status: 429, headers: { "retry-after": "3600" } }, 1],
   ["stays broken", { status: 503, headers: { "retry-after": "0" } }, 4],

@@ -50,7 +50,7 @@ afterAll(async () => {
 
 async function deploy(known: Expressions): Promise<Step> {
   const head = await fleet.git("rev-parse", "HEAD");
-  const inputs = shippedInputs("deploy", "deploy", known);
+  const inputs = await shippedInputs("deploy", "deploy", known);
   return runStep({ workspace: fleet.dir, event: push(head, head), inputs });
 }
 
@@ -58,7 +58,7 @@ async function status(known: Expressions): Promise<Step> {
   return runStep({
     workspace: fleet.dir,
     event: schedule(),
-    inputs: { ...shippedInputs("status", "status", known), token: "t0ken" },
+    inputs: { ...(await shippedInputs("status", "status", known)), token: "t0ken" },
     env: { GITHUB_API_URL: github.url, GITHUB_REPOSITORY: "org/fleet" },
   });
 }

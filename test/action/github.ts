@@ -54,6 +54,17 @@ export interface StoredIssue {
   pull_request?: object;
 }
 
+export interface Trouble {
+  /** 0: none, the connection ends. */
+  status: number;
+  headers?: Record<string, string>;
+  body?: string;
+  /** What it answers; anything, without. */
+  to?: "POST";
+  /** All the same, what was asked for is done. */
+  isDone?: boolean;
+}
+
 /** GitHub's API, as far as comments, pull requests, issues and statuses of commits go, over HTTP on loopback. It keeps what it was sent. */
 export class TestGitHub implements AsyncDisposable {
   readonly calls: Call[] = [];
@@ -63,8 +74,8 @@ export class TestGitHub implements AsyncDisposable {
   readonly statuses = new Map<string, { context: string; state: string; description: string }[]>();
   /** By `owner:branch`. */
   readonly pulls = new Map<string, { number: number; head: { sha: string } }[]>();
-  /** Answers to give before any other: a status (0: none, the connection ends), headers, a body. */
-  readonly trouble: { status: number; headers?: Record<string, string>; body?: string }[] = [];
+  /** Answers to give before any other. */
+  readonly trouble: Trouble[] = [];
   /** What was wrong with requests. */
   readonly mistakes: string[] = [];
   /** Where the next page is said to be, instead of here. */
@@ -93,7 +104,14 @@ export class TestGitHub implements AsyncDisposable {
     const method = request.method ?? "";
     const call = { method, path: url.pathname + url.search, token: request.headers.authorization, body };
     this.calls.push(call);
+    const trouble = url.pathname === "/user" ? undefined : this.#troubleFor(method);
+    const fail = ({ status, headers, body }: Trouble) => {
+      if (status === 0) return void request.socket.destroy();
+      response.writeHead(status, { "content-type": "application/json", ...headers });
+      response.end(body ?? JSON.stringify({ message: "trouble" }));
+    };
     const send = (status: number, content: unknown, headers: Record<string, string> = {}) => {
+      if (trouble) return fail(trouble);
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(JSON.stringify(content));
     };
@@ -105,16 +123,7 @@ export class TestGitHub implements AsyncDisposable {
       const next = `${this.elsewhere ?? this.url}${url.pathname}${url.search}`;
       return send(200, wrap(all.slice(from, from + this.pageSize)), more ? { link: `<${next}>; rel="next"` } : {});
     };
-    const trouble = url.pathname === "/user" ? undefined : this.trouble.shift();
-    if (trouble?.status === 0) {
-      request.socket.destroy();
-      return;
-    }
-    if (trouble) {
-      response.writeHead(trouble.status, { "content-type": "application/json", ...trouble.headers });
-      response.end(trouble.body ?? JSON.stringify({ message: "trouble" }));
-      return;
-    }
+    if (trouble && !trouble.isDone) return fail(trouble);
     const mistake = mistakeIn(call, request.headers);
     if (mistake !== null) {
       this.mistakes.push(mistake);
@@ -159,6 +168,11 @@ export class TestGitHub implements AsyncDisposable {
     const found = this.comments.find(({ id }) => String(id) === url.pathname.split("/").at(-1));
     if (found) found.body = body.body;
     return send(found ? 200 : 404, {});
+  }
+
+  #troubleFor(method: string): Trouble | undefined {
+    const index = this.trouble.findIndex(({ to = method }) => to === method);
+    return index < 0 ? undefined : this.trouble.splice(index, 1)[0];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -119,6 +119,38 @@ test("an issue of somebody else with the same mark is left alone", async () => {
   ]);
 });
 
+test("a commit that GitHub doesn't know any more is said, and the others have their status all the same", async () => {
+  for (const status of [422, 404]) {
+    github.statuses.clear();
+    // The host old's, the newest, is asked for first.
+    github.trouble.push({ status });
+    const step = await look({ issue: "false" });
+    expect([[...github.statuses.keys()], statuses().length]).toEqual([[COMMIT], 1]);
+    expect(step.annotations("warning").map(({ data }) => data)).toEqual([
+      expect.stringMatching(
+        new RegExp(
+          `^no commit status: (0{12}): GET /repos/org/fleet/commits/\\1\\w+/status: the API answered ${status}`,
+        ),
+      ),
+    ]);
+  }
+  // The token, then, is at fault.
+  github.trouble.push({ status: 404 }, { status: 404 });
+  const step = await look({ issue: "false" });
+  expect(step.annotations("warning").map(({ data }) => data)).toEqual([expect.stringContaining("'statuses: write'")]);
+});
+
+test("an issue that was opened, though 502 came of it, isn't opened twice", async () => {
+  const before = github.issues.length;
+  await fleet.report("router", "failed");
+  github.trouble.push({ status: 502, to: "POST", isDone: true });
+  await look({ "commit-status": "false" });
+  expect(github.trouble).toEqual([]);
+  expect(github.issues).toHaveLength(before + 1);
+  await look({ "commit-status": "false" });
+  expect(github.issues).toHaveLength(before + 1);
+});
+
 test("what is not wanted is not done, and what the token may not is said", async () => {
   await fleet.report("router", "failed");
   await look({ issue: "false", "commit-status": "false" });

@@ -1,6 +1,7 @@
 import { cp, mkdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { originalWorkflows } from "../../src/commands/original-workflows.ts";
 import { packageVersion } from "../../src/platform/package.ts";
 import { workflowCopies } from "../../src/workflows/copies.ts";
 import { parseWorkflow } from "../../src/workflows/workflow.ts";
@@ -76,9 +77,9 @@ afterAll(async () => {
 /** A run of the workflow, each job with a checkout of its own. */
 async function update(): Promise<WorkflowRun> {
   const [file, text] =
-    Object.entries(workflowCopies({ version: packageVersion(), fleet: "." })).find(([name]) =>
-      name.endsWith("update.yml"),
-    ) ?? [];
+    Object.entries(
+      workflowCopies({ version: packageVersion(), fleet: ".", originals: await originalWorkflows() }),
+    ).find(([name]) => name.endsWith("update.yml")) ?? [];
   const workflow = parseWorkflow(file ?? "", text ?? "");
   if (workflow === null) throw new Error("no workflow");
   const run = await WorkflowRun.start(workflow);

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { originalWorkflows } from "../../src/commands/original-workflows.ts";
 import type { CheckDocument } from "../../src/results.ts";
 import { workflowCopies } from "../../src/workflows/copies.ts";
 import { checkout } from "../action/runner.ts";
@@ -32,10 +33,16 @@ test("check warns of what is dangerous in workflows that run Bento, and of no ot
   await using repo = await gitRepository({
     "machines/hosts/one/configuration.nix": configuration("one"),
     ".github/workflows/deploy.yaml": DEPLOY,
+    // It says nothing of Bento; what it calls deploys.
+    ".github/workflows/release.yml": `on: push
+permissions: {}
+concurrency: { group: release, cancel-in-progress: true }
+jobs: { fleet: { uses: ./.github/workflows/deploy.yaml, secrets: inherit } }
+`,
     ".forgejo/workflows/site.yml": DEPLOY.replace("bento deploy", "make site"),
     ".gitea/workflows/broken.yml": "on: [",
     ".github/workflows/README.md": "bento",
-    ...workflowCopies({ version: "1.2.3", fleet: "machines" }),
+    ...workflowCopies({ version: "1.2.3", fleet: "machines", originals: await originalWorkflows() }),
   });
   const { document, status } = await bentoJson<CheckDocument>(["check", "--fleet", "machines"], { cwd: repo.dir });
   expect(status).toBe(0);
@@ -43,13 +50,16 @@ test("check warns of what is dangerous in workflows that run Bento, and of no ot
     expect.stringMatching(/^\.github\/workflows\/deploy\.yaml:1: pull_request_target gives .* \(use pull_request, /),
     expect.stringMatching(/^\.github\/workflows\/deploy\.yaml:4: the job deploy deploys without an environment/),
     expect.stringMatching(/^\.github\/workflows\/deploy\.yaml:4: the job deploy deploys without a concurrency group/),
+    expect.stringMatching(
+      /^\.github\/workflows\/release\.yml:3: the deploy of the job fleet may be cut off by the next/,
+    ),
   ]);
 });
 
 test("check warns of a deploy that a push to no branch there is would start", async () => {
   await using repo = await gitRepository({
     "hosts/one/configuration.nix": configuration("one"),
-    ...workflowCopies({ version: "1.2.3", fleet: "." }),
+    ...workflowCopies({ version: "1.2.3", fleet: ".", originals: await originalWorkflows() }),
   });
   const warnings = async (cwd = repo.dir) => {
     const { document } = await bentoJson<CheckDocument>(["check"], { cwd });

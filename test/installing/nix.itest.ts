@@ -1,4 +1,4 @@
-import { cp, mkdir } from "node:fs/promises";
+import { cp, mkdir, readdir } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { packageRoot } from "../../src/platform/package.ts";
@@ -49,7 +49,7 @@ beforeAll(async () => {
   });
   bento = path.join(store.dir, "bento");
   await mkdir(bento);
-  const parts = ["dist", "utils", "share", "nix", "default.nix", "action.yml", "package.json"];
+  const parts = ["dist", "utils", "share", "nix", ".github", "default.nix", "action.yml", "package.json"];
   for (const part of parts) await cp(path.join(packageRoot(), part), path.join(bento, part), { recursive: true });
   await succeed("git", ["init", "-q", bento]);
   await succeed("git", ["-C", bento, "add", "-A"]);
@@ -78,6 +78,9 @@ test("nix build: the command line, its completions and its manual page", async (
   const fleet = path.join(store.dir, "fleet");
   const { status, stderr } = await exec(path.join(out, "bin/bento"), ["init", fleet]);
   expect([status, stderr]).toEqual([0, ""]);
+  expect(await readdir(path.join(fleet, ".github/workflows"))).toHaveLength(5);
+  // What changes in the others of Bento's repository makes no other package.
+  expect(await readdir(path.join(out, "lib/bento/.github/workflows"))).toHaveLength(5);
   // What is copied out of the store can be written to.
   await writeTree(fleet, { "utils/bento/added.nix": "{ }" });
 });

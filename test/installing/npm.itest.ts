@@ -41,8 +41,9 @@ async function expectInstalled(prefix: string): Promise<void> {
   expect((await run("completion", "bash")).stdout).toContain("complete -F _bento bento");
   const inside = path.join(prefix, "lib/node_modules/bento");
   expect((await readdir(inside)).sort()).toEqual(
-    ["LICENSE", "README.md", "action.yml", "dist", "package.json", "share", "utils"].sort(),
+    [".github", "LICENSE", "README.md", "action.yml", "dist", "package.json", "share", "utils"].sort(),
   );
+  expect(await readdir(path.join(inside, ".github/workflows"))).toHaveLength(5);
   expect(existsSync(path.join(prefix, "share/man/man1/bento.1"))).toBe(true);
 }
 

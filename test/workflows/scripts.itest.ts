@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { originalWorkflows } from "../../src/commands/original-workflows.ts";
 import { packageRoot, packageVersion } from "../../src/platform/package.ts";
 import { endOf, workflowCopies } from "../../src/workflows/copies.ts";
 import { parseWorkflow, type Step } from "../../src/workflows/workflow.ts";
@@ -17,7 +18,9 @@ const originals = await Promise.all(
     async (name) => [`${name}.yml`, await readFile(path.join(DIRECTORY, `${name}.yml`), "utf8")] as const,
   ),
 );
-const copies = Object.entries(workflowCopies({ version: packageVersion(), fleet: "infra/fleet" }));
+const copies = Object.entries(
+  workflowCopies({ version: packageVersion(), fleet: "infra/fleet", originals: await originalWorkflows() }),
+);
 const stepsOf = (files: readonly (readonly [string, string])[]) =>
   files.flatMap(([file, text]) =>
     (parseWorkflow(file, text)?.jobs ?? []).flatMap((job) => job.steps.map((step) => ({ file, step }))),

