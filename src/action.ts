@@ -8,7 +8,7 @@ import { comment } from "./commands/comment.ts";
 import type { Context } from "./commands/context.ts";
 import { deploy } from "./commands/deploy.ts";
 import { flakeUpdate } from "./commands/flake-update.ts";
-import { CACHE_KEY, GIT_KEY, MEMORY_KEY, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
+import { CACHE_KEY, GIT_KEY, MEMORY_KEY, optionalKey, PUBLISHER_KEY, SECRETS, SIGNING_KEY } from "./commands/keys.ts";
 import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { EACH, parseFailOn, status } from "./commands/status.ts";
@@ -60,10 +60,12 @@ function readInputs() {
     });
   }
   const [cacheKey, push] = [secretInput("cache-key"), pushOf(input("push"))];
-  const isSigning = command === "deploy" || (command === "build" && (cacheKey !== "" || push !== null));
-  if (event.pullRequest !== null && (cacheKey !== "" || push !== null)) {
+  // A step may have the key in its environment as well, as at the command line.
+  const isHandedOn = cacheKey !== "" || optionalKey(process.env, CACHE_KEY) !== undefined || push !== null;
+  const isSigning = command === "deploy" || (command === "build" && isHandedOn);
+  if (event.pullRequest !== null && isHandedOn) {
     throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", {
-      hint: "give cache-key and push to the job that runs after the merge, on: push",
+      hint: `give cache-key (${CACHE_KEY}) and push to the job that runs after the merge, on: push`,
     });
   }
   const timeout = input("timeout");
@@ -76,7 +78,7 @@ function readInputs() {
     [SIGNING_KEY]: secretInput("signing-key"),
     [GIT_KEY]: secretInput("git-ssh-key"),
     [CACHE_KEY]: cacheKey,
-    [MEMORY_KEY]: secretInput("memory-key") || (isSigning ? keyOfJob() : ""),
+    [MEMORY_KEY]: secretInput("memory-key") || process.env[MEMORY_KEY] || (isSigning ? keyOfJob() : ""),
   };
   const env = { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) };
   // Programs that are started, and with them the fleet's own code, inherit this process's environment: no key stays in it.

@@ -212,6 +212,20 @@ test("on Actions: a push's job signs and pushes, and a pull request's can't", as
   expect(asked.outputs).toEqual({});
 });
 
+test.each(["BENTO_CACHE_KEY", "BENTO_CACHE_KEY_FILE"])("on Actions, with the key as %s of the step", async (name) => {
+  const value = name.endsWith("_FILE") ? path.join(fleet.store.dir, "keys/cache") : secretKey;
+  const cache = path.join(fleet.store.dir, "cache");
+  const env = { ...fleet.env, XDG_CACHE_HOME: cache, HOME: process.env.HOME, [name]: value };
+  const inputs = { command: "build", hosts: "alpha" };
+  const head = fleet.git("rev-parse", "HEAD").trim();
+  const asked = await runStep({ workspace: fleet.dir, inputs, event: pullRequest(head, head, "repository"), env });
+  expect([asked.status, asked.document]).toEqual([1, undefined]);
+  expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
+
+  const merged = await runStep({ workspace: fleet.dir, inputs, event: pushEvent(head, head), env });
+  expect([merged.status, merged.document.signedBy]).toEqual([0, publicKey]);
+});
+
 /** Waits until it has come so far; what isn't there yet makes `isSo` throw. */
 async function until(running: RunningBento, isSo: () => boolean): Promise<void> {
   const hasCome = () => {
