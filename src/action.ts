@@ -63,7 +63,7 @@ function readInputs() {
   // A step may have the key in its environment as well, as at the command line.
   const isHandedOn = cacheKey !== "" || optionalKey(process.env, CACHE_KEY) !== undefined || push !== null;
   const isSigning = command === "deploy" || (command === "build" && isHandedOn);
-  if (event.pullRequest !== null && isHandedOn) {
+  if (event.isUnmerged && isHandedOn) {
     throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", {
       hint: `give cache-key (${CACHE_KEY}) and push to the job that runs after the merge, on: push`,
     });
