@@ -14,6 +14,7 @@ import {
   GIT_KEY,
   MEMORY_KEY,
   MissingKeysError,
+  optionalKey,
   PUBLISHER_KEY,
   SECRETS,
   SIGNING_KEY,
@@ -85,10 +86,12 @@ function readInputs() {
     });
   }
   const [cacheKey, push] = [secretInput(KEY_INPUTS[CACHE_KEY]), pushOf(input("push"))];
-  const isSigning = command === "deploy" || (command === "build" && (cacheKey !== "" || push !== null));
-  if (event.pullRequest !== null && (cacheKey !== "" || push !== null)) {
+  // A step may have the key in its environment as well, as at the command line.
+  const isHandedOn = cacheKey !== "" || optionalKey(process.env, CACHE_KEY) !== undefined || push !== null;
+  const isSigning = command === "deploy" || (command === "build" && isHandedOn);
+  if (event.isUnmerged && isHandedOn) {
     throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", {
-      hint: "give cache-key and push to the job that runs after the merge, on: push",
+      hint: `give cache-key (${CACHE_KEY}) and push to the job that runs after the merge, on: push`,
     });
   }
   const wait = parseDuration(input("wait") || "0");
@@ -110,7 +113,7 @@ function readInputs() {
     [SIGNING_KEY]: secretInput(KEY_INPUTS[SIGNING_KEY]),
     [GIT_KEY]: secretInput(KEY_INPUTS[GIT_KEY]),
     [CACHE_KEY]: cacheKey,
-    [MEMORY_KEY]: secretInput("memory-key") || (isSigning ? keyOfJob() : ""),
+    [MEMORY_KEY]: secretInput("memory-key") || process.env[MEMORY_KEY] || (isSigning ? keyOfJob() : ""),
   };
   const env = { ...process.env, ...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== "")) };
   // Programs that are started, and with them the fleet's own code, inherit this process's environment: no key stays in it.

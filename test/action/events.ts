@@ -113,15 +113,37 @@ export function mergeGroup(base: string, head: string): object {
   };
 }
 
-/** After a workflow that a pull request has started; of a fork's, `pull_requests` is empty. */
-export function workflowRun(head: string): object {
+/** A comment, on an issue or on a pull request. */
+export function issueComment(on: "issue" | "pull request"): object {
+  const url = "https://api.github.com/repos/example/fleet/pulls/7";
+  return {
+    action: "created",
+    issue: {
+      number: 7,
+      state: "open",
+      title: "A change",
+      user: SENDER,
+      ...(on === "issue" ? {} : { pull_request: { url, html_url: "https://github.com/example/fleet/pull/7" } }),
+    },
+    comment: { id: 5, body: "/build", user: SENDER, author_association: "NONE" },
+    repository: REPOSITORY,
+    organization: OWNER,
+    sender: SENDER,
+  };
+}
+
+/** After a workflow that a fork's pull request has started, unless told otherwise; of a fork's, `pull_requests` is empty. */
+export function workflowRun(
+  head: string,
+  { of = "fork", event = "pull_request" }: { of?: "fork" | "repository" | "gone"; event?: string } = {},
+): object {
   return {
     action: "completed",
     workflow: { id: 3, name: "bento check", path: ".github/workflows/bento-check.yml", state: "active" },
     workflow_run: {
       id: 4,
       name: "bento check",
-      event: "pull_request",
+      event,
       status: "completed",
       conclusion: "success",
       head_branch: "change",
@@ -133,7 +155,7 @@ export function workflowRun(head: string): object {
       actor: SENDER,
       triggering_actor: SENDER,
       repository: REPOSITORY,
-      head_repository: FORK,
+      head_repository: { fork: FORK, repository: REPOSITORY, gone: null }[of],
     },
     repository: REPOSITORY,
     organization: OWNER,

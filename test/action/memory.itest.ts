@@ -89,6 +89,9 @@ test("what a fork's job has left is neither built nor signed, whatever it says",
     expect(remembered(built)).toEqual([false, false]);
     expect(built[1]?.toplevel).toBe(nas?.toplevel);
   }
+  // The key may come by the step's environment as well.
+  const built = await build({ "cache-key": "" }, { BENTO_CACHE_KEY: secretKey });
+  expect([remembered(built), built[1]?.toplevel]).toEqual([[false, false], nas?.toplevel]);
   const info = await succeed("nix", ["path-info", "--json", nas?.toplevel ?? ""]);
   expect(info).toContain("cache-1:");
 });

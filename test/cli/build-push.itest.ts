@@ -1,9 +1,9 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CheckDocument } from "../../src/results.ts";
-import { pullRequest, push as pushEvent } from "../action/events.ts";
+import { issueComment, pullRequest, push as pushEvent, workflowRun } from "../action/events.ts";
 import { runStep } from "../action/runner.ts";
 import { exec, kill, succeed } from "../support/programs.ts";
 import { bento, bentoJson, type RunningBento, recordingPath, startBento } from "./bento.ts";
@@ -210,6 +210,46 @@ test("on Actions: a push's job signs and pushes, and a pull request's can't", as
   expect(asked.status).toBe(1);
   expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
   expect(asked.outputs).toEqual({});
+});
+
+test("on Actions: nor by way of another event, but after this repository's own push", async () => {
+  const cache = cacheDir("by-another-event");
+  const inputs = { command: "build", hosts: "alpha", "cache-key": secretKey, push: `file://${cache}` };
+  const env = { ...fleet.env, HOME: process.env.HOME, RUNNER_ENVIRONMENT: "self-hosted" };
+  const head = fleet.git("rev-parse", "HEAD").trim();
+  const refused = [
+    workflowRun(head),
+    workflowRun(head, { of: "gone" }),
+    workflowRun(head, { of: "repository" }),
+    // A branch of a fork's that is called main.
+    workflowRun(head, { of: "fork", event: "push" }),
+    workflowRun(head, { of: "repository", event: "workflow_run" }),
+    issueComment("pull request"),
+  ];
+  for (const event of refused) {
+    const step = await runStep({ workspace: fleet.dir, inputs, event, env });
+    expect([step.status, step.document], JSON.stringify(event)).toEqual([1, undefined]);
+    expect(step.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
+  }
+  expect(existsSync(cache)).toBe(false);
+  for (const event of [workflowRun(head, { of: "repository", event: "push" }), issueComment("issue")]) {
+    const step = await runStep({ workspace: fleet.dir, inputs, event, env });
+    expect([step.status, step.document.push?.error]).toEqual([0, null]);
+  }
+});
+
+test.each(["BENTO_CACHE_KEY", "BENTO_CACHE_KEY_FILE"])("on Actions, with the key as %s of the step", async (name) => {
+  const value = name.endsWith("_FILE") ? path.join(fleet.store.dir, "keys/cache") : secretKey;
+  const cache = path.join(fleet.store.dir, "cache");
+  const env = { ...fleet.env, XDG_CACHE_HOME: cache, HOME: process.env.HOME, [name]: value };
+  const inputs = { command: "build", hosts: "alpha" };
+  const head = fleet.git("rev-parse", "HEAD").trim();
+  const asked = await runStep({ workspace: fleet.dir, inputs, event: pullRequest(head, head, "repository"), env });
+  expect([asked.status, asked.document]).toEqual([1, undefined]);
+  expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
+
+  const merged = await runStep({ workspace: fleet.dir, inputs, event: pushEvent(head, head), env });
+  expect([merged.status, merged.document.signedBy]).toEqual([0, publicKey]);
 });
 
 /** Waits until it has come so far; what isn't there yet makes `isSo` throw. */
