@@ -1,5 +1,5 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { $ as EACH, A as look, Bn as inertLine, C as renderCheck, Cn as count$1, Ct as check, D as deliverStatus, Dn as tally, E as locationOf, F as worstFirst, Ft as GIT_KEY, Gn as UnavailableError, Hn as FleetError, I as report, It as MEMORY_KEY, L as plan, Lt as PUBLISHER_KEY, N as renderStatus, Pt as CACHE_KEY, Q as build, R as flakeUpdate, Rt as SECRETS, S as pushText, Sn as splitPatterns, Wn as InterruptedError, Yt as parseWave, Z as gateOf, _ as renderDeploy, b as costText, bn as parseShard, c as flakeUpdateMarkdown, ct as parseDuration, d as code, f as folded, g as deployWord, h as deployDetail, j as releaseText, k as contactText, l as renderFlakeUpdate, m as plain, nt as status, o as renderPlan, ot as failedHosts, p as markdownTable, qn as formatLocation, tt as parseFailOn, u as onInterrupt, v as baseText, w as describeError, wn as painter, x as grouped, y as changeText, z as deploy, zn as inert, zt as SIGNING_KEY } from "./shared3.js";
+import { A as changeText, Bt as parseDuration, C as folded, D as deployWord, E as deployDetail, Et as painter, F as describeError, Gt as MEMORY_KEY, Jn as InterruptedError, Jt as SECRETS, Kn as FleetError, Kt as MissingKeysError, L as locationOf, M as grouped, N as pushText, Nt as parseFailOn, O as renderDeploy, P as renderCheck, Pt as status, Q as build, Qt as optionalKey, R as flakeUpdate, Rt as failedHosts, S as code, T as plain, Tt as count$1, Un as inert, Ut as CACHE_KEY, Wn as inertLine, Wt as GIT_KEY, Yn as UnavailableError, Yt as SIGNING_KEY, Z as gateOf, Zn as formatLocation, _ as releaseText, c as flakeUpdateMarkdown, d as deliverStatus, et as check, f as report, g as look, gn as parseShard, h as contactText, hn as parseWave, j as costText, jt as EACH, k as baseText, kt as tally, l as renderFlakeUpdate, o as renderPlan, p as plan, qt as PUBLISHER_KEY, u as onInterrupt, vn as splitPatterns, w as markdownTable, x as worstFirst, y as renderStatus, z as deploy } from "./shared3.js";
 import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import * as fs from "fs";
 import { constants as constants$2, promises } from "fs";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
 import * as crypto from "crypto";
-// src/commands/comment.ts
+// src/commands/github/comment.ts
 /**
 * Puts a report on a pull request: over the one that was there before, which is told by its mark and by its author, since anybody
 * can write a mark.
@@ -20,12 +20,202 @@ async function comment(github, pullRequest, fleet, report) {
 	const mark = `<!-- bento ${encodeURIComponent(fleet)} -->`;
 	const body = `${mark}\n${report}`;
 	const authors = await github.logins();
-	for await (const found of github.comments(pullRequest)) {
-		if (!authors.includes(found.author) || !found.body.startsWith(mark)) continue;
-		if (found.body !== body) await github.updateComment(found.id, body);
-		return;
+	const find = async () => {
+		for await (const found of github.comments(pullRequest)) if (authors.includes(found.author) && found.body.startsWith(mark)) return found;
+	};
+	const found = await find();
+	if (found === void 0) await github.createComment(pullRequest, body, async () => await find() !== void 0);
+	else if (found.body !== body) await github.updateComment(found.id, body);
+}
+// src/platform/github.ts
+/** The API answered that it won't. */
+var ApiError = class extends UnavailableError {
+	status;
+	constructor(status, message) {
+		super(message);
+		this.status = status;
 	}
-	await github.createComment(pullRequest, body);
+};
+/** The token may not do it. */
+var RefusedError = class extends ApiError {};
+/** Whom comments are by that a workflow makes with its own token. */
+const ACTIONS_BOTS = {
+	github: ["github-actions[bot]"],
+	forgejo: ["forgejo-actions", "gitea-actions"]
+};
+const TIMEOUT = 3e4;
+const ATTEMPTS = 4;
+/** Milliseconds; longer than this nobody waits for a comment. */
+const MAX_WAIT = 6e4;
+/** GitHub's REST API, and that of others that have the same (Forgejo's, as far as comments go). */
+var GitHub = class {
+	#options;
+	constructor(options) {
+		this.#options = options;
+	}
+	/** Whom the token's comments may be by. A workflow's own token may not ask. */
+	async logins() {
+		try {
+			const user = (await this.#request("GET", "/user")).body;
+			if (typeof user.login === "string") return [user.login];
+		} catch (error) {
+			if (!(error instanceof RefusedError)) throw error;
+		}
+		return this.#options.apiUrl.endsWith("/api/v1") ? ACTIONS_BOTS.forgejo : ACTIONS_BOTS.github;
+	}
+	/** All comments of a pull request, page by page. */
+	async *comments(pullRequest) {
+		for await (const page of this.#pages(`${this.#repository}/issues/${pullRequest}/comments?per_page=100`)) for (const { id, body, user } of list(page)) yield {
+			id,
+			body: body ?? "",
+			author: user?.login ?? ""
+		};
+	}
+	/** `isThere` is asked before it is tried again: what was answered by an error, or by nothing, may have been done. */
+	async createComment(pullRequest, body, isThere) {
+		await this.#request("POST", `${this.#repository}/issues/${pullRequest}/comments`, { body }, isThere);
+	}
+	async updateComment(id, body) {
+		await this.#request("PATCH", `${this.#repository}/issues/comments/${id}`, { body });
+	}
+	/** The open pull request whose newest commit is `commit`, of `owner`'s branch; undefined when there is none (any more). */
+	async pullRequestOf(owner, branch, commit) {
+		const head = encodeURIComponent(`${owner}:${branch}`);
+		const { body } = await this.#request("GET", `${this.#repository}/pulls?state=open&head=${head}&per_page=100`);
+		return list(body).find((one) => one.head.sha === commit)?.number;
+	}
+	/** Open issues, page by page; pull requests, which GitHub counts as issues, are left out. */
+	async *openIssues() {
+		for await (const page of this.#pages(`${this.#repository}/issues?state=open&per_page=100`)) for (const { number, title, body, user, pull_request: isPull } of list(page)) if (!isPull) yield {
+			number,
+			title,
+			body: body ?? "",
+			author: user?.login ?? ""
+		};
+	}
+	/** `isThere` is asked as for a comment. */
+	async createIssue(title, body, isThere) {
+		await this.#request("POST", `${this.#repository}/issues`, {
+			title,
+			body
+		}, isThere);
+	}
+	async updateIssue(number, changes) {
+		await this.#request("PATCH", `${this.#repository}/issues/${number}`, changes);
+	}
+	/** The newest status of a commit with this context; undefined when it has none. */
+	async commitStatus(commit, context) {
+		for await (const page of this.#pages(`${this.#repository}/commits/${commit}/status?per_page=100`)) {
+			const { statuses } = page;
+			const found = statuses?.find((status) => status.context === context);
+			if (found) return {
+				state: found.state,
+				description: found.description
+			};
+		}
+	}
+	async setCommitStatus(commit, context, status) {
+		await this.#request("POST", `${this.#repository}/statuses/${commit}`, {
+			...status,
+			context
+		});
+	}
+	/** A list's pages, as far as they are asked for. */
+	async *#pages(first) {
+		let next = first;
+		while (next !== void 0) {
+			const { body, link } = await this.#request("GET", next);
+			yield body;
+			next = nextPage(link);
+		}
+	}
+	get #repository() {
+		return `/repos/${this.#options.repository}`;
+	}
+	/**
+	* One request, tried again when the server is busy or broken, as long as it asks for, within reason; but not what is there already,
+	* though it didn't say so.
+	*/
+	async #request(method, place, content, isThere) {
+		const { apiUrl, signal } = this.#options;
+		const url = new URL(place.startsWith("/") ? apiUrl + place : place);
+		if (url.origin !== new URL(apiUrl).origin) throw new UnavailableError(`${apiUrl} pointed to another host, ${url.origin}`);
+		for (let attempt = 1;; attempt++) {
+			const response = await this.#send(method, url, content);
+			if (response instanceof UnavailableError) {
+				if (attempt === ATTEMPTS) throw response;
+				await pause(attempt * 1e3, signal);
+			} else if (response.ok) return {
+				body: response.status === 204 ? null : await json(response, method, url),
+				link: response.headers.get("link")
+			};
+			else {
+				const wait = retryAfter(response, attempt);
+				if (wait === void 0 || attempt === ATTEMPTS || wait > MAX_WAIT) throw await refusal(response, method, url);
+				await pause(wait, signal);
+			}
+			if ((response instanceof UnavailableError || response.status >= 500) && await isThere?.()) return {
+				body: null,
+				link: null
+			};
+		}
+	}
+	/** An error instead of an answer when none came. */
+	async #send(method, url, content) {
+		const { apiUrl, token, signal } = this.#options;
+		try {
+			return await fetch(url, {
+				method,
+				redirect: "manual",
+				headers: {
+					accept: "application/vnd.github+json",
+					authorization: `Bearer ${token}`,
+					"content-type": "application/json",
+					"user-agent": "bento"
+				},
+				...content === void 0 ? {} : { body: JSON.stringify(content) },
+				signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)])
+			});
+		} catch (cause) {
+			if (signal.aborted) throw new InterruptedError();
+			return new UnavailableError(`${apiUrl} can't be reached`, { cause });
+		}
+	}
+};
+/** Milliseconds to wait before another try; undefined when there is no use in one. */
+function retryAfter({ status, headers }, attempt) {
+	const asked = Number(headers.get("retry-after") ?? NaN) * 1e3;
+	if (!(status === 429 || status === 403 && (headers.has("retry-after") || headers.get("x-ratelimit-remaining") === "0")) && status < 500) return void 0;
+	return Number.isFinite(asked) ? asked : attempt * 1e3;
+}
+async function json(response, method, url) {
+	try {
+		return await response.json();
+	} catch (cause) {
+		throw new UnavailableError(`${method} ${url.pathname}: the API answered something else than JSON`, { cause });
+	}
+}
+async function refusal(response, method, url) {
+	const text = (await response.text().catch(() => "")).slice(0, 500);
+	const message = `${method} ${url.pathname}: the API answered ${response.status}: ${text}`;
+	const { status } = response;
+	return [
+		401,
+		403,
+		404
+	].includes(status) ? new RefusedError(status, message) : new ApiError(status, message);
+}
+function list(body) {
+	if (!Array.isArray(body)) throw new UnavailableError("the API answered something else than a list");
+	return body;
+}
+function nextPage(link) {
+	return /<([^>]+)>;\s*rel="next"/.exec(link ?? "")?.[1];
+}
+async function pause(milliseconds, signal) {
+	await setTimeout$1(milliseconds, void 0, { signal }).catch(() => {
+		throw new InterruptedError();
+	});
 }
 // src/render/summary.ts
 /** GitHub drops a step's whole summary when it is over 1 MiB. */
@@ -197,22 +387,46 @@ function mark(status) {
 		unchanged: "⚪"
 	}[status] ?? "✅";
 }
-// src/commands/track.ts
+// src/commands/github/track.ts
 /** Commits that are looked at: hosts of older ones were not changed since, and their statuses said so long ago. */
 const MAX_COMMITS = 10;
 /**
 * Puts a status on each of the newest commits that hosts are given: pending until all of its hosts have reported that they run it,
 * and failure when one has reported that it doesn't. One that says so already is left alone: a commit has room for a thousand.
+* A commit that GitHub won't have a status on, such as one that is gone from the repository, keeps none of the others from theirs.
+* @throws UnavailableError when there was such a commit, after the others.
 */
 async function markCommits(github, { hosts }, fleet) {
 	const context = fleet === "." ? "bento/deploy" : `bento/deploy (${fleet})`;
-	for (const [commit, members] of byCommit(hosts).slice(0, MAX_COMMITS)) {
+	const commits = byCommit(hosts).slice(0, MAX_COMMITS);
+	const failed = [];
+	for (const [commit, members] of commits) {
 		const status = progressOf(members);
-		const before = await github.commitStatus(commit, context);
-		if (before?.state === status.state && before.description === status.description) continue;
-		await github.setCommitStatus(commit, context, status);
+		try {
+			const before = await github.commitStatus(commit, context);
+			if (before?.state === status.state && before.description === status.description) continue;
+			await github.setCommitStatus(commit, context, status);
+		} catch (error) {
+			if (!(error instanceof ApiError) || !OF_ONE_COMMIT.includes(error.status)) throw error;
+			failed.push({
+				commit,
+				error
+			});
+		}
 	}
+	const [first] = failed;
+	if (first === void 0) return;
+	if (failed.length === commits.length) throw first.error;
+	const names = failed.map(({ commit }) => commit.slice(0, 12)).join(", ");
+	throw new UnavailableError(`${names}: ${first.error.message}`, { cause: first.error });
 }
+/** What is answered of a commit that isn't there, or that has no room for another status. */
+const OF_ONE_COMMIT = [
+	404,
+	409,
+	410,
+	422
+];
 /** How far a commit has got at the hosts that are given it. */
 function progressOf(hosts) {
 	const at = (gate) => hosts.filter(({ state }) => gateOf(state) === gate);
@@ -235,9 +449,9 @@ function progressOf(hosts) {
 		description: `${done} of ${all} ${done === 1 ? "runs" : "run"} it`
 	};
 }
-/** Newest first. */
+/** Newest first. Hosts that have nowhere to report to say nothing of a commit, not even that it waits for them. */
 function byCommit(hosts) {
-	const newestFirst = hosts.flatMap((host) => host.published === null ? [] : [{
+	const newestFirst = hosts.filter(({ state }) => state !== "unreported").flatMap((host) => host.published === null ? [] : [{
 		host,
 		published: host.published
 	}]).sort((a, b) => b.published.sequence - a.published.sequence);
@@ -255,16 +469,17 @@ async function trackTrouble(github, document, fleet) {
 	const title = `Bento: ${names.join(", ")}${more} to look at`;
 	const body = `${mark}\n${troubleText(troubled, Date.parse(document.time))}`;
 	const authors = await github.logins();
-	for await (const issue of github.openIssues()) {
-		if (!authors.includes(issue.author) || !issue.body.startsWith(mark)) continue;
-		if (troubled.length === 0) await github.updateIssue(issue.number, { state: "closed" });
-		else if (issue.title !== title || issue.body !== body) await github.updateIssue(issue.number, {
-			title,
-			body
-		});
-		return;
-	}
-	if (troubled.length > 0) await github.createIssue(title, body);
+	const find = async () => {
+		for await (const issue of github.openIssues()) if (authors.includes(issue.author) && issue.body.startsWith(mark)) return issue;
+	};
+	const issue = await find();
+	if (issue === void 0) {
+		if (troubled.length > 0) await github.createIssue(title, body, async () => await find() !== void 0);
+	} else if (troubled.length === 0) await github.updateIssue(issue.number, { state: "closed" });
+	else if (issue.title !== title || issue.body !== body) await github.updateIssue(issue.number, {
+		title,
+		body
+	});
 }
 // node_modules/@actions/core/lib/utils.js
 /**
@@ -16918,6 +17133,14 @@ function actionsOutput() {
 	};
 }
 // src/platform/event.ts
+/** What begins a workflow on code that somebody with the right to has put into this repository. */
+const OWN = /* @__PURE__ */ new Set([
+	"push",
+	"merge_group",
+	"schedule",
+	"workflow_dispatch",
+	"repository_dispatch"
+]);
 const COMMIT = /^[0-9a-f]{40}$/;
 /**
 * Reads the event's payload. What a pull request's author has a say in (branches) is taken as text only.
@@ -16927,6 +17150,7 @@ function readEvent(file) {
 	if (!file) return {
 		pullRequest: null,
 		isFork: false,
+		isUnmerged: false,
 		base: null,
 		head: null
 	};
@@ -16936,13 +17160,18 @@ function readEvent(file) {
 	} catch (cause) {
 		throw new FleetError(`the event's payload can't be read: ${file}`, { cause });
 	}
-	const { pull_request: pull, workflow_run: run, merge_group: group } = payload;
+	const { pull_request: pull, workflow_run: run, merge_group: group, issue, repository: own } = payload;
 	const base = pull?.base?.sha ?? group?.base_sha;
 	const { head_branch: branch, head_sha: commit, head_repository: repository } = run ?? {};
 	const owner = repository?.owner?.login;
+	const isPull = pull !== void 0 && pull !== null;
+	const isRun = run !== void 0 && run !== null;
+	const isOwn = typeof own?.full_name === "string" && repository?.full_name === own.full_name;
+	const isOwnRun = isRun && OWN.has(`${run.event}`) && isOwn;
 	return {
 		pullRequest: typeof pull?.number === "number" ? pull.number : null,
-		isFork: pull !== void 0 && pull !== null && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
+		isFork: isPull && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
+		isUnmerged: isPull || Boolean(issue?.pull_request) || isRun && !isOwnRun,
 		base: typeof base === "string" && COMMIT.test(base) ? base : null,
 		head: typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit) ? {
 			owner,
@@ -16950,173 +17179,6 @@ function readEvent(file) {
 			commit
 		} : null
 	};
-}
-// src/platform/github.ts
-/** The API refused: the token may not do it. */
-var RefusedError = class extends UnavailableError {};
-/** Whom comments are by that a workflow makes with its own token. */
-const ACTIONS_BOTS = {
-	github: ["github-actions[bot]"],
-	forgejo: ["forgejo-actions", "gitea-actions"]
-};
-const TIMEOUT = 3e4;
-const ATTEMPTS = 4;
-/** Milliseconds; longer than this nobody waits for a comment. */
-const MAX_WAIT = 6e4;
-/** GitHub's REST API, and that of others that have the same (Forgejo's, as far as comments go). */
-var GitHub = class {
-	#options;
-	constructor(options) {
-		this.#options = options;
-	}
-	/** Whom the token's comments may be by. A workflow's own token may not ask. */
-	async logins() {
-		try {
-			const user = (await this.#request("GET", "/user")).body;
-			if (typeof user.login === "string") return [user.login];
-		} catch (error) {
-			if (!(error instanceof RefusedError)) throw error;
-		}
-		return this.#options.apiUrl.endsWith("/api/v1") ? ACTIONS_BOTS.forgejo : ACTIONS_BOTS.github;
-	}
-	/** All comments of a pull request, page by page. */
-	async *comments(pullRequest) {
-		for await (const page of this.#pages(`${this.#repository}/issues/${pullRequest}/comments?per_page=100`)) for (const { id, body, user } of list(page)) yield {
-			id,
-			body: body ?? "",
-			author: user?.login ?? ""
-		};
-	}
-	async createComment(pullRequest, body) {
-		await this.#request("POST", `${this.#repository}/issues/${pullRequest}/comments`, { body });
-	}
-	async updateComment(id, body) {
-		await this.#request("PATCH", `${this.#repository}/issues/comments/${id}`, { body });
-	}
-	/** The open pull request whose newest commit is `commit`, of `owner`'s branch; undefined when there is none (any more). */
-	async pullRequestOf(owner, branch, commit) {
-		const head = encodeURIComponent(`${owner}:${branch}`);
-		const { body } = await this.#request("GET", `${this.#repository}/pulls?state=open&head=${head}&per_page=100`);
-		return list(body).find((one) => one.head.sha === commit)?.number;
-	}
-	/** Open issues, page by page; pull requests, which GitHub counts as issues, are left out. */
-	async *openIssues() {
-		for await (const page of this.#pages(`${this.#repository}/issues?state=open&per_page=100`)) for (const { number, title, body, user, pull_request: isPull } of list(page)) if (!isPull) yield {
-			number,
-			title,
-			body: body ?? "",
-			author: user?.login ?? ""
-		};
-	}
-	async createIssue(title, body) {
-		await this.#request("POST", `${this.#repository}/issues`, {
-			title,
-			body
-		});
-	}
-	async updateIssue(number, changes) {
-		await this.#request("PATCH", `${this.#repository}/issues/${number}`, changes);
-	}
-	/** The newest status of a commit with this context; undefined when it has none. */
-	async commitStatus(commit, context) {
-		for await (const page of this.#pages(`${this.#repository}/commits/${commit}/status?per_page=100`)) {
-			const { statuses } = page;
-			const found = statuses?.find((status) => status.context === context);
-			if (found) return {
-				state: found.state,
-				description: found.description
-			};
-		}
-	}
-	async setCommitStatus(commit, context, status) {
-		await this.#request("POST", `${this.#repository}/statuses/${commit}`, {
-			...status,
-			context
-		});
-	}
-	/** A list's pages, as far as they are asked for. */
-	async *#pages(first) {
-		let next = first;
-		while (next !== void 0) {
-			const { body, link } = await this.#request("GET", next);
-			yield body;
-			next = nextPage(link);
-		}
-	}
-	get #repository() {
-		return `/repos/${this.#options.repository}`;
-	}
-	/** One request, tried again when the server is busy or broken, as long as it asks for, within reason. */
-	async #request(method, place, content) {
-		const { apiUrl, token, signal } = this.#options;
-		const url = new URL(place.startsWith("/") ? apiUrl + place : place);
-		if (url.origin !== new URL(apiUrl).origin) throw new UnavailableError(`${apiUrl} pointed to another host, ${url.origin}`);
-		for (let attempt = 1;; attempt++) {
-			let response;
-			try {
-				response = await fetch(url, {
-					method,
-					redirect: "manual",
-					headers: {
-						accept: "application/vnd.github+json",
-						authorization: `Bearer ${token}`,
-						"content-type": "application/json",
-						"user-agent": "bento"
-					},
-					...content === void 0 ? {} : { body: JSON.stringify(content) },
-					signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)])
-				});
-			} catch (cause) {
-				if (signal.aborted) throw new InterruptedError();
-				if (attempt < ATTEMPTS) {
-					await pause(attempt * 1e3, signal);
-					continue;
-				}
-				throw new UnavailableError(`${apiUrl} can't be reached`, { cause });
-			}
-			if (response.ok) return {
-				body: response.status === 204 ? null : await json(response, method, url),
-				link: response.headers.get("link")
-			};
-			const wait = retryAfter(response, attempt);
-			if (wait === void 0 || attempt === ATTEMPTS || wait > MAX_WAIT) throw await refusal(response, method, url);
-			await pause(wait, signal);
-		}
-	}
-};
-/** Milliseconds to wait before another try; undefined when there is no use in one. */
-function retryAfter({ status, headers }, attempt) {
-	const asked = Number(headers.get("retry-after") ?? NaN) * 1e3;
-	if (!(status === 429 || status === 403 && (headers.has("retry-after") || headers.get("x-ratelimit-remaining") === "0")) && status < 500) return void 0;
-	return Number.isFinite(asked) ? asked : attempt * 1e3;
-}
-async function json(response, method, url) {
-	try {
-		return await response.json();
-	} catch (cause) {
-		throw new UnavailableError(`${method} ${url.pathname}: the API answered something else than JSON`, { cause });
-	}
-}
-async function refusal(response, method, url) {
-	const text = (await response.text().catch(() => "")).slice(0, 500);
-	const message = `${method} ${url.pathname}: the API answered ${response.status}: ${text}`;
-	return [
-		401,
-		403,
-		404
-	].includes(response.status) ? new RefusedError(message) : new UnavailableError(message);
-}
-function list(body) {
-	if (!Array.isArray(body)) throw new UnavailableError("the API answered something else than a list");
-	return body;
-}
-function nextPage(link) {
-	return /<([^>]+)>;\s*rel="next"/.exec(link ?? "")?.[1];
-}
-async function pause(milliseconds, signal) {
-	await setTimeout$1(milliseconds, void 0, { signal }).catch(() => {
-		throw new InterruptedError();
-	});
 }
 // src/render/annotations.ts
 /** GitHub shows no more of one level for a step. */
@@ -17169,25 +17231,37 @@ const COMMANDS = [
 	"status",
 	"flake-update"
 ];
+/** The inputs that private keys come in, by the variables that the command line has them in; secrets of a repository have those names, too. */
+const KEY_INPUTS = {
+	[PUBLISHER_KEY]: "ssh-key",
+	[SIGNING_KEY]: "signing-key",
+	[GIT_KEY]: "git-ssh-key",
+	[CACHE_KEY]: "cache-key"
+};
+/** GitHub ends a job of its own runners' after six hours, whatever it waits for. */
+const LONGEST_WAIT = 18e6;
 /** All inputs, validated before anything happens. action.yml describes them. */
 function readInputs() {
 	const command = COMMANDS.find((name) => name === input("command"));
 	if (command === void 0) throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
 	const event = readEvent(process.env.GITHUB_EVENT_PATH);
 	if (event.isFork && process.env.RUNNER_ENVIRONMENT === "self-hosted") throw new FleetError("a pull request of a fork is not run on a self-hosted runner, where its code would stay", { hint: "run checks of pull requests on runs-on: ubuntu-latest" });
-	const [cacheKey, push] = [secretInput("cache-key"), pushOf(input("push"))];
-	const isSigning = command === "deploy" || command === "build" && (cacheKey !== "" || push !== null);
-	if (event.pullRequest !== null && (cacheKey !== "" || push !== null)) throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", { hint: "give cache-key and push to the job that runs after the merge, on: push" });
+	const [cacheKey, push] = [secretInput(KEY_INPUTS[CACHE_KEY]), pushOf(input("push"))];
+	const isHandedOn = cacheKey !== "" || optionalKey(process.env, "BENTO_CACHE_KEY") !== void 0 || push !== null;
+	const isSigning = command === "deploy" || command === "build" && isHandedOn;
+	if (event.isUnmerged && isHandedOn) throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", { hint: `give cache-key (${CACHE_KEY}) and push to the job that runs after the merge, on: push` });
+	const wait = parseDuration(input("wait") || "0");
+	if (wait > LONGEST_WAIT && process.env.RUNNER_ENVIRONMENT === "github-hosted") throw new FleetError(`the input 'wait' is ${input("wait")}, and GitHub ends a job after 6 hours, in the middle of it`, { hint: "wait 5h at most; a wave whose hosts need longer is published when its job is run again" });
 	const timeout = input("timeout");
 	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
 	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
 	const token = secretInput("token");
 	const secrets = {
-		[PUBLISHER_KEY]: secretInput("ssh-key"),
-		[SIGNING_KEY]: secretInput("signing-key"),
-		[GIT_KEY]: secretInput("git-ssh-key"),
+		[PUBLISHER_KEY]: secretInput(KEY_INPUTS[PUBLISHER_KEY]),
+		[SIGNING_KEY]: secretInput(KEY_INPUTS[SIGNING_KEY]),
+		[GIT_KEY]: secretInput(KEY_INPUTS[GIT_KEY]),
 		[CACHE_KEY]: cacheKey,
-		[MEMORY_KEY]: secretInput("memory-key") || (isSigning ? keyOfJob() : "")
+		[MEMORY_KEY]: secretInput("memory-key") || process.env["BENTO_MEMORY_KEY"] || (isSigning ? keyOfJob() : "")
 	};
 	const env = {
 		...process.env,
@@ -17220,7 +17294,7 @@ function readInputs() {
 		push,
 		evaluate: flag("evaluate"),
 		wave: input("wave") === "" ? null : parseWave(input("wave")),
-		wait: parseDuration(input("wait") || "0"),
+		wait,
 		nix: {
 			overrideInputs: pairs("override-input"),
 			options: pairs("option"),
@@ -17368,13 +17442,26 @@ async function makePlan(context, inputs) {
 async function updateFlakes(context, inputs) {
 	const document = await flakeUpdate(context, {
 		...inputs,
-		inputs: []
+		inputs: [],
+		mayHaveNone: inputs.hosts.length === 0
 	});
 	printForeign(renderFlakeUpdate(document, painter(false), false));
 	await addSummary(flakeUpdateMarkdown(document));
 	const failed = document.flakes.filter(({ status }) => status === "failed").map(({ file }) => file);
+	await leaveDocument(document);
 	setOutput("result", failed.length === 0 ? "success" : "failure");
 	if (failed.length > 0) fail(`bento flake-update: ${failed.length} failed: ${failed.join(", ")}`);
+}
+/** For later steps. */
+async function leaveDocument(document, command = document.command) {
+	const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${command}.json`);
+	await writeFile$1(file, JSON.stringify(document, null, 2));
+	setOutput("document", file);
+}
+/** A key that isn't there, in the words of whoever reads a workflow. */
+function missingInputs({ message, names }) {
+	const given = Object.entries(KEY_INPUTS).filter(([name]) => names.includes(name)).map(([name, key]) => `${key}: \${{ secrets.${name} }}`).join(" and ");
+	return new FleetError(message, { hint: `give the step ${given}, and the job the environment that has it as a secret and lets this branch use it; bento keygen makes the keys` });
 }
 async function main() {
 	const inputs = readInputs();
@@ -17405,13 +17492,11 @@ async function main() {
 		}, document, inputs.fleet, outlets);
 		await trackStatus(document, inputs, context.signal);
 	}
-	const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${inputs.command}.json`);
-	await writeFile$1(file, JSON.stringify(document, null, 2));
+	await leaveDocument(document, inputs.command);
 	const pushError = document.command === "build" && document.push?.error || null;
 	setOutput("result", failed.length === 0 && pushError === null ? "success" : "failure");
 	setOutput("failed-hosts", JSON.stringify(failed));
 	setOutput("changed-hosts", JSON.stringify(changedHosts(document)));
-	setOutput("document", file);
 	if (pushError !== null) fail(`bento build: ${pushError.message}`);
 	if (failed.length > 0) {
 		const what = inputs.command === "status" ? "to look at" : "failed";
@@ -17420,7 +17505,8 @@ async function main() {
 }
 try {
 	await main();
-} catch (error) {
+} catch (thrown) {
+	const error = thrown instanceof MissingKeysError ? missingInputs(thrown) : thrown;
 	fail(describeError(error, painter(false)).replace(/^error: /, ""));
 }
 export {};

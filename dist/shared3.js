@@ -17,10 +17,10 @@ import { setTimeout as setTimeout$1 } from "timers";
 import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
 import net, { isIPv4, isIPv6 } from "node:net";
 import { createGunzip, createGzip, gunzip, gunzipSync } from "node:zlib";
-import { fileURLToPath } from "node:url";
-import { spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
 import { setFlagsFromString } from "node:v8";
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
 // src/errors.ts
 var BentoError = class extends Error {
 	at;
@@ -1528,7 +1528,7 @@ function list$1(text = "") {
 function nameOf(drv) {
 	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
 }
-// src/commands/build-failures.ts
+// src/commands/build/failures.ts
 /**
 * Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
 * with the first host that needs it.
@@ -1597,2442 +1597,37 @@ function describe$3({ system, features }) {
 	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
 	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
 }
-// src/nix/derivation.ts
-/** A derivation's file is missing, or in a form that isn't known here. */
-var UnreadableDerivation = class extends Error {};
-/** The derivations of a store, each read when it is first asked for. */
-var DerivationGraph = class {
-	#known = /* @__PURE__ */ new Map();
-	/** `drv`, and what can be reached from it through derivations for which `follow` is true. */
-	reachable(drv, follow) {
-		const seen = /* @__PURE__ */ new Set([drv]);
-		for (const at of seen) if (follow(at)) for (const input of this.#read(at).inputs) seen.add(input);
-		return [...seen];
-	}
-	outputs(drvs) {
-		return drvs.flatMap((drv) => this.#read(drv).outputs);
-	}
-	/** What `drv` is built on, such as x86_64-linux. */
-	systemOf(drv) {
-		return this.#read(drv).system;
-	}
-	#read(drv) {
-		const known = this.#known.get(drv);
-		if (known) return known;
-		const derivation = readDerivation(drv);
-		this.#known.set(drv, derivation);
-		return derivation;
-	}
-};
-function readDerivation(file) {
-	let text;
-	try {
-		text = readFileSync(file, "latin1");
-	} catch (cause) {
-		throw new UnreadableDerivation(`${file} can't be read`, { cause });
-	}
-	return parseDerivation(text, file);
-}
+// src/commands/build/places.ts
 /**
-* Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], [source, …], system, …` (ATerm; Nix manual,
-* "Derivation ATerm format"). Store paths have nothing in them that is escaped.
+* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
+* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
 */
-function parseDerivation(text, file) {
-	const [, outputs, inputs, system] = /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],\[[^\]]*\],"([^"]*)",/.exec(text) ?? [];
-	if (outputs === void 0 || inputs === void 0 || system === void 0) throw new UnreadableDerivation(`${file} is no derivation of a known form`);
-	return {
-		outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
-		inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? ""),
-		system
-	};
-}
-// src/nix/build.ts
-/** Lines of each build's log that are kept in memory, and characters of each line. */
-const TAIL_LINES = 40;
-const TAIL_WIDTH = 2e3;
-/**
-* Builds (or fetches) derivations with one call of Nix's, which builds what they have in common once and as much at a time as
-* it is set up for. What fails stops only what needs it. Outcomes are in the order of `wanted`.
-*/
-async function buildAll(nix, wanted, onEvent = () => {}) {
-	const outcomes = /* @__PURE__ */ new Map();
-	const graph = new DerivationGraph();
-	const found = new Errors();
-	let pending = [...wanted];
-	let collisions = 0;
-	while (pending.length > 0) {
-		const said = await realise(nix, pending, found, onEvent);
-		if (said.status === 0) break;
-		const invalid = await invalidPaths(nix, pending.map(({ output }) => output));
-		const missing = pending.filter(({ output }) => invalid.has(output));
-		if (missing.length === 0) break;
-		if (collisions < 3 && collided(said.status, said.text)) {
-			collisions += 1;
-			pending = missing;
-			continue;
-		}
-		const reasons = attribute(graph, missing, found);
-		for (const [one, reason] of reasons) outcomes.set(one, reason);
-		const rest = missing.filter((one) => !reasons.has(one));
-		if (reasons.size > 0) {
-			pending = rest;
-			continue;
-		}
-		const message = said.text.trim().split("\n").at(-1) || `nix-store --realise ended with status ${said.status}`;
-		for (const one of rest) outcomes.set(one, {
-			kind: "failed",
-			culprits: [],
-			message
-		});
-		break;
-	}
-	return wanted.map((one) => outcomes.get(one) ?? { kind: "built" });
-}
-/** One run of Nix's. What it says of derivations is added to `found`; `text` are its other errors. */
-async function realise(nix, wanted, found, onEvent) {
-	const others = [];
-	const read = eventReader((event) => {
-		const other = found.see(event);
-		if (other !== void 0) others.push(`error: ${other}`);
-		onEvent(event);
-	});
-	const args = [
-		"--realise",
-		"--keep-going",
-		"--log-format",
-		"internal-json",
-		...[...new Set(wanted.map(({ drv }) => drv))]
-	];
-	const { status } = await nix.run("nix-store", args, {
-		onStderr: read,
-		keepNothing: true
-	});
-	read("\n");
-	return {
-		status,
-		text: others.slice(-100).join("\n")
-	};
-}
-/**
-* Those of `paths` that aren't in the store.
-* @throws UnavailableError when the store can't be read.
-*/
-async function invalidPaths(nix, paths) {
-	if (paths.length === 0) return /* @__PURE__ */ new Set();
-	const run = await nix.run("nix-store", [
-		"--check-validity",
-		"--print-invalid",
-		...new Set(paths)
-	]);
-	if (run.status !== 0) throw new UnavailableError(`the store can't be read: ${run.stderr.trim().split("\n").at(-1)}`);
-	return new Set(run.stdout.split("\n").filter((line) => line !== ""));
-}
-/** Why each of `missing` isn't there, of those of which that is known. */
-function attribute(graph, missing, found) {
-	const reasons = /* @__PURE__ */ new Map();
-	for (const one of missing) {
-		const needed = neededBy(graph, one.drv);
-		const isNeeded = (drv) => needed?.has(drv) ?? true;
-		const culprits = [...found.failed.values()].filter(({ drv }) => isNeeded(drv));
-		const [first] = culprits;
-		if (first !== void 0) {
-			reasons.set(one, {
-				kind: "failed",
-				culprits,
-				message: ""
-			});
-			continue;
-		}
-		const unbuildable = [...found.unbuildable].find(([drv]) => isNeeded(drv)) ?? likeIt(graph, one, found);
-		if (unbuildable !== void 0) reasons.set(one, {
-			kind: "unbuildable",
-			drv: unbuildable[0],
-			needs: unbuildable[1]
-		});
-	}
-	return reasons;
-}
-/** A system that is itself of a kind that isn't built here needs no try of its own. */
-function likeIt(graph, { drv }, found) {
-	try {
-		const system = graph.systemOf(drv);
-		const same = [...found.unbuildable.values()].find((one) => one.features.length === 0 && one.system === system);
-		return same && [drv, same];
-	} catch (error) {
-		if (error instanceof UnreadableDerivation) return void 0;
-		throw error;
-	}
-}
-/** The derivations that `drv` is built from, and it itself; undefined when they can't be read. */
-function neededBy(graph, drv) {
-	try {
-		return new Set(graph.reachable(drv, () => true));
-	} catch (error) {
-		if (error instanceof UnreadableDerivation) return void 0;
-		throw error;
-	}
-}
-/** What was said of derivations, with the ends of their logs. */
-var Errors = class {
-	failed = /* @__PURE__ */ new Map();
-	unbuildable = /* @__PURE__ */ new Map();
-	#running = /* @__PURE__ */ new Map();
-	/** Of those that ended last: some versions say why only afterwards. */
-	#ended = /* @__PURE__ */ new Map();
-	/** Gives an error that is of no derivation. */
-	see(event) {
-		switch (event.kind) {
-			case "start":
-				if (event.type === 105) this.#running.set(event.id, {
-					drv: event.path,
-					lines: []
-				});
-				return;
-			case "log": {
-				const lines = this.#running.get(event.id)?.lines;
-				lines?.push(event.line.slice(0, TAIL_WIDTH));
-				if (lines !== void 0 && lines.length > TAIL_LINES) lines.shift();
-				return;
-			}
-			case "stop":
-				this.#end(event.id);
-				return;
-			case "message": return event.level === 0 ? this.#error(parseBuildError(event.text)) : void 0;
-			default: return;
-		}
-	}
-	#end(id) {
-		const build = this.#running.get(id);
-		this.#running.delete(id);
-		if (build === void 0) return;
-		this.#ended.set(build.drv, build.lines);
-		const [oldest] = this.#ended.keys();
-		if (oldest !== void 0 && this.#ended.size > 200) this.#ended.delete(oldest);
-	}
-	#error(error) {
-		switch (error.kind) {
-			case "failed": {
-				const tail = [...this.#running.values()].find(({ drv }) => drv === error.drv)?.lines ?? this.#ended.get(error.drv) ?? [];
-				if (!this.failed.has(error.drv)) this.failed.set(error.drv, {
-					drv: error.drv,
-					reason: error.reason,
-					tail
-				});
-				return;
-			}
-			case "unbuildable":
-				this.unbuildable.set(error.drv, error.needs);
-				return;
-			case "dependent": return;
-			case "other": return error.text;
-		}
-	}
-};
-// src/nix/build-progress.ts
-/** Follows Nix's events. `wanted` are the systems: `onDone` hears of each that was built or fetched. */
-var BuildProgress = class {
-	#names = /* @__PURE__ */ new Map();
-	#onDone;
-	#building = /* @__PURE__ */ new Map();
-	#types = /* @__PURE__ */ new Map();
-	#copying = /* @__PURE__ */ new Map();
-	/** By activity, and of those that have ended. */
-	#bytes = /* @__PURE__ */ new Map();
-	#ended = /* @__PURE__ */ new Map();
-	#expected = /* @__PURE__ */ new Map();
-	#built = 0;
-	#toBuild = 0;
-	/** What ended last: if it failed, that is said right afterwards. */
-	#last;
-	/** `wanted`: names by derivation and by output. */
-	constructor(wanted, onDone) {
-		this.#names = new Map(wanted);
-		this.#onDone = onDone;
-	}
-	see(event) {
-		const isError = event.kind === "message" && event.level === 0;
-		if (this.#last !== void 0) {
-			if (!isError || !event.text.includes(this.#last)) this.#done(this.#last);
-			this.#last = void 0;
-		}
-		switch (event.kind) {
-			case "start":
-				this.#types.set(event.id, event.type);
-				if (event.type === 105) this.#building.set(event.id, event.path);
-				if (event.type === 100) this.#copying.set(event.id, event.path);
-				return;
-			case "stop":
-				this.#stop(event.id);
-				return;
-			case "progress":
-				this.#progress(event);
-				return;
-			case "expected":
-				if (event.type === 101 || event.type === 100) this.#expected.set(event.type, Math.max(event.expected, this.#expected.get(event.type) ?? 0));
-				return;
-			default:
-				if (!isError) return;
-				for (const [id, drv] of this.#building) if (event.text.includes(drv)) this.#building.delete(id);
-		}
-	}
-	/** There is nothing more to come. */
-	end() {
-		if (this.#last !== void 0) this.#done(this.#last);
-		this.#last = void 0;
-	}
-	state() {
-		const type = this.#expected.get(101) || this.#sum(101) > 0 ? 101 : 100;
-		const fetched = this.#sum(type);
-		return {
-			building: [...this.#building.values()].map(nameOf),
-			built: this.#built,
-			toBuild: this.#toBuild,
-			fetched,
-			toFetch: Math.max(fetched, this.#expected.get(type) ?? 0)
-		};
-	}
-	#stop(id) {
-		const path = this.#building.get(id) ?? this.#copying.get(id);
-		const bytes = this.#bytes.get(id);
-		if (bytes !== void 0) this.#ended.set(bytes.type, (this.#ended.get(bytes.type) ?? 0) + bytes.done);
-		for (const map of [
-			this.#building,
-			this.#copying,
-			this.#types,
-			this.#bytes
-		]) map.delete(id);
-		if (path !== void 0 && this.#names.has(path)) this.#last = path;
-	}
-	#progress({ id, done, expected }) {
-		const type = this.#types.get(id);
-		if (type === 104) {
-			this.#built = Math.max(this.#built, done);
-			this.#toBuild = Math.max(this.#toBuild, expected);
-		} else if (type === 101 || type === 100) this.#bytes.set(id, {
-			type,
-			done,
-			expected
-		});
-	}
-	#sum(wanted) {
-		return [...this.#bytes.values()].filter(({ type }) => type === wanted).reduce((sum, { done }) => sum + done, this.#ended.get(wanted) ?? 0);
-	}
-	#done(path) {
-		const name = this.#names.get(path);
-		if (name === void 0) return;
-		for (const [key, value] of this.#names) if (value === name) this.#names.delete(key);
-		this.#onDone(name);
-	}
-};
-// src/nix/plan.ts
-/**
-* What realising derivations would build and fetch, without doing it.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function planBuild(nix, drvs) {
-	if (drvs.length === 0) return {
-		build: 0,
-		fetch: 0,
-		download: 0,
-		unpacked: 0
-	};
-	const run = await nix.run("nix-store", [
-		"--realise",
-		"--dry-run",
-		...drvs
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePlan(run.stderr);
-}
-/**
-* What realising each of several derivations would build and fetch. One dry run for all of them, so how much there is to
-* download is known of one alone.
-*/
-async function planBuilds(nix, drvs) {
-	const [only] = drvs;
-	if (only === void 0) return [];
-	if (drvs.length === 1) return [await planBuild(nix, [only])];
-	const run = await nix.run("nix-store", [
-		"--realise",
-		"--dry-run",
-		...drvs
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	const { build, fetch } = parsePlanPaths(run.stderr);
-	const graph = new DerivationGraph();
-	try {
-		return drvs.map((drv) => ({
-			build: graph.reachable(drv, (path) => build.has(path)).filter((path) => build.has(path)).length,
-			fetch: graph.outputs(fetch.size === 0 ? [] : graph.reachable(drv, () => true)).filter((path) => fetch.has(path)).length,
-			download: fetch.size === 0 ? 0 : null,
-			unpacked: fetch.size === 0 ? 0 : null
-		}));
-	} catch (error) {
-		if (!(error instanceof UnreadableDerivation)) throw error;
-		return Promise.all(drvs.map((drv) => planBuild(nix, [drv])));
-	}
-}
-/** The paths that a dry run lists under its headers. */
-function parsePlanPaths(text) {
-	const sets = {
-		build: /* @__PURE__ */ new Set(),
-		fetch: /* @__PURE__ */ new Set()
-	};
-	let current;
-	for (const line of text.split("\n")) if (/ will be built:$/.test(line)) current = sets.build;
-	else if (/ will be fetched(?: \(.*\))?:$/.test(line)) current = sets.fetch;
-	else if (/^ {2}\//.test(line)) current?.add(line.trim());
-	else current = void 0;
-	return sets;
-}
-/** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
-function parsePlan(text) {
-	const build = /^(?:this derivation|these (\d+) derivations) will be built:$/m.exec(text);
-	const fetch = /^(?:this path|these (\d+) paths) will be fetched(?: \(([\d.]+) (\w+) download, ([\d.]+) (\w+) unpacked\))?:$/m.exec(text);
-	return {
-		build: build ? Number(build[1] ?? 1) : 0,
-		fetch: fetch ? Number(fetch[1] ?? 1) : 0,
-		download: fetch ? bytes(fetch[2], fetch[3]) : 0,
-		unpacked: fetch ? bytes(fetch[4], fetch[5]) : 0
-	};
-}
-const UNITS = {
-	B: 1,
-	KiB: 1024,
-	MiB: 1024 ** 2,
-	GiB: 1024 ** 3,
-	TiB: 1024 ** 4
-};
-function bytes(amount, unit) {
-	const factor = UNITS[unit ?? ""];
-	return amount === void 0 || factor === void 0 ? null : Math.round(Number(amount) * factor);
-}
-// node_modules/ansi-styles/index.js
-const ANSI_BACKGROUND_OFFSET = 10;
-const wrapAnsi16 = (offset = 0) => (code) => `\u001B[${code + offset}m`;
-const wrapAnsi256 = (offset = 0) => (code) => `\u001B[${38 + offset};5;${code}m`;
-const wrapAnsi16m = (offset = 0) => (red, green, blue) => `\u001B[${38 + offset};2;${red};${green};${blue}m`;
-const styles = {
-	modifier: {
-		reset: [0, 0],
-		bold: [1, 22],
-		dim: [2, 22],
-		italic: [3, 23],
-		underline: [4, 24],
-		overline: [53, 55],
-		inverse: [7, 27],
-		hidden: [8, 28],
-		strikethrough: [9, 29]
-	},
-	color: {
-		black: [30, 39],
-		red: [31, 39],
-		green: [32, 39],
-		yellow: [33, 39],
-		blue: [34, 39],
-		magenta: [35, 39],
-		cyan: [36, 39],
-		white: [37, 39],
-		blackBright: [90, 39],
-		gray: [90, 39],
-		grey: [90, 39],
-		redBright: [91, 39],
-		greenBright: [92, 39],
-		yellowBright: [93, 39],
-		blueBright: [94, 39],
-		magentaBright: [95, 39],
-		cyanBright: [96, 39],
-		whiteBright: [97, 39]
-	},
-	bgColor: {
-		bgBlack: [40, 49],
-		bgRed: [41, 49],
-		bgGreen: [42, 49],
-		bgYellow: [43, 49],
-		bgBlue: [44, 49],
-		bgMagenta: [45, 49],
-		bgCyan: [46, 49],
-		bgWhite: [47, 49],
-		bgBlackBright: [100, 49],
-		bgGray: [100, 49],
-		bgGrey: [100, 49],
-		bgRedBright: [101, 49],
-		bgGreenBright: [102, 49],
-		bgYellowBright: [103, 49],
-		bgBlueBright: [104, 49],
-		bgMagentaBright: [105, 49],
-		bgCyanBright: [106, 49],
-		bgWhiteBright: [107, 49]
-	}
-};
-Object.keys(styles.modifier);
-const foregroundColorNames = Object.keys(styles.color);
-const backgroundColorNames = Object.keys(styles.bgColor);
-[...foregroundColorNames, ...backgroundColorNames];
-function assembleStyles() {
-	const codes = /* @__PURE__ */ new Map();
-	for (const [groupName, group] of Object.entries(styles)) {
-		for (const [styleName, style] of Object.entries(group)) {
-			styles[styleName] = {
-				open: `\u001B[${style[0]}m`,
-				close: `\u001B[${style[1]}m`
-			};
-			group[styleName] = styles[styleName];
-			codes.set(style[0], style[1]);
-		}
-		Object.defineProperty(styles, groupName, {
-			value: group,
-			enumerable: false
-		});
-	}
-	Object.defineProperty(styles, "codes", {
-		value: codes,
-		enumerable: false
-	});
-	styles.color.close = "\x1B[39m";
-	styles.bgColor.close = "\x1B[49m";
-	styles.color.ansi = wrapAnsi16();
-	styles.color.ansi256 = wrapAnsi256();
-	styles.color.ansi16m = wrapAnsi16m();
-	styles.bgColor.ansi = wrapAnsi16(ANSI_BACKGROUND_OFFSET);
-	styles.bgColor.ansi256 = wrapAnsi256(ANSI_BACKGROUND_OFFSET);
-	styles.bgColor.ansi16m = wrapAnsi16m(ANSI_BACKGROUND_OFFSET);
-	Object.defineProperties(styles, {
-		rgbToAnsi256: {
-			value(red, green, blue) {
-				if (red === green && green === blue) {
-					if (red < 8) return 16;
-					if (red > 248) return 231;
-					return Math.round((red - 8) / 247 * 24) + 232;
-				}
-				return 16 + 36 * Math.round(red / 255 * 5) + 6 * Math.round(green / 255 * 5) + Math.round(blue / 255 * 5);
-			},
-			enumerable: false
-		},
-		hexToRgb: {
-			value(hex) {
-				const matches = /[a-f\d]{6}|[a-f\d]{3}/i.exec(hex.toString(16));
-				if (!matches) return [
-					0,
-					0,
-					0
-				];
-				let [colorString] = matches;
-				if (colorString.length === 3) colorString = [...colorString].map((character) => character + character).join("");
-				const integer = Number.parseInt(colorString, 16);
-				return [
-					integer >> 16 & 255,
-					integer >> 8 & 255,
-					integer & 255
-				];
-			},
-			enumerable: false
-		},
-		hexToAnsi256: {
-			value: (hex) => styles.rgbToAnsi256(...styles.hexToRgb(hex)),
-			enumerable: false
-		},
-		ansi256ToAnsi: {
-			value(code) {
-				if (code < 8) return 30 + code;
-				if (code < 16) return 90 + (code - 8);
-				let red;
-				let green;
-				let blue;
-				if (code >= 232) {
-					red = ((code - 232) * 10 + 8) / 255;
-					green = red;
-					blue = red;
-				} else {
-					code -= 16;
-					const remainder = code % 36;
-					red = Math.floor(code / 36) / 5;
-					green = Math.floor(remainder / 6) / 5;
-					blue = remainder % 6 / 5;
-				}
-				const value = Math.max(red, green, blue) * 2;
-				if (value === 0) return 30;
-				let result = 30 + (Math.round(blue) << 2 | Math.round(green) << 1 | Math.round(red));
-				if (value === 2) result += 60;
-				return result;
-			},
-			enumerable: false
-		},
-		rgbToAnsi: {
-			value: (red, green, blue) => styles.ansi256ToAnsi(styles.rgbToAnsi256(red, green, blue)),
-			enumerable: false
-		},
-		hexToAnsi: {
-			value: (hex) => styles.ansi256ToAnsi(styles.hexToAnsi256(hex)),
-			enumerable: false
-		}
-	});
-	return styles;
-}
-const ansiStyles = assembleStyles();
-const ambiguousRanges = [
-	161,
-	161,
-	164,
-	164,
-	167,
-	168,
-	170,
-	170,
-	173,
-	174,
-	176,
-	180,
-	182,
-	186,
-	188,
-	191,
-	198,
-	198,
-	208,
-	208,
-	215,
-	216,
-	222,
-	225,
-	230,
-	230,
-	232,
-	234,
-	236,
-	237,
-	240,
-	240,
-	242,
-	243,
-	247,
-	250,
-	252,
-	252,
-	254,
-	254,
-	257,
-	257,
-	273,
-	273,
-	275,
-	275,
-	283,
-	283,
-	294,
-	295,
-	299,
-	299,
-	305,
-	307,
-	312,
-	312,
-	319,
-	322,
-	324,
-	324,
-	328,
-	331,
-	333,
-	333,
-	338,
-	339,
-	358,
-	359,
-	363,
-	363,
-	462,
-	462,
-	464,
-	464,
-	466,
-	466,
-	468,
-	468,
-	470,
-	470,
-	472,
-	472,
-	474,
-	474,
-	476,
-	476,
-	593,
-	593,
-	609,
-	609,
-	708,
-	708,
-	711,
-	711,
-	713,
-	715,
-	717,
-	717,
-	720,
-	720,
-	728,
-	731,
-	733,
-	733,
-	735,
-	735,
-	768,
-	879,
-	913,
-	929,
-	931,
-	937,
-	945,
-	961,
-	963,
-	969,
-	1025,
-	1025,
-	1040,
-	1103,
-	1105,
-	1105,
-	8208,
-	8208,
-	8211,
-	8214,
-	8216,
-	8217,
-	8220,
-	8221,
-	8224,
-	8226,
-	8228,
-	8231,
-	8240,
-	8240,
-	8242,
-	8243,
-	8245,
-	8245,
-	8251,
-	8251,
-	8254,
-	8254,
-	8308,
-	8308,
-	8319,
-	8319,
-	8321,
-	8324,
-	8364,
-	8364,
-	8451,
-	8451,
-	8453,
-	8453,
-	8457,
-	8457,
-	8467,
-	8467,
-	8470,
-	8470,
-	8481,
-	8482,
-	8486,
-	8486,
-	8491,
-	8491,
-	8531,
-	8532,
-	8539,
-	8542,
-	8544,
-	8555,
-	8560,
-	8569,
-	8585,
-	8585,
-	8592,
-	8601,
-	8632,
-	8633,
-	8658,
-	8658,
-	8660,
-	8660,
-	8679,
-	8679,
-	8704,
-	8704,
-	8706,
-	8707,
-	8711,
-	8712,
-	8715,
-	8715,
-	8719,
-	8719,
-	8721,
-	8721,
-	8725,
-	8725,
-	8730,
-	8730,
-	8733,
-	8736,
-	8739,
-	8739,
-	8741,
-	8741,
-	8743,
-	8748,
-	8750,
-	8750,
-	8756,
-	8759,
-	8764,
-	8765,
-	8776,
-	8776,
-	8780,
-	8780,
-	8786,
-	8786,
-	8800,
-	8801,
-	8804,
-	8807,
-	8810,
-	8811,
-	8814,
-	8815,
-	8834,
-	8835,
-	8838,
-	8839,
-	8853,
-	8853,
-	8857,
-	8857,
-	8869,
-	8869,
-	8895,
-	8895,
-	8978,
-	8978,
-	9312,
-	9449,
-	9451,
-	9547,
-	9552,
-	9587,
-	9600,
-	9615,
-	9618,
-	9621,
-	9632,
-	9633,
-	9635,
-	9641,
-	9650,
-	9651,
-	9654,
-	9655,
-	9660,
-	9661,
-	9664,
-	9665,
-	9670,
-	9672,
-	9675,
-	9675,
-	9678,
-	9681,
-	9698,
-	9701,
-	9711,
-	9711,
-	9733,
-	9734,
-	9737,
-	9737,
-	9742,
-	9743,
-	9756,
-	9756,
-	9758,
-	9758,
-	9792,
-	9792,
-	9794,
-	9794,
-	9824,
-	9825,
-	9827,
-	9829,
-	9831,
-	9834,
-	9836,
-	9837,
-	9839,
-	9839,
-	9886,
-	9887,
-	9919,
-	9919,
-	9926,
-	9933,
-	9935,
-	9939,
-	9941,
-	9953,
-	9955,
-	9955,
-	9960,
-	9961,
-	9963,
-	9969,
-	9972,
-	9972,
-	9974,
-	9977,
-	9979,
-	9980,
-	9982,
-	9983,
-	10045,
-	10045,
-	10102,
-	10111,
-	11094,
-	11097,
-	12872,
-	12879,
-	57344,
-	63743,
-	65024,
-	65039,
-	65533,
-	65533,
-	127232,
-	127242,
-	127248,
-	127277,
-	127280,
-	127337,
-	127344,
-	127373,
-	127375,
-	127376,
-	127387,
-	127404,
-	917760,
-	917999,
-	983040,
-	1048573,
-	1048576,
-	1114109
-];
-const fullwidthRanges = [
-	12288,
-	12288,
-	65281,
-	65376,
-	65504,
-	65510
-];
-const wideRanges = [
-	4352,
-	4447,
-	8986,
-	8987,
-	9001,
-	9002,
-	9193,
-	9196,
-	9200,
-	9200,
-	9203,
-	9203,
-	9725,
-	9726,
-	9748,
-	9749,
-	9776,
-	9783,
-	9800,
-	9811,
-	9855,
-	9855,
-	9866,
-	9871,
-	9875,
-	9875,
-	9889,
-	9889,
-	9898,
-	9899,
-	9917,
-	9918,
-	9924,
-	9925,
-	9934,
-	9934,
-	9940,
-	9940,
-	9962,
-	9962,
-	9970,
-	9971,
-	9973,
-	9973,
-	9978,
-	9978,
-	9981,
-	9981,
-	9989,
-	9989,
-	9994,
-	9995,
-	10024,
-	10024,
-	10060,
-	10060,
-	10062,
-	10062,
-	10067,
-	10069,
-	10071,
-	10071,
-	10133,
-	10135,
-	10160,
-	10160,
-	10175,
-	10175,
-	11035,
-	11036,
-	11088,
-	11088,
-	11093,
-	11093,
-	11904,
-	11929,
-	11931,
-	12019,
-	12032,
-	12245,
-	12272,
-	12287,
-	12289,
-	12350,
-	12353,
-	12438,
-	12441,
-	12543,
-	12549,
-	12591,
-	12593,
-	12686,
-	12688,
-	12773,
-	12783,
-	12830,
-	12832,
-	12871,
-	12880,
-	42124,
-	42128,
-	42182,
-	43360,
-	43388,
-	44032,
-	55203,
-	63744,
-	64255,
-	65040,
-	65049,
-	65072,
-	65106,
-	65108,
-	65126,
-	65128,
-	65131,
-	94176,
-	94180,
-	94192,
-	94198,
-	94208,
-	101594,
-	101631,
-	101664,
-	101760,
-	101874,
-	101888,
-	102801,
-	102816,
-	102866,
-	110576,
-	110579,
-	110581,
-	110587,
-	110589,
-	110590,
-	110592,
-	110888,
-	110898,
-	110898,
-	110928,
-	110930,
-	110933,
-	110933,
-	110948,
-	110952,
-	110960,
-	111355,
-	119552,
-	119638,
-	119648,
-	119670,
-	126980,
-	126980,
-	127183,
-	127183,
-	127374,
-	127374,
-	127377,
-	127386,
-	127406,
-	127406,
-	127488,
-	127490,
-	127504,
-	127547,
-	127552,
-	127560,
-	127568,
-	127569,
-	127584,
-	127589,
-	127744,
-	127776,
-	127789,
-	127797,
-	127799,
-	127868,
-	127870,
-	127891,
-	127904,
-	127946,
-	127951,
-	127955,
-	127968,
-	127984,
-	127988,
-	127988,
-	127992,
-	128062,
-	128064,
-	128064,
-	128066,
-	128252,
-	128255,
-	128317,
-	128331,
-	128334,
-	128336,
-	128359,
-	128378,
-	128378,
-	128405,
-	128406,
-	128420,
-	128420,
-	128507,
-	128591,
-	128640,
-	128709,
-	128716,
-	128716,
-	128720,
-	128722,
-	128725,
-	128729,
-	128732,
-	128735,
-	128747,
-	128748,
-	128756,
-	128764,
-	128986,
-	128986,
-	128992,
-	129003,
-	129008,
-	129008,
-	129292,
-	129338,
-	129340,
-	129349,
-	129351,
-	129535,
-	129648,
-	129660,
-	129664,
-	129734,
-	129736,
-	129736,
-	129740,
-	129757,
-	129759,
-	129771,
-	129775,
-	129786,
-	131072,
-	196605,
-	196608,
-	262141
-];
-// node_modules/get-east-asian-width/utilities.js
-/**
-Binary search on a sorted flat array of [start, end] pairs.
-
-@param {number[]} ranges - Flat array of inclusive [start, end] range pairs, e.g. [0, 5, 10, 20].
-@param {number} codePoint - The value to search for.
-@returns {boolean} Whether the value falls within any of the ranges.
-*/
-const isInRange = (ranges, codePoint) => {
-	let low = 0;
-	let high = Math.floor(ranges.length / 2) - 1;
-	while (low <= high) {
-		const mid = Math.floor((low + high) / 2);
-		const i = mid * 2;
-		if (codePoint < ranges[i]) high = mid - 1;
-		else if (codePoint > ranges[i + 1]) low = mid + 1;
-		else return true;
-	}
-	return false;
-};
-// node_modules/get-east-asian-width/lookup.js
-const commonCjkCodePoint = 19968;
-const [wideFastPathStart, wideFastPathEnd] = /* #__PURE__ */ findWideFastPathRange(wideRanges);
-function findWideFastPathRange(ranges) {
-	let fastPathStart = ranges[0];
-	let fastPathEnd = ranges[1];
-	for (let index = 0; index < ranges.length; index += 2) {
-		const start = ranges[index];
-		const end = ranges[index + 1];
-		if (commonCjkCodePoint >= start && commonCjkCodePoint <= end) return [start, end];
-		if (end - start > fastPathEnd - fastPathStart) {
-			fastPathStart = start;
-			fastPathEnd = end;
-		}
-	}
-	return [fastPathStart, fastPathEnd];
-}
-const isAmbiguous = (codePoint) => {
-	if (codePoint < 161 || codePoint > 1114109) return false;
-	return isInRange(ambiguousRanges, codePoint);
-};
-const isFullwidth = (codePoint) => {
-	if (codePoint < 12288 || codePoint > 65510) return false;
-	return isInRange(fullwidthRanges, codePoint);
-};
-const isWide = (codePoint) => {
-	if (codePoint >= wideFastPathStart && codePoint <= wideFastPathEnd) return true;
-	if (codePoint < 4352 || codePoint > 262141) return false;
-	return isInRange(wideRanges, codePoint);
-};
-// node_modules/get-east-asian-width/index.js
-function validate$1(codePoint) {
-	if (!Number.isSafeInteger(codePoint)) throw new TypeError(`Expected a code point, got \`${typeof codePoint}\`.`);
-}
-function eastAsianWidth(codePoint, { ambiguousAsWide = false } = {}) {
-	validate$1(codePoint);
-	if (isFullwidth(codePoint) || isWide(codePoint) || ambiguousAsWide && isAmbiguous(codePoint)) return 2;
-	return 1;
-}
-// node_modules/is-fullwidth-code-point/index.js
-function isFullwidthCodePoint(codePoint) {
-	if (!Number.isInteger(codePoint)) return false;
-	return isFullwidth(codePoint) || isWide(codePoint);
-}
-// node_modules/slice-ansi/tokenize-ansi.js
-const ESCAPE_CODE_POINT = 27;
-const C1_DCS_CODE_POINT = 144;
-const C1_SOS_CODE_POINT = 152;
-const C1_CSI_CODE_POINT = 155;
-const C1_ST_CODE_POINT = 156;
-const C1_OSC_CODE_POINT = 157;
-const C1_PM_CODE_POINT = 158;
-const C1_APC_CODE_POINT = 159;
-const ESCAPES = /* @__PURE__ */ new Set([
-	ESCAPE_CODE_POINT,
-	C1_DCS_CODE_POINT,
-	C1_SOS_CODE_POINT,
-	C1_CSI_CODE_POINT,
-	C1_ST_CODE_POINT,
-	C1_OSC_CODE_POINT,
-	C1_PM_CODE_POINT,
-	C1_APC_CODE_POINT
-]);
-const ESCAPE = "\x1B";
-const ANSI_BELL = "\x07";
-const ANSI_CSI = "[";
-const ANSI_OSC = "]";
-const ANSI_DCS = "P";
-const ANSI_SOS = "X";
-const ANSI_PM = "^";
-const ANSI_APC = "_";
-const ANSI_SGR_TERMINATOR = "m";
-const ANSI_OSC_TERMINATOR = "\\";
-const ANSI_STRING_TERMINATOR = `${ESCAPE}${ANSI_OSC_TERMINATOR}`;
-const C1_OSC = "";
-const C1_STRING_TERMINATOR = "";
-const ANSI_HYPERLINK_ESC_PREFIX = `${ESCAPE}${ANSI_OSC}8;`;
-const ANSI_HYPERLINK_C1_PREFIX = `${C1_OSC}8;`;
-const ANSI_HYPERLINK_ESC_CLOSE = `${ANSI_HYPERLINK_ESC_PREFIX};`;
-const ANSI_HYPERLINK_C1_CLOSE = `${ANSI_HYPERLINK_C1_PREFIX};`;
-const CODE_POINT_0 = "0".codePointAt(0);
-const CODE_POINT_9 = "9".codePointAt(0);
-const CODE_POINT_SEMICOLON = ";".codePointAt(0);
-const CODE_POINT_COLON = ":".codePointAt(0);
-const CODE_POINT_CSI_PARAMETER_START = "0".codePointAt(0);
-const CODE_POINT_CSI_PARAMETER_END = "?".codePointAt(0);
-const CODE_POINT_CSI_INTERMEDIATE_START = " ".codePointAt(0);
-const CODE_POINT_CSI_INTERMEDIATE_END = "/".codePointAt(0);
-const CODE_POINT_CSI_FINAL_START = "@".codePointAt(0);
-const CODE_POINT_CSI_FINAL_END = "~".codePointAt(0);
-const REGIONAL_INDICATOR_SYMBOL_LETTER_A = 127462;
-const REGIONAL_INDICATOR_SYMBOL_LETTER_Z = 127487;
-const SGR_RESET_CODE = 0;
-const SGR_EXTENDED_FOREGROUND_CODE = 38;
-const SGR_DEFAULT_FOREGROUND_CODE = 39;
-const SGR_EXTENDED_BACKGROUND_CODE = 48;
-const SGR_DEFAULT_BACKGROUND_CODE = 49;
-const SGR_COLOR_TYPE_ANSI_256 = 5;
-const SGR_COLOR_TYPE_TRUECOLOR = 2;
-const SGR_ANSI_256_FRAGMENT_LENGTH = 3;
-const SGR_TRUECOLOR_FRAGMENT_LENGTH = 5;
-const SGR_ANSI_256_LAST_PARAMETER_OFFSET = 2;
-const SGR_TRUECOLOR_LAST_PARAMETER_OFFSET = 4;
-const VARIATION_SELECTOR_16_CODE_POINT = 65039;
-const COMBINING_ENCLOSING_KEYCAP_CODE_POINT = 8419;
-const EMOJI_PRESENTATION_GRAPHEME_REGEX = /\p{Emoji_Presentation}/u;
-const GRAPHEME_SEGMENTER = new Intl.Segmenter(void 0, { granularity: "grapheme" });
-const endCodeNumbers = /* @__PURE__ */ new Set();
-for (const [, end] of ansiStyles.codes) endCodeNumbers.add(end);
-function isSgrParameterCharacter(codePoint) {
-	return codePoint >= CODE_POINT_0 && codePoint <= CODE_POINT_9 || codePoint === CODE_POINT_SEMICOLON || codePoint === CODE_POINT_COLON;
-}
-function isCsiParameterCharacter(codePoint) {
-	return codePoint >= CODE_POINT_CSI_PARAMETER_START && codePoint <= CODE_POINT_CSI_PARAMETER_END;
-}
-function isCsiIntermediateCharacter(codePoint) {
-	return codePoint >= CODE_POINT_CSI_INTERMEDIATE_START && codePoint <= CODE_POINT_CSI_INTERMEDIATE_END;
-}
-function isCsiFinalCharacter(codePoint) {
-	return codePoint >= CODE_POINT_CSI_FINAL_START && codePoint <= CODE_POINT_CSI_FINAL_END;
-}
-function isRegionalIndicatorCodePoint(codePoint) {
-	return codePoint >= REGIONAL_INDICATOR_SYMBOL_LETTER_A && codePoint <= REGIONAL_INDICATOR_SYMBOL_LETTER_Z;
-}
-function createControlParseResult(code, endIndex) {
-	return {
-		token: {
-			type: "control",
-			code
-		},
-		endIndex
-	};
-}
-function isEmojiStyleGrapheme(grapheme) {
-	if (EMOJI_PRESENTATION_GRAPHEME_REGEX.test(grapheme)) return true;
-	for (const character of grapheme) {
-		const codePoint = character.codePointAt(0);
-		if (codePoint === VARIATION_SELECTOR_16_CODE_POINT || codePoint === COMBINING_ENCLOSING_KEYCAP_CODE_POINT) return true;
-	}
-	return false;
-}
-function getGraphemeWidth(grapheme) {
-	let regionalIndicatorCount = 0;
-	for (const character of grapheme) {
-		const codePoint = character.codePointAt(0);
-		if (isFullwidthCodePoint(codePoint)) return 2;
-		if (isRegionalIndicatorCodePoint(codePoint)) regionalIndicatorCount++;
-	}
-	if (regionalIndicatorCount >= 1) return 2;
-	if (isEmojiStyleGrapheme(grapheme)) return 2;
-	return 1;
-}
-function getSgrPrefix(code) {
-	if (code.startsWith("")) return "";
-	return `${ESCAPE}${ANSI_CSI}`;
-}
-function createSgrCode(prefix, values) {
-	return `${prefix}${values.join(";")}${ANSI_SGR_TERMINATOR}`;
-}
-function getSgrFragments(code) {
-	const fragments = [];
-	const sgrPrefix = getSgrPrefix(code);
-	let parameterString;
-	if (code.startsWith(`${ESCAPE}${ANSI_CSI}`)) parameterString = code.slice(2, -1);
-	else if (code.startsWith("")) parameterString = code.slice(1, -1);
-	else return fragments;
-	const rawCodes = parameterString.length === 0 ? [String(SGR_RESET_CODE)] : parameterString.split(";");
-	let index = 0;
-	while (index < rawCodes.length) {
-		const codeNumber = Number.parseInt(rawCodes[index], 10);
-		if (Number.isNaN(codeNumber)) {
-			index++;
-			continue;
-		}
-		if (codeNumber === SGR_RESET_CODE) {
-			fragments.push({ type: "reset" });
-			index++;
-			continue;
-		}
-		if (codeNumber === SGR_EXTENDED_FOREGROUND_CODE || codeNumber === SGR_EXTENDED_BACKGROUND_CODE) {
-			const colorType = Number.parseInt(rawCodes[index + 1], 10);
-			if (colorType === SGR_COLOR_TYPE_ANSI_256 && index + SGR_ANSI_256_LAST_PARAMETER_OFFSET < rawCodes.length) {
-				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_ANSI_256_FRAGMENT_LENGTH));
-				fragments.push({
-					type: "start",
-					code: openCode,
-					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
-				});
-				index += SGR_ANSI_256_FRAGMENT_LENGTH;
-				continue;
-			}
-			if (colorType === SGR_COLOR_TYPE_TRUECOLOR && index + SGR_TRUECOLOR_LAST_PARAMETER_OFFSET < rawCodes.length) {
-				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_TRUECOLOR_FRAGMENT_LENGTH));
-				fragments.push({
-					type: "start",
-					code: openCode,
-					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
-				});
-				index += SGR_TRUECOLOR_FRAGMENT_LENGTH;
-				continue;
-			}
-			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
-			fragments.push({
-				type: "start",
-				code: openCode,
-				endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
-			});
-			index++;
-			continue;
-		}
-		if (endCodeNumbers.has(codeNumber)) {
-			fragments.push({
-				type: "end",
-				endCode: ansiStyles.color.ansi(codeNumber)
-			});
-			index++;
-			continue;
-		}
-		const mappedEndCode = ansiStyles.codes.get(codeNumber);
-		if (mappedEndCode !== void 0) {
-			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
-			fragments.push({
-				type: "start",
-				code: openCode,
-				endCode: ansiStyles.color.ansi(mappedEndCode)
-			});
-			index++;
-			continue;
-		}
-		const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
-		fragments.push({
-			type: "start",
-			code: openCode,
-			endCode: ansiStyles.reset.open
-		});
-		index++;
-	}
-	if (fragments.length === 0) fragments.push({ type: "reset" });
-	return fragments;
-}
-function parseCsiCode(string, index) {
-	const escapeCodePoint = string.codePointAt(index);
-	let sequenceStartIndex;
-	if (escapeCodePoint === ESCAPE_CODE_POINT) {
-		if (string[index + 1] !== ANSI_CSI) return;
-		sequenceStartIndex = index + 2;
-	} else if (escapeCodePoint === C1_CSI_CODE_POINT) sequenceStartIndex = index + 1;
-	else return;
-	let hasCanonicalSgrParameters = true;
-	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
-		const codePoint = string.codePointAt(sequenceIndex);
-		if (isCsiFinalCharacter(codePoint)) {
-			const code = string.slice(index, sequenceIndex + 1);
-			if (string[sequenceIndex] !== ANSI_SGR_TERMINATOR || !hasCanonicalSgrParameters) return createControlParseResult(code, sequenceIndex + 1);
-			return {
-				token: {
-					type: "sgr",
-					code,
-					fragments: getSgrFragments(code)
-				},
-				endIndex: sequenceIndex + 1
-			};
-		}
-		if (isCsiParameterCharacter(codePoint)) {
-			if (!isSgrParameterCharacter(codePoint)) hasCanonicalSgrParameters = false;
-			continue;
-		}
-		if (isCsiIntermediateCharacter(codePoint)) {
-			hasCanonicalSgrParameters = false;
-			continue;
-		}
-		const endIndex = sequenceIndex;
-		return createControlParseResult(string.slice(index, endIndex), endIndex);
-	}
-	return createControlParseResult(string.slice(index), string.length);
-}
-function parseHyperlinkCode(string, index) {
-	let hyperlinkPrefix;
-	let hyperlinkClose;
-	const codePoint = string.codePointAt(index);
-	if (codePoint === ESCAPE_CODE_POINT && string.startsWith(ANSI_HYPERLINK_ESC_PREFIX, index)) {
-		hyperlinkPrefix = ANSI_HYPERLINK_ESC_PREFIX;
-		hyperlinkClose = ANSI_HYPERLINK_ESC_CLOSE;
-	} else if (codePoint === C1_OSC_CODE_POINT && string.startsWith(ANSI_HYPERLINK_C1_PREFIX, index)) {
-		hyperlinkPrefix = ANSI_HYPERLINK_C1_PREFIX;
-		hyperlinkClose = ANSI_HYPERLINK_C1_CLOSE;
-	} else return;
-	const uriStart = string.indexOf(";", index + hyperlinkPrefix.length);
-	if (uriStart === -1) return createControlParseResult(string.slice(index), string.length);
-	for (let sequenceIndex = uriStart + 1; sequenceIndex < string.length; sequenceIndex++) {
-		const character = string[sequenceIndex];
-		if (character === ANSI_BELL) return {
-			token: {
-				type: "hyperlink",
-				code: string.slice(index, sequenceIndex + 1),
-				action: sequenceIndex === uriStart + 1 ? "close" : "open",
-				closePrefix: hyperlinkClose,
-				terminator: ANSI_BELL
-			},
-			endIndex: sequenceIndex + 1
-		};
-		if (character === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return {
-			token: {
-				type: "hyperlink",
-				code: string.slice(index, sequenceIndex + 2),
-				action: sequenceIndex === uriStart + 1 ? "close" : "open",
-				closePrefix: hyperlinkClose,
-				terminator: ANSI_STRING_TERMINATOR
-			},
-			endIndex: sequenceIndex + 2
-		};
-		if (character === C1_STRING_TERMINATOR) return {
-			token: {
-				type: "hyperlink",
-				code: string.slice(index, sequenceIndex + 1),
-				action: sequenceIndex === uriStart + 1 ? "close" : "open",
-				closePrefix: hyperlinkClose,
-				terminator: C1_STRING_TERMINATOR
-			},
-			endIndex: sequenceIndex + 1
-		};
-	}
-	return createControlParseResult(string.slice(index), string.length);
-}
-function parseControlStringCode(string, index) {
-	const codePoint = string.codePointAt(index);
-	let sequenceStartIndex;
-	let supportsBellTerminator = false;
-	switch (codePoint) {
-		case ESCAPE_CODE_POINT:
-			switch (string[index + 1]) {
-				case ANSI_OSC:
-					sequenceStartIndex = index + 2;
-					supportsBellTerminator = true;
-					break;
-				case ANSI_DCS:
-				case ANSI_SOS:
-				case ANSI_PM:
-				case ANSI_APC:
-					sequenceStartIndex = index + 2;
-					break;
-				case ANSI_OSC_TERMINATOR: return createControlParseResult(ANSI_STRING_TERMINATOR, index + 2);
-				default: return;
-			}
-			break;
-		case C1_OSC_CODE_POINT:
-			sequenceStartIndex = index + 1;
-			supportsBellTerminator = true;
-			break;
-		case C1_DCS_CODE_POINT:
-		case C1_SOS_CODE_POINT:
-		case C1_PM_CODE_POINT:
-		case C1_APC_CODE_POINT:
-			sequenceStartIndex = index + 1;
-			break;
-		case C1_ST_CODE_POINT: return createControlParseResult(C1_STRING_TERMINATOR, index + 1);
-		default: return;
-	}
-	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
-		if (supportsBellTerminator && string[sequenceIndex] === ANSI_BELL) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
-		if (string[sequenceIndex] === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 2), sequenceIndex + 2);
-		if (string[sequenceIndex] === C1_STRING_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
-	}
-	return createControlParseResult(string.slice(index), string.length);
-}
-function parseAnsiCode(string, index) {
-	const codePoint = string.codePointAt(index);
-	if (codePoint === ESCAPE_CODE_POINT || codePoint === C1_OSC_CODE_POINT) {
-		const hyperlinkCode = parseHyperlinkCode(string, index);
-		if (hyperlinkCode) return hyperlinkCode;
-	}
-	const controlStringCode = parseControlStringCode(string, index);
-	if (controlStringCode) return controlStringCode;
-	return parseCsiCode(string, index);
-}
-function appendTrailingAnsiTokens(string, index, tokens) {
-	while (index < string.length) {
-		const nextCodePoint = string.codePointAt(index);
-		if (!ESCAPES.has(nextCodePoint)) break;
-		const escapeCode = parseAnsiCode(string, index);
-		if (!escapeCode) break;
-		tokens.push(escapeCode.token);
-		index = escapeCode.endIndex;
-	}
-	return index;
-}
-function parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments) {
-	const segment = graphemeSegments.containing(index);
-	if (!segment || segment.index !== index) return;
-	return {
-		token: {
-			type: "character",
-			value: segment.segment,
-			visibleWidth: getGraphemeWidth(segment.segment),
-			isGraphemeContinuation: false
-		},
-		endIndex: index + segment.segment.length
-	};
-}
-function collectVisibleCharacters(string) {
-	const visibleCharacters = [];
-	let index = 0;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				index = code.endIndex;
-				continue;
-			}
-		}
-		const value = String.fromCodePoint(codePoint);
-		visibleCharacters.push({
-			value,
-			visibleWidth: 1,
-			isGraphemeContinuation: false
-		});
-		index += value.length;
-	}
-	return visibleCharacters;
-}
-function applyGraphemeMetadata(visibleCharacters) {
-	if (visibleCharacters.length === 0) return;
-	const visibleString = visibleCharacters.map(({ value }) => value).join("");
-	const scalarOffsets = [];
-	let scalarOffset = 0;
-	for (const visibleCharacter of visibleCharacters) {
-		scalarOffsets.push(scalarOffset);
-		scalarOffset += visibleCharacter.value.length;
-	}
-	let scalarIndex = 0;
-	for (const segment of GRAPHEME_SEGMENTER.segment(visibleString)) {
-		while (scalarIndex < visibleCharacters.length && scalarOffsets[scalarIndex] < segment.index) scalarIndex++;
-		let graphemeIndex = scalarIndex;
-		let isFirstInGrapheme = true;
-		while (graphemeIndex < visibleCharacters.length && scalarOffsets[graphemeIndex] < segment.index + segment.segment.length) {
-			visibleCharacters[graphemeIndex].visibleWidth = isFirstInGrapheme ? getGraphemeWidth(segment.segment) : 0;
-			visibleCharacters[graphemeIndex].isGraphemeContinuation = !isFirstInGrapheme;
-			isFirstInGrapheme = false;
-			graphemeIndex++;
-		}
-		scalarIndex = graphemeIndex;
-	}
-}
-function tokenizeAnsiWithVisibleSegmentation(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
-	const tokens = [];
-	const visibleCharacters = collectVisibleCharacters(string);
-	applyGraphemeMetadata(visibleCharacters);
-	let index = 0;
-	let visibleCharacterIndex = 0;
-	let visibleCount = 0;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				tokens.push(code.token);
-				index = code.endIndex;
-				continue;
-			}
-		}
-		const value = String.fromCodePoint(codePoint);
-		const visibleCharacter = visibleCharacters[visibleCharacterIndex];
-		let visibleWidth = isFullwidthCodePoint(codePoint) ? 2 : value.length;
-		if (visibleCharacter) visibleWidth = visibleCharacter.visibleWidth;
-		const token = {
-			type: "character",
-			value,
-			visibleWidth,
-			isGraphemeContinuation: visibleCharacter ? visibleCharacter.isGraphemeContinuation : false
-		};
-		tokens.push(token);
-		index += value.length;
-		visibleCharacterIndex++;
-		visibleCount += token.visibleWidth;
-		if (visibleCount >= endCharacter) {
-			const nextVisibleCharacter = visibleCharacters[visibleCharacterIndex];
-			if (!nextVisibleCharacter || !nextVisibleCharacter.isGraphemeContinuation) {
-				index = appendTrailingAnsiTokens(string, index, tokens);
-				break;
-			}
-		}
-	}
-	return tokens;
-}
-function areValuesInSameGrapheme(leftValue, rightValue) {
-	const pair = `${leftValue}${rightValue}`;
-	const splitIndex = leftValue.length;
-	for (const segment of GRAPHEME_SEGMENTER.segment(pair)) {
-		if (segment.index === splitIndex) return false;
-		if (segment.index > splitIndex) return true;
-	}
-	return true;
-}
-function hasAnsiSplitContinuationAhead(string, startIndex, previousVisibleValue, graphemeSegments) {
-	if (!previousVisibleValue) return false;
-	let index = startIndex;
-	let hasAnsiCode = false;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				hasAnsiCode = true;
-				index = code.endIndex;
-				continue;
-			}
-		}
-		if (!hasAnsiCode) return false;
-		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
-		if (!characterToken) return true;
-		return areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value);
-	}
-	return false;
-}
-function tokenizeAnsi(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
-	const tokens = [];
-	const graphemeSegments = GRAPHEME_SEGMENTER.segment(string);
-	let index = 0;
-	let visibleCount = 0;
-	let previousVisibleValue;
-	let hasAnsiSinceLastVisible = false;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				tokens.push(code.token);
-				index = code.endIndex;
-				hasAnsiSinceLastVisible = true;
-				continue;
-			}
-		}
-		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
-		if (!characterToken) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
-		if (hasAnsiSinceLastVisible && previousVisibleValue && areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
-		tokens.push(characterToken.token);
-		index = characterToken.endIndex;
-		visibleCount += characterToken.token.visibleWidth;
-		hasAnsiSinceLastVisible = false;
-		previousVisibleValue = characterToken.token.value;
-		if (visibleCount >= endCharacter) {
-			if (hasAnsiSplitContinuationAhead(string, index, previousVisibleValue, graphemeSegments)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
-			index = appendTrailingAnsiTokens(string, index, tokens);
-			break;
-		}
-	}
-	return tokens;
-}
-// node_modules/slice-ansi/index.js
-function applySgrFragments(activeStyles, fragments) {
-	for (const fragment of fragments) switch (fragment.type) {
-		case "reset":
-			activeStyles.clear();
-			break;
-		case "end":
-			activeStyles.delete(fragment.endCode);
-			break;
-		case "start":
-			activeStyles.delete(fragment.endCode);
-			activeStyles.set(fragment.endCode, fragment.code);
-	}
-	return activeStyles;
-}
-function undoAnsiCodes(activeStyles) {
-	return [...activeStyles.keys()].reverse().join("");
-}
-function closeHyperlink(hyperlinkToken) {
-	return `${hyperlinkToken.closePrefix}${hyperlinkToken.terminator}`;
-}
-function shouldIncludeSgrAfterEnd(token, activeStyles) {
-	let hasStartFragment = false;
-	let hasClosingEffect = false;
-	for (const fragment of token.fragments) {
-		if (fragment.type === "start") {
-			hasStartFragment = true;
-			continue;
-		}
-		if (fragment.type === "reset" && activeStyles.size > 0) {
-			hasClosingEffect = true;
-			continue;
-		}
-		if (fragment.type === "end" && activeStyles.has(fragment.endCode)) hasClosingEffect = true;
-	}
-	return hasClosingEffect && !hasStartFragment;
-}
-function applySgrToken({ token, isPastEnd, activeStyles, returnValue, include, activeHyperlink, position }) {
-	if (isPastEnd && !shouldIncludeSgrAfterEnd(token, activeStyles)) return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-	activeStyles = applySgrFragments(activeStyles, token.fragments);
-	if (include) returnValue += token.code;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-function applyHyperlinkToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
-	if (isPastEnd && (token.action !== "close" || !activeHyperlink)) return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-	if (token.action === "open") activeHyperlink = token;
-	else if (token.action === "close") activeHyperlink = void 0;
-	if (include) returnValue += token.code;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-function applyControlToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
-	if (!isPastEnd && include) returnValue += token.code;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-function applyCharacterToken({ token, start, activeStyles, activeHyperlink, position, returnValue, include }) {
-	if (!include && position >= start && !token.isGraphemeContinuation) {
-		include = true;
-		returnValue = [...activeStyles.values()].join("");
-		if (activeHyperlink) returnValue += activeHyperlink.code;
-	}
-	if (include) returnValue += token.value;
-	position += token.visibleWidth;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-const tokenHandlers = {
-	sgr: applySgrToken,
-	hyperlink: applyHyperlinkToken,
-	control: applyControlToken,
-	character: applyCharacterToken
-};
-function applyToken(parameters) {
-	const tokenHandler = tokenHandlers[parameters.token.type];
-	if (!tokenHandler) {
-		const { activeStyles, activeHyperlink, position, returnValue, include } = parameters;
-		return {
-			activeStyles,
-			activeHyperlink,
-			position,
-			returnValue,
-			include
-		};
-	}
-	return tokenHandler(parameters);
-}
-function createHasContinuationAheadMap(tokens) {
-	const hasContinuationAhead = Array.from({ length: tokens.length }, () => false);
-	let nextCharacterIsContinuation = false;
-	for (let tokenIndex = tokens.length - 1; tokenIndex >= 0; tokenIndex--) {
-		const token = tokens[tokenIndex];
-		hasContinuationAhead[tokenIndex] = nextCharacterIsContinuation;
-		if (token.type === "character") nextCharacterIsContinuation = Boolean(token.isGraphemeContinuation);
-	}
-	return hasContinuationAhead;
-}
-function sliceAnsi(string, start, end) {
-	const tokens = tokenizeAnsi(string, { endCharacter: end });
-	const hasContinuationAhead = createHasContinuationAheadMap(tokens);
-	let activeStyles = /* @__PURE__ */ new Map();
-	let activeHyperlink;
-	let position = 0;
-	let returnValue = "";
-	let include = false;
-	for (const [tokenIndex, token] of tokens.entries()) {
-		let isPastEnd = end !== void 0 && position >= end;
-		if (isPastEnd && token.type !== "character" && hasContinuationAhead[tokenIndex]) isPastEnd = false;
-		if (isPastEnd && token.type === "character" && !token.isGraphemeContinuation) break;
-		({activeStyles, activeHyperlink, position, returnValue, include} = applyToken({
-			token,
-			isPastEnd,
-			start,
-			activeStyles,
-			activeHyperlink,
-			position,
-			returnValue,
-			include
-		}));
-	}
-	if (!include) return "";
-	if (activeHyperlink) returnValue += closeHyperlink(activeHyperlink);
-	returnValue += undoAnsiCodes(activeStyles);
-	return returnValue;
-}
-// node_modules/ansi-regex/index.js
-const ST = String.raw`(?:\u001B\u005C|\u009C)`;
-const stringControls = String.raw`\u0018\u001A\u001B\u0080-\u009F`;
-const osc = String.raw`(?:\u001B\]|\u009D)[^\u0007${stringControls}]*(?:\u0007|${ST})`;
-const controlString = String.raw`(?:\u001B[PX^_k]|[\u0090\u0098\u009E\u009F])[^${stringControls}]*${ST}`;
-const pattern = `${String.raw`\u001B\](?:P[\dA-Fa-f]{7}|R)(?:\u0007|${ST})?`}|${osc}|${controlString}|${String.raw`(?:\u001B\[|\u009B)[\u0030-\u003F]*[\u0020-\u002F]*[\u0040-\u007E]`}|${String.raw`\u001B(?:[\u0020-\u002F]+[\u0030-\u007E]|[\dA-PR-TZcf-oq-uy=><~|}])`}`;
-function ansiRegex({ onlyFirst = false } = {}) {
-	return new RegExp(pattern, onlyFirst ? void 0 : "g");
-}
-// node_modules/strip-ansi/index.js
-const regex = ansiRegex();
-function stripAnsi(string) {
-	if (typeof string !== "string") throw new TypeError(`Expected a \`string\`, got \`${typeof string}\``);
-	if (!string.includes("\x1B") && !string.includes("")) return string;
-	return string.replace(regex, "");
-}
-// node_modules/string-width/index.js
-/**
-Logic:
-- Segment graphemes to match how terminals render clusters.
-- Width rules:
-1. Skip non-printing clusters (Default_Ignorable, Control, Format except spacing prepended concatenation marks like ARABIC NUMBER SIGN, pure nonspacing/enclosing Mark). Tabs are ignored by design. Lone surrogates are measured as U+FFFD, which is how they are written out.
-2. Clusters starting with an RGI emoji (\p{RGI_Emoji}), regional indicators, or a digit/#/* with VS16 are double-width, even with trailing extenders (e.g., a dangling ZWJ, an extra variation selector, or a spacing mark). Only a stray emoji modifier adds its own swatch width.
-A wide BMP emoji followed by VS15 (text presentation) is one column; anything after the VS15 is ignored.
-3. Minimally-qualified emoji ZWJ sequences (2+ Extended_Pictographic) are double-width, except that a stray emoji modifier after the sequence adds its own swatch width. An unqualified keycap (no VS16) is text, so it uses the width of its base.
-4. A cluster starting with Hangul (jamo or a precomposed syllable) is one syllable block with the width of its first code point (plus stray emoji modifiers), as in iTerm, Ghostty, and kitty.
-5. Otherwise sum the East Asian Width of every visible code point in the cluster: the base plus trailing spacing marks (including Thai/Lao AM), stray emoji modifiers, Indic conjunct consonants, and halfwidth dakuten/handakuten. Nothing after a ZWJ is counted.
-6. Spacing prepended concatenation marks (e.g., ARABIC NUMBER SIGN before digits) are one column each, unless the following glyph is wide (East Asian Wide or emoji, but not in VS15 text style), which takes them into its own cell.
-*/
-const segmenter = new Intl.Segmenter();
-const nonAsciiOrControlRegex = /[^\u{20}-\u{7E}]/v;
-const prependedConcatenationMarks = String.raw`\u{600}-\u{605}\u{6DD}\u{890}\u{891}\u{8E2}\u{110BD}\u{110CD}`;
-const prependedConcatenationMarksRegex = new RegExp(`^[${prependedConcatenationMarks}]+`, "v");
-const visibleCharacterRegex = new RegExp(String.raw`[^\p{Default_Ignorable_Code_Point}\p{Control}\p{Enclosing_Mark}\p{Nonspacing_Mark}[\p{Format}--[${prependedConcatenationMarks}]]]`, "v");
-const emojiPrefixRegex = /^(?:\p{RGI_Emoji}|\p{Regional_Indicator}{1,2}|[\d#*]\u{FE0F})/v;
-const textPresentationEmojiRegex = /^[\p{Emoji_Presentation}--[\u{10000}-\u{10FFFF}]]\u{FE0E}/v;
-function strayEmojiModifierCount(string, fromIndex) {
-	if (fromIndex >= string.length) return 0;
-	const modifierRegex = /(?<![\p{Emoji_Modifier_Base}\u{200D}])\p{Emoji_Modifier}/gv;
-	modifierRegex.lastIndex = fromIndex;
-	let count = 0;
-	while (modifierRegex.test(string)) count++;
-	return count;
-}
-const emojiZwjSequenceRegex = /\u{200D}\p{Extended_Pictographic}/v;
-function baseVisible(segment) {
-	const index = segment.search(visibleCharacterRegex);
-	return index === -1 ? void 0 : segment.slice(index);
-}
-function isHangul(codePoint) {
-	return codePoint >= 4352 && codePoint <= 4607 || codePoint >= 43360 && codePoint <= 43388 || codePoint >= 44032 && codePoint <= 55203 || codePoint >= 55216 && codePoint <= 55238 || codePoint >= 55243 && codePoint <= 55291;
-}
-function visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions) {
-	let width = 0;
-	for (const character of visibleSegment) {
-		if (character === "‍") break;
-		if (visibleCharacterRegex.test(character)) width += eastAsianWidth(character.codePointAt(0), eastAsianWidthOptions);
-	}
-	return width;
-}
-function clusterWidth(segment, eastAsianWidthOptions) {
-	const firstCodePoint = segment.codePointAt(0);
-	const marks = firstCodePoint === 69821 || firstCodePoint === 69837 || firstCodePoint >= 1536 && firstCodePoint <= 2303 ? prependedConcatenationMarksRegex.exec(segment) : void 0;
-	if (marks) {
-		const rest = segment.slice(marks[0].length);
-		const restWidth = clusterWidth(rest, eastAsianWidthOptions);
-		const visibleRest = baseVisible(rest);
-		return restWidth >= 2 && (eastAsianWidth(visibleRest.codePointAt(0), eastAsianWidthOptions) === 2 || emojiPrefixRegex.test(visibleRest) || emojiZwjSequenceRegex.test(visibleRest)) ? restWidth : [...marks[0]].length + restWidth;
-	}
-	const visibleSegment = baseVisible(segment);
-	if (visibleSegment === void 0) return 0;
-	if (isHangul(firstCodePoint)) return eastAsianWidth(firstCodePoint, eastAsianWidthOptions) + strayEmojiModifierCount(segment, 1) * 2;
-	if (textPresentationEmojiRegex.test(visibleSegment)) return 1;
-	const emoji = emojiPrefixRegex.exec(visibleSegment);
-	if (emoji) return 2 + strayEmojiModifierCount(visibleSegment, emoji[0].length) * 2;
-	const zwjSequence = emojiZwjSequenceRegex.exec(visibleSegment);
-	return zwjSequence ? 2 + strayEmojiModifierCount(visibleSegment, zwjSequence.index + zwjSequence[0].length) * 2 : visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions);
-}
-function unicodeWidth(string, ambiguousIsNarrow) {
-	let width = 0;
-	const firstNonAsciiIndex = string.search(nonAsciiOrControlRegex);
-	if (firstNonAsciiIndex > 1) {
-		width = firstNonAsciiIndex - 1;
-		string = string.slice(width);
-	}
-	let suffixStart = string.length;
-	while (suffixStart > 0) {
-		const codePoint = string.codePointAt(suffixStart - 1);
-		if (codePoint < 32 || codePoint > 126) break;
-		suffixStart--;
-	}
-	if (suffixStart + 1 < string.length) {
-		width += string.length - suffixStart - 1;
-		string = string.slice(0, suffixStart + 1);
-	}
-	if (!/[^\u{20}-\u{7E}\u{4E00}-\u{9FFF}\u{AC00}-\u{D7A3}]/v.test(string)) return width + string.length + string.replaceAll(/[\u{20}-\u{7E}]/gv, "").length;
-	string = string.toWellFormed();
-	string = string.replaceAll(/(?<=[\u{16D63}-\u{16D6A}])[\u{16D63}-\u{16D6A}]+/gv, "");
-	const eastAsianWidthOptions = { ambiguousAsWide: !ambiguousIsNarrow };
-	for (const { segment } of segmenter.segment(string)) {
-		if (segment.length === 1) {
-			if (visibleCharacterRegex.test(segment)) width += eastAsianWidth(segment.codePointAt(0), eastAsianWidthOptions);
-			continue;
-		}
-		width += clusterWidth(segment, eastAsianWidthOptions);
-	}
-	return width;
-}
-function stringWidth(input, options = {}) {
-	if (typeof input !== "string" || input.length === 0) return 0;
-	const { ambiguousIsNarrow = true, countAnsiEscapeCodes = false } = options;
-	let string = input;
-	if (!countAnsiEscapeCodes && (string.includes("\x1B") || string.includes(""))) string = stripAnsi(string);
-	return nonAsciiOrControlRegex.test(string) ? unicodeWidth(string, ambiguousIsNarrow) : string.length;
-}
-// src/render/terminal.ts
-function painter(colour) {
-	return (style, text) => colour ? styleText(style, text, { validateStream: false }) : text;
-}
-/** Lines up the cells of each row by two spaces; the last cell of a row is as long as it likes. */
-function table(rows) {
-	const widths = [];
-	for (const row of rows) row.slice(0, -1).forEach((cell, column) => {
-		widths[column] = Math.max(widths[column] ?? 0, stringWidth(cell));
-	});
-	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - stringWidth(cell))).join("  ").trimEnd());
-}
-/** The beginning of a line, as much of it as there are columns for. */
-function cutTo(line, columns) {
-	return stringWidth(line) <= columns ? line : `${sliceAnsi(line, 0, columns - 1)}…`;
-}
-/** "1 host", "3 hosts". */
-function count(number, noun) {
-	return `${number} ${noun}${number === 1 ? "" : "s"}`;
-}
-/** "12 B", "3.4 MiB". */
-function size(bytes) {
-	const units = [
-		"B",
-		"KiB",
-		"MiB",
-		"GiB",
-		"TiB"
-	];
-	let amount = bytes;
-	let unit = 0;
-	while (amount >= 1024 && unit < units.length - 1) {
-		amount /= 1024;
-		unit += 1;
-	}
-	return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
-}
-/** How many hosts there are of each kind, in the order of `kinds`: "4 hosts: 3 ok, 1 failed". */
-function tally(found, kinds) {
-	const parts = kinds.map((kind) => [found.filter((one) => one === kind).length, kind]).filter(([number]) => number > 0).map(([number, kind]) => `${number} ${kind}`);
-	return `${count(found.length, "host")}: ${parts.join(", ")}`;
-}
-function warnings(texts, paint) {
-	return texts.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`);
-}
-// src/render/build.ts
-/** "2 of 4 hosts; 3 of 12 derivations: nginx-1.29.3, linux-6.18; fetched 1.2 MiB of 3.4 MiB", for one line of a terminal. */
-function buildProgress(done, hosts, state) {
-	const { building, built, toBuild, fetched, toFetch } = state;
-	const names = building.length === 0 ? "" : `: ${inertLine(building.join(", "))}`;
-	return [
-		`building: ${done} of ${hosts} hosts`,
-		...toBuild > 0 ? [`${built} of ${toBuild} derivations${names}`] : [],
-		...toFetch > 0 ? [`fetched ${size(fetched)} of ${size(toFetch)}`] : []
-	].join("; ");
-}
-// src/commands/build-targets.ts
-/** Milliseconds between changes of the progress line. */
-const TICK = 100;
-/** Builds what isn't there yet, all at once, and says meanwhile how far it is. */
-async function buildTargets(context, nix, targets) {
-	const missing = await invalidPaths(nix, targets.map(({ output }) => output));
-	const wanted = targets.filter(({ output }) => missing.has(output));
-	const outcomes = new Map(targets.map(({ host }) => [host.name, { kind: "built" }]));
-	const plans = new Map(targets.map(({ host }) => [host.name, {
-		build: 0,
-		fetch: 0,
-		download: 0,
-		unpacked: 0
-	}]));
-	const builders = /* @__PURE__ */ new Map();
-	if (wanted.length === 0) return {
-		outcomes,
-		plans,
-		builders
-	};
-	const planned = await planBuilds(nix, wanted.map(({ drv }) => drv));
-	const built = await buildAndTell(context, nix, wanted, {
-		total: targets.length,
-		builders
-	});
-	for (const [index, { host }] of wanted.entries()) {
-		const [outcome, plan] = [built[index], planned[index]];
-		if (outcome !== void 0) outcomes.set(host.name, outcome);
-		if (plan !== void 0) plans.set(host.name, plan);
-	}
-	return {
-		outcomes,
-		plans,
-		builders
-	};
-}
-/** `total` is the number of hosts with those that are built already; `builders` gets those that can't be used. */
-async function buildAndTell({ output }, nix, wanted, { total, builders }) {
-	let done = total - wanted.length;
-	let shown = 0;
-	const group = output.group(`building ${wanted.length} of ${total} hosts`);
-	const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name], [output, host.name]]);
-	const progress = new BuildProgress(new Map(names), (name) => {
-		done += 1;
-		group.line(`built ${name} (${done} of ${total} hosts)`);
-	});
-	const building = /* @__PURE__ */ new Map();
-	try {
-		return await buildAll(nix, wanted, (event) => {
-			progress.see(event);
-			if (event.kind === "start" && event.type === 105) {
-				building.set(event.id, nameOf(event.path));
-				group.line(`building ${nameOf(event.path)}`);
-			}
-			if (event.kind === "message") {
-				const [, builder, why] = /cannot build on '([^'\n]+)': (.+)/.exec(withoutColours(event.text)) ?? [];
-				if (builder !== void 0 && why !== void 0) builders.set(builder, why.replace(/^error: */, ""));
-			}
-			if (event.kind === "stop") building.delete(event.id);
-			if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${inertLog(event.line)}`);
-			if (Date.now() - shown < TICK) return;
-			shown = Date.now();
-			output.progress(buildProgress(done, total, progress.state()));
-		});
-	} finally {
-		progress.end();
-		output.done();
-		group.end();
-	}
-}
-// src/fleet/suggest.ts
-/** The candidate nearest to `word`, when it is near enough to have been meant. */
-function nearest(word, candidates) {
-	const allowed = Math.max(1, Math.floor(word.length / 3));
-	let best;
-	for (const candidate of candidates) {
-		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
-			candidate,
-			distance
-		};
-	}
-	return best?.candidate;
-}
-/** Levenshtein's distance: single letters added, dropped or exchanged. */
-function editDistance(a, b) {
-	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-	for (let i = 1; i <= a.length; i++) {
-		const current = [i];
-		for (let j = 1; j <= b.length; j++) {
-			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
-		}
-		previous = current;
-	}
-	return previous[b.length] ?? 0;
-}
-// src/fleet/select.ts
-/**
-* The hosts that `patterns` name: shell globs (`web-*`), and groups (`@canary`); all of them for no pattern at all.
-* @throws FleetError when a pattern matches no host, or there is no host to choose from.
-*/
-function selectHosts(hosts, patterns) {
-	if (hosts.length === 0) throw new FleetError("the fleet has no hosts", { hint: "bento host add NAME --key 'ssh-ed25519 …'" });
-	if (patterns.length === 0) return [...hosts];
-	const chosen = /* @__PURE__ */ new Set();
-	for (const pattern of patterns) {
-		const matching = hosts.filter((host) => pattern.startsWith("@") ? host.groups.includes(pattern.slice(1)) : glob(pattern).test(host.name));
-		if (matching.length === 0 && pattern.startsWith("@")) throw noGroup(pattern.slice(1), hosts);
-		if (matching.length === 0) {
-			const names = hosts.map((host) => host.name);
-			const meant = nearest(pattern, names);
-			throw new FleetError(`no host is called '${pattern}'`, { hint: meant ? `did you mean '${meant}'?` : `the hosts are: ${names.join(", ")}` });
-		}
-		for (const host of matching) chosen.add(host);
-	}
-	return hosts.filter((host) => chosen.has(host));
-}
-function noGroup(name, hosts) {
-	const groups = [...new Set(hosts.flatMap((host) => host.groups))].sort();
-	const meant = nearest(name, groups);
-	const known = groups.length === 0 ? "fleet.yaml gives no host any groups" : `the groups are: ${groups.join(", ")}`;
-	return new FleetError(`no host is in a group '${name}'`, { hint: meant ? `did you mean '${meant}'?` : known });
-}
-/** A shell's pattern as a regular expression: `*` any letters, `?` one; host names have no others to be special about. */
-function glob(pattern) {
-	const body = pattern.replace(/[^a-zA-Z0-9]/g, (letter) => letter === "*" ? ".*" : letter === "?" ? "." : `\\${letter}`);
-	return new RegExp(`^${body}$`);
-}
-/** What `--hosts` and NAME hold: patterns with commas or spaces between. */
-function splitPatterns(text) {
-	return (text ?? "").split(/[\s,]+/).filter((pattern) => pattern !== "");
-}
-/** @throws FleetError for what isn't I/N. */
-function parseShard(text) {
-	const [, index, count] = (/^([1-9]\d{0,3})\/([1-9]\d{0,3})$/.exec(text) ?? []).map(Number);
-	if (index === void 0 || count === void 0 || index > count) throw new FleetError(`a shard is I/N, such as 2/4, and not '${text}'`);
-	return {
-		index,
-		count
-	};
-}
-/** One part of the hosts. Those of one directory share much, and stay together as far as parts of the same size allow. */
-function shardOf(hosts, shard) {
-	if (shard === null) return [...hosts];
-	const { index, count } = shard;
-	const byPath = [...hosts].sort((a, b) => compare(a.path, b.path) || compare(a.name, b.name));
-	const from = Math.floor((index - 1) * hosts.length / count);
-	const chosen = new Set(byPath.slice(from, Math.floor(index * hosts.length / count)));
-	return hosts.filter((host) => chosen.has(host));
-}
-function compare(a, b) {
-	return a < b ? -1 : Number(a > b);
-}
-// src/secrets/recipients.ts
-/**
-* age's recipients, as `age --recipient` takes them: ssh public keys, and its own (`age1…`, also those of plugins), which are
-* bech32 (BIP 173, without its limit of length).
-*/
-const LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-const GENERATOR = [
-	996825010,
-	642813549,
-	513874426,
-	1027748829,
-	705979059
-];
-/** Whether a line begins with a recipient of age's own, checksum and all: a letter that is mistyped is found here. */
-function isAgeRecipient(line) {
-	const [text = ""] = line.split(" ");
-	const end = text.lastIndexOf("1");
-	const prefix = text.slice(0, end);
-	const values = [...text.slice(end + 1)].map((letter) => LETTERS.indexOf(letter));
-	if (!/^age(?:1[a-z0-9+._-]+)?$/.test(prefix) || values.length < 7 || values.includes(-1)) return false;
-	const codes = [...prefix].map((letter) => letter.charCodeAt(0));
-	return checksum([
-		...codes.map((code) => code >> 5),
-		0,
-		...codes.map((code) => code & 31),
-		...values
-	]) === 1;
-}
-function checksum(values) {
-	return values.reduce((sum, value) => {
-		const top = sum >>> 25;
-		return GENERATOR.reduce((next, term, bit) => top >>> bit & 1 ? next ^ term : next, (sum & 33554431) << 5 ^ value);
-	}, 1);
-}
-/** Whether age can encrypt to an ssh key. Of the kinds that log in, it can't to ECDSA ones. */
-function canReceive(key) {
-	return /^ssh-(?:ed25519|rsa) /.test(key);
-}
-/** What age takes: without the name behind it. */
-function withoutName(recipient) {
-	return recipient.split(" ").slice(0, recipient.startsWith("age1") ? 1 : 2).join(" ");
-}
-/** The readers that a file for these recipients has. */
-function readersOf(recipients) {
-	const distinct = [...new Set(recipients.map(withoutName))];
-	const ssh = distinct.filter((recipient) => recipient.startsWith("ssh-")).map(sshTag);
-	return {
-		ssh: ssh.sort(),
-		others: distinct.length - ssh.length
-	};
-}
-/** `ssh-ed25519 TAG`: the first four bytes of the key's SHA-256, as age has them in a file's header. */
-function sshTag(key) {
-	const [type, body = ""] = key.split(" ");
-	return `${type} ${unpadded(createHash("sha256").update(Buffer.from(body, "base64")).digest().subarray(0, 4))}`;
-}
-function unpadded(bytes) {
-	return bytes.toString("base64").replace(/=+$/, "");
-}
-const ARMOR$1 = "-----BEGIN AGE ENCRYPTED FILE-----";
-/** The readers that a file has, by its header (age-encryption.org/v1); null for what is no file of age's. */
-function readersIn(file) {
-	const text = file.toString("latin1").trimStart();
-	const plain = text.startsWith(ARMOR$1) ? Buffer.from(text.slice(34, text.indexOf("-----END")), "base64").toString("latin1") : text;
-	if (!plain.startsWith("age-encryption.org/v1\n")) return null;
-	const ssh = [];
-	let others = 0;
-	for (const line of plain.split("\n")) {
-		if (line.startsWith("---")) return {
-			ssh: ssh.sort(),
-			others
-		};
-		const [arrow, type = "", tag = ""] = line.split(" ");
-		if (arrow !== "->") continue;
-		if (type.startsWith("ssh-")) ssh.push(`${type} ${tag}`);
-		else if (!type.endsWith("-grease")) others += 1;
-	}
-	return null;
-}
-// src/secrets/age.ts
-/** Larger than anything that is kept as a secret. */
-const MAX_SECRET = 1024 ** 2;
-/**
-* Encrypts to all of `recipients`. The result is text (age's armor), so that nothing that converts line ends can spoil it.
-* @throws UnavailableError when there is no age; HostError when it refuses.
-*/
-async function encrypt(value, recipients, signal) {
-	const result = await age([
-		"--encrypt",
-		"--armor",
-		...[...new Set(recipients.map(withoutName))].flatMap((recipient) => ["--recipient", recipient])
-	], value, signal);
-	if (result.status !== 0) throw new HostError(`age can't encrypt it: ${complaint(result)}`);
-	return result.stdout;
-}
-/**
-* Decrypts with one of the identities, files of private keys. For one with a passphrase, age asks on the terminal.
-* @throws UnavailableError when there is no age; HostError when none of the identities can read it, or it is damaged.
-*/
-async function decrypt(file, identities, signal) {
-	const pieces = [];
-	const result = await age(["--decrypt", ...identities.flatMap((identity) => ["--identity", identity])], file, signal, (data) => pieces.push(data));
-	if (result.status === 0) return Buffer.concat(pieces);
-	if (/no identity matched/.test(result.stderr)) throw new HostError(`it is not encrypted to ${identities.join(" or ")}`, { hint: "-i FILE says which private key to use: of an administrator whom it was encrypted to, or the host's own" });
-	throw new HostError(`age can't decrypt it: ${complaint(result)}`);
-}
-async function age(args, input, signal, onStdout = () => {}) {
-	try {
-		return await run("age", args, {
-			input,
-			signal,
-			maxOutput: 4 * MAX_SECRET,
-			onStdout
-		});
-	} catch (error) {
-		if (!(error instanceof UnavailableError)) throw error;
-		throw new UnavailableError("age was not found on this machine (no age in PATH)", {
-			hint: "install it: nix-shell -p age, apt install age, brew install age",
-			cause: error
-		});
-	}
-}
-/** What age says of a failure, without its name before it and its advice behind. */
-function complaint({ stderr, status }) {
-	const line = stderr.split("\n").find((candidate) => /^age: error: /.test(candidate));
-	return line === void 0 ? `exit status ${status}` : inertLine(line.replace(/^age: error: /, ""));
-}
-// src/secrets/files.ts
-/** Where the fleet's secrets are: `secrets/HOST/NAME.age`. A release has those of its host. */
-const SECRETS_DIR = "secrets";
-const SUFFIX = ".age";
-/** Armor makes a third more of it, and the header is small. */
-const MAX_FILE$1 = 2 * MAX_SECRET;
-const NAME$1 = /^[a-z0-9][a-z0-9._-]{0,63}$/;
-/** Also the name of a file on the host, and of an attribute of `services.bento.secrets`. */
-function isSecretName(name) {
-	return NAME$1.test(name) && !name.endsWith(SUFFIX);
-}
-/** @throws FleetError for what is no name of a secret. */
-function checkSecretName(name) {
-	if (isSecretName(name)) return;
-	throw new FleetError(`a secret can't be called '${name}'`, { hint: name.endsWith(SUFFIX) ? `without ${SUFFIX} at its end, which the file gets by itself` : "lower-case letters, digits, '.', '_' and '-', a letter or digit first, at most 64" });
-}
-/** Relative to the fleet. */
-function secretFile(host, name) {
-	return path$2.posix.join(SECRETS_DIR, host, name + SUFFIX);
-}
-/**
-* What a host's secrets are called, sorted. Their files may have been made by others: not all of it need be a secret's name.
-* @throws FleetError where one of the directories is a link: what is written there would end up elsewhere.
-*/
-async function secretNames(fleet, host) {
-	for (const place of [SECRETS_DIR, path$2.posix.join(SECRETS_DIR, host)]) {
-		const info = await lstat$1(path$2.join(fleet, place)).catch(missing);
-		if (info === void 0) return [];
-		if (!info.isDirectory()) throw new FleetError("it is no directory", {
-			at: { file: place },
-			hint: `git rm ${place}`
-		});
-	}
-	return (await readdir$1(path$2.join(fleet, SECRETS_DIR, host))).filter((name) => name.endsWith(SUFFIX)).map((name) => name.slice(0, -4)).sort();
-}
-/** The directories below secrets/, which should all be hosts' names. */
-async function secretHosts(fleet) {
-	return (await readdir$1(path$2.join(fleet, "secrets"), { withFileTypes: true }).catch(missing) ?? []).filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
-}
-/**
-* The content of a secret's file.
-* @throws HostError for what isn't there, or is no regular file: a pull request may have put a link or a fifo there.
-*/
-async function readSecretFile(fleet, file) {
-	const refuse = (what, cause) => new HostError(what, {
-		at: { file },
-		...cause === void 0 ? {} : { cause }
-	});
-	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
-	const handle = await open$3(path$2.join(fleet, file), flags).catch((cause) => {
-		if (cause.code === "ELOOP") throw refuse("it is a link: bento secret works on the files themselves", cause);
-		throw refuse(`it can't be read (${cause.code})`, cause);
-	});
-	try {
-		const info = await handle.stat();
-		if (!info.isFile()) throw refuse("it is no regular file");
-		if (info.size > MAX_FILE$1) throw refuse(`it is larger than ${MAX_FILE$1 / 1024 ** 2} MiB`);
-		return await handle.readFile();
-	} finally {
-		await handle.close();
-	}
-}
-function missing(error) {
-	if (error.code !== "ENOENT") throw error;
+async function defaultRoots(env, fleet) {
+	const place = await realpath(fleet);
+	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
+	const identity = repository && workspace ? [
+		server,
+		repository,
+		path$2.relative(await realpath(workspace), place)
+	].join(" ") : place;
+	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
+	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
+	return path$2.join(allRoots(env), `${name}-${id}`);
+}
+/** Where all fleets' gc roots are that this user builds on this machine. */
+function allRoots(env) {
+	return path$2.join(stateDirectory(env), "roots");
+}
+/** What tells this machine and this state directory from others that fill the same cache. */
+async function sourceOf(env) {
+	return `${(await readFile$1("/etc/machine-id", "utf8").catch(() => hostname())).trim()} ${stateDirectory(env)}`;
+}
+/** The logs of builds that failed. */
+function defaultLogs(env) {
+	return path$2.join(stateDirectory(env), "logs");
+}
+function stateDirectory(env) {
+	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
 }
 // src/fleet/cache-over-ssh.ts
 /**
@@ -11572,7 +9167,7 @@ const _safeParseAsync = (_Err) => async (schema, value, _ctx) => {
 };
 const COMPILE_INVALID = /* @__PURE__ */ Symbol.for("zod.compile.invalid");
 const COMPILE_FALLBACK = /* @__PURE__ */ Symbol.for("zod.compile.fallback");
-const validate = ((schema, value, _ctx) => {
+const validate$1 = ((schema, value, _ctx) => {
 	const validator = schema._zod.bag.validator;
 	if (validator !== void 0) {
 		if (validator(value) !== COMPILE_INVALID) return true;
@@ -15473,7 +13068,7 @@ const ZodType = /*@__PURE__*/ $constructor("ZodType", (inst, def) => {
 		own(this, "spa", value);
 	},
 	validate(data, params) {
-		return validate(this, data, params);
+		return validate$1(this, data, params);
 	},
 	validateAsync(data, params) {
 		return validateAsync$1(this, data, params);
@@ -16223,8 +13818,87 @@ function superRefine(fn, params) {
 function datetime(params) {
 	return /* @__PURE__ */ _isoDateTime(ZodISODateTime, params);
 }
-// src/fleet/ssh-target.ts
+// src/secrets/recipients.ts
 var import_dist$2 = require_dist$2();
+/**
+* age's recipients, as `age --recipient` takes them: ssh public keys, and its own (`age1…`, also those of plugins), which are
+* bech32 (BIP 173, without its limit of length).
+*/
+const LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+const GENERATOR = [
+	996825010,
+	642813549,
+	513874426,
+	1027748829,
+	705979059
+];
+/** Whether a line begins with a recipient of age's own, checksum and all: a letter that is mistyped is found here. */
+function isAgeRecipient(line) {
+	const [text = ""] = line.split(" ");
+	const end = text.lastIndexOf("1");
+	const prefix = text.slice(0, end);
+	const values = [...text.slice(end + 1)].map((letter) => LETTERS.indexOf(letter));
+	if (!/^age(?:1[a-z0-9+._-]+)?$/.test(prefix) || values.length < 7 || values.includes(-1)) return false;
+	const codes = [...prefix].map((letter) => letter.charCodeAt(0));
+	return checksum([
+		...codes.map((code) => code >> 5),
+		0,
+		...codes.map((code) => code & 31),
+		...values
+	]) === 1;
+}
+function checksum(values) {
+	return values.reduce((sum, value) => {
+		const top = sum >>> 25;
+		return GENERATOR.reduce((next, term, bit) => top >>> bit & 1 ? next ^ term : next, (sum & 33554431) << 5 ^ value);
+	}, 1);
+}
+/** Whether age can encrypt to an ssh key. Of the kinds that log in, it can't to ECDSA ones. */
+function canReceive(key) {
+	return /^ssh-(?:ed25519|rsa) /.test(key);
+}
+/** What age takes: without the name behind it. */
+function withoutName(recipient) {
+	return recipient.split(" ").slice(0, recipient.startsWith("age1") ? 1 : 2).join(" ");
+}
+/** The readers that a file for these recipients has. */
+function readersOf(recipients) {
+	const distinct = [...new Set(recipients.map(withoutName))];
+	const ssh = distinct.filter((recipient) => recipient.startsWith("ssh-")).map(sshTag);
+	return {
+		ssh: ssh.sort(),
+		others: distinct.length - ssh.length
+	};
+}
+/** `ssh-ed25519 TAG`: the first four bytes of the key's SHA-256, as age has them in a file's header. */
+function sshTag(key) {
+	const [type, body = ""] = key.split(" ");
+	return `${type} ${unpadded(createHash("sha256").update(Buffer.from(body, "base64")).digest().subarray(0, 4))}`;
+}
+function unpadded(bytes) {
+	return bytes.toString("base64").replace(/=+$/, "");
+}
+const ARMOR$1 = "-----BEGIN AGE ENCRYPTED FILE-----";
+/** The readers that a file has, by its header (age-encryption.org/v1); null for what is no file of age's. */
+function readersIn(file) {
+	const text = file.toString("latin1").trimStart();
+	const plain = text.startsWith(ARMOR$1) ? Buffer.from(text.slice(34, text.indexOf("-----END")), "base64").toString("latin1") : text;
+	if (!plain.startsWith("age-encryption.org/v1\n")) return null;
+	const ssh = [];
+	let others = 0;
+	for (const line of plain.split("\n")) {
+		if (line.startsWith("---")) return {
+			ssh: ssh.sort(),
+			others
+		};
+		const [arrow, type = "", tag = ""] = line.split(" ");
+		if (arrow !== "->") continue;
+		if (type.startsWith("ssh-")) ssh.push(`${type} ${tag}`);
+		else if (!type.endsWith("-grease")) others += 1;
+	}
+	return null;
+}
+// src/fleet/ssh-target.ts
 const USER = /^[A-Za-z0-9_.][A-Za-z0-9_.+@-]*$/;
 const ADDRESS = /^[A-Za-z0-9._][A-Za-z0-9._-]*$/;
 /** With a zone, such as fe80::1%eth0. */
@@ -16360,6 +14034,33 @@ const KNOWN_KEYS = {
 	"hosts.*": Object.keys(host.shape),
 	"hosts.*.nixpkgs": Object.keys(nixpkgsPin.shape)
 };
+// src/fleet/suggest.ts
+/** The candidate nearest to `word`, when it is near enough to have been meant. */
+function nearest(word, candidates) {
+	const allowed = Math.max(1, Math.floor(word.length / 3));
+	let best;
+	for (const candidate of candidates) {
+		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
+			candidate,
+			distance
+		};
+	}
+	return best?.candidate;
+}
+/** Levenshtein's distance: single letters added, dropped or exchanged. */
+function editDistance(a, b) {
+	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+	for (let i = 1; i <= a.length; i++) {
+		const current = [i];
+		for (let j = 1; j <= b.length; j++) {
+			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+		}
+		previous = current;
+	}
+	return previous[b.length] ?? 0;
+}
 // src/fleet/parse.ts
 const FLEET_FILE = "fleet.yaml";
 /**
@@ -16491,6 +14192,63 @@ function skipBlanks(text, offset) {
 }
 function firstLine(text) {
 	return text.split("\n")[0] ?? text;
+}
+// src/fleet/select.ts
+/**
+* The hosts that `patterns` name: shell globs (`web-*`), and groups (`@canary`); all of them for no pattern at all.
+* @throws FleetError when a pattern matches no host, or there is no host to choose from.
+*/
+function selectHosts(hosts, patterns) {
+	if (hosts.length === 0) throw new FleetError("the fleet has no hosts", { hint: "bento host add NAME --key 'ssh-ed25519 …'" });
+	if (patterns.length === 0) return [...hosts];
+	const chosen = /* @__PURE__ */ new Set();
+	for (const pattern of patterns) {
+		const matching = hosts.filter((host) => pattern.startsWith("@") ? host.groups.includes(pattern.slice(1)) : glob(pattern).test(host.name));
+		if (matching.length === 0 && pattern.startsWith("@")) throw noGroup(pattern.slice(1), hosts);
+		if (matching.length === 0) {
+			const names = hosts.map((host) => host.name);
+			const meant = nearest(pattern, names);
+			throw new FleetError(`no host is called '${pattern}'`, { hint: meant ? `did you mean '${meant}'?` : `the hosts are: ${names.join(", ")}` });
+		}
+		for (const host of matching) chosen.add(host);
+	}
+	return hosts.filter((host) => chosen.has(host));
+}
+function noGroup(name, hosts) {
+	const groups = [...new Set(hosts.flatMap((host) => host.groups))].sort();
+	const meant = nearest(name, groups);
+	const known = groups.length === 0 ? "fleet.yaml gives no host any groups" : `the groups are: ${groups.join(", ")}`;
+	return new FleetError(`no host is in a group '${name}'`, { hint: meant ? `did you mean '${meant}'?` : known });
+}
+/** A shell's pattern as a regular expression: `*` any letters, `?` one; host names have no others to be special about. */
+function glob(pattern) {
+	const body = pattern.replace(/[^a-zA-Z0-9]/g, (letter) => letter === "*" ? ".*" : letter === "?" ? "." : `\\${letter}`);
+	return new RegExp(`^${body}$`);
+}
+/** What `--hosts` and NAME hold: patterns with commas or spaces between. */
+function splitPatterns(text) {
+	return (text ?? "").split(/[\s,]+/).filter((pattern) => pattern !== "");
+}
+/** @throws FleetError for what isn't I/N. */
+function parseShard(text) {
+	const [, index, count] = (/^([1-9]\d{0,3})\/([1-9]\d{0,3})$/.exec(text) ?? []).map(Number);
+	if (index === void 0 || count === void 0 || index > count) throw new FleetError(`a shard is I/N, such as 2/4, and not '${text}'`);
+	return {
+		index,
+		count
+	};
+}
+/** One part of the hosts. Those of one directory share much, and stay together as far as parts of the same size allow. */
+function shardOf(hosts, shard) {
+	if (shard === null) return [...hosts];
+	const { index, count } = shard;
+	const byPath = [...hosts].sort((a, b) => compare(a.path, b.path) || compare(a.name, b.name));
+	const from = Math.floor((index - 1) * hosts.length / count);
+	const chosen = new Set(byPath.slice(from, Math.floor(index * hosts.length / count)));
+	return hosts.filter((host) => chosen.has(host));
+}
+function compare(a, b) {
+	return a < b ? -1 : Number(a > b);
 }
 // src/fleet/waves.ts
 /**
@@ -16775,6930 +14533,6 @@ function isDirectory(place) {
 function sortHosts(hosts) {
 	return [...hosts].sort((a, b) => a.name < b.name ? -1 : 1);
 }
-// src/fleet/rendered.ts
-/** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
-const SERVER_FILE = "fleet.json";
-/** What every host's agent is set up from. It goes to all of them, so it names none. */
-const AGENT_FILE = "utils/bento.json";
-/** The files that are made from fleet.yaml and committed beside it: their paths, relative to the fleet, and texts. */
-function renderedFiles(fleet) {
-	return /* @__PURE__ */ new Map([[SERVER_FILE, json(serverSettings(fleet))], [AGENT_FILE, json(agentSettings(fleet))]]);
-}
-/** Those of `renderedFiles` that are missing or different on disk. A fleet without fleet.yaml has none. */
-async function staleFiles(fleet) {
-	if (fleet.file === null) return [];
-	const stale = [];
-	for (const [file, text] of renderedFiles(fleet)) if (await readFile$1(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
-	return stale;
-}
-function serverSettings(fleet) {
-	const { server } = fleet;
-	const cache = cacheOverSsh(fleet);
-	const hosts = fleet.hosts.flatMap((host) => host.key === null || server === null ? [] : [[host.name, {
-		login: loginOf(host, server),
-		key: host.key
-	}]]);
-	return {
-		version: 1,
-		server: server && {
-			root: server.root,
-			user: server.user,
-			publishers: server.publishers,
-			loginPrefix: server.loginPrefix,
-			...server.tree ? { tree: true } : {},
-			...cache === null ? {} : { cache }
-		},
-		hosts: Object.fromEntries(hosts),
-		...fleet.git === null ? {} : { trees: Object.fromEntries(fleet.hosts.filter(isShipped).map(treeOf)) }
-	};
-}
-const isShipped = (host) => host.declared && host.deliver === "tree";
-/** What a host must know to stage its tree as it is staged here (utils/agent/fetchers/git.d/stage.sh). */
-function treeOf({ name, path, include, kind, attr, config, nixpkgs }) {
-	return [name, {
-		path,
-		include,
-		kind,
-		attr: kind === "flake" ? attr : config,
-		nixpkgs
-	}];
-}
-function agentSettings(fleet) {
-	const { server, git, signers, substituters } = fleet;
-	const cache = cacheOverSsh(fleet);
-	return {
-		version: 1,
-		server: server && {
-			address: server.address,
-			port: server.port,
-			loginPrefix: server.loginPrefix,
-			hostKeys: server.hostKeys
-		},
-		git,
-		signers,
-		substituters: substituters.map((substituter) => cache !== null && forwardTarget(substituter) === cache ? {
-			...substituter,
-			over: cache
-		} : substituter)
-	};
-}
-function json(value) {
-	return `${JSON.stringify(value, null, 2)}\n`;
-}
-// src/tree/nar-block.ts
-/** Bytes of a NAR that are put together at a time. */
-const BLOCK$1 = 262144;
-/**
-* A block of a NAR in the making: one place for many small strings, instead of a buffer for each. Whoever puts something into it
-* has looked that there is room.
-*/
-var NarBlock = class {
-	#newBlock;
-	#bytes;
-	#used = 0;
-	constructor(newBlock) {
-		this.#newBlock = newBlock;
-		this.#bytes = newBlock();
-	}
-	/** Bytes. */
-	get room() {
-		return this.#bytes.length - this.#used;
-	}
-	/** What there is. What comes next goes into another block. */
-	take() {
-		const taken = this.#bytes.subarray(0, this.#used);
-		this.#bytes = this.#newBlock();
-		this.#used = 0;
-		return taken;
-	}
-	/** As it is. */
-	put(bytes) {
-		this.#bytes.set(bytes, this.#used);
-		this.#used += bytes.length;
-	}
-	/** With its length before it. */
-	string(bytes) {
-		this.length(bytes.length);
-		this.put(bytes);
-		this.pad(bytes.length);
-	}
-	length(size) {
-		this.#bytes.writeUInt32LE(size % 2 ** 32, this.#used);
-		this.#bytes.writeUInt32LE(Math.floor(size / 2 ** 32), this.#used + 4);
-		this.#used += 8;
-	}
-	/** What a string of that length has after it. */
-	pad(size) {
-		const end = this.#used + (8 - size % 8) % 8;
-		this.#bytes.fill(0, this.#used, end);
-		this.#used = end;
-	}
-	/** `read` puts bytes into the room there is, and gives how many. */
-	fill(read) {
-		const count = read(this.#bytes.subarray(this.#used));
-		this.#used += count;
-		return count;
-	}
-};
-/** Strings that are the same in every NAR. */
-function strings(...values) {
-	const block = new NarBlock(() => Buffer.alloc(1024));
-	for (const value of values) block.string(Buffer.from(value));
-	return block.take();
-}
-// src/tree/nar.ts
-/** Of zlib's. The highest makes a configuration 9 % smaller, and takes more than three times as long. */
-const LEVEL = 5;
-/**
-* NAR, Nix's archive format (Eelco Dolstra's thesis, figure 5.2): names, contents, executable bits and symlinks, in the bytes'
-* order of names, and nothing else. Strings are a 64-bit little-endian length, the bytes, and zeros up to a multiple of 8.
-*
-* Gives it in blocks; `newBlock` makes the place for the next one, and may give the same again, when a block is not looked at
-* any more. Nothing waits for another thread, which for a configuration's small files takes ten times as long as reading them.
-*/
-function* narOf(root, newBlock = () => Buffer.allocUnsafe(BLOCK$1)) {
-	const block = new NarBlock(newBlock);
-	block.put(MAGIC$1);
-	yield* pieces$1(block, typeof root === "string" ? onDisk(root) : root);
-	yield block.take();
-}
-const MAGIC$1 = strings("nix-archive-1");
-const LINK = strings("(", "type", "symlink", "target");
-const FILE = strings("(", "type", "regular", "contents");
-const EXECUTABLE = strings("(", "type", "regular", "executable", "", "contents");
-const DIRECTORY = strings("(", "type", "directory");
-const ENTRY = strings("entry", "(", "name");
-const NODE = strings("node");
-const END = strings(")");
-/** More than a name or a symlink can have, and all that is around it. */
-const LEAST = 8192;
-/** A file or directory on disk. */
-function onDisk(file) {
-	const bytes = Buffer.from(file);
-	const info = lstatSync(bytes);
-	if (info.isSymbolicLink()) return {
-		kind: "link",
-		target: readlinkSync(bytes, { encoding: "buffer" })
-	};
-	if (info.isFile()) {
-		const executable = (info.mode & 64) !== 0;
-		const open = () => {
-			const descriptor = openSync(bytes, "r");
-			return {
-				descriptor,
-				size: fstatSync(descriptor).size
-			};
-		};
-		return {
-			kind: "file",
-			executable,
-			name: bytes.toString(),
-			open
-		};
-	}
-	if (!info.isDirectory()) throw new HostError(`${bytes.toString()} is neither a file, a directory nor a symlink`);
-	return {
-		kind: "directory",
-		*entries() {
-			for (const name of readdirSync(bytes, { encoding: "buffer" })) yield [name, onDisk(Buffer.concat([
-				bytes,
-				Buffer.from("/"),
-				name
-			]))];
-		}
-	};
-}
-function* pieces$1(block, node) {
-	if (block.room < LEAST) yield block.take();
-	switch (node.kind) {
-		case "link":
-			block.put(LINK);
-			block.string(node.target);
-			break;
-		case "text":
-			block.put(FILE);
-			block.length(node.bytes.length);
-			for (let at = 0; at < node.bytes.length;) {
-				if (block.room === 0) yield block.take();
-				const piece = node.bytes.subarray(at, at + block.room);
-				block.put(piece);
-				at += piece.length;
-			}
-			if (block.room < LEAST) yield block.take();
-			block.pad(node.bytes.length);
-			break;
-		case "file":
-			block.put(node.executable ? EXECUTABLE : FILE);
-			yield* contents(block, node);
-			break;
-		case "directory":
-			block.put(DIRECTORY);
-			for (const [name, child] of [...node.entries()].sort(([a], [b]) => Buffer.compare(a, b))) {
-				if (block.room < LEAST) yield block.take();
-				block.put(ENTRY);
-				block.string(name);
-				block.put(NODE);
-				yield* pieces$1(block, child);
-				if (block.room < LEAST) yield block.take();
-				block.put(END);
-			}
-	}
-	if (block.room < LEAST) yield block.take();
-	block.put(END);
-}
-function* contents(block, { name, open }) {
-	const { descriptor, size } = open();
-	let read = 0;
-	try {
-		block.length(size);
-		for (;;) {
-			if (block.room === 0) yield block.take();
-			const wanted = Math.min(size + 1 - read, block.room);
-			const count = block.fill((bytes) => readSync(descriptor, bytes, 0, wanted, null));
-			read += count;
-			if (count === 0 || read > size || read === size && count < wanted) break;
-		}
-	} finally {
-		closeSync(descriptor);
-	}
-	if (read !== size) throw new HostError(`${name} changed while it was read`);
-	if (block.room < LEAST) yield block.take();
-	block.pad(size);
-}
-/** The NAR hash of a file or directory as Nix prints it: `sha256-` and base64 (SRI). */
-async function narDigest(root) {
-	const hash = createHash("sha256");
-	const place = spare.pop() ?? Buffer.allocUnsafe(262144);
-	try {
-		for (const block of narOf(root, () => place)) {
-			hash.update(block);
-			await setImmediate$1();
-		}
-	} finally {
-		spare.push(place);
-	}
-	return `sha256-${hash.digest("base64")}`;
-}
-/** Places for blocks that nobody uses now, as many as there were ever used at a time. */
-const spare = [];
-/** Packs a release directory: its NAR, gzipped. The same content gives the same bytes wherever zlib is the same. */
-async function archive(root) {
-	const pieces = [];
-	return {
-		...await pack(root, (piece) => pieces.push(piece)),
-		bytes: Buffer.concat(pieces)
-	};
-}
-/** As `archive`, into a file of its name in `dir`: those of a large fleet don't fit into memory. */
-async function archiveInto(dir, root) {
-	const temporary = path$2.join(dir, `.packing-${randomUUID()}`);
-	const into = openSync(temporary, "wx");
-	try {
-		const packed = await pack(root, (piece) => writeFileSync(into, piece));
-		const file = path$2.join(dir, packed.name);
-		renameSync(temporary, file);
-		return {
-			...packed,
-			file
-		};
-	} finally {
-		closeSync(into);
-	}
-}
-/** Gives the archive's bytes to `take`, and says what they were. */
-async function pack(root, take) {
-	const nar = createHash("sha256");
-	const gzip = createGzip({
-		level: LEVEL,
-		chunkSize: BLOCK$1 / 4
-	});
-	const place = spare.pop() ?? Buffer.allocUnsafe(262144);
-	const feed = async () => {
-		for (const block of narOf(root, () => place)) {
-			nar.update(block);
-			await write$2(gzip, block);
-		}
-		gzip.end();
-	};
-	const fed = feed().catch((error) => {
-		gzip.destroy(error);
-	});
-	const hash = createHash("sha256");
-	let size = 0;
-	try {
-		for await (const piece of gzip) {
-			hash.update(piece);
-			size += piece.length;
-			take(piece);
-		}
-	} finally {
-		await fed;
-		spare.push(place);
-	}
-	const sha256 = hash.digest("hex");
-	return {
-		name: `${sha256}.nar.gz`,
-		size,
-		sha256,
-		digest: `sha256-${nar.digest("base64")}`
-	};
-}
-/** When it is over, nobody looks at `block` any more. */
-function write$2(gzip, block) {
-	return new Promise((resolve, reject) => {
-		gzip.write(block, (error) => error ? reject(error) : resolve());
-	});
-}
-// src/nix/batch.ts
-/** Bytes that one job may print. */
-const MAX_OUTPUT = 16777216;
-/**
-* Evaluates jobs one after the other in one process, which reads and parses what they share only once, and gives the results
-* of those that it came to: all of them, or up to and including the first that failed. Nix can't go on after an error, so
-* the caller starts again behind it.
-*/
-async function evaluateBatch(nix, jobs, { timeout }, onStart = () => {}) {
-	const [first] = jobs;
-	if (first === void 0) return [];
-	if (first.kind === "flake") return [await evaluateFlake(nix, first, timeout, onStart)];
-	for (let again = 0;; again++) {
-		const results = await evaluateExpressions(nix, jobs.filter(isExpression), first, timeout, onStart);
-		const last = results.at(-1);
-		if (again === 3 || last === void 0 || last.ok || !collided(last.status, last.stderr)) return results;
-		if (results.length > 1) return results.slice(0, -1);
-	}
-}
-async function evaluateExpressions(nix, jobs, first, timeout, onStart) {
-	const mark = randomUUID();
-	const results = [];
-	const kill = new AbortController();
-	let killed;
-	const end = (reason) => {
-		killed ??= reason;
-		kill.abort();
-	};
-	let timer = setTimeout(() => end("timed-out"), timeout);
-	let said = "";
-	const time = stopwatch();
-	const lines = lineReader((line) => {
-		const value = line.startsWith(`trace: ${mark} `) ? line.slice(`trace: ${mark} `.length) : void 0;
-		if (value === void 0) {
-			said += `${line}\n`;
-			if (said.length > 16777216) end("overflowed");
-			return;
-		}
-		if (killed !== void 0) return;
-		const [, number, json = ""] = /^(\d+) (.*)$/s.exec(value) ?? [];
-		if (Number(number) !== results.length) throw new Error(`result ${number} where that of job ${results.length} is due`);
-		results.push({
-			ok: true,
-			value: JSON.parse(json),
-			stderr: said,
-			duration: time()
-		});
-		said = "";
-		clearTimeout(timer);
-		timer = setTimeout(() => end("timed-out"), timeout);
-	});
-	try {
-		const run = await nix.run("nix-instantiate", batchArguments(jobs, first, mark), {
-			maxOutput: (jobs.length + 2) * MAX_OUTPUT,
-			onStderr: (text) => {
-				lines.add(text);
-				if (said.length + lines.pending() > 16777216) end("overflowed");
-			},
-			onStart,
-			kill: kill.signal
-		});
-		lines.end();
-		if (results.length < jobs.length) {
-			const reason = killed ?? (run.overflowed ? "overflowed" : outOfMemory(run.status, said) ? "killed" : "failed");
-			results.push({
-				ok: false,
-				reason,
-				status: run.status,
-				stderr: said,
-				duration: time()
-			});
-		}
-		return results;
-	} finally {
-		clearTimeout(timer);
-	}
-}
-async function evaluateFlake(nix, job, timeout, onStart) {
-	const { installable, apply } = job;
-	const time = stopwatch();
-	const command = [
-		"eval",
-		"--json",
-		"--show-trace",
-		...job.arguments,
-		installable,
-		"--apply",
-		apply
-	];
-	const aloud = job.aloud ? [
-		"-v",
-		"--option",
-		"eval-cache",
-		"false"
-	] : [];
-	const run = await nix.run("nix", [
-		...command,
-		...aloud,
-		...SAFE
-	], {
-		timeout,
-		maxOutput: MAX_OUTPUT,
-		onStart
-	});
-	const { status, stderr } = run;
-	const duration = time();
-	if (status === 0 && !run.overflowed) return {
-		ok: true,
-		value: JSON.parse(run.stdout),
-		stderr,
-		duration
-	};
-	return {
-		ok: false,
-		reason: run.timedOut ? "timed-out" : run.overflowed ? "overflowed" : outOfMemory(status, stderr) ? "killed" : "failed",
-		status,
-		stderr,
-		duration
-	};
-}
-/** Whether two jobs can be in one batch. */
-function isSameKind(a, b) {
-	return isExpression(a) && isExpression(b) && a.mode === b.mode && JSON.stringify(a.searchPath) === JSON.stringify(b.searchPath);
-}
-function isExpression(job) {
-	return job.kind === "expression";
-}
-/** Building something in order to evaluate runs a pull request's code, outside of what anybody has agreed to. */
-const SAFE = [
-	"--option",
-	"allow-import-from-derivation",
-	"false"
-];
-function batchArguments(jobs, { mode, searchPath }, mark) {
-	const expression = `let tell = ${`job: builtins.trace "${mark} \${job.n} \${builtins.unsafeDiscardStringContext (builtins.toJSON job.value)}" null`}; in builtins.foldl' (_: job: builtins.seq (tell job) null) null [\n${jobs.map((job, n) => `{ n = "${n}"; value = (${job.expression}); }`).join("\n")}\n]`;
-	return [
-		...jobs.some((job) => job.aloud) ? ["-v"] : [],
-		...[
-			"--eval",
-			"--read-write-mode",
-			"--show-trace",
-			"--expr",
-			expression
-		],
-		...mode === "pure" ? [
-			"--extra-experimental-features",
-			"nix-command flakes",
-			"--option",
-			"pure-eval",
-			"true"
-		] : [
-			"--option",
-			"experimental-features",
-			"nix-command",
-			"--option",
-			"restrict-eval",
-			"true"
-		],
-		...mode === "pure" ? [] : [
-			"--option",
-			"allowed-uris",
-			"https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab:"
-		],
-		...SAFE,
-		...[
-			"--option",
-			"substitute",
-			"false"
-		],
-		...searchPath.flatMap((entry) => ["-I", entry]),
-		...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir) => ["-I", `bento-${randomUUID()}=${dir}`])
-	];
-}
-/** The kernel's way of ending what is too large, and the two ways in which Nix says that it got no memory. */
-function outOfMemory(status, said) {
-	return status === 137 || /^error: out of memory|std::bad_alloc|Out of Memory! Aborting|Too many heap sections/m.test(said);
-}
-/** Makes lines of the pieces in which output comes. */
-function lineReader(onLine) {
-	let rest = "";
-	return {
-		add(text) {
-			const pieces = (rest + text).split("\n");
-			rest = pieces.pop() ?? "";
-			for (const piece of pieces) onLine(piece);
-		},
-		pending: () => rest.length,
-		end() {
-			if (rest !== "") onLine(rest);
-			rest = "";
-		}
-	};
-}
-/** Gives the seconds since it was last asked, or made. */
-function stopwatch() {
-	let last = performance.now();
-	return () => {
-		const before = last;
-		last = performance.now();
-		return (last - before) / 1e3;
-	};
-}
-// src/nix/failure-place.ts
-const PATH = /\/[^\s'"`:«»]+/g;
-/** What a file is called in the fleet; undefined for one that isn't in the tree. */
-function inFleet(file, dirs, origin) {
-	const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
-	return dir === void 0 ? void 0 : origin(path$2.relative(dir, file));
-}
-/** The error's own position, right behind its message, if it is in the tree. */
-function ownPosition(lines, at, toFleet) {
-	return positionIn(lines.slice(at + messageBlock(lines, at).split("\n").length).find((line) => line.trim() !== "") ?? "", toFleet);
-}
-/** Where what is thrown, or asserted, is written in so many words. */
-function placeOfText(block, find) {
-	const assertions = assertionsIn(block);
-	const written = assertions.map((text) => literally(asWritten(text)));
-	const options = assertions.flatMap((text) => text.match(/(?<![\w./])[a-z]\w*(?:\.[\w-]+)+/g) ?? []).map(optionPattern);
-	for (const pattern of [...written, ...options]) {
-		const place = find(pattern)[0];
-		if (place) return place;
-	}
-	const first = /^\s*error:\s*(.+)/.exec(block)?.[1] ?? "";
-	const thrown = /^evaluation aborted with the following error message: '(.*)'$/.exec(first)?.[1] ?? first;
-	if (assertions.length > 0 || thrown === "") return void 0;
-	return only(find(new RegExp(`\\b(?:throw|abort)\\s*\\(?\\s*"${escaped$1(asWritten(thrown))}`, "g")));
-}
-/** Where the option that the message is about is set: NixOS knows the file, and now and then not even that. */
-function placeOfOption(block, toFleet, find) {
-	const option = /\boption(?: value)? `([^']+)'/.exec(block)?.[1]?.replace(/\.\[definition .*$/, "");
-	if (option === void 0) return void 0;
-	const named = fileNamedIn(block, toFleet);
-	if (named !== void 0) return placeInFile(option, named.file, find) ?? named;
-	const parts = partsOf(option);
-	for (const some of [parts, parts.length > 2 ? parts.slice(0, -1) : []]) {
-		const place = some.length === 0 ? void 0 : find(pathPattern(some))[0];
-		if (place) return place;
-	}
-}
-/** Where an option is in a file that sets it: its whole name, or as much of its end as there is one of. */
-function placeInFile(option, file, find) {
-	const parts = partsOf(option);
-	for (const start of parts.keys()) {
-		const places = find(pathPattern(parts.slice(start))).filter((place) => place.file === file);
-		const place = start === 0 ? places[0] : only(places);
-		if (place) return place;
-	}
-	for (let end = parts.length - 1; end > 1; end--) {
-		const place = only(find(pathPattern(parts.slice(0, end))).filter((place) => place.file === file));
-		if (place) return place;
-	}
-}
-/** Where a package that nixpkgs refuses is asked for. */
-function placeOfPackage(block, find) {
-	const name = refusedPackage(block);
-	if (name === void 0) return void 0;
-	const base = name.replace(/-\d.*$/, "");
-	return only(find(new RegExp(`(?<![\\w.'"-])(?:pkgs\\.)?${escaped$1(base)}(?:_[\\d_]+\\w?)?(?![\\w'-])`, "g")));
-}
-/** The frame of the trace that is nearest to the error and in the tree: a position, or a file that defines an option. */
-function placeInFrames(lines, at, toFleet, find) {
-	for (const frames of [lines.slice(at + 1), lines.slice(0, at).reverse()]) for (const [index, line] of frames.entries()) {
-		const position = positionIn(line, toFleet);
-		if (position) return position;
-		const [, definer, argument, user] = /^\s*… while evaluating (?:definitions from `(\/.*)'|the module argument `(.*)' in "(\/.*)"):?$/.exec(line) ?? [];
-		const file = toFleet(definer ?? user ?? "");
-		if (file === void 0) continue;
-		if (argument !== void 0) return placeInFile(argument, file, find) ?? { file };
-		const option = frames.slice(index).find((frame) => /… while evaluating the option `/.test(frame));
-		const name = /`(.*)'/.exec(option ?? "")?.[1];
-		return name && placeInFile(name, file, find) || { file };
-	}
-}
-function positionIn(line, toFleet) {
-	const [, name, row, column] = AT.exec(line) ?? [];
-	const file = name && toFleet(name);
-	return file ? {
-		file,
-		line: Number(row),
-		column: Number(column)
-	} : void 0;
-}
-/** NixOS names the files of definitions: "- In `/…/configuration.nix'". */
-function fileNamedIn(text, toFleet) {
-	for (const [file] of text.matchAll(PATH)) {
-		const known = toFleet(file);
-		if (known !== void 0 && /\.nix$/.test(known)) return { file: known };
-	}
-}
-/** `a."b.c".d` is a, b.c and d. */
-function partsOf(option) {
-	return [...option.matchAll(/"([^"]*)"|[^."]+/g)].map((match) => match[1] ?? match[0]);
-}
-function optionPattern(option) {
-	return pathPattern(partsOf(option));
-}
-/** An attribute path as it may be written. */
-function pathPattern(parts) {
-	const names = parts.map((part) => `"?${escaped$1(part)}"?`).join("\\s*\\.\\s*");
-	return new RegExp(`(?<![\\w.'"-])${names}(?![\\w'-])`, "g");
-}
-function literally(text) {
-	return new RegExp(escaped$1(text), "g");
-}
-function escaped$1(text) {
-	return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
-}
-/** A text as it is written between quotes. */
-function asWritten(text) {
-	return text.replace(/[\\"]/g, "\\$&");
-}
-function only(found) {
-	return found.length === 1 ? found[0] : void 0;
-}
-// src/nix/failure-unreached.ts
-/** The file that Nix could not reach, whatever it says of the reason. */
-const UNREACHED = /access to (?:absolute )?path '(?<forbidden>\/[^']+)' is forbidden|(?:getting status of|opening file) '(?<missing>\/[^']+)': No such file|path '(?<absent>\/[^']+)' does not exist/;
-/**
-* A file that is used and isn't in the staged tree, which is only the host's, and only what git tracks of it: what is wrong
-* and what mends it. Undefined when it is something else.
-*/
-function unreachedFile(text, frame, dirs, toFleet, host) {
-	const { forbidden, missing, absent } = UNREACHED.exec(text)?.groups ?? {};
-	const reached = forbidden ?? missing ?? absent;
-	if (reached === void 0) return void 0;
-	const meant = /path '(\/[^']+)'/.exec(frame.join("\n"))?.[1];
-	const file = meant?.startsWith(`${reached}/`) ? meant : reached;
-	const place = toFleet(file);
-	if (place !== void 0) {
-		const written = path$2.posix.basename(place);
-		if (host.include !== null) return {
-			message: `${place} is not in what the host gets`,
-			hint: `add it to the host's include: ${place}`,
-			written
-		};
-		return {
-			message: `there is no ${place}, or git doesn't track it`,
-			hint: `if it is there: git add ${place}`,
-			written
-		};
-	}
-	if (forbidden === void 0) return void 0;
-	const way = dirs.map((dir) => path$2.posix.relative(dir, file)).filter((way) => way.startsWith("../") && !/^(?:\.\.\/)+[0-9a-z]{32}-/.test(way)).find((way) => !path$2.posix.join(host.path, way).startsWith(".."));
-	if (way === void 0 || file.startsWith("/etc/")) return {
-		message: `it uses ${file}, which a host does not have`,
-		hint: "a host has only its own directory, and what is linked into it (ln -s) or named in its include",
-		written: file
-	};
-	const name = path$2.posix.basename(way);
-	return {
-		message: `it uses ${way}, which is outside of ${host.path}: it would be missing on the host`,
-		hint: `link it in: ln -s ${way} ${host.path}/${name} && git add ${host.path}/${name}; then use ./${name}`,
-		written: way
-	};
-}
-// src/nix/failure.ts
-/** The trace kept with a failure, in characters: its beginning, where Nix 2.8 puts the cause, and its end, where others do. */
-const MAX_TRACE = 2e4;
-const MAX_MESSAGE = 1e3;
-/**
-* Makes what Nix printed into what a reviewer wants to know: the innermost cause in one line, and the place in the fleet
-* where it is. The versions of Nix say it in different orders: 2.8 puts the error first and then goes outwards, later ones
-* come inwards and put the error last; each time the error's own place stands right behind it, if it has one. Of what is
-* thrown, and so of all that NixOS complains of, 2.8 tells no place at all: then it is looked for in the fleet's own files.
-*/
-function explainFailure(run, { dirs, origin, find }, host) {
-	const text = withoutOurs(withoutColours(run.stderr));
-	const toFleet = (file) => inFleet(file, dirs, origin);
-	const lines = text.split("\n");
-	const readable = (line) => line.replace(PATH, (file) => toFleet(file) ?? file);
-	const at = causeLine(lines);
-	const trace = readable(clip(text, MAX_TRACE));
-	if (at === void 0) return {
-		message: lastWords(lines, run.status).slice(0, MAX_MESSAGE),
-		trace
-	};
-	const block = messageBlock(lines, at);
-	const unreached = unreachedFile(block, frameAbove(lines, at), dirs, toFleet, host);
-	const place = ownPosition(lines, at, toFleet) ?? placeOfText(block, find) ?? placeOfOption(block, toFleet, find) ?? placeOfPackage(block, find) ?? placeInFrames(lines, at, toFleet, find) ?? (unreached && find(literally(unreached.written))[0]) ?? fileNamedIn(block, toFleet);
-	return {
-		message: (unreached?.message ?? readable(messageAt(lines, at))).slice(0, MAX_MESSAGE),
-		...place,
-		...unreached ? { hint: unreached.hint } : hintFor$1(lines.slice(at).join("\n"), block, host),
-		trace
-	};
-}
-/** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
-function warningsIn(stderr, { dirs, origin }) {
-	const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
-	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
-	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50).map((text) => text.replace(PATH, (file) => inFleet(file, dirs, origin) ?? file));
-}
-function hintFor$1(rest, text, host) {
-	const refused = refusedPackage(text);
-	if (refused !== void 0 && /unfree license/.test(text)) return { hint: `nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "${refused.replace(/-\d.*$/, "")}" ]; would allow it` };
-	if (refused !== void 0 && /marked as insecure/.test(text)) return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
-	const lock = `nix flake lock ./${host.path}`;
-	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
-	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
-	if (/attribute '(?:getFlake|fetchTree)' missing|experimental Nix feature 'flakes' is disabled/.test(text)) return { hint: "a host without a flake.nix can't use flakes in a check, where they could read any file of this machine; fetchTarball and fetchGit can be used, or --option experimental-features 'nix-command flakes' allows it" };
-	if (/allow-import-from-derivation/.test(text)) return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
-	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
-	const meant = /^\s*(Did you mean .*\?)$/m.exec(rest)?.[1];
-	if (meant !== void 0 && /The option `|attribute '.*' missing|undefined variable/.test(text)) return { hint: meant };
-}
-// src/nix/available-memory.ts
-/**
-* Bytes that programs can still have: what the machine has left (proc(5), MemAvailable), or what is left below the limit of a
-* control group that this process is in, of whichever there is the least; undefined where nobody says. `root` is where /proc
-* and /sys are.
-*/
-function availableMemory(root = "/") {
-	const machine = /^MemAvailable:\s+(\d+) kB$/m.exec(text(path$2.join(root, "proc/meminfo")))?.[1];
-	const known = [...machine === void 0 ? [] : [Number(machine) * 1024], ...groupsOf(root).map(({ limit, used, cache }) => limit - Math.max(0, used - cache))];
-	return known.length === 0 ? void 0 : Math.max(0, Math.min(...known));
-}
-/** Files of a control group, in both versions (cgroups(7), and the kernel's admin-guide/cgroup-v1/memory.rst). */
-const VERSIONS = [
-	{
-		mount: "",
-		limit: "memory.max",
-		used: "memory.current",
-		cache: "inactive_file"
-	},
-	{
-		mount: "unified",
-		limit: "memory.max",
-		used: "memory.current",
-		cache: "inactive_file"
-	},
-	{
-		mount: "memory",
-		limit: "memory.limit_in_bytes",
-		used: "memory.usage_in_bytes",
-		cache: "total_inactive_file"
-	}
-];
-/** The control groups with a limit that this process is in. Each is limited by those that it is in, too. */
-function groupsOf(root) {
-	const memberships = text(path$2.join(root, "proc/self/cgroup")).split("\n").flatMap((line) => {
-		const [, controllers = "", place = ""] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
-		return controllers === "" || controllers.split(",").includes("memory") ? [{
-			controllers,
-			place
-		}] : [];
-	});
-	return VERSIONS.flatMap(({ mount, ...names }) => {
-		const { place } = memberships.find(({ controllers }) => controllers === "" === (mount !== "memory")) ?? {};
-		return [...place === void 0 ? [] : ancestors(place), "/"].flatMap((group) => {
-			const dir = path$2.join(root, "sys/fs/cgroup", mount, group);
-			const limit = number(text(path$2.join(dir, names.limit)));
-			const used = number(text(path$2.join(dir, names.used)));
-			if (limit === void 0 || used === void 0) return [];
-			const cache = new RegExp(`^${names.cache} (\\d+)$`, "m").exec(text(path$2.join(dir, "memory.stat")))?.[1];
-			return [{
-				limit,
-				used,
-				cache: Number(cache ?? 0)
-			}];
-		});
-	});
-}
-/** `/a/b`, and `/a`. */
-function ancestors(place) {
-	const parts = place.split("/").filter((part) => part !== "" && part !== "..");
-	return parts.map((_, index) => `/${parts.slice(0, parts.length - index).join("/")}`);
-}
-/** Undefined for `max`, and for what isn't there. */
-function number(value) {
-	return /^\d+\s*$/.test(value) ? Number(value) : void 0;
-}
-function text(file) {
-	try {
-		return readFileSync(file, "utf8");
-	} catch {
-		return "";
-	}
-}
-// src/nix/pool.ts
-/** Jobs in one process at most: what it remembers of them grows. */
-const MAX_BATCH = 16;
-/** Bytes that an evaluation of a NixOS system is taken to need until one has shown what it needs. */
-const USUAL_NEED = 700 * 1024 ** 2;
-/** Bytes that stay free for the rest of the machine. */
-const RESERVE = 256 * 1024 ** 2;
-/** Milliseconds between looks at how much memory evaluations have. */
-const LOOK$1 = 250;
-/**
-* Evaluates jobs, as many processes at a time as there are processors and memory for. Jobs that share much should follow one
-* another. One that fails costs the others nothing; one that was killed for want of memory is tried again when nothing else
-* runs. `onResult` hears of each as it is done.
-*/
-async function evaluateAll(nix, jobs, limits, onResult = () => {}) {
-	const results = new Array(jobs.length);
-	const queue = byKind(jobs);
-	const alone = [];
-	const memory = new Memory();
-	const workers = Math.min(availableParallelism(), jobs.length);
-	const size = Math.min(MAX_BATCH, Math.ceil(jobs.length / Math.max(1, workers)));
-	const settle = (index, result) => {
-		results[index] = result;
-		onResult(index);
-	};
-	const evaluate = async (indices) => {
-		const process = await memory.enter();
-		try {
-			return await evaluateBatch(nix, indices.flatMap((index) => jobs[index] ?? []), limits, (pid) => memory.watch(process, pid));
-		} finally {
-			memory.leave(process);
-		}
-	};
-	const worker = async () => {
-		for (let batch = take(queue, jobs, size); batch.length > 0; batch = take(queue, jobs, size)) {
-			const done = await evaluate(batch);
-			for (const [position, index] of batch.slice(0, done.length).entries()) {
-				const result = done[position];
-				if (result === void 0) throw new Error("a batch has as many results as jobs that it came to");
-				if (!result.ok && result.reason === "killed") alone.push(index);
-				else settle(index, result);
-			}
-			queue.unshift(...batch.slice(done.length));
-		}
-	};
-	await Promise.all(Array.from({ length: workers }, worker));
-	for (const index of alone) {
-		const [result] = await evaluate([index]);
-		if (result !== void 0) settle(index, result);
-	}
-	return results;
-}
-/** The next batch: of one kind, and no larger than `size`. */
-function take(queue, jobs, size) {
-	const first = jobs[queue[0] ?? -1];
-	if (first === void 0) return [];
-	let end = 1;
-	while (end < Math.min(size, queue.length)) {
-		const next = jobs[queue[end] ?? -1];
-		if (next === void 0 || !isSameKind(first, next)) break;
-		end += 1;
-	}
-	return queue.splice(0, end);
-}
-/** What can be in one batch stands together, in the order in which the first of each kind comes. */
-function byKind(jobs) {
-	const kinds = [];
-	for (const [index, job] of jobs.entries()) {
-		const kind = kinds.find(([first]) => {
-			const other = jobs[first ?? -1];
-			return other !== void 0 && isSameKind(other, job);
-		});
-		if (kind === void 0) kinds.push([index]);
-		else kind.push(index);
-	}
-	return kinds.flat();
-}
-/** Lets evaluations begin only while there is memory for them: a machine that swaps evaluates nothing at all. */
-var Memory = class {
-	#running = /* @__PURE__ */ new Set();
-	#need = USUAL_NEED;
-	#turn = Promise.resolve();
-	/** Waits for its turn, and for room. The first to come needs none. */
-	async enter() {
-		const turn = this.#turn.then(async () => {
-			while (!this.#hasRoom()) await new Promise((resolve) => setTimeout(resolve, LOOK$1));
-			const entered = {
-				pid: void 0,
-				resident: 0
-			};
-			this.#running.add(entered);
-			return entered;
-		});
-		this.#turn = turn;
-		return await turn;
-	}
-	watch(process, pid) {
-		process.pid = pid;
-	}
-	leave(process) {
-		this.#running.delete(process);
-	}
-	#hasRoom() {
-		if (this.#running.size === 0) return true;
-		let promised = 0;
-		for (const process of this.#running) {
-			if (process.pid !== void 0) process.resident = Math.max(process.resident, residentMemory(process.pid));
-			this.#need = Math.max(this.#need, process.resident);
-			promised += Math.max(0, this.#need - process.resident);
-		}
-		const free = availableMemory();
-		return free === void 0 || free - promised - RESERVE >= this.#need;
-	}
-};
-/** Bytes of memory that a process has had at most; 0 when it is gone. */
-function residentMemory(pid) {
-	try {
-		const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-		return Number(kilobytes ?? 0) * 1024;
-	} catch {
-		return 0;
-	}
-}
-// src/nix/search-path.ts
-function parseEntry$1(text) {
-	const [, name, place] = /^([^=/:]+)=(.*)$/s.exec(text) ?? [];
-	return name === void 0 || place === void 0 ? {
-		name: "",
-		place: text
-	} : {
-		name,
-		place
-	};
-}
-function formatEntry$1({ name, place }) {
-	return name === "" ? place : `${name}=${place}`;
-}
-/** Entries of NIX_PATH, or what stands for it where it isn't set (Nix manual, "nix-path"). */
-function defaultSearchPath({ NIX_PATH, HOME }) {
-	if (NIX_PATH !== void 0) return splitSearchPath(NIX_PATH);
-	const channels = "/nix/var/nix/profiles/per-user/root/channels";
-	return [
-		`${HOME ?? "/root"}/.nix-defexpr/channels`,
-		`nixpkgs=${channels}/nixpkgs`,
-		channels
-	];
-}
-/** Splits at colons as Nix does: that of a URL, `channel:` or `flake:` at the beginning of a place belongs to it. */
-function splitSearchPath(text) {
-	return [...text.matchAll(/(?:[^:=]*=)*(?:(?:channel|flake):|(?:https?|file|git|s3|ssh):\/\/)?[^:]*/g)].map(([entry]) => entry).filter((entry) => entry !== "");
-}
-/** The URL of the tarball that a place stands for, or null where it is none (Nix manual, "nix-path"). */
-function tarballOf({ place }) {
-	const channel = /^channel:(.+)$/.exec(place)?.[1];
-	if (channel !== void 0) return `https://channels.nixos.org/${channel}/nixexprs.tar.xz`;
-	return /^(?:https?|file):\/\//.test(place) ? place : null;
-}
-/** Restricted evaluation allows what an entry leads to only when that is what it says, and channels are symlinks. */
-function resolvedEntries(entry) {
-	const { name, place } = parseEntry$1(entry);
-	if (!place.startsWith("/") || !existsSync(place)) return [entry];
-	const real = realpathSync(place);
-	if (name !== "" || !statSync(real).isDirectory()) return [formatEntry$1({
-		name,
-		place: real
-	})];
-	return [...readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink()).map((link) => [link.name, path$2.join(real, link.name)]).filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
-}
-// src/nix/nixpkgs.ts
-/**
-* The search paths of hosts without flakes. Tarballs are fetched here, both those that fleet.yaml pins and those of the search path
-* itself (`nixpkgs=channel:nixos-26.05`): restricted evaluation lets nobody into the latter since Nix 2.19.
-*/
-async function searchPaths(nix, hosts, limits) {
-	const channels = hosts.filter(({ kind }) => kind === "channel");
-	const passed = nix.passthrough.searchPath.map(parseEntry$1).map(withTarball);
-	const usual = defaultSearchPath(process.env).map(parseEntry$1).map(withTarball);
-	const pins = channels.flatMap(({ nixpkgs }) => nixpkgs ?? []);
-	const isElsewhere = passed.some(({ name }) => name === "nixpkgs") || pins.length === channels.length;
-	const places = [...passed, ...usual.filter(({ name }) => name !== "nixpkgs" || !isElsewhere)];
-	const fetched = await fetchTarballs(nix, channels.length === 0 ? [] : [...pins, ...places.flatMap(({ tarball }) => tarball ?? [])], limits);
-	return ({ nixpkgs }) => {
-		const entries = [];
-		let hasNixpkgs = false;
-		const pinned = nixpkgs === null ? [] : [{
-			name: "nixpkgs",
-			place: nixpkgs.url,
-			tarball: nixpkgs
-		}];
-		for (const entry of [
-			...passed,
-			...pinned,
-			...usual
-		]) {
-			const { name, tarball } = entry;
-			const found = tarball === null ? { path: entry.place } : fetched.get(keyOf$1(tarball));
-			if (found !== void 0 && "path" in found) {
-				entries.push(...resolvedEntries(formatEntry$1({
-					name,
-					place: found.path
-				})));
-				hasNixpkgs ||= name === "nixpkgs";
-			} else if (found !== void 0 && tarball !== null && name === "nixpkgs" && !hasNixpkgs) return { failure: unavailable(tarball, formatEntry$1(entry), found) };
-		}
-		return { entries };
-	};
-}
-function withTarball(entry) {
-	const url = tarballOf(entry);
-	return {
-		...entry,
-		tarball: url === null ? null : {
-			url,
-			hash: null
-		}
-	};
-}
-function unavailable({ url, hash }, entry, { said, trace }) {
-	if (hash === null) return {
-		message: `the nixpkgs of the search path, ${entry}, can't be had: ${said}`,
-		hint: "NIX_PATH or -I says where it is; nixpkgs: { url, hash } in fleet.yaml pins one",
-		trace
-	};
-	return {
-		message: `the pinned nixpkgs ${url} can't be had: ${said}`,
-		hint: "nixpkgs in fleet.yaml has its url and its hash",
-		trace
-	};
-}
-/** Where unpacked tarballs are in the store, fetched where they aren't there yet; by `keyOf`. */
-async function fetchTarballs(nix, wanted, limits) {
-	const tarballs = new Map(wanted.map((tarball) => [keyOf$1(tarball), tarball]));
-	const results = await evaluateAll(nix, [...tarballs.values()].map(({ url, hash }) => {
-		const sha256 = hash === null ? "" : `sha256 = ${nixString(hash)};`;
-		const fetched = `builtins.fetchTarball { url = ${nixString(url)}; ${sha256} }`;
-		const readable = /^file:\/\/\//.test(url) ? [fileURLToPath(url)] : [];
-		return {
-			kind: "expression",
-			mode: "restricted",
-			expression: `"\${${fetched}}"`,
-			readable,
-			searchPath: []
-		};
-	}), limits);
-	return new Map([...tarballs.keys()].map((key, index) => {
-		const result = results[index];
-		if (result?.ok) return [key, { path: String(result.value) }];
-		const trace = result?.stderr ?? "";
-		return [key, {
-			said: trace.match(/^\s*error: *(.*\S)/m)?.[1] ?? "",
-			trace
-		}];
-	}));
-}
-function keyOf$1({ url, hash }) {
-	return `${hash ?? ""} ${url}`;
-}
-// src/nix/search.ts
-/** Bytes of a file that is looked through; no Nix file that a person wrote is larger. */
-const MAX_FILE = 1024 ** 2;
-/**
-* Every place in the Nix files of a tree where a pattern is, the file relative to the tree.
-*
-* @param pattern with the flag g.
-*/
-function findInNixFiles(dir, pattern) {
-	return readdirSync(dir, {
-		recursive: true,
-		withFileTypes: true
-	}).filter((entry) => entry.isFile() && entry.name.endsWith(".nix")).map((entry) => path$2.join(entry.parentPath, entry.name)).sort().flatMap((file) => {
-		if (statSync(file).size > MAX_FILE) return [];
-		const text = readFileSync(file, "utf8");
-		return [...text.matchAll(pattern)].map(({ index }) => {
-			const lines = text.slice(0, index).split("\n");
-			return {
-				file: path$2.relative(dir, file),
-				line: lines.length,
-				column: (lines.at(-1)?.length ?? 0) + 1
-			};
-		});
-	});
-}
-// src/nix/store-path.ts
-/** Nix's own base 32: no e, o, t or u. */
-const DIGITS = "0123456789abcdfghijklmnpqrsvwxyz";
-/**
-* The store path that a directory has once Nix has copied it there, as it does with the source of a `path:` flake: a fixed-output
-* path named after its NAR hash (Nix manual, "Store Path Specification").
-*
-* @param digest SRI sha256 of the directory's NAR.
-*/
-function sourcePath(digest, storeDir, name = "source") {
-	const hash = Buffer.from(digest.replace(/^sha256-/, ""), "base64").toString("hex");
-	return `${storeDir}/${base32(folded$1(createHash("sha256").update(`source:sha256:${hash}:${storeDir}:${name}`).digest(), 20))}-${name}`;
-}
-/** A hash made shorter, by XOR of what goes beyond `size` bytes. */
-function folded$1(hash, size) {
-	const result = Buffer.alloc(size);
-	hash.forEach((byte, index) => {
-		const at = index % size;
-		result[at] = (result[at] ?? 0) ^ byte;
-	});
-	return result;
-}
-/** Five bits a digit, the last bits first. */
-function base32(bytes) {
-	const length = Math.ceil(bytes.length * 8 / 5);
-	let text = "";
-	for (let n = length - 1; n >= 0; n--) {
-		const bit = n * 5;
-		const at = bit >> 3;
-		const shift = bit & 7;
-		const pair = (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8;
-		text += DIGITS[pair >> shift & 31];
-	}
-	return text;
-}
-// src/nix/system.nix
-var system_default = "# What Bento wants to know of a host's system, from its `config`: strings and booleans, so that the memory of the rest is free\n# again. Attributes that a configuration doesn't have, or can't give, are null.\nconfig:\nlet\n  maybe = value: let tried = builtins.tryEval value; in if tried.success then tried.value else null;\n  toplevel = config.system.build.toplevel;\n  # A module of the fleet's own may have made something else of it.\n  namesIn = value: if builtins.isAttrs value then builtins.attrNames value else null;\nin\n# Before anything else, so that its error is the one that is told.\nbuiltins.seq toplevel.drvPath {\n  drv = toplevel.drvPath;\n  toplevel = toplevel.outPath;\n  # A machine runs another one of these only after a reboot. A container has none.\n  kernel = maybe (config.system.build.kernel.outPath or null);\n  initrd = maybe (config.system.build.initialRamdisk.outPath or null);\n  modules = maybe (config.system.modulesTree.outPath or null);\n  # Bento's agent, and the name by which it will ask for releases.\n  agent = maybe (config.services.bento.enable or false) == true;\n  agentHost = maybe (config.services.bento.host or config.networking.hostName or null);\n  # Where the agent gets systems from: auto, source or prebuilt.\n  agentBuild = maybe (config.services.bento.build or null);\n  # The names of the secrets that it needs, which come with its release.\n  secrets = maybe (namesIn (config.services.bento.secrets or { }));\n}\n";
-// src/nix/evaluate.ts
-/**
-* Evaluates hosts' systems without building anything, and never writes a lock file. A configuration that is wrong is a result,
-* not an error. Hosts that share much should follow one another.
-*/
-async function evaluateHosts(nix, hosts, limits, onResult = () => {}) {
-	const searchPathOf = await searchPaths(nix, hosts.map(({ host }) => host), limits);
-	const results = new Array(hosts.length);
-	const evaluable = [];
-	const jobs = [];
-	for (const [index, { host, source }] of hosts.entries()) {
-		const searchPath = searchPathOf(host);
-		if ("failure" in searchPath && host.kind === "channel") {
-			results[index] = {
-				ok: false,
-				failure: searchPath.failure,
-				warnings: [],
-				duration: 0
-			};
-			continue;
-		}
-		evaluable.push(index);
-		jobs.push(await hostJob(nix, host, source, "failure" in searchPath ? [] : searchPath.entries));
-	}
-	const told = await evaluateAll(nix, jobs, limits, (position) => onResult(evaluable[position] ?? 0));
-	const doubtful = [...told.keys()].filter((position) => {
-		const item = hosts[evaluable[position] ?? -1];
-		const result = told[position];
-		return item !== void 0 && result !== void 0 && doubtsLock(result, item);
-	});
-	(await evaluateAll(nix, doubtful.flatMap((position) => {
-		const item = hosts[evaluable[position] ?? -1];
-		return item === void 0 ? [] : [lockCheckedJob(nix, item.host, item.source)];
-	}), limits)).forEach((result, n) => {
-		told[doubtful[n] ?? 0] = result;
-	});
-	for (const [position, index] of evaluable.entries()) {
-		const [item, result] = [hosts[index], told[position]];
-		if (item !== void 0 && result !== void 0) results[index] = await interpret(result, item, limits);
-	}
-	return results;
-}
-/** Evaluates one host, telling of each file that is read; what was said, and where the tree's files are in it. */
-async function evaluateAloud(nix, host, source, limits) {
-	const searchPath = (await searchPaths(nix, [host], limits))(host);
-	const [result] = await evaluateAll(nix, [{
-		...await hostJob(nix, host, source, "entries" in searchPath ? searchPath.entries : []),
-		aloud: true
-	}], limits);
-	return {
-		text: result?.stderr ?? "",
-		dirs: (await placesOf(source)).dirs
-	};
-}
-/** The names of the nixosConfigurations of staged flakes. */
-async function inspectFlakes(nix, sources, limits) {
-	const results = await evaluateAll(nix, await Promise.all(sources.map((source) => flakeNamesJob(nix, source))), limits);
-	return Promise.all(sources.map(async (source, index) => {
-		const result = results[index];
-		if (result === void 0) throw new Error(`no result for ${source.treeDir}`);
-		if (result.ok) return {
-			ok: true,
-			hosts: result.value
-		};
-		return {
-			ok: false,
-			failure: await explain$1(result, {
-				kind: "flake",
-				path: source.origin("."),
-				include: null
-			}, source, limits)
-		};
-	}));
-}
-async function flakeNamesJob(nix, source) {
-	const names = "flake: builtins.attrNames (flake.nixosConfigurations or { })";
-	if (nix.passthrough.overrideInputs.length > 0) return flakeJob(nix, source, "", names);
-	return pureJob(`(${names}) (${await getFlake(source)})`);
-}
-/** `searchPath` is for a host without a flake. */
-async function hostJob(nix, host, source, searchPath) {
-	if (host.kind === "channel") return channelJob(host, source, searchPath);
-	if (nix.passthrough.overrideInputs.length > 0) return lockCheckedJob(nix, host, source);
-	const system = `(${system_default}) flake.nixosConfigurations.${nixString(host.attr)}.config`;
-	return pureJob(`let flake = ${await getFlake(source)}; in ${system} // { inputs = ${FLAKE_INPUTS}; }`);
-}
-/** The inputs that flake.nix names, also those that only `outputs` takes. The lock file has others when it is stale. */
-const FLAKE_INPUTS = `let raw = import (flake.outPath + "/flake.nix");
-  in builtins.attrNames (raw.inputs or { } // builtins.functionArgs raw.outputs)`;
-/** `builtins.getFlake` of a staged tree, by its hash, as pure evaluation wants it. */
-async function getFlake({ treeDir }) {
-	return `(builtins.getFlake ${nixString(`path:${treeDir}?narHash=${encodeURIComponent(await narDigest(treeDir))}`)})`;
-}
-function pureJob(expression) {
-	return {
-		kind: "expression",
-		mode: "pure",
-		expression,
-		readable: [],
-		searchPath: []
-	};
-}
-/** Evaluates one flake by itself, with all that `nix eval` has to say of its lock file. */
-function lockCheckedJob(nix, host, source) {
-	return flakeJob(nix, source, "nixosConfigurations", `hosts: (${system_default}) hosts.${nixString(host.attr)}.config`);
-}
-function flakeJob(nix, { treeDir }, output, apply) {
-	return {
-		kind: "flake",
-		installable: `path:${treeDir}#${output}`,
-		apply,
-		arguments: flakeArguments(nix)
-	};
-}
-function channelJob(host, { treeDir }, searchPath) {
-	const configuration = path$2.join(treeDir, host.config);
-	return {
-		kind: "expression",
-		mode: "restricted",
-		expression: `(${system_default}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`,
-		readable: [treeDir],
-		searchPath: [...findInNixFiles(treeDir, /nixos-config/g).length > 0 ? resolvedEntries(`nixos-config=${configuration}`) : [], ...searchPath]
-	};
-}
-async function interpret(result, { host, source }, limits) {
-	const { duration } = result;
-	const warnings = /warning: /.test(result.stderr) ? warningsIn(result.stderr, await placesOf(source)) : [];
-	if (!result.ok) return {
-		ok: false,
-		failure: await explain$1(result, host, source, limits),
-		warnings,
-		duration
-	};
-	const { inputs: _, ...system } = result.value;
-	return {
-		ok: true,
-		...system,
-		warnings,
-		duration
-	};
-}
-/** Whether a flake has to be evaluated by itself for the truth of its lock file, which a batch doesn't check. */
-function doubtsLock(result, { host, source }) {
-	if (host.kind !== "flake") return false;
-	if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr);
-	const { inputs } = result.value;
-	return inputs !== void 0 && lockedInputs$1(source.treeDir).some((name) => !inputs.includes(name));
-}
-/** The inputs of the root node of a flake.lock; none when there is no such file, or it is malformed. */
-function lockedInputs$1(treeDir) {
-	try {
-		const lock = JSON.parse(readFileSync(path$2.join(treeDir, "flake.lock"), "utf8"));
-		return Object.keys(lock.nodes[lock.root].inputs ?? {});
-	} catch {
-		return [];
-	}
-}
-async function explain$1({ reason, status, stderr }, host, source, { timeout }) {
-	switch (reason) {
-		case "timed-out": return {
-			message: `the evaluation took longer than ${timeout / 1e3} s and was ended`,
-			trace: stderr.slice(-2e4)
-		};
-		case "overflowed": return { message: `the evaluation printed more than ${MAX_OUTPUT / 1024 ** 2} MiB and was ended` };
-		case "killed": return {
-			message: "the evaluation was killed, also with nothing else running: this machine has too little memory for it",
-			hint: "evaluate it on a machine with more memory; NixOS systems take 1 to 5 GB"
-		};
-		case "failed": return explainFailure({
-			status,
-			stderr
-		}, await placesOf(source), host);
-	}
-}
-/** Where Nix may say that the tree is, and how its files are called in the fleet. */
-async function placesOf({ treeDir, origin }) {
-	const dirs = [treeDir, sourcePath(await narDigest(treeDir), process.env.NIX_STORE_DIR ?? "/nix/store")];
-	const find = (pattern) => findInNixFiles(treeDir, pattern).map(({ file, ...place }) => ({
-		file: origin(file),
-		...place
-	}));
-	return {
-		dirs,
-		origin,
-		find
-	};
-}
-/** Options of every `nix` command on a flake. `path:` sees exactly the staged files, whatever git thinks of them. */
-function flakeArguments({ passthrough }) {
-	const { overrideInputs } = passthrough;
-	return [overrideInputs.length === 0 ? "--no-update-lock-file" : "--no-write-lock-file", ...overrideInputs.flatMap(([name, url]) => [
-		"--override-input",
-		name,
-		url
-	])];
-}
-// src/nix/memory.ts
-/** Raised when what is remembered has another form. */
-const FORMAT = 1;
-/** Milliseconds after its last use that something is forgotten. */
-const LIFETIME = 2592e6;
-/** A use is noted once in this many milliseconds: a note is a write. */
-const NOTE = 864e5;
-/**
-* Remembers what pure evaluations gave, each under a hash of everything that it depends on, so that nothing is evaluated
-* twice. A directory of JSON files, which CI can keep between jobs.
-*
-* Whoever can write to that directory can say what an evaluation gave. With a secret, only that is believed which was
-* remembered with the same secret: each entry has a message authentication code (HMAC-SHA-256) of its key and its content.
-*/
-var EvaluationMemory = class {
-	#dir;
-	#secret;
-	/** Part of the names of files, so that those with different secrets don't overwrite one another's. */
-	#suffix;
-	constructor(dir, secret = null) {
-		this.#dir = dir;
-		this.#secret = secret;
-		this.#suffix = secret === null ? "" : `.${authenticate(secret, "name").toString("hex").slice(0, 16)}`;
-	}
-	/** What was remembered, or undefined. A file that can't be read, or that somebody else has written, is as none. */
-	async recall(key) {
-		const file = this.#file(key);
-		try {
-			const content = this.#authentic(key, await readFile$1(file, "utf8"));
-			if (content === void 0) return void 0;
-			const value = JSON.parse(content);
-			const { mtimeMs } = await stat$1(file);
-			if (Date.now() - mtimeMs > NOTE) await utimes(file, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
-			return value;
-		} catch {
-			return;
-		}
-	}
-	async remember(key, value) {
-		const content = JSON.stringify(value);
-		const code = this.#secret === null ? "" : `${authenticate(this.#secret, key, content).toString("hex")}\n`;
-		await writeFileAtomically(this.#file(key), `${content}\n${code}`);
-	}
-	/** A file's first line, when the second one is its code, or none is needed. */
-	#authentic(key, text) {
-		const [content = "", code = ""] = text.split("\n");
-		if (this.#secret === null) return content;
-		const given = Buffer.from(code, "hex");
-		const expected = authenticate(this.#secret, key, content);
-		return given.length === expected.length && timingSafeEqual(given, expected) ? content : void 0;
-	}
-	/** Forgets what has not been used for long; looks once a day. */
-	async forgetOld(now = Date.now()) {
-		await mkdir$1(this.#dir, { recursive: true });
-		const note = path$2.join(this.#dir, "looked-for-old");
-		if (now - await modified(note) < NOTE) return;
-		await writeFileAtomically(note, "");
-		for (const name of await readdir$1(this.#dir)) {
-			const file = path$2.join(this.#dir, name);
-			if (name.endsWith(".json") && now - await modified(file) > LIFETIME) await rm$1(file, { force: true });
-		}
-	}
-	#file(key) {
-		return path$2.join(this.#dir, `${key}${this.#suffix}.json`);
-	}
-};
-function authenticate(secret, ...parts) {
-	return createHmac("sha256", secret).update(JSON.stringify(["bento evaluations", ...parts])).digest();
-}
-/** Milliseconds since 1970; 0 for a file that isn't there. */
-async function modified(file) {
-	return stat$1(file).then((info) => info.mtimeMs, () => 0);
-}
-/** The key of something that depends on `parts` alone, and on how Nix evaluates. */
-function memoryKey(nix, ...parts) {
-	const all = [
-		FORMAT,
-		system_default,
-		nix.version,
-		nix.passthrough.options,
-		process.env.NIX_STORE_DIR ?? "",
-		parts
-	];
-	return createHash("sha256").update(JSON.stringify(all)).digest("hex");
-}
-/** Whether evaluations of flakes depend on nothing but the flake: an overridden input may be anything. */
-function isPure(nix) {
-	return nix.passthrough.overrideInputs.length === 0;
-}
-// node_modules/@simple-git/args-pathspec/dist/index.mjs
-const t = /* @__PURE__ */ new WeakMap();
-function c$1(...n) {
-	const e = new String(n);
-	return t.set(e, n), e;
-}
-function r(n) {
-	return n instanceof String && t.has(n);
-}
-function o(n) {
-	return t.get(n) ?? [];
-}
-// node_modules/ms/index.js
-var require_ms = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* Helpers.
-	*/
-	var s = 1e3;
-	var m = s * 60;
-	var h = m * 60;
-	var d = h * 24;
-	var w = d * 7;
-	var y = d * 365.25;
-	/**
-	* Parse or format the given `val`.
-	*
-	* Options:
-	*
-	*  - `long` verbose formatting [false]
-	*
-	* @param {String|Number} val
-	* @param {Object} [options]
-	* @throws {Error} throw an error if val is not a non-empty string or a number
-	* @return {String|Number}
-	* @api public
-	*/
-	module.exports = function(val, options) {
-		options = options || {};
-		var type = typeof val;
-		if (type === "string" && val.length > 0) return parse(val);
-		else if (type === "number" && isFinite(val)) return options.long ? fmtLong(val) : fmtShort(val);
-		throw new Error("val is not a non-empty string or a valid number. val=" + JSON.stringify(val));
-	};
-	/**
-	* Parse the given `str` and return milliseconds.
-	*
-	* @param {String} str
-	* @return {Number}
-	* @api private
-	*/
-	function parse(str) {
-		str = String(str);
-		if (str.length > 100) return;
-		var match = /^(-?(?:\d+)?\.?\d+) *(milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w|years?|yrs?|y)?$/i.exec(str);
-		if (!match) return;
-		var n = parseFloat(match[1]);
-		switch ((match[2] || "ms").toLowerCase()) {
-			case "years":
-			case "year":
-			case "yrs":
-			case "yr":
-			case "y": return n * y;
-			case "weeks":
-			case "week":
-			case "w": return n * w;
-			case "days":
-			case "day":
-			case "d": return n * d;
-			case "hours":
-			case "hour":
-			case "hrs":
-			case "hr":
-			case "h": return n * h;
-			case "minutes":
-			case "minute":
-			case "mins":
-			case "min":
-			case "m": return n * m;
-			case "seconds":
-			case "second":
-			case "secs":
-			case "sec":
-			case "s": return n * s;
-			case "milliseconds":
-			case "millisecond":
-			case "msecs":
-			case "msec":
-			case "ms": return n;
-			default: return;
-		}
-	}
-	/**
-	* Short format for `ms`.
-	*
-	* @param {Number} ms
-	* @return {String}
-	* @api private
-	*/
-	function fmtShort(ms) {
-		var msAbs = Math.abs(ms);
-		if (msAbs >= d) return Math.round(ms / d) + "d";
-		if (msAbs >= h) return Math.round(ms / h) + "h";
-		if (msAbs >= m) return Math.round(ms / m) + "m";
-		if (msAbs >= s) return Math.round(ms / s) + "s";
-		return ms + "ms";
-	}
-	/**
-	* Long format for `ms`.
-	*
-	* @param {Number} ms
-	* @return {String}
-	* @api private
-	*/
-	function fmtLong(ms) {
-		var msAbs = Math.abs(ms);
-		if (msAbs >= d) return plural(ms, msAbs, d, "day");
-		if (msAbs >= h) return plural(ms, msAbs, h, "hour");
-		if (msAbs >= m) return plural(ms, msAbs, m, "minute");
-		if (msAbs >= s) return plural(ms, msAbs, s, "second");
-		return ms + " ms";
-	}
-	/**
-	* Pluralization helper.
-	*/
-	function plural(ms, msAbs, n, name) {
-		var isPlural = msAbs >= n * 1.5;
-		return Math.round(ms / n) + " " + name + (isPlural ? "s" : "");
-	}
-}));
-// node_modules/debug/src/common.js
-var require_common = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* This is the common logic for both the Node.js and web browser
-	* implementations of `debug()`.
-	*/
-	function setup(env) {
-		createDebug.debug = createDebug;
-		createDebug.default = createDebug;
-		createDebug.coerce = coerce;
-		createDebug.disable = disable;
-		createDebug.enable = enable;
-		createDebug.enabled = enabled;
-		createDebug.humanize = require_ms();
-		createDebug.destroy = destroy;
-		Object.keys(env).forEach((key) => {
-			createDebug[key] = env[key];
-		});
-		/**
-		* The currently active debug mode names, and names to skip.
-		*/
-		createDebug.names = [];
-		createDebug.skips = [];
-		/**
-		* Map of special "%n" handling functions, for the debug "format" argument.
-		*
-		* Valid key names are a single, lower or upper-case letter, i.e. "n" and "N".
-		*/
-		createDebug.formatters = {};
-		/**
-		* Selects a color for a debug namespace
-		* @param {String} namespace The namespace string for the debug instance to be colored
-		* @return {Number|String} An ANSI color code for the given namespace
-		* @api private
-		*/
-		function selectColor(namespace) {
-			let hash = 0;
-			for (let i = 0; i < namespace.length; i++) {
-				hash = (hash << 5) - hash + namespace.charCodeAt(i);
-				hash |= 0;
-			}
-			return createDebug.colors[Math.abs(hash) % createDebug.colors.length];
-		}
-		createDebug.selectColor = selectColor;
-		/**
-		* Create a debugger with the given `namespace`.
-		*
-		* @param {String} namespace
-		* @return {Function}
-		* @api public
-		*/
-		function createDebug(namespace) {
-			let prevTime;
-			let enableOverride = null;
-			let namespacesCache;
-			let enabledCache;
-			function debug(...args) {
-				if (!debug.enabled) return;
-				const self = debug;
-				const curr = Number(/* @__PURE__ */ new Date());
-				self.diff = curr - (prevTime || curr);
-				self.prev = prevTime;
-				self.curr = curr;
-				prevTime = curr;
-				args[0] = createDebug.coerce(args[0]);
-				if (typeof args[0] !== "string") args.unshift("%O");
-				let index = 0;
-				args[0] = args[0].replace(/%([a-zA-Z%])/g, (match, format) => {
-					if (match === "%%") return "%";
-					index++;
-					const formatter = createDebug.formatters[format];
-					if (typeof formatter === "function") {
-						const val = args[index];
-						match = formatter.call(self, val);
-						args.splice(index, 1);
-						index--;
-					}
-					return match;
-				});
-				createDebug.formatArgs.call(self, args);
-				(self.log || createDebug.log).apply(self, args);
-			}
-			debug.namespace = namespace;
-			debug.useColors = createDebug.useColors();
-			debug.color = createDebug.selectColor(namespace);
-			debug.extend = extend;
-			debug.destroy = createDebug.destroy;
-			Object.defineProperty(debug, "enabled", {
-				enumerable: true,
-				configurable: false,
-				get: () => {
-					if (enableOverride !== null) return enableOverride;
-					if (namespacesCache !== createDebug.namespaces) {
-						namespacesCache = createDebug.namespaces;
-						enabledCache = createDebug.enabled(namespace);
-					}
-					return enabledCache;
-				},
-				set: (v) => {
-					enableOverride = v;
-				}
-			});
-			if (typeof createDebug.init === "function") createDebug.init(debug);
-			return debug;
-		}
-		function extend(namespace, delimiter) {
-			const newDebug = createDebug(this.namespace + (typeof delimiter === "undefined" ? ":" : delimiter) + namespace);
-			newDebug.log = this.log;
-			return newDebug;
-		}
-		/**
-		* Enables a debug mode by namespaces. This can include modes
-		* separated by a colon and wildcards.
-		*
-		* @param {String} namespaces
-		* @api public
-		*/
-		function enable(namespaces) {
-			createDebug.save(namespaces);
-			createDebug.namespaces = namespaces;
-			createDebug.names = [];
-			createDebug.skips = [];
-			const split = (typeof namespaces === "string" ? namespaces : "").trim().replace(/\s+/g, ",").split(",").filter(Boolean);
-			for (const ns of split) if (ns[0] === "-") createDebug.skips.push(ns.slice(1));
-			else createDebug.names.push(ns);
-		}
-		/**
-		* Checks if the given string matches a namespace template, honoring
-		* asterisks as wildcards.
-		*
-		* @param {String} search
-		* @param {String} template
-		* @return {Boolean}
-		*/
-		function matchesTemplate(search, template) {
-			let searchIndex = 0;
-			let templateIndex = 0;
-			let starIndex = -1;
-			let matchIndex = 0;
-			while (searchIndex < search.length) if (templateIndex < template.length && (template[templateIndex] === search[searchIndex] || template[templateIndex] === "*")) {
-				if (template[templateIndex] === "*") {
-					starIndex = templateIndex;
-					matchIndex = searchIndex;
-					templateIndex++;
-				} else {
-					searchIndex++;
-					templateIndex++;
-				}
-			} else if (starIndex !== -1) {
-				templateIndex = starIndex + 1;
-				matchIndex++;
-				searchIndex = matchIndex;
-			} else return false;
-			while (templateIndex < template.length && template[templateIndex] === "*") templateIndex++;
-			return templateIndex === template.length;
-		}
-		/**
-		* Disable debug output.
-		*
-		* @return {String} namespaces
-		* @api public
-		*/
-		function disable() {
-			const namespaces = [...createDebug.names, ...createDebug.skips.map((namespace) => "-" + namespace)].join(",");
-			createDebug.enable("");
-			return namespaces;
-		}
-		/**
-		* Returns true if the given mode name is enabled, false otherwise.
-		*
-		* @param {String} name
-		* @return {Boolean}
-		* @api public
-		*/
-		function enabled(name) {
-			for (const skip of createDebug.skips) if (matchesTemplate(name, skip)) return false;
-			for (const ns of createDebug.names) if (matchesTemplate(name, ns)) return true;
-			return false;
-		}
-		/**
-		* Coerce `val`.
-		*
-		* @param {Mixed} val
-		* @return {Mixed}
-		* @api private
-		*/
-		function coerce(val) {
-			if (val instanceof Error) return val.stack || val.message;
-			return val;
-		}
-		/**
-		* XXX DO NOT USE. This is a temporary stub function.
-		* XXX It WILL be removed in the next major release.
-		*/
-		function destroy() {
-			console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
-		}
-		createDebug.enable(createDebug.load());
-		return createDebug;
-	}
-	module.exports = setup;
-}));
-// node_modules/debug/src/browser.js
-var require_browser = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* This is the web browser implementation of `debug()`.
-	*/
-	exports.formatArgs = formatArgs;
-	exports.save = save;
-	exports.load = load;
-	exports.useColors = useColors;
-	exports.storage = localstorage();
-	exports.destroy = (() => {
-		let warned = false;
-		return () => {
-			if (!warned) {
-				warned = true;
-				console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
-			}
-		};
-	})();
-	/**
-	* Colors.
-	*/
-	exports.colors = [
-		"#0000CC",
-		"#0000FF",
-		"#0033CC",
-		"#0033FF",
-		"#0066CC",
-		"#0066FF",
-		"#0099CC",
-		"#0099FF",
-		"#00CC00",
-		"#00CC33",
-		"#00CC66",
-		"#00CC99",
-		"#00CCCC",
-		"#00CCFF",
-		"#3300CC",
-		"#3300FF",
-		"#3333CC",
-		"#3333FF",
-		"#3366CC",
-		"#3366FF",
-		"#3399CC",
-		"#3399FF",
-		"#33CC00",
-		"#33CC33",
-		"#33CC66",
-		"#33CC99",
-		"#33CCCC",
-		"#33CCFF",
-		"#6600CC",
-		"#6600FF",
-		"#6633CC",
-		"#6633FF",
-		"#66CC00",
-		"#66CC33",
-		"#9900CC",
-		"#9900FF",
-		"#9933CC",
-		"#9933FF",
-		"#99CC00",
-		"#99CC33",
-		"#CC0000",
-		"#CC0033",
-		"#CC0066",
-		"#CC0099",
-		"#CC00CC",
-		"#CC00FF",
-		"#CC3300",
-		"#CC3333",
-		"#CC3366",
-		"#CC3399",
-		"#CC33CC",
-		"#CC33FF",
-		"#CC6600",
-		"#CC6633",
-		"#CC9900",
-		"#CC9933",
-		"#CCCC00",
-		"#CCCC33",
-		"#FF0000",
-		"#FF0033",
-		"#FF0066",
-		"#FF0099",
-		"#FF00CC",
-		"#FF00FF",
-		"#FF3300",
-		"#FF3333",
-		"#FF3366",
-		"#FF3399",
-		"#FF33CC",
-		"#FF33FF",
-		"#FF6600",
-		"#FF6633",
-		"#FF9900",
-		"#FF9933",
-		"#FFCC00",
-		"#FFCC33"
-	];
-	/**
-	* Currently only WebKit-based Web Inspectors, Firefox >= v31,
-	* and the Firebug extension (any Firefox version) are known
-	* to support "%c" CSS customizations.
-	*
-	* TODO: add a `localStorage` variable to explicitly enable/disable colors
-	*/
-	function useColors() {
-		if (typeof window !== "undefined" && window.process && (window.process.type === "renderer" || window.process.__nwjs)) return true;
-		if (typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/(edge|trident)\/(\d+)/)) return false;
-		let m;
-		return typeof document !== "undefined" && document.documentElement && document.documentElement.style && document.documentElement.style.WebkitAppearance || typeof window !== "undefined" && window.console && (window.console.firebug || window.console.exception && window.console.table) || typeof navigator !== "undefined" && navigator.userAgent && (m = navigator.userAgent.toLowerCase().match(/firefox\/(\d+)/)) && parseInt(m[1], 10) >= 31 || typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/applewebkit\/(\d+)/);
-	}
-	/**
-	* Colorize log arguments if enabled.
-	*
-	* @api public
-	*/
-	function formatArgs(args) {
-		args[0] = (this.useColors ? "%c" : "") + this.namespace + (this.useColors ? " %c" : " ") + args[0] + (this.useColors ? "%c " : " ") + "+" + module.exports.humanize(this.diff);
-		if (!this.useColors) return;
-		const c = "color: " + this.color;
-		args.splice(1, 0, c, "color: inherit");
-		let index = 0;
-		let lastC = 0;
-		args[0].replace(/%[a-zA-Z%]/g, (match) => {
-			if (match === "%%") return;
-			index++;
-			if (match === "%c") lastC = index;
-		});
-		args.splice(lastC, 0, c);
-	}
-	/**
-	* Invokes `console.debug()` when available.
-	* No-op when `console.debug` is not a "function".
-	* If `console.debug` is not available, falls back
-	* to `console.log`.
-	*
-	* @api public
-	*/
-	exports.log = console.debug || console.log || (() => {});
-	/**
-	* Save `namespaces`.
-	*
-	* @param {String} namespaces
-	* @api private
-	*/
-	function save(namespaces) {
-		try {
-			if (namespaces) exports.storage.setItem("debug", namespaces);
-			else exports.storage.removeItem("debug");
-		} catch (error) {}
-	}
-	/**
-	* Load `namespaces`.
-	*
-	* @return {String} returns the previously persisted debug modes
-	* @api private
-	*/
-	function load() {
-		let r;
-		try {
-			r = exports.storage.getItem("debug") || exports.storage.getItem("DEBUG");
-		} catch (error) {}
-		if (!r && typeof process !== "undefined" && "env" in process) r = process.env.DEBUG;
-		return r;
-	}
-	/**
-	* Localstorage attempts to return the localstorage.
-	*
-	* This is necessary because safari throws
-	* when a user disables cookies/localstorage
-	* and you attempt to access it.
-	*
-	* @return {LocalStorage}
-	* @api private
-	*/
-	function localstorage() {
-		try {
-			return localStorage;
-		} catch (error) {}
-	}
-	module.exports = require_common()(exports);
-	const { formatters } = module.exports;
-	/**
-	* Map %j to `JSON.stringify()`, since no Web Inspectors do that by default.
-	*/
-	formatters.j = function(v) {
-		try {
-			return JSON.stringify(v);
-		} catch (error) {
-			return "[UnexpectedJSONParseError]: " + error.message;
-		}
-	};
-}));
-// node_modules/debug/src/node.js
-var require_node$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* Module dependencies.
-	*/
-	const tty = __require("tty");
-	const util = __require("util");
-	/**
-	* This is the Node.js implementation of `debug()`.
-	*/
-	exports.init = init;
-	exports.log = log;
-	exports.formatArgs = formatArgs;
-	exports.save = save;
-	exports.load = load;
-	exports.useColors = useColors;
-	exports.destroy = util.deprecate(() => {}, "Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
-	/**
-	* Colors.
-	*/
-	exports.colors = [
-		6,
-		2,
-		3,
-		4,
-		5,
-		1
-	];
-	try {
-		const supportsColor = __require("supports-color");
-		if (supportsColor && (supportsColor.stderr || supportsColor).level >= 2) exports.colors = [
-			20,
-			21,
-			26,
-			27,
-			32,
-			33,
-			38,
-			39,
-			40,
-			41,
-			42,
-			43,
-			44,
-			45,
-			56,
-			57,
-			62,
-			63,
-			68,
-			69,
-			74,
-			75,
-			76,
-			77,
-			78,
-			79,
-			80,
-			81,
-			92,
-			93,
-			98,
-			99,
-			112,
-			113,
-			128,
-			129,
-			134,
-			135,
-			148,
-			149,
-			160,
-			161,
-			162,
-			163,
-			164,
-			165,
-			166,
-			167,
-			168,
-			169,
-			170,
-			171,
-			172,
-			173,
-			178,
-			179,
-			184,
-			185,
-			196,
-			197,
-			198,
-			199,
-			200,
-			201,
-			202,
-			203,
-			204,
-			205,
-			206,
-			207,
-			208,
-			209,
-			214,
-			215,
-			220,
-			221
-		];
-	} catch (error) {}
-	/**
-	* Build up the default `inspectOpts` object from the environment variables.
-	*
-	*   $ DEBUG_COLORS=no DEBUG_DEPTH=10 DEBUG_SHOW_HIDDEN=enabled node script.js
-	*/
-	exports.inspectOpts = Object.keys(process.env).filter((key) => {
-		return /^debug_/i.test(key);
-	}).reduce((obj, key) => {
-		const prop = key.substring(6).toLowerCase().replace(/_([a-z])/g, (_, k) => {
-			return k.toUpperCase();
-		});
-		let val = process.env[key];
-		if (/^(yes|on|true|enabled)$/i.test(val)) val = true;
-		else if (/^(no|off|false|disabled)$/i.test(val)) val = false;
-		else if (val === "null") val = null;
-		else val = Number(val);
-		obj[prop] = val;
-		return obj;
-	}, {});
-	/**
-	* Is stdout a TTY? Colored output is enabled when `true`.
-	*/
-	function useColors() {
-		return "colors" in exports.inspectOpts ? Boolean(exports.inspectOpts.colors) : tty.isatty(process.stderr.fd);
-	}
-	/**
-	* Adds ANSI color escape codes if enabled.
-	*
-	* @api public
-	*/
-	function formatArgs(args) {
-		const { namespace: name, useColors } = this;
-		if (useColors) {
-			const c = this.color;
-			const colorCode = "\x1B[3" + (c < 8 ? c : "8;5;" + c);
-			const prefix = `  ${colorCode};1m${name} \u001B[0m`;
-			args[0] = prefix + args[0].split("\n").join("\n" + prefix);
-			args.push(colorCode + "m+" + module.exports.humanize(this.diff) + "\x1B[0m");
-		} else args[0] = getDate() + name + " " + args[0];
-	}
-	function getDate() {
-		if (exports.inspectOpts.hideDate) return "";
-		return (/* @__PURE__ */ new Date()).toISOString() + " ";
-	}
-	/**
-	* Invokes `util.formatWithOptions()` with the specified arguments and writes to stderr.
-	*/
-	function log(...args) {
-		return process.stderr.write(util.formatWithOptions(exports.inspectOpts, ...args) + "\n");
-	}
-	/**
-	* Save `namespaces`.
-	*
-	* @param {String} namespaces
-	* @api private
-	*/
-	function save(namespaces) {
-		if (namespaces) process.env.DEBUG = namespaces;
-		else delete process.env.DEBUG;
-	}
-	/**
-	* Load `namespaces`.
-	*
-	* @return {String} returns the previously persisted debug modes
-	* @api private
-	*/
-	function load() {
-		return process.env.DEBUG;
-	}
-	/**
-	* Init logic for `debug` instances.
-	*
-	* Create a new `inspectOpts` object in case `useColors` is set
-	* differently for a particular `debug` instance.
-	*/
-	function init(debug) {
-		debug.inspectOpts = {};
-		const keys = Object.keys(exports.inspectOpts);
-		for (let i = 0; i < keys.length; i++) debug.inspectOpts[keys[i]] = exports.inspectOpts[keys[i]];
-	}
-	module.exports = require_common()(exports);
-	const { formatters } = module.exports;
-	/**
-	* Map %o to `util.inspect()`, all on a single line.
-	*/
-	formatters.o = function(v) {
-		this.inspectOpts.colors = this.useColors;
-		return util.inspect(v, this.inspectOpts).split("\n").map((str) => str.trim()).join(" ");
-	};
-	/**
-	* Map %O to `util.inspect()`, allowing multiple lines if needed.
-	*/
-	formatters.O = function(v) {
-		this.inspectOpts.colors = this.useColors;
-		return util.inspect(v, this.inspectOpts);
-	};
-}));
-// node_modules/debug/src/index.js
-var require_src$2 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* Detect Electron renderer / nwjs process, which is node, but we should
-	* treat as a browser.
-	*/
-	if (typeof process === "undefined" || process.type === "renderer" || process.browser === true || process.__nwjs) module.exports = require_browser();
-	else module.exports = require_node$1();
-}));
-// node_modules/@kwsites/file-exists/dist/src/index.js
-var require_src$1 = /* @__PURE__ */ __commonJSMin(((exports, module, this$1) => {
-	var __importDefault = this$1 && this$1.__importDefault || function(mod) {
-		return mod && mod.__esModule ? mod : { "default": mod };
-	};
-	Object.defineProperty(exports, "__esModule", { value: true });
-	const fs_1 = __require("fs");
-	const log = __importDefault(require_src$2()).default("@kwsites/file-exists");
-	function check(path, isFile, isDirectory) {
-		log(`checking %s`, path);
-		try {
-			const stat = fs_1.statSync(path);
-			if (stat.isFile() && isFile) {
-				log(`[OK] path represents a file`);
-				return true;
-			}
-			if (stat.isDirectory() && isDirectory) {
-				log(`[OK] path represents a directory`);
-				return true;
-			}
-			log(`[FAIL] path represents something other than a file or directory`);
-			return false;
-		} catch (e) {
-			if (e.code === "ENOENT") {
-				log(`[FAIL] path is not accessible: %o`, e);
-				return false;
-			}
-			log(`[FATAL] %o`, e);
-			throw e;
-		}
-	}
-	/**
-	* Synchronous validation of a path existing either as a file or as a directory.
-	*
-	* @param {string} path The path to check
-	* @param {number} type One or both of the exported numeric constants
-	*/
-	function exists(path, type = exports.READABLE) {
-		return check(path, (type & exports.FILE) > 0, (type & exports.FOLDER) > 0);
-	}
-	exports.exists = exists;
-	/**
-	* Constant representing a file
-	*/
-	exports.FILE = 1;
-	/**
-	* Constant representing a folder
-	*/
-	exports.FOLDER = 2;
-	/**
-	* Constant representing either a file or a folder
-	*/
-	exports.READABLE = exports.FILE + exports.FOLDER;
-}));
-// node_modules/@kwsites/file-exists/dist/index.js
-var require_dist$1 = /* @__PURE__ */ __commonJSMin(((exports) => {
-	function __export(m) {
-		for (var p in m) if (!exports.hasOwnProperty(p)) exports[p] = m[p];
-	}
-	Object.defineProperty(exports, "__esModule", { value: true });
-	__export(require_src$1());
-}));
-// node_modules/@kwsites/promise-deferred/dist/index.js
-var require_dist = /* @__PURE__ */ __commonJSMin(((exports) => {
-	Object.defineProperty(exports, "__esModule", { value: true });
-	exports.createDeferred = exports.deferred = void 0;
-	/**
-	* Creates a new `DeferredPromise`
-	*
-	* ```typescript
-	import {deferred} from '@kwsites/promise-deferred`;
-	```
-	*/
-	function deferred() {
-		let done;
-		let fail;
-		let status = "pending";
-		return {
-			promise: new Promise((_done, _fail) => {
-				done = _done;
-				fail = _fail;
-			}),
-			done(result) {
-				if (status === "pending") {
-					status = "resolved";
-					done(result);
-				}
-			},
-			fail(error) {
-				if (status === "pending") {
-					status = "rejected";
-					fail(error);
-				}
-			},
-			get fulfilled() {
-				return status !== "pending";
-			},
-			get status() {
-				return status;
-			}
-		};
-	}
-	exports.deferred = deferred;
-	/**
-	* Alias of the exported `deferred` function, to help consumers wanting to use `deferred` as the
-	* local variable name rather than the factory import name, without needing to rename on import.
-	*
-	* ```typescript
-	import {createDeferred} from '@kwsites/promise-deferred`;
-	```
-	*/
-	exports.createDeferred = deferred;
-}));
-// node_modules/@simple-git/argv-parser/dist/index.mjs
-var import_src$1 = /* @__PURE__ */ __toESM(require_src$2(), 1);
-var import_dist = require_dist$1();
-var import_dist$1 = require_dist();
-function* x$1(e, n) {
-	const t = n === "global";
-	for (const o of e) o.isGlobal === t && (yield o);
-}
-const P$1 = /* @__PURE__ */ new Set([
-	"--add",
-	"--edit",
-	"--remove-section",
-	"--rename-section",
-	"--replace-all",
-	"--unset",
-	"--unset-all",
-	"-e"
-]);
-const S$1 = /* @__PURE__ */ new Set([
-	"--get",
-	"--get-all",
-	"--get-color",
-	"--get-colorbool",
-	"--get-regexp",
-	"--get-urlmatch",
-	"--list",
-	"-l"
-]);
-const E$1 = /* @__PURE__ */ new Set([
-	"edit",
-	"remove-section",
-	"rename-section",
-	"set",
-	"unset"
-]);
-const F$1 = /* @__PURE__ */ new Set([
-	"get",
-	"get-color",
-	"get-colorbool",
-	"list"
-]);
-function A$1(e, n) {
-	for (const { name: o } of x$1(e, "task")) {
-		if (P$1.has(o)) return w(!0, n);
-		if (S$1.has(o)) return w(!1, n);
-	}
-	const t = n.at(0)?.toLowerCase();
-	return t === void 0 ? null : E$1.has(t) ? w(!0, n.slice(1)) : F$1.has(t) ? w(!1, n.slice(1)) : n.length === 1 ? w(!1, n) : w(!0, n);
-}
-function w(e = !1, n = []) {
-	const t = n.at(0)?.toLowerCase();
-	return t === void 0 ? null : {
-		isWrite: e,
-		isRead: !e,
-		key: t,
-		value: n.at(1)
-	};
-}
-function O$1(e, n) {
-	return n.isWrite && n.value !== void 0 ? {
-		key: n.key,
-		value: n.value,
-		scope: e
-	} : {
-		key: n.key,
-		scope: e
-	};
-}
-function G$1(e) {
-	const n = e?.indexOf("=") || -1;
-	return !e || n < 0 ? null : {
-		key: e.slice(0, n).trim().toLowerCase(),
-		value: e.slice(n + 1)
-	};
-}
-function M$1(e) {
-	for (const { name: n } of x$1(e, "task")) switch (n) {
-		case "--global": return "global";
-		case "--system": return "system";
-		case "--worktree": return "worktree";
-		case "--local": return "local";
-		case "--file":
-		case "-f": return "file";
-	}
-	return "local";
-}
-function N$1({ name: e }) {
-	if (e === "-c" || e === "--config") return "inline";
-	if (e === "--config-env") return "env";
-}
-function* $$1(e) {
-	for (const n of e) {
-		const t = N$1(n), o = t && G$1(n.value);
-		o && (yield {
-			...o,
-			scope: t
-		});
-	}
-}
-function D(e, n, t) {
-	const o = {
-		read: [],
-		write: [...$$1(n)]
-	};
-	return e === "config" && L$1(o, M$1(n), A$1(n, t)), o;
-}
-function L$1(e, n, t) {
-	if (t === null) return;
-	const o = O$1(n, t);
-	t.isWrite ? e.write.push(o) : e.read.push(o);
-}
-const C = { short: /* @__PURE__ */ new Map([["c", !0]]) };
-const I$1 = {
-	short: new Map([
-		["C", !0],
-		["P", !1],
-		["h", !1],
-		["p", !1],
-		["v", !1],
-		...C.short.entries()
-	]),
-	long: /* @__PURE__ */ new Set([
-		"attr-source",
-		"config-env",
-		"exec-path",
-		"git-dir",
-		"list-cmds",
-		"namespace",
-		"super-prefix",
-		"work-tree"
-	])
-};
-const R$1 = {
-	clone: {
-		short: /* @__PURE__ */ new Map([
-			["b", !0],
-			["j", !0],
-			["l", !1],
-			["n", !1],
-			["o", !0],
-			["q", !1],
-			["s", !1],
-			["u", !0]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"branch",
-			"config",
-			"jobs",
-			"origin",
-			"upload-pack",
-			"u",
-			"template"
-		])
-	},
-	commit: {
-		short: /* @__PURE__ */ new Map([
-			["C", !0],
-			["F", !0],
-			["c", !0],
-			["m", !0],
-			["t", !0]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"file",
-			"message",
-			"reedit-message",
-			"reuse-message",
-			"template"
-		])
-	},
-	config: {
-		short: /* @__PURE__ */ new Map([
-			["e", !1],
-			["f", !0],
-			["l", !1]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"blob",
-			"comment",
-			"default",
-			"file",
-			"type",
-			"value"
-		])
-	},
-	fetch: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["upload-pack"])
-	},
-	init: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["template"])
-	},
-	pull: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["upload-pack"])
-	},
-	push: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["exec", "receive-pack"])
-	},
-	rebase: {
-		short: /* @__PURE__ */ new Map([
-			["X", !0],
-			["f", !1],
-			["i", !1],
-			["k", !1],
-			["m", !1],
-			["n", !1],
-			["q", !1],
-			["r", !1],
-			["s", !0],
-			["v", !1],
-			["x", !0]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"exec",
-			"onto",
-			"strategy",
-			"strategy-option"
-		])
-	}
-};
-const T = {
-	short: /* @__PURE__ */ new Map(),
-	long: /* @__PURE__ */ new Set()
-};
-function B$1(e) {
-	const n = R$1[e ?? ""] ?? T;
-	return {
-		short: new Map([...C.short.entries(), ...n.short.entries()]),
-		long: n.long
-	};
-}
-function b$1(e, n = I$1) {
-	if (e.startsWith("--")) {
-		const t = e.indexOf("=");
-		if (t > 2) return [{
-			name: e.slice(0, t),
-			value: e.slice(t + 1),
-			needsNext: !1
-		}];
-		const o = e.slice(2);
-		return [{
-			name: e,
-			needsNext: n.long.has(o)
-		}];
-	}
-	if (e.length === 2) {
-		const t = e.charAt(1);
-		return [{
-			name: e,
-			needsNext: n.short.get(t) === !0
-		}];
-	}
-	return j$1(e, n.short);
-}
-function j$1(e, n) {
-	const t = e.slice(1).split(""), o = [];
-	for (let a = 0; a < t.length; a++) {
-		const s = t[a], r = n.get(s);
-		if (r === void 0) return [{
-			name: e,
-			needsNext: !1
-		}];
-		if (r) {
-			const i = t.slice(a + 1).join("");
-			if (i && ![...i].every((m) => n.has(m))) return o.push({
-				name: `-${s}`,
-				value: i,
-				needsNext: !1
-			}), o;
-		}
-		o.push({
-			name: `-${s}`,
-			needsNext: r
-		});
-	}
-	return o;
-}
-function W$1(e, n = []) {
-	let t = 0;
-	for (; t < e.length;) {
-		const o = String(e[t]);
-		if (!o.startsWith("-") || o.length < 2) break;
-		const a = b$1(o);
-		let s = t + 1;
-		for (const r of a) {
-			const i = {
-				name: r.name,
-				value: r.value,
-				absorbedNext: !1,
-				isGlobal: !0
-			};
-			r.needsNext && i.value === void 0 && s < e.length && (i.value = String(e[s]), i.absorbedNext = !0, s++), n.push(i);
-		}
-		t = s;
-	}
-	return {
-		flags: n,
-		taskIndex: t
-	};
-}
-function V$1(e, n, t = []) {
-	const o$2 = B$1(n), a = [], s = [];
-	let r$3 = 0;
-	for (; r$3 < e.length;) {
-		const i = e[r$3];
-		if (r(i)) {
-			s.push(...o(i)), r$3++;
-			continue;
-		}
-		const p = String(i);
-		if (p === "--") {
-			for (let d = r$3 + 1; d < e.length; d++) {
-				const g = e[d];
-				r(g) ? s.push(...o(g)) : s.push(String(g));
-			}
-			break;
-		}
-		if (!p.startsWith("-") || p.length < 2) {
-			a.push(p), r$3++;
-			continue;
-		}
-		const m = b$1(p, o$2);
-		let u = r$3 + 1;
-		for (const d of m) {
-			const g = {
-				name: d.name,
-				value: d.value,
-				absorbedNext: !1,
-				isGlobal: !1
-			};
-			d.needsNext && g.value === void 0 && u < e.length && !r(e[u]) && (g.value = String(e[u]), g.absorbedNext = !0, u++), t.push(g);
-		}
-		r$3 = u;
-	}
-	return {
-		flags: t,
-		positionals: a,
-		pathspecs: s
-	};
-}
-function* q$1({ write: e }) {
-	for (const n of e) for (const t of K$1) {
-		const o = t(n.key);
-		o && (yield o);
-	}
-}
-function f$1(e, n, t = String(e)) {
-	const o = typeof e == "string" ? new RegExp(`\\s*${e.toLowerCase()}`) : e;
-	return function(s) {
-		if (o.test(s)) return {
-			category: n,
-			message: `Configuring ${t} is not permitted without enabling ${n}`
-		};
-	};
-}
-function l$1(e, n) {
-	return f$1(new RegExp(`\\s*${e.toLowerCase().replace(/\./g, "(..+)?.")}`), n, e);
-}
-const K$1 = [
-	f$1("alias", "allowUnsafeAlias"),
-	f$1("core.askPass", "allowUnsafeAskPass"),
-	f$1("core.editor", "allowUnsafeEditor"),
-	f$1("core.fsmonitor", "allowUnsafeFsMonitor"),
-	f$1("core.gitProxy", "allowUnsafeGitProxy"),
-	f$1("core.hooksPath", "allowUnsafeHooksPath"),
-	f$1("core.pager", "allowUnsafePager"),
-	f$1("core.sshCommand", "allowUnsafeSshCommand"),
-	l$1("credential.helper", "allowUnsafeCredentialHelper"),
-	l$1("diff.command", "allowUnsafeDiffExternal"),
-	f$1("diff.external", "allowUnsafeDiffExternal"),
-	l$1("difftool.cmd", "allowUnsafeDiffExternal"),
-	l$1("diff.textconv", "allowUnsafeDiffTextConv"),
-	l$1("filter.clean", "allowUnsafeFilter"),
-	l$1("filter.process", "allowUnsafeFilter"),
-	l$1("filter.smudge", "allowUnsafeFilter"),
-	l$1("gpg.program", "allowUnsafeGpgProgram"),
-	f$1("include.path", "allowUnsafeInclude"),
-	l$1("includeIf", "allowUnsafeInclude"),
-	f$1("init.templateDir", "allowUnsafeTemplateDir"),
-	l$1("pager.", "allowUnsafePager"),
-	l$1("merge.driver", "allowUnsafeMergeDriver"),
-	l$1("mergetool.path", "allowUnsafeMergeDriver"),
-	l$1("mergetool.cmd", "allowUnsafeMergeDriver"),
-	l$1("protocol.allow", "allowUnsafeProtocolOverride"),
-	l$1("remote.receivepack", "allowUnsafePack"),
-	l$1("remote.uploadpack", "allowUnsafePack"),
-	f$1("uploadpack.packObjectsHook", "allowUnsafePack"),
-	f$1("sequence.editor", "allowUnsafeEditor"),
-	l$1("submodule.update", "allowUnsafeSubmodule"),
-	l$1("tar.command", "allowUnsafeCommandBinaries"),
-	l$1("trailer.cmd", "allowUnsafeCommandBinaries"),
-	l$1("trailer.command", "allowUnsafeCommandBinaries"),
-	l$1("url.insteadOf", "allowUnsafeUrlRewrite")
-];
-function* H$1(e, n) {
-	for (const t of n) for (const o of X$1) {
-		const a = o(e, t);
-		a && (yield a);
-	}
-}
-function c(e, n, t, { name: o = String(n), globalOnly: a = !1, withValue: s = !1 } = {}) {
-	const r = typeof n == "string" ? new RegExp(`\\s*${n.toLowerCase()}`) : n, i = `Use of ${e ? `${e} with option ` : ""}${o} is not permitted without enabling ${t}`;
-	return function(m, u) {
-		if (!(e && m !== e) && !(a && !u.isGlobal) && !(s && u.value === void 0) && r.test(u.name)) return {
-			category: t,
-			message: i
-		};
-	};
-}
-const h$1 = {
-	globalOnly: !0,
-	withValue: !0
-};
-const X$1 = [
-	c(null, /--(upload|receive)-pack/, "allowUnsafePack", { name: "--upload-pack or --receive-pack" }),
-	c("clone", /^-\w*u/, "allowUnsafePack"),
-	c("clone", "--u", "allowUnsafePack"),
-	c("push", /^--exec$/, "allowUnsafePack", { name: "--exec" }),
-	c("rebase", /^(-x|--ex(ec?)?)$/, "allowUnsafeExec", { name: "-x or --exec" }),
-	c(null, "--template", "allowUnsafeTemplateDir"),
-	c(null, "--exec-path", "allowUnsafeExec", h$1),
-	c(null, "--git-dir", "allowUnsafeConfigPaths", h$1),
-	c(null, "--work-tree", "allowUnsafeConfigPaths", h$1),
-	c(null, /^-C$/, "allowUnsafeConfigPaths", {
-		...h$1,
-		name: "-C"
-	})
-];
-function k(e, n, t) {
-	return [...H$1(e, n), ...q$1(t)];
-}
-function Y$1(...e) {
-	const { flags: n, taskIndex: t } = W$1(e), o = t < e.length ? String(e[t]).toLowerCase() : null, { positionals: s, pathspecs: r } = V$1(o !== null ? e.slice(t + 1) : [], o, n), i = D(o, n, s);
-	return {
-		task: o,
-		flags: n.map(J$1),
-		paths: r,
-		config: i,
-		vulnerabilities: z$1(k(o, n, i))
-	};
-}
-function z$1(e) {
-	return Object.defineProperty(e, "vulnerabilities", { value: e });
-}
-function J$1({ value: e, name: n }) {
-	return e !== void 0 ? {
-		name: n,
-		value: e
-	} : { name: n };
-}
-const y = {
-	editor: "allowUnsafeEditor",
-	git_askpass: "allowUnsafeAskPass",
-	git_config_global: "allowUnsafeConfigPaths",
-	git_config_system: "allowUnsafeConfigPaths",
-	git_config_count: "allowUnsafeConfigEnvCount",
-	git_config_parameters: "allowUnsafeConfigEnvCount",
-	git_config: "allowUnsafeConfigPaths",
-	git_editor: "allowUnsafeEditor",
-	git_exec_path: "allowUnsafeExec",
-	git_external_diff: "allowUnsafeDiffExternal",
-	git_pager: "allowUnsafePager",
-	git_proxy_command: "allowUnsafeGitProxy",
-	git_template_dir: "allowUnsafeTemplateDir",
-	git_sequence_editor: "allowUnsafeEditor",
-	git_ssh: "allowUnsafeSshCommand",
-	git_ssh_command: "allowUnsafeSshCommand",
-	pager: "allowUnsafePager",
-	prefix: "allowUnsafeConfigPaths",
-	ssh_askpass: "allowUnsafeAskPass",
-	visual: "allowUnsafeEditor"
-};
-function* Q$1(e) {
-	const n = parseInt(e.git_config_count ?? "0", 10);
-	for (let t = 0; t < n; t++) {
-		const o = e[`git_config_key_${t}`], a = e[`git_config_value_${t}`];
-		o !== void 0 && (yield {
-			key: o.toLowerCase().trim(),
-			value: a,
-			scope: "env"
-		});
-	}
-}
-function* Z$1(e) {
-	for (const n of Object.keys(e)) if (_$1(n)) {
-		const t = y[n];
-		yield {
-			category: t,
-			message: `Use of "${n.toUpperCase()}" is not permitted without enabling ${t}`
-		};
-	}
-}
-function _$1(e) {
-	return Object.hasOwn(y, e);
-}
-function ee$1(e) {
-	const n = {};
-	for (const [t, o] of Object.entries(e)) {
-		const a = t.toLowerCase().trim();
-		(_$1(a) || a.startsWith("git")) && (n[a] = String(o));
-	}
-	return n;
-}
-function ne$1(e) {
-	const n = ee$1(e), t = {
-		read: [],
-		write: [...Q$1(n)]
-	};
-	return {
-		config: t,
-		vulnerabilities: [...Z$1(n), ...k(null, [], t)]
-	};
-}
-function oe$1(e, n) {
-	return [...Y$1(...e).vulnerabilities, ...ne$1(n).vulnerabilities];
-}
-// node_modules/simple-git/dist/index.mjs
-var O = class extends Error {
-	constructor(e, n) {
-		super(n), this.task = e, Object.setPrototypeOf(this, new.target.prototype);
-	}
-};
-var Ae = class extends O {
-	constructor(e, n) {
-		super(void 0, n), this.config = e;
-	}
-};
-var A = class extends O {
-	constructor(e, n, r) {
-		super(e, r), this.task = e, this.plugin = n, Object.setPrototypeOf(this, new.target.prototype);
-	}
-};
-var at$1 = class extends O {
-	constructor(e, n) {
-		super(void 0, n || String(e)), this.git = e;
-	}
-};
-var xe = class extends O {
-	constructor(e) {
-		super(void 0, e);
-	}
-};
-const I = "\0";
-const W = () => {};
-function Ne(t) {
-	return typeof t != "function" ? W : t;
-}
-function $e(t) {
-	return typeof t == "function" && t !== W;
-}
-function Pe(t, e) {
-	const n = t.indexOf(e);
-	return n <= 0 ? [t, ""] : [t.substr(0, n), t.substr(n + 1)];
-}
-function Me(t, e = 0) {
-	return Dt(t) && t.length > e ? t[e] : void 0;
-}
-function N(t, e = 0) {
-	if (Dt(t) && t.length > e) return t[t.length - 1 - e];
-}
-function Dt(t) {
-	return Bt(t);
-}
-function H(t = "", e = !0, n = `
-`) {
-	return t.split(n).reduce((r, s) => {
-		const o = e ? s.trim() : s;
-		return o && r.push(o), r;
-	}, []);
-}
-function ut(t, e) {
-	return H(t, !0).map((n) => e(n));
-}
-function Lt(t) {
-	return (0, import_dist.exists)(t, import_dist.FOLDER);
-}
-function S(t, e) {
-	return Array.isArray(t) ? t.includes(e) || t.push(e) : t.add(e), e;
-}
-function De(t, e) {
-	return Array.isArray(t) && !t.includes(e) && t.push(e), t;
-}
-function ct(t, e) {
-	if (Array.isArray(t)) {
-		const n = t.indexOf(e);
-		n >= 0 && t.splice(n, 1);
-	} else t.delete(e);
-	return e;
-}
-const ft = Object.prototype.toString.call.bind(Object.prototype.toString);
-function v(t) {
-	return Array.isArray(t) ? t : [t];
-}
-function jt(t) {
-	return t.replace(/[\s-]+(.)/g, (e, n) => n.toUpperCase());
-}
-function L(t) {
-	return v(t).map((e) => e instanceof String ? e : String(e));
-}
-function p(t, e = 0) {
-	if (t == null) return e;
-	const n = parseInt(t, 10);
-	return Number.isNaN(n) ? e : n;
-}
-function U(t, e) {
-	const n = [];
-	for (let r = 0, s = t.length; r < s; r++) n.push(e, t[r]);
-	return n;
-}
-function F(t) {
-	return (Array.isArray(t) ? Buffer.concat(t) : t).toString("utf-8");
-}
-function Le(t) {
-	return t ? Buffer.isBuffer(t) ? t.length : Buffer.byteLength(t) : 0;
-}
-function je(t, e) {
-	const n = {};
-	return e.forEach((r) => {
-		t[r] !== void 0 && (n[r] = t[r]);
-	}), n;
-}
-function wt(t = 0) {
-	return new Promise((e) => setTimeout(e, t));
-}
-function bt(t) {
-	if (t !== !1) return t;
-}
-function d(t, e, n) {
-	return e(t) ? t : arguments.length > 2 ? n : void 0;
-}
-const K = (t) => Array.isArray(t);
-function st(t, e) {
-	const n = r(t) ? "string" : typeof t;
-	return /number|string|boolean/.test(n) && (!e || !e.includes(n));
-}
-const m = (t) => typeof t == "string" || r(t);
-const Be = (t) => m(t) || Buffer.isBuffer(t);
-const G = (t) => m(t) || Array.isArray(t) && t.every(m);
-function lt(t) {
-	return !!t && ft(t) === "[object Object]";
-}
-function Ie(t) {
-	return typeof t == "function";
-}
-const Bt = (t) => t == null || "number|boolean|function".includes(typeof t) ? !1 : typeof t.length == "number";
-var V = /* @__PURE__ */ ((t) => (t[t.SUCCESS = 0] = "SUCCESS", t[t.ERROR = 1] = "ERROR", t[t.NOT_FOUND = -2] = "NOT_FOUND", t[t.UNCLEAN = 128] = "UNCLEAN", t))(V || {});
-var z = class z {
-	constructor(e, n) {
-		this.stdOut = e, this.stdErr = n;
-	}
-	asStrings() {
-		return new z(this.stdOut.toString("utf8"), this.stdErr.toString("utf8"));
-	}
-};
-function Ue() {
-	throw new Error("LineParser:useMatches not implemented");
-}
-var l = class {
-	constructor(e, n) {
-		this.matches = [], this.useMatches = Ue, this.parse = (r, s) => (this.resetMatches(), this._regExp.every((o, i) => this.addMatch(o, i, r(i))) ? this.useMatches(s, this.prepareMatches()) !== !1 : !1), this._regExp = Array.isArray(e) ? e : [e], n && (this.useMatches = n);
-	}
-	resetMatches() {
-		this.matches.length = 0;
-	}
-	prepareMatches() {
-		return this.matches;
-	}
-	addMatch(e, n, r) {
-		const s = r && e.exec(r);
-		return s && this.pushMatch(n, s), !!s;
-	}
-	pushMatch(e, n) {
-		this.matches.push(...n.slice(1));
-	}
-};
-var x = class extends l {
-	addMatch(e, n, r) {
-		return /^remote:\s/.test(String(r)) && super.addMatch(e, n, r);
-	}
-	pushMatch(e, n) {
-		(e > 0 || n.length > 1) && super.pushMatch(e, n);
-	}
-};
-const Fe = {
-	binary: "git",
-	maxConcurrentProcesses: 5,
-	config: [],
-	trimmed: !1
-};
-function Ge(...t) {
-	const e = process.cwd(), n = Object.assign({
-		baseDir: e,
-		...Fe
-	}, ...t.filter((r) => typeof r == "object" && r));
-	return n.baseDir = n.baseDir || e, n.trimmed = n.trimmed === !0, n;
-}
-function It(t, e = []) {
-	return lt(t) ? Object.keys(t).reduce((n, r$1) => {
-		const s = t[r$1];
-		if (r(s)) n.push(s);
-		else if (st(s, ["boolean"])) n.push(r$1 + "=" + s);
-		else if (Array.isArray(s)) for (const o of s) st(o, ["string", "number"]) || n.push(r$1 + "=" + o);
-		else n.push(r$1);
-		return n;
-	}, e) : e;
-}
-function h(t, e = 0, n = !1) {
-	const r = [];
-	for (let s = 0, o = e < 0 ? t.length : e; s < o; s++) "string|number".includes(typeof t[s]) && r.push(String(t[s]));
-	return It(ht(t), r), n || r.push(...ze(t)), r;
-}
-function ze(t) {
-	return L(d(N(t, typeof N(t) == "function" ? 1 : 0), K, []));
-}
-function ht(t) {
-	return d(N(t, Ie(N(t)) ? 1 : 0), lt);
-}
-function u(t, e = !0) {
-	const n = Ne(N(t));
-	return e || $e(n) ? n : void 0;
-}
-function Tt(t, e) {
-	return t(e.stdOut, e.stdErr);
-}
-function E(t, e, n, r = !0) {
-	return v(n).forEach((s) => {
-		for (let o = H(s, r), i = 0, a = o.length; i < a; i++) {
-			const c = (y = 0) => {
-				if (!(i + y >= a)) return o[i + y];
-			};
-			e.some(({ parse: y }) => y(c, t));
-		}
-	}), t;
-}
-const mt = ({ exitCode: t }, e, n, r) => {
-	if (t === V.UNCLEAN && Ve(e)) return n(Buffer.from("false"));
-	r(e);
-};
-const Ut = (t) => t.trim() === "true";
-function We(t) {
-	switch (t) {
-		case "bare": return Ke();
-		case "root": return He();
-	}
-	return {
-		commands: ["rev-parse", "--is-inside-work-tree"],
-		format: "utf-8",
-		onError: mt,
-		parser: Ut
-	};
-}
-function He() {
-	return {
-		commands: ["rev-parse", "--git-dir"],
-		format: "utf-8",
-		onError: mt,
-		parser(e) {
-			return /^\.(git)?$/.test(e.trim());
-		}
-	};
-}
-function Ke() {
-	return {
-		commands: ["rev-parse", "--is-bare-repository"],
-		format: "utf-8",
-		onError: mt,
-		parser: Ut
-	};
-}
-function Ve(t) {
-	return /(Not a git repository|Kein Git-Repository)/i.test(String(t));
-}
-var Xe = class {
-	constructor(e) {
-		this.paths = [], this.files = [], this.folders = [], this.dryRun = e;
-	}
-};
-const Ye = /^[a-z]+\s*/i;
-const Qe = /^[a-z]+\s+[a-z]+\s*/i;
-const Je = /\/$/;
-function Ze(t, e) {
-	const n = new Xe(t), r = t ? Qe : Ye;
-	return H(e).forEach((s) => {
-		const o = s.replace(r, "");
-		n.paths.push(o), (Je.test(o) ? n.folders : n.files).push(o);
-	}), n;
-}
-const Ft = [];
-function tn(t) {
-	return {
-		commands: Ft,
-		format: "empty",
-		parser: t
-	};
-}
-function b(t) {
-	return {
-		commands: Ft,
-		format: "empty",
-		parser() {
-			throw typeof t == "string" ? new xe(t) : t;
-		}
-	};
-}
-function g(t, e = !1) {
-	return {
-		commands: t,
-		format: "utf-8",
-		parser(n) {
-			return e ? String(n).trim() : n;
-		}
-	};
-}
-function Gt(t) {
-	return {
-		commands: t,
-		format: "buffer",
-		parser(e) {
-			return e;
-		}
-	};
-}
-function en(t) {
-	return t.format === "buffer";
-}
-function kt(t) {
-	return t.format === "empty" || !t.commands.length;
-}
-const nn = "Git clean interactive mode is not supported";
-const rn = "Git clean mode parameter (\"n\" or \"f\") is required";
-const sn = "Git clean unknown option found in: ";
-var zt = /* @__PURE__ */ ((t) => (t.DRY_RUN = "n", t.FORCE = "f", t.IGNORED_INCLUDED = "x", t.IGNORED_ONLY = "X", t.EXCLUDING = "e", t.QUIET = "q", t.RECURSIVE = "d", t))(zt || {});
-const qt = /* @__PURE__ */ new Set(["i", ...L(Object.values(zt))]);
-function on(t, e) {
-	const { cleanMode: n, options: r, valid: s } = cn(t);
-	return n ? s.options ? (r.push(...e), r.some(hn) ? b(nn) : an(n, r)) : b(sn + JSON.stringify(t)) : b(rn);
-}
-function an(t, e) {
-	return {
-		commands: [
-			"clean",
-			`-${t}`,
-			...e
-		],
-		format: "utf-8",
-		parser(r) {
-			return Ze(t === "n", r);
-		}
-	};
-}
-function un(t) {
-	return Array.isArray(t) && t.every((e) => qt.has(e));
-}
-function cn(t) {
-	let e, n = [], r = {
-		cleanMode: !1,
-		options: !0
-	};
-	return t.replace(/[^a-z]i/g, "").split("").forEach((s) => {
-		fn(s) ? (e = s, r.cleanMode = !0) : r.options = r.options && ln(n[n.length] = `-${s}`);
-	}), {
-		cleanMode: e,
-		options: n,
-		valid: r
-	};
-}
-function fn(t) {
-	return t === "f" || t === "n";
-}
-function ln(t) {
-	return /^-[a-z]$/i.test(t) && qt.has(t.charAt(1));
-}
-function hn(t) {
-	return /^-[^\-]/.test(t) ? t.indexOf("i") > 0 : t === "--interactive";
-}
-var mn = class {
-	constructor() {
-		this.files = [], this.values = /* @__PURE__ */ Object.create(null);
-	}
-	get all() {
-		return this._all || (this._all = this.files.reduce((e, n) => Object.assign(e, this.values[n]), {})), this._all;
-	}
-	addFile(e) {
-		if (!(e in this.values)) {
-			const n = N(this.files);
-			this.values[e] = n ? Object.create(this.values[n]) : {}, this.files.push(e);
-		}
-		return this.values[e];
-	}
-	addValue(e, n, r) {
-		const s = this.addFile(e);
-		Object.hasOwn(s, n) ? Array.isArray(s[n]) ? s[n].push(r) : s[n] = [s[n], r] : s[n] = r, this._all = void 0;
-	}
-};
-function pn(t) {
-	const e = new mn();
-	for (const n of Wt(t)) e.addValue(n.file, String(n.key), n.value);
-	return e;
-}
-function dn(t, e) {
-	let n = null;
-	const r = [], s = /* @__PURE__ */ new Map();
-	for (const o of Wt(t, e)) o.key === e && (r.push(n = o.value), s.has(o.file) || s.set(o.file, []), s.get(o.file).push(n));
-	return {
-		key: e,
-		paths: Array.from(s.keys()),
-		scopes: s,
-		value: n,
-		values: r
-	};
-}
-function gn(t) {
-	return t.replace(/^(file):/, "");
-}
-function* Wt(t, e = null) {
-	const n = t.split("\0");
-	for (let r = 0, s = n.length - 1; r < s;) {
-		const o = gn(n[r++]);
-		let i = n[r++], a = e;
-		if (i.includes(`
-`)) {
-			const c = Pe(i, `
-`);
-			a = c[0], i = c[1];
-		}
-		yield {
-			file: o,
-			key: a,
-			value: i
-		};
-	}
-}
-var Ht = /* @__PURE__ */ ((t) => (t.system = "system", t.global = "global", t.local = "local", t.worktree = "worktree", t))(Ht || {});
-function Y(t, e) {
-	return typeof t == "string" && Object.hasOwn(Ht, t) ? t : e;
-}
-function yn(t, e, n, r) {
-	const s = ["config", `--${r}`];
-	return n && s.push("--add"), s.push(t, e), {
-		commands: s,
-		format: "utf-8",
-		parser(o) {
-			return o;
-		}
-	};
-}
-function wn(t, e) {
-	const n = [
-		"config",
-		"--null",
-		"--show-origin",
-		"--get-all",
-		t
-	];
-	return e && n.splice(1, 0, `--${e}`), {
-		commands: n,
-		format: "utf-8",
-		parser(r) {
-			return dn(r, t);
-		}
-	};
-}
-function bn(t) {
-	const e = [
-		"config",
-		"--list",
-		"--show-origin",
-		"--null"
-	];
-	return t && e.push(`--${t}`), {
-		commands: e,
-		format: "utf-8",
-		parser(n) {
-			return pn(n);
-		}
-	};
-}
-function Tn() {
-	return {
-		addConfig(t, e, ...n) {
-			return this._runTask(yn(t, e, n[0] === !0, Y(n[1], "local")), u(arguments));
-		},
-		getConfig(t, e) {
-			return this._runTask(wn(t, Y(e, void 0)), u(arguments));
-		},
-		listConfig(...t) {
-			return this._runTask(bn(Y(t[0], void 0)), u(arguments));
-		}
-	};
-}
-var Kt = /* @__PURE__ */ ((t) => (t.ADDED = "A", t.COPIED = "C", t.DELETED = "D", t.MODIFIED = "M", t.RENAMED = "R", t.CHANGED = "T", t.UNMERGED = "U", t.UNKNOWN = "X", t.BROKEN = "B", t))(Kt || {});
-const kn = new Set(Object.values(Kt));
-function _n(t) {
-	return kn.has(t);
-}
-var _t;
-const vn = ["-h"];
-const j = /* @__PURE__ */ Symbol("grepQuery");
-var En = class {
-	constructor() {
-		this[_t] = [];
-	}
-	*[(_t = j, Symbol.iterator)]() {
-		for (const e of this[j]) yield e;
-	}
-	and(...e) {
-		return e.length && this[j].push("--and", "(", ...U(e, "-e"), ")"), this;
-	}
-	param(...e) {
-		return this[j].push(...U(e, "-e")), this;
-	}
-};
-function Sn(...t) {
-	return new En().param(...t);
-}
-function Rn(t) {
-	const e = /* @__PURE__ */ new Set(), n = {};
-	return ut(t, (r) => {
-		const [s, o, i] = r.split(I);
-		e.add(s), (n[s] = n[s] || []).push({
-			line: p(o),
-			path: s,
-			preview: i
-		});
-	}), {
-		paths: e,
-		results: n
-	};
-}
-function On() {
-	return { grep(t) {
-		const e = u(arguments), n = h(arguments);
-		for (const s of vn) if (n.includes(s)) return this._runTask(b(`git.grep: use of "${s}" is not supported.`), e);
-		typeof t == "string" && (t = Sn().param(t));
-		const r = [
-			"grep",
-			"--null",
-			"-n",
-			"--full-name",
-			...n,
-			...t
-		];
-		return this._runTask({
-			commands: r,
-			format: "utf-8",
-			parser(s) {
-				return Rn(s);
-			}
-		}, e);
-	} };
-}
-var Vt = /* @__PURE__ */ ((t) => (t.MIXED = "mixed", t.SOFT = "soft", t.HARD = "hard", t.MERGE = "merge", t.KEEP = "keep", t))(Vt || {});
-const Cn = L(Object.values(Vt));
-function An(t, e) {
-	const n = ["reset"];
-	return Xt(t) && n.push(`--${t}`), n.push(...e), g(n);
-}
-function xn(t) {
-	if (Xt(t)) return t;
-	switch (typeof t) {
-		case "string":
-		case "undefined": return "soft";
-	}
-}
-function Xt(t) {
-	return typeof t == "string" && Cn.includes(t);
-}
-import_src$1.default.formatters.L = (t) => String(Bt(t) ? t.length : "-");
-import_src$1.default.formatters.B = (t) => Buffer.isBuffer(t) ? t.toString("utf8") : ft(t);
-function Nn() {
-	return (0, import_src$1.default)("simple-git");
-}
-function vt(t, e, n) {
-	return !e || !String(e).replace(/\s*/, "") ? n ? (r, ...s) => {
-		t(r, ...s), n(r, ...s);
-	} : t : (r, ...s) => {
-		t(`%s ${r}`, e, ...s), n && n(r, ...s);
-	};
-}
-function $n(t, e, { namespace: n }) {
-	if (typeof t == "string") return t;
-	const r = e && e.namespace || "";
-	return r.startsWith(n) ? r.substr(n.length + 1) : r || n;
-}
-function $(t, e, n, r = Nn()) {
-	const s = t && `[${t}]` || "", o = [], i = typeof e == "string" ? r.extend(e) : e, a = $n(d(e, m), i, r);
-	return y(n);
-	function c(w, T) {
-		return S(o, $(t, a.replace(/^[^:]+/, w), T, r));
-	}
-	function y(w) {
-		const T = w && `[${w}]` || "", k = i && vt(i, T) || W, C = vt(r, `${s} ${T}`, k);
-		return Object.assign(i ? k : C, {
-			label: t,
-			sibling: c,
-			info: C,
-			step: y
-		});
-	}
-}
-const M = class M {
-	constructor(e = "GitExecutor") {
-		this.logLabel = e, this._queue = /* @__PURE__ */ new Map();
-	}
-	withProgress(e) {
-		return this._queue.get(e);
-	}
-	createProgress(e) {
-		const n = M.getName(e.commands[0]);
-		return {
-			task: e,
-			logger: $(this.logLabel, n),
-			name: n
-		};
-	}
-	push(e) {
-		const n = this.createProgress(e);
-		return n.logger("Adding task to the queue, commands = %o", e.commands), this._queue.set(e, n), n;
-	}
-	fatal(e) {
-		for (const [n, { logger: r }] of Array.from(this._queue.entries())) n === e.task ? (r.info("Failed %o", e), r("Fatal exception, any as-yet un-started tasks run through this executor will not be attempted")) : r.info("A fatal exception occurred in a previous task, the queue has been purged: %o", e.message), this.complete(n);
-		if (this._queue.size !== 0) throw new Error(`Queue size should be zero after fatal: ${this._queue.size}`);
-	}
-	complete(e) {
-		this.withProgress(e) && this._queue.delete(e);
-	}
-	attempt(e) {
-		const n = this.withProgress(e);
-		if (!n) throw new O(void 0, "TasksPendingQueue: attempt called for an unknown task");
-		return n.logger("Starting task"), n;
-	}
-	static getName(e = "empty") {
-		return `task:${e}:${++M.counter}`;
-	}
-};
-M.counter = 0;
-let ot = M;
-var Pn = class {
-	constructor(e, n, r) {
-		this._executor = e, this._scheduler = n, this._plugins = r, this._chain = Promise.resolve(), this._queue = new ot();
-	}
-	get cwd() {
-		return this._cwd || this._executor.cwd;
-	}
-	set cwd(e) {
-		this._cwd = e;
-	}
-	get env() {
-		return this._executor.env;
-	}
-	get outputHandler() {
-		return this._executor.outputHandler;
-	}
-	chain() {
-		return this;
-	}
-	push(e) {
-		return this._queue.push(e), this._chain = this._chain.then(() => this.attemptTask(e));
-	}
-	async attemptTask(e) {
-		const n = await this._scheduler.next(), r = () => this._queue.complete(e);
-		try {
-			const { logger: s } = this._queue.attempt(e);
-			return await (kt(e) ? this.attemptEmptyTask(e, s) : this.attemptRemoteTask(e, s));
-		} catch (s) {
-			throw this.onFatalException(e, s);
-		} finally {
-			r(), n();
-		}
-	}
-	onFatalException(e, n) {
-		const r = n instanceof O ? Object.assign(n, { task: e }) : new O(e, n && String(n));
-		return this._chain = Promise.resolve(), this._queue.fatal(r), r;
-	}
-	async attemptRemoteTask(e, n) {
-		const r = this._plugins.exec("spawn.binary", "", this.taskContext(e, e.commands)), s = this._plugins.exec("spawn.args", [...e.commands], this.taskContext(e, e.commands)), o = await this.gitResponse(e, r, s, this.outputHandler, n.step("SPAWN")), i = await this.handleTaskData(e, s, o, n.step("HANDLE"));
-		return n("passing response to task's parser as a %s", e.format), en(e) ? Tt(e.parser, i) : Tt(e.parser, i.asStrings());
-	}
-	async attemptEmptyTask(e, n) {
-		return n("empty task bypassing child process to call to task's parser"), e.parser(this);
-	}
-	handleTaskData(e, n, r, s) {
-		const { exitCode: o, rejection: i, stdOut: a, stdErr: c } = r;
-		return new Promise((y, w) => {
-			s("Preparing to handle process response exitCode=%d stdOut=", o);
-			const { error: T } = this._plugins.exec("task.error", { error: i }, {
-				...this.taskContext(e, n),
-				...r
-			});
-			if (T && e.onError) return s.info("exitCode=%s handling with custom error handler"), e.onError(r, T, (k) => {
-				s.info("custom error handler treated as success"), s("custom error returned a %s", ft(k)), y(new z(Array.isArray(k) ? Buffer.concat(k) : k, Buffer.concat(c)));
-			}, w);
-			if (T) return s.info("handling as error: exitCode=%s stdErr=%s rejection=%o", o, c.length, i), w(T);
-			s.info("retrieving task output complete"), y(new z(Buffer.concat(a), Buffer.concat(c)));
-		});
-	}
-	async gitResponse(e, n, r, s, o) {
-		const i = o.sibling("output"), a = this._plugins.exec("spawn.options", {
-			cwd: this.cwd,
-			env: this.env,
-			windowsHide: !0
-		}, this.taskContext(e, e.commands));
-		return new Promise((c) => {
-			const y = [], w = [];
-			o.info("%s %o", n, r), o("%O", a);
-			let T = this._beforeSpawn(e, r);
-			if (T) return c({
-				stdOut: y,
-				stdErr: w,
-				exitCode: 9901,
-				rejection: T
-			});
-			this._plugins.exec("spawn.before", void 0, {
-				...this.taskContext(e, r),
-				kill(C) {
-					T = C || T;
-				}
-			});
-			const k = spawn(n, r, a);
-			k.stdout.on("data", Et(y, "stdOut", o, i.step("stdOut"))), k.stderr.on("data", Et(w, "stdErr", o, i.step("stdErr"))), k.on("error", Mn(w, o)), s && (o("Passing child process stdOut/stdErr to custom outputHandler"), s(n, k.stdout, k.stderr, [...r])), this._plugins.exec("spawn.after", void 0, {
-				...this.taskContext(e, r),
-				spawned: k,
-				close(C, Te) {
-					c({
-						stdOut: y,
-						stdErr: w,
-						exitCode: C,
-						rejection: T || Te
-					});
-				},
-				kill(C) {
-					k.killed || (T = C, k.kill("SIGINT"));
-				}
-			});
-		});
-	}
-	_beforeSpawn(e, n) {
-		let r;
-		return this._plugins.exec("spawn.before", void 0, {
-			...this.taskContext(e, n),
-			kill(s) {
-				r = s || r;
-			}
-		}), r;
-	}
-	taskContext(e, n) {
-		return {
-			method: String(Me(e.commands) || ""),
-			commands: n,
-			env: { ...this.env },
-			input: kt(e) ? void 0 : e.input
-		};
-	}
-};
-function Mn(t, e) {
-	return (n) => {
-		e("[ERROR] child process exception %o", n), t.push(Buffer.from(String(n.stack), "ascii"));
-	};
-}
-function Et(t, e, n, r) {
-	return (s) => {
-		n("%s received %L bytes", e, s), r("%B", s), t.push(s);
-	};
-}
-var Dn = class {
-	constructor(e, n, r) {
-		this.cwd = e, this._scheduler = n, this._plugins = r, this._chain = this.chain();
-	}
-	chain() {
-		return new Pn(this, this._scheduler, this._plugins);
-	}
-	push(e) {
-		return this._chain.push(e);
-	}
-};
-function Ln(t, e, n = W) {
-	const r = (o) => {
-		n(null, o);
-	}, s = (o) => {
-		o?.task === t && n(o, void 0);
-	};
-	e.then(r, s);
-}
-function St(t, e) {
-	return tn((n) => {
-		if (!Lt(t)) throw new Error(`Git.cwd: cannot change to non-directory "${t}"`);
-		return (e || n).cwd = t;
-	});
-}
-function Q(t) {
-	const e = ["checkout", ...t];
-	return e[1] === "-b" && e.includes("-B") && (e[1] = ct(e, "-B")), g(e);
-}
-function jn() {
-	return {
-		checkout() {
-			return this._runTask(Q(h(arguments, 1)), u(arguments));
-		},
-		checkoutBranch(t, e) {
-			return this._runTask(Q([
-				"-b",
-				t,
-				e,
-				...h(arguments)
-			]), u(arguments));
-		},
-		checkoutLocalBranch(t) {
-			return this._runTask(Q([
-				"-b",
-				t,
-				...h(arguments)
-			]), u(arguments));
-		}
-	};
-}
-const Yt = (t, e, n) => {
-	const r = ["clone", ...n];
-	return m(t) && r.push(c$1(t)), m(e) && r.push(c$1(e)), g(r);
-};
-const Bn = (t, e, n) => (S(n, "--mirror"), Yt(t, e, n));
-function Rt(t, e, n, ...r) {
-	return m(n) ? e(n, d(r[0], m), h(arguments)) : b(`git.${t}() requires a string 'repoPath'`);
-}
-function In() {
-	return {
-		clone(t, ...e) {
-			return this._runTask(Rt("clone", Yt, d(t, m), ...e), u(arguments));
-		},
-		mirror(t, ...e) {
-			return this._runTask(Rt("mirror", Bn, d(t, m), ...e), u(arguments));
-		}
-	};
-}
-const Un = [
-	new l(/^\[([^\s]+)( \([^)]+\))? ([^\]]+)/, (t, [e, n, r]) => {
-		t.branch = e, t.commit = r, t.root = !!n;
-	}),
-	new l(/\s*Author:\s(.+)/i, (t, [e]) => {
-		const n = e.split("<"), r = n.pop();
-		!r || !r.includes("@") || (t.author = {
-			email: r.substr(0, r.length - 1),
-			name: n.join("<").trim()
-		});
-	}),
-	new l(/(\d+)[^,]*(?:,\s*(\d+)[^,]*)(?:,\s*(\d+))/g, (t, [e, n, r]) => {
-		t.summary.changes = parseInt(e, 10) || 0, t.summary.insertions = parseInt(n, 10) || 0, t.summary.deletions = parseInt(r, 10) || 0;
-	}),
-	new l(/^(\d+)[^,]*(?:,\s*(\d+)[^(]+\(([+-]))?/, (t, [e, n, r]) => {
-		t.summary.changes = parseInt(e, 10) || 0;
-		const s = parseInt(n, 10) || 0;
-		r === "-" ? t.summary.deletions = s : r === "+" && (t.summary.insertions = s);
-	})
-];
-function Fn(t) {
-	return E({
-		author: null,
-		branch: "",
-		commit: "",
-		root: !1,
-		summary: {
-			changes: 0,
-			insertions: 0,
-			deletions: 0
-		}
-	}, Un, t);
-}
-function Gn(t, e, n) {
-	return {
-		commands: [
-			"-c",
-			"core.abbrev=40",
-			"commit",
-			...U(t, "-m"),
-			...e,
-			...n
-		],
-		format: "utf-8",
-		parser: Fn
-	};
-}
-function zn() {
-	return { commit(e, ...n) {
-		const r = u(arguments), s = t(e) || Gn(v(e), v(d(n[0], G, [])), [...L(d(n[1], K, [])), ...h(arguments, 0, !0)]);
-		return this._runTask(s, r);
-	} };
-	function t(e) {
-		return !G(e) && b("git.commit: requires the commit message to be supplied as a string/string[]");
-	}
-}
-function qn() {
-	return {
-		count: 0,
-		garbage: 0,
-		inPack: 0,
-		packs: 0,
-		prunePackable: 0,
-		size: 0,
-		sizeGarbage: 0,
-		sizePack: 0
-	};
-}
-const Wn = new l(/([a-z-]+): (\d+)$/, (t, [e, n]) => {
-	const r = jt(e);
-	Object.hasOwn(t, r) && (t[r] = p(n));
-});
-function Hn() {
-	return { countObjects() {
-		return this._runTask({
-			commands: ["count-objects", "--verbose"],
-			format: "utf-8",
-			parser(t) {
-				return E(qn(), [Wn], t);
-			}
-		});
-	} };
-}
-function Kn() {
-	return { firstCommit() {
-		return this._runTask(g([
-			"rev-list",
-			"--max-parents=0",
-			"HEAD"
-		], !0), u(arguments));
-	} };
-}
-function Vn(t, e) {
-	const n = ["hash-object", t];
-	return e && n.push("-w"), g(n, !0);
-}
-var J = class {
-	constructor(e, n, r, s) {
-		this.bare = e, this.path = n, this.existing = r, this.gitDir = s;
-	}
-};
-const Xn = /^Init.+ repository in (.+)$/;
-const Yn = /^Rein.+ in (.+)$/;
-function Qn(t, e, n) {
-	const r = String(n).trim();
-	let s;
-	if (s = Xn.exec(r)) return new J(t, e, !1, s[1]);
-	if (s = Yn.exec(r)) return new J(t, e, !0, s[1]);
-	let o = "";
-	const i = r.split(" ");
-	for (; i.length;) if (i.shift() === "in") {
-		o = i.join(" ");
-		break;
-	}
-	return new J(t, e, /^re/i.test(r), o);
-}
-const Qt = "--bare";
-function Jn(t) {
-	return t.includes(Qt);
-}
-function Zn(t = !1, e, n) {
-	const r = ["init", ...n];
-	return t && !Jn(r) && r.splice(1, 0, Qt), {
-		commands: r,
-		format: "utf-8",
-		parser(s) {
-			return Qn(r.includes("--bare"), e, s);
-		}
-	};
-}
-function tr(t) {
-	return t === void 0 ? b("interpretTrailers called without input content") : {
-		format: "utf-8",
-		parser(e) {
-			return Object.fromEntries(ut(e, (n) => {
-				const r = n.indexOf(":");
-				return [jt(n.substring(0, r).toLowerCase()), n.substring(r + 2).trim()];
-			}));
-		},
-		commands: ["interpret-trailers", "--parse"],
-		input: t
-	};
-}
-function er() {
-	return { interpretTrailers(t) {
-		return this._runTask(tr(d(t, Be)), u(arguments));
-	} };
-}
-var R = /* @__PURE__ */ ((t) => (t.NONE = "", t.STAT = "--stat", t.NUM_STAT = "--numstat", t.NAME_ONLY = "--name-only", t.NAME_STATUS = "--name-status", t))(R || {});
-const Jt = /^--(stat|numstat|name-only|name-status)(=|$)/;
-function pt(t) {
-	for (let e = 0; e < t.length; e++) {
-		const n = Jt.exec(t[e]);
-		if (n) return `--${n[1]}`;
-	}
-	return "";
-}
-function nr(t) {
-	return Jt.test(t);
-}
-var rr = class {
-	constructor() {
-		this.changed = 0, this.deletions = 0, this.insertions = 0, this.files = [];
-	}
-};
-const Ot = [
-	new l(/^(.+)\s+\|\s+(\d+)(\s+[+\-]+)?$/, (t, [e, n, r = ""]) => {
-		t.files.push({
-			file: e.trim(),
-			changes: p(n),
-			insertions: r.replace(/[^+]/g, "").length,
-			deletions: r.replace(/[^-]/g, "").length,
-			binary: !1
-		});
-	}),
-	new l(/^(.+) \|\s+Bin ([0-9.]+) -> ([0-9.]+) ([a-z]+)/, (t, [e, n, r]) => {
-		t.files.push({
-			file: e.trim(),
-			before: p(n),
-			after: p(r),
-			binary: !0
-		});
-	}),
-	new l(/^(.+)\s+\|\s+Bin\s*$/, (t, [e]) => {
-		t.files.push({
-			file: e.trim(),
-			before: 0,
-			after: 0,
-			binary: !0
-		});
-	}),
-	new l(/(\d+) files? changed\s*((?:, \d+ [^,]+){0,2})/, (t, [e, n]) => {
-		const r = /(\d+) i/.exec(n), s = /(\d+) d/.exec(n);
-		t.changed = p(e), t.insertions = p(r?.[1]), t.deletions = p(s?.[1]);
-	})
-];
-const sr = [new l(/(\d+)\t(\d+)\t(.+)$/, (t, [e, n, r]) => {
-	const s = p(e), o = p(n);
-	t.changed++, t.insertions += s, t.deletions += o, t.files.push({
-		file: r,
-		changes: s + o,
-		insertions: s,
-		deletions: o,
-		binary: !1
-	});
-}), new l(/-\t-\t(.+)$/, (t, [e]) => {
-	t.changed++, t.files.push({
-		file: e,
-		after: 0,
-		before: 0,
-		binary: !0
-	});
-})];
-const or = [new l(/(.+)$/, (t, [e]) => {
-	t.changed++, t.files.push({
-		file: e,
-		changes: 0,
-		insertions: 0,
-		deletions: 0,
-		binary: !1
-	});
-})];
-const ir = [new l(/([ACDMRTUXB])([0-9]{0,3})\t(.[^\t]*)(\t(.[^\t]*))?$/, (t, [e, n, r, s, o]) => {
-	t.changed++, t.files.push({
-		file: o ?? r,
-		changes: 0,
-		insertions: 0,
-		deletions: 0,
-		binary: !1,
-		status: bt(_n(e) && e),
-		from: bt(!!o && r !== o && r),
-		similarity: p(n)
-	});
-})];
-const ar = {
-	[R.NONE]: Ot,
-	[R.STAT]: Ot,
-	[R.NUM_STAT]: sr,
-	[R.NAME_STATUS]: ir,
-	[R.NAME_ONLY]: or
-};
-function Zt(t = R.NONE) {
-	const e = ar[t];
-	return (n) => E(new rr(), e, n, !1);
-}
-const te = "òòòòòò ";
-const ee = " òò";
-const ne = " ò ";
-const ur = [
-	"hash",
-	"date",
-	"message",
-	"refs",
-	"author_name",
-	"author_email"
-];
-function cr(t, e) {
-	return e.reduce((n, r, s) => (n[r] = t[s] || "", n), /* @__PURE__ */ Object.create({ diff: null }));
-}
-function re(t = ne, e = ur, n = R.NONE) {
-	const r = Zt(n);
-	return function(s) {
-		const o = H(s.trim(), !1, te).map(function(i) {
-			const a = i.split(ee), c = cr(a[0].split(t), e);
-			return a.length > 1 && a[1].trim() && (c.diff = r(a[1])), c;
-		});
-		return {
-			all: o,
-			latest: o.length && o[0] || null,
-			total: o.length
-		};
-	};
-}
-function fr(t) {
-	let e = pt(t);
-	const n = ["diff"];
-	return e === R.NONE && (e = R.STAT, n.push("--stat=4096")), n.push(...t), dt(n) || {
-		commands: n,
-		format: "utf-8",
-		parser: Zt(e)
-	};
-}
-function dt(t) {
-	const e = t.filter(nr);
-	if (e.length > 1) return b(`Summary flags are mutually exclusive - pick one of ${e.join(",")}`);
-	if (e.length && t.includes("-z")) return b(`Summary flag ${e} parsing is not compatible with null termination option '-z'`);
-}
-var se = /* @__PURE__ */ ((t) => (t[t["--pretty"] = 0] = "--pretty", t[t["max-count"] = 1] = "max-count", t[t.maxCount = 2] = "maxCount", t[t.n = 3] = "n", t[t.file = 4] = "file", t[t.format = 5] = "format", t[t.from = 6] = "from", t[t.to = 7] = "to", t[t.splitter = 8] = "splitter", t[t.symmetric = 9] = "symmetric", t[t.mailMap = 10] = "mailMap", t[t.multiLine = 11] = "multiLine", t[t.strictDate = 12] = "strictDate", t))(se || {});
-function lr(t, e) {
-	const n = [], r = [];
-	return Object.keys(t).forEach((s) => {
-		n.push(s), r.push(String(t[s]));
-	}), [n, r.join(e)];
-}
-function hr(t) {
-	return Object.keys(t).reduce((e, n) => (n in se || (e[n] = t[n]), e), {});
-}
-function oe(t = {}, e = []) {
-	const n = d(t.splitter, m, ne), [s, o] = lr(lt(t.format) ? t.format : {
-		hash: "%H",
-		date: t.strictDate === !1 ? "%ai" : "%aI",
-		message: "%s",
-		refs: "%D",
-		body: t.multiLine ? "%B" : "%b",
-		author_name: t.mailMap !== !1 ? "%aN" : "%an",
-		author_email: t.mailMap !== !1 ? "%aE" : "%ae"
-	}, n), i = [], a = [`--pretty=format:${te}${o}${ee}`, ...e], c = t.n || t["max-count"] || t.maxCount;
-	if (c && a.push(`--max-count=${c}`), t.from || t.to) {
-		const y = t.symmetric !== !1 ? "..." : "..";
-		i.push(`${t.from || ""}${y}${t.to || ""}`);
-	}
-	return m(t.file) && a.push("--follow", c$1(t.file)), It(hr(t), a), {
-		fields: s,
-		splitter: n,
-		commands: [...a, ...i]
-	};
-}
-function mr(t, e, n) {
-	const r = re(t, e, pt(n));
-	return {
-		commands: ["log", ...n],
-		format: "utf-8",
-		parser: r
-	};
-}
-function pr() {
-	return { log(...n) {
-		const r = u(arguments), s = oe(ht(arguments), L(d(arguments[0], K, []))), o = e(...n) || dt(s.commands) || t(s);
-		return this._runTask(o, r);
-	} };
-	function t(n) {
-		return mr(n.splitter, n.fields, n.commands);
-	}
-	function e(n, r) {
-		return m(n) && m(r) && b("git.log(string, string) should be replaced with git.log({ from: string, to: string })");
-	}
-}
-var Z = class {
-	constructor(e, n = null, r) {
-		this.reason = e, this.file = n, this.meta = r;
-	}
-	toString() {
-		return `${this.file}:${this.reason}`;
-	}
-};
-var dr = class {
-	constructor() {
-		this.conflicts = [], this.merges = [], this.result = "success";
-	}
-	get failed() {
-		return this.conflicts.length > 0;
-	}
-	get reason() {
-		return this.result;
-	}
-	toString() {
-		return this.conflicts.length ? `CONFLICTS: ${this.conflicts.join(", ")}` : "OK";
-	}
-};
-var ie = class {
-	constructor() {
-		this.remoteMessages = { all: [] }, this.created = [], this.deleted = [], this.files = [], this.deletions = {}, this.insertions = {}, this.summary = {
-			changes: 0,
-			deletions: 0,
-			insertions: 0
-		};
-	}
-};
-var gr = class {
-	constructor() {
-		this.remote = "", this.hash = {
-			local: "",
-			remote: ""
-		}, this.branch = {
-			local: "",
-			remote: ""
-		}, this.message = "";
-	}
-	toString() {
-		return this.message;
-	}
-};
-function tt(t) {
-	return t.objects = t.objects || {
-		compressing: 0,
-		counting: 0,
-		enumerating: 0,
-		packReused: 0,
-		reused: {
-			count: 0,
-			delta: 0
-		},
-		total: {
-			count: 0,
-			delta: 0
-		}
-	};
-}
-function Ct(t) {
-	const e = /^\s*(\d+)/.exec(t), n = /delta (\d+)/i.exec(t);
-	return {
-		count: p(e && e[1] || "0"),
-		delta: p(n && n[1] || "0")
-	};
-}
-const yr = [
-	new x(/^remote:\s*(enumerating|counting|compressing) objects: (\d+),/i, (t, [e, n]) => {
-		const r = e.toLowerCase(), s = tt(t.remoteMessages);
-		Object.assign(s, { [r]: p(n) });
-	}),
-	new x(/^remote:\s*(enumerating|counting|compressing) objects: \d+% \(\d+\/(\d+)\),/i, (t, [e, n]) => {
-		const r = e.toLowerCase(), s = tt(t.remoteMessages);
-		Object.assign(s, { [r]: p(n) });
-	}),
-	new x(/total ([^,]+), reused ([^,]+), pack-reused (\d+)/i, (t, [e, n, r]) => {
-		const s = tt(t.remoteMessages);
-		s.total = Ct(e), s.reused = Ct(n), s.packReused = p(r);
-	})
-];
-const wr = [
-	new x(/^remote:\s*(.+)$/, (t, [e]) => (t.remoteMessages.all.push(e.trim()), !1)),
-	...yr,
-	new x([/create a (?:pull|merge) request/i, /\s(https?:\/\/\S+)$/], (t, [e]) => {
-		t.remoteMessages.pullRequestUrl = e;
-	}),
-	new x([/found (\d+) vulnerabilities.+\(([^)]+)\)/i, /\s(https?:\/\/\S+)$/], (t, [e, n, r]) => {
-		t.remoteMessages.vulnerabilities = {
-			count: p(e),
-			summary: n,
-			url: r
-		};
-	})
-];
-function ae(t, e) {
-	return E({ remoteMessages: new br() }, wr, e);
-}
-var br = class {
-	constructor() {
-		this.all = [];
-	}
-};
-const vr = [
-	new l(/^\s*(.+?)\s+\|\s+\d+\s*(\+*)(-*)/, (t, [e, n, r]) => {
-		t.files.push(e), n && (t.insertions[e] = n.length), r && (t.deletions[e] = r.length);
-	}),
-	new l(/(\d+)\D+((\d+)\D+\(\+\))?(\D+(\d+)\D+\(-\))?/, (t, [e, , n, , r]) => n !== void 0 || r !== void 0 ? (t.summary.changes = +e || 0, t.summary.insertions = +n || 0, t.summary.deletions = +r || 0, !0) : !1),
-	new l(/^(create|delete) mode \d+ (.+)/, (t, [e, n]) => {
-		S(t.files, n), S(e === "create" ? t.created : t.deleted, n);
-	})
-];
-const Er = [
-	new l(/^from\s(.+)$/i, (t, [e]) => {
-		t.remote = e;
-	}),
-	new l(/^fatal:\s(.+)$/, (t, [e]) => {
-		t.message = e;
-	}),
-	new l(/([a-z0-9]+)\.\.([a-z0-9]+)\s+(\S+)\s+->\s+(\S+)$/, (t, [e, n, r, s]) => {
-		t.branch.local = r, t.hash.local = e, t.branch.remote = s, t.hash.remote = n;
-	})
-];
-const Sr = (t, e) => E(new ie(), vr, [t, e]);
-const ue = (t, e) => Object.assign(new ie(), Sr(t, e), ae(t, e));
-function Rr(t, e) {
-	const n = E(new gr(), Er, [t, e]);
-	return n.message && n;
-}
-const Or = [
-	new l(/^Auto-merging\s+(.+)$/, (t, [e]) => {
-		t.merges.push(e);
-	}),
-	new l(/^CONFLICT\s+\((.+)\): Merge conflict in (.+)$/, (t, [e, n]) => {
-		t.conflicts.push(new Z(e, n));
-	}),
-	new l(/^CONFLICT\s+\((.+\/delete)\): (.+) deleted in (.+) and/, (t, [e, n, r]) => {
-		t.conflicts.push(new Z(e, n, { deleteRef: r }));
-	}),
-	new l(/^CONFLICT\s+\((.+)\):/, (t, [e]) => {
-		t.conflicts.push(new Z(e, null));
-	}),
-	new l(/^Automatic merge failed;\s+(.+)$/, (t, [e]) => {
-		t.result = e;
-	})
-];
-const Cr = (t, e) => Object.assign(Ar(t), ue(t, e));
-const Ar = (t) => E(new dr(), Or, t);
-function At(t) {
-	return t.length ? {
-		commands: ["merge", ...t],
-		format: "utf-8",
-		parser(e, n) {
-			const r = Cr(e, n);
-			if (r.failed) throw new at$1(r);
-			return r;
-		}
-	} : b("Git.merge requires at least one option");
-}
-function xr(t, e, n) {
-	const r = n.includes("deleted"), s = n.includes("tag") || /^refs\/tags/.test(t), o = !n.includes("new");
-	return {
-		deleted: r,
-		tag: s,
-		branch: !s,
-		new: !o,
-		alreadyUpdated: o,
-		local: t,
-		remote: e
-	};
-}
-const Nr = [
-	new l(/^Pushing to (.+)$/, (t, [e]) => {
-		t.repo = e;
-	}),
-	new l(/^updating local tracking ref '(.+)'/, (t, [e]) => {
-		t.ref = {
-			...t.ref || {},
-			local: e
-		};
-	}),
-	new l(/^[=*-]\s+([^:]+):(\S+)\s+\[(.+)]$/, (t, [e, n, r]) => {
-		t.pushed.push(xr(e, n, r));
-	}),
-	new l(/^Branch '([^']+)' set up to track remote branch '([^']+)' from '([^']+)'/, (t, [e, n, r]) => {
-		t.branch = {
-			...t.branch || {},
-			local: e,
-			remote: n,
-			remoteName: r
-		};
-	}),
-	new l(/^([^:]+):(\S+)\s+([a-z0-9]+)\.\.([a-z0-9]+)$/, (t, [e, n, r, s]) => {
-		t.update = {
-			head: {
-				local: e,
-				remote: n
-			},
-			hash: {
-				from: r,
-				to: s
-			}
-		};
-	})
-];
-const $r = (t, e) => {
-	const n = Pr(t, e), r = ae(t, e);
-	return {
-		...n,
-		...r
-	};
-};
-const Pr = (t, e) => E({ pushed: [] }, Nr, [t, e]);
-function Mr(t = {}, e) {
-	return S(e, "--tags"), ce(t, e);
-}
-function ce(t = {}, e) {
-	const n = ["push", ...e];
-	return t.branch && n.splice(1, 0, t.branch), t.remote && n.splice(1, 0, t.remote), ct(n, "-v"), S(n, "--verbose"), S(n, "--porcelain"), {
-		commands: n,
-		format: "utf-8",
-		parser: $r
-	};
-}
-function Dr() {
-	return {
-		showBuffer() {
-			const t = ["show", ...h(arguments, 1)];
-			return t.includes("--binary") || t.splice(1, 0, "--binary"), this._runTask(Gt(t), u(arguments));
-		},
-		show() {
-			const t = ["show", ...h(arguments, 1)];
-			return this._runTask(g(t), u(arguments));
-		}
-	};
-}
-const Lr = /^(.+)\0(.+)$/;
-var jr = class {
-	constructor(e, n, r) {
-		if (this.path = e, this.index = n, this.working_dir = r, n === "R" || r === "R") {
-			const s = Lr.exec(e) || [
-				null,
-				e,
-				e
-			];
-			this.from = s[2] || "", this.path = s[1] || "";
-		}
-	}
-};
-var Br = class {
-	constructor() {
-		this.not_added = [], this.conflicted = [], this.created = [], this.deleted = [], this.ignored = void 0, this.modified = [], this.renamed = [], this.files = [], this.staged = [], this.ahead = 0, this.behind = 0, this.current = null, this.tracking = null, this.detached = !1, this.isClean = () => !this.files.length;
-	}
-};
-function xt(t) {
-	const [e, n] = t.split(I);
-	return {
-		from: n || e,
-		to: e
-	};
-}
-function _(t, e, n) {
-	return [`${t}${e}`, n];
-}
-function et(t, ...e) {
-	return e.map((n) => _(t, n, (r, s) => r.conflicted.push(s)));
-}
-const Ir = new Map([
-	_(" ", "A", (t, e) => t.created.push(e)),
-	_(" ", "D", (t, e) => t.deleted.push(e)),
-	_(" ", "M", (t, e) => t.modified.push(e)),
-	_("A", " ", (t, e) => {
-		t.created.push(e), t.staged.push(e);
-	}),
-	_("A", "M", (t, e) => {
-		t.created.push(e), t.staged.push(e), t.modified.push(e);
-	}),
-	_("D", " ", (t, e) => {
-		t.deleted.push(e), t.staged.push(e);
-	}),
-	_("M", " ", (t, e) => {
-		t.modified.push(e), t.staged.push(e);
-	}),
-	_("M", "M", (t, e) => {
-		t.modified.push(e), t.staged.push(e);
-	}),
-	_("R", " ", (t, e) => {
-		t.renamed.push(xt(e));
-	}),
-	_("R", "M", (t, e) => {
-		const n = xt(e);
-		t.renamed.push(n), t.modified.push(n.to);
-	}),
-	_("!", "!", (t, e) => {
-		(t.ignored = t.ignored || []).push(e);
-	}),
-	_("?", "?", (t, e) => t.not_added.push(e)),
-	...et("A", "A", "U"),
-	...et("D", "D", "U"),
-	...et("U", "A", "D", "U"),
-	["##", (t, e) => {
-		const n = /ahead (\d+)/, r = /behind (\d+)/, s = /^(.+?(?=(?:\.{3}|\s|$)))/, o = /\.{3}(\S*)/, i = /\son\s(\S+?)(?=\.{3}|$)/;
-		let a = n.exec(e);
-		t.ahead = a && +a[1] || 0, a = r.exec(e), t.behind = a && +a[1] || 0, a = s.exec(e), t.current = d(a?.[1], m, null), a = o.exec(e), t.tracking = d(a?.[1], m, null), a = i.exec(e), a && (t.current = d(a?.[1], m, t.current)), t.detached = /\(no branch\)/.test(e);
-	}]
-]);
-const Ur = function(t) {
-	const e = t.split(I), n = new Br();
-	for (let r = 0, s = e.length; r < s;) {
-		let o = e[r++].trim();
-		o && (o.charAt(0) === "R" && (o += I + (e[r++] || "")), Fr(n, o));
-	}
-	return n;
-};
-function Fr(t, e) {
-	const n = e.trim();
-	switch (" ") {
-		case n.charAt(2): return r(n.charAt(0), n.charAt(1), n.slice(3));
-		case n.charAt(1): return r(" ", n.charAt(0), n.slice(2));
-		default: return;
-	}
-	function r(s, o, i) {
-		const a = `${s}${o}`, c = Ir.get(a);
-		c && c(t, i), a !== "##" && a !== "!!" && t.files.push(new jr(i, s, o));
-	}
-}
-const Gr = ["--null", "-z"];
-function zr(t) {
-	return {
-		format: "utf-8",
-		commands: [
-			"status",
-			"--porcelain",
-			"-b",
-			"-u",
-			"--null",
-			...t.filter((n) => !Gr.includes(n))
-		],
-		parser(n) {
-			return Ur(n);
-		}
-	};
-}
-const fe = "installed=false";
-function q(t = 0, e = 0, n = 0, r = "", s = !0) {
-	return Object.defineProperty({
-		major: t,
-		minor: e,
-		patch: n,
-		agent: r,
-		installed: s
-	}, "toString", {
-		value() {
-			return `${this.major}.${this.minor}.${this.patch}`;
-		},
-		configurable: !1,
-		enumerable: !1
-	});
-}
-function qr() {
-	return q(0, 0, 0, "", !1);
-}
-function Wr() {
-	return { version() {
-		return this._runTask({
-			commands: ["--version"],
-			format: "utf-8",
-			parser: Kr,
-			onError(t, e, n, r) {
-				if (t.exitCode === V.NOT_FOUND) return n(Buffer.from(fe));
-				r(e);
-			}
-		});
-	} };
-}
-const Hr = [new l(/version (\d+)\.(\d+)\.(\d+)(?:\s*\((.+)\))?/, (t, [e, n, r, s = ""]) => {
-	Object.assign(t, q(p(e), p(n), p(r), s));
-}), new l(/version (\d+)\.(\d+)\.(\D+)(.+)?$/, (t, [e, n, r, s = ""]) => {
-	Object.assign(t, q(p(e), p(n), r, s));
-})];
-function Kr(t) {
-	return t === fe ? qr() : E(q(0, 0, 0, t), Hr, t);
-}
-var le = class {
-	constructor(e) {
-		this._executor = e;
-	}
-	_runTask(e, n) {
-		const r = this._executor.chain(), s = r.push(e);
-		return n && Ln(e, s, n), Object.create(this, {
-			then: { value: s.then.bind(s) },
-			catch: { value: s.catch.bind(s) },
-			_executor: { value: r }
-		});
-	}
-	add(e) {
-		return this._runTask(g(["add", ...v(e)]), u(arguments));
-	}
-	cwd(e) {
-		const n = u(arguments);
-		return typeof e == "string" ? this._runTask(St(e, this._executor), n) : typeof e?.path == "string" ? this._runTask(St(e.path, e.root && this._executor || void 0), n) : this._runTask(b("Git.cwd: workingDirectory must be supplied as a string"), n);
-	}
-	hashObject(e, n) {
-		return this._runTask(Vn(e, n === !0), u(arguments));
-	}
-	init(e) {
-		return this._runTask(Zn(e === !0, this._executor.cwd, h(arguments)), u(arguments));
-	}
-	merge() {
-		return this._runTask(At(h(arguments)), u(arguments));
-	}
-	mergeFromTo(e, n) {
-		return m(e) && m(n) ? this._runTask(At([
-			e,
-			n,
-			...h(arguments)
-		]), u(arguments, !1)) : this._runTask(b("Git.mergeFromTo requires that the 'remote' and 'branch' arguments are supplied as strings"));
-	}
-	outputHandler(e) {
-		return this._executor.outputHandler = e, this;
-	}
-	push() {
-		const e = ce({
-			remote: d(arguments[0], m),
-			branch: d(arguments[1], m)
-		}, h(arguments));
-		return this._runTask(e, u(arguments));
-	}
-	stash() {
-		return this._runTask(g(["stash", ...h(arguments)]), u(arguments));
-	}
-	status() {
-		return this._runTask(zr(h(arguments)), u(arguments));
-	}
-};
-Object.assign(le.prototype, jn(), In(), zn(), Tn(), Hn(), Kn(), On(), er(), pr(), Dr(), Wr());
-const Vr = /* @__PURE__ */ (() => {
-	let t = 0;
-	return () => {
-		t++;
-		const { promise: e, done: n } = (0, import_dist$1.createDeferred)();
-		return {
-			promise: e,
-			done: n,
-			id: t
-		};
-	};
-})();
-var Xr = class {
-	constructor(e = 2) {
-		this.concurrency = e, this.logger = $("", "scheduler"), this.pending = [], this.running = [], this.logger("Constructed, concurrency=%s", e);
-	}
-	schedule() {
-		if (!this.pending.length || this.running.length >= this.concurrency) {
-			this.logger("Schedule attempt ignored, pending=%s running=%s concurrency=%s", this.pending.length, this.running.length, this.concurrency);
-			return;
-		}
-		const e = S(this.running, this.pending.shift());
-		this.logger("Attempting id=%s", e.id), e.done(() => {
-			this.logger("Completing id=", e.id), ct(this.running, e), this.schedule();
-		});
-	}
-	next() {
-		const { promise: e, id: n } = S(this.pending, Vr());
-		return this.logger("Scheduling id=%s", n), this.schedule(), e;
-	}
-};
-function Yr(t, e) {
-	return g([
-		"apply",
-		...e,
-		...t
-	]);
-}
-var he = /* @__PURE__ */ ((t) => (t.CURRENT = "*", t.LINKED = "+", t))(he || {});
-var Qr = class {
-	constructor() {
-		this.all = [], this.branches = {}, this.current = "", this.detached = !1;
-	}
-	push(e, n, r, s, o) {
-		e === "*" && (this.detached = n, this.current = r), this.all.push(r), this.branches[r] = {
-			current: e === "*",
-			linkedWorkTree: e === "+",
-			name: r,
-			commit: s,
-			label: o
-		};
-	}
-};
-const Jr = [new l(/^([*+]\s)?\((?:HEAD )?detached (?:from|at) (\S+)\)\s+([a-z0-9]+)\s(.*)$/, (t, [e, n, r, s]) => {
-	t.push(Nt(e), !0, n, r, s);
-}), new l(/^([*+]\s)?(\S+)\s+([a-z0-9]+)\s?(.*)$/s, (t, [e, n, r, s]) => {
-	t.push(Nt(e), !1, n, r, s);
-})];
-const Zr = new l(/^(\S+)$/s, (t, [e]) => {
-	t.push(he.CURRENT, !1, e, "", "");
-});
-function Nt(t) {
-	return t ? t.charAt(0) : "";
-}
-function me(t, e = !1) {
-	return E(new Qr(), e ? [Zr] : Jr, t);
-}
-var ts = class {
-	constructor() {
-		this.all = [], this.branches = {}, this.errors = [];
-	}
-	get success() {
-		return !this.errors.length;
-	}
-};
-function es(t, e) {
-	return {
-		branch: t,
-		hash: e,
-		success: !0
-	};
-}
-function ns(t) {
-	return {
-		branch: t,
-		hash: null,
-		success: !1
-	};
-}
-const rs = /(\S+)\s+\(\S+\s([^)]+)\)/;
-const pe = /^error[^']+'([^']+)'/m;
-const ss = [new l(rs, (t, [e, n]) => {
-	const r = es(e, n);
-	t.all.push(r), t.branches[e] = r;
-}), new l(pe, (t, [e]) => {
-	const n = ns(e);
-	t.errors.push(n), t.all.push(n), t.branches[e] = n;
-})];
-const gt = (t, e) => E(new ts(), ss, [t, e]);
-function de(t, e) {
-	return e === V.ERROR && pe.test(t);
-}
-function os(t) {
-	const e = [
-		"-d",
-		"-D",
-		"--delete"
-	];
-	return t.some((n) => e.includes(n));
-}
-function is(t) {
-	const e = os(t), n = t.includes("--show-current"), r = ["branch", ...t];
-	return r.length === 1 && r.push("-a"), r.includes("-v") || r.splice(1, 0, "-v"), {
-		format: "utf-8",
-		commands: r,
-		parser(s, o) {
-			return e ? gt(s, o).all[0] : me(s, n);
-		}
-	};
-}
-function as() {
-	return {
-		format: "utf-8",
-		commands: ["branch", "-v"],
-		parser(t) {
-			return me(t);
-		}
-	};
-}
-function us(t, e = !1) {
-	return {
-		format: "utf-8",
-		commands: [
-			"branch",
-			"-v",
-			e ? "-D" : "-d",
-			...t
-		],
-		parser(n, r) {
-			return gt(n, r);
-		},
-		onError({ exitCode: n, stdOut: r }, s, o, i) {
-			if (!de(String(s), n)) return i(s);
-			o(r);
-		}
-	};
-}
-function cs(t, e = !1) {
-	const n = {
-		format: "utf-8",
-		commands: [
-			"branch",
-			"-v",
-			e ? "-D" : "-d",
-			t
-		],
-		parser(r, s) {
-			return gt(r, s).branches[t];
-		},
-		onError({ exitCode: r, stdErr: s, stdOut: o }, i, a, c) {
-			if (!de(String(i), r)) return c(i);
-			throw new at$1(n.parser(F(o), F(s)), String(i));
-		}
-	};
-	return n;
-}
-function fs(t) {
-	return {
-		commands: ["check-ignore", ...t],
-		format: "utf-8",
-		parser: ls
-	};
-}
-function ls(t) {
-	return t.split(/\n/g).map(hs).filter(Boolean);
-}
-function hs(t) {
-	const e = t.trim().replace(/^["']|["']$/g, "");
-	return e && normalize(e);
-}
-const ms = [
-	new l(/From (.+)$/, (t, [e]) => {
-		t.remote = e;
-	}),
-	new l(/\* \[new branch]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
-		t.branches.push({
-			name: e,
-			tracking: n
-		});
-	}),
-	new l(/\* \[new tag]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
-		t.tags.push({
-			name: e,
-			tracking: n
-		});
-	}),
-	new l(/- \[deleted]\s+\S+\s*-> (.+)$/, (t, [e]) => {
-		t.deleted.push({ tracking: e });
-	}),
-	new l(/\s*([^.]+)\.\.(\S+)\s+(\S+)\s*-> (.+)$/, (t, [e, n, r, s]) => {
-		t.updated.push({
-			name: r,
-			tracking: s,
-			to: n,
-			from: e
-		});
-	})
-];
-function ps(t, e) {
-	return E({
-		raw: t,
-		remote: null,
-		branches: [],
-		tags: [],
-		updated: [],
-		deleted: []
-	}, ms, [t, e]);
-}
-function ds(t) {
-	return /^--upload-pack(=|$)/.test(t);
-}
-function gs(t, e, n) {
-	const r = ["fetch", ...n];
-	return t && e && r.push(t, e), r.find(ds) ? b("git.fetch: potential exploit argument blocked.") : {
-		commands: r,
-		format: "utf-8",
-		parser: ps
-	};
-}
-const ys = [new l(/^Renaming (.+) to (.+)$/, (t, [e, n]) => {
-	t.moves.push({
-		from: e,
-		to: n
-	});
-})];
-function ws(t) {
-	return E({ moves: [] }, ys, t);
-}
-function bs(t, e) {
-	return {
-		commands: [
-			"mv",
-			"-v",
-			...v(t),
-			e
-		],
-		format: "utf-8",
-		parser: ws
-	};
-}
-function Ts(t, e, n) {
-	const r = ["pull", ...n];
-	return t && e && r.splice(1, 0, t, e), {
-		commands: r,
-		format: "utf-8",
-		parser(s, o) {
-			return ue(s, o);
-		},
-		onError(s, o, i, a) {
-			const c = Rr(F(s.stdOut), F(s.stdErr));
-			if (c) return a(new at$1(c));
-			a(o);
-		}
-	};
-}
-function ks(t) {
-	const e = {};
-	return ge(t, ([n]) => e[n] = { name: n }), Object.values(e);
-}
-function _s(t) {
-	const e = {};
-	return ge(t, ([n, r, s]) => {
-		Object.hasOwn(e, n) || (e[n] = {
-			name: n,
-			refs: {
-				fetch: "",
-				push: ""
-			}
-		}), s && r && (e[n].refs[s.replace(/[^a-z]/g, "")] = r);
-	}), Object.values(e);
-}
-function ge(t, e) {
-	ut(t, (n) => e(n.split(/\s+/)));
-}
-function vs(t, e, n) {
-	return g([
-		"remote",
-		"add",
-		...n,
-		t,
-		e
-	]);
-}
-function Es(t) {
-	const e = ["remote"];
-	return t && e.push("-v"), {
-		commands: e,
-		format: "utf-8",
-		parser: t ? _s : ks
-	};
-}
-function Ss(t) {
-	const e = [...t];
-	return e[0] !== "ls-remote" && e.unshift("ls-remote"), g(e);
-}
-function Rs(t) {
-	const e = [...t];
-	return e[0] !== "remote" && e.unshift("remote"), g(e);
-}
-function Os(t) {
-	return g([
-		"remote",
-		"remove",
-		t
-	]);
-}
-function Cs(t = {}, e) {
-	const n = oe(t), r = [
-		"stash",
-		"list",
-		...n.commands,
-		...e
-	], s = re(n.splitter, n.fields, pt(r));
-	return dt(r) || {
-		commands: r,
-		format: "utf-8",
-		parser: s
-	};
-}
-function As(t, e) {
-	return X([
-		"add",
-		t,
-		e
-	]);
-}
-function xs(t) {
-	return X(["init", ...t]);
-}
-function X(t) {
-	const e = [...t];
-	return e[0] !== "submodule" && e.unshift("submodule"), g(e);
-}
-function Ns(t) {
-	return X(["update", ...t]);
-}
-var $s = class {
-	constructor(e, n) {
-		this.all = e, this.latest = n;
-	}
-};
-const Ps = function(t, e = !1) {
-	const n = t.split(`
-`).map(Ds).filter(Boolean);
-	e || n.sort(function(s, o) {
-		const i = s.split("."), a = o.split(".");
-		if (i.length === 1 || a.length === 1) return Ms(B(i[0]), B(a[0]));
-		for (let c = 0, y = Math.max(i.length, a.length); c < y; c++) {
-			const w = ye(B(i[c]), B(a[c]));
-			if (w) return w;
-		}
-		return 0;
-	});
-	return new $s(n, e ? n[0] : [...n].reverse().find((s) => s.indexOf(".") >= 0));
-};
-function Ms(t, e) {
-	const n = Number.isNaN(t);
-	return n !== Number.isNaN(e) ? n ? 1 : -1 : n ? ye(t, e) : 0;
-}
-function ye(t, e) {
-	return t === e ? 0 : t > e ? 1 : -1;
-}
-function Ds(t) {
-	return t.trim();
-}
-function B(t) {
-	return typeof t == "string" && parseInt(t.replace(/^\D+/g, ""), 10) || 0;
-}
-function Ls(t = []) {
-	const e = t.some((n) => /^--sort=/.test(n));
-	return {
-		format: "utf-8",
-		commands: [
-			"tag",
-			"-l",
-			...t
-		],
-		parser(n) {
-			return Ps(n, e);
-		}
-	};
-}
-function js(t) {
-	return {
-		format: "utf-8",
-		commands: ["tag", t],
-		parser() {
-			return { name: t };
-		}
-	};
-}
-function Bs(t, e) {
-	return {
-		format: "utf-8",
-		commands: [
-			"tag",
-			"-a",
-			"-m",
-			e,
-			t
-		],
-		parser() {
-			return { name: t };
-		}
-	};
-}
-function f(t, e) {
-	this._plugins = e, this._executor = new Dn(t.baseDir, new Xr(t.maxConcurrentProcesses), e), this._trimmed = t.trimmed;
-}
-(f.prototype = Object.create(le.prototype)).constructor = f;
-f.prototype.customBinary = function(t) {
-	return this._plugins.reconfigure("binary", t), this;
-};
-f.prototype.env = function(t, e) {
-	return arguments.length === 1 && typeof t == "object" ? this._executor.env = t : (this._executor.env = this._executor.env || {})[t] = e, this;
-};
-f.prototype.stashList = function(t) {
-	return this._runTask(Cs(ht(arguments) || {}, K(t) && t || []), u(arguments));
-};
-f.prototype.mv = function(t, e) {
-	return this._runTask(bs(t, e), u(arguments));
-};
-f.prototype.checkoutLatestTag = function(t) {
-	var e = this;
-	return this.pull(function() {
-		e.tags(function(n, r) {
-			e.checkout(r.latest, t);
-		});
-	});
-};
-f.prototype.pull = function(t, e, n, r) {
-	return this._runTask(Ts(d(t, m), d(e, m), h(arguments)), u(arguments));
-};
-f.prototype.fetch = function(t, e) {
-	return this._runTask(gs(d(t, m), d(e, m), h(arguments)), u(arguments));
-};
-f.prototype.tags = function(t, e) {
-	return this._runTask(Ls(h(arguments)), u(arguments));
-};
-f.prototype.rebase = function() {
-	return this._runTask(g(["rebase", ...h(arguments)]), u(arguments));
-};
-f.prototype.reset = function(t) {
-	return this._runTask(An(xn(t), h(arguments)), u(arguments));
-};
-f.prototype.revert = function(t) {
-	const e = u(arguments);
-	return typeof t != "string" ? this._runTask(b("Commit must be a string"), e) : this._runTask(g([
-		"revert",
-		...h(arguments, 0, !0),
-		t
-	]), e);
-};
-f.prototype.addTag = function(t) {
-	const e = typeof t == "string" ? js(t) : b("Git.addTag requires a tag name");
-	return this._runTask(e, u(arguments));
-};
-f.prototype.addAnnotatedTag = function(t, e) {
-	return this._runTask(Bs(t, e), u(arguments));
-};
-f.prototype.deleteLocalBranch = function(t, e, n) {
-	return this._runTask(cs(t, typeof e == "boolean" ? e : !1), u(arguments));
-};
-f.prototype.deleteLocalBranches = function(t, e, n) {
-	return this._runTask(us(t, typeof e == "boolean" ? e : !1), u(arguments));
-};
-f.prototype.branch = function(t, e) {
-	return this._runTask(is(h(arguments)), u(arguments));
-};
-f.prototype.branchLocal = function(t) {
-	return this._runTask(as(), u(arguments));
-};
-f.prototype.raw = function(t) {
-	const e = !Array.isArray(t), n = [].slice.call(e ? arguments : t, 0);
-	for (let s = 0; s < n.length && e; s++) if (!st(n[s])) {
-		n.splice(s, n.length - s);
-		break;
-	}
-	n.push(...h(arguments, 0, !0));
-	var r = u(arguments);
-	return n.length ? this._runTask(g(n, this._trimmed), r) : this._runTask(b("Raw: must supply one or more command to execute"), r);
-};
-f.prototype.submoduleAdd = function(t, e, n) {
-	return this._runTask(As(t, e), u(arguments));
-};
-f.prototype.submoduleUpdate = function(t, e) {
-	return this._runTask(Ns(h(arguments, !0)), u(arguments));
-};
-f.prototype.submoduleInit = function(t, e) {
-	return this._runTask(xs(h(arguments, !0)), u(arguments));
-};
-f.prototype.subModule = function(t, e) {
-	return this._runTask(X(h(arguments)), u(arguments));
-};
-f.prototype.listRemote = function() {
-	return this._runTask(Ss(h(arguments)), u(arguments));
-};
-f.prototype.addRemote = function(t, e, n) {
-	return this._runTask(vs(t, e, h(arguments)), u(arguments));
-};
-f.prototype.removeRemote = function(t, e) {
-	return this._runTask(Os(t), u(arguments));
-};
-f.prototype.getRemotes = function(t, e) {
-	return this._runTask(Es(t === !0), u(arguments));
-};
-f.prototype.remote = function(t, e) {
-	return this._runTask(Rs(h(arguments)), u(arguments));
-};
-f.prototype.tag = function(t, e) {
-	const n = h(arguments);
-	return n[0] !== "tag" && n.unshift("tag"), this._runTask(g(n), u(arguments));
-};
-f.prototype.updateServerInfo = function(t) {
-	return this._runTask(g(["update-server-info"]), u(arguments));
-};
-f.prototype.pushTags = function(t, e) {
-	const n = Mr({ remote: d(t, m) }, h(arguments));
-	return this._runTask(n, u(arguments));
-};
-f.prototype.rm = function(t) {
-	return this._runTask(g([
-		"rm",
-		"-f",
-		...v(t)
-	]), u(arguments));
-};
-f.prototype.rmKeepLocal = function(t) {
-	return this._runTask(g([
-		"rm",
-		"--cached",
-		...v(t)
-	]), u(arguments));
-};
-f.prototype.catFile = function(t, e) {
-	return this._catFile("utf-8", arguments);
-};
-f.prototype.binaryCatFile = function() {
-	return this._catFile("buffer", arguments);
-};
-f.prototype._catFile = function(t, e) {
-	var n = u(e), r = ["cat-file"], s = e[0];
-	if (typeof s == "string") return this._runTask(b("Git.catFile: options must be supplied as an array of strings"), n);
-	Array.isArray(s) && r.push.apply(r, s);
-	const o = t === "buffer" ? Gt(r) : g(r);
-	return this._runTask(o, n);
-};
-f.prototype.diff = function(t, e) {
-	const n = m(t) ? b("git.diff: supplying options as a single string is no longer supported, switch to an array of strings") : g(["diff", ...h(arguments)]);
-	return this._runTask(n, u(arguments));
-};
-f.prototype.diffSummary = function() {
-	return this._runTask(fr(h(arguments, 1)), u(arguments));
-};
-f.prototype.applyPatch = function(t) {
-	const e = G(t) ? Yr(v(t), h([].slice.call(arguments, 1))) : b("git.applyPatch requires one or more string patches as the first argument");
-	return this._runTask(e, u(arguments));
-};
-f.prototype.revparse = function() {
-	const t = ["rev-parse", ...h(arguments, !0)];
-	return this._runTask(g(t, !0), u(arguments));
-};
-f.prototype.clean = function(t, e, n) {
-	const r = un(t), s = r && t.join("") || d(t, m) || "", o = h([].slice.call(arguments, r ? 1 : 0));
-	return this._runTask(on(s, o), u(arguments));
-};
-f.prototype.exec = function(t) {
-	return this._runTask({
-		commands: [],
-		format: "utf-8",
-		parser() {
-			typeof t == "function" && t();
-		}
-	});
-};
-f.prototype.checkIgnore = function(t, e) {
-	return this._runTask(fs(v(d(t, G, []))), u(arguments));
-};
-f.prototype.checkIsRepo = function(t, e) {
-	return this._runTask(We(d(t, m)), u(arguments));
-};
-function Is(t) {
-	return t ? [{
-		type: "spawn.before",
-		action(r, s) {
-			t.aborted && s.kill(new A(void 0, "abort", "Abort already signaled"));
-		}
-	}, {
-		type: "spawn.after",
-		action(r, s) {
-			function o() {
-				s.kill(new A(void 0, "abort", "Abort signal received"));
-			}
-			t.addEventListener("abort", o), s.spawned.on("close", () => t.removeEventListener("abort", o));
-		}
-	}] : void 0;
-}
-const Us = $("", "plugin:allowEnvironment");
-function Fs(t, e = !1) {
-	const n = new Set(t.map((r) => r.toLowerCase().trim()));
-	return {
-		type: "spawn.options",
-		action(r, s) {
-			const o = { ...r.env ?? process.env }, i = new Set(Object.keys(s.env).map((a) => a.toLowerCase().trim()));
-			for (const a of Object.keys(o)) {
-				const c = a.toLowerCase().trim();
-				if (!(!Gs(c) || n.has(c))) {
-					if (i.has(c)) throw new A(void 0, "allowEnvironment", `Use of "${a}" is blocked by the environment guard - add it to the allowEnvironment option to permit it`);
-					Us("removing ambient guarded environment variable %s", a), delete o[a];
-				}
-			}
-			return {
-				...r,
-				env: {
-					...o,
-					GIT_TEST_DISALLOW_ABBREVIATED_OPTIONS: String(!e)
-				}
-			};
-		}
-	};
-}
-function Gs(t) {
-	const e = t.toLowerCase().trim();
-	return e.startsWith("git_") || _$1(e);
-}
-function zs(t = {}) {
-	return {
-		type: "spawn.args",
-		action(e, { env: n }) {
-			for (const r of oe$1(e, n)) if (t[r.category] !== !0) throw new A(void 0, "unsafe", r.message);
-			return e;
-		}
-	};
-}
-function qs(t) {
-	const e = U(t, "-c");
-	return {
-		type: "spawn.args",
-		action(n) {
-			return [...e, ...n];
-		}
-	};
-}
-const $t = (0, import_dist$1.deferred)().promise;
-function Ws({ onClose: t = !0, onExit: e = 50 } = {}) {
-	function n() {
-		let s = -1;
-		const o = {
-			close: (0, import_dist$1.deferred)(),
-			closeTimeout: (0, import_dist$1.deferred)(),
-			exit: (0, import_dist$1.deferred)(),
-			exitTimeout: (0, import_dist$1.deferred)()
-		}, i = Promise.race([t === !1 ? $t : o.closeTimeout.promise, e === !1 ? $t : o.exitTimeout.promise]);
-		return r(t, o.close, o.closeTimeout), r(e, o.exit, o.exitTimeout), {
-			close(a) {
-				s = a, o.close.done();
-			},
-			exit(a) {
-				s = a, o.exit.done();
-			},
-			get exitCode() {
-				return s;
-			},
-			result: i
-		};
-	}
-	function r(s, o, i) {
-		s !== !1 && (s === !0 ? o.promise : o.promise.then(() => wt(s))).then(i.done);
-	}
-	return {
-		type: "spawn.after",
-		async action(s, { spawned: o, close: i }) {
-			const a = n();
-			let c = !0, y = () => {
-				c = !1;
-			};
-			o.stdout?.on("data", y), o.stderr?.on("data", y), o.on("error", y), o.on("close", (w) => a.close(w)), o.on("exit", (w) => a.exit(w));
-			try {
-				await a.result, c && await wt(50), i(a.exitCode);
-			} catch (w) {
-				i(a.exitCode, w);
-			}
-		}
-	};
-}
-const we = $("", "plugin:binary");
-const Hs = "Invalid value supplied for custom binary, requires a single string or an array containing either one or two strings";
-const Ks = "Invalid value supplied for custom binary, restricted characters must be removed or supply the unsafe.allowUnsafeCustomBinary option";
-function Vs(t) {
-	return !t || !/^([a-z]:)?([a-z0-9/.\\_~-]+)$/i.test(t);
-}
-function Pt(t, e) {
-	if (t.length < 1 || t.length > 2) throw new A(void 0, "binary", Hs);
-	if (t.some(Vs)) if (e) we("permitted unsafe binary %o", t);
-	else throw new A(void 0, "binary", Ks);
-	const [r, s] = t;
-	return {
-		binary: r,
-		prefix: s
-	};
-}
-function Xs(t, e = ["git"], n = !1) {
-	let r = Pt(v(e), n);
-	t.on("binary", (s) => {
-		r = Pt(v(s), n), we.info("reconfiguring %o", r);
-	}), t.append("spawn.binary", () => r.binary), t.append("spawn.args", (s) => r.prefix ? [r.prefix, ...s] : s);
-}
-const be = {
-	DISALLOWED_ABBREVIATED: {
-		text: "disallowed abbreviated or ambiguous option",
-		solution: "Unambiguous abbreviated options blocked with unsafe.allowAbbreviatedOptions setting: {message}"
-	},
-	UNKNOWN: {
-		text: "~ unknown ~",
-		solution: void 0
-	}
-};
-function Ys(t) {
-	if (!t) return "UNKNOWN";
-	for (const [e, { text: n }] of Object.entries(be)) if (t.startsWith(`fatal: ${n}`)) return e;
-	return "UNKNOWN";
-}
-var Qs = class extends O {
-	constructor(e = "") {
-		const n = Ys(e);
-		super(void 0, be[n].solution?.replace("{message}", e) ?? e), this.reason = n;
-	}
-};
-function Js(t) {
-	return !!(t.exitCode && t.stdErr.length);
-}
-function Zs(t) {
-	return Buffer.concat([...t.stdOut, ...t.stdErr]);
-}
-function to(t = !1, e = Js, n = Zs) {
-	return (r, s) => !t && r || !e(s) ? r : n(s);
-}
-function eo(t, e) {
-	return t === 128 && e.startsWith("fatal:") ? new Qs(e) : new O(void 0, e);
-}
-function Mt(t) {
-	return {
-		type: "task.error",
-		action(e, n) {
-			const r = t(e.error, {
-				stdErr: n.stdErr,
-				stdOut: n.stdOut,
-				exitCode: n.exitCode
-			});
-			return Buffer.isBuffer(r) ? { error: eo(n.exitCode, r.toString("utf-8")) } : { error: r };
-		}
-	};
-}
-const nt = $("", "plugin:input");
-function no(t) {
-	return {
-		type: "spawn.after",
-		action(e, { commands: n, input: r, spawned: { stdin: s } }) {
-			if (!s) return;
-			const o = t?.([...n]) ?? r;
-			if (!o) return nt("generated zero length content, not writing to stdin");
-			nt("writing %s bytes to stdin", Le(o)), s.on("error", (i) => {
-				i.code !== "EPIPE" && nt("[ERROR] stdin error %o", i);
-			}), s.end(o);
-		}
-	};
-}
-var ro = class {
-	constructor() {
-		this.plugins = /* @__PURE__ */ new Set(), this.events = new EventEmitter();
-	}
-	on(e, n) {
-		this.events.on(e, n);
-	}
-	reconfigure(e, n) {
-		this.events.emit(e, n);
-	}
-	append(e, n) {
-		const r = S(this.plugins, {
-			type: e,
-			action: n
-		});
-		return () => this.plugins.delete(r);
-	}
-	add(e) {
-		const n = [];
-		return v(e).forEach((r) => {
-			r && this.plugins.add(S(n, r));
-		}), () => {
-			n.forEach((r) => {
-				this.plugins.delete(r);
-			});
-		};
-	}
-	exec(e, n, r) {
-		let s = n;
-		const o = Object.freeze(Object.create(r));
-		for (const i of this.plugins) i.type === e && (s = i.action(s, o));
-		return s;
-	}
-};
-function so(t) {
-	const e = "--progress", n = [
-		"checkout",
-		"clone",
-		"fetch",
-		"pull",
-		"push"
-	];
-	return [{
-		type: "spawn.args",
-		action(o, i) {
-			return n.includes(i.method) ? De(o, e) : o;
-		}
-	}, {
-		type: "spawn.after",
-		action(o, i) {
-			i.commands.includes(e) && i.spawned.stderr?.on("data", (a) => {
-				const c = /^([\s\S]+?):\s*(\d+)% \((\d+)\/(\d+)\)/.exec(a.toString("utf8"));
-				c && t({
-					method: i.method,
-					stage: oo(c[1]),
-					progress: p(c[2]),
-					processed: p(c[3]),
-					total: p(c[4])
-				});
-			});
-		}
-	}];
-}
-function oo(t) {
-	return String(t.toLowerCase().split(" ", 1)) || "unknown";
-}
-function io(t) {
-	const e = je(t, ["uid", "gid"]);
-	return {
-		type: "spawn.options",
-		action(n) {
-			return {
-				...e,
-				...n
-			};
-		}
-	};
-}
-function ao() {
-	return {
-		type: "spawn.args",
-		action(t) {
-			const e = [];
-			let n;
-			function r$2(s) {
-				(n = n || []).push(...s);
-			}
-			for (let s = 0; s < t.length; s++) {
-				const o$1 = t[s];
-				if (r(o$1)) {
-					r$2(o(o$1));
-					continue;
-				}
-				if (o$1 === "--") {
-					r$2(t.slice(s + 1).flatMap((i) => r(i) && o(i) || i));
-					break;
-				}
-				e.push(o$1);
-			}
-			return n ? [
-				...e,
-				"--",
-				...n.map(String)
-			] : e;
-		}
-	};
-}
-function uo({ block: t, stdErr: e = !0, stdOut: n = !0 }) {
-	if (t > 0) return {
-		type: "spawn.after",
-		action(r, s) {
-			let o;
-			function i() {
-				o && clearTimeout(o), o = setTimeout(c, t);
-			}
-			function a() {
-				s.spawned.stdout?.off("data", i), s.spawned.stderr?.off("data", i), s.spawned.off("exit", a), s.spawned.off("close", a), o && clearTimeout(o);
-			}
-			function c() {
-				a(), s.kill(new A(void 0, "timeout", "block timeout reached"));
-			}
-			n && s.spawned.stdout?.on("data", i), e && s.spawned.stderr?.on("data", i), s.spawned.on("exit", a), s.spawned.on("close", a), i();
-		}
-	};
-}
-const wo = (t, e) => {
-	const n = new ro(), r = Ge(t && (typeof t == "string" ? { baseDir: t } : t) || {}, e);
-	if (!Lt(r.baseDir)) throw new Ae(r, "Cannot use simple-git on a directory that does not exist");
-	return Array.isArray(r.config) && n.add(qs(r.config)), n.add(zs(r.unsafe)), n.add(Ws(r.completion)), r.abort && n.add(Is(r.abort)), r.progress && n.add(so(r.progress)), r.timeout && n.add(uo(r.timeout)), r.spawnOptions && n.add(io(r.spawnOptions)), n.add(ao()), n.add(no(r.input)), n.add(Mt(to(!0))), r.errors && n.add(Mt(r.errors)), Xs(n, r.binary, r.unsafe?.allowUnsafeCustomBinary), n.add(Fs(r.allowEnvironment ?? [], r.unsafe?.allowAbbreviatedOptions)), new f(r, n);
-};
-// src/platform/git.ts
-/** A git repository on disk. Methods that begin with `try` give undefined instead of throwing. */
-var Repository = class Repository {
-	root;
-	#git;
-	constructor(root) {
-		this.root = root;
-		this.#git = at(root);
-	}
-	/**
-	* Opens the repository that `dir` is in.
-	* @throws FleetError when it is in none, or git refuses it (another user's); UnavailableError without git.
-	*/
-	static async open(dir) {
-		try {
-			const top = (await at(dir).raw("rev-parse", "--show-toplevel")).replace(/\n$/, "");
-			return new Repository(realpathSync(top));
-		} catch (error) {
-			if (error instanceof FleetError) throw error;
-			const text = error instanceof Error ? error.message : String(error);
-			if (/spawn git ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
-			if (/dubious ownership/.test(text)) {
-				const top = /git config --global --add safe\.directory .+/.exec(text);
-				throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
-					hint: top?.[0] ?? `git config --global --add safe.directory ${dir}`,
-					cause: error
-				});
-			}
-			throw new FleetError(`${dir} is not in a git repository`, {
-				hint: "git init",
-				cause: error
-			});
-		}
-	}
-	/** Everything git tracks below `dir` (relative to the top; "" for all), in git's order. */
-	async tracked(dir = "") {
-		return (await this.#git.raw("ls-files", "--stage", "-z", "--", dir === "" ? "." : dir)).split("\0").filter((line) => line !== "").map((line) => {
-			const tab = line.indexOf("	");
-			const [mode, blob = ""] = line.slice(0, tab).split(" ");
-			return {
-				path: line.slice(tab + 1),
-				mode,
-				blob
-			};
-		});
-	}
-	/** What git neither tracks nor ignores, as it would be tracked. */
-	async untracked() {
-		const files = (await this.#git.raw("ls-files", "--others", "--exclude-standard", "-z")).split("\0").filter((file) => file !== "" && !file.endsWith("/"));
-		return Promise.all(files.map(async (file) => {
-			const info = await lstat$1(path$2.join(this.root, file));
-			return {
-				path: file,
-				mode: info.isSymbolicLink() ? "120000" : (info.mode & 64) === 0 ? "100644" : "100755",
-				blob: ""
-			};
-		}));
-	}
-	/** Tracked files that differ from HEAD, relative to the top. */
-	async modified() {
-		return (await this.#git.raw("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")).split("\0").filter((line) => line !== "").map((line) => line.slice(3));
-	}
-	/** @throws FleetError when there is no commit yet. */
-	async head() {
-		try {
-			const [id = "", subject = ""] = (await this.#git.raw("log", "-1", "--format=%H%n%s")).split("\n");
-			return {
-				id,
-				subject
-			};
-		} catch (error) {
-			throw new FleetError("the repository has no commit yet", {
-				hint: "git add -A && git commit",
-				cause: error
-			});
-		}
-	}
-	/** The first lines of commits' messages, of those that this clone has. `commits`: 40 hex digits each. */
-	async subjects(commits) {
-		if (commits.length === 0) return /* @__PURE__ */ new Map();
-		const out = await this.#git.raw("log", "--ignore-missing", "--no-walk=unsorted", "--format=%H %s", ...commits);
-		return new Map(out.split("\n").filter((line) => line !== "").map((line) => [line.slice(0, 40), line.slice(41)]));
-	}
-	/**
-	* The commit a ref stands for.
-	* @throws FleetError when this clone doesn't have it.
-	*/
-	async commitOf(ref) {
-		try {
-			return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
-		} catch (cause) {
-			throw new FleetError(`git knows no commit '${ref}' here`, {
-				hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
-				cause
-			});
-		}
-	}
-	/** Checks a commit out into a directory of its own, beside what is checked out here. It goes with the scope. */
-	async checkout(commit, into) {
-		await this.#git.raw("worktree", "add", "--quiet", "--detach", "--force", into, commit);
-		const repository = new Repository(realpathSync(into));
-		return Object.assign(repository, { [Symbol.asyncDispose]: async () => {
-			await this.#git.raw("worktree", "remove", "--force", into);
-		} });
-	}
-	/** Whether `ancestor` is `descendant` or one of its ancestors; undefined when `ancestor` isn't in this clone. */
-	async isAncestor(ancestor, descendant) {
-		try {
-			await this.#git.raw("cat-file", "-e", `${ancestor}^{commit}`);
-		} catch {
-			return;
-		}
-		return (await this.#git.raw("merge-base", ancestor, descendant).catch(() => "")).trim() === ancestor;
-	}
-};
-function at(dir) {
-	try {
-		return wo({ baseDir: dir });
-	} catch (error) {
-		throw new FleetError(`${dir} is not a directory`, { cause: error });
-	}
-}
-// src/tree/tracked.ts
-/** As many as Linux follows. */
-const MAX_HOPS = 40;
-/**
-* The files git tracks, as a file system: the only one that staging looks at, so that what git doesn't know can't be reached,
-* by whatever links. Paths are relative to the repository's top, "" for itself.
-*/
-var TrackedFiles = class {
-	#root;
-	#modes = /* @__PURE__ */ new Map([["", "directory"]]);
-	#blobs = /* @__PURE__ */ new Map();
-	#children = /* @__PURE__ */ new Map([["", []]]);
-	constructor(root, entries) {
-		this.#root = root;
-		for (const entry of entries) {
-			this.#add(entry.path, entry.mode);
-			this.#blobs.set(entry.path, entry.blob);
-		}
-	}
-	#add(file, mode) {
-		if (this.#modes.has(file)) return;
-		this.#modes.set(file, mode);
-		if (mode === "directory") this.#children.set(file, []);
-		const parent = parentOf$1(file);
-		this.#add(parent, "directory");
-		this.#children.get(parent)?.push(file.slice(file.lastIndexOf("/") + 1));
-	}
-	mode(file) {
-		return this.#modes.get(file);
-	}
-	/** Git's name for the content of a file, as the index has it. */
-	blob(file) {
-		return this.#blobs.get(file);
-	}
-	/** The names in a directory. */
-	list(dir) {
-		return this.#children.get(dir) ?? [];
-	}
-	/** The link's own text. */
-	async linkTarget(link) {
-		try {
-			return await readlink(path$2.join(this.#root, link));
-		} catch (cause) {
-			throw new HostError(`${link} is a symlink to git, but not on disk`, {
-				at: { file: link },
-				hint: `git checkout -- ${link}`,
-				cause
-			});
-		}
-	}
-	/**
-	* Follows a symlink hop by hop over tracked files. `copied` tells which files and directories will be beside the link in
-	* the copy.
-	* @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
-	*/
-	async resolve(link, copied) {
-		const target = await this.linkTarget(link);
-		const walk = {
-			hops: { count: 0 },
-			stays: true
-		};
-		const end = await this.#walk(link, parentOf$1(link), target, copied, walk);
-		if (this.#modes.get(end) === void 0) throw nothingThere(link, target, end);
-		return {
-			path: end,
-			stays: walk.stays
-		};
-	}
-	async #walk(link, start, target, copied, walk) {
-		if (target.startsWith("/")) throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
-			at: { file: link },
-			hint: "make it a relative link to something in the repository"
-		});
-		let at = start;
-		let throughLink = false;
-		for (const part of target.split("/")) {
-			if (part === "" || part === ".") continue;
-			if (this.#modes.get(at) !== "directory") throw nothingThere(link, target, at);
-			if (part === "..") {
-				if (at === "") throw new HostError(`${link} -> ${target}: it leaves the repository`, {
-					at: { file: link },
-					hint: "bring what it points to into the repository"
-				});
-				at = parentOf$1(at);
-				if (throughLink) walk.stays = false;
-			} else at = at === "" ? part : `${at}/${part}`;
-			if (!throughLink && !copied(at)) walk.stays = false;
-			if (this.#modes.get(at) === "120000") {
-				walk.hops.count += 1;
-				if (walk.hops.count > MAX_HOPS) throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
-				at = await this.#walk(link, parentOf$1(at), await this.linkTarget(at), copied, {
-					...walk,
-					stays: true
-				});
-				throughLink = true;
-			}
-		}
-		return at;
-	}
-};
-function nothingThere(link, target, end) {
-	return new HostError(`${link} -> ${target}: git tracks nothing there`, {
-		at: { file: link },
-		hint: `git add ${end || target}`
-	});
-}
-function parentOf$1(file) {
-	return file.slice(0, Math.max(file.lastIndexOf("/"), 0));
-}
-/** Whether `file` is `dir` or below it. */
-function isWithin(file, dir) {
-	return dir === "" || file === dir || file.startsWith(`${dir}/`);
-}
-// src/tree/layout.ts
-/**
-* What a release directory is made of, before any of it is copied: tracked directories, each symlink that leaves the copied
-* directory replaced by what it points to.
-*/
-var Layout = class {
-	entries = [];
-	/** Every tracked file that it depends on, links that were followed too, relative to the repository's top. */
-	sources = [];
-	/** `target`, a directory or file of the release, comes from `source`. */
-	#origins = [];
-	/** Symlinks of the release, and the places in it that they lead to. */
-	#kept = /* @__PURE__ */ new Map();
-	#root;
-	#files;
-	#realDirs = /* @__PURE__ */ new Map();
-	constructor(root, files) {
-		this.#root = root;
-		this.#files = files;
-	}
-	/** Where a file of the release comes from, relative to the repository's top. */
-	originOf(file) {
-		let place = file;
-		for (let hops = this.#kept.size; hops > 0; hops--) {
-			const link = [...this.#kept.keys()].find((link) => isWithin(place, link));
-			if (link === void 0) break;
-			place = path$2.posix.join(this.#kept.get(link) ?? "", path$2.posix.relative(link, place));
-		}
-		let best = {
-			source: "",
-			target: ""
-		};
-		for (const origin of this.#origins) if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
-		return path$2.posix.join(best.source, path$2.posix.relative(best.target, place));
-	}
-	/** Names in one directory that are the same but for case: `[a, b]`, relative to the release. */
-	caseTwins() {
-		const first = /* @__PURE__ */ new Map();
-		return this.entries.flatMap(({ target }) => {
-			const folded = target.toLowerCase();
-			const twin = first.get(folded);
-			if (twin === void 0) first.set(folded, target);
-			return twin === void 0 ? [] : [[twin, target]];
-		});
-	}
-	/** A file that no file of the repository stands for. */
-	text(target, text) {
-		this.entries.push({
-			kind: "text",
-			target,
-			text
-		});
-	}
-	/** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */
-	async directory(source, target, include, through = []) {
-		if (through.includes(source)) throw new HostError(`a symlink leads back to ${source || "the repository"}, which it is in: the tree would never end`, { at: { file: source || "." } });
-		this.#origins.push({
-			source,
-			target
-		});
-		await this.#directory(source, target, source, include, [...through, source]);
-	}
-	async #directory(source, target, within, include, through) {
-		this.entries.push({
-			kind: "directory",
-			target
-		});
-		for (const name of this.#files.list(source)) {
-			const file = source === "" ? name : `${source}/${name}`;
-			if (!isIncluded(file, include)) continue;
-			await this.#entry(file, `${target}/${name}`, within, include, through);
-		}
-	}
-	async #entry(file, target, within, include, through) {
-		if (file.includes("�")) throw new HostError(`${file}: its name is not valid UTF-8`, {
-			at: { file },
-			hint: "git mv it to another name"
-		});
-		switch (this.#files.mode(file)) {
-			case "directory": return this.#directory(file, target, within, include, through);
-			case "120000": {
-				this.sources.push(file);
-				this.#realDirectory(parentOf$1(file));
-				const resolved = await this.#files.resolve(file, (place) => isWithin(place, within) && isIncluded(place, include));
-				if (resolved.stays) {
-					const text = await this.#files.linkTarget(file);
-					this.#kept.set(target, path$2.posix.join(path$2.posix.dirname(target), text));
-					this.entries.push({
-						kind: "link",
-						target,
-						source: file,
-						text
-					});
-					return;
-				}
-				if (this.#files.mode(resolved.path) === "directory") return this.directory(resolved.path, target, null, through);
-				if (this.#files.mode(resolved.path) === "160000") throw submodule(resolved.path);
-				this.#origins.push({
-					source: resolved.path,
-					target
-				});
-				return this.#file(resolved.path, target);
-			}
-			case "160000": throw submodule(file);
-			default: return this.#file(file, target);
-		}
-	}
-	#file(file, target) {
-		this.sources.push(file);
-		this.#realDirectory(parentOf$1(file));
-		this.entries.push({
-			kind: "file",
-			target,
-			source: file,
-			executable: this.#files.mode(file) === "100755"
-		});
-	}
-	/**
-	* Throws where a part of a tracked directory's path is a symlink on disk. Whether there is such a directory is its result:
-	* what is missing is found when it is read.
-	*/
-	#realDirectory(dir) {
-		if (dir === "") return true;
-		const known = this.#realDirs.get(dir);
-		if (known !== void 0) return known;
-		const info = this.#realDirectory(parentOf$1(dir)) ? lstatSync(path$2.join(this.#root, dir), OR_NONE) : void 0;
-		if (info?.isSymbolicLink()) throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
-		const isThere = info?.isDirectory() ?? false;
-		this.#realDirs.set(dir, isThere);
-		return isThere;
-	}
-};
-const OR_NONE = { throwIfNoEntry: false };
-/** The release directory of these entries, without making it. `open` opens a tracked file. */
-function nodeOf(entries, open) {
-	const children = /* @__PURE__ */ new Map([["", []]]);
-	for (const entry of entries) {
-		const { target } = entry;
-		if (entry.kind === "directory") children.set(target, []);
-		children.get(parentOf$1(target))?.push([Buffer.from(path$2.posix.basename(target)), leafOf(entry, children, open)]);
-	}
-	return {
-		kind: "directory",
-		entries: () => children.get("") ?? []
-	};
-}
-function leafOf(entry, children, open) {
-	switch (entry.kind) {
-		case "directory": return {
-			kind: "directory",
-			entries: () => children.get(entry.target) ?? []
-		};
-		case "link": return {
-			kind: "link",
-			target: Buffer.from(entry.text)
-		};
-		case "text": return {
-			kind: "text",
-			bytes: Buffer.from(entry.text)
-		};
-		case "file": return {
-			kind: "file",
-			executable: entry.executable,
-			name: entry.source,
-			open: () => open(entry.source)
-		};
-	}
-}
-/** Whether there is anything of `file` in a copy of what `include` names: it, a part of it, or what it is a part of. */
-function isIncluded(file, include) {
-	return include === null || include.some((place) => isWithin(file, place) || isWithin(place, file));
-}
-function submodule(file) {
-	return new HostError(`${file} is a git submodule, which is not staged`, {
-		at: { file },
-		hint: "use it as a flake input, or take its files into the repository"
-	});
-}
-// src/tree/stage.ts
-/** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
-const PIN_FILE = "nixpkgs.json";
-/** In a release, the directory of the host's secrets. */
-const SECRETS$1 = "secrets";
-/** More than any configuration has; a release is held in memory while it is sent. */
-const MAX_BYTES = 1024 ** 3;
-/** What is being copied. */
-const BLOCK = Buffer.alloc(262144);
-/** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
-var Stager = class Stager {
-	#root;
-	#files;
-	/** The fleet's directory relative to the repository's top. */
-	#prefix;
-	#into;
-	/** What on disk is another than in git's index, relative to the repository's top. */
-	#modified;
-	#layouts = /* @__PURE__ */ new Map();
-	#staged = /* @__PURE__ */ new Map();
-	constructor(root, files, prefix, into, modified) {
-		this.#root = root;
-		this.#files = files;
-		this.#prefix = prefix;
-		this.#into = into;
-		this.#modified = modified;
-	}
-	/** Reads what git tracks in the repository; `into` is a directory that the caller removes; `untracked` is staged as well. */
-	static async open(repository, fleet, into, untracked = []) {
-		const [entries, modified] = await Promise.all([repository.tracked(), repository.modified()]);
-		const prefix = path$2.relative(repository.root, await realpath(fleet.dir));
-		if (prefix.startsWith("..")) throw new FleetError(`${fleet.dir} is outside the repository ${repository.root}`);
-		return new Stager(repository.root, new TrackedFiles(repository.root, [...entries, ...untracked]), prefix, into, /* @__PURE__ */ new Set([...modified, ...untracked.map((entry) => entry.path)]));
-	}
-	/**
-	* What a host's release is made of, as a hash: two hosts, or two commits, for which it is the same have the same release.
-	* Nothing is copied for it, and of what is as in git's index not even read.
-	* @throws HostError when the release can't be made as it is.
-	*/
-	async identify(host) {
-		const hash = createHash("sha256");
-		for (const entry of (await this.#layout(host)).entries) hash.update(`${JSON.stringify([entry, entry.kind === "file" ? await this.#contentOf(entry.source) : null])}\n`);
-		return hash.digest("hex");
-	}
-	/** The files that a host's tree is made of, relative to the fleet. */
-	async sources(host) {
-		return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
-	}
-	/** The names of a host's secrets: of the files `secrets/NAME.age` in its release. */
-	async secrets(host) {
-		const { entries } = await this.#layout(host);
-		return entries.flatMap(({ kind, target }) => {
-			const name = kind === "file" ? /^secrets\/([^/]+)\.age$/.exec(target)?.[1] : void 0;
-			return name === void 0 ? [] : [name];
-		});
-	}
-	/** What is staged as it is, and may be another thing elsewhere: for people. */
-	async warnings(host) {
-		const layout = await this.#layout(host);
-		return layout.caseTwins().map((pair) => pair.map((file) => this.#inFleet(layout.originOf(file)))).map(([one, other]) => `${one} and ${other} differ only in case: where file names are folded (macOS), a clone has only one of them`);
-	}
-	/**
-	* The release of one host, made when it is first asked for.
-	* @throws HostError when the release can't be made as it is.
-	*/
-	stage(host) {
-		const key = this.#key(host);
-		const known = this.#staged.get(key);
-		if (known) return known;
-		const staged = this.#stage(host, path$2.join(this.#into, String(this.#staged.size)));
-		this.#staged.set(key, staged);
-		return staged;
-	}
-	/**
-	* What a host's release is made of: of the release, where it was made already, which is what was evaluated; else of the
-	* tracked files themselves, and nothing is copied. A host that is delivered its system alone gets its secrets, and nothing
-	* else of what was evaluated.
-	* @throws HostError when the release can't be made as it is; so does reading it.
-	*/
-	async contents(host) {
-		const key = this.#key(host);
-		const { entries, sources } = await this.#layout(host);
-		if (host.deliver === "system") {
-			const secrets = entries.filter(({ target }) => target.split("/", 1)[0] === SECRETS$1);
-			const isEmpty = secrets.length === 0;
-			return {
-				key: `${key} system`,
-				sources,
-				isEmpty,
-				root: () => this.#nodeOf(secrets)
-			};
-		}
-		const staged = await this.#staged.get(key);
-		return {
-			key,
-			sources,
-			isEmpty: false,
-			root: () => staged ? onDisk(staged.dir) : this.#nodeOf(entries)
-		};
-	}
-	/** The release directory that would be written. */
-	#nodeOf(entries) {
-		let room = MAX_BYTES;
-		const open = (source) => {
-			try {
-				const opened = openTracked(this.#root, source);
-				room -= opened.size;
-				if (room >= 0) return opened;
-				closeSync(opened.descriptor);
-				throw tooLarge(source);
-			} catch (error) {
-				throw error instanceof HostError ? this.#placed(error) : error;
-			}
-		};
-		return nodeOf(entries, open);
-	}
-	#layout(host) {
-		const key = this.#key(host);
-		const known = this.#layouts.get(key);
-		if (known) return known;
-		const layout = this.#layOut(host);
-		this.#layouts.set(key, layout);
-		return layout;
-	}
-	/** Hosts for which it is the same have the same release. */
-	#key(host) {
-		return JSON.stringify([
-			host.path,
-			host.include,
-			host.nixpkgs,
-			this.#secretsOf(host)
-		]);
-	}
-	/** The directory with a host's secrets, null where there is none. */
-	#secretsOf(host) {
-		const secrets = this.#at(`secrets/${host.name}`);
-		return this.#files.mode(secrets) === "directory" ? secrets : null;
-	}
-	#at(place) {
-		const joined = path$2.posix.join(this.#prefix, place);
-		return joined === "." ? "" : joined;
-	}
-	async #layOut(host) {
-		const source = this.#at(host.path);
-		if (this.#files.mode(source) !== "directory") throw new HostError(`git tracks no file in ${host.path}/`, {
-			at: { file: host.path },
-			hint: `git add ${host.path}`
-		});
-		const include = host.include?.map((place) => path$2.posix.join(source, place)) ?? null;
-		const nowhere = include?.find((place) => this.#files.mode(place) === void 0);
-		if (nowhere !== void 0) throw new HostError(`include: git tracks nothing at ${path$2.posix.relative(source, nowhere)}`, { hint: `git add ${nowhere}, or take it out of the host's include` });
-		const layout = new Layout(this.#root, this.#files);
-		const secrets = this.#secretsOf(host);
-		try {
-			await layout.directory(source, "tree", include);
-			if (secrets !== null) await layout.directory(secrets, SECRETS$1, null);
-			if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
-		} catch (error) {
-			throw error instanceof HostError ? this.#placed(error) : error;
-		}
-		return layout;
-	}
-	async #stage(host, dir) {
-		const layout = await this.#layout(host);
-		await mkdir$1(dir, { recursive: true });
-		try {
-			write$1(layout.entries, this.#root, dir);
-		} catch (error) {
-			throw error instanceof HostError ? this.#placed(error) : error;
-		}
-		return {
-			dir,
-			treeDir: path$2.join(dir, "tree"),
-			sources: layout.sources,
-			origin: (file) => this.#inFleet(layout.originOf(path$2.posix.join("tree", file)))
-		};
-	}
-	/** What stands for a file's content: git's name of it, or, where the disk has something else, its hash. */
-	async #contentOf(file) {
-		const known = this.#files.blob(file);
-		if (known !== void 0 && !this.#modified.has(file)) return known;
-		const { descriptor, size } = openTracked(this.#root, file);
-		const hash = createHash("sha256");
-		try {
-			if (size > MAX_BYTES) throw tooLarge(file);
-			for await (const chunk of createReadStream("", {
-				fd: descriptor,
-				autoClose: false
-			})) hash.update(chunk);
-		} finally {
-			closeSync(descriptor);
-		}
-		return hash.digest("hex");
-	}
-	#inFleet(file) {
-		return path$2.posix.relative(this.#prefix, file) || ".";
-	}
-	/** An error with its place relative to the fleet, as everybody else has it. */
-	#placed(error) {
-		const { message, at, hint, cause } = error;
-		return new HostError(message, {
-			...at === void 0 ? {} : { at: {
-				...at,
-				file: this.#inFleet(at.file)
-			} },
-			...hint === void 0 ? {} : { hint },
-			cause
-		});
-	}
-};
-/**
-* Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
-* configuration takes ten times as long as copying them.
-*/
-function write$1(entries, root, dir) {
-	let bytes = 0;
-	for (const entry of entries) {
-		const target = path$2.join(dir, entry.target);
-		switch (entry.kind) {
-			case "directory":
-				mkdirSync(target, { mode: 493 });
-				break;
-			case "link":
-				symlinkSync(entry.text, target);
-				break;
-			case "text":
-				writeFileSync(target, entry.text, {
-					mode: 420,
-					flag: "wx"
-				});
-				break;
-			case "file": bytes += copyTracked(root, entry.source, target, entry.executable, MAX_BYTES - bytes);
-		}
-	}
-}
-/** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
-function copyTracked(root, source, target, executable, limit) {
-	const { descriptor: from, size } = openTracked(root, source);
-	try {
-		if (size > limit) throw tooLarge(source);
-		const to = openSync(target, "wx", executable ? 493 : 420);
-		try {
-			for (let bytes = 0;;) {
-				const count = readSync(from, BLOCK);
-				if (count === 0) return bytes;
-				bytes += count;
-				if (bytes > limit) throw tooLarge(source);
-				writeFileSync(to, BLOCK.subarray(0, count));
-			}
-		} finally {
-			closeSync(to);
-		}
-	} finally {
-		closeSync(from);
-	}
-}
-function tooLarge(file) {
-	return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
-		at: { file },
-		hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
-	});
-}
-/** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
-function openTracked(root, file) {
-	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
-	const unusable = (cause) => new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
-		at: { file },
-		hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
-		cause
-	});
-	let descriptor;
-	try {
-		descriptor = openSync(`${root}/${file}`, flags);
-	} catch (cause) {
-		throw unusable(cause);
-	}
-	const info = fstatSync(descriptor);
-	if (info.isFile()) return {
-		descriptor,
-		size: info.size
-	};
-	closeSync(descriptor);
-	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
-}
-// src/commands/keys.ts
-/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
-const KEYS = {
-	BENTO_SSH_KEY: "the publisher's ssh key",
-	BENTO_SIGNING_KEY: "the signing key",
-	BENTO_GIT_SSH_KEY: "the ssh key for git",
-	BENTO_CACHE_KEY: "the binary cache's signing key"
-};
-/**
-* Takes private keys from the environment, in the order of `names`.
-* @throws FleetError that names all of those that are missing.
-*/
-function keysFromEnvironment(env, ...names) {
-	const sources = names.map((name) => optionalKey(env, name));
-	const missing = names.filter((_, index) => sources[index] === void 0);
-	if (missing.length > 0) throw new FleetError(`${missing.map((name) => KEYS[name]).join(" and ")} ${missing.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${missing.join(" and ")}, or the path of its file as ${missing.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
-	return sources;
-}
-/** A private key that may be in the environment. */
-function optionalKey(env, name) {
-	const [content, file] = [env[name], env[`${name}_FILE`]];
-	if (content) return { content };
-	return file ? { file } : void 0;
-}
-/** What a key is called in errors. */
-function describeKey(name) {
-	return KEYS[name];
-}
-const PUBLISHER_KEY = "BENTO_SSH_KEY";
-const SIGNING_KEY = "BENTO_SIGNING_KEY";
-/** Without it, git logs in with whatever it finds itself. */
-const GIT_KEY = "BENTO_GIT_SSH_KEY";
-/** Without it, what is built isn't signed. */
-const CACHE_KEY = "BENTO_CACHE_KEY";
-/** Any text that is secret: it says which remembered evaluations are to be believed. */
-const MEMORY_KEY = "BENTO_MEMORY_KEY";
-/** No program that is started has a use for any of them in its environment. */
-const SECRETS = [
-	PUBLISHER_KEY,
-	SIGNING_KEY,
-	GIT_KEY,
-	CACHE_KEY,
-	MEMORY_KEY
-];
-// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
-function _usingCtx() {
-	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
-		var n = Error();
-		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
-	}, e = {}, n = [];
-	function using(r, e) {
-		if (null != e) {
-			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
-			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
-			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
-			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
-			t && (o = function o() {
-				try {
-					t.call(e);
-				} catch (r) {
-					return Promise.reject(r);
-				}
-			}), n.push({
-				v: e,
-				d: o,
-				a: r
-			});
-		} else r && n.push({
-			d: e,
-			a: r
-		});
-		return e;
-	}
-	return {
-		e,
-		u: using.bind(null, !1),
-		a: using.bind(null, !0),
-		d: function d() {
-			var o, t = this.e, s = 0;
-			function next() {
-				for (; o = n.pop();) try {
-					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
-					if (o.d) {
-						var r = o.d.call(o.v);
-						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
-					} else s |= 1;
-				} catch (r) {
-					return err(r);
-				}
-				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
-				if (t !== e) throw t;
-			}
-			function err(n) {
-				return t = t !== e ? new r(n, t) : n, next();
-			}
-			return next();
-		}
-	};
-}
-// src/commands/evaluation.ts
-/**
-* Loads the fleet in `dir`, as it is rendered.
-* @throws FleetError when it is wrong, or when a rendered file is stale.
-*/
-async function loadRenderedFleet(dir) {
-	const fleet = await loadFleet(dir);
-	const stale = await staleFiles(fleet);
-	if (stale.length > 0) throw new FleetError(`${stale.join(" and ")} ${stale.length > 1 ? "are" : "is"} not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
-	return fleet;
-}
-/**
-* Opens a fleet's repository.
-* @throws FleetError when there is none, or it is wrong.
-*/
-async function openFleet(fleet, { dirty }) {
-	const repository = await Repository.open(fleet.dir);
-	const temporary = await temporaryDirectory();
-	try {
-		const untracked = dirty ? await repository.untracked() : [];
-		return {
-			fleet,
-			repository,
-			stager: await Stager.open(repository, fleet, path$2.join(temporary.path, "staged"), untracked),
-			warnings: untracked.length === 0 ? [] : [`--dirty: ${untracked.length} files that git doesn't track are taken in; a deploy will not have them`],
-			[Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]()
-		};
-	} catch (error) {
-		await temporary[Symbol.asyncDispose]();
-		throw error;
-	}
-}
-/**
-* The same fleet as it is at a commit, checked out beside it.
-* @throws FleetError when it can't be loaded there.
-*/
-async function openFleetAt({ fleet, repository }, commit) {
-	try {
-		var _usingCtx$13 = _usingCtx();
-		const resources = _usingCtx$13.a(new AsyncDisposableStack());
-		const temporary = resources.use(await temporaryDirectory());
-		const there = resources.use(await repository.checkout(commit, path$2.join(temporary.path, "commit")));
-		const then = await loadFleet(path$2.join(there.root, path$2.relative(repository.root, fleet.dir)));
-		const stager = await Stager.open(there, then, path$2.join(temporary.path, "staged"));
-		const opened = resources.move();
-		return {
-			fleet: then,
-			repository: there,
-			stager,
-			warnings: [],
-			[Symbol.asyncDispose]: () => opened.disposeAsync()
-		};
-	} catch (_) {
-		_usingCtx$13.e = _;
-	} finally {
-		await _usingCtx$13.d();
-	}
-}
-/** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
-async function withFlakeHosts(fleet, evaluator) {
-	const { nix, stager, limits } = evaluator;
-	const { known, missing } = await recall(evaluator, flakesOf(fleet), () => "hosts");
-	const staged = await stageAll(stager, missing);
-	const inspected = await inspectFlakes(nix, staged.flatMap((one) => "release" in one ? [one.release] : []), limits);
-	let next = 0;
-	for (const one of staged) {
-		const result = "release" in one ? inspected[next++] : void 0;
-		if (result?.ok) await remember(evaluator, known, one.host, "hosts", result.hosts);
-	}
-	return addFlakeHosts(fleet, async (flake) => known.get(flake) ?? null);
-}
-/** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
-async function evaluateFleet(evaluator, hosts) {
-	const { context, nix, stager, limits } = evaluator;
-	const isUsable = (one) => !evaluator.derivations || one.ok && existsSync(one.drv);
-	const { known, missing } = await recall(evaluator, hosts, systemOf, isUsable);
-	const staged = await stageAll(stager, missing);
-	const evaluable = staged.flatMap(({ host, ...one }) => "release" in one ? [{
-		host,
-		source: one.release
-	}] : []);
-	const results = /* @__PURE__ */ new Map();
-	for (const [host, evaluation] of known) results.set(host, {
-		...evaluation,
-		host,
-		remembered: true,
-		duration: 0
-	});
-	for (const { host, ...one } of staged) if ("failure" in one) results.set(host, {
-		host,
-		ok: false,
-		failure: one.failure,
-		warnings: [],
-		duration: 0,
-		remembered: false
-	});
-	let done = hosts.length - evaluable.length;
-	const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
-	progress();
-	const evaluations = await evaluateHosts(nix, evaluable, limits, () => {
-		done += 1;
-		progress();
-	});
-	context.output.done();
-	for (const [index, { host }] of evaluable.entries()) {
-		const evaluation = evaluations[index];
-		if (evaluation === void 0) continue;
-		results.set(host, {
-			...evaluation,
-			host,
-			remembered: false
-		});
-		if (evaluation.ok) await remember(evaluator, known, host, systemOf(host), evaluation);
-	}
-	return hosts.flatMap((host) => results.get(host) ?? []);
-}
-/** What, of a flake, an evaluation is of. */
-function systemOf(host) {
-	return `system ${host.attr}`;
-}
-/** What is remembered of hosts whose evaluation is pure, and the hosts of which nothing is. */
-async function recall(evaluator, hosts, what, isUsable = () => true) {
-	const known = /* @__PURE__ */ new Map();
-	await parallel(hosts, 16, async (host) => {
-		const key = await keyOf(evaluator, host, what(host));
-		const value = key === null ? void 0 : await evaluator.memory?.recall(key);
-		if (value !== void 0 && isUsable(value)) known.set(host, value);
-	});
-	return {
-		known,
-		missing: hosts.filter((host) => !known.has(host))
-	};
-}
-async function remember(evaluator, known, host, what, value) {
-	known.set(host, value);
-	const key = await keyOf(evaluator, host, what);
-	if (key !== null) await evaluator.memory?.remember(key, value);
-}
-/** The key under which an evaluation is remembered; null for one that isn't pure, or of what can't be staged. */
-async function keyOf({ nix, stager, memory }, host, what) {
-	if (memory === null || host.kind !== "flake" || !isPure(nix)) return null;
-	try {
-		return memoryKey(nix, await stager.identify(host), what);
-	} catch (error) {
-		if (error instanceof HostError) return null;
-		throw error;
-	}
-}
-/** Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
-function openMemory(env) {
-	const cache = env.XDG_CACHE_HOME || path$2.join(env.HOME || homedir(), ".cache");
-	return new EvaluationMemory(env.BENTO_EVALUATIONS || path$2.join(cache, "bento/evaluations"), env["BENTO_MEMORY_KEY"] || null);
-}
-/** Stages hosts. What is wrong with one is its own failure. */
-async function stageAll(stager, hosts) {
-	return parallel(hosts, availableParallelism(), async (host) => {
-		try {
-			return {
-				host,
-				release: await stager.stage(host)
-			};
-		} catch (error) {
-			if (error instanceof HostError) return {
-				host,
-				failure: failureOf$2(error)
-			};
-			throw error;
-		}
-	});
-}
-/** An error as a host's result carries it. */
-function failureOf$2(error) {
-	return {
-		message: error.message,
-		...error.at,
-		...error.hint === void 0 ? {} : { hint: error.hint }
-	};
-}
-// src/commands/base.ts
-/** The commit to compare with, null for none. */
-async function baseCommit({ repository }, { base, baseOptional }, warnings) {
-	if (base === null) return null;
-	try {
-		return await repository.commitOf(base);
-	} catch (error) {
-		if (!baseOptional || !(error instanceof FleetError)) throw error;
-		warnings.push(`nothing is compared: ${error.message} (${error.hint})`);
-		return null;
-	}
-}
-/**
-* Each host's system at another commit. A host whose files were the same isn't evaluated again; those whose system differs have
-* their derivations in the store afterwards, now and then, so that they can be compared.
-*/
-async function compareWith(evaluator, open, commit, now) {
-	try {
-		var _usingCtx$12 = _usingCtx();
-		const base = _usingCtx$12.a(await openFleetAt(open, commit));
-		const { stager } = base;
-		const atBase = {
-			...evaluator,
-			stager
-		};
-		const hosts = await hostsAt(base.fleet, now);
-		const others = [];
-		for (const [{ host, ok }, then] of hosts) if (then !== void 0 && !(ok && await isSame(evaluator.stager, host, stager, then))) others.push(then);
-		evaluator.context.output.info(`comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`);
-		const evaluated = new Map((await evaluateFleet(atBase, others)).map((result) => [result.host, result]));
-		const systemThen = (result, then) => {
-			if (then === void 0) return null;
-			const before = evaluated.get(then);
-			if (before === void 0) return result.ok ? result : null;
-			return before.ok ? before : null;
-		};
-		const compared = hosts.map(([result, then]) => ({
-			now: result,
-			then,
-			before: systemThen(result, then)
-		}));
-		const isGone = ({ now, before }) => now.ok && before !== null && now.toplevel !== before.toplevel && !(existsSync(now.drv) && existsSync(before.drv));
-		const gone = compared.filter(isGone);
-		const again = await evaluateFleet({
-			...evaluator,
-			memory: null
-		}, gone.map(({ now }) => now.host));
-		const thenAgain = await evaluateFleet({
-			...atBase,
-			memory: null
-		}, gone.flatMap(({ then }) => then ?? []));
-		for (const [index, comparison] of gone.entries()) {
-			const [fresh, old] = [again[index], thenAgain[index]];
-			if (fresh !== void 0) comparison.now = fresh;
-			if (old?.ok) comparison.before = old;
-		}
-		return compared;
-	} catch (_) {
-		_usingCtx$12.e = _;
-	} finally {
-		await _usingCtx$12.d();
-	}
-}
-/** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
-async function hostsAt(base, now) {
-	const attrs = Map.groupBy(now, ({ host }) => host.path);
-	const { hosts } = await addFlakeHosts(base, async (flake) => (attrs.get(flake.path) ?? []).map(({ host }) => host.attr));
-	const byName = new Map(hosts.map((host) => [host.name, host]));
-	return now.map((result) => [result, byName.get(result.host.name)]);
-}
-async function isSame(stager, host, stagerThen, then) {
-	if (host.kind !== then.kind || host.attr !== then.attr || host.config !== then.config) return false;
-	if (JSON.stringify(host.nixpkgs) !== JSON.stringify(then.nixpkgs)) return false;
-	const identity = await stagerThen.identify(then).catch(() => null);
-	return identity !== null && identity === await stager.identify(host);
-}
-// src/nix/files.ts
-/**
-* The Nix files of a host's tree that its evaluation reads, relative to the tree, as Nix tells with -v. Files that are read
-* otherwise (readFile, sources) are not among them.
-*/
-async function evaluatedFiles(nix, host, source, limits) {
-	const { text, dirs } = await evaluateAloud(nix, host, source, limits);
-	const files = /* @__PURE__ */ new Set();
-	for (const [, file = ""] of text.matchAll(/evaluating file '([^']+)'/g)) {
-		const place = file.replace(/^«(?:path:)?([^»]*)»/, "$1");
-		const dir = dirs.find((dir) => place.startsWith(`${dir}/`));
-		if (dir !== void 0) files.add(path$2.posix.relative(dir, place));
-	}
-	return [...files].sort();
-}
-// src/commands/include.ts
-/**
-* For each host that is shipped another host's directory, a warning with the `include` that it needs: a host sees its own
-* configuration, and nobody else's.
-*/
-async function includeWarnings(evaluator, evaluated, hosts) {
-	const warnings = /* @__PURE__ */ new Map();
-	await parallel(evaluated, availableParallelism(), async ({ host, ok }) => {
-		if (!ok || host.include !== null || host.deliver === "system") return;
-		const sources = await evaluator.stager.sources(host);
-		const others = hosts.filter((other) => other !== host && directoryOf(other) !== directoryOf(host)).map(directoryOf);
-		const shown = others.find((other) => sources.some((file) => isWithin(file, other)));
-		if (shown === void 0) return;
-		const files = await evaluatedFiles(evaluator.nix, host, await evaluator.stager.stage(host), evaluator.limits);
-		const within = (place) => path$2.posix.relative(host.path, place);
-		const locked = sources.map(within).filter((file) => file === "flake.lock");
-		const needed = collapsed([...files, ...locked], others.map(within));
-		const hint = needed.length === 0 ? "" : `; what it evaluates is in include: [${needed.join(", ")}]`;
-		warnings.set(host, [`it is shipped ${shown} as well, which is another host's${hint}`]);
-	});
-	return warnings;
-}
-/** Where a host's own files are, as far as that can be told: for one of a flake at the root, by custom. */
-function directoryOf({ path: place, name }) {
-	return place === "." ? `hosts/${name}` : place;
-}
-/** The largest directories with needed files that have nothing of another host, or the files themselves. */
-function collapsed(files, others) {
-	const found = /* @__PURE__ */ new Set();
-	for (const file of files) {
-		const parts = file.split("/");
-		const prefixes = parts.slice(0, -1).map((_, end) => parts.slice(0, end + 1).join("/"));
-		found.add(prefixes.find((prefix) => !others.some((other) => isWithin(other, prefix))) ?? file);
-	}
-	return [...found].sort();
-}
-// .github/workflows/check.yml
-var check_default = "# Dry-builds every host of a fleet as a pull request would have it, and makes one report; on several machines at a time, if\n# there are many hosts. It runs the pull request's code, so it has no secrets and no right to write: it is another workflow that\n# puts the report on the pull request.\nname: check\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      shards:\n        description: Among how many machines, at most, the hosts are divided; one when it is empty.\n        type: string\n        default: \"\"\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# What is pushed to a pull request makes its older checks useless.\nconcurrency:\n  group: check-${{ github.workflow }}-${{ github.ref }}\n  cancel-in-progress: true\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      shards: ${{ steps.plan.outputs.shards }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        if: inputs.shards != ''\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n          shards: ${{ inputs.shards }}\n\n  check:\n    needs: plan\n    name: check (${{ matrix.shard }})\n    runs-on: ubuntu-latest\n    timeout-minutes: 60\n    strategy:\n      # One host's mistake hides no other's.\n      fail-fast: false\n      matrix:\n        shard: ${{ fromJSON(needs.plan.outputs.shards != '[]' && needs.plan.outputs.shards || '[\"1/1\"]') }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        id: check\n        with:\n          command: check\n          fleet: ${{ inputs.fleet }}\n          shard: ${{ matrix.shard }}\n          comment: \"false\"\n      # By number: a name has no room for what stands in 1/2.\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: ${{ !cancelled() && steps.check.outputs.document != '' }}\n        with:\n          name: bento-shard-${{ strategy.job-index }}\n          path: ${{ steps.check.outputs.document }}\n\n  # One report of all parts: what branch protection should require, since it fails when any part did.\n  report:\n    needs: check\n    if: ${{ !cancelled() }}\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    steps:\n      - name: Every part must have said how its hosts are\n        if: ${{ needs.check.result != 'success' && needs.check.result != 'failure' }}\n        run: exit 1\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          pattern: bento-shard-*\n          path: ${{ runner.temp }}/shards\n      - name: Which parts there are\n        id: parts\n        env:\n          SHARDS: ${{ runner.temp }}/shards\n        run: |\n          {\n            echo 'documents<<end-of-documents'\n            find \"$SHARDS\" -name bento-check.json\n            echo 'end-of-documents'\n          } >> \"$GITHUB_OUTPUT\"\n      - uses: ./.bento\n        id: report\n        with:\n          command: report\n          documents: ${{ steps.parts.outputs.documents }}\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: ${{ !cancelled() && steps.report.outputs.document != '' }}\n        with:\n          name: bento-check\n          path: ${{ steps.report.outputs.document }}\n      - name: No part may have failed in another way\n        if: needs.check.result != 'success'\n        run: exit 1\n";
-// .github/workflows/comment.yml
-var comment_default = "# Puts the report of a check on its pull request. Apart from the check, since that runs the pull request's code and so gets no\n# right to write; this one has the right, runs none of that code, and takes nothing in the report for granted. It also serves\n# pull requests of forks.\nname: comment\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository; each has a comment of its own.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  comment:\n    if: github.event.workflow_run.event == 'pull_request'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      actions: read\n      pull-requests: write\n    steps:\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        id: download\n        # A check that was cut off has left no report.\n        continue-on-error: true\n        with:\n          name: bento-check\n          path: ${{ runner.temp }}/report\n          run-id: ${{ github.event.workflow_run.id }}\n          github-token: ${{ github.token }}\n      - uses: ./.bento\n        if: steps.download.outcome == 'success'\n        # A failed host has made the check red already.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/report/bento-report.json\n";
-// .github/workflows/deploy.yml
-var deploy_default = "# Publishes what is merged, one wave of the rollout in fleet.yaml after the other; a fleet without one has one wave, with all\n# hosts. Its two secrets are the private keys of `bento keygen`, kept in the environment `fleet`, which must be limited to\n# the branch main: pull requests never see them. Who calls this from a workflow of their own says `secrets: inherit`, without\n# which GitHub gives no secrets of an environment.\nname: deploy\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      wait:\n        description: How long the hosts of a wave have to run what was published, before it is the next wave's turn.\n        type: string\n        default: 1h\n      runner:\n        description: >-\n          The labels of a machine of one's own that builds first and fills the fleet's cache, as JSON: '[\"self-hosted\", \"bento\"]'. It\n          signs with the secret BENTO_CACHE_KEY. Without, hosts build by themselves.\n        type: string\n        default: \"\"\n      cache:\n        description: The Nix store that it pushes to.\n        type: string\n        default: file:///var/lib/bento-runner/cache\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\n# Deploys go one after another, and none is ever cut off by the next.\nconcurrency:\n  group: bento-deploy\n  cancel-in-progress: false\n\njobs:\n  plan:\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: read\n    outputs:\n      waves: ${{ steps.plan.outputs.waves }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        id: plan\n        with:\n          command: plan\n          fleet: ${{ inputs.fleet }}\n\n  # Before anything is published, so that the cache has a system before its host asks for it.\n  build:\n    needs: plan\n    if: inputs.runner != ''\n    runs-on: ${{ fromJSON(inputs.runner) }}\n    timeout-minutes: 1440\n    environment: fleet\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: build\n          fleet: ${{ inputs.fleet }}\n          push: ${{ inputs.cache }}\n          prune: \"true\"\n          cache-key: ${{ secrets.BENTO_CACHE_KEY }}\n          memory-key: ${{ secrets.BENTO_MEMORY_KEY }}\n          # To ask what hosts run, which stays.\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n\n  deploy:\n    needs: [plan, build]\n    # Also where nothing is built before, and where that failed for a host: the others go out, and it may build by itself.\n    if: ${{ !cancelled() && needs.plan.result == 'success' }}\n    name: deploy (wave ${{ matrix.wave }})\n    runs-on: ubuntu-latest\n    environment: fleet\n    strategy:\n      # In their order, and none after one that failed.\n      max-parallel: 1\n      fail-fast: true\n      matrix:\n        wave: ${{ fromJSON(needs.plan.outputs.waves) }}\n    permissions:\n      contents: read\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          fetch-depth: 0\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      - uses: ./.bento\n        with:\n          command: deploy\n          fleet: ${{ inputs.fleet }}\n          wave: ${{ matrix.wave }}\n          # Hosts poll every 15 minutes, and build what no cache has.\n          wait: ${{ inputs.wait }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          signing-key: ${{ secrets.BENTO_SIGNING_KEY }}\n";
-// .github/workflows/status.yml
-var status_default = "# Looks after the hosts: red when one needs somebody, and the summary says which and why.\nname: status\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n\npermissions: {}\n\njobs:\n  status:\n    runs-on: ubuntu-latest\n    timeout-minutes: 15\n    environment: fleet\n    permissions:\n      contents: read\n      # For bento/deploy on commits, and for the issue while a host is in trouble.\n      statuses: write\n      issues: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: ./.bento\n        with:\n          command: status\n          fleet: ${{ inputs.fleet }}\n          ssh-key: ${{ secrets.BENTO_SSH_KEY }}\n          commit-status: \"true\"\n          issue: \"true\"\n";
-// .github/workflows/update.yml
-var update_default = "# Brings every flake.lock up to date, checks every host with that, and opens a pull request with the report. What is new is\n# evaluated in a job that may write nothing; the other one writes, and evaluates nothing. GitHub starts no workflow for a pull\n# request that a workflow's own token has opened: the report is the check. It must be allowed in the repository's settings\n# (Actions, General: allow GitHub Actions to create pull requests).\nname: update\non:\n  workflow_call:\n    inputs:\n      fleet:\n        description: The fleet's directory in the repository.\n        type: string\n        default: .\n      nixpkgs:\n        description: For hosts without a flake and without nixpkgs in fleet.yaml, as NIX_PATH has it.\n        type: string\n        default: channel:nixos-26.05\n\npermissions: {}\n\nconcurrency:\n  group: bento-update\n  cancel-in-progress: true\n\njobs:\n  update:\n    runs-on: ubuntu-latest\n    timeout-minutes: 60\n    permissions:\n      contents: read\n    outputs:\n      changed: ${{ steps.update.outputs.changed }}\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: cachix/install-nix-action@630ae543ea3a38a9a4166f03376c02c50f408342 # v31\n        with:\n          # For hosts without a flake.\n          nix_path: nixpkgs=${{ inputs.nixpkgs }}\n      # One whose inputs can't be had keeps its lock, and the others are brought up to date.\n      - uses: ./.bento\n        continue-on-error: true\n        with:\n          command: flake-update\n          fleet: ${{ inputs.fleet }}\n      - name: What has changed\n        id: update\n        env:\n          PATCH: ${{ runner.temp }}/locks.patch\n        run: |\n          git diff --binary -- '*flake.lock' > \"$PATCH\"\n          if [ -s \"$PATCH\" ]; then echo changed=true >> \"$GITHUB_OUTPUT\"; fi\n      - uses: ./.bento\n        id: check\n        if: steps.update.outputs.changed == 'true'\n        # The pull request says which hosts fail.\n        continue-on-error: true\n        with:\n          command: check\n          fleet: ${{ inputs.fleet }}\n          base: HEAD\n          comment: \"false\"\n      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.0\n        if: steps.update.outputs.changed == 'true' && steps.check.outputs.document != ''\n        with:\n          name: bento-update\n          path: |\n            ${{ runner.temp }}/locks.patch\n            ${{ steps.check.outputs.document }}\n\n  propose:\n    needs: update\n    if: needs.update.outputs.changed == 'true'\n    runs-on: ubuntu-latest\n    timeout-minutes: 10\n    permissions:\n      contents: write\n      pull-requests: write\n    steps:\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          persist-credentials: false\n      # Bento, as of the commit that this workflow is of.\n      - uses: actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2\n        with:\n          repository: ${{ job.workflow_repository }}\n          ref: ${{ job.workflow_sha }}\n          path: .bento\n          persist-credentials: false\n      - uses: actions/download-artifact@634f93cb2916e3fdff6788551b99b062d0335ce0 # v5.0.0\n        with:\n          name: bento-update\n          path: ${{ runner.temp }}/update\n      - name: Open the pull request, or renew it\n        id: propose\n        env:\n          GH_TOKEN: ${{ github.token }}\n          PATCH: ${{ runner.temp }}/update/locks.patch\n          TITLE: Update flake.lock\n        run: |\n          base=$(git symbolic-ref --short HEAD)\n          git apply --index --include='flake.lock' --include='*/flake.lock' \"$PATCH\"\n          git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bot]@users.noreply.github.com' \\\n            commit --quiet --message=\"$TITLE\"\n          gh auth setup-git\n          git push --quiet --force origin HEAD:refs/heads/bento-update\n          number=$(gh pr list --head bento-update --base \"$base\" --json number --jq '.[0].number // empty')\n          if [ -z \"$number\" ]; then\n            url=$(gh pr create --head bento-update --base \"$base\" --title \"$TITLE\" --body 'The report is the comment below.')\n            number=${url##*/}\n          fi\n          echo \"number=$number\" >> \"$GITHUB_OUTPUT\"\n      - uses: ./.bento\n        # A failed host is shown in the report, and is no failure of this.\n        continue-on-error: true\n        with:\n          command: report\n          fleet: ${{ inputs.fleet }}\n          documents: ${{ runner.temp }}/update/bento-check.json\n          pull-request: ${{ steps.propose.outputs.number }}\n";
-// src/workflows/copies.ts
-/** The Action; its tag moves with each release of this major version. */
-const ACTION = "bento-nix/bento";
-const ORIGINALS = {
-	check: {
-		text: check_default,
-		on: "  pull_request:\n  merge_group:\n"
-	},
-	comment: {
-		text: comment_default,
-		on: "  workflow_run:\n    workflows: [bento check]\n    types: [completed]\n"
-	},
-	deploy: {
-		text: deploy_default,
-		on: "  push:\n    branches: [main]\n  workflow_dispatch:\n"
-	},
-	status: {
-		text: status_default,
-		on: "  schedule:\n    - cron: \"17 * * * *\"\n  workflow_run:\n    workflows: [bento deploy]\n    types: [completed]\n  workflow_dispatch:\n"
-	},
-	update: {
-		text: update_default,
-		on: "  schedule:\n    - cron: \"43 4 * * 1\"\n  workflow_dispatch:\n"
-	}
-};
-/** What the callers of the originals may set: in copies it is written out, or asked of a variable of the repository's. */
-const INPUTS = {
-	fleet: ".",
-	nixpkgs: "channel:nixos-26.05",
-	wait: "1h",
-	runner: "${{ vars.BENTO_RUNNER }}",
-	cache: "file:///var/lib/bento-runner/cache",
-	shards: "${{ vars.BENTO_SHARDS }}"
-};
-/** A fleet's workflows by their file. */
-function workflowCopies() {
-	return Object.fromEntries(Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento-${name}.yml`, copy(name, original)]));
-}
-function copy(name, { text, on }) {
-	return text.replace(/^name: .*$/m, `name: bento ${name}`).replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => INPUTS[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER").replace(/ Who calls this from a workflow[^.]*\./s, "");
-}
-// src/workflows/pull-requests.ts
-/** The events whose jobs run what a pull request's author wrote. */
-const OF_PULL_REQUESTS = ["pull_request", "merge_group"];
-/**
-* The jobs that may run for a pull request: those of a workflow that pull requests start, but for those whose condition is
-* another event. Whom a reusable workflow is called by isn't known: it has none.
-*/
-function jobsOfPullRequests(workflow) {
-	const events = workflow.events.filter((event) => OF_PULL_REQUESTS.includes(event));
-	if (events.length === 0) return [];
-	const kept = new Set(workflow.jobs.filter((job) => !isForOthers(job, events)).map((job) => job.id));
-	for (let before = -1; before !== kept.size;) {
-		before = kept.size;
-		for (const job of workflow.jobs) if (!asksForStatus(job) && job.needs.some((id) => !kept.has(id))) kept.delete(job.id);
-	}
-	return workflow.jobs.filter((job) => kept.has(job.id));
-}
-/** Whether its condition is that the event is another one; what isn't understood may run. */
-function isForOthers(job, events) {
-	const condition = conditionOf(job);
-	if (condition.includes("||")) return false;
-	return condition.split("&&").some((part) => {
-		const [, event] = /^\s*\(?\s*github\.event_name\s*==\s*'(\w+)'\s*\)?\s*$/.exec(part) ?? [];
-		return event !== void 0 && !events.includes(event);
-	});
-}
-function asksForStatus(job) {
-	return /\b(?:always|cancelled|failure)\s*\(/.test(conditionOf(job));
-}
-function conditionOf(job) {
-	return String(job.keys.if ?? "").replace(/^\s*\$\{\{(.*)\}\}\s*$/s, "$1");
-}
-/** Whether its condition is that the pull request isn't of a fork. */
-function isOfThisRepository(job) {
-	const condition = conditionOf(job);
-	return !condition.includes("||") && condition.split("&&").some((part) => /^\s*(?:github\.event\.pull_request\.head\.repo\.full_name\s*==\s*github\.repository|github\.event\.pull_request\.head\.repo\.fork\s*==\s*false|!\s*github\.event\.pull_request\.head\.repo\.fork)\s*$/.test(part));
-}
-// src/workflows/workflow.ts
-/** What GitHub reads at most; more than this is no workflow of a person's. */
-const MAX_SIZE = 1 << 20;
-/** Reads a workflow's text; null for what is none. */
-function parseWorkflow(file, text) {
-	if (text.length > MAX_SIZE) return null;
-	const lines = new import_dist$2.LineCounter();
-	const document = (0, import_dist$2.parseDocument)(text, {
-		lineCounter: lines,
-		prettyErrors: false,
-		logLevel: "silent"
-	});
-	if (document.errors.length > 0 || !(0, import_dist$2.isMap)(document.contents)) return null;
-	let content;
-	try {
-		content = keys(document.toJS({ maxAliasCount: 100 }));
-	} catch {
-		return null;
-	}
-	const { on, jobs, ...top } = content;
-	if (on === void 0 || jobs === void 0) return null;
-	return {
-		file,
-		events: typeof on === "string" ? [on] : Array.isArray(on) ? on.map(String) : Object.keys(keys(on)),
-		top,
-		jobs: Object.entries(keys(jobs)).map(([id, job]) => readJob(id, keys(job))),
-		lineOf: (path) => {
-			for (let depth = path.length; depth > 0; depth--) {
-				const parent = document.getIn(path.slice(0, depth - 1), true);
-				const node = ((0, import_dist$2.isMap)(parent) ? parent.items.find((item) => String(item.key) === path[depth - 1])?.key : void 0) ?? document.getIn(path.slice(0, depth), true);
-				if ((0, import_dist$2.isNode)(node) && node.range) return lines.linePos(node.range[0]).line;
-			}
-			return 1;
-		}
-	};
-}
-function readJob(id, job) {
-	const { steps, needs } = job;
-	return {
-		id,
-		path: ["jobs", id],
-		keys: job,
-		needs: typeof needs === "string" ? [needs] : Array.isArray(needs) ? needs.map(String) : [],
-		steps: (Array.isArray(steps) ? steps : []).map((step, index) => ({
-			path: [
-				"jobs",
-				id,
-				"steps",
-				index
-			],
-			keys: keys(step),
-			with: keys(keys(step).with)
-		}))
-	};
-}
-/** A mapping's keys; none of anything else. */
-function keys(value) {
-	return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
-}
-/** All text in a value, keys left out. */
-function texts(value) {
-	if (typeof value === "string") return [value];
-	if (typeof value !== "object" || value === null) return [];
-	return Object.values(value).flatMap(texts);
-}
-/** The insides of every `${{ … }}` in a text. */
-function expressions(text) {
-	return [...text.matchAll(/\$\{\{(.*?)\}\}/gs)].map((match) => (match[1] ?? "").trim());
-}
-// src/workflows/rules.ts
-/** An action by a tag or branch is whatever its owner, or who took over the owner, makes of it tomorrow. */
-function pinned(workflow, { floating }) {
-	return workflow.jobs.flatMap((job) => [job, ...job.steps]).flatMap(({ path, keys: { uses } }) => {
-		if (typeof uses !== "string" || isPinned(uses)) return [];
-		const name = uses.replace(/^https?:\/\/[^/]+\//, "").split("@")[0] ?? "";
-		if (floating.some((allowed) => name === allowed || name.startsWith(`${allowed}/`))) return [];
-		const message = `${uses} is not pinned: who owns it can change what runs here`;
-		const hint = "write the commit, 40 hex digits, and the version as a comment: uses: OWNER/NAME@COMMIT # v1.2.3";
-		return [{
-			path: [...path, "uses"],
-			message,
-			hint
-		}];
-	});
-}
-function isPinned(uses) {
-	return uses.startsWith("./") || (uses.startsWith("docker:") ? /@sha256:[0-9a-f]{64}$/ : /@[0-9a-f]{40}$/).test(uses);
-}
-/** What isn't said is what the repository's settings say, which may be the right to write everywhere. */
-function noDefaultPermissions(workflow) {
-	const { permissions } = workflow.top;
-	if (typeof permissions === "object" && permissions !== null && Object.keys(permissions).length === 0) return [];
-	return [{
-		path: ["permissions"],
-		message: permissions === void 0 ? "permissions are not set" : "every job has these permissions",
-		hint: "write permissions: {} at the top, and in each job what it needs"
-	}];
-}
-/** It runs with the secrets and the rights of this repository, on behalf of anybody who opens a pull request. */
-function noPullRequestTarget(workflow) {
-	if (!workflow.events.includes("pull_request_target")) return [];
-	return [{
-		path: ["on", "pull_request_target"],
-		message: "pull_request_target gives a pull request of anybody's this repository's rights and secrets",
-		hint: "use pull_request, and workflow_run for what needs rights"
-	}];
-}
-/** What nobody but GitHub has a say in, and that a script may so have as text. */
-const HARMLESS = /^(?:runner\.(?:os|arch|temp)|github\.(?:sha|run_id|run_number|run_attempt|repository|server_url|api_url|workspace|action_path))$/;
-/** An expression in a script is pasted into it before the shell reads it: a branch's name is then a program. */
-function noExpressionsInScripts(workflow) {
-	return workflow.jobs.flatMap(({ steps }) => steps.flatMap(({ path, keys: { run }, with: { script } }) => {
-		const found = (key, text) => {
-			return (typeof text === "string" ? expressions(text).filter((expression) => !HARMLESS.test(expression)) : []).map((expression) => ({
-				path: [...path, ...key],
-				message: `\${{ ${expression} }} is pasted into a script: who has a say in it writes a program`,
-				hint: "give it in env:, and use it there as \"$NAME\""
-			}));
-		};
-		return [...found(["run"], run), ...found(["with", "script"], script)];
-	}));
-}
-/** What runs a pull request's code, its author has. */
-function noSecretsForPullRequests(workflow) {
-	const hint = "put the job that needs it into a workflow of its own, started by push, schedule or workflow_run";
-	const jobs = jobsOfPullRequests(workflow);
-	return [
-		...jobs.length > 0 && usesSecrets(workflow.top) ? [{
-			path: ["env"],
-			message: "every job, also for pull requests, is given secrets",
-			hint
-		}] : [],
-		...jobs.flatMap((job) => {
-			const rights = Object.entries(keys(job.keys.permissions)).filter(([, right]) => right === "write");
-			return [
-				...usesSecrets(job.keys) ? ["is given secrets"] : [],
-				...job.keys.environment === void 0 ? [] : ["runs in an environment, which has secrets"],
-				...job.keys.permissions === "write-all" ? ["may write everywhere"] : [],
-				...rights.map(([name]) => `may write ${name}`)
-			].map((what) => ({
-				path: job.path,
-				message: `the job ${job.id} runs for pull requests, and ${what}`,
-				hint
-			}));
-		}),
-		...noSecretsForHeads(workflow)
-	];
-}
-/** `workflow_run` and comments run with this repository's rights: what they check out must not be the pull request's. */
-function noSecretsForHeads(workflow) {
-	const heads = /github\.head_ref|github\.event\.(?:workflow_run\.head_|pull_request\.head\b|issue\b)|refs\/pull\//;
-	if (!workflow.events.some((event) => [
-		"workflow_run",
-		"issue_comment",
-		"pull_request_target"
-	].includes(event))) return [];
-	return workflow.jobs.flatMap(({ id, steps }) => steps.filter((step) => isCheckout(step) && texts(step.with).some((text) => heads.test(text))).map(({ path }) => ({
-		path: [...path, "with"],
-		message: `the job ${id} checks out a pull request's code, with this repository's rights`,
-		hint: "take what the pull request's own run has left as an artifact, as data"
-	})));
-}
-function usesSecrets(value) {
-	if (keys(value).secrets === "inherit") return true;
-	return texts(value).some((text) => expressions(text).some((one) => /\bsecrets\b(?!\.GITHUB_TOKEN\b)/i.test(one)));
-}
-/** Code that once ran on a machine that stays may still run there when the deploy comes. */
-function noOwnRunnersForForks(workflow) {
-	return jobsOfPullRequests(workflow).flatMap((job) => {
-		const labels = job.keys["runs-on"];
-		if (labels === void 0 || isOfThisRepository(job)) return [];
-		if (typeof labels === "string" && /^(?:ubuntu|windows|macos)-[\w.-]+$/.test(labels)) return [];
-		const message = `the job ${job.id} runs pull requests, of forks too, on ${describe$2(labels)}, a machine that may stay`;
-		const hint = "use runs-on: ubuntu-latest, or if: github.event.pull_request.head.repo.full_name == github.repository";
-		return [{
-			path: [...job.path, "runs-on"],
-			message,
-			hint
-		}];
-	});
-}
-function describe$2(labels) {
-	return texts(labels).join(", ") || "runners that are not named";
-}
-/** The token that checkout leaves in .git/config is there for everything that runs after it. */
-function noPersistedCredentials(workflow) {
-	return workflow.jobs.flatMap(({ steps }) => steps.filter((step) => isCheckout(step) && String(step.with["persist-credentials"]) !== "false").map(({ path }) => ({
-		path: [...path, "uses"],
-		message: "the checkout leaves the job's token in the repository, for all that runs after it",
-		hint: "with: { persist-credentials: false }"
-	})));
-}
-function isCheckout({ keys: { uses } }) {
-	return typeof uses === "string" && /(?:^|\/)actions\/checkout@/.test(uses);
-}
-/** Keys belong to an environment, which says which branches may use them, and who must agree. */
-function deploysInEnvironment(workflow) {
-	return deploys(workflow).filter((job) => job.keys.environment === void 0).map((job) => ({
-		path: job.path,
-		message: `the job ${job.id} deploys without an environment: its keys are every branch's`,
-		hint: "environment: fleet, limited to the branch main, with the keys as its secrets"
-	}));
-}
-function deploysOneByOne(workflow) {
-	return deploys(workflow).filter((job) => groupOf(workflow.top.concurrency) === null && groupOf(job.keys.concurrency) === null).map((job) => ({
-		path: job.path,
-		message: `the job ${job.id} deploys without a concurrency group: an older commit may overtake a newer one`,
-		hint: "concurrency: { group: bento-deploy, cancel-in-progress: false }"
-	}));
-}
-/** A host sees a whole release, whatever happens; but a rollout that is cut off leaves a fleet half way. */
-function deploysToTheEnd(workflow) {
-	const hint = "cancel-in-progress: false";
-	return deploys(workflow).flatMap((job) => [{
-		path: ["concurrency"],
-		value: workflow.top.concurrency
-	}, {
-		path: [...job.path, "concurrency"],
-		value: job.keys.concurrency
-	}].filter(({ value }) => ![
-		void 0,
-		false,
-		"false"
-	].includes(keys(value)["cancel-in-progress"])).map(({ path }) => ({
-		path,
-		message: `the deploy of the job ${job.id} may be cut off by the next one`,
-		hint
-	})));
-}
-function groupOf(concurrency) {
-	const group = typeof concurrency === "string" ? concurrency : keys(concurrency).group;
-	return typeof group === "string" && group !== "" ? group : null;
-}
-function deploys(workflow) {
-	return workflow.jobs.filter(({ steps }) => steps.some(({ keys: { run }, with: { command } }) => typeof run === "string" ? /\bbento\b[^\n]*\b(?:deploy|rollback)\b/.test(run) : command === "deploy"));
-}
-const RULES = {
-	pinned,
-	noDefaultPermissions,
-	noPullRequestTarget,
-	noExpressionsInScripts,
-	noSecretsForPullRequests,
-	noOwnRunnersForForks,
-	noPersistedCredentials,
-	deploysInEnvironment,
-	deploysOneByOne,
-	deploysToTheEnd
-};
-/** All that is wrong with a workflow: a line for each, `FILE:LINE: what (what to do)`. */
-function workflowProblems(workflow, options) {
-	return Object.values(RULES).flatMap((rule) => rule(workflow, options)).map(({ path, message, hint }) => ({
-		line: workflow.lineOf(path),
-		message,
-		hint
-	})).sort((a, b) => a.line - b.line).map(({ line, message, hint }) => `${workflow.file}:${line}: ${message} (${hint})`);
-}
-// src/commands/workflow-warnings.ts
-const PLACES = [
-	".github/workflows",
-	".forgejo/workflows",
-	".gitea/workflows"
-];
-/**
-* What is dangerous in a repository's workflows, as far as they run Bento: they may hold the fleet's keys. What else a repository
-* automates is none of Bento's business.
-*/
-async function workflowWarnings(repository) {
-	const found = [];
-	for (const place of PLACES) {
-		const names = await readdir$1(path$2.join(repository, place)).catch(() => []);
-		for (const name of names.filter((one) => /\.ya?ml$/.test(one)).sort()) {
-			const file = path$2.posix.join(place, name);
-			const workflow = parseWorkflow(file, await readFile$1(path$2.join(repository, file), "utf8").catch(() => ""));
-			if (workflow !== null && runsBento(workflow)) found.push(...workflowProblems(workflow, { floating: [ACTION] }));
-		}
-	}
-	return found;
-}
-function runsBento({ jobs }) {
-	return jobs.flatMap((job) => [job, ...job.steps]).some(({ keys: { uses, run } }) => texts([uses, run]).some((text) => /\bbento\b/i.test(text)));
-}
-// src/commands/check.ts
-const DEFAULT_TIMEOUT = 6e5;
-/**
-* Dry-builds hosts: evaluates each one's staged tree, and says what would be built and fetched, and whether its system is
-* another than at `base`.
-*/
-async function check(context, options) {
-	try {
-		var _usingCtx$11 = _usingCtx();
-		const open = _usingCtx$11.a(await openFleet(await loadRenderedFleet(options.fleet), options));
-		const warnings = [...open.warnings];
-		const base = await baseCommit(open, options, warnings);
-		const nix = await Nix.find(options.nix, context.signal);
-		const memory = openMemory(context.env);
-		await memory.forgetOld();
-		const evaluator = {
-			context,
-			nix,
-			stager: open.stager,
-			memory,
-			derivations: options.derivations ?? false,
-			limits: options
-		};
-		const fleet = await withFlakeHosts(open.fleet, evaluator);
-		const evaluated = await evaluateFleet(evaluator, shardOf(selectHosts(fleet.hosts, options.hosts), options.shard));
-		const compared = base === null ? evaluated.map((now) => ({
-			now,
-			before: null
-		})) : await compareWith(evaluator, open, base, evaluated);
-		const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
-		const staged = await stageWarnings(open.stager, evaluated);
-		const lacking = await secretWarnings(fleet.dir, open.stager, evaluated);
-		const plans = await planned(nix, compared, base !== null);
-		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, plans.get(comparison) ?? null, [
-			...shown.get(comparison.now.host) ?? [],
-			...lacking.get(comparison.now.host) ?? [],
-			...staged.get(comparison.now.host) ?? []
-		]));
-		return {
-			version: 1,
-			command: "check",
-			base: base === null ? null : options.base,
-			warnings: [
-				...warnings,
-				...fleet.warnings,
-				...undeclaredWarnings(fleet),
-				...await workflowWarnings(open.repository.root)
-			],
-			hosts: checks
-		};
-	} catch (_) {
-		_usingCtx$11.e = _;
-	} finally {
-		await _usingCtx$11.d();
-	}
-}
-async function hostCheck$1(nix, { now, before }, isCompared, plan, found) {
-	const { host, duration, remembered } = now;
-	const warnings = [...found, ...now.warnings];
-	const nothing = {
-		name: host.name,
-		base: before?.toplevel ?? null,
-		warnings,
-		duration,
-		remembered
-	};
-	const reproducible = host.kind === "flake" || host.nixpkgs !== null;
-	if (!now.ok) {
-		const none = {
-			toplevel: null,
-			drv: null,
-			packages: null,
-			reboot: null,
-			plan: null
-		};
-		return {
-			...nothing,
-			...none,
-			reproducible,
-			status: "failed",
-			error: now.failure
-		};
-	}
-	const { drv, toplevel } = now;
-	const error = host.declared && host.key !== null && host.agent ? agentProblem(host, now) : null;
-	const status = error !== null ? "failed" : isCompared ? changeOf(now, before) : "ok";
-	const differs = before !== null && before.toplevel !== toplevel;
-	return {
-		...nothing,
-		status,
-		toplevel,
-		drv,
-		reproducible,
-		packages: differs ? await packageChanges(nix, before.drv, drv) : null,
-		reboot: differs ? needsReboot(before, now) : null,
-		plan,
-		error
-	};
-}
-/** What each host would cost, of those of which that is news: not of what is as at the base, or as it was remembered. */
-async function planned(nix, compared, isCompared) {
-	const news = compared.flatMap((comparison) => {
-		const { now, before } = comparison;
-		if (!now.ok || !existsSync(now.drv)) return [];
-		return (isCompared ? now.toplevel !== before?.toplevel : !now.remembered) ? [{
-			comparison,
-			drv: now.drv
-		}] : [];
-	});
-	const plans = await planBuilds(nix, news.map(({ drv }) => drv));
-	return new Map(news.flatMap(({ comparison }, index) => plans[index] ? [[comparison, plans[index]]] : []));
-}
-function changeOf(now, before) {
-	return now.toplevel === before?.toplevel ? "unchanged" : "changed";
-}
-/** Whether a machine that runs `before` runs all of `after` only once it is started anew. */
-function needsReboot(before, after) {
-	return before.kernel !== after.kernel || before.initrd !== after.initrd || before.modules !== after.modules;
-}
-/** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
-function agentProblem(host, { agent, agentHost, agentBuild }) {
-	if (!agent) return {
-		message: "Bento's agent is not in this configuration: after this release the host would never take another",
-		hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`
-	};
-	if (agentHost !== null && agentHost !== host.name) return {
-		message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
-		hint: `set services.bento.host = "${host.name}"`
-	};
-	if (host.deliver === "system" && agentBuild === "source") return {
-		message: "it is delivered its system alone, and its agent would build from source, of which there is none",
-		hint: `set services.bento.build = "prebuilt"; or deliver: tree for ${host.name} in fleet.yaml`
-	};
-	return null;
-}
-/** What is to be said of the trees that could be staged. */
-async function stageWarnings(stager, evaluated) {
-	const staged = evaluated.filter(({ ok }) => ok);
-	return new Map(await Promise.all(staged.map(async ({ host }) => [host, await stager.warnings(host)])));
-}
-/** A host refuses a release without a secret that its configuration declares, or with one that it can't decrypt. */
-async function secretWarnings(dir, stager, evaluated) {
-	const found = evaluated.map(async (one) => {
-		const { host } = one;
-		const needed = one.ok && one.agent ? one.secrets ?? [] : [];
-		const shipped = needed.length === 0 ? [] : await stager.secrets(host);
-		const warnings = needed.map(async (name) => {
-			const file = secretFile(host.name, name);
-			if (!shipped.includes(name)) return `services.bento.secrets.${name} has no ${file} in git, and the host will refuse the release: bento secret set ${host.name} ${name}`;
-			if (await isForAnother(dir, file, host)) return `${file} is not encrypted to the host's key, and the host will refuse the release: bento secret rekey ${host.name} ${name}`;
-			return [];
-		});
-		return [host, (await Promise.all(warnings)).flat()];
-	});
-	return new Map(await Promise.all(found));
-}
-/** Whether a secret's file says that the host isn't among its readers. */
-async function isForAnother(dir, file, { key }) {
-	if (key === null || !canReceive(key)) return false;
-	const content = await readSecretFile(dir, file).catch(() => null);
-	const readers = content === null ? null : readersIn(content);
-	return readers !== null && readersOf([key]).ssh.some((reader) => !readers.ssh.includes(reader));
-}
-function undeclaredWarnings(fleet) {
-	if (fleet.file === null) return [];
-	return fleet.hosts.filter((host) => !host.declared).map((host) => `${host.name} (${host.path}) has no entry in ${fleet.file}: it is checked, and never deployed`);
-}
 // src/nix/prune-cache.ts
 /** One line for each place whose builds are pushed there, which alone knows what of them is still wanted. */
 const SOURCES = "bento-sources";
@@ -23945,7 +14779,7 @@ function purposeOf(namespace) {
 function signedData(message, namespace) {
 	const digest = createHash(HASH).update(message).digest();
 	return Buffer.concat([
-		MAGIC,
+		MAGIC$1,
 		...purposeOf(namespace),
 		field(digest)
 	]);
@@ -23954,7 +14788,7 @@ function signedData(message, namespace) {
 function blobOf$1(key, namespace, signature) {
 	const signed = field(Buffer.concat([field(ED25519), field(signature)]));
 	return Buffer.concat([
-		MAGIC,
+		MAGIC$1,
 		VERSION,
 		field(key),
 		...purposeOf(namespace),
@@ -23962,7 +14796,7 @@ function blobOf$1(key, namespace, signature) {
 	]);
 }
 const ARMOR = /^-----BEGIN SSH SIGNATURE-----\n((?:[A-Za-z0-9+/]+\n)*[A-Za-z0-9+/]+={0,2})\n-----END SSH SIGNATURE-----\n$/;
-const MAGIC = Buffer.from("SSHSIG");
+const MAGIC$1 = Buffer.from("SSHSIG");
 const VERSION = Buffer.from([
 	0,
 	0,
@@ -23977,6 +14811,61 @@ function field(value) {
 	const length = Buffer.alloc(4);
 	length.writeUInt32BE(bytes.length);
 	return Buffer.concat([length, bytes]);
+}
+// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
+function _usingCtx() {
+	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
+		var n = Error();
+		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
+	}, e = {}, n = [];
+	function using(r, e) {
+		if (null != e) {
+			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
+			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
+			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
+			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
+			t && (o = function o() {
+				try {
+					t.call(e);
+				} catch (r) {
+					return Promise.reject(r);
+				}
+			}), n.push({
+				v: e,
+				d: o,
+				a: r
+			});
+		} else r && n.push({
+			d: e,
+			a: r
+		});
+		return e;
+	}
+	return {
+		e,
+		u: using.bind(null, !1),
+		a: using.bind(null, !0),
+		d: function d() {
+			var o, t = this.e, s = 0;
+			function next() {
+				for (; o = n.pop();) try {
+					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
+					if (o.d) {
+						var r = o.d.call(o.v);
+						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
+					} else s |= 1;
+				} catch (r) {
+					return err(r);
+				}
+				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
+				if (t !== e) throw t;
+			}
+			function err(n) {
+				return t = t !== e ? new r(n, t) : n, next();
+			}
+			return next();
+		}
+	};
 }
 // src/release/envelope.ts
 /**
@@ -24076,9 +14965,9 @@ function sequenceOf(text) {
 }
 async function isSigned(payload, signature, signers) {
 	try {
-		var _usingCtx$10 = _usingCtx();
+		var _usingCtx$13 = _usingCtx();
 		if (isPlainlySigned(payload, signature, "bento-release", signers)) return true;
-		const dir = _usingCtx$10.a(await temporaryDirectory());
+		const dir = _usingCtx$13.a(await temporaryDirectory());
 		const allowed = path$2.join(dir.path, "allowed_signers");
 		const signatureFile = path$2.join(dir.path, "signature");
 		await writeFile$1(allowed, allowedSigners(signers));
@@ -24097,9 +14986,9 @@ async function isSigned(payload, signature, signers) {
 			signatureFile
 		], { input: payload }).catch(needsOpenSsh)).status === 0;
 	} catch (_) {
-		_usingCtx$10.e = _;
+		_usingCtx$13.e = _;
 	} finally {
-		await _usingCtx$10.d();
+		await _usingCtx$13.d();
 	}
 }
 /** The lines of an allowed_signers file (ssh-keygen(1)). */
@@ -24113,7 +15002,7 @@ function parseJson(text) {
 		return;
 	}
 }
-// src/publish/sftp-error.ts
+// src/publish/sftp/error.ts
 /** The server's answer to one request is no. The connection is as good as before. */
 var SftpError = class extends Error {
 	code;
@@ -24134,7 +15023,7 @@ function ignoreSftpError(error) {
 	if (error instanceof SftpError) return void 0;
 	throw error;
 }
-// src/publish/sftp-requests.ts
+// src/publish/sftp/requests.ts
 /** SFTP's own end of a file or a listing. */
 const EOF = 1;
 /**
@@ -24265,7 +15154,7 @@ async function flight(...answers) {
 	if (failed) throw failed.reason;
 	return results.map((result) => result.value);
 }
-// src/publish/sftp-files.ts
+// src/publish/sftp/files.ts
 /** OpenSSH takes 256 KiB in a packet, of which some is header. */
 const CHUNK = 260096;
 /** Pieces of a file that are asked for at a time. */
@@ -24297,8 +15186,8 @@ async function fetchFile(session, file, size, into) {
 	const { requests } = session;
 	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
 		try {
-			var _usingCtx$9 = _usingCtx();
-			const copy = _usingCtx$9.a(await open$3(into, "w", 384));
+			var _usingCtx$12 = _usingCtx();
+			const copy = _usingCtx$12.a(await open$3(into, "w", 384));
 			try {
 				const stats = await requests.fstat(handle);
 				if (!stats.isFile() || stats.size !== size) return false;
@@ -24317,32 +15206,19 @@ async function fetchFile(session, file, size, into) {
 				await requests.close(handle);
 			}
 		} catch (_) {
-			_usingCtx$9.e = _;
+			_usingCtx$12.e = _;
 		} finally {
-			await _usingCtx$9.d();
+			await _usingCtx$12.d();
 		}
 	}).catch(ignoreSftpError) ?? false;
 }
-/** What is in a directory: two flights, where it isn't a very long one. */
-async function list(session, dir) {
-	const { requests } = session;
-	return session.withHandle(() => requests.openDirectory(dir), async (handle) => {
-		const entries = [];
-		try {
-			for (;;) {
-				const pieces = await flight(requests.readDirectory(handle), requests.readDirectory(handle));
-				for (const piece of pieces) entries.push(...piece ?? []);
-				if (pieces.includes(null)) return entries;
-			}
-		} finally {
-			requests.close(handle).catch(() => {});
-		}
-	});
-}
 /** Answers to ask for at once; OpenSSH puts a hundred names into one. */
 const LISTINGS = 16;
-/** At most `limit` names, and a few more, of a directory that somebody may have filled: the rest is not asked for. */
-async function listSome(session, dir, limit) {
+/**
+* What is in a directory: two flights, where it isn't a very long one. Of one that somebody may have filled, at most `limit` names, and
+* a few more: the rest is not asked for.
+*/
+async function list(session, dir, limit = Number.POSITIVE_INFINITY) {
 	const { requests } = session;
 	return session.withHandle(() => requests.openDirectory(dir), async (handle) => {
 		const entries = [];
@@ -24403,7 +15279,7 @@ function* piecesOf(file) {
 		closeSync(opened);
 	}
 }
-// src/publish/sftp-attempts.ts
+// src/publish/sftp/attempts.ts
 /** `STARTED-SEQUENCE`, as the agent names reports and their logs; its clock may be wrong, so names tell no order. */
 const REPORT = /^\d{13,15}-\d{1,16}\.json$/;
 /** Names that are looked at. An agent keeps some fifty reports; a host may make any number of files. */
@@ -24419,7 +15295,7 @@ const UNPACKING$1 = 65536;
 async function readAttempts(session, host, { count, log }) {
 	const dir = `/${host}/reports`;
 	try {
-		const entries = await listSome(session, dir, MAX_NAMES);
+		const entries = await list(session, dir, MAX_NAMES);
 		const attempts = (await flight(...entries.filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT$1).sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1)).slice(0, Math.max(1, count)).map(({ filename, attrs }) => readAttempt(session, dir, filename, attrs.size)))).filter((file) => file !== void 0);
 		const found = attempts.flatMap(({ name }) => entries.find((entry) => isLogOf(name, entry)) ?? []);
 		const [logged] = log > 0 ? found : [];
@@ -24934,7 +15810,7 @@ var require_inherits = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	}
 }));
 // node_modules/util-deprecate/node.js
-var require_node = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+var require_node$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	/**
 	* For Node.js, simply re-export the core `util.deprecate` function.
 	*/
@@ -24953,7 +15829,7 @@ var require__stream_writable = /* @__PURE__ */ __commonJSMin(((exports, module) 
 	}
 	var Duplex;
 	Writable.WritableState = WritableState;
-	var internalUtil = { deprecate: require_node() };
+	var internalUtil = { deprecate: require_node$1() };
 	var Stream = require_stream();
 	var Buffer = __require("buffer").Buffer;
 	var OurUint8Array = (typeof global !== "undefined" ? global : typeof window !== "undefined" ? window : typeof self !== "undefined" ? self : {}).Uint8Array || function() {};
@@ -27802,8 +18678,8 @@ var require_utils = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 		partition
 	};
 }));
-// src/publish/budget.ts
-var import_src = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((exports, module) => {
+// src/publish/sftp/budget.ts
+var import_src$1 = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((exports, module) => {
 	const { Client } = require_lib();
 	const fs = __require("node:fs");
 	const concat = require_concat_stream();
@@ -28930,7 +19806,7 @@ var Budget = class {
 		}
 	}
 };
-// src/publish/sftp-connect.ts
+// src/publish/sftp/connect.ts
 /** Milliseconds for a connection, and for a login. */
 const CONNECT_TIMEOUT = 2e4;
 /** A connection to the server's port. @throws UnreachableError that says why there is none. */
@@ -29001,7 +19877,7 @@ function hostKeyAlgorithms(keys) {
 	if (types.has("ssh-rsa")) algorithms.push("rsa-sha2-512", "rsa-sha2-256");
 	return algorithms;
 }
-// src/publish/sftp-gather.ts
+// src/publish/sftp/gather.ts
 /**
 * ssh2 makes a packet of ssh of each request, and encrypts and writes it by itself. From now on, requests that are made at the
 * same time go together into as few packets as they fit into, in their order, which for a thousand hosts saves seconds. Gives
@@ -29043,7 +19919,7 @@ function gatherRequests(sftp, socket) {
 	};
 	return send;
 }
-// src/publish/sftp-login.ts
+// src/publish/sftp/login.ts
 /** The first words of SFTP: one byte SSH_FXP_INIT, and the version, which is 3 for all. */
 const SFTP_INIT = Buffer.from([
 	0,
@@ -29105,7 +19981,7 @@ function speakAtOnce(protocol) {
 		};
 	};
 }
-// src/publish/sftp-probe.ts
+// src/publish/sftp/probe.ts
 /** Milliseconds after which a server that doesn't answer what it should refuse is taken to have refused it. */
 const PATIENCE$1 = 1e4;
 /** The reason of a refused channel when the server tried, and nobody listened: then it was willing. */
@@ -29141,7 +20017,7 @@ async function answer(ask) {
 	ask(resolve);
 	return promise.finally(() => clearTimeout(patience));
 }
-// src/publish/sftp-session.ts
+// src/publish/sftp/session.ts
 const SILENCE$2 = 6e4;
 /** Milliseconds for what is put in order after an interruption: somebody is waiting for the end. */
 const CLOSING_TIME = 1e4;
@@ -29201,7 +20077,7 @@ var SftpSession = class SftpSession {
 		let received;
 		const stopped = Promise.withResolvers();
 		stopped.promise.catch(() => {});
-		const client = new import_src.default("bento", {
+		const client = new import_src$1.default("bento", {
 			error: () => {},
 			end: () => {},
 			close: () => stopped.reject(/* @__PURE__ */ new Error("the server closed the connection"))
@@ -29354,7 +20230,7 @@ var SftpSession = class SftpSession {
 function sshOf(client) {
 	return client.client;
 }
-// src/publish/sftp-connections.ts
+// src/publish/sftp/connections.ts
 const BACKOFF = 1e3;
 /** A session, and another one when it is lost, and so on, within bounds. */
 var SftpConnections = class SftpConnections {
@@ -29440,7 +20316,7 @@ async function backOff({ backoff, attempts, signal, say }, attempt, error) {
 		throw new InterruptedError();
 	});
 }
-// src/publish/sftp-lock.ts
+// src/publish/sftp/lock.ts
 const LOCK_DIRECTORY = "/.bento";
 const LOCK$1 = `${LOCK_DIRECTORY}/lock`;
 /** Milliseconds after its last renewal that a lock counts as left behind, by the server's clock. */
@@ -29526,7 +20402,7 @@ var SftpLock = class {
 				}
 				const left = (options.wait ?? 0) - waiting.elapsed;
 				if (left <= 0) throw this.#heldBy(holder, options.wait ?? 0);
-				options.onWait?.(describe$1(holder.content));
+				options.onWait?.(describe$2(holder.content));
 				await setTimeout$2(Math.min(left, POLL * (.5 + Math.random())), void 0, { signal }).catch(() => {
 					throw new InterruptedError();
 				});
@@ -29596,7 +20472,7 @@ var SftpLock = class {
 	#heldBy({ content, age }, waited) {
 		const since = `last seen ${Math.max(0, age)} s ago`;
 		const enough = waited > 0 ? `; waited for ${Math.round(waited / 1e3)} s` : "";
-		return new UnavailableError(`another deploy holds the fleet's lock: ${describe$1(content)}, ${since}${enough}`, { hint: `wait for it (--wait 10m); if it is dead, its lock ends ${this.#timeToLive / 1e3} s after it was last seen` });
+		return new UnavailableError(`another deploy holds the fleet's lock: ${describe$2(content)}, ${since}${enough}`, { hint: `wait for it (--wait 10m); if it is dead, its lock ends ${this.#timeToLive / 1e3} s after it was last seen` });
 	}
 };
 const MARK = "stale-";
@@ -29623,7 +20499,7 @@ function explainDirectory(error) {
 	if (error instanceof SftpError && error.code === "denied") throw new UnavailableError("the publisher may not write to /.bento/ on the server", { cause: error });
 	throw error;
 }
-function describe$1(content) {
+function describe$2(content) {
 	try {
 		const { owner, host, pid } = JSON.parse(content.toString("utf8"));
 		return `${owner} (process ${pid} on ${host})`;
@@ -29639,7 +20515,7 @@ var Stopwatch = class {
 		return Math.max(performance.now() - this.#monotonic, Date.now() - this.#wall);
 	}
 };
-// src/publish/sftp-places.ts
+// src/publish/sftp/places.ts
 /** What a deploy that was cut off may have left; only the holder of the lock makes such files. */
 const TEMPORARY = /^\.tmp-/;
 const ARCHIVE = /^[0-9a-f]{64}\.nar\.gz$/;
@@ -29715,7 +20591,7 @@ function notProvisioned(host) {
 	};
 }
 /** What a refusal means for a host. */
-async function explain(session, host, error) {
+async function explain$1(session, host, error) {
 	const [isThere, isFull] = await Promise.all([exists(session, releases(host)), session.requests.isFull(releases(host))]);
 	if (!isThere) return notProvisioned(host);
 	if (error.code === "denied") return {
@@ -29732,7 +20608,7 @@ async function explain(session, host, error) {
 	};
 	return { message: `the server refused it: ${error.message}` };
 }
-// src/publish/sftp-leftovers.ts
+// src/publish/sftp/leftovers.ts
 /** What the holder of the lock finds beside it. */
 var Leftovers = class Leftovers {
 	#entries;
@@ -29862,7 +20738,7 @@ function plainTree(release) {
 	const children = /* @__PURE__ */ new Map();
 	for (const name of entries.keys()) {
 		if (name === "") continue;
-		const parent = parentOf(name);
+		const parent = parentOf$1(name);
 		children.set(parent, [...children.get(parent) ?? [], path$2.posix.basename(name)]);
 	}
 	const plain = [];
@@ -29898,7 +20774,7 @@ function resolve(entries, file) {
 		const [part = "", ...others] = rest;
 		rest = others;
 		if (part === "." || part === "") continue;
-		const next = part === ".." ? parentOf(place) : place === "" ? part : `${place}/${part}`;
+		const next = part === ".." ? parentOf$1(place) : place === "" ? part : `${place}/${part}`;
 		const entry = entries.get(next);
 		if (entry?.kind === "link") {
 			hops += 1;
@@ -29909,7 +20785,7 @@ function resolve(entries, file) {
 	}
 	return place === "tree" || place.startsWith("tree/") ? place : void 0;
 }
-function parentOf(file) {
+function parentOf$1(file) {
 	const parent = path$2.posix.dirname(file);
 	return parent === "." ? "" : parent;
 }
@@ -29923,7 +20799,11 @@ function packageRoot() {
 	}
 	return dir;
 }
-// src/publish/legacy-scripts.ts
+/** Bento's version, as package.json has it: `1.2.3`. */
+function packageVersion() {
+	return JSON.parse(readFileSync(path$2.join(packageRoot(), "package.json"), "utf8")).version;
+}
+// src/publish/sftp/legacy-scripts.ts
 /** What a host of the 2022 Bento runs, beside its tree: scripts that do what the old ones did. */
 async function legacyScripts(server, { host, kind, attr }) {
 	const settings = {
@@ -29937,7 +20817,7 @@ async function legacyScripts(server, { host, kind, attr }) {
 	const [update, bootstrap] = await Promise.all([template("update.sh"), template("bootstrap.sh")]);
 	const filled = bootstrap.replace(/@([a-zA-Z]+)@/g, (whole, name) => {
 		const value = settings[name];
-		return value === void 0 ? whole : quoted$2(value);
+		return value === void 0 ? whole : quoted$3(value);
 	});
 	return [script("update.sh", update), script("bootstrap.sh", filled)];
 }
@@ -29953,10 +20833,10 @@ function script(path, text) {
 	};
 }
 /** One word for a shell. */
-function quoted$2(text) {
+function quoted$3(text) {
 	return `'${text.replaceAll("'", `'\\''`)}'`;
 }
-// src/publish/sftp-tree.ts
+// src/publish/sftp/tree.ts
 const unzip = promisify(gunzip);
 /** Bytes of archives that are unpacked at a time. */
 const UNPACKING = 8388608;
@@ -30036,10 +20916,10 @@ async function isProvisioned(session, host) {
 async function sendEntries(session, dir, entries) {
 	const { requests } = session;
 	const made = [dir, ...entries.filter((entry) => entry.kind === "directory").map((entry) => `${dir}/${entry.path}`)].map((one) => requests.makeDirectory(one));
-	const files = entries.flatMap((entry) => entry.kind === "file" ? [writeFile(session, `${dir}/${entry.path}`, pieces(entry.contents), void 0, entry.executable ? 511 : 438)] : []);
+	const files = entries.flatMap((entry) => entry.kind === "file" ? [writeFile(session, `${dir}/${entry.path}`, pieces$1(entry.contents), void 0, entry.executable ? 511 : 438)] : []);
 	await flight(...made, ...files);
 }
-function* pieces(contents) {
+function* pieces$1(contents) {
 	for (let at = 0; at < contents.length; at += CHUNK) yield contents.subarray(at, at + CHUNK);
 }
 /** Makes a tree the one that hosts see, in one step. `link` is a temporary name on the same file system. */
@@ -30065,7 +20945,7 @@ async function removeAll(session, dir) {
 	await flight(...(await list(session, dir)).filter(({ filename }) => filename !== "." && filename !== "..").map(({ filename, attrs }) => attrs.isDirectory() ? removeAll(session, `${dir}/${filename}`) : session.requests.unlink(`${dir}/${filename}`)));
 	await session.requests.removeDirectory(dir);
 }
-// src/publish/sftp-publication.ts
+// src/publish/sftp/publication.ts
 /** Hosts to which files are sent at once: with three open of each, enough to keep the server busy; more only take memory. */
 const SENT_AT_ONCE = 128;
 /**
@@ -30155,8 +21035,8 @@ var Publication = class {
 		try {
 			await work(shipment);
 		} catch (error) {
-			if (error instanceof SftpError) shipment.failure = await explain(session, shipment.upload.host, error);
-			else if (error instanceof HostError) shipment.failure = failureOf$1(error);
+			if (error instanceof SftpError) shipment.failure = await explain$1(session, shipment.upload.host, error);
+			else if (error instanceof HostError) shipment.failure = failureOf$2(error);
 			else throw error;
 		}
 	}
@@ -30257,18 +21137,18 @@ var Publication = class {
 async function* each(items) {
 	yield* items;
 }
-function failureOf$1({ message, hint }) {
+function failureOf$2({ message, hint }) {
 	return hint === void 0 ? { message } : {
 		message,
 		hint
 	};
 }
-// src/publish/sftp-logs.ts
+// src/publish/sftp/logs.ts
 /** Names that are looked at: one for each deploy in many years, and a host may have made any number of them. */
 const MAX_LOGS = 1e4;
 /** What a host of the 2022 Bento has left in its logs, and when its configuration changed; undefined when it left none. */
 async function readLogs(session, host) {
-	const [entries, change] = await flight(listSome(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError), session.requests.stat(lastChange(host)).catch(ignoreSftpError));
+	const [entries, change] = await flight(list(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError), session.requests.stat(lastChange(host)).catch(ignoreSftpError));
 	const logs = entries?.filter(({ filename }) => filename !== "." && filename !== "..").map(({ filename, attrs }) => ({
 		name: filename,
 		isFile: attrs.isFile(),
@@ -30280,7 +21160,7 @@ async function readLogs(session, host) {
 		changed: change === void 0 ? null : change.mtime * 1e3
 	};
 }
-// src/publish/sftp-read.ts
+// src/publish/sftp/read.ts
 /** Of what a host says, this much is read. */
 const MAX_REPORT = 65536;
 /** Whoever holds the server may have put any number of them there. */
@@ -30299,7 +21179,7 @@ async function readPointer(session, host) {
 		if (error.code === "missing" && await exists(session, releases(host))) return { state: "missing" };
 		return {
 			state: "failed",
-			error: await explain(session, host, error)
+			error: await explain$1(session, host, error)
 		};
 	}
 }
@@ -30507,38 +21387,58 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
-// src/commands/state.ts
+// src/commands/keys.ts
+/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
+const KEYS = {
+	BENTO_SSH_KEY: "the publisher's ssh key",
+	BENTO_SIGNING_KEY: "the signing key",
+	BENTO_GIT_SSH_KEY: "the ssh key for git",
+	BENTO_CACHE_KEY: "the binary cache's signing key"
+};
+/** Says how a key gets to the command line; the Action says how it gets to the Action. */
+var MissingKeysError = class extends FleetError {
+	names;
+	constructor(names) {
+		super(`${names.map((name) => KEYS[name]).join(" and ")} ${names.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${names.join(" and ")}, or the path of its file as ${names.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
+		this.names = names;
+	}
+};
 /**
-* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
-* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
+* Takes private keys from the environment, in the order of `names`.
+* @throws MissingKeysError that names all of those that are missing.
 */
-async function defaultRoots(env, fleet) {
-	const place = await realpath(fleet);
-	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
-	const identity = repository && workspace ? [
-		server,
-		repository,
-		path$2.relative(await realpath(workspace), place)
-	].join(" ") : place;
-	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
-	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
-	return path$2.join(allRoots(env), `${name}-${id}`);
+function keysFromEnvironment(env, ...names) {
+	const sources = names.map((name) => optionalKey(env, name));
+	const missing = names.filter((_, index) => sources[index] === void 0);
+	if (missing.length > 0) throw new MissingKeysError(missing);
+	return sources;
 }
-/** Where all fleets' gc roots are that this user builds on this machine. */
-function allRoots(env) {
-	return path$2.join(stateDirectory(env), "roots");
+/** A private key that may be in the environment. */
+function optionalKey(env, name) {
+	const [content, file] = [env[name], env[`${name}_FILE`]];
+	if (content) return { content };
+	return file ? { file } : void 0;
 }
-/** What tells this machine and this state directory from others that fill the same cache. */
-async function sourceOf(env) {
-	return `${(await readFile$1("/etc/machine-id", "utf8").catch(() => hostname())).trim()} ${stateDirectory(env)}`;
+/** What a key is called in errors. */
+function describeKey(name) {
+	return KEYS[name];
 }
-/** The logs of builds that failed. */
-function defaultLogs(env) {
-	return path$2.join(stateDirectory(env), "logs");
-}
-function stateDirectory(env) {
-	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
-}
+const PUBLISHER_KEY = "BENTO_SSH_KEY";
+const SIGNING_KEY = "BENTO_SIGNING_KEY";
+/** Without it, git logs in with whatever it finds itself. */
+const GIT_KEY = "BENTO_GIT_SSH_KEY";
+/** Without it, what is built isn't signed. */
+const CACHE_KEY = "BENTO_CACHE_KEY";
+/** Any text that is secret: it says which remembered evaluations are to be believed. */
+const MEMORY_KEY = "BENTO_MEMORY_KEY";
+/** No program that is started has a use for any of them in its environment. */
+const SECRETS$1 = [
+	PUBLISHER_KEY,
+	SIGNING_KEY,
+	GIT_KEY,
+	CACHE_KEY,
+	MEMORY_KEY
+];
 // src/platform/frugal.ts
 /**
 * Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
@@ -30554,6 +21454,4019 @@ function stayFrugal() {
 */
 function collectEarly() {
 	setFlagsFromString("--heap-growing-percent=10");
+}
+// node_modules/@simple-git/args-pathspec/dist/index.mjs
+const t = /* @__PURE__ */ new WeakMap();
+function c$1(...n) {
+	const e = new String(n);
+	return t.set(e, n), e;
+}
+function r(n) {
+	return n instanceof String && t.has(n);
+}
+function o(n) {
+	return t.get(n) ?? [];
+}
+// node_modules/ms/index.js
+var require_ms = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* Helpers.
+	*/
+	var s = 1e3;
+	var m = s * 60;
+	var h = m * 60;
+	var d = h * 24;
+	var w = d * 7;
+	var y = d * 365.25;
+	/**
+	* Parse or format the given `val`.
+	*
+	* Options:
+	*
+	*  - `long` verbose formatting [false]
+	*
+	* @param {String|Number} val
+	* @param {Object} [options]
+	* @throws {Error} throw an error if val is not a non-empty string or a number
+	* @return {String|Number}
+	* @api public
+	*/
+	module.exports = function(val, options) {
+		options = options || {};
+		var type = typeof val;
+		if (type === "string" && val.length > 0) return parse(val);
+		else if (type === "number" && isFinite(val)) return options.long ? fmtLong(val) : fmtShort(val);
+		throw new Error("val is not a non-empty string or a valid number. val=" + JSON.stringify(val));
+	};
+	/**
+	* Parse the given `str` and return milliseconds.
+	*
+	* @param {String} str
+	* @return {Number}
+	* @api private
+	*/
+	function parse(str) {
+		str = String(str);
+		if (str.length > 100) return;
+		var match = /^(-?(?:\d+)?\.?\d+) *(milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w|years?|yrs?|y)?$/i.exec(str);
+		if (!match) return;
+		var n = parseFloat(match[1]);
+		switch ((match[2] || "ms").toLowerCase()) {
+			case "years":
+			case "year":
+			case "yrs":
+			case "yr":
+			case "y": return n * y;
+			case "weeks":
+			case "week":
+			case "w": return n * w;
+			case "days":
+			case "day":
+			case "d": return n * d;
+			case "hours":
+			case "hour":
+			case "hrs":
+			case "hr":
+			case "h": return n * h;
+			case "minutes":
+			case "minute":
+			case "mins":
+			case "min":
+			case "m": return n * m;
+			case "seconds":
+			case "second":
+			case "secs":
+			case "sec":
+			case "s": return n * s;
+			case "milliseconds":
+			case "millisecond":
+			case "msecs":
+			case "msec":
+			case "ms": return n;
+			default: return;
+		}
+	}
+	/**
+	* Short format for `ms`.
+	*
+	* @param {Number} ms
+	* @return {String}
+	* @api private
+	*/
+	function fmtShort(ms) {
+		var msAbs = Math.abs(ms);
+		if (msAbs >= d) return Math.round(ms / d) + "d";
+		if (msAbs >= h) return Math.round(ms / h) + "h";
+		if (msAbs >= m) return Math.round(ms / m) + "m";
+		if (msAbs >= s) return Math.round(ms / s) + "s";
+		return ms + "ms";
+	}
+	/**
+	* Long format for `ms`.
+	*
+	* @param {Number} ms
+	* @return {String}
+	* @api private
+	*/
+	function fmtLong(ms) {
+		var msAbs = Math.abs(ms);
+		if (msAbs >= d) return plural(ms, msAbs, d, "day");
+		if (msAbs >= h) return plural(ms, msAbs, h, "hour");
+		if (msAbs >= m) return plural(ms, msAbs, m, "minute");
+		if (msAbs >= s) return plural(ms, msAbs, s, "second");
+		return ms + " ms";
+	}
+	/**
+	* Pluralization helper.
+	*/
+	function plural(ms, msAbs, n, name) {
+		var isPlural = msAbs >= n * 1.5;
+		return Math.round(ms / n) + " " + name + (isPlural ? "s" : "");
+	}
+}));
+// node_modules/debug/src/common.js
+var require_common = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* This is the common logic for both the Node.js and web browser
+	* implementations of `debug()`.
+	*/
+	function setup(env) {
+		createDebug.debug = createDebug;
+		createDebug.default = createDebug;
+		createDebug.coerce = coerce;
+		createDebug.disable = disable;
+		createDebug.enable = enable;
+		createDebug.enabled = enabled;
+		createDebug.humanize = require_ms();
+		createDebug.destroy = destroy;
+		Object.keys(env).forEach((key) => {
+			createDebug[key] = env[key];
+		});
+		/**
+		* The currently active debug mode names, and names to skip.
+		*/
+		createDebug.names = [];
+		createDebug.skips = [];
+		/**
+		* Map of special "%n" handling functions, for the debug "format" argument.
+		*
+		* Valid key names are a single, lower or upper-case letter, i.e. "n" and "N".
+		*/
+		createDebug.formatters = {};
+		/**
+		* Selects a color for a debug namespace
+		* @param {String} namespace The namespace string for the debug instance to be colored
+		* @return {Number|String} An ANSI color code for the given namespace
+		* @api private
+		*/
+		function selectColor(namespace) {
+			let hash = 0;
+			for (let i = 0; i < namespace.length; i++) {
+				hash = (hash << 5) - hash + namespace.charCodeAt(i);
+				hash |= 0;
+			}
+			return createDebug.colors[Math.abs(hash) % createDebug.colors.length];
+		}
+		createDebug.selectColor = selectColor;
+		/**
+		* Create a debugger with the given `namespace`.
+		*
+		* @param {String} namespace
+		* @return {Function}
+		* @api public
+		*/
+		function createDebug(namespace) {
+			let prevTime;
+			let enableOverride = null;
+			let namespacesCache;
+			let enabledCache;
+			function debug(...args) {
+				if (!debug.enabled) return;
+				const self = debug;
+				const curr = Number(/* @__PURE__ */ new Date());
+				self.diff = curr - (prevTime || curr);
+				self.prev = prevTime;
+				self.curr = curr;
+				prevTime = curr;
+				args[0] = createDebug.coerce(args[0]);
+				if (typeof args[0] !== "string") args.unshift("%O");
+				let index = 0;
+				args[0] = args[0].replace(/%([a-zA-Z%])/g, (match, format) => {
+					if (match === "%%") return "%";
+					index++;
+					const formatter = createDebug.formatters[format];
+					if (typeof formatter === "function") {
+						const val = args[index];
+						match = formatter.call(self, val);
+						args.splice(index, 1);
+						index--;
+					}
+					return match;
+				});
+				createDebug.formatArgs.call(self, args);
+				(self.log || createDebug.log).apply(self, args);
+			}
+			debug.namespace = namespace;
+			debug.useColors = createDebug.useColors();
+			debug.color = createDebug.selectColor(namespace);
+			debug.extend = extend;
+			debug.destroy = createDebug.destroy;
+			Object.defineProperty(debug, "enabled", {
+				enumerable: true,
+				configurable: false,
+				get: () => {
+					if (enableOverride !== null) return enableOverride;
+					if (namespacesCache !== createDebug.namespaces) {
+						namespacesCache = createDebug.namespaces;
+						enabledCache = createDebug.enabled(namespace);
+					}
+					return enabledCache;
+				},
+				set: (v) => {
+					enableOverride = v;
+				}
+			});
+			if (typeof createDebug.init === "function") createDebug.init(debug);
+			return debug;
+		}
+		function extend(namespace, delimiter) {
+			const newDebug = createDebug(this.namespace + (typeof delimiter === "undefined" ? ":" : delimiter) + namespace);
+			newDebug.log = this.log;
+			return newDebug;
+		}
+		/**
+		* Enables a debug mode by namespaces. This can include modes
+		* separated by a colon and wildcards.
+		*
+		* @param {String} namespaces
+		* @api public
+		*/
+		function enable(namespaces) {
+			createDebug.save(namespaces);
+			createDebug.namespaces = namespaces;
+			createDebug.names = [];
+			createDebug.skips = [];
+			const split = (typeof namespaces === "string" ? namespaces : "").trim().replace(/\s+/g, ",").split(",").filter(Boolean);
+			for (const ns of split) if (ns[0] === "-") createDebug.skips.push(ns.slice(1));
+			else createDebug.names.push(ns);
+		}
+		/**
+		* Checks if the given string matches a namespace template, honoring
+		* asterisks as wildcards.
+		*
+		* @param {String} search
+		* @param {String} template
+		* @return {Boolean}
+		*/
+		function matchesTemplate(search, template) {
+			let searchIndex = 0;
+			let templateIndex = 0;
+			let starIndex = -1;
+			let matchIndex = 0;
+			while (searchIndex < search.length) if (templateIndex < template.length && (template[templateIndex] === search[searchIndex] || template[templateIndex] === "*")) {
+				if (template[templateIndex] === "*") {
+					starIndex = templateIndex;
+					matchIndex = searchIndex;
+					templateIndex++;
+				} else {
+					searchIndex++;
+					templateIndex++;
+				}
+			} else if (starIndex !== -1) {
+				templateIndex = starIndex + 1;
+				matchIndex++;
+				searchIndex = matchIndex;
+			} else return false;
+			while (templateIndex < template.length && template[templateIndex] === "*") templateIndex++;
+			return templateIndex === template.length;
+		}
+		/**
+		* Disable debug output.
+		*
+		* @return {String} namespaces
+		* @api public
+		*/
+		function disable() {
+			const namespaces = [...createDebug.names, ...createDebug.skips.map((namespace) => "-" + namespace)].join(",");
+			createDebug.enable("");
+			return namespaces;
+		}
+		/**
+		* Returns true if the given mode name is enabled, false otherwise.
+		*
+		* @param {String} name
+		* @return {Boolean}
+		* @api public
+		*/
+		function enabled(name) {
+			for (const skip of createDebug.skips) if (matchesTemplate(name, skip)) return false;
+			for (const ns of createDebug.names) if (matchesTemplate(name, ns)) return true;
+			return false;
+		}
+		/**
+		* Coerce `val`.
+		*
+		* @param {Mixed} val
+		* @return {Mixed}
+		* @api private
+		*/
+		function coerce(val) {
+			if (val instanceof Error) return val.stack || val.message;
+			return val;
+		}
+		/**
+		* XXX DO NOT USE. This is a temporary stub function.
+		* XXX It WILL be removed in the next major release.
+		*/
+		function destroy() {
+			console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
+		}
+		createDebug.enable(createDebug.load());
+		return createDebug;
+	}
+	module.exports = setup;
+}));
+// node_modules/debug/src/browser.js
+var require_browser = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* This is the web browser implementation of `debug()`.
+	*/
+	exports.formatArgs = formatArgs;
+	exports.save = save;
+	exports.load = load;
+	exports.useColors = useColors;
+	exports.storage = localstorage();
+	exports.destroy = (() => {
+		let warned = false;
+		return () => {
+			if (!warned) {
+				warned = true;
+				console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
+			}
+		};
+	})();
+	/**
+	* Colors.
+	*/
+	exports.colors = [
+		"#0000CC",
+		"#0000FF",
+		"#0033CC",
+		"#0033FF",
+		"#0066CC",
+		"#0066FF",
+		"#0099CC",
+		"#0099FF",
+		"#00CC00",
+		"#00CC33",
+		"#00CC66",
+		"#00CC99",
+		"#00CCCC",
+		"#00CCFF",
+		"#3300CC",
+		"#3300FF",
+		"#3333CC",
+		"#3333FF",
+		"#3366CC",
+		"#3366FF",
+		"#3399CC",
+		"#3399FF",
+		"#33CC00",
+		"#33CC33",
+		"#33CC66",
+		"#33CC99",
+		"#33CCCC",
+		"#33CCFF",
+		"#6600CC",
+		"#6600FF",
+		"#6633CC",
+		"#6633FF",
+		"#66CC00",
+		"#66CC33",
+		"#9900CC",
+		"#9900FF",
+		"#9933CC",
+		"#9933FF",
+		"#99CC00",
+		"#99CC33",
+		"#CC0000",
+		"#CC0033",
+		"#CC0066",
+		"#CC0099",
+		"#CC00CC",
+		"#CC00FF",
+		"#CC3300",
+		"#CC3333",
+		"#CC3366",
+		"#CC3399",
+		"#CC33CC",
+		"#CC33FF",
+		"#CC6600",
+		"#CC6633",
+		"#CC9900",
+		"#CC9933",
+		"#CCCC00",
+		"#CCCC33",
+		"#FF0000",
+		"#FF0033",
+		"#FF0066",
+		"#FF0099",
+		"#FF00CC",
+		"#FF00FF",
+		"#FF3300",
+		"#FF3333",
+		"#FF3366",
+		"#FF3399",
+		"#FF33CC",
+		"#FF33FF",
+		"#FF6600",
+		"#FF6633",
+		"#FF9900",
+		"#FF9933",
+		"#FFCC00",
+		"#FFCC33"
+	];
+	/**
+	* Currently only WebKit-based Web Inspectors, Firefox >= v31,
+	* and the Firebug extension (any Firefox version) are known
+	* to support "%c" CSS customizations.
+	*
+	* TODO: add a `localStorage` variable to explicitly enable/disable colors
+	*/
+	function useColors() {
+		if (typeof window !== "undefined" && window.process && (window.process.type === "renderer" || window.process.__nwjs)) return true;
+		if (typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/(edge|trident)\/(\d+)/)) return false;
+		let m;
+		return typeof document !== "undefined" && document.documentElement && document.documentElement.style && document.documentElement.style.WebkitAppearance || typeof window !== "undefined" && window.console && (window.console.firebug || window.console.exception && window.console.table) || typeof navigator !== "undefined" && navigator.userAgent && (m = navigator.userAgent.toLowerCase().match(/firefox\/(\d+)/)) && parseInt(m[1], 10) >= 31 || typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/applewebkit\/(\d+)/);
+	}
+	/**
+	* Colorize log arguments if enabled.
+	*
+	* @api public
+	*/
+	function formatArgs(args) {
+		args[0] = (this.useColors ? "%c" : "") + this.namespace + (this.useColors ? " %c" : " ") + args[0] + (this.useColors ? "%c " : " ") + "+" + module.exports.humanize(this.diff);
+		if (!this.useColors) return;
+		const c = "color: " + this.color;
+		args.splice(1, 0, c, "color: inherit");
+		let index = 0;
+		let lastC = 0;
+		args[0].replace(/%[a-zA-Z%]/g, (match) => {
+			if (match === "%%") return;
+			index++;
+			if (match === "%c") lastC = index;
+		});
+		args.splice(lastC, 0, c);
+	}
+	/**
+	* Invokes `console.debug()` when available.
+	* No-op when `console.debug` is not a "function".
+	* If `console.debug` is not available, falls back
+	* to `console.log`.
+	*
+	* @api public
+	*/
+	exports.log = console.debug || console.log || (() => {});
+	/**
+	* Save `namespaces`.
+	*
+	* @param {String} namespaces
+	* @api private
+	*/
+	function save(namespaces) {
+		try {
+			if (namespaces) exports.storage.setItem("debug", namespaces);
+			else exports.storage.removeItem("debug");
+		} catch (error) {}
+	}
+	/**
+	* Load `namespaces`.
+	*
+	* @return {String} returns the previously persisted debug modes
+	* @api private
+	*/
+	function load() {
+		let r;
+		try {
+			r = exports.storage.getItem("debug") || exports.storage.getItem("DEBUG");
+		} catch (error) {}
+		if (!r && typeof process !== "undefined" && "env" in process) r = process.env.DEBUG;
+		return r;
+	}
+	/**
+	* Localstorage attempts to return the localstorage.
+	*
+	* This is necessary because safari throws
+	* when a user disables cookies/localstorage
+	* and you attempt to access it.
+	*
+	* @return {LocalStorage}
+	* @api private
+	*/
+	function localstorage() {
+		try {
+			return localStorage;
+		} catch (error) {}
+	}
+	module.exports = require_common()(exports);
+	const { formatters } = module.exports;
+	/**
+	* Map %j to `JSON.stringify()`, since no Web Inspectors do that by default.
+	*/
+	formatters.j = function(v) {
+		try {
+			return JSON.stringify(v);
+		} catch (error) {
+			return "[UnexpectedJSONParseError]: " + error.message;
+		}
+	};
+}));
+// node_modules/debug/src/node.js
+var require_node = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* Module dependencies.
+	*/
+	const tty = __require("tty");
+	const util = __require("util");
+	/**
+	* This is the Node.js implementation of `debug()`.
+	*/
+	exports.init = init;
+	exports.log = log;
+	exports.formatArgs = formatArgs;
+	exports.save = save;
+	exports.load = load;
+	exports.useColors = useColors;
+	exports.destroy = util.deprecate(() => {}, "Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
+	/**
+	* Colors.
+	*/
+	exports.colors = [
+		6,
+		2,
+		3,
+		4,
+		5,
+		1
+	];
+	try {
+		const supportsColor = __require("supports-color");
+		if (supportsColor && (supportsColor.stderr || supportsColor).level >= 2) exports.colors = [
+			20,
+			21,
+			26,
+			27,
+			32,
+			33,
+			38,
+			39,
+			40,
+			41,
+			42,
+			43,
+			44,
+			45,
+			56,
+			57,
+			62,
+			63,
+			68,
+			69,
+			74,
+			75,
+			76,
+			77,
+			78,
+			79,
+			80,
+			81,
+			92,
+			93,
+			98,
+			99,
+			112,
+			113,
+			128,
+			129,
+			134,
+			135,
+			148,
+			149,
+			160,
+			161,
+			162,
+			163,
+			164,
+			165,
+			166,
+			167,
+			168,
+			169,
+			170,
+			171,
+			172,
+			173,
+			178,
+			179,
+			184,
+			185,
+			196,
+			197,
+			198,
+			199,
+			200,
+			201,
+			202,
+			203,
+			204,
+			205,
+			206,
+			207,
+			208,
+			209,
+			214,
+			215,
+			220,
+			221
+		];
+	} catch (error) {}
+	/**
+	* Build up the default `inspectOpts` object from the environment variables.
+	*
+	*   $ DEBUG_COLORS=no DEBUG_DEPTH=10 DEBUG_SHOW_HIDDEN=enabled node script.js
+	*/
+	exports.inspectOpts = Object.keys(process.env).filter((key) => {
+		return /^debug_/i.test(key);
+	}).reduce((obj, key) => {
+		const prop = key.substring(6).toLowerCase().replace(/_([a-z])/g, (_, k) => {
+			return k.toUpperCase();
+		});
+		let val = process.env[key];
+		if (/^(yes|on|true|enabled)$/i.test(val)) val = true;
+		else if (/^(no|off|false|disabled)$/i.test(val)) val = false;
+		else if (val === "null") val = null;
+		else val = Number(val);
+		obj[prop] = val;
+		return obj;
+	}, {});
+	/**
+	* Is stdout a TTY? Colored output is enabled when `true`.
+	*/
+	function useColors() {
+		return "colors" in exports.inspectOpts ? Boolean(exports.inspectOpts.colors) : tty.isatty(process.stderr.fd);
+	}
+	/**
+	* Adds ANSI color escape codes if enabled.
+	*
+	* @api public
+	*/
+	function formatArgs(args) {
+		const { namespace: name, useColors } = this;
+		if (useColors) {
+			const c = this.color;
+			const colorCode = "\x1B[3" + (c < 8 ? c : "8;5;" + c);
+			const prefix = `  ${colorCode};1m${name} \u001B[0m`;
+			args[0] = prefix + args[0].split("\n").join("\n" + prefix);
+			args.push(colorCode + "m+" + module.exports.humanize(this.diff) + "\x1B[0m");
+		} else args[0] = getDate() + name + " " + args[0];
+	}
+	function getDate() {
+		if (exports.inspectOpts.hideDate) return "";
+		return (/* @__PURE__ */ new Date()).toISOString() + " ";
+	}
+	/**
+	* Invokes `util.formatWithOptions()` with the specified arguments and writes to stderr.
+	*/
+	function log(...args) {
+		return process.stderr.write(util.formatWithOptions(exports.inspectOpts, ...args) + "\n");
+	}
+	/**
+	* Save `namespaces`.
+	*
+	* @param {String} namespaces
+	* @api private
+	*/
+	function save(namespaces) {
+		if (namespaces) process.env.DEBUG = namespaces;
+		else delete process.env.DEBUG;
+	}
+	/**
+	* Load `namespaces`.
+	*
+	* @return {String} returns the previously persisted debug modes
+	* @api private
+	*/
+	function load() {
+		return process.env.DEBUG;
+	}
+	/**
+	* Init logic for `debug` instances.
+	*
+	* Create a new `inspectOpts` object in case `useColors` is set
+	* differently for a particular `debug` instance.
+	*/
+	function init(debug) {
+		debug.inspectOpts = {};
+		const keys = Object.keys(exports.inspectOpts);
+		for (let i = 0; i < keys.length; i++) debug.inspectOpts[keys[i]] = exports.inspectOpts[keys[i]];
+	}
+	module.exports = require_common()(exports);
+	const { formatters } = module.exports;
+	/**
+	* Map %o to `util.inspect()`, all on a single line.
+	*/
+	formatters.o = function(v) {
+		this.inspectOpts.colors = this.useColors;
+		return util.inspect(v, this.inspectOpts).split("\n").map((str) => str.trim()).join(" ");
+	};
+	/**
+	* Map %O to `util.inspect()`, allowing multiple lines if needed.
+	*/
+	formatters.O = function(v) {
+		this.inspectOpts.colors = this.useColors;
+		return util.inspect(v, this.inspectOpts);
+	};
+}));
+// node_modules/debug/src/index.js
+var require_src$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* Detect Electron renderer / nwjs process, which is node, but we should
+	* treat as a browser.
+	*/
+	if (typeof process === "undefined" || process.type === "renderer" || process.browser === true || process.__nwjs) module.exports = require_browser();
+	else module.exports = require_node();
+}));
+// node_modules/@kwsites/file-exists/dist/src/index.js
+var require_src = /* @__PURE__ */ __commonJSMin(((exports, module, this$1) => {
+	var __importDefault = this$1 && this$1.__importDefault || function(mod) {
+		return mod && mod.__esModule ? mod : { "default": mod };
+	};
+	Object.defineProperty(exports, "__esModule", { value: true });
+	const fs_1 = __require("fs");
+	const log = __importDefault(require_src$1()).default("@kwsites/file-exists");
+	function check(path, isFile, isDirectory) {
+		log(`checking %s`, path);
+		try {
+			const stat = fs_1.statSync(path);
+			if (stat.isFile() && isFile) {
+				log(`[OK] path represents a file`);
+				return true;
+			}
+			if (stat.isDirectory() && isDirectory) {
+				log(`[OK] path represents a directory`);
+				return true;
+			}
+			log(`[FAIL] path represents something other than a file or directory`);
+			return false;
+		} catch (e) {
+			if (e.code === "ENOENT") {
+				log(`[FAIL] path is not accessible: %o`, e);
+				return false;
+			}
+			log(`[FATAL] %o`, e);
+			throw e;
+		}
+	}
+	/**
+	* Synchronous validation of a path existing either as a file or as a directory.
+	*
+	* @param {string} path The path to check
+	* @param {number} type One or both of the exported numeric constants
+	*/
+	function exists(path, type = exports.READABLE) {
+		return check(path, (type & exports.FILE) > 0, (type & exports.FOLDER) > 0);
+	}
+	exports.exists = exists;
+	/**
+	* Constant representing a file
+	*/
+	exports.FILE = 1;
+	/**
+	* Constant representing a folder
+	*/
+	exports.FOLDER = 2;
+	/**
+	* Constant representing either a file or a folder
+	*/
+	exports.READABLE = exports.FILE + exports.FOLDER;
+}));
+// node_modules/@kwsites/file-exists/dist/index.js
+var require_dist$1 = /* @__PURE__ */ __commonJSMin(((exports) => {
+	function __export(m) {
+		for (var p in m) if (!exports.hasOwnProperty(p)) exports[p] = m[p];
+	}
+	Object.defineProperty(exports, "__esModule", { value: true });
+	__export(require_src());
+}));
+// node_modules/@kwsites/promise-deferred/dist/index.js
+var require_dist = /* @__PURE__ */ __commonJSMin(((exports) => {
+	Object.defineProperty(exports, "__esModule", { value: true });
+	exports.createDeferred = exports.deferred = void 0;
+	/**
+	* Creates a new `DeferredPromise`
+	*
+	* ```typescript
+	import {deferred} from '@kwsites/promise-deferred`;
+	```
+	*/
+	function deferred() {
+		let done;
+		let fail;
+		let status = "pending";
+		return {
+			promise: new Promise((_done, _fail) => {
+				done = _done;
+				fail = _fail;
+			}),
+			done(result) {
+				if (status === "pending") {
+					status = "resolved";
+					done(result);
+				}
+			},
+			fail(error) {
+				if (status === "pending") {
+					status = "rejected";
+					fail(error);
+				}
+			},
+			get fulfilled() {
+				return status !== "pending";
+			},
+			get status() {
+				return status;
+			}
+		};
+	}
+	exports.deferred = deferred;
+	/**
+	* Alias of the exported `deferred` function, to help consumers wanting to use `deferred` as the
+	* local variable name rather than the factory import name, without needing to rename on import.
+	*
+	* ```typescript
+	import {createDeferred} from '@kwsites/promise-deferred`;
+	```
+	*/
+	exports.createDeferred = deferred;
+}));
+// node_modules/@simple-git/argv-parser/dist/index.mjs
+var import_src = /* @__PURE__ */ __toESM(require_src$1(), 1);
+var import_dist = require_dist$1();
+var import_dist$1 = require_dist();
+function* x$1(e, n) {
+	const t = n === "global";
+	for (const o of e) o.isGlobal === t && (yield o);
+}
+const P$1 = /* @__PURE__ */ new Set([
+	"--add",
+	"--edit",
+	"--remove-section",
+	"--rename-section",
+	"--replace-all",
+	"--unset",
+	"--unset-all",
+	"-e"
+]);
+const S$1 = /* @__PURE__ */ new Set([
+	"--get",
+	"--get-all",
+	"--get-color",
+	"--get-colorbool",
+	"--get-regexp",
+	"--get-urlmatch",
+	"--list",
+	"-l"
+]);
+const E$1 = /* @__PURE__ */ new Set([
+	"edit",
+	"remove-section",
+	"rename-section",
+	"set",
+	"unset"
+]);
+const F$1 = /* @__PURE__ */ new Set([
+	"get",
+	"get-color",
+	"get-colorbool",
+	"list"
+]);
+function A$1(e, n) {
+	for (const { name: o } of x$1(e, "task")) {
+		if (P$1.has(o)) return w(!0, n);
+		if (S$1.has(o)) return w(!1, n);
+	}
+	const t = n.at(0)?.toLowerCase();
+	return t === void 0 ? null : E$1.has(t) ? w(!0, n.slice(1)) : F$1.has(t) ? w(!1, n.slice(1)) : n.length === 1 ? w(!1, n) : w(!0, n);
+}
+function w(e = !1, n = []) {
+	const t = n.at(0)?.toLowerCase();
+	return t === void 0 ? null : {
+		isWrite: e,
+		isRead: !e,
+		key: t,
+		value: n.at(1)
+	};
+}
+function O$1(e, n) {
+	return n.isWrite && n.value !== void 0 ? {
+		key: n.key,
+		value: n.value,
+		scope: e
+	} : {
+		key: n.key,
+		scope: e
+	};
+}
+function G$1(e) {
+	const n = e?.indexOf("=") || -1;
+	return !e || n < 0 ? null : {
+		key: e.slice(0, n).trim().toLowerCase(),
+		value: e.slice(n + 1)
+	};
+}
+function M$1(e) {
+	for (const { name: n } of x$1(e, "task")) switch (n) {
+		case "--global": return "global";
+		case "--system": return "system";
+		case "--worktree": return "worktree";
+		case "--local": return "local";
+		case "--file":
+		case "-f": return "file";
+	}
+	return "local";
+}
+function N$1({ name: e }) {
+	if (e === "-c" || e === "--config") return "inline";
+	if (e === "--config-env") return "env";
+}
+function* $$1(e) {
+	for (const n of e) {
+		const t = N$1(n), o = t && G$1(n.value);
+		o && (yield {
+			...o,
+			scope: t
+		});
+	}
+}
+function D(e, n, t) {
+	const o = {
+		read: [],
+		write: [...$$1(n)]
+	};
+	return e === "config" && L$1(o, M$1(n), A$1(n, t)), o;
+}
+function L$1(e, n, t) {
+	if (t === null) return;
+	const o = O$1(n, t);
+	t.isWrite ? e.write.push(o) : e.read.push(o);
+}
+const C = { short: /* @__PURE__ */ new Map([["c", !0]]) };
+const I$1 = {
+	short: new Map([
+		["C", !0],
+		["P", !1],
+		["h", !1],
+		["p", !1],
+		["v", !1],
+		...C.short.entries()
+	]),
+	long: /* @__PURE__ */ new Set([
+		"attr-source",
+		"config-env",
+		"exec-path",
+		"git-dir",
+		"list-cmds",
+		"namespace",
+		"super-prefix",
+		"work-tree"
+	])
+};
+const R$1 = {
+	clone: {
+		short: /* @__PURE__ */ new Map([
+			["b", !0],
+			["j", !0],
+			["l", !1],
+			["n", !1],
+			["o", !0],
+			["q", !1],
+			["s", !1],
+			["u", !0]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"branch",
+			"config",
+			"jobs",
+			"origin",
+			"upload-pack",
+			"u",
+			"template"
+		])
+	},
+	commit: {
+		short: /* @__PURE__ */ new Map([
+			["C", !0],
+			["F", !0],
+			["c", !0],
+			["m", !0],
+			["t", !0]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"file",
+			"message",
+			"reedit-message",
+			"reuse-message",
+			"template"
+		])
+	},
+	config: {
+		short: /* @__PURE__ */ new Map([
+			["e", !1],
+			["f", !0],
+			["l", !1]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"blob",
+			"comment",
+			"default",
+			"file",
+			"type",
+			"value"
+		])
+	},
+	fetch: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["upload-pack"])
+	},
+	init: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["template"])
+	},
+	pull: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["upload-pack"])
+	},
+	push: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["exec", "receive-pack"])
+	},
+	rebase: {
+		short: /* @__PURE__ */ new Map([
+			["X", !0],
+			["f", !1],
+			["i", !1],
+			["k", !1],
+			["m", !1],
+			["n", !1],
+			["q", !1],
+			["r", !1],
+			["s", !0],
+			["v", !1],
+			["x", !0]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"exec",
+			"onto",
+			"strategy",
+			"strategy-option"
+		])
+	}
+};
+const T = {
+	short: /* @__PURE__ */ new Map(),
+	long: /* @__PURE__ */ new Set()
+};
+function B$1(e) {
+	const n = R$1[e ?? ""] ?? T;
+	return {
+		short: new Map([...C.short.entries(), ...n.short.entries()]),
+		long: n.long
+	};
+}
+function b$1(e, n = I$1) {
+	if (e.startsWith("--")) {
+		const t = e.indexOf("=");
+		if (t > 2) return [{
+			name: e.slice(0, t),
+			value: e.slice(t + 1),
+			needsNext: !1
+		}];
+		const o = e.slice(2);
+		return [{
+			name: e,
+			needsNext: n.long.has(o)
+		}];
+	}
+	if (e.length === 2) {
+		const t = e.charAt(1);
+		return [{
+			name: e,
+			needsNext: n.short.get(t) === !0
+		}];
+	}
+	return j$1(e, n.short);
+}
+function j$1(e, n) {
+	const t = e.slice(1).split(""), o = [];
+	for (let a = 0; a < t.length; a++) {
+		const s = t[a], r = n.get(s);
+		if (r === void 0) return [{
+			name: e,
+			needsNext: !1
+		}];
+		if (r) {
+			const i = t.slice(a + 1).join("");
+			if (i && ![...i].every((m) => n.has(m))) return o.push({
+				name: `-${s}`,
+				value: i,
+				needsNext: !1
+			}), o;
+		}
+		o.push({
+			name: `-${s}`,
+			needsNext: r
+		});
+	}
+	return o;
+}
+function W$1(e, n = []) {
+	let t = 0;
+	for (; t < e.length;) {
+		const o = String(e[t]);
+		if (!o.startsWith("-") || o.length < 2) break;
+		const a = b$1(o);
+		let s = t + 1;
+		for (const r of a) {
+			const i = {
+				name: r.name,
+				value: r.value,
+				absorbedNext: !1,
+				isGlobal: !0
+			};
+			r.needsNext && i.value === void 0 && s < e.length && (i.value = String(e[s]), i.absorbedNext = !0, s++), n.push(i);
+		}
+		t = s;
+	}
+	return {
+		flags: n,
+		taskIndex: t
+	};
+}
+function V$1(e, n, t = []) {
+	const o$2 = B$1(n), a = [], s = [];
+	let r$3 = 0;
+	for (; r$3 < e.length;) {
+		const i = e[r$3];
+		if (r(i)) {
+			s.push(...o(i)), r$3++;
+			continue;
+		}
+		const p = String(i);
+		if (p === "--") {
+			for (let d = r$3 + 1; d < e.length; d++) {
+				const g = e[d];
+				r(g) ? s.push(...o(g)) : s.push(String(g));
+			}
+			break;
+		}
+		if (!p.startsWith("-") || p.length < 2) {
+			a.push(p), r$3++;
+			continue;
+		}
+		const m = b$1(p, o$2);
+		let u = r$3 + 1;
+		for (const d of m) {
+			const g = {
+				name: d.name,
+				value: d.value,
+				absorbedNext: !1,
+				isGlobal: !1
+			};
+			d.needsNext && g.value === void 0 && u < e.length && !r(e[u]) && (g.value = String(e[u]), g.absorbedNext = !0, u++), t.push(g);
+		}
+		r$3 = u;
+	}
+	return {
+		flags: t,
+		positionals: a,
+		pathspecs: s
+	};
+}
+function* q$1({ write: e }) {
+	for (const n of e) for (const t of K$1) {
+		const o = t(n.key);
+		o && (yield o);
+	}
+}
+function f$1(e, n, t = String(e)) {
+	const o = typeof e == "string" ? new RegExp(`\\s*${e.toLowerCase()}`) : e;
+	return function(s) {
+		if (o.test(s)) return {
+			category: n,
+			message: `Configuring ${t} is not permitted without enabling ${n}`
+		};
+	};
+}
+function l$1(e, n) {
+	return f$1(new RegExp(`\\s*${e.toLowerCase().replace(/\./g, "(..+)?.")}`), n, e);
+}
+const K$1 = [
+	f$1("alias", "allowUnsafeAlias"),
+	f$1("core.askPass", "allowUnsafeAskPass"),
+	f$1("core.editor", "allowUnsafeEditor"),
+	f$1("core.fsmonitor", "allowUnsafeFsMonitor"),
+	f$1("core.gitProxy", "allowUnsafeGitProxy"),
+	f$1("core.hooksPath", "allowUnsafeHooksPath"),
+	f$1("core.pager", "allowUnsafePager"),
+	f$1("core.sshCommand", "allowUnsafeSshCommand"),
+	l$1("credential.helper", "allowUnsafeCredentialHelper"),
+	l$1("diff.command", "allowUnsafeDiffExternal"),
+	f$1("diff.external", "allowUnsafeDiffExternal"),
+	l$1("difftool.cmd", "allowUnsafeDiffExternal"),
+	l$1("diff.textconv", "allowUnsafeDiffTextConv"),
+	l$1("filter.clean", "allowUnsafeFilter"),
+	l$1("filter.process", "allowUnsafeFilter"),
+	l$1("filter.smudge", "allowUnsafeFilter"),
+	l$1("gpg.program", "allowUnsafeGpgProgram"),
+	f$1("include.path", "allowUnsafeInclude"),
+	l$1("includeIf", "allowUnsafeInclude"),
+	f$1("init.templateDir", "allowUnsafeTemplateDir"),
+	l$1("pager.", "allowUnsafePager"),
+	l$1("merge.driver", "allowUnsafeMergeDriver"),
+	l$1("mergetool.path", "allowUnsafeMergeDriver"),
+	l$1("mergetool.cmd", "allowUnsafeMergeDriver"),
+	l$1("protocol.allow", "allowUnsafeProtocolOverride"),
+	l$1("remote.receivepack", "allowUnsafePack"),
+	l$1("remote.uploadpack", "allowUnsafePack"),
+	f$1("uploadpack.packObjectsHook", "allowUnsafePack"),
+	f$1("sequence.editor", "allowUnsafeEditor"),
+	l$1("submodule.update", "allowUnsafeSubmodule"),
+	l$1("tar.command", "allowUnsafeCommandBinaries"),
+	l$1("trailer.cmd", "allowUnsafeCommandBinaries"),
+	l$1("trailer.command", "allowUnsafeCommandBinaries"),
+	l$1("url.insteadOf", "allowUnsafeUrlRewrite")
+];
+function* H$1(e, n) {
+	for (const t of n) for (const o of X$1) {
+		const a = o(e, t);
+		a && (yield a);
+	}
+}
+function c(e, n, t, { name: o = String(n), globalOnly: a = !1, withValue: s = !1 } = {}) {
+	const r = typeof n == "string" ? new RegExp(`\\s*${n.toLowerCase()}`) : n, i = `Use of ${e ? `${e} with option ` : ""}${o} is not permitted without enabling ${t}`;
+	return function(m, u) {
+		if (!(e && m !== e) && !(a && !u.isGlobal) && !(s && u.value === void 0) && r.test(u.name)) return {
+			category: t,
+			message: i
+		};
+	};
+}
+const h$1 = {
+	globalOnly: !0,
+	withValue: !0
+};
+const X$1 = [
+	c(null, /--(upload|receive)-pack/, "allowUnsafePack", { name: "--upload-pack or --receive-pack" }),
+	c("clone", /^-\w*u/, "allowUnsafePack"),
+	c("clone", "--u", "allowUnsafePack"),
+	c("push", /^--exec$/, "allowUnsafePack", { name: "--exec" }),
+	c("rebase", /^(-x|--ex(ec?)?)$/, "allowUnsafeExec", { name: "-x or --exec" }),
+	c(null, "--template", "allowUnsafeTemplateDir"),
+	c(null, "--exec-path", "allowUnsafeExec", h$1),
+	c(null, "--git-dir", "allowUnsafeConfigPaths", h$1),
+	c(null, "--work-tree", "allowUnsafeConfigPaths", h$1),
+	c(null, /^-C$/, "allowUnsafeConfigPaths", {
+		...h$1,
+		name: "-C"
+	})
+];
+function k(e, n, t) {
+	return [...H$1(e, n), ...q$1(t)];
+}
+function Y$1(...e) {
+	const { flags: n, taskIndex: t } = W$1(e), o = t < e.length ? String(e[t]).toLowerCase() : null, { positionals: s, pathspecs: r } = V$1(o !== null ? e.slice(t + 1) : [], o, n), i = D(o, n, s);
+	return {
+		task: o,
+		flags: n.map(J$1),
+		paths: r,
+		config: i,
+		vulnerabilities: z$1(k(o, n, i))
+	};
+}
+function z$1(e) {
+	return Object.defineProperty(e, "vulnerabilities", { value: e });
+}
+function J$1({ value: e, name: n }) {
+	return e !== void 0 ? {
+		name: n,
+		value: e
+	} : { name: n };
+}
+const y = {
+	editor: "allowUnsafeEditor",
+	git_askpass: "allowUnsafeAskPass",
+	git_config_global: "allowUnsafeConfigPaths",
+	git_config_system: "allowUnsafeConfigPaths",
+	git_config_count: "allowUnsafeConfigEnvCount",
+	git_config_parameters: "allowUnsafeConfigEnvCount",
+	git_config: "allowUnsafeConfigPaths",
+	git_editor: "allowUnsafeEditor",
+	git_exec_path: "allowUnsafeExec",
+	git_external_diff: "allowUnsafeDiffExternal",
+	git_pager: "allowUnsafePager",
+	git_proxy_command: "allowUnsafeGitProxy",
+	git_template_dir: "allowUnsafeTemplateDir",
+	git_sequence_editor: "allowUnsafeEditor",
+	git_ssh: "allowUnsafeSshCommand",
+	git_ssh_command: "allowUnsafeSshCommand",
+	pager: "allowUnsafePager",
+	prefix: "allowUnsafeConfigPaths",
+	ssh_askpass: "allowUnsafeAskPass",
+	visual: "allowUnsafeEditor"
+};
+function* Q$1(e) {
+	const n = parseInt(e.git_config_count ?? "0", 10);
+	for (let t = 0; t < n; t++) {
+		const o = e[`git_config_key_${t}`], a = e[`git_config_value_${t}`];
+		o !== void 0 && (yield {
+			key: o.toLowerCase().trim(),
+			value: a,
+			scope: "env"
+		});
+	}
+}
+function* Z$1(e) {
+	for (const n of Object.keys(e)) if (_$1(n)) {
+		const t = y[n];
+		yield {
+			category: t,
+			message: `Use of "${n.toUpperCase()}" is not permitted without enabling ${t}`
+		};
+	}
+}
+function _$1(e) {
+	return Object.hasOwn(y, e);
+}
+function ee$1(e) {
+	const n = {};
+	for (const [t, o] of Object.entries(e)) {
+		const a = t.toLowerCase().trim();
+		(_$1(a) || a.startsWith("git")) && (n[a] = String(o));
+	}
+	return n;
+}
+function ne$1(e) {
+	const n = ee$1(e), t = {
+		read: [],
+		write: [...Q$1(n)]
+	};
+	return {
+		config: t,
+		vulnerabilities: [...Z$1(n), ...k(null, [], t)]
+	};
+}
+function oe$1(e, n) {
+	return [...Y$1(...e).vulnerabilities, ...ne$1(n).vulnerabilities];
+}
+// node_modules/simple-git/dist/index.mjs
+var O = class extends Error {
+	constructor(e, n) {
+		super(n), this.task = e, Object.setPrototypeOf(this, new.target.prototype);
+	}
+};
+var Ae = class extends O {
+	constructor(e, n) {
+		super(void 0, n), this.config = e;
+	}
+};
+var A = class extends O {
+	constructor(e, n, r) {
+		super(e, r), this.task = e, this.plugin = n, Object.setPrototypeOf(this, new.target.prototype);
+	}
+};
+var at$1 = class extends O {
+	constructor(e, n) {
+		super(void 0, n || String(e)), this.git = e;
+	}
+};
+var xe = class extends O {
+	constructor(e) {
+		super(void 0, e);
+	}
+};
+const I = "\0";
+const W = () => {};
+function Ne(t) {
+	return typeof t != "function" ? W : t;
+}
+function $e(t) {
+	return typeof t == "function" && t !== W;
+}
+function Pe(t, e) {
+	const n = t.indexOf(e);
+	return n <= 0 ? [t, ""] : [t.substr(0, n), t.substr(n + 1)];
+}
+function Me(t, e = 0) {
+	return Dt(t) && t.length > e ? t[e] : void 0;
+}
+function N(t, e = 0) {
+	if (Dt(t) && t.length > e) return t[t.length - 1 - e];
+}
+function Dt(t) {
+	return Bt(t);
+}
+function H(t = "", e = !0, n = `
+`) {
+	return t.split(n).reduce((r, s) => {
+		const o = e ? s.trim() : s;
+		return o && r.push(o), r;
+	}, []);
+}
+function ut(t, e) {
+	return H(t, !0).map((n) => e(n));
+}
+function Lt(t) {
+	return (0, import_dist.exists)(t, import_dist.FOLDER);
+}
+function S(t, e) {
+	return Array.isArray(t) ? t.includes(e) || t.push(e) : t.add(e), e;
+}
+function De(t, e) {
+	return Array.isArray(t) && !t.includes(e) && t.push(e), t;
+}
+function ct(t, e) {
+	if (Array.isArray(t)) {
+		const n = t.indexOf(e);
+		n >= 0 && t.splice(n, 1);
+	} else t.delete(e);
+	return e;
+}
+const ft = Object.prototype.toString.call.bind(Object.prototype.toString);
+function v(t) {
+	return Array.isArray(t) ? t : [t];
+}
+function jt(t) {
+	return t.replace(/[\s-]+(.)/g, (e, n) => n.toUpperCase());
+}
+function L(t) {
+	return v(t).map((e) => e instanceof String ? e : String(e));
+}
+function p(t, e = 0) {
+	if (t == null) return e;
+	const n = parseInt(t, 10);
+	return Number.isNaN(n) ? e : n;
+}
+function U(t, e) {
+	const n = [];
+	for (let r = 0, s = t.length; r < s; r++) n.push(e, t[r]);
+	return n;
+}
+function F(t) {
+	return (Array.isArray(t) ? Buffer.concat(t) : t).toString("utf-8");
+}
+function Le(t) {
+	return t ? Buffer.isBuffer(t) ? t.length : Buffer.byteLength(t) : 0;
+}
+function je(t, e) {
+	const n = {};
+	return e.forEach((r) => {
+		t[r] !== void 0 && (n[r] = t[r]);
+	}), n;
+}
+function wt(t = 0) {
+	return new Promise((e) => setTimeout(e, t));
+}
+function bt(t) {
+	if (t !== !1) return t;
+}
+function d(t, e, n) {
+	return e(t) ? t : arguments.length > 2 ? n : void 0;
+}
+const K = (t) => Array.isArray(t);
+function st(t, e) {
+	const n = r(t) ? "string" : typeof t;
+	return /number|string|boolean/.test(n) && (!e || !e.includes(n));
+}
+const m = (t) => typeof t == "string" || r(t);
+const Be = (t) => m(t) || Buffer.isBuffer(t);
+const G = (t) => m(t) || Array.isArray(t) && t.every(m);
+function lt(t) {
+	return !!t && ft(t) === "[object Object]";
+}
+function Ie(t) {
+	return typeof t == "function";
+}
+const Bt = (t) => t == null || "number|boolean|function".includes(typeof t) ? !1 : typeof t.length == "number";
+var V = /* @__PURE__ */ ((t) => (t[t.SUCCESS = 0] = "SUCCESS", t[t.ERROR = 1] = "ERROR", t[t.NOT_FOUND = -2] = "NOT_FOUND", t[t.UNCLEAN = 128] = "UNCLEAN", t))(V || {});
+var z = class z {
+	constructor(e, n) {
+		this.stdOut = e, this.stdErr = n;
+	}
+	asStrings() {
+		return new z(this.stdOut.toString("utf8"), this.stdErr.toString("utf8"));
+	}
+};
+function Ue() {
+	throw new Error("LineParser:useMatches not implemented");
+}
+var l = class {
+	constructor(e, n) {
+		this.matches = [], this.useMatches = Ue, this.parse = (r, s) => (this.resetMatches(), this._regExp.every((o, i) => this.addMatch(o, i, r(i))) ? this.useMatches(s, this.prepareMatches()) !== !1 : !1), this._regExp = Array.isArray(e) ? e : [e], n && (this.useMatches = n);
+	}
+	resetMatches() {
+		this.matches.length = 0;
+	}
+	prepareMatches() {
+		return this.matches;
+	}
+	addMatch(e, n, r) {
+		const s = r && e.exec(r);
+		return s && this.pushMatch(n, s), !!s;
+	}
+	pushMatch(e, n) {
+		this.matches.push(...n.slice(1));
+	}
+};
+var x = class extends l {
+	addMatch(e, n, r) {
+		return /^remote:\s/.test(String(r)) && super.addMatch(e, n, r);
+	}
+	pushMatch(e, n) {
+		(e > 0 || n.length > 1) && super.pushMatch(e, n);
+	}
+};
+const Fe = {
+	binary: "git",
+	maxConcurrentProcesses: 5,
+	config: [],
+	trimmed: !1
+};
+function Ge(...t) {
+	const e = process.cwd(), n = Object.assign({
+		baseDir: e,
+		...Fe
+	}, ...t.filter((r) => typeof r == "object" && r));
+	return n.baseDir = n.baseDir || e, n.trimmed = n.trimmed === !0, n;
+}
+function It(t, e = []) {
+	return lt(t) ? Object.keys(t).reduce((n, r$1) => {
+		const s = t[r$1];
+		if (r(s)) n.push(s);
+		else if (st(s, ["boolean"])) n.push(r$1 + "=" + s);
+		else if (Array.isArray(s)) for (const o of s) st(o, ["string", "number"]) || n.push(r$1 + "=" + o);
+		else n.push(r$1);
+		return n;
+	}, e) : e;
+}
+function h(t, e = 0, n = !1) {
+	const r = [];
+	for (let s = 0, o = e < 0 ? t.length : e; s < o; s++) "string|number".includes(typeof t[s]) && r.push(String(t[s]));
+	return It(ht(t), r), n || r.push(...ze(t)), r;
+}
+function ze(t) {
+	return L(d(N(t, typeof N(t) == "function" ? 1 : 0), K, []));
+}
+function ht(t) {
+	return d(N(t, Ie(N(t)) ? 1 : 0), lt);
+}
+function u(t, e = !0) {
+	const n = Ne(N(t));
+	return e || $e(n) ? n : void 0;
+}
+function Tt(t, e) {
+	return t(e.stdOut, e.stdErr);
+}
+function E(t, e, n, r = !0) {
+	return v(n).forEach((s) => {
+		for (let o = H(s, r), i = 0, a = o.length; i < a; i++) {
+			const c = (y = 0) => {
+				if (!(i + y >= a)) return o[i + y];
+			};
+			e.some(({ parse: y }) => y(c, t));
+		}
+	}), t;
+}
+const mt = ({ exitCode: t }, e, n, r) => {
+	if (t === V.UNCLEAN && Ve(e)) return n(Buffer.from("false"));
+	r(e);
+};
+const Ut = (t) => t.trim() === "true";
+function We(t) {
+	switch (t) {
+		case "bare": return Ke();
+		case "root": return He();
+	}
+	return {
+		commands: ["rev-parse", "--is-inside-work-tree"],
+		format: "utf-8",
+		onError: mt,
+		parser: Ut
+	};
+}
+function He() {
+	return {
+		commands: ["rev-parse", "--git-dir"],
+		format: "utf-8",
+		onError: mt,
+		parser(e) {
+			return /^\.(git)?$/.test(e.trim());
+		}
+	};
+}
+function Ke() {
+	return {
+		commands: ["rev-parse", "--is-bare-repository"],
+		format: "utf-8",
+		onError: mt,
+		parser: Ut
+	};
+}
+function Ve(t) {
+	return /(Not a git repository|Kein Git-Repository)/i.test(String(t));
+}
+var Xe = class {
+	constructor(e) {
+		this.paths = [], this.files = [], this.folders = [], this.dryRun = e;
+	}
+};
+const Ye = /^[a-z]+\s*/i;
+const Qe = /^[a-z]+\s+[a-z]+\s*/i;
+const Je = /\/$/;
+function Ze(t, e) {
+	const n = new Xe(t), r = t ? Qe : Ye;
+	return H(e).forEach((s) => {
+		const o = s.replace(r, "");
+		n.paths.push(o), (Je.test(o) ? n.folders : n.files).push(o);
+	}), n;
+}
+const Ft = [];
+function tn(t) {
+	return {
+		commands: Ft,
+		format: "empty",
+		parser: t
+	};
+}
+function b(t) {
+	return {
+		commands: Ft,
+		format: "empty",
+		parser() {
+			throw typeof t == "string" ? new xe(t) : t;
+		}
+	};
+}
+function g(t, e = !1) {
+	return {
+		commands: t,
+		format: "utf-8",
+		parser(n) {
+			return e ? String(n).trim() : n;
+		}
+	};
+}
+function Gt(t) {
+	return {
+		commands: t,
+		format: "buffer",
+		parser(e) {
+			return e;
+		}
+	};
+}
+function en(t) {
+	return t.format === "buffer";
+}
+function kt(t) {
+	return t.format === "empty" || !t.commands.length;
+}
+const nn = "Git clean interactive mode is not supported";
+const rn = "Git clean mode parameter (\"n\" or \"f\") is required";
+const sn = "Git clean unknown option found in: ";
+var zt = /* @__PURE__ */ ((t) => (t.DRY_RUN = "n", t.FORCE = "f", t.IGNORED_INCLUDED = "x", t.IGNORED_ONLY = "X", t.EXCLUDING = "e", t.QUIET = "q", t.RECURSIVE = "d", t))(zt || {});
+const qt = /* @__PURE__ */ new Set(["i", ...L(Object.values(zt))]);
+function on(t, e) {
+	const { cleanMode: n, options: r, valid: s } = cn(t);
+	return n ? s.options ? (r.push(...e), r.some(hn) ? b(nn) : an(n, r)) : b(sn + JSON.stringify(t)) : b(rn);
+}
+function an(t, e) {
+	return {
+		commands: [
+			"clean",
+			`-${t}`,
+			...e
+		],
+		format: "utf-8",
+		parser(r) {
+			return Ze(t === "n", r);
+		}
+	};
+}
+function un(t) {
+	return Array.isArray(t) && t.every((e) => qt.has(e));
+}
+function cn(t) {
+	let e, n = [], r = {
+		cleanMode: !1,
+		options: !0
+	};
+	return t.replace(/[^a-z]i/g, "").split("").forEach((s) => {
+		fn(s) ? (e = s, r.cleanMode = !0) : r.options = r.options && ln(n[n.length] = `-${s}`);
+	}), {
+		cleanMode: e,
+		options: n,
+		valid: r
+	};
+}
+function fn(t) {
+	return t === "f" || t === "n";
+}
+function ln(t) {
+	return /^-[a-z]$/i.test(t) && qt.has(t.charAt(1));
+}
+function hn(t) {
+	return /^-[^\-]/.test(t) ? t.indexOf("i") > 0 : t === "--interactive";
+}
+var mn = class {
+	constructor() {
+		this.files = [], this.values = /* @__PURE__ */ Object.create(null);
+	}
+	get all() {
+		return this._all || (this._all = this.files.reduce((e, n) => Object.assign(e, this.values[n]), {})), this._all;
+	}
+	addFile(e) {
+		if (!(e in this.values)) {
+			const n = N(this.files);
+			this.values[e] = n ? Object.create(this.values[n]) : {}, this.files.push(e);
+		}
+		return this.values[e];
+	}
+	addValue(e, n, r) {
+		const s = this.addFile(e);
+		Object.hasOwn(s, n) ? Array.isArray(s[n]) ? s[n].push(r) : s[n] = [s[n], r] : s[n] = r, this._all = void 0;
+	}
+};
+function pn(t) {
+	const e = new mn();
+	for (const n of Wt(t)) e.addValue(n.file, String(n.key), n.value);
+	return e;
+}
+function dn(t, e) {
+	let n = null;
+	const r = [], s = /* @__PURE__ */ new Map();
+	for (const o of Wt(t, e)) o.key === e && (r.push(n = o.value), s.has(o.file) || s.set(o.file, []), s.get(o.file).push(n));
+	return {
+		key: e,
+		paths: Array.from(s.keys()),
+		scopes: s,
+		value: n,
+		values: r
+	};
+}
+function gn(t) {
+	return t.replace(/^(file):/, "");
+}
+function* Wt(t, e = null) {
+	const n = t.split("\0");
+	for (let r = 0, s = n.length - 1; r < s;) {
+		const o = gn(n[r++]);
+		let i = n[r++], a = e;
+		if (i.includes(`
+`)) {
+			const c = Pe(i, `
+`);
+			a = c[0], i = c[1];
+		}
+		yield {
+			file: o,
+			key: a,
+			value: i
+		};
+	}
+}
+var Ht = /* @__PURE__ */ ((t) => (t.system = "system", t.global = "global", t.local = "local", t.worktree = "worktree", t))(Ht || {});
+function Y(t, e) {
+	return typeof t == "string" && Object.hasOwn(Ht, t) ? t : e;
+}
+function yn(t, e, n, r) {
+	const s = ["config", `--${r}`];
+	return n && s.push("--add"), s.push(t, e), {
+		commands: s,
+		format: "utf-8",
+		parser(o) {
+			return o;
+		}
+	};
+}
+function wn(t, e) {
+	const n = [
+		"config",
+		"--null",
+		"--show-origin",
+		"--get-all",
+		t
+	];
+	return e && n.splice(1, 0, `--${e}`), {
+		commands: n,
+		format: "utf-8",
+		parser(r) {
+			return dn(r, t);
+		}
+	};
+}
+function bn(t) {
+	const e = [
+		"config",
+		"--list",
+		"--show-origin",
+		"--null"
+	];
+	return t && e.push(`--${t}`), {
+		commands: e,
+		format: "utf-8",
+		parser(n) {
+			return pn(n);
+		}
+	};
+}
+function Tn() {
+	return {
+		addConfig(t, e, ...n) {
+			return this._runTask(yn(t, e, n[0] === !0, Y(n[1], "local")), u(arguments));
+		},
+		getConfig(t, e) {
+			return this._runTask(wn(t, Y(e, void 0)), u(arguments));
+		},
+		listConfig(...t) {
+			return this._runTask(bn(Y(t[0], void 0)), u(arguments));
+		}
+	};
+}
+var Kt = /* @__PURE__ */ ((t) => (t.ADDED = "A", t.COPIED = "C", t.DELETED = "D", t.MODIFIED = "M", t.RENAMED = "R", t.CHANGED = "T", t.UNMERGED = "U", t.UNKNOWN = "X", t.BROKEN = "B", t))(Kt || {});
+const kn = new Set(Object.values(Kt));
+function _n(t) {
+	return kn.has(t);
+}
+var _t;
+const vn = ["-h"];
+const j = /* @__PURE__ */ Symbol("grepQuery");
+var En = class {
+	constructor() {
+		this[_t] = [];
+	}
+	*[(_t = j, Symbol.iterator)]() {
+		for (const e of this[j]) yield e;
+	}
+	and(...e) {
+		return e.length && this[j].push("--and", "(", ...U(e, "-e"), ")"), this;
+	}
+	param(...e) {
+		return this[j].push(...U(e, "-e")), this;
+	}
+};
+function Sn(...t) {
+	return new En().param(...t);
+}
+function Rn(t) {
+	const e = /* @__PURE__ */ new Set(), n = {};
+	return ut(t, (r) => {
+		const [s, o, i] = r.split(I);
+		e.add(s), (n[s] = n[s] || []).push({
+			line: p(o),
+			path: s,
+			preview: i
+		});
+	}), {
+		paths: e,
+		results: n
+	};
+}
+function On() {
+	return { grep(t) {
+		const e = u(arguments), n = h(arguments);
+		for (const s of vn) if (n.includes(s)) return this._runTask(b(`git.grep: use of "${s}" is not supported.`), e);
+		typeof t == "string" && (t = Sn().param(t));
+		const r = [
+			"grep",
+			"--null",
+			"-n",
+			"--full-name",
+			...n,
+			...t
+		];
+		return this._runTask({
+			commands: r,
+			format: "utf-8",
+			parser(s) {
+				return Rn(s);
+			}
+		}, e);
+	} };
+}
+var Vt = /* @__PURE__ */ ((t) => (t.MIXED = "mixed", t.SOFT = "soft", t.HARD = "hard", t.MERGE = "merge", t.KEEP = "keep", t))(Vt || {});
+const Cn = L(Object.values(Vt));
+function An(t, e) {
+	const n = ["reset"];
+	return Xt(t) && n.push(`--${t}`), n.push(...e), g(n);
+}
+function xn(t) {
+	if (Xt(t)) return t;
+	switch (typeof t) {
+		case "string":
+		case "undefined": return "soft";
+	}
+}
+function Xt(t) {
+	return typeof t == "string" && Cn.includes(t);
+}
+import_src.default.formatters.L = (t) => String(Bt(t) ? t.length : "-");
+import_src.default.formatters.B = (t) => Buffer.isBuffer(t) ? t.toString("utf8") : ft(t);
+function Nn() {
+	return (0, import_src.default)("simple-git");
+}
+function vt(t, e, n) {
+	return !e || !String(e).replace(/\s*/, "") ? n ? (r, ...s) => {
+		t(r, ...s), n(r, ...s);
+	} : t : (r, ...s) => {
+		t(`%s ${r}`, e, ...s), n && n(r, ...s);
+	};
+}
+function $n(t, e, { namespace: n }) {
+	if (typeof t == "string") return t;
+	const r = e && e.namespace || "";
+	return r.startsWith(n) ? r.substr(n.length + 1) : r || n;
+}
+function $(t, e, n, r = Nn()) {
+	const s = t && `[${t}]` || "", o = [], i = typeof e == "string" ? r.extend(e) : e, a = $n(d(e, m), i, r);
+	return y(n);
+	function c(w, T) {
+		return S(o, $(t, a.replace(/^[^:]+/, w), T, r));
+	}
+	function y(w) {
+		const T = w && `[${w}]` || "", k = i && vt(i, T) || W, C = vt(r, `${s} ${T}`, k);
+		return Object.assign(i ? k : C, {
+			label: t,
+			sibling: c,
+			info: C,
+			step: y
+		});
+	}
+}
+const M = class M {
+	constructor(e = "GitExecutor") {
+		this.logLabel = e, this._queue = /* @__PURE__ */ new Map();
+	}
+	withProgress(e) {
+		return this._queue.get(e);
+	}
+	createProgress(e) {
+		const n = M.getName(e.commands[0]);
+		return {
+			task: e,
+			logger: $(this.logLabel, n),
+			name: n
+		};
+	}
+	push(e) {
+		const n = this.createProgress(e);
+		return n.logger("Adding task to the queue, commands = %o", e.commands), this._queue.set(e, n), n;
+	}
+	fatal(e) {
+		for (const [n, { logger: r }] of Array.from(this._queue.entries())) n === e.task ? (r.info("Failed %o", e), r("Fatal exception, any as-yet un-started tasks run through this executor will not be attempted")) : r.info("A fatal exception occurred in a previous task, the queue has been purged: %o", e.message), this.complete(n);
+		if (this._queue.size !== 0) throw new Error(`Queue size should be zero after fatal: ${this._queue.size}`);
+	}
+	complete(e) {
+		this.withProgress(e) && this._queue.delete(e);
+	}
+	attempt(e) {
+		const n = this.withProgress(e);
+		if (!n) throw new O(void 0, "TasksPendingQueue: attempt called for an unknown task");
+		return n.logger("Starting task"), n;
+	}
+	static getName(e = "empty") {
+		return `task:${e}:${++M.counter}`;
+	}
+};
+M.counter = 0;
+let ot = M;
+var Pn = class {
+	constructor(e, n, r) {
+		this._executor = e, this._scheduler = n, this._plugins = r, this._chain = Promise.resolve(), this._queue = new ot();
+	}
+	get cwd() {
+		return this._cwd || this._executor.cwd;
+	}
+	set cwd(e) {
+		this._cwd = e;
+	}
+	get env() {
+		return this._executor.env;
+	}
+	get outputHandler() {
+		return this._executor.outputHandler;
+	}
+	chain() {
+		return this;
+	}
+	push(e) {
+		return this._queue.push(e), this._chain = this._chain.then(() => this.attemptTask(e));
+	}
+	async attemptTask(e) {
+		const n = await this._scheduler.next(), r = () => this._queue.complete(e);
+		try {
+			const { logger: s } = this._queue.attempt(e);
+			return await (kt(e) ? this.attemptEmptyTask(e, s) : this.attemptRemoteTask(e, s));
+		} catch (s) {
+			throw this.onFatalException(e, s);
+		} finally {
+			r(), n();
+		}
+	}
+	onFatalException(e, n) {
+		const r = n instanceof O ? Object.assign(n, { task: e }) : new O(e, n && String(n));
+		return this._chain = Promise.resolve(), this._queue.fatal(r), r;
+	}
+	async attemptRemoteTask(e, n) {
+		const r = this._plugins.exec("spawn.binary", "", this.taskContext(e, e.commands)), s = this._plugins.exec("spawn.args", [...e.commands], this.taskContext(e, e.commands)), o = await this.gitResponse(e, r, s, this.outputHandler, n.step("SPAWN")), i = await this.handleTaskData(e, s, o, n.step("HANDLE"));
+		return n("passing response to task's parser as a %s", e.format), en(e) ? Tt(e.parser, i) : Tt(e.parser, i.asStrings());
+	}
+	async attemptEmptyTask(e, n) {
+		return n("empty task bypassing child process to call to task's parser"), e.parser(this);
+	}
+	handleTaskData(e, n, r, s) {
+		const { exitCode: o, rejection: i, stdOut: a, stdErr: c } = r;
+		return new Promise((y, w) => {
+			s("Preparing to handle process response exitCode=%d stdOut=", o);
+			const { error: T } = this._plugins.exec("task.error", { error: i }, {
+				...this.taskContext(e, n),
+				...r
+			});
+			if (T && e.onError) return s.info("exitCode=%s handling with custom error handler"), e.onError(r, T, (k) => {
+				s.info("custom error handler treated as success"), s("custom error returned a %s", ft(k)), y(new z(Array.isArray(k) ? Buffer.concat(k) : k, Buffer.concat(c)));
+			}, w);
+			if (T) return s.info("handling as error: exitCode=%s stdErr=%s rejection=%o", o, c.length, i), w(T);
+			s.info("retrieving task output complete"), y(new z(Buffer.concat(a), Buffer.concat(c)));
+		});
+	}
+	async gitResponse(e, n, r, s, o) {
+		const i = o.sibling("output"), a = this._plugins.exec("spawn.options", {
+			cwd: this.cwd,
+			env: this.env,
+			windowsHide: !0
+		}, this.taskContext(e, e.commands));
+		return new Promise((c) => {
+			const y = [], w = [];
+			o.info("%s %o", n, r), o("%O", a);
+			let T = this._beforeSpawn(e, r);
+			if (T) return c({
+				stdOut: y,
+				stdErr: w,
+				exitCode: 9901,
+				rejection: T
+			});
+			this._plugins.exec("spawn.before", void 0, {
+				...this.taskContext(e, r),
+				kill(C) {
+					T = C || T;
+				}
+			});
+			const k = spawn(n, r, a);
+			k.stdout.on("data", Et(y, "stdOut", o, i.step("stdOut"))), k.stderr.on("data", Et(w, "stdErr", o, i.step("stdErr"))), k.on("error", Mn(w, o)), s && (o("Passing child process stdOut/stdErr to custom outputHandler"), s(n, k.stdout, k.stderr, [...r])), this._plugins.exec("spawn.after", void 0, {
+				...this.taskContext(e, r),
+				spawned: k,
+				close(C, Te) {
+					c({
+						stdOut: y,
+						stdErr: w,
+						exitCode: C,
+						rejection: T || Te
+					});
+				},
+				kill(C) {
+					k.killed || (T = C, k.kill("SIGINT"));
+				}
+			});
+		});
+	}
+	_beforeSpawn(e, n) {
+		let r;
+		return this._plugins.exec("spawn.before", void 0, {
+			...this.taskContext(e, n),
+			kill(s) {
+				r = s || r;
+			}
+		}), r;
+	}
+	taskContext(e, n) {
+		return {
+			method: String(Me(e.commands) || ""),
+			commands: n,
+			env: { ...this.env },
+			input: kt(e) ? void 0 : e.input
+		};
+	}
+};
+function Mn(t, e) {
+	return (n) => {
+		e("[ERROR] child process exception %o", n), t.push(Buffer.from(String(n.stack), "ascii"));
+	};
+}
+function Et(t, e, n, r) {
+	return (s) => {
+		n("%s received %L bytes", e, s), r("%B", s), t.push(s);
+	};
+}
+var Dn = class {
+	constructor(e, n, r) {
+		this.cwd = e, this._scheduler = n, this._plugins = r, this._chain = this.chain();
+	}
+	chain() {
+		return new Pn(this, this._scheduler, this._plugins);
+	}
+	push(e) {
+		return this._chain.push(e);
+	}
+};
+function Ln(t, e, n = W) {
+	const r = (o) => {
+		n(null, o);
+	}, s = (o) => {
+		o?.task === t && n(o, void 0);
+	};
+	e.then(r, s);
+}
+function St(t, e) {
+	return tn((n) => {
+		if (!Lt(t)) throw new Error(`Git.cwd: cannot change to non-directory "${t}"`);
+		return (e || n).cwd = t;
+	});
+}
+function Q(t) {
+	const e = ["checkout", ...t];
+	return e[1] === "-b" && e.includes("-B") && (e[1] = ct(e, "-B")), g(e);
+}
+function jn() {
+	return {
+		checkout() {
+			return this._runTask(Q(h(arguments, 1)), u(arguments));
+		},
+		checkoutBranch(t, e) {
+			return this._runTask(Q([
+				"-b",
+				t,
+				e,
+				...h(arguments)
+			]), u(arguments));
+		},
+		checkoutLocalBranch(t) {
+			return this._runTask(Q([
+				"-b",
+				t,
+				...h(arguments)
+			]), u(arguments));
+		}
+	};
+}
+const Yt = (t, e, n) => {
+	const r = ["clone", ...n];
+	return m(t) && r.push(c$1(t)), m(e) && r.push(c$1(e)), g(r);
+};
+const Bn = (t, e, n) => (S(n, "--mirror"), Yt(t, e, n));
+function Rt(t, e, n, ...r) {
+	return m(n) ? e(n, d(r[0], m), h(arguments)) : b(`git.${t}() requires a string 'repoPath'`);
+}
+function In() {
+	return {
+		clone(t, ...e) {
+			return this._runTask(Rt("clone", Yt, d(t, m), ...e), u(arguments));
+		},
+		mirror(t, ...e) {
+			return this._runTask(Rt("mirror", Bn, d(t, m), ...e), u(arguments));
+		}
+	};
+}
+const Un = [
+	new l(/^\[([^\s]+)( \([^)]+\))? ([^\]]+)/, (t, [e, n, r]) => {
+		t.branch = e, t.commit = r, t.root = !!n;
+	}),
+	new l(/\s*Author:\s(.+)/i, (t, [e]) => {
+		const n = e.split("<"), r = n.pop();
+		!r || !r.includes("@") || (t.author = {
+			email: r.substr(0, r.length - 1),
+			name: n.join("<").trim()
+		});
+	}),
+	new l(/(\d+)[^,]*(?:,\s*(\d+)[^,]*)(?:,\s*(\d+))/g, (t, [e, n, r]) => {
+		t.summary.changes = parseInt(e, 10) || 0, t.summary.insertions = parseInt(n, 10) || 0, t.summary.deletions = parseInt(r, 10) || 0;
+	}),
+	new l(/^(\d+)[^,]*(?:,\s*(\d+)[^(]+\(([+-]))?/, (t, [e, n, r]) => {
+		t.summary.changes = parseInt(e, 10) || 0;
+		const s = parseInt(n, 10) || 0;
+		r === "-" ? t.summary.deletions = s : r === "+" && (t.summary.insertions = s);
+	})
+];
+function Fn(t) {
+	return E({
+		author: null,
+		branch: "",
+		commit: "",
+		root: !1,
+		summary: {
+			changes: 0,
+			insertions: 0,
+			deletions: 0
+		}
+	}, Un, t);
+}
+function Gn(t, e, n) {
+	return {
+		commands: [
+			"-c",
+			"core.abbrev=40",
+			"commit",
+			...U(t, "-m"),
+			...e,
+			...n
+		],
+		format: "utf-8",
+		parser: Fn
+	};
+}
+function zn() {
+	return { commit(e, ...n) {
+		const r = u(arguments), s = t(e) || Gn(v(e), v(d(n[0], G, [])), [...L(d(n[1], K, [])), ...h(arguments, 0, !0)]);
+		return this._runTask(s, r);
+	} };
+	function t(e) {
+		return !G(e) && b("git.commit: requires the commit message to be supplied as a string/string[]");
+	}
+}
+function qn() {
+	return {
+		count: 0,
+		garbage: 0,
+		inPack: 0,
+		packs: 0,
+		prunePackable: 0,
+		size: 0,
+		sizeGarbage: 0,
+		sizePack: 0
+	};
+}
+const Wn = new l(/([a-z-]+): (\d+)$/, (t, [e, n]) => {
+	const r = jt(e);
+	Object.hasOwn(t, r) && (t[r] = p(n));
+});
+function Hn() {
+	return { countObjects() {
+		return this._runTask({
+			commands: ["count-objects", "--verbose"],
+			format: "utf-8",
+			parser(t) {
+				return E(qn(), [Wn], t);
+			}
+		});
+	} };
+}
+function Kn() {
+	return { firstCommit() {
+		return this._runTask(g([
+			"rev-list",
+			"--max-parents=0",
+			"HEAD"
+		], !0), u(arguments));
+	} };
+}
+function Vn(t, e) {
+	const n = ["hash-object", t];
+	return e && n.push("-w"), g(n, !0);
+}
+var J = class {
+	constructor(e, n, r, s) {
+		this.bare = e, this.path = n, this.existing = r, this.gitDir = s;
+	}
+};
+const Xn = /^Init.+ repository in (.+)$/;
+const Yn = /^Rein.+ in (.+)$/;
+function Qn(t, e, n) {
+	const r = String(n).trim();
+	let s;
+	if (s = Xn.exec(r)) return new J(t, e, !1, s[1]);
+	if (s = Yn.exec(r)) return new J(t, e, !0, s[1]);
+	let o = "";
+	const i = r.split(" ");
+	for (; i.length;) if (i.shift() === "in") {
+		o = i.join(" ");
+		break;
+	}
+	return new J(t, e, /^re/i.test(r), o);
+}
+const Qt = "--bare";
+function Jn(t) {
+	return t.includes(Qt);
+}
+function Zn(t = !1, e, n) {
+	const r = ["init", ...n];
+	return t && !Jn(r) && r.splice(1, 0, Qt), {
+		commands: r,
+		format: "utf-8",
+		parser(s) {
+			return Qn(r.includes("--bare"), e, s);
+		}
+	};
+}
+function tr(t) {
+	return t === void 0 ? b("interpretTrailers called without input content") : {
+		format: "utf-8",
+		parser(e) {
+			return Object.fromEntries(ut(e, (n) => {
+				const r = n.indexOf(":");
+				return [jt(n.substring(0, r).toLowerCase()), n.substring(r + 2).trim()];
+			}));
+		},
+		commands: ["interpret-trailers", "--parse"],
+		input: t
+	};
+}
+function er() {
+	return { interpretTrailers(t) {
+		return this._runTask(tr(d(t, Be)), u(arguments));
+	} };
+}
+var R = /* @__PURE__ */ ((t) => (t.NONE = "", t.STAT = "--stat", t.NUM_STAT = "--numstat", t.NAME_ONLY = "--name-only", t.NAME_STATUS = "--name-status", t))(R || {});
+const Jt = /^--(stat|numstat|name-only|name-status)(=|$)/;
+function pt(t) {
+	for (let e = 0; e < t.length; e++) {
+		const n = Jt.exec(t[e]);
+		if (n) return `--${n[1]}`;
+	}
+	return "";
+}
+function nr(t) {
+	return Jt.test(t);
+}
+var rr = class {
+	constructor() {
+		this.changed = 0, this.deletions = 0, this.insertions = 0, this.files = [];
+	}
+};
+const Ot = [
+	new l(/^(.+)\s+\|\s+(\d+)(\s+[+\-]+)?$/, (t, [e, n, r = ""]) => {
+		t.files.push({
+			file: e.trim(),
+			changes: p(n),
+			insertions: r.replace(/[^+]/g, "").length,
+			deletions: r.replace(/[^-]/g, "").length,
+			binary: !1
+		});
+	}),
+	new l(/^(.+) \|\s+Bin ([0-9.]+) -> ([0-9.]+) ([a-z]+)/, (t, [e, n, r]) => {
+		t.files.push({
+			file: e.trim(),
+			before: p(n),
+			after: p(r),
+			binary: !0
+		});
+	}),
+	new l(/^(.+)\s+\|\s+Bin\s*$/, (t, [e]) => {
+		t.files.push({
+			file: e.trim(),
+			before: 0,
+			after: 0,
+			binary: !0
+		});
+	}),
+	new l(/(\d+) files? changed\s*((?:, \d+ [^,]+){0,2})/, (t, [e, n]) => {
+		const r = /(\d+) i/.exec(n), s = /(\d+) d/.exec(n);
+		t.changed = p(e), t.insertions = p(r?.[1]), t.deletions = p(s?.[1]);
+	})
+];
+const sr = [new l(/(\d+)\t(\d+)\t(.+)$/, (t, [e, n, r]) => {
+	const s = p(e), o = p(n);
+	t.changed++, t.insertions += s, t.deletions += o, t.files.push({
+		file: r,
+		changes: s + o,
+		insertions: s,
+		deletions: o,
+		binary: !1
+	});
+}), new l(/-\t-\t(.+)$/, (t, [e]) => {
+	t.changed++, t.files.push({
+		file: e,
+		after: 0,
+		before: 0,
+		binary: !0
+	});
+})];
+const or = [new l(/(.+)$/, (t, [e]) => {
+	t.changed++, t.files.push({
+		file: e,
+		changes: 0,
+		insertions: 0,
+		deletions: 0,
+		binary: !1
+	});
+})];
+const ir = [new l(/([ACDMRTUXB])([0-9]{0,3})\t(.[^\t]*)(\t(.[^\t]*))?$/, (t, [e, n, r, s, o]) => {
+	t.changed++, t.files.push({
+		file: o ?? r,
+		changes: 0,
+		insertions: 0,
+		deletions: 0,
+		binary: !1,
+		status: bt(_n(e) && e),
+		from: bt(!!o && r !== o && r),
+		similarity: p(n)
+	});
+})];
+const ar = {
+	[R.NONE]: Ot,
+	[R.STAT]: Ot,
+	[R.NUM_STAT]: sr,
+	[R.NAME_STATUS]: ir,
+	[R.NAME_ONLY]: or
+};
+function Zt(t = R.NONE) {
+	const e = ar[t];
+	return (n) => E(new rr(), e, n, !1);
+}
+const te = "òòòòòò ";
+const ee = " òò";
+const ne = " ò ";
+const ur = [
+	"hash",
+	"date",
+	"message",
+	"refs",
+	"author_name",
+	"author_email"
+];
+function cr(t, e) {
+	return e.reduce((n, r, s) => (n[r] = t[s] || "", n), /* @__PURE__ */ Object.create({ diff: null }));
+}
+function re(t = ne, e = ur, n = R.NONE) {
+	const r = Zt(n);
+	return function(s) {
+		const o = H(s.trim(), !1, te).map(function(i) {
+			const a = i.split(ee), c = cr(a[0].split(t), e);
+			return a.length > 1 && a[1].trim() && (c.diff = r(a[1])), c;
+		});
+		return {
+			all: o,
+			latest: o.length && o[0] || null,
+			total: o.length
+		};
+	};
+}
+function fr(t) {
+	let e = pt(t);
+	const n = ["diff"];
+	return e === R.NONE && (e = R.STAT, n.push("--stat=4096")), n.push(...t), dt(n) || {
+		commands: n,
+		format: "utf-8",
+		parser: Zt(e)
+	};
+}
+function dt(t) {
+	const e = t.filter(nr);
+	if (e.length > 1) return b(`Summary flags are mutually exclusive - pick one of ${e.join(",")}`);
+	if (e.length && t.includes("-z")) return b(`Summary flag ${e} parsing is not compatible with null termination option '-z'`);
+}
+var se = /* @__PURE__ */ ((t) => (t[t["--pretty"] = 0] = "--pretty", t[t["max-count"] = 1] = "max-count", t[t.maxCount = 2] = "maxCount", t[t.n = 3] = "n", t[t.file = 4] = "file", t[t.format = 5] = "format", t[t.from = 6] = "from", t[t.to = 7] = "to", t[t.splitter = 8] = "splitter", t[t.symmetric = 9] = "symmetric", t[t.mailMap = 10] = "mailMap", t[t.multiLine = 11] = "multiLine", t[t.strictDate = 12] = "strictDate", t))(se || {});
+function lr(t, e) {
+	const n = [], r = [];
+	return Object.keys(t).forEach((s) => {
+		n.push(s), r.push(String(t[s]));
+	}), [n, r.join(e)];
+}
+function hr(t) {
+	return Object.keys(t).reduce((e, n) => (n in se || (e[n] = t[n]), e), {});
+}
+function oe(t = {}, e = []) {
+	const n = d(t.splitter, m, ne), [s, o] = lr(lt(t.format) ? t.format : {
+		hash: "%H",
+		date: t.strictDate === !1 ? "%ai" : "%aI",
+		message: "%s",
+		refs: "%D",
+		body: t.multiLine ? "%B" : "%b",
+		author_name: t.mailMap !== !1 ? "%aN" : "%an",
+		author_email: t.mailMap !== !1 ? "%aE" : "%ae"
+	}, n), i = [], a = [`--pretty=format:${te}${o}${ee}`, ...e], c = t.n || t["max-count"] || t.maxCount;
+	if (c && a.push(`--max-count=${c}`), t.from || t.to) {
+		const y = t.symmetric !== !1 ? "..." : "..";
+		i.push(`${t.from || ""}${y}${t.to || ""}`);
+	}
+	return m(t.file) && a.push("--follow", c$1(t.file)), It(hr(t), a), {
+		fields: s,
+		splitter: n,
+		commands: [...a, ...i]
+	};
+}
+function mr(t, e, n) {
+	const r = re(t, e, pt(n));
+	return {
+		commands: ["log", ...n],
+		format: "utf-8",
+		parser: r
+	};
+}
+function pr() {
+	return { log(...n) {
+		const r = u(arguments), s = oe(ht(arguments), L(d(arguments[0], K, []))), o = e(...n) || dt(s.commands) || t(s);
+		return this._runTask(o, r);
+	} };
+	function t(n) {
+		return mr(n.splitter, n.fields, n.commands);
+	}
+	function e(n, r) {
+		return m(n) && m(r) && b("git.log(string, string) should be replaced with git.log({ from: string, to: string })");
+	}
+}
+var Z = class {
+	constructor(e, n = null, r) {
+		this.reason = e, this.file = n, this.meta = r;
+	}
+	toString() {
+		return `${this.file}:${this.reason}`;
+	}
+};
+var dr = class {
+	constructor() {
+		this.conflicts = [], this.merges = [], this.result = "success";
+	}
+	get failed() {
+		return this.conflicts.length > 0;
+	}
+	get reason() {
+		return this.result;
+	}
+	toString() {
+		return this.conflicts.length ? `CONFLICTS: ${this.conflicts.join(", ")}` : "OK";
+	}
+};
+var ie = class {
+	constructor() {
+		this.remoteMessages = { all: [] }, this.created = [], this.deleted = [], this.files = [], this.deletions = {}, this.insertions = {}, this.summary = {
+			changes: 0,
+			deletions: 0,
+			insertions: 0
+		};
+	}
+};
+var gr = class {
+	constructor() {
+		this.remote = "", this.hash = {
+			local: "",
+			remote: ""
+		}, this.branch = {
+			local: "",
+			remote: ""
+		}, this.message = "";
+	}
+	toString() {
+		return this.message;
+	}
+};
+function tt(t) {
+	return t.objects = t.objects || {
+		compressing: 0,
+		counting: 0,
+		enumerating: 0,
+		packReused: 0,
+		reused: {
+			count: 0,
+			delta: 0
+		},
+		total: {
+			count: 0,
+			delta: 0
+		}
+	};
+}
+function Ct(t) {
+	const e = /^\s*(\d+)/.exec(t), n = /delta (\d+)/i.exec(t);
+	return {
+		count: p(e && e[1] || "0"),
+		delta: p(n && n[1] || "0")
+	};
+}
+const yr = [
+	new x(/^remote:\s*(enumerating|counting|compressing) objects: (\d+),/i, (t, [e, n]) => {
+		const r = e.toLowerCase(), s = tt(t.remoteMessages);
+		Object.assign(s, { [r]: p(n) });
+	}),
+	new x(/^remote:\s*(enumerating|counting|compressing) objects: \d+% \(\d+\/(\d+)\),/i, (t, [e, n]) => {
+		const r = e.toLowerCase(), s = tt(t.remoteMessages);
+		Object.assign(s, { [r]: p(n) });
+	}),
+	new x(/total ([^,]+), reused ([^,]+), pack-reused (\d+)/i, (t, [e, n, r]) => {
+		const s = tt(t.remoteMessages);
+		s.total = Ct(e), s.reused = Ct(n), s.packReused = p(r);
+	})
+];
+const wr = [
+	new x(/^remote:\s*(.+)$/, (t, [e]) => (t.remoteMessages.all.push(e.trim()), !1)),
+	...yr,
+	new x([/create a (?:pull|merge) request/i, /\s(https?:\/\/\S+)$/], (t, [e]) => {
+		t.remoteMessages.pullRequestUrl = e;
+	}),
+	new x([/found (\d+) vulnerabilities.+\(([^)]+)\)/i, /\s(https?:\/\/\S+)$/], (t, [e, n, r]) => {
+		t.remoteMessages.vulnerabilities = {
+			count: p(e),
+			summary: n,
+			url: r
+		};
+	})
+];
+function ae(t, e) {
+	return E({ remoteMessages: new br() }, wr, e);
+}
+var br = class {
+	constructor() {
+		this.all = [];
+	}
+};
+const vr = [
+	new l(/^\s*(.+?)\s+\|\s+\d+\s*(\+*)(-*)/, (t, [e, n, r]) => {
+		t.files.push(e), n && (t.insertions[e] = n.length), r && (t.deletions[e] = r.length);
+	}),
+	new l(/(\d+)\D+((\d+)\D+\(\+\))?(\D+(\d+)\D+\(-\))?/, (t, [e, , n, , r]) => n !== void 0 || r !== void 0 ? (t.summary.changes = +e || 0, t.summary.insertions = +n || 0, t.summary.deletions = +r || 0, !0) : !1),
+	new l(/^(create|delete) mode \d+ (.+)/, (t, [e, n]) => {
+		S(t.files, n), S(e === "create" ? t.created : t.deleted, n);
+	})
+];
+const Er = [
+	new l(/^from\s(.+)$/i, (t, [e]) => {
+		t.remote = e;
+	}),
+	new l(/^fatal:\s(.+)$/, (t, [e]) => {
+		t.message = e;
+	}),
+	new l(/([a-z0-9]+)\.\.([a-z0-9]+)\s+(\S+)\s+->\s+(\S+)$/, (t, [e, n, r, s]) => {
+		t.branch.local = r, t.hash.local = e, t.branch.remote = s, t.hash.remote = n;
+	})
+];
+const Sr = (t, e) => E(new ie(), vr, [t, e]);
+const ue = (t, e) => Object.assign(new ie(), Sr(t, e), ae(t, e));
+function Rr(t, e) {
+	const n = E(new gr(), Er, [t, e]);
+	return n.message && n;
+}
+const Or = [
+	new l(/^Auto-merging\s+(.+)$/, (t, [e]) => {
+		t.merges.push(e);
+	}),
+	new l(/^CONFLICT\s+\((.+)\): Merge conflict in (.+)$/, (t, [e, n]) => {
+		t.conflicts.push(new Z(e, n));
+	}),
+	new l(/^CONFLICT\s+\((.+\/delete)\): (.+) deleted in (.+) and/, (t, [e, n, r]) => {
+		t.conflicts.push(new Z(e, n, { deleteRef: r }));
+	}),
+	new l(/^CONFLICT\s+\((.+)\):/, (t, [e]) => {
+		t.conflicts.push(new Z(e, null));
+	}),
+	new l(/^Automatic merge failed;\s+(.+)$/, (t, [e]) => {
+		t.result = e;
+	})
+];
+const Cr = (t, e) => Object.assign(Ar(t), ue(t, e));
+const Ar = (t) => E(new dr(), Or, t);
+function At(t) {
+	return t.length ? {
+		commands: ["merge", ...t],
+		format: "utf-8",
+		parser(e, n) {
+			const r = Cr(e, n);
+			if (r.failed) throw new at$1(r);
+			return r;
+		}
+	} : b("Git.merge requires at least one option");
+}
+function xr(t, e, n) {
+	const r = n.includes("deleted"), s = n.includes("tag") || /^refs\/tags/.test(t), o = !n.includes("new");
+	return {
+		deleted: r,
+		tag: s,
+		branch: !s,
+		new: !o,
+		alreadyUpdated: o,
+		local: t,
+		remote: e
+	};
+}
+const Nr = [
+	new l(/^Pushing to (.+)$/, (t, [e]) => {
+		t.repo = e;
+	}),
+	new l(/^updating local tracking ref '(.+)'/, (t, [e]) => {
+		t.ref = {
+			...t.ref || {},
+			local: e
+		};
+	}),
+	new l(/^[=*-]\s+([^:]+):(\S+)\s+\[(.+)]$/, (t, [e, n, r]) => {
+		t.pushed.push(xr(e, n, r));
+	}),
+	new l(/^Branch '([^']+)' set up to track remote branch '([^']+)' from '([^']+)'/, (t, [e, n, r]) => {
+		t.branch = {
+			...t.branch || {},
+			local: e,
+			remote: n,
+			remoteName: r
+		};
+	}),
+	new l(/^([^:]+):(\S+)\s+([a-z0-9]+)\.\.([a-z0-9]+)$/, (t, [e, n, r, s]) => {
+		t.update = {
+			head: {
+				local: e,
+				remote: n
+			},
+			hash: {
+				from: r,
+				to: s
+			}
+		};
+	})
+];
+const $r = (t, e) => {
+	const n = Pr(t, e), r = ae(t, e);
+	return {
+		...n,
+		...r
+	};
+};
+const Pr = (t, e) => E({ pushed: [] }, Nr, [t, e]);
+function Mr(t = {}, e) {
+	return S(e, "--tags"), ce(t, e);
+}
+function ce(t = {}, e) {
+	const n = ["push", ...e];
+	return t.branch && n.splice(1, 0, t.branch), t.remote && n.splice(1, 0, t.remote), ct(n, "-v"), S(n, "--verbose"), S(n, "--porcelain"), {
+		commands: n,
+		format: "utf-8",
+		parser: $r
+	};
+}
+function Dr() {
+	return {
+		showBuffer() {
+			const t = ["show", ...h(arguments, 1)];
+			return t.includes("--binary") || t.splice(1, 0, "--binary"), this._runTask(Gt(t), u(arguments));
+		},
+		show() {
+			const t = ["show", ...h(arguments, 1)];
+			return this._runTask(g(t), u(arguments));
+		}
+	};
+}
+const Lr = /^(.+)\0(.+)$/;
+var jr = class {
+	constructor(e, n, r) {
+		if (this.path = e, this.index = n, this.working_dir = r, n === "R" || r === "R") {
+			const s = Lr.exec(e) || [
+				null,
+				e,
+				e
+			];
+			this.from = s[2] || "", this.path = s[1] || "";
+		}
+	}
+};
+var Br = class {
+	constructor() {
+		this.not_added = [], this.conflicted = [], this.created = [], this.deleted = [], this.ignored = void 0, this.modified = [], this.renamed = [], this.files = [], this.staged = [], this.ahead = 0, this.behind = 0, this.current = null, this.tracking = null, this.detached = !1, this.isClean = () => !this.files.length;
+	}
+};
+function xt(t) {
+	const [e, n] = t.split(I);
+	return {
+		from: n || e,
+		to: e
+	};
+}
+function _(t, e, n) {
+	return [`${t}${e}`, n];
+}
+function et(t, ...e) {
+	return e.map((n) => _(t, n, (r, s) => r.conflicted.push(s)));
+}
+const Ir = new Map([
+	_(" ", "A", (t, e) => t.created.push(e)),
+	_(" ", "D", (t, e) => t.deleted.push(e)),
+	_(" ", "M", (t, e) => t.modified.push(e)),
+	_("A", " ", (t, e) => {
+		t.created.push(e), t.staged.push(e);
+	}),
+	_("A", "M", (t, e) => {
+		t.created.push(e), t.staged.push(e), t.modified.push(e);
+	}),
+	_("D", " ", (t, e) => {
+		t.deleted.push(e), t.staged.push(e);
+	}),
+	_("M", " ", (t, e) => {
+		t.modified.push(e), t.staged.push(e);
+	}),
+	_("M", "M", (t, e) => {
+		t.modified.push(e), t.staged.push(e);
+	}),
+	_("R", " ", (t, e) => {
+		t.renamed.push(xt(e));
+	}),
+	_("R", "M", (t, e) => {
+		const n = xt(e);
+		t.renamed.push(n), t.modified.push(n.to);
+	}),
+	_("!", "!", (t, e) => {
+		(t.ignored = t.ignored || []).push(e);
+	}),
+	_("?", "?", (t, e) => t.not_added.push(e)),
+	...et("A", "A", "U"),
+	...et("D", "D", "U"),
+	...et("U", "A", "D", "U"),
+	["##", (t, e) => {
+		const n = /ahead (\d+)/, r = /behind (\d+)/, s = /^(.+?(?=(?:\.{3}|\s|$)))/, o = /\.{3}(\S*)/, i = /\son\s(\S+?)(?=\.{3}|$)/;
+		let a = n.exec(e);
+		t.ahead = a && +a[1] || 0, a = r.exec(e), t.behind = a && +a[1] || 0, a = s.exec(e), t.current = d(a?.[1], m, null), a = o.exec(e), t.tracking = d(a?.[1], m, null), a = i.exec(e), a && (t.current = d(a?.[1], m, t.current)), t.detached = /\(no branch\)/.test(e);
+	}]
+]);
+const Ur = function(t) {
+	const e = t.split(I), n = new Br();
+	for (let r = 0, s = e.length; r < s;) {
+		let o = e[r++].trim();
+		o && (o.charAt(0) === "R" && (o += I + (e[r++] || "")), Fr(n, o));
+	}
+	return n;
+};
+function Fr(t, e) {
+	const n = e.trim();
+	switch (" ") {
+		case n.charAt(2): return r(n.charAt(0), n.charAt(1), n.slice(3));
+		case n.charAt(1): return r(" ", n.charAt(0), n.slice(2));
+		default: return;
+	}
+	function r(s, o, i) {
+		const a = `${s}${o}`, c = Ir.get(a);
+		c && c(t, i), a !== "##" && a !== "!!" && t.files.push(new jr(i, s, o));
+	}
+}
+const Gr = ["--null", "-z"];
+function zr(t) {
+	return {
+		format: "utf-8",
+		commands: [
+			"status",
+			"--porcelain",
+			"-b",
+			"-u",
+			"--null",
+			...t.filter((n) => !Gr.includes(n))
+		],
+		parser(n) {
+			return Ur(n);
+		}
+	};
+}
+const fe = "installed=false";
+function q(t = 0, e = 0, n = 0, r = "", s = !0) {
+	return Object.defineProperty({
+		major: t,
+		minor: e,
+		patch: n,
+		agent: r,
+		installed: s
+	}, "toString", {
+		value() {
+			return `${this.major}.${this.minor}.${this.patch}`;
+		},
+		configurable: !1,
+		enumerable: !1
+	});
+}
+function qr() {
+	return q(0, 0, 0, "", !1);
+}
+function Wr() {
+	return { version() {
+		return this._runTask({
+			commands: ["--version"],
+			format: "utf-8",
+			parser: Kr,
+			onError(t, e, n, r) {
+				if (t.exitCode === V.NOT_FOUND) return n(Buffer.from(fe));
+				r(e);
+			}
+		});
+	} };
+}
+const Hr = [new l(/version (\d+)\.(\d+)\.(\d+)(?:\s*\((.+)\))?/, (t, [e, n, r, s = ""]) => {
+	Object.assign(t, q(p(e), p(n), p(r), s));
+}), new l(/version (\d+)\.(\d+)\.(\D+)(.+)?$/, (t, [e, n, r, s = ""]) => {
+	Object.assign(t, q(p(e), p(n), r, s));
+})];
+function Kr(t) {
+	return t === fe ? qr() : E(q(0, 0, 0, t), Hr, t);
+}
+var le = class {
+	constructor(e) {
+		this._executor = e;
+	}
+	_runTask(e, n) {
+		const r = this._executor.chain(), s = r.push(e);
+		return n && Ln(e, s, n), Object.create(this, {
+			then: { value: s.then.bind(s) },
+			catch: { value: s.catch.bind(s) },
+			_executor: { value: r }
+		});
+	}
+	add(e) {
+		return this._runTask(g(["add", ...v(e)]), u(arguments));
+	}
+	cwd(e) {
+		const n = u(arguments);
+		return typeof e == "string" ? this._runTask(St(e, this._executor), n) : typeof e?.path == "string" ? this._runTask(St(e.path, e.root && this._executor || void 0), n) : this._runTask(b("Git.cwd: workingDirectory must be supplied as a string"), n);
+	}
+	hashObject(e, n) {
+		return this._runTask(Vn(e, n === !0), u(arguments));
+	}
+	init(e) {
+		return this._runTask(Zn(e === !0, this._executor.cwd, h(arguments)), u(arguments));
+	}
+	merge() {
+		return this._runTask(At(h(arguments)), u(arguments));
+	}
+	mergeFromTo(e, n) {
+		return m(e) && m(n) ? this._runTask(At([
+			e,
+			n,
+			...h(arguments)
+		]), u(arguments, !1)) : this._runTask(b("Git.mergeFromTo requires that the 'remote' and 'branch' arguments are supplied as strings"));
+	}
+	outputHandler(e) {
+		return this._executor.outputHandler = e, this;
+	}
+	push() {
+		const e = ce({
+			remote: d(arguments[0], m),
+			branch: d(arguments[1], m)
+		}, h(arguments));
+		return this._runTask(e, u(arguments));
+	}
+	stash() {
+		return this._runTask(g(["stash", ...h(arguments)]), u(arguments));
+	}
+	status() {
+		return this._runTask(zr(h(arguments)), u(arguments));
+	}
+};
+Object.assign(le.prototype, jn(), In(), zn(), Tn(), Hn(), Kn(), On(), er(), pr(), Dr(), Wr());
+const Vr = /* @__PURE__ */ (() => {
+	let t = 0;
+	return () => {
+		t++;
+		const { promise: e, done: n } = (0, import_dist$1.createDeferred)();
+		return {
+			promise: e,
+			done: n,
+			id: t
+		};
+	};
+})();
+var Xr = class {
+	constructor(e = 2) {
+		this.concurrency = e, this.logger = $("", "scheduler"), this.pending = [], this.running = [], this.logger("Constructed, concurrency=%s", e);
+	}
+	schedule() {
+		if (!this.pending.length || this.running.length >= this.concurrency) {
+			this.logger("Schedule attempt ignored, pending=%s running=%s concurrency=%s", this.pending.length, this.running.length, this.concurrency);
+			return;
+		}
+		const e = S(this.running, this.pending.shift());
+		this.logger("Attempting id=%s", e.id), e.done(() => {
+			this.logger("Completing id=", e.id), ct(this.running, e), this.schedule();
+		});
+	}
+	next() {
+		const { promise: e, id: n } = S(this.pending, Vr());
+		return this.logger("Scheduling id=%s", n), this.schedule(), e;
+	}
+};
+function Yr(t, e) {
+	return g([
+		"apply",
+		...e,
+		...t
+	]);
+}
+var he = /* @__PURE__ */ ((t) => (t.CURRENT = "*", t.LINKED = "+", t))(he || {});
+var Qr = class {
+	constructor() {
+		this.all = [], this.branches = {}, this.current = "", this.detached = !1;
+	}
+	push(e, n, r, s, o) {
+		e === "*" && (this.detached = n, this.current = r), this.all.push(r), this.branches[r] = {
+			current: e === "*",
+			linkedWorkTree: e === "+",
+			name: r,
+			commit: s,
+			label: o
+		};
+	}
+};
+const Jr = [new l(/^([*+]\s)?\((?:HEAD )?detached (?:from|at) (\S+)\)\s+([a-z0-9]+)\s(.*)$/, (t, [e, n, r, s]) => {
+	t.push(Nt(e), !0, n, r, s);
+}), new l(/^([*+]\s)?(\S+)\s+([a-z0-9]+)\s?(.*)$/s, (t, [e, n, r, s]) => {
+	t.push(Nt(e), !1, n, r, s);
+})];
+const Zr = new l(/^(\S+)$/s, (t, [e]) => {
+	t.push(he.CURRENT, !1, e, "", "");
+});
+function Nt(t) {
+	return t ? t.charAt(0) : "";
+}
+function me(t, e = !1) {
+	return E(new Qr(), e ? [Zr] : Jr, t);
+}
+var ts = class {
+	constructor() {
+		this.all = [], this.branches = {}, this.errors = [];
+	}
+	get success() {
+		return !this.errors.length;
+	}
+};
+function es(t, e) {
+	return {
+		branch: t,
+		hash: e,
+		success: !0
+	};
+}
+function ns(t) {
+	return {
+		branch: t,
+		hash: null,
+		success: !1
+	};
+}
+const rs = /(\S+)\s+\(\S+\s([^)]+)\)/;
+const pe = /^error[^']+'([^']+)'/m;
+const ss = [new l(rs, (t, [e, n]) => {
+	const r = es(e, n);
+	t.all.push(r), t.branches[e] = r;
+}), new l(pe, (t, [e]) => {
+	const n = ns(e);
+	t.errors.push(n), t.all.push(n), t.branches[e] = n;
+})];
+const gt = (t, e) => E(new ts(), ss, [t, e]);
+function de(t, e) {
+	return e === V.ERROR && pe.test(t);
+}
+function os(t) {
+	const e = [
+		"-d",
+		"-D",
+		"--delete"
+	];
+	return t.some((n) => e.includes(n));
+}
+function is(t) {
+	const e = os(t), n = t.includes("--show-current"), r = ["branch", ...t];
+	return r.length === 1 && r.push("-a"), r.includes("-v") || r.splice(1, 0, "-v"), {
+		format: "utf-8",
+		commands: r,
+		parser(s, o) {
+			return e ? gt(s, o).all[0] : me(s, n);
+		}
+	};
+}
+function as() {
+	return {
+		format: "utf-8",
+		commands: ["branch", "-v"],
+		parser(t) {
+			return me(t);
+		}
+	};
+}
+function us(t, e = !1) {
+	return {
+		format: "utf-8",
+		commands: [
+			"branch",
+			"-v",
+			e ? "-D" : "-d",
+			...t
+		],
+		parser(n, r) {
+			return gt(n, r);
+		},
+		onError({ exitCode: n, stdOut: r }, s, o, i) {
+			if (!de(String(s), n)) return i(s);
+			o(r);
+		}
+	};
+}
+function cs(t, e = !1) {
+	const n = {
+		format: "utf-8",
+		commands: [
+			"branch",
+			"-v",
+			e ? "-D" : "-d",
+			t
+		],
+		parser(r, s) {
+			return gt(r, s).branches[t];
+		},
+		onError({ exitCode: r, stdErr: s, stdOut: o }, i, a, c) {
+			if (!de(String(i), r)) return c(i);
+			throw new at$1(n.parser(F(o), F(s)), String(i));
+		}
+	};
+	return n;
+}
+function fs(t) {
+	return {
+		commands: ["check-ignore", ...t],
+		format: "utf-8",
+		parser: ls
+	};
+}
+function ls(t) {
+	return t.split(/\n/g).map(hs).filter(Boolean);
+}
+function hs(t) {
+	const e = t.trim().replace(/^["']|["']$/g, "");
+	return e && normalize(e);
+}
+const ms = [
+	new l(/From (.+)$/, (t, [e]) => {
+		t.remote = e;
+	}),
+	new l(/\* \[new branch]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
+		t.branches.push({
+			name: e,
+			tracking: n
+		});
+	}),
+	new l(/\* \[new tag]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
+		t.tags.push({
+			name: e,
+			tracking: n
+		});
+	}),
+	new l(/- \[deleted]\s+\S+\s*-> (.+)$/, (t, [e]) => {
+		t.deleted.push({ tracking: e });
+	}),
+	new l(/\s*([^.]+)\.\.(\S+)\s+(\S+)\s*-> (.+)$/, (t, [e, n, r, s]) => {
+		t.updated.push({
+			name: r,
+			tracking: s,
+			to: n,
+			from: e
+		});
+	})
+];
+function ps(t, e) {
+	return E({
+		raw: t,
+		remote: null,
+		branches: [],
+		tags: [],
+		updated: [],
+		deleted: []
+	}, ms, [t, e]);
+}
+function ds(t) {
+	return /^--upload-pack(=|$)/.test(t);
+}
+function gs(t, e, n) {
+	const r = ["fetch", ...n];
+	return t && e && r.push(t, e), r.find(ds) ? b("git.fetch: potential exploit argument blocked.") : {
+		commands: r,
+		format: "utf-8",
+		parser: ps
+	};
+}
+const ys = [new l(/^Renaming (.+) to (.+)$/, (t, [e, n]) => {
+	t.moves.push({
+		from: e,
+		to: n
+	});
+})];
+function ws(t) {
+	return E({ moves: [] }, ys, t);
+}
+function bs(t, e) {
+	return {
+		commands: [
+			"mv",
+			"-v",
+			...v(t),
+			e
+		],
+		format: "utf-8",
+		parser: ws
+	};
+}
+function Ts(t, e, n) {
+	const r = ["pull", ...n];
+	return t && e && r.splice(1, 0, t, e), {
+		commands: r,
+		format: "utf-8",
+		parser(s, o) {
+			return ue(s, o);
+		},
+		onError(s, o, i, a) {
+			const c = Rr(F(s.stdOut), F(s.stdErr));
+			if (c) return a(new at$1(c));
+			a(o);
+		}
+	};
+}
+function ks(t) {
+	const e = {};
+	return ge(t, ([n]) => e[n] = { name: n }), Object.values(e);
+}
+function _s(t) {
+	const e = {};
+	return ge(t, ([n, r, s]) => {
+		Object.hasOwn(e, n) || (e[n] = {
+			name: n,
+			refs: {
+				fetch: "",
+				push: ""
+			}
+		}), s && r && (e[n].refs[s.replace(/[^a-z]/g, "")] = r);
+	}), Object.values(e);
+}
+function ge(t, e) {
+	ut(t, (n) => e(n.split(/\s+/)));
+}
+function vs(t, e, n) {
+	return g([
+		"remote",
+		"add",
+		...n,
+		t,
+		e
+	]);
+}
+function Es(t) {
+	const e = ["remote"];
+	return t && e.push("-v"), {
+		commands: e,
+		format: "utf-8",
+		parser: t ? _s : ks
+	};
+}
+function Ss(t) {
+	const e = [...t];
+	return e[0] !== "ls-remote" && e.unshift("ls-remote"), g(e);
+}
+function Rs(t) {
+	const e = [...t];
+	return e[0] !== "remote" && e.unshift("remote"), g(e);
+}
+function Os(t) {
+	return g([
+		"remote",
+		"remove",
+		t
+	]);
+}
+function Cs(t = {}, e) {
+	const n = oe(t), r = [
+		"stash",
+		"list",
+		...n.commands,
+		...e
+	], s = re(n.splitter, n.fields, pt(r));
+	return dt(r) || {
+		commands: r,
+		format: "utf-8",
+		parser: s
+	};
+}
+function As(t, e) {
+	return X([
+		"add",
+		t,
+		e
+	]);
+}
+function xs(t) {
+	return X(["init", ...t]);
+}
+function X(t) {
+	const e = [...t];
+	return e[0] !== "submodule" && e.unshift("submodule"), g(e);
+}
+function Ns(t) {
+	return X(["update", ...t]);
+}
+var $s = class {
+	constructor(e, n) {
+		this.all = e, this.latest = n;
+	}
+};
+const Ps = function(t, e = !1) {
+	const n = t.split(`
+`).map(Ds).filter(Boolean);
+	e || n.sort(function(s, o) {
+		const i = s.split("."), a = o.split(".");
+		if (i.length === 1 || a.length === 1) return Ms(B(i[0]), B(a[0]));
+		for (let c = 0, y = Math.max(i.length, a.length); c < y; c++) {
+			const w = ye(B(i[c]), B(a[c]));
+			if (w) return w;
+		}
+		return 0;
+	});
+	return new $s(n, e ? n[0] : [...n].reverse().find((s) => s.indexOf(".") >= 0));
+};
+function Ms(t, e) {
+	const n = Number.isNaN(t);
+	return n !== Number.isNaN(e) ? n ? 1 : -1 : n ? ye(t, e) : 0;
+}
+function ye(t, e) {
+	return t === e ? 0 : t > e ? 1 : -1;
+}
+function Ds(t) {
+	return t.trim();
+}
+function B(t) {
+	return typeof t == "string" && parseInt(t.replace(/^\D+/g, ""), 10) || 0;
+}
+function Ls(t = []) {
+	const e = t.some((n) => /^--sort=/.test(n));
+	return {
+		format: "utf-8",
+		commands: [
+			"tag",
+			"-l",
+			...t
+		],
+		parser(n) {
+			return Ps(n, e);
+		}
+	};
+}
+function js(t) {
+	return {
+		format: "utf-8",
+		commands: ["tag", t],
+		parser() {
+			return { name: t };
+		}
+	};
+}
+function Bs(t, e) {
+	return {
+		format: "utf-8",
+		commands: [
+			"tag",
+			"-a",
+			"-m",
+			e,
+			t
+		],
+		parser() {
+			return { name: t };
+		}
+	};
+}
+function f(t, e) {
+	this._plugins = e, this._executor = new Dn(t.baseDir, new Xr(t.maxConcurrentProcesses), e), this._trimmed = t.trimmed;
+}
+(f.prototype = Object.create(le.prototype)).constructor = f;
+f.prototype.customBinary = function(t) {
+	return this._plugins.reconfigure("binary", t), this;
+};
+f.prototype.env = function(t, e) {
+	return arguments.length === 1 && typeof t == "object" ? this._executor.env = t : (this._executor.env = this._executor.env || {})[t] = e, this;
+};
+f.prototype.stashList = function(t) {
+	return this._runTask(Cs(ht(arguments) || {}, K(t) && t || []), u(arguments));
+};
+f.prototype.mv = function(t, e) {
+	return this._runTask(bs(t, e), u(arguments));
+};
+f.prototype.checkoutLatestTag = function(t) {
+	var e = this;
+	return this.pull(function() {
+		e.tags(function(n, r) {
+			e.checkout(r.latest, t);
+		});
+	});
+};
+f.prototype.pull = function(t, e, n, r) {
+	return this._runTask(Ts(d(t, m), d(e, m), h(arguments)), u(arguments));
+};
+f.prototype.fetch = function(t, e) {
+	return this._runTask(gs(d(t, m), d(e, m), h(arguments)), u(arguments));
+};
+f.prototype.tags = function(t, e) {
+	return this._runTask(Ls(h(arguments)), u(arguments));
+};
+f.prototype.rebase = function() {
+	return this._runTask(g(["rebase", ...h(arguments)]), u(arguments));
+};
+f.prototype.reset = function(t) {
+	return this._runTask(An(xn(t), h(arguments)), u(arguments));
+};
+f.prototype.revert = function(t) {
+	const e = u(arguments);
+	return typeof t != "string" ? this._runTask(b("Commit must be a string"), e) : this._runTask(g([
+		"revert",
+		...h(arguments, 0, !0),
+		t
+	]), e);
+};
+f.prototype.addTag = function(t) {
+	const e = typeof t == "string" ? js(t) : b("Git.addTag requires a tag name");
+	return this._runTask(e, u(arguments));
+};
+f.prototype.addAnnotatedTag = function(t, e) {
+	return this._runTask(Bs(t, e), u(arguments));
+};
+f.prototype.deleteLocalBranch = function(t, e, n) {
+	return this._runTask(cs(t, typeof e == "boolean" ? e : !1), u(arguments));
+};
+f.prototype.deleteLocalBranches = function(t, e, n) {
+	return this._runTask(us(t, typeof e == "boolean" ? e : !1), u(arguments));
+};
+f.prototype.branch = function(t, e) {
+	return this._runTask(is(h(arguments)), u(arguments));
+};
+f.prototype.branchLocal = function(t) {
+	return this._runTask(as(), u(arguments));
+};
+f.prototype.raw = function(t) {
+	const e = !Array.isArray(t), n = [].slice.call(e ? arguments : t, 0);
+	for (let s = 0; s < n.length && e; s++) if (!st(n[s])) {
+		n.splice(s, n.length - s);
+		break;
+	}
+	n.push(...h(arguments, 0, !0));
+	var r = u(arguments);
+	return n.length ? this._runTask(g(n, this._trimmed), r) : this._runTask(b("Raw: must supply one or more command to execute"), r);
+};
+f.prototype.submoduleAdd = function(t, e, n) {
+	return this._runTask(As(t, e), u(arguments));
+};
+f.prototype.submoduleUpdate = function(t, e) {
+	return this._runTask(Ns(h(arguments, !0)), u(arguments));
+};
+f.prototype.submoduleInit = function(t, e) {
+	return this._runTask(xs(h(arguments, !0)), u(arguments));
+};
+f.prototype.subModule = function(t, e) {
+	return this._runTask(X(h(arguments)), u(arguments));
+};
+f.prototype.listRemote = function() {
+	return this._runTask(Ss(h(arguments)), u(arguments));
+};
+f.prototype.addRemote = function(t, e, n) {
+	return this._runTask(vs(t, e, h(arguments)), u(arguments));
+};
+f.prototype.removeRemote = function(t, e) {
+	return this._runTask(Os(t), u(arguments));
+};
+f.prototype.getRemotes = function(t, e) {
+	return this._runTask(Es(t === !0), u(arguments));
+};
+f.prototype.remote = function(t, e) {
+	return this._runTask(Rs(h(arguments)), u(arguments));
+};
+f.prototype.tag = function(t, e) {
+	const n = h(arguments);
+	return n[0] !== "tag" && n.unshift("tag"), this._runTask(g(n), u(arguments));
+};
+f.prototype.updateServerInfo = function(t) {
+	return this._runTask(g(["update-server-info"]), u(arguments));
+};
+f.prototype.pushTags = function(t, e) {
+	const n = Mr({ remote: d(t, m) }, h(arguments));
+	return this._runTask(n, u(arguments));
+};
+f.prototype.rm = function(t) {
+	return this._runTask(g([
+		"rm",
+		"-f",
+		...v(t)
+	]), u(arguments));
+};
+f.prototype.rmKeepLocal = function(t) {
+	return this._runTask(g([
+		"rm",
+		"--cached",
+		...v(t)
+	]), u(arguments));
+};
+f.prototype.catFile = function(t, e) {
+	return this._catFile("utf-8", arguments);
+};
+f.prototype.binaryCatFile = function() {
+	return this._catFile("buffer", arguments);
+};
+f.prototype._catFile = function(t, e) {
+	var n = u(e), r = ["cat-file"], s = e[0];
+	if (typeof s == "string") return this._runTask(b("Git.catFile: options must be supplied as an array of strings"), n);
+	Array.isArray(s) && r.push.apply(r, s);
+	const o = t === "buffer" ? Gt(r) : g(r);
+	return this._runTask(o, n);
+};
+f.prototype.diff = function(t, e) {
+	const n = m(t) ? b("git.diff: supplying options as a single string is no longer supported, switch to an array of strings") : g(["diff", ...h(arguments)]);
+	return this._runTask(n, u(arguments));
+};
+f.prototype.diffSummary = function() {
+	return this._runTask(fr(h(arguments, 1)), u(arguments));
+};
+f.prototype.applyPatch = function(t) {
+	const e = G(t) ? Yr(v(t), h([].slice.call(arguments, 1))) : b("git.applyPatch requires one or more string patches as the first argument");
+	return this._runTask(e, u(arguments));
+};
+f.prototype.revparse = function() {
+	const t = ["rev-parse", ...h(arguments, !0)];
+	return this._runTask(g(t, !0), u(arguments));
+};
+f.prototype.clean = function(t, e, n) {
+	const r = un(t), s = r && t.join("") || d(t, m) || "", o = h([].slice.call(arguments, r ? 1 : 0));
+	return this._runTask(on(s, o), u(arguments));
+};
+f.prototype.exec = function(t) {
+	return this._runTask({
+		commands: [],
+		format: "utf-8",
+		parser() {
+			typeof t == "function" && t();
+		}
+	});
+};
+f.prototype.checkIgnore = function(t, e) {
+	return this._runTask(fs(v(d(t, G, []))), u(arguments));
+};
+f.prototype.checkIsRepo = function(t, e) {
+	return this._runTask(We(d(t, m)), u(arguments));
+};
+function Is(t) {
+	return t ? [{
+		type: "spawn.before",
+		action(r, s) {
+			t.aborted && s.kill(new A(void 0, "abort", "Abort already signaled"));
+		}
+	}, {
+		type: "spawn.after",
+		action(r, s) {
+			function o() {
+				s.kill(new A(void 0, "abort", "Abort signal received"));
+			}
+			t.addEventListener("abort", o), s.spawned.on("close", () => t.removeEventListener("abort", o));
+		}
+	}] : void 0;
+}
+const Us = $("", "plugin:allowEnvironment");
+function Fs(t, e = !1) {
+	const n = new Set(t.map((r) => r.toLowerCase().trim()));
+	return {
+		type: "spawn.options",
+		action(r, s) {
+			const o = { ...r.env ?? process.env }, i = new Set(Object.keys(s.env).map((a) => a.toLowerCase().trim()));
+			for (const a of Object.keys(o)) {
+				const c = a.toLowerCase().trim();
+				if (!(!Gs(c) || n.has(c))) {
+					if (i.has(c)) throw new A(void 0, "allowEnvironment", `Use of "${a}" is blocked by the environment guard - add it to the allowEnvironment option to permit it`);
+					Us("removing ambient guarded environment variable %s", a), delete o[a];
+				}
+			}
+			return {
+				...r,
+				env: {
+					...o,
+					GIT_TEST_DISALLOW_ABBREVIATED_OPTIONS: String(!e)
+				}
+			};
+		}
+	};
+}
+function Gs(t) {
+	const e = t.toLowerCase().trim();
+	return e.startsWith("git_") || _$1(e);
+}
+function zs(t = {}) {
+	return {
+		type: "spawn.args",
+		action(e, { env: n }) {
+			for (const r of oe$1(e, n)) if (t[r.category] !== !0) throw new A(void 0, "unsafe", r.message);
+			return e;
+		}
+	};
+}
+function qs(t) {
+	const e = U(t, "-c");
+	return {
+		type: "spawn.args",
+		action(n) {
+			return [...e, ...n];
+		}
+	};
+}
+const $t = (0, import_dist$1.deferred)().promise;
+function Ws({ onClose: t = !0, onExit: e = 50 } = {}) {
+	function n() {
+		let s = -1;
+		const o = {
+			close: (0, import_dist$1.deferred)(),
+			closeTimeout: (0, import_dist$1.deferred)(),
+			exit: (0, import_dist$1.deferred)(),
+			exitTimeout: (0, import_dist$1.deferred)()
+		}, i = Promise.race([t === !1 ? $t : o.closeTimeout.promise, e === !1 ? $t : o.exitTimeout.promise]);
+		return r(t, o.close, o.closeTimeout), r(e, o.exit, o.exitTimeout), {
+			close(a) {
+				s = a, o.close.done();
+			},
+			exit(a) {
+				s = a, o.exit.done();
+			},
+			get exitCode() {
+				return s;
+			},
+			result: i
+		};
+	}
+	function r(s, o, i) {
+		s !== !1 && (s === !0 ? o.promise : o.promise.then(() => wt(s))).then(i.done);
+	}
+	return {
+		type: "spawn.after",
+		async action(s, { spawned: o, close: i }) {
+			const a = n();
+			let c = !0, y = () => {
+				c = !1;
+			};
+			o.stdout?.on("data", y), o.stderr?.on("data", y), o.on("error", y), o.on("close", (w) => a.close(w)), o.on("exit", (w) => a.exit(w));
+			try {
+				await a.result, c && await wt(50), i(a.exitCode);
+			} catch (w) {
+				i(a.exitCode, w);
+			}
+		}
+	};
+}
+const we = $("", "plugin:binary");
+const Hs = "Invalid value supplied for custom binary, requires a single string or an array containing either one or two strings";
+const Ks = "Invalid value supplied for custom binary, restricted characters must be removed or supply the unsafe.allowUnsafeCustomBinary option";
+function Vs(t) {
+	return !t || !/^([a-z]:)?([a-z0-9/.\\_~-]+)$/i.test(t);
+}
+function Pt(t, e) {
+	if (t.length < 1 || t.length > 2) throw new A(void 0, "binary", Hs);
+	if (t.some(Vs)) if (e) we("permitted unsafe binary %o", t);
+	else throw new A(void 0, "binary", Ks);
+	const [r, s] = t;
+	return {
+		binary: r,
+		prefix: s
+	};
+}
+function Xs(t, e = ["git"], n = !1) {
+	let r = Pt(v(e), n);
+	t.on("binary", (s) => {
+		r = Pt(v(s), n), we.info("reconfiguring %o", r);
+	}), t.append("spawn.binary", () => r.binary), t.append("spawn.args", (s) => r.prefix ? [r.prefix, ...s] : s);
+}
+const be = {
+	DISALLOWED_ABBREVIATED: {
+		text: "disallowed abbreviated or ambiguous option",
+		solution: "Unambiguous abbreviated options blocked with unsafe.allowAbbreviatedOptions setting: {message}"
+	},
+	UNKNOWN: {
+		text: "~ unknown ~",
+		solution: void 0
+	}
+};
+function Ys(t) {
+	if (!t) return "UNKNOWN";
+	for (const [e, { text: n }] of Object.entries(be)) if (t.startsWith(`fatal: ${n}`)) return e;
+	return "UNKNOWN";
+}
+var Qs = class extends O {
+	constructor(e = "") {
+		const n = Ys(e);
+		super(void 0, be[n].solution?.replace("{message}", e) ?? e), this.reason = n;
+	}
+};
+function Js(t) {
+	return !!(t.exitCode && t.stdErr.length);
+}
+function Zs(t) {
+	return Buffer.concat([...t.stdOut, ...t.stdErr]);
+}
+function to(t = !1, e = Js, n = Zs) {
+	return (r, s) => !t && r || !e(s) ? r : n(s);
+}
+function eo(t, e) {
+	return t === 128 && e.startsWith("fatal:") ? new Qs(e) : new O(void 0, e);
+}
+function Mt(t) {
+	return {
+		type: "task.error",
+		action(e, n) {
+			const r = t(e.error, {
+				stdErr: n.stdErr,
+				stdOut: n.stdOut,
+				exitCode: n.exitCode
+			});
+			return Buffer.isBuffer(r) ? { error: eo(n.exitCode, r.toString("utf-8")) } : { error: r };
+		}
+	};
+}
+const nt = $("", "plugin:input");
+function no(t) {
+	return {
+		type: "spawn.after",
+		action(e, { commands: n, input: r, spawned: { stdin: s } }) {
+			if (!s) return;
+			const o = t?.([...n]) ?? r;
+			if (!o) return nt("generated zero length content, not writing to stdin");
+			nt("writing %s bytes to stdin", Le(o)), s.on("error", (i) => {
+				i.code !== "EPIPE" && nt("[ERROR] stdin error %o", i);
+			}), s.end(o);
+		}
+	};
+}
+var ro = class {
+	constructor() {
+		this.plugins = /* @__PURE__ */ new Set(), this.events = new EventEmitter();
+	}
+	on(e, n) {
+		this.events.on(e, n);
+	}
+	reconfigure(e, n) {
+		this.events.emit(e, n);
+	}
+	append(e, n) {
+		const r = S(this.plugins, {
+			type: e,
+			action: n
+		});
+		return () => this.plugins.delete(r);
+	}
+	add(e) {
+		const n = [];
+		return v(e).forEach((r) => {
+			r && this.plugins.add(S(n, r));
+		}), () => {
+			n.forEach((r) => {
+				this.plugins.delete(r);
+			});
+		};
+	}
+	exec(e, n, r) {
+		let s = n;
+		const o = Object.freeze(Object.create(r));
+		for (const i of this.plugins) i.type === e && (s = i.action(s, o));
+		return s;
+	}
+};
+function so(t) {
+	const e = "--progress", n = [
+		"checkout",
+		"clone",
+		"fetch",
+		"pull",
+		"push"
+	];
+	return [{
+		type: "spawn.args",
+		action(o, i) {
+			return n.includes(i.method) ? De(o, e) : o;
+		}
+	}, {
+		type: "spawn.after",
+		action(o, i) {
+			i.commands.includes(e) && i.spawned.stderr?.on("data", (a) => {
+				const c = /^([\s\S]+?):\s*(\d+)% \((\d+)\/(\d+)\)/.exec(a.toString("utf8"));
+				c && t({
+					method: i.method,
+					stage: oo(c[1]),
+					progress: p(c[2]),
+					processed: p(c[3]),
+					total: p(c[4])
+				});
+			});
+		}
+	}];
+}
+function oo(t) {
+	return String(t.toLowerCase().split(" ", 1)) || "unknown";
+}
+function io(t) {
+	const e = je(t, ["uid", "gid"]);
+	return {
+		type: "spawn.options",
+		action(n) {
+			return {
+				...e,
+				...n
+			};
+		}
+	};
+}
+function ao() {
+	return {
+		type: "spawn.args",
+		action(t) {
+			const e = [];
+			let n;
+			function r$2(s) {
+				(n = n || []).push(...s);
+			}
+			for (let s = 0; s < t.length; s++) {
+				const o$1 = t[s];
+				if (r(o$1)) {
+					r$2(o(o$1));
+					continue;
+				}
+				if (o$1 === "--") {
+					r$2(t.slice(s + 1).flatMap((i) => r(i) && o(i) || i));
+					break;
+				}
+				e.push(o$1);
+			}
+			return n ? [
+				...e,
+				"--",
+				...n.map(String)
+			] : e;
+		}
+	};
+}
+function uo({ block: t, stdErr: e = !0, stdOut: n = !0 }) {
+	if (t > 0) return {
+		type: "spawn.after",
+		action(r, s) {
+			let o;
+			function i() {
+				o && clearTimeout(o), o = setTimeout(c, t);
+			}
+			function a() {
+				s.spawned.stdout?.off("data", i), s.spawned.stderr?.off("data", i), s.spawned.off("exit", a), s.spawned.off("close", a), o && clearTimeout(o);
+			}
+			function c() {
+				a(), s.kill(new A(void 0, "timeout", "block timeout reached"));
+			}
+			n && s.spawned.stdout?.on("data", i), e && s.spawned.stderr?.on("data", i), s.spawned.on("exit", a), s.spawned.on("close", a), i();
+		}
+	};
+}
+const wo = (t, e) => {
+	const n = new ro(), r = Ge(t && (typeof t == "string" ? { baseDir: t } : t) || {}, e);
+	if (!Lt(r.baseDir)) throw new Ae(r, "Cannot use simple-git on a directory that does not exist");
+	return Array.isArray(r.config) && n.add(qs(r.config)), n.add(zs(r.unsafe)), n.add(Ws(r.completion)), r.abort && n.add(Is(r.abort)), r.progress && n.add(so(r.progress)), r.timeout && n.add(uo(r.timeout)), r.spawnOptions && n.add(io(r.spawnOptions)), n.add(ao()), n.add(no(r.input)), n.add(Mt(to(!0))), r.errors && n.add(Mt(r.errors)), Xs(n, r.binary, r.unsafe?.allowUnsafeCustomBinary), n.add(Fs(r.allowEnvironment ?? [], r.unsafe?.allowAbbreviatedOptions)), new f(r, n);
+};
+// src/platform/git.ts
+/** A git repository on disk. Methods that begin with `try` give undefined instead of throwing. */
+var Repository = class Repository {
+	root;
+	#git;
+	constructor(root) {
+		this.root = root;
+		this.#git = at(root);
+	}
+	/**
+	* Opens the repository that `dir` is in.
+	* @throws FleetError when it is in none, or git refuses it (another user's); UnavailableError without git.
+	*/
+	static async open(dir) {
+		try {
+			const top = (await at(dir).raw("rev-parse", "--show-toplevel")).replace(/\n$/, "");
+			return new Repository(realpathSync(top));
+		} catch (error) {
+			if (error instanceof FleetError) throw error;
+			const text = error instanceof Error ? error.message : String(error);
+			if (/spawn git ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
+			if (/dubious ownership/.test(text)) {
+				const top = /git config --global --add safe\.directory .+/.exec(text);
+				throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
+					hint: top?.[0] ?? `git config --global --add safe.directory ${dir}`,
+					cause: error
+				});
+			}
+			throw new FleetError(`${dir} is not in a git repository`, {
+				hint: "git init",
+				cause: error
+			});
+		}
+	}
+	/** Everything git tracks below `dir` (relative to the top; "" for all), in git's order. */
+	async tracked(dir = "") {
+		return (await this.#git.raw("ls-files", "--stage", "-z", "--", dir === "" ? "." : dir)).split("\0").filter((line) => line !== "").map((line) => {
+			const tab = line.indexOf("	");
+			const [mode, blob = ""] = line.slice(0, tab).split(" ");
+			return {
+				path: line.slice(tab + 1),
+				mode,
+				blob
+			};
+		});
+	}
+	/** What git neither tracks nor ignores, as it would be tracked. */
+	async untracked() {
+		const files = (await this.#git.raw("ls-files", "--others", "--exclude-standard", "-z")).split("\0").filter((file) => file !== "" && !file.endsWith("/"));
+		return Promise.all(files.map(async (file) => {
+			const info = await lstat$1(path$2.join(this.root, file));
+			return {
+				path: file,
+				mode: info.isSymbolicLink() ? "120000" : (info.mode & 64) === 0 ? "100644" : "100755",
+				blob: ""
+			};
+		}));
+	}
+	/** Tracked files that differ from HEAD, relative to the top. */
+	async modified() {
+		return (await this.#git.raw("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")).split("\0").filter((line) => line !== "").map((line) => line.slice(3));
+	}
+	/**
+	* The names of all branches that this clone knows of, its own and the remote's, and the one that is the main one, as far as that is
+	* known: the remote's, or else what is checked out. Null for a shallow clone, which knows some of them.
+	*/
+	async branches() {
+		if ((await this.#git.raw("rev-parse", "--is-shallow-repository")).trim() === "true") return null;
+		const out = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads");
+		const remote = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes");
+		const names = new Set(`${out}\n${remote}`.split("\n").filter((name) => name !== "" && name !== "HEAD"));
+		const target = async (ref) => (await this.#git.raw("symbolic-ref", "--quiet", ref).catch(() => "")).trim().replace(/^refs\/(?:heads|remotes\/[^/]+)\//, "");
+		const main = await target("refs/remotes/origin/HEAD") || await target("HEAD");
+		return {
+			names,
+			main: main === "" ? null : main
+		};
+	}
+	/** Whether it ignores a directory, which need not be there yet: what is in it is no part of the repository. */
+	async ignores(dir) {
+		return await this.#git.raw("check-ignore", "--", `${dir}/`).catch(() => "") !== "";
+	}
+	/** @throws FleetError when there is no commit yet. */
+	async head() {
+		try {
+			const [id = "", subject = ""] = (await this.#git.raw("log", "-1", "--format=%H%n%s")).split("\n");
+			return {
+				id,
+				subject
+			};
+		} catch (error) {
+			throw new FleetError("the repository has no commit yet", {
+				hint: "git add -A && git commit",
+				cause: error
+			});
+		}
+	}
+	/** The first lines of commits' messages, of those that this clone has. `commits`: 40 hex digits each. */
+	async subjects(commits) {
+		if (commits.length === 0) return /* @__PURE__ */ new Map();
+		const out = await this.#git.raw("log", "--ignore-missing", "--no-walk=unsorted", "--format=%H %s", ...commits);
+		return new Map(out.split("\n").filter((line) => line !== "").map((line) => [line.slice(0, 40), line.slice(41)]));
+	}
+	/**
+	* The commit a ref stands for.
+	* @throws FleetError when this clone doesn't have it.
+	*/
+	async commitOf(ref) {
+		try {
+			return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
+		} catch (cause) {
+			throw new FleetError(`git knows no commit '${ref}' here`, {
+				hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
+				cause
+			});
+		}
+	}
+	/** Checks a commit out into a directory of its own, beside what is checked out here. It goes with the scope. */
+	async checkout(commit, into) {
+		await this.#git.raw("worktree", "add", "--quiet", "--detach", "--force", into, commit);
+		const repository = new Repository(realpathSync(into));
+		return Object.assign(repository, { [Symbol.asyncDispose]: async () => {
+			await this.#git.raw("worktree", "remove", "--force", into);
+		} });
+	}
+	/** Whether `ancestor` is `descendant` or one of its ancestors; undefined when `ancestor` isn't in this clone. */
+	async isAncestor(ancestor, descendant) {
+		try {
+			await this.#git.raw("cat-file", "-e", `${ancestor}^{commit}`);
+		} catch {
+			return;
+		}
+		return (await this.#git.raw("merge-base", ancestor, descendant).catch(() => "")).trim() === ancestor;
+	}
+};
+function at(dir) {
+	try {
+		return wo({ baseDir: dir });
+	} catch (error) {
+		throw new FleetError(`${dir} is not a directory`, { cause: error });
+	}
 }
 // src/publish/publishers.ts
 /**
@@ -30575,8 +25488,8 @@ var Publishers = class Publishers {
 	/** @throws UnavailableError, UnreachableError when no way is open. */
 	static async open(ways) {
 		try {
-			var _usingCtx$8 = _usingCtx();
-			const resources = _usingCtx$8.a(new AsyncDisposableStack());
+			var _usingCtx$11 = _usingCtx();
+			const resources = _usingCtx$11.a(new AsyncDisposableStack());
 			const reachable = /* @__PURE__ */ new Map();
 			const unreachable = /* @__PURE__ */ new Map();
 			for (const { name, open } of ways) try {
@@ -30589,9 +25502,9 @@ var Publishers = class Publishers {
 			if (reachable.size === 0 && first !== void 0) throw first;
 			return new Publishers(reachable, unreachable, resources.move());
 		} catch (_) {
-			_usingCtx$8.e = _;
+			_usingCtx$11.e = _;
 		} finally {
-			await _usingCtx$8.d();
+			await _usingCtx$11.d();
 		}
 	}
 	/**
@@ -30652,13 +25565,13 @@ var Publishers = class Publishers {
 		const publishers = [...this.#reachable.values()];
 		const source = publishers.find((publisher) => "readReports" in publisher);
 		if (source !== void 0) return source;
-		const failure = {
-			state: "failed",
-			error: { message: NO_REPORTS }
+		const nowhere = {
+			state: "nowhere",
+			reason: NO_REPORTS
 		};
 		return {
 			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
-			readReports: async (hosts) => new Map(hosts.map((host) => [host, failure])),
+			readReports: async (hosts) => new Map(hosts.map((host) => [host, nowhere])),
 			readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }]))
 		};
 	}
@@ -30692,7 +25605,7 @@ var Publishers = class Publishers {
 			return await publisher.publish(uploads, onProgress);
 		} catch (error) {
 			if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
-			const failure = failureOf(error);
+			const failure = failureOf$1(error);
 			return new Map(uploads.map(({ host }) => [host, failure]));
 		}
 	}
@@ -30727,10 +25640,10 @@ const NO_REPORTS = "git has no reports: bento-agent status on the machine says h
 function unreached(error) {
 	return {
 		state: "failed",
-		error: failureOf(error)
+		error: failureOf$1(error)
 	};
 }
-function failureOf({ message, hint }) {
+function failureOf$1({ message, hint }) {
 	return hint === void 0 ? { message } : {
 		message,
 		hint
@@ -30779,7 +25692,7 @@ const BY = "reported by the Bento of 2022";
 /** It polls every quarter of an hour, and says nothing when there is nothing new. */
 const PATIENCE = 27e5;
 /** `date +%Y%m%d-%H%M`, the system's store path without its directory, and what became of it. */
-const NAME = /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)\.log\.gz$/;
+const NAME$1 = /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)\.log\.gz$/;
 const OUTCOMES$1 = {
 	success: "success",
 	failure: "failed",
@@ -30871,7 +25784,7 @@ function statusOfLogs(known) {
 function newestLog({ logs, now }) {
 	let newest;
 	for (const { name, isFile, modified } of logs) {
-		const [, version, result] = NAME.exec(name) ?? [];
+		const [, version, result] = NAME$1.exec(name) ?? [];
 		if (!isFile || version === void 0 || result === void 0) continue;
 		const log = {
 			name,
@@ -30925,6 +25838,7 @@ const FLEET_STATES = [
 	"applying",
 	"pending",
 	"new",
+	"unreported",
 	"auto-updated",
 	"up-to-date"
 ];
@@ -30944,7 +25858,8 @@ function needsAttention(state) {
 		case "auto-updated":
 		case "reboot-pending":
 		case "suspended":
-		case "new": return false;
+		case "new":
+		case "unreported": return false;
 	}
 }
 // src/results.ts
@@ -31219,7 +26134,7 @@ function suspension({ suspendedUntil: until, suspendedReason: reason }) {
 	return `its upgrades are suspended${until === null ? "" : ` until ${until}`}${reason === null ? "" : `: ${reason}`}`;
 }
 // src/reports/host-status.ts
-/** How one host is. What can't be read of it makes its state `unknown`. */
+/** How one host is. What can't be read of it makes its state `unknown`, and what nobody could say `unreported`. */
 async function hostStatus$1(host, wave, { current, reports, attempts }, signers) {
 	const past = attempts?.state === "read" ? attempts : null;
 	const nothing = {
@@ -31263,6 +26178,21 @@ async function hostStatus$1(host, wave, { current, reports, attempts }, signers)
 		toplevel: manifest.toplevel,
 		issued: manifest.issued
 	};
+	if (reports.state === "nowhere") {
+		if (published !== null) return {
+			...nothing,
+			published,
+			state: "unreported",
+			reason: reports.reason
+		};
+		return {
+			...nothing,
+			state: "new",
+			sync: "none",
+			health: "unheard",
+			reason: "nothing has been published for it yet"
+		};
+	}
 	if (reports.state === "failed") return {
 		...nothing,
 		published,
@@ -31359,7 +26289,7 @@ function remoteError(name, { stderr, timedOut }) {
 		cause
 	});
 	if (/permission denied \(|too many authentication failures/i.test(stderr)) return new UnavailableError(`${name} refused the ssh key`, {
-		hint: "it needs a key that may write there: from an agent, GIT_SSH_COMMAND, or BENTO_GIT_SSH_KEY",
+		hint: "it needs a key that may write there: from an agent, GIT_SSH_COMMAND, or BENTO_GIT_SSH_KEY, the Action's input 'git-ssh-key'",
 		cause
 	});
 	if (/authentication failed|could not read (?:username|password)|access denied|returned error: 40[13]/i.test(stderr)) return new UnavailableError(`${name} refused the login`, {
@@ -31455,7 +26385,7 @@ async function remoteConfig(dir, signal) {
 		"--includes",
 		"--list",
 		"-z"
-	], { signal })).stdout.toString("utf8").split("\0").filter((entry) => entry !== "").map(parseEntry).filter(({ key }) => OF_REMOTES.test(key)).map(formatEntry).join("");
+	], { signal })).stdout.toString("utf8").split("\0").filter((entry) => entry !== "").map(parseEntry$1).filter(({ key }) => OF_REMOTES.test(key)).map(formatEntry$1).join("");
 	const configured = await runGit(dir, [
 		"config",
 		"--get",
@@ -31466,7 +26396,7 @@ async function remoteConfig(dir, signal) {
 		sshCommand: process.env.GIT_SSH_COMMAND || configured.stdout.toString("utf8").trim() || process.env.GIT_SSH || null
 	};
 }
-function parseEntry(entry) {
+function parseEntry$1(entry) {
 	const end = entry.indexOf("\n");
 	return end < 0 ? {
 		key: entry,
@@ -31476,11 +26406,11 @@ function parseEntry(entry) {
 		value: entry.slice(end + 1)
 	};
 }
-function formatEntry({ key, value }) {
+function formatEntry$1({ key, value }) {
 	const [first, last] = [key.indexOf("."), key.lastIndexOf(".")];
-	return `[${key.slice(0, first)}${first === last ? "" : ` "${escaped(key.slice(first + 1, last))}"`}]\n\t${key.slice(last + 1) + (value === null ? "" : ` = "${escaped(value).replaceAll("\n", "\\n")}"`)}\n`;
+	return `[${key.slice(0, first)}${first === last ? "" : ` "${escaped$1(key.slice(first + 1, last))}"`}]\n\t${key.slice(last + 1) + (value === null ? "" : ` = "${escaped$1(value).replaceAll("\n", "\\n")}"`)}\n`;
 }
-function escaped(text) {
+function escaped$1(text) {
 	return text.replaceAll("\\", "\\\\").replaceAll("\"", "\\\"");
 }
 // src/platform/git-remote.ts
@@ -31515,8 +26445,12 @@ var GitRemote = class GitRemote {
 		const ssh = [
 			settings.sshCommand ?? "ssh",
 			"-o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlMaster=no",
-			...hostKeys.length === 0 ? [] : [`-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${quoted$1(knownHosts)} -o GlobalKnownHostsFile=/dev/null`, "-o StrictHostKeyChecking=yes -o UpdateHostKeys=no"],
-			...key === null ? [] : [`-i ${quoted$1(key)} -o IdentitiesOnly=yes`]
+			...hostKeys.length === 0 ? [] : [
+				`-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${quoted$2(knownHosts)} -o GlobalKnownHostsFile=/dev/null`,
+				"-o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o VerifyHostKeyDNS=no -o ControlPath=none",
+				.../^ssh( |$)/.test(settings.sshCommand ?? "ssh") ? [NO_KNOWN_HOSTS_COMMAND] : []
+			],
+			...key === null ? [] : [`-i ${quoted$2(key)} -o IdentitiesOnly=yes`]
 		].join(" ");
 		return new GitRemote(directory, options, {
 			GIT_DIR: repository,
@@ -31665,6 +26599,8 @@ var GitRemote = class GitRemote {
 };
 /** What ssh calls the remote in its file of pinned host keys, whatever its address. */
 const HOST_ALIAS = "bento-git";
+/** For the shell: an ssh since 8.5 believes no program of this user's either; one before that has no such option. */
+const NO_KNOWN_HOSTS_COMMAND = "$(ssh -F none -G -o KnownHostsCommand=none host > /dev/null 2>&1 && echo -o KnownHostsCommand=none)";
 /** Nothing that this user has set up for repositories of their own, and nothing in the background. */
 const CONFIG = `[core]
 	repositoryformatversion = 0
@@ -31689,7 +26625,7 @@ function input(lines) {
 	return Buffer.from(lines.map((line) => `${line}\n`).join(""));
 }
 /** For the shell that git hands the ssh command to. */
-function quoted$1(word) {
+function quoted$2(word) {
 	return `'${word.replaceAll("'", "'\\''")}'`;
 }
 /** Of git-push(1)'s summary, `[remote rejected] (reason)`, what is for people. */
@@ -31697,7 +26633,7 @@ function refusal$1(summary) {
 	const reason = /^\[[^\]]*\] \((.*)\)$/.exec(summary)?.[1] ?? summary;
 	return reason === "stale info" ? "somebody else has published in the meantime" : reason;
 }
-// src/publish/git-import.ts
+// src/publish/git/import.ts
 /** The file of a commit that is the host's envelope; everything else in it is the release directory. */
 const ENVELOPE_FILE = "envelope";
 const AUTHOR = "Bento <bento@localhost>";
@@ -31737,7 +26673,7 @@ var ImportStream = class {
 			this.#text(`blob\nmark :${this.#marks}\n`);
 			this.#data(entry.kind === "link" ? entry.target : entry.contents);
 			const mode = entry.kind === "link" ? "120000" : entry.executable ? "100755" : "100644";
-			lines.push(Buffer.from(`M ${mode} :${this.#marks} `), quoted(entry.path), Buffer.from("\n"));
+			lines.push(Buffer.from(`M ${mode} :${this.#marks} `), quoted$1(entry.path), Buffer.from("\n"));
 		}
 		return Buffer.concat(lines);
 	}
@@ -31761,7 +26697,7 @@ function refuseUnfit(entry) {
 	if (entry.kind === "directory" && entry.empty) throw new HostError(`git can't hold the empty directory ${name}`, { hint: "put a file into it" });
 }
 /** A path as in C, where anything but these three may stand as it is. */
-function quoted(path) {
+function quoted$1(path) {
 	const text = path.toString("latin1").replaceAll("\\", "\\\\").replaceAll("\"", "\\\"").replaceAll("\n", "\\n");
 	return Buffer.from(`"${text}"`, "latin1");
 }
@@ -31831,7 +26767,7 @@ var GitPublisher = class GitPublisher {
 			const problem = answers.get(to) ?? null;
 			failures.set(host, problem === null ? null : {
 				message: `${to} was not updated: ${problem}`,
-				hint: hintFor(problem)
+				hint: hintFor$1(problem)
 			});
 		}
 		const sent = made.reduce((sum, { archive }) => sum + (archive?.size ?? 0), 0);
@@ -31922,7 +26858,7 @@ function messageOf({ subject, sequence, commit, digest, toplevel }) {
 	];
 	return `${subject || "(no subject)"}\n\n${trailers.join("\n")}\n`;
 }
-function hintFor(problem) {
+function hintFor$1(problem) {
 	return problem.includes("in the meantime") ? "deploy again" : "the repository's rules (protected branches, hooks) must let the publisher push there";
 }
 // src/commands/ways-out.ts
@@ -31932,8 +26868,8 @@ function hintFor(problem) {
 */
 async function waysOut(context, { dir, server, git }) {
 	try {
-		var _usingCtx$7 = _usingCtx();
-		const keys = _usingCtx$7.a(new AsyncDisposableStack());
+		var _usingCtx$10 = _usingCtx();
+		const keys = _usingCtx$10.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -31967,9 +26903,9 @@ async function waysOut(context, { dir, server, git }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$7.e = _;
+		_usingCtx$10.e = _;
 	} finally {
-		await _usingCtx$7.d();
+		await _usingCtx$10.d();
 	}
 }
 // src/commands/status.ts
@@ -31990,12 +26926,12 @@ const SILENCE = 15e3;
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$6 = _usingCtx();
-		return await _usingCtx$6.a(await FleetStatus.open(context, options)).read();
+		var _usingCtx$9 = _usingCtx();
+		return await _usingCtx$9.a(await FleetStatus.open(context, options)).read();
 	} catch (_) {
-		_usingCtx$6.e = _;
+		_usingCtx$9.e = _;
 	} finally {
-		await _usingCtx$6.d();
+		await _usingCtx$9.d();
 	}
 }
 /** The fleet, looked at once or again and again over one connection. */
@@ -32123,7 +27059,7 @@ function parseFailOn(text) {
 		throw new FleetError(`there is no state '${inertLine(name, 50)}' to fail on`, { hint: meant ? `did you mean '${meant}'?` : `the states are: ${FLEET_STATES.join(", ")}; or none` });
 	});
 }
-// src/commands/prune.ts
+// src/commands/build/prune.ts
 /** Systems of each host that stay alive, beside the one that it runs. */
 const KEEP = 3;
 /**
@@ -32209,9 +27145,9 @@ async function runningSystems(context, fleet, warnings) {
 	const hosts = fleet.hosts.filter((host) => host.declared);
 	try {
 		try {
-			var _usingCtx$5 = _usingCtx();
-			const key = _usingCtx$5.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-			const publisher = _usingCtx$5.a(await SftpPublisher.connect(server, key, {
+			var _usingCtx$8 = _usingCtx();
+			const key = _usingCtx$8.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+			const publisher = _usingCtx$8.a(await SftpPublisher.connect(server, key, {
 				signal: context.signal,
 				say: context.output.info
 			}));
@@ -32222,9 +27158,9 @@ async function runningSystems(context, fleet, warnings) {
 			}
 			return known;
 		} catch (_) {
-			_usingCtx$5.e = _;
+			_usingCtx$8.e = _;
 		} finally {
-			await _usingCtx$5.d();
+			await _usingCtx$8.d();
 		}
 	} catch (error) {
 		if (!(error instanceof UnavailableError)) throw error;
@@ -32238,7 +27174,1677 @@ async function directoriesIn(place) {
 		throw error;
 	})).flatMap((entry) => entry.isDirectory() ? entry.name : []).sort();
 }
-// src/commands/push.ts
+// node_modules/ansi-styles/index.js
+const ANSI_BACKGROUND_OFFSET = 10;
+const wrapAnsi16 = (offset = 0) => (code) => `\u001B[${code + offset}m`;
+const wrapAnsi256 = (offset = 0) => (code) => `\u001B[${38 + offset};5;${code}m`;
+const wrapAnsi16m = (offset = 0) => (red, green, blue) => `\u001B[${38 + offset};2;${red};${green};${blue}m`;
+const styles = {
+	modifier: {
+		reset: [0, 0],
+		bold: [1, 22],
+		dim: [2, 22],
+		italic: [3, 23],
+		underline: [4, 24],
+		overline: [53, 55],
+		inverse: [7, 27],
+		hidden: [8, 28],
+		strikethrough: [9, 29]
+	},
+	color: {
+		black: [30, 39],
+		red: [31, 39],
+		green: [32, 39],
+		yellow: [33, 39],
+		blue: [34, 39],
+		magenta: [35, 39],
+		cyan: [36, 39],
+		white: [37, 39],
+		blackBright: [90, 39],
+		gray: [90, 39],
+		grey: [90, 39],
+		redBright: [91, 39],
+		greenBright: [92, 39],
+		yellowBright: [93, 39],
+		blueBright: [94, 39],
+		magentaBright: [95, 39],
+		cyanBright: [96, 39],
+		whiteBright: [97, 39]
+	},
+	bgColor: {
+		bgBlack: [40, 49],
+		bgRed: [41, 49],
+		bgGreen: [42, 49],
+		bgYellow: [43, 49],
+		bgBlue: [44, 49],
+		bgMagenta: [45, 49],
+		bgCyan: [46, 49],
+		bgWhite: [47, 49],
+		bgBlackBright: [100, 49],
+		bgGray: [100, 49],
+		bgGrey: [100, 49],
+		bgRedBright: [101, 49],
+		bgGreenBright: [102, 49],
+		bgYellowBright: [103, 49],
+		bgBlueBright: [104, 49],
+		bgMagentaBright: [105, 49],
+		bgCyanBright: [106, 49],
+		bgWhiteBright: [107, 49]
+	}
+};
+Object.keys(styles.modifier);
+const foregroundColorNames = Object.keys(styles.color);
+const backgroundColorNames = Object.keys(styles.bgColor);
+[...foregroundColorNames, ...backgroundColorNames];
+function assembleStyles() {
+	const codes = /* @__PURE__ */ new Map();
+	for (const [groupName, group] of Object.entries(styles)) {
+		for (const [styleName, style] of Object.entries(group)) {
+			styles[styleName] = {
+				open: `\u001B[${style[0]}m`,
+				close: `\u001B[${style[1]}m`
+			};
+			group[styleName] = styles[styleName];
+			codes.set(style[0], style[1]);
+		}
+		Object.defineProperty(styles, groupName, {
+			value: group,
+			enumerable: false
+		});
+	}
+	Object.defineProperty(styles, "codes", {
+		value: codes,
+		enumerable: false
+	});
+	styles.color.close = "\x1B[39m";
+	styles.bgColor.close = "\x1B[49m";
+	styles.color.ansi = wrapAnsi16();
+	styles.color.ansi256 = wrapAnsi256();
+	styles.color.ansi16m = wrapAnsi16m();
+	styles.bgColor.ansi = wrapAnsi16(ANSI_BACKGROUND_OFFSET);
+	styles.bgColor.ansi256 = wrapAnsi256(ANSI_BACKGROUND_OFFSET);
+	styles.bgColor.ansi16m = wrapAnsi16m(ANSI_BACKGROUND_OFFSET);
+	Object.defineProperties(styles, {
+		rgbToAnsi256: {
+			value(red, green, blue) {
+				if (red === green && green === blue) {
+					if (red < 8) return 16;
+					if (red > 248) return 231;
+					return Math.round((red - 8) / 247 * 24) + 232;
+				}
+				return 16 + 36 * Math.round(red / 255 * 5) + 6 * Math.round(green / 255 * 5) + Math.round(blue / 255 * 5);
+			},
+			enumerable: false
+		},
+		hexToRgb: {
+			value(hex) {
+				const matches = /[a-f\d]{6}|[a-f\d]{3}/i.exec(hex.toString(16));
+				if (!matches) return [
+					0,
+					0,
+					0
+				];
+				let [colorString] = matches;
+				if (colorString.length === 3) colorString = [...colorString].map((character) => character + character).join("");
+				const integer = Number.parseInt(colorString, 16);
+				return [
+					integer >> 16 & 255,
+					integer >> 8 & 255,
+					integer & 255
+				];
+			},
+			enumerable: false
+		},
+		hexToAnsi256: {
+			value: (hex) => styles.rgbToAnsi256(...styles.hexToRgb(hex)),
+			enumerable: false
+		},
+		ansi256ToAnsi: {
+			value(code) {
+				if (code < 8) return 30 + code;
+				if (code < 16) return 90 + (code - 8);
+				let red;
+				let green;
+				let blue;
+				if (code >= 232) {
+					red = ((code - 232) * 10 + 8) / 255;
+					green = red;
+					blue = red;
+				} else {
+					code -= 16;
+					const remainder = code % 36;
+					red = Math.floor(code / 36) / 5;
+					green = Math.floor(remainder / 6) / 5;
+					blue = remainder % 6 / 5;
+				}
+				const value = Math.max(red, green, blue) * 2;
+				if (value === 0) return 30;
+				let result = 30 + (Math.round(blue) << 2 | Math.round(green) << 1 | Math.round(red));
+				if (value === 2) result += 60;
+				return result;
+			},
+			enumerable: false
+		},
+		rgbToAnsi: {
+			value: (red, green, blue) => styles.ansi256ToAnsi(styles.rgbToAnsi256(red, green, blue)),
+			enumerable: false
+		},
+		hexToAnsi: {
+			value: (hex) => styles.ansi256ToAnsi(styles.hexToAnsi256(hex)),
+			enumerable: false
+		}
+	});
+	return styles;
+}
+const ansiStyles = assembleStyles();
+const ambiguousRanges = [
+	161,
+	161,
+	164,
+	164,
+	167,
+	168,
+	170,
+	170,
+	173,
+	174,
+	176,
+	180,
+	182,
+	186,
+	188,
+	191,
+	198,
+	198,
+	208,
+	208,
+	215,
+	216,
+	222,
+	225,
+	230,
+	230,
+	232,
+	234,
+	236,
+	237,
+	240,
+	240,
+	242,
+	243,
+	247,
+	250,
+	252,
+	252,
+	254,
+	254,
+	257,
+	257,
+	273,
+	273,
+	275,
+	275,
+	283,
+	283,
+	294,
+	295,
+	299,
+	299,
+	305,
+	307,
+	312,
+	312,
+	319,
+	322,
+	324,
+	324,
+	328,
+	331,
+	333,
+	333,
+	338,
+	339,
+	358,
+	359,
+	363,
+	363,
+	462,
+	462,
+	464,
+	464,
+	466,
+	466,
+	468,
+	468,
+	470,
+	470,
+	472,
+	472,
+	474,
+	474,
+	476,
+	476,
+	593,
+	593,
+	609,
+	609,
+	708,
+	708,
+	711,
+	711,
+	713,
+	715,
+	717,
+	717,
+	720,
+	720,
+	728,
+	731,
+	733,
+	733,
+	735,
+	735,
+	768,
+	879,
+	913,
+	929,
+	931,
+	937,
+	945,
+	961,
+	963,
+	969,
+	1025,
+	1025,
+	1040,
+	1103,
+	1105,
+	1105,
+	8208,
+	8208,
+	8211,
+	8214,
+	8216,
+	8217,
+	8220,
+	8221,
+	8224,
+	8226,
+	8228,
+	8231,
+	8240,
+	8240,
+	8242,
+	8243,
+	8245,
+	8245,
+	8251,
+	8251,
+	8254,
+	8254,
+	8308,
+	8308,
+	8319,
+	8319,
+	8321,
+	8324,
+	8364,
+	8364,
+	8451,
+	8451,
+	8453,
+	8453,
+	8457,
+	8457,
+	8467,
+	8467,
+	8470,
+	8470,
+	8481,
+	8482,
+	8486,
+	8486,
+	8491,
+	8491,
+	8531,
+	8532,
+	8539,
+	8542,
+	8544,
+	8555,
+	8560,
+	8569,
+	8585,
+	8585,
+	8592,
+	8601,
+	8632,
+	8633,
+	8658,
+	8658,
+	8660,
+	8660,
+	8679,
+	8679,
+	8704,
+	8704,
+	8706,
+	8707,
+	8711,
+	8712,
+	8715,
+	8715,
+	8719,
+	8719,
+	8721,
+	8721,
+	8725,
+	8725,
+	8730,
+	8730,
+	8733,
+	8736,
+	8739,
+	8739,
+	8741,
+	8741,
+	8743,
+	8748,
+	8750,
+	8750,
+	8756,
+	8759,
+	8764,
+	8765,
+	8776,
+	8776,
+	8780,
+	8780,
+	8786,
+	8786,
+	8800,
+	8801,
+	8804,
+	8807,
+	8810,
+	8811,
+	8814,
+	8815,
+	8834,
+	8835,
+	8838,
+	8839,
+	8853,
+	8853,
+	8857,
+	8857,
+	8869,
+	8869,
+	8895,
+	8895,
+	8978,
+	8978,
+	9312,
+	9449,
+	9451,
+	9547,
+	9552,
+	9587,
+	9600,
+	9615,
+	9618,
+	9621,
+	9632,
+	9633,
+	9635,
+	9641,
+	9650,
+	9651,
+	9654,
+	9655,
+	9660,
+	9661,
+	9664,
+	9665,
+	9670,
+	9672,
+	9675,
+	9675,
+	9678,
+	9681,
+	9698,
+	9701,
+	9711,
+	9711,
+	9733,
+	9734,
+	9737,
+	9737,
+	9742,
+	9743,
+	9756,
+	9756,
+	9758,
+	9758,
+	9792,
+	9792,
+	9794,
+	9794,
+	9824,
+	9825,
+	9827,
+	9829,
+	9831,
+	9834,
+	9836,
+	9837,
+	9839,
+	9839,
+	9886,
+	9887,
+	9919,
+	9919,
+	9926,
+	9933,
+	9935,
+	9939,
+	9941,
+	9953,
+	9955,
+	9955,
+	9960,
+	9961,
+	9963,
+	9969,
+	9972,
+	9972,
+	9974,
+	9977,
+	9979,
+	9980,
+	9982,
+	9983,
+	10045,
+	10045,
+	10102,
+	10111,
+	11094,
+	11097,
+	12872,
+	12879,
+	57344,
+	63743,
+	65024,
+	65039,
+	65533,
+	65533,
+	127232,
+	127242,
+	127248,
+	127277,
+	127280,
+	127337,
+	127344,
+	127373,
+	127375,
+	127376,
+	127387,
+	127404,
+	917760,
+	917999,
+	983040,
+	1048573,
+	1048576,
+	1114109
+];
+const fullwidthRanges = [
+	12288,
+	12288,
+	65281,
+	65376,
+	65504,
+	65510
+];
+const wideRanges = [
+	4352,
+	4447,
+	8986,
+	8987,
+	9001,
+	9002,
+	9193,
+	9196,
+	9200,
+	9200,
+	9203,
+	9203,
+	9725,
+	9726,
+	9748,
+	9749,
+	9776,
+	9783,
+	9800,
+	9811,
+	9855,
+	9855,
+	9866,
+	9871,
+	9875,
+	9875,
+	9889,
+	9889,
+	9898,
+	9899,
+	9917,
+	9918,
+	9924,
+	9925,
+	9934,
+	9934,
+	9940,
+	9940,
+	9962,
+	9962,
+	9970,
+	9971,
+	9973,
+	9973,
+	9978,
+	9978,
+	9981,
+	9981,
+	9989,
+	9989,
+	9994,
+	9995,
+	10024,
+	10024,
+	10060,
+	10060,
+	10062,
+	10062,
+	10067,
+	10069,
+	10071,
+	10071,
+	10133,
+	10135,
+	10160,
+	10160,
+	10175,
+	10175,
+	11035,
+	11036,
+	11088,
+	11088,
+	11093,
+	11093,
+	11904,
+	11929,
+	11931,
+	12019,
+	12032,
+	12245,
+	12272,
+	12287,
+	12289,
+	12350,
+	12353,
+	12438,
+	12441,
+	12543,
+	12549,
+	12591,
+	12593,
+	12686,
+	12688,
+	12773,
+	12783,
+	12830,
+	12832,
+	12871,
+	12880,
+	42124,
+	42128,
+	42182,
+	43360,
+	43388,
+	44032,
+	55203,
+	63744,
+	64255,
+	65040,
+	65049,
+	65072,
+	65106,
+	65108,
+	65126,
+	65128,
+	65131,
+	94176,
+	94180,
+	94192,
+	94198,
+	94208,
+	101594,
+	101631,
+	101664,
+	101760,
+	101874,
+	101888,
+	102801,
+	102816,
+	102866,
+	110576,
+	110579,
+	110581,
+	110587,
+	110589,
+	110590,
+	110592,
+	110888,
+	110898,
+	110898,
+	110928,
+	110930,
+	110933,
+	110933,
+	110948,
+	110952,
+	110960,
+	111355,
+	119552,
+	119638,
+	119648,
+	119670,
+	126980,
+	126980,
+	127183,
+	127183,
+	127374,
+	127374,
+	127377,
+	127386,
+	127406,
+	127406,
+	127488,
+	127490,
+	127504,
+	127547,
+	127552,
+	127560,
+	127568,
+	127569,
+	127584,
+	127589,
+	127744,
+	127776,
+	127789,
+	127797,
+	127799,
+	127868,
+	127870,
+	127891,
+	127904,
+	127946,
+	127951,
+	127955,
+	127968,
+	127984,
+	127988,
+	127988,
+	127992,
+	128062,
+	128064,
+	128064,
+	128066,
+	128252,
+	128255,
+	128317,
+	128331,
+	128334,
+	128336,
+	128359,
+	128378,
+	128378,
+	128405,
+	128406,
+	128420,
+	128420,
+	128507,
+	128591,
+	128640,
+	128709,
+	128716,
+	128716,
+	128720,
+	128722,
+	128725,
+	128729,
+	128732,
+	128735,
+	128747,
+	128748,
+	128756,
+	128764,
+	128986,
+	128986,
+	128992,
+	129003,
+	129008,
+	129008,
+	129292,
+	129338,
+	129340,
+	129349,
+	129351,
+	129535,
+	129648,
+	129660,
+	129664,
+	129734,
+	129736,
+	129736,
+	129740,
+	129757,
+	129759,
+	129771,
+	129775,
+	129786,
+	131072,
+	196605,
+	196608,
+	262141
+];
+// node_modules/get-east-asian-width/utilities.js
+/**
+Binary search on a sorted flat array of [start, end] pairs.
+
+@param {number[]} ranges - Flat array of inclusive [start, end] range pairs, e.g. [0, 5, 10, 20].
+@param {number} codePoint - The value to search for.
+@returns {boolean} Whether the value falls within any of the ranges.
+*/
+const isInRange = (ranges, codePoint) => {
+	let low = 0;
+	let high = Math.floor(ranges.length / 2) - 1;
+	while (low <= high) {
+		const mid = Math.floor((low + high) / 2);
+		const i = mid * 2;
+		if (codePoint < ranges[i]) high = mid - 1;
+		else if (codePoint > ranges[i + 1]) low = mid + 1;
+		else return true;
+	}
+	return false;
+};
+// node_modules/get-east-asian-width/lookup.js
+const commonCjkCodePoint = 19968;
+const [wideFastPathStart, wideFastPathEnd] = /* #__PURE__ */ findWideFastPathRange(wideRanges);
+function findWideFastPathRange(ranges) {
+	let fastPathStart = ranges[0];
+	let fastPathEnd = ranges[1];
+	for (let index = 0; index < ranges.length; index += 2) {
+		const start = ranges[index];
+		const end = ranges[index + 1];
+		if (commonCjkCodePoint >= start && commonCjkCodePoint <= end) return [start, end];
+		if (end - start > fastPathEnd - fastPathStart) {
+			fastPathStart = start;
+			fastPathEnd = end;
+		}
+	}
+	return [fastPathStart, fastPathEnd];
+}
+const isAmbiguous = (codePoint) => {
+	if (codePoint < 161 || codePoint > 1114109) return false;
+	return isInRange(ambiguousRanges, codePoint);
+};
+const isFullwidth = (codePoint) => {
+	if (codePoint < 12288 || codePoint > 65510) return false;
+	return isInRange(fullwidthRanges, codePoint);
+};
+const isWide = (codePoint) => {
+	if (codePoint >= wideFastPathStart && codePoint <= wideFastPathEnd) return true;
+	if (codePoint < 4352 || codePoint > 262141) return false;
+	return isInRange(wideRanges, codePoint);
+};
+// node_modules/get-east-asian-width/index.js
+function validate(codePoint) {
+	if (!Number.isSafeInteger(codePoint)) throw new TypeError(`Expected a code point, got \`${typeof codePoint}\`.`);
+}
+function eastAsianWidth(codePoint, { ambiguousAsWide = false } = {}) {
+	validate(codePoint);
+	if (isFullwidth(codePoint) || isWide(codePoint) || ambiguousAsWide && isAmbiguous(codePoint)) return 2;
+	return 1;
+}
+// node_modules/is-fullwidth-code-point/index.js
+function isFullwidthCodePoint(codePoint) {
+	if (!Number.isInteger(codePoint)) return false;
+	return isFullwidth(codePoint) || isWide(codePoint);
+}
+// node_modules/slice-ansi/tokenize-ansi.js
+const ESCAPE_CODE_POINT = 27;
+const C1_DCS_CODE_POINT = 144;
+const C1_SOS_CODE_POINT = 152;
+const C1_CSI_CODE_POINT = 155;
+const C1_ST_CODE_POINT = 156;
+const C1_OSC_CODE_POINT = 157;
+const C1_PM_CODE_POINT = 158;
+const C1_APC_CODE_POINT = 159;
+const ESCAPES = /* @__PURE__ */ new Set([
+	ESCAPE_CODE_POINT,
+	C1_DCS_CODE_POINT,
+	C1_SOS_CODE_POINT,
+	C1_CSI_CODE_POINT,
+	C1_ST_CODE_POINT,
+	C1_OSC_CODE_POINT,
+	C1_PM_CODE_POINT,
+	C1_APC_CODE_POINT
+]);
+const ESCAPE = "\x1B";
+const ANSI_BELL = "\x07";
+const ANSI_CSI = "[";
+const ANSI_OSC = "]";
+const ANSI_DCS = "P";
+const ANSI_SOS = "X";
+const ANSI_PM = "^";
+const ANSI_APC = "_";
+const ANSI_SGR_TERMINATOR = "m";
+const ANSI_OSC_TERMINATOR = "\\";
+const ANSI_STRING_TERMINATOR = `${ESCAPE}${ANSI_OSC_TERMINATOR}`;
+const C1_OSC = "";
+const C1_STRING_TERMINATOR = "";
+const ANSI_HYPERLINK_ESC_PREFIX = `${ESCAPE}${ANSI_OSC}8;`;
+const ANSI_HYPERLINK_C1_PREFIX = `${C1_OSC}8;`;
+const ANSI_HYPERLINK_ESC_CLOSE = `${ANSI_HYPERLINK_ESC_PREFIX};`;
+const ANSI_HYPERLINK_C1_CLOSE = `${ANSI_HYPERLINK_C1_PREFIX};`;
+const CODE_POINT_0 = "0".codePointAt(0);
+const CODE_POINT_9 = "9".codePointAt(0);
+const CODE_POINT_SEMICOLON = ";".codePointAt(0);
+const CODE_POINT_COLON = ":".codePointAt(0);
+const CODE_POINT_CSI_PARAMETER_START = "0".codePointAt(0);
+const CODE_POINT_CSI_PARAMETER_END = "?".codePointAt(0);
+const CODE_POINT_CSI_INTERMEDIATE_START = " ".codePointAt(0);
+const CODE_POINT_CSI_INTERMEDIATE_END = "/".codePointAt(0);
+const CODE_POINT_CSI_FINAL_START = "@".codePointAt(0);
+const CODE_POINT_CSI_FINAL_END = "~".codePointAt(0);
+const REGIONAL_INDICATOR_SYMBOL_LETTER_A = 127462;
+const REGIONAL_INDICATOR_SYMBOL_LETTER_Z = 127487;
+const SGR_RESET_CODE = 0;
+const SGR_EXTENDED_FOREGROUND_CODE = 38;
+const SGR_DEFAULT_FOREGROUND_CODE = 39;
+const SGR_EXTENDED_BACKGROUND_CODE = 48;
+const SGR_DEFAULT_BACKGROUND_CODE = 49;
+const SGR_COLOR_TYPE_ANSI_256 = 5;
+const SGR_COLOR_TYPE_TRUECOLOR = 2;
+const SGR_ANSI_256_FRAGMENT_LENGTH = 3;
+const SGR_TRUECOLOR_FRAGMENT_LENGTH = 5;
+const SGR_ANSI_256_LAST_PARAMETER_OFFSET = 2;
+const SGR_TRUECOLOR_LAST_PARAMETER_OFFSET = 4;
+const VARIATION_SELECTOR_16_CODE_POINT = 65039;
+const COMBINING_ENCLOSING_KEYCAP_CODE_POINT = 8419;
+const EMOJI_PRESENTATION_GRAPHEME_REGEX = /\p{Emoji_Presentation}/u;
+const GRAPHEME_SEGMENTER = new Intl.Segmenter(void 0, { granularity: "grapheme" });
+const endCodeNumbers = /* @__PURE__ */ new Set();
+for (const [, end] of ansiStyles.codes) endCodeNumbers.add(end);
+function isSgrParameterCharacter(codePoint) {
+	return codePoint >= CODE_POINT_0 && codePoint <= CODE_POINT_9 || codePoint === CODE_POINT_SEMICOLON || codePoint === CODE_POINT_COLON;
+}
+function isCsiParameterCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_PARAMETER_START && codePoint <= CODE_POINT_CSI_PARAMETER_END;
+}
+function isCsiIntermediateCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_INTERMEDIATE_START && codePoint <= CODE_POINT_CSI_INTERMEDIATE_END;
+}
+function isCsiFinalCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_FINAL_START && codePoint <= CODE_POINT_CSI_FINAL_END;
+}
+function isRegionalIndicatorCodePoint(codePoint) {
+	return codePoint >= REGIONAL_INDICATOR_SYMBOL_LETTER_A && codePoint <= REGIONAL_INDICATOR_SYMBOL_LETTER_Z;
+}
+function createControlParseResult(code, endIndex) {
+	return {
+		token: {
+			type: "control",
+			code
+		},
+		endIndex
+	};
+}
+function isEmojiStyleGrapheme(grapheme) {
+	if (EMOJI_PRESENTATION_GRAPHEME_REGEX.test(grapheme)) return true;
+	for (const character of grapheme) {
+		const codePoint = character.codePointAt(0);
+		if (codePoint === VARIATION_SELECTOR_16_CODE_POINT || codePoint === COMBINING_ENCLOSING_KEYCAP_CODE_POINT) return true;
+	}
+	return false;
+}
+function getGraphemeWidth(grapheme) {
+	let regionalIndicatorCount = 0;
+	for (const character of grapheme) {
+		const codePoint = character.codePointAt(0);
+		if (isFullwidthCodePoint(codePoint)) return 2;
+		if (isRegionalIndicatorCodePoint(codePoint)) regionalIndicatorCount++;
+	}
+	if (regionalIndicatorCount >= 1) return 2;
+	if (isEmojiStyleGrapheme(grapheme)) return 2;
+	return 1;
+}
+function getSgrPrefix(code) {
+	if (code.startsWith("")) return "";
+	return `${ESCAPE}${ANSI_CSI}`;
+}
+function createSgrCode(prefix, values) {
+	return `${prefix}${values.join(";")}${ANSI_SGR_TERMINATOR}`;
+}
+function getSgrFragments(code) {
+	const fragments = [];
+	const sgrPrefix = getSgrPrefix(code);
+	let parameterString;
+	if (code.startsWith(`${ESCAPE}${ANSI_CSI}`)) parameterString = code.slice(2, -1);
+	else if (code.startsWith("")) parameterString = code.slice(1, -1);
+	else return fragments;
+	const rawCodes = parameterString.length === 0 ? [String(SGR_RESET_CODE)] : parameterString.split(";");
+	let index = 0;
+	while (index < rawCodes.length) {
+		const codeNumber = Number.parseInt(rawCodes[index], 10);
+		if (Number.isNaN(codeNumber)) {
+			index++;
+			continue;
+		}
+		if (codeNumber === SGR_RESET_CODE) {
+			fragments.push({ type: "reset" });
+			index++;
+			continue;
+		}
+		if (codeNumber === SGR_EXTENDED_FOREGROUND_CODE || codeNumber === SGR_EXTENDED_BACKGROUND_CODE) {
+			const colorType = Number.parseInt(rawCodes[index + 1], 10);
+			if (colorType === SGR_COLOR_TYPE_ANSI_256 && index + SGR_ANSI_256_LAST_PARAMETER_OFFSET < rawCodes.length) {
+				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_ANSI_256_FRAGMENT_LENGTH));
+				fragments.push({
+					type: "start",
+					code: openCode,
+					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+				});
+				index += SGR_ANSI_256_FRAGMENT_LENGTH;
+				continue;
+			}
+			if (colorType === SGR_COLOR_TYPE_TRUECOLOR && index + SGR_TRUECOLOR_LAST_PARAMETER_OFFSET < rawCodes.length) {
+				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_TRUECOLOR_FRAGMENT_LENGTH));
+				fragments.push({
+					type: "start",
+					code: openCode,
+					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+				});
+				index += SGR_TRUECOLOR_FRAGMENT_LENGTH;
+				continue;
+			}
+			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+			fragments.push({
+				type: "start",
+				code: openCode,
+				endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+			});
+			index++;
+			continue;
+		}
+		if (endCodeNumbers.has(codeNumber)) {
+			fragments.push({
+				type: "end",
+				endCode: ansiStyles.color.ansi(codeNumber)
+			});
+			index++;
+			continue;
+		}
+		const mappedEndCode = ansiStyles.codes.get(codeNumber);
+		if (mappedEndCode !== void 0) {
+			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+			fragments.push({
+				type: "start",
+				code: openCode,
+				endCode: ansiStyles.color.ansi(mappedEndCode)
+			});
+			index++;
+			continue;
+		}
+		const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+		fragments.push({
+			type: "start",
+			code: openCode,
+			endCode: ansiStyles.reset.open
+		});
+		index++;
+	}
+	if (fragments.length === 0) fragments.push({ type: "reset" });
+	return fragments;
+}
+function parseCsiCode(string, index) {
+	const escapeCodePoint = string.codePointAt(index);
+	let sequenceStartIndex;
+	if (escapeCodePoint === ESCAPE_CODE_POINT) {
+		if (string[index + 1] !== ANSI_CSI) return;
+		sequenceStartIndex = index + 2;
+	} else if (escapeCodePoint === C1_CSI_CODE_POINT) sequenceStartIndex = index + 1;
+	else return;
+	let hasCanonicalSgrParameters = true;
+	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
+		const codePoint = string.codePointAt(sequenceIndex);
+		if (isCsiFinalCharacter(codePoint)) {
+			const code = string.slice(index, sequenceIndex + 1);
+			if (string[sequenceIndex] !== ANSI_SGR_TERMINATOR || !hasCanonicalSgrParameters) return createControlParseResult(code, sequenceIndex + 1);
+			return {
+				token: {
+					type: "sgr",
+					code,
+					fragments: getSgrFragments(code)
+				},
+				endIndex: sequenceIndex + 1
+			};
+		}
+		if (isCsiParameterCharacter(codePoint)) {
+			if (!isSgrParameterCharacter(codePoint)) hasCanonicalSgrParameters = false;
+			continue;
+		}
+		if (isCsiIntermediateCharacter(codePoint)) {
+			hasCanonicalSgrParameters = false;
+			continue;
+		}
+		const endIndex = sequenceIndex;
+		return createControlParseResult(string.slice(index, endIndex), endIndex);
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseHyperlinkCode(string, index) {
+	let hyperlinkPrefix;
+	let hyperlinkClose;
+	const codePoint = string.codePointAt(index);
+	if (codePoint === ESCAPE_CODE_POINT && string.startsWith(ANSI_HYPERLINK_ESC_PREFIX, index)) {
+		hyperlinkPrefix = ANSI_HYPERLINK_ESC_PREFIX;
+		hyperlinkClose = ANSI_HYPERLINK_ESC_CLOSE;
+	} else if (codePoint === C1_OSC_CODE_POINT && string.startsWith(ANSI_HYPERLINK_C1_PREFIX, index)) {
+		hyperlinkPrefix = ANSI_HYPERLINK_C1_PREFIX;
+		hyperlinkClose = ANSI_HYPERLINK_C1_CLOSE;
+	} else return;
+	const uriStart = string.indexOf(";", index + hyperlinkPrefix.length);
+	if (uriStart === -1) return createControlParseResult(string.slice(index), string.length);
+	for (let sequenceIndex = uriStart + 1; sequenceIndex < string.length; sequenceIndex++) {
+		const character = string[sequenceIndex];
+		if (character === ANSI_BELL) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 1),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: ANSI_BELL
+			},
+			endIndex: sequenceIndex + 1
+		};
+		if (character === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 2),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: ANSI_STRING_TERMINATOR
+			},
+			endIndex: sequenceIndex + 2
+		};
+		if (character === C1_STRING_TERMINATOR) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 1),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: C1_STRING_TERMINATOR
+			},
+			endIndex: sequenceIndex + 1
+		};
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseControlStringCode(string, index) {
+	const codePoint = string.codePointAt(index);
+	let sequenceStartIndex;
+	let supportsBellTerminator = false;
+	switch (codePoint) {
+		case ESCAPE_CODE_POINT:
+			switch (string[index + 1]) {
+				case ANSI_OSC:
+					sequenceStartIndex = index + 2;
+					supportsBellTerminator = true;
+					break;
+				case ANSI_DCS:
+				case ANSI_SOS:
+				case ANSI_PM:
+				case ANSI_APC:
+					sequenceStartIndex = index + 2;
+					break;
+				case ANSI_OSC_TERMINATOR: return createControlParseResult(ANSI_STRING_TERMINATOR, index + 2);
+				default: return;
+			}
+			break;
+		case C1_OSC_CODE_POINT:
+			sequenceStartIndex = index + 1;
+			supportsBellTerminator = true;
+			break;
+		case C1_DCS_CODE_POINT:
+		case C1_SOS_CODE_POINT:
+		case C1_PM_CODE_POINT:
+		case C1_APC_CODE_POINT:
+			sequenceStartIndex = index + 1;
+			break;
+		case C1_ST_CODE_POINT: return createControlParseResult(C1_STRING_TERMINATOR, index + 1);
+		default: return;
+	}
+	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
+		if (supportsBellTerminator && string[sequenceIndex] === ANSI_BELL) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
+		if (string[sequenceIndex] === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 2), sequenceIndex + 2);
+		if (string[sequenceIndex] === C1_STRING_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseAnsiCode(string, index) {
+	const codePoint = string.codePointAt(index);
+	if (codePoint === ESCAPE_CODE_POINT || codePoint === C1_OSC_CODE_POINT) {
+		const hyperlinkCode = parseHyperlinkCode(string, index);
+		if (hyperlinkCode) return hyperlinkCode;
+	}
+	const controlStringCode = parseControlStringCode(string, index);
+	if (controlStringCode) return controlStringCode;
+	return parseCsiCode(string, index);
+}
+function appendTrailingAnsiTokens(string, index, tokens) {
+	while (index < string.length) {
+		const nextCodePoint = string.codePointAt(index);
+		if (!ESCAPES.has(nextCodePoint)) break;
+		const escapeCode = parseAnsiCode(string, index);
+		if (!escapeCode) break;
+		tokens.push(escapeCode.token);
+		index = escapeCode.endIndex;
+	}
+	return index;
+}
+function parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments) {
+	const segment = graphemeSegments.containing(index);
+	if (!segment || segment.index !== index) return;
+	return {
+		token: {
+			type: "character",
+			value: segment.segment,
+			visibleWidth: getGraphemeWidth(segment.segment),
+			isGraphemeContinuation: false
+		},
+		endIndex: index + segment.segment.length
+	};
+}
+function collectVisibleCharacters(string) {
+	const visibleCharacters = [];
+	let index = 0;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				index = code.endIndex;
+				continue;
+			}
+		}
+		const value = String.fromCodePoint(codePoint);
+		visibleCharacters.push({
+			value,
+			visibleWidth: 1,
+			isGraphemeContinuation: false
+		});
+		index += value.length;
+	}
+	return visibleCharacters;
+}
+function applyGraphemeMetadata(visibleCharacters) {
+	if (visibleCharacters.length === 0) return;
+	const visibleString = visibleCharacters.map(({ value }) => value).join("");
+	const scalarOffsets = [];
+	let scalarOffset = 0;
+	for (const visibleCharacter of visibleCharacters) {
+		scalarOffsets.push(scalarOffset);
+		scalarOffset += visibleCharacter.value.length;
+	}
+	let scalarIndex = 0;
+	for (const segment of GRAPHEME_SEGMENTER.segment(visibleString)) {
+		while (scalarIndex < visibleCharacters.length && scalarOffsets[scalarIndex] < segment.index) scalarIndex++;
+		let graphemeIndex = scalarIndex;
+		let isFirstInGrapheme = true;
+		while (graphemeIndex < visibleCharacters.length && scalarOffsets[graphemeIndex] < segment.index + segment.segment.length) {
+			visibleCharacters[graphemeIndex].visibleWidth = isFirstInGrapheme ? getGraphemeWidth(segment.segment) : 0;
+			visibleCharacters[graphemeIndex].isGraphemeContinuation = !isFirstInGrapheme;
+			isFirstInGrapheme = false;
+			graphemeIndex++;
+		}
+		scalarIndex = graphemeIndex;
+	}
+}
+function tokenizeAnsiWithVisibleSegmentation(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
+	const tokens = [];
+	const visibleCharacters = collectVisibleCharacters(string);
+	applyGraphemeMetadata(visibleCharacters);
+	let index = 0;
+	let visibleCharacterIndex = 0;
+	let visibleCount = 0;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				tokens.push(code.token);
+				index = code.endIndex;
+				continue;
+			}
+		}
+		const value = String.fromCodePoint(codePoint);
+		const visibleCharacter = visibleCharacters[visibleCharacterIndex];
+		let visibleWidth = isFullwidthCodePoint(codePoint) ? 2 : value.length;
+		if (visibleCharacter) visibleWidth = visibleCharacter.visibleWidth;
+		const token = {
+			type: "character",
+			value,
+			visibleWidth,
+			isGraphemeContinuation: visibleCharacter ? visibleCharacter.isGraphemeContinuation : false
+		};
+		tokens.push(token);
+		index += value.length;
+		visibleCharacterIndex++;
+		visibleCount += token.visibleWidth;
+		if (visibleCount >= endCharacter) {
+			const nextVisibleCharacter = visibleCharacters[visibleCharacterIndex];
+			if (!nextVisibleCharacter || !nextVisibleCharacter.isGraphemeContinuation) {
+				index = appendTrailingAnsiTokens(string, index, tokens);
+				break;
+			}
+		}
+	}
+	return tokens;
+}
+function areValuesInSameGrapheme(leftValue, rightValue) {
+	const pair = `${leftValue}${rightValue}`;
+	const splitIndex = leftValue.length;
+	for (const segment of GRAPHEME_SEGMENTER.segment(pair)) {
+		if (segment.index === splitIndex) return false;
+		if (segment.index > splitIndex) return true;
+	}
+	return true;
+}
+function hasAnsiSplitContinuationAhead(string, startIndex, previousVisibleValue, graphemeSegments) {
+	if (!previousVisibleValue) return false;
+	let index = startIndex;
+	let hasAnsiCode = false;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				hasAnsiCode = true;
+				index = code.endIndex;
+				continue;
+			}
+		}
+		if (!hasAnsiCode) return false;
+		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
+		if (!characterToken) return true;
+		return areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value);
+	}
+	return false;
+}
+function tokenizeAnsi(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
+	const tokens = [];
+	const graphemeSegments = GRAPHEME_SEGMENTER.segment(string);
+	let index = 0;
+	let visibleCount = 0;
+	let previousVisibleValue;
+	let hasAnsiSinceLastVisible = false;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				tokens.push(code.token);
+				index = code.endIndex;
+				hasAnsiSinceLastVisible = true;
+				continue;
+			}
+		}
+		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
+		if (!characterToken) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+		if (hasAnsiSinceLastVisible && previousVisibleValue && areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+		tokens.push(characterToken.token);
+		index = characterToken.endIndex;
+		visibleCount += characterToken.token.visibleWidth;
+		hasAnsiSinceLastVisible = false;
+		previousVisibleValue = characterToken.token.value;
+		if (visibleCount >= endCharacter) {
+			if (hasAnsiSplitContinuationAhead(string, index, previousVisibleValue, graphemeSegments)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+			index = appendTrailingAnsiTokens(string, index, tokens);
+			break;
+		}
+	}
+	return tokens;
+}
+// node_modules/slice-ansi/index.js
+function applySgrFragments(activeStyles, fragments) {
+	for (const fragment of fragments) switch (fragment.type) {
+		case "reset":
+			activeStyles.clear();
+			break;
+		case "end":
+			activeStyles.delete(fragment.endCode);
+			break;
+		case "start":
+			activeStyles.delete(fragment.endCode);
+			activeStyles.set(fragment.endCode, fragment.code);
+	}
+	return activeStyles;
+}
+function undoAnsiCodes(activeStyles) {
+	return [...activeStyles.keys()].reverse().join("");
+}
+function closeHyperlink(hyperlinkToken) {
+	return `${hyperlinkToken.closePrefix}${hyperlinkToken.terminator}`;
+}
+function shouldIncludeSgrAfterEnd(token, activeStyles) {
+	let hasStartFragment = false;
+	let hasClosingEffect = false;
+	for (const fragment of token.fragments) {
+		if (fragment.type === "start") {
+			hasStartFragment = true;
+			continue;
+		}
+		if (fragment.type === "reset" && activeStyles.size > 0) {
+			hasClosingEffect = true;
+			continue;
+		}
+		if (fragment.type === "end" && activeStyles.has(fragment.endCode)) hasClosingEffect = true;
+	}
+	return hasClosingEffect && !hasStartFragment;
+}
+function applySgrToken({ token, isPastEnd, activeStyles, returnValue, include, activeHyperlink, position }) {
+	if (isPastEnd && !shouldIncludeSgrAfterEnd(token, activeStyles)) return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+	activeStyles = applySgrFragments(activeStyles, token.fragments);
+	if (include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyHyperlinkToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (isPastEnd && (token.action !== "close" || !activeHyperlink)) return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+	if (token.action === "open") activeHyperlink = token;
+	else if (token.action === "close") activeHyperlink = void 0;
+	if (include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyControlToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (!isPastEnd && include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyCharacterToken({ token, start, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (!include && position >= start && !token.isGraphemeContinuation) {
+		include = true;
+		returnValue = [...activeStyles.values()].join("");
+		if (activeHyperlink) returnValue += activeHyperlink.code;
+	}
+	if (include) returnValue += token.value;
+	position += token.visibleWidth;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+const tokenHandlers = {
+	sgr: applySgrToken,
+	hyperlink: applyHyperlinkToken,
+	control: applyControlToken,
+	character: applyCharacterToken
+};
+function applyToken(parameters) {
+	const tokenHandler = tokenHandlers[parameters.token.type];
+	if (!tokenHandler) {
+		const { activeStyles, activeHyperlink, position, returnValue, include } = parameters;
+		return {
+			activeStyles,
+			activeHyperlink,
+			position,
+			returnValue,
+			include
+		};
+	}
+	return tokenHandler(parameters);
+}
+function createHasContinuationAheadMap(tokens) {
+	const hasContinuationAhead = Array.from({ length: tokens.length }, () => false);
+	let nextCharacterIsContinuation = false;
+	for (let tokenIndex = tokens.length - 1; tokenIndex >= 0; tokenIndex--) {
+		const token = tokens[tokenIndex];
+		hasContinuationAhead[tokenIndex] = nextCharacterIsContinuation;
+		if (token.type === "character") nextCharacterIsContinuation = Boolean(token.isGraphemeContinuation);
+	}
+	return hasContinuationAhead;
+}
+function sliceAnsi(string, start, end) {
+	const tokens = tokenizeAnsi(string, { endCharacter: end });
+	const hasContinuationAhead = createHasContinuationAheadMap(tokens);
+	let activeStyles = /* @__PURE__ */ new Map();
+	let activeHyperlink;
+	let position = 0;
+	let returnValue = "";
+	let include = false;
+	for (const [tokenIndex, token] of tokens.entries()) {
+		let isPastEnd = end !== void 0 && position >= end;
+		if (isPastEnd && token.type !== "character" && hasContinuationAhead[tokenIndex]) isPastEnd = false;
+		if (isPastEnd && token.type === "character" && !token.isGraphemeContinuation) break;
+		({activeStyles, activeHyperlink, position, returnValue, include} = applyToken({
+			token,
+			isPastEnd,
+			start,
+			activeStyles,
+			activeHyperlink,
+			position,
+			returnValue,
+			include
+		}));
+	}
+	if (!include) return "";
+	if (activeHyperlink) returnValue += closeHyperlink(activeHyperlink);
+	returnValue += undoAnsiCodes(activeStyles);
+	return returnValue;
+}
+// node_modules/ansi-regex/index.js
+const ST = String.raw`(?:\u001B\u005C|\u009C)`;
+const stringControls = String.raw`\u0018\u001A\u001B\u0080-\u009F`;
+const osc = String.raw`(?:\u001B\]|\u009D)[^\u0007${stringControls}]*(?:\u0007|${ST})`;
+const controlString = String.raw`(?:\u001B[PX^_k]|[\u0090\u0098\u009E\u009F])[^${stringControls}]*${ST}`;
+const pattern = `${String.raw`\u001B\](?:P[\dA-Fa-f]{7}|R)(?:\u0007|${ST})?`}|${osc}|${controlString}|${String.raw`(?:\u001B\[|\u009B)[\u0030-\u003F]*[\u0020-\u002F]*[\u0040-\u007E]`}|${String.raw`\u001B(?:[\u0020-\u002F]+[\u0030-\u007E]|[\dA-PR-TZcf-oq-uy=><~|}])`}`;
+function ansiRegex({ onlyFirst = false } = {}) {
+	return new RegExp(pattern, onlyFirst ? void 0 : "g");
+}
+// node_modules/strip-ansi/index.js
+const regex = ansiRegex();
+function stripAnsi(string) {
+	if (typeof string !== "string") throw new TypeError(`Expected a \`string\`, got \`${typeof string}\``);
+	if (!string.includes("\x1B") && !string.includes("")) return string;
+	return string.replace(regex, "");
+}
+// node_modules/string-width/index.js
+/**
+Logic:
+- Segment graphemes to match how terminals render clusters.
+- Width rules:
+1. Skip non-printing clusters (Default_Ignorable, Control, Format except spacing prepended concatenation marks like ARABIC NUMBER SIGN, pure nonspacing/enclosing Mark). Tabs are ignored by design. Lone surrogates are measured as U+FFFD, which is how they are written out.
+2. Clusters starting with an RGI emoji (\p{RGI_Emoji}), regional indicators, or a digit/#/* with VS16 are double-width, even with trailing extenders (e.g., a dangling ZWJ, an extra variation selector, or a spacing mark). Only a stray emoji modifier adds its own swatch width.
+A wide BMP emoji followed by VS15 (text presentation) is one column; anything after the VS15 is ignored.
+3. Minimally-qualified emoji ZWJ sequences (2+ Extended_Pictographic) are double-width, except that a stray emoji modifier after the sequence adds its own swatch width. An unqualified keycap (no VS16) is text, so it uses the width of its base.
+4. A cluster starting with Hangul (jamo or a precomposed syllable) is one syllable block with the width of its first code point (plus stray emoji modifiers), as in iTerm, Ghostty, and kitty.
+5. Otherwise sum the East Asian Width of every visible code point in the cluster: the base plus trailing spacing marks (including Thai/Lao AM), stray emoji modifiers, Indic conjunct consonants, and halfwidth dakuten/handakuten. Nothing after a ZWJ is counted.
+6. Spacing prepended concatenation marks (e.g., ARABIC NUMBER SIGN before digits) are one column each, unless the following glyph is wide (East Asian Wide or emoji, but not in VS15 text style), which takes them into its own cell.
+*/
+const segmenter = new Intl.Segmenter();
+const nonAsciiOrControlRegex = /[^\u{20}-\u{7E}]/v;
+const prependedConcatenationMarks = String.raw`\u{600}-\u{605}\u{6DD}\u{890}\u{891}\u{8E2}\u{110BD}\u{110CD}`;
+const prependedConcatenationMarksRegex = new RegExp(`^[${prependedConcatenationMarks}]+`, "v");
+const visibleCharacterRegex = new RegExp(String.raw`[^\p{Default_Ignorable_Code_Point}\p{Control}\p{Enclosing_Mark}\p{Nonspacing_Mark}[\p{Format}--[${prependedConcatenationMarks}]]]`, "v");
+const emojiPrefixRegex = /^(?:\p{RGI_Emoji}|\p{Regional_Indicator}{1,2}|[\d#*]\u{FE0F})/v;
+const textPresentationEmojiRegex = /^[\p{Emoji_Presentation}--[\u{10000}-\u{10FFFF}]]\u{FE0E}/v;
+function strayEmojiModifierCount(string, fromIndex) {
+	if (fromIndex >= string.length) return 0;
+	const modifierRegex = /(?<![\p{Emoji_Modifier_Base}\u{200D}])\p{Emoji_Modifier}/gv;
+	modifierRegex.lastIndex = fromIndex;
+	let count = 0;
+	while (modifierRegex.test(string)) count++;
+	return count;
+}
+const emojiZwjSequenceRegex = /\u{200D}\p{Extended_Pictographic}/v;
+function baseVisible(segment) {
+	const index = segment.search(visibleCharacterRegex);
+	return index === -1 ? void 0 : segment.slice(index);
+}
+function isHangul(codePoint) {
+	return codePoint >= 4352 && codePoint <= 4607 || codePoint >= 43360 && codePoint <= 43388 || codePoint >= 44032 && codePoint <= 55203 || codePoint >= 55216 && codePoint <= 55238 || codePoint >= 55243 && codePoint <= 55291;
+}
+function visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions) {
+	let width = 0;
+	for (const character of visibleSegment) {
+		if (character === "‍") break;
+		if (visibleCharacterRegex.test(character)) width += eastAsianWidth(character.codePointAt(0), eastAsianWidthOptions);
+	}
+	return width;
+}
+function clusterWidth(segment, eastAsianWidthOptions) {
+	const firstCodePoint = segment.codePointAt(0);
+	const marks = firstCodePoint === 69821 || firstCodePoint === 69837 || firstCodePoint >= 1536 && firstCodePoint <= 2303 ? prependedConcatenationMarksRegex.exec(segment) : void 0;
+	if (marks) {
+		const rest = segment.slice(marks[0].length);
+		const restWidth = clusterWidth(rest, eastAsianWidthOptions);
+		const visibleRest = baseVisible(rest);
+		return restWidth >= 2 && (eastAsianWidth(visibleRest.codePointAt(0), eastAsianWidthOptions) === 2 || emojiPrefixRegex.test(visibleRest) || emojiZwjSequenceRegex.test(visibleRest)) ? restWidth : [...marks[0]].length + restWidth;
+	}
+	const visibleSegment = baseVisible(segment);
+	if (visibleSegment === void 0) return 0;
+	if (isHangul(firstCodePoint)) return eastAsianWidth(firstCodePoint, eastAsianWidthOptions) + strayEmojiModifierCount(segment, 1) * 2;
+	if (textPresentationEmojiRegex.test(visibleSegment)) return 1;
+	const emoji = emojiPrefixRegex.exec(visibleSegment);
+	if (emoji) return 2 + strayEmojiModifierCount(visibleSegment, emoji[0].length) * 2;
+	const zwjSequence = emojiZwjSequenceRegex.exec(visibleSegment);
+	return zwjSequence ? 2 + strayEmojiModifierCount(visibleSegment, zwjSequence.index + zwjSequence[0].length) * 2 : visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions);
+}
+function unicodeWidth(string, ambiguousIsNarrow) {
+	let width = 0;
+	const firstNonAsciiIndex = string.search(nonAsciiOrControlRegex);
+	if (firstNonAsciiIndex > 1) {
+		width = firstNonAsciiIndex - 1;
+		string = string.slice(width);
+	}
+	let suffixStart = string.length;
+	while (suffixStart > 0) {
+		const codePoint = string.codePointAt(suffixStart - 1);
+		if (codePoint < 32 || codePoint > 126) break;
+		suffixStart--;
+	}
+	if (suffixStart + 1 < string.length) {
+		width += string.length - suffixStart - 1;
+		string = string.slice(0, suffixStart + 1);
+	}
+	if (!/[^\u{20}-\u{7E}\u{4E00}-\u{9FFF}\u{AC00}-\u{D7A3}]/v.test(string)) return width + string.length + string.replaceAll(/[\u{20}-\u{7E}]/gv, "").length;
+	string = string.toWellFormed();
+	string = string.replaceAll(/(?<=[\u{16D63}-\u{16D6A}])[\u{16D63}-\u{16D6A}]+/gv, "");
+	const eastAsianWidthOptions = { ambiguousAsWide: !ambiguousIsNarrow };
+	for (const { segment } of segmenter.segment(string)) {
+		if (segment.length === 1) {
+			if (visibleCharacterRegex.test(segment)) width += eastAsianWidth(segment.codePointAt(0), eastAsianWidthOptions);
+			continue;
+		}
+		width += clusterWidth(segment, eastAsianWidthOptions);
+	}
+	return width;
+}
+function stringWidth(input, options = {}) {
+	if (typeof input !== "string" || input.length === 0) return 0;
+	const { ambiguousIsNarrow = true, countAnsiEscapeCodes = false } = options;
+	let string = input;
+	if (!countAnsiEscapeCodes && (string.includes("\x1B") || string.includes(""))) string = stripAnsi(string);
+	return nonAsciiOrControlRegex.test(string) ? unicodeWidth(string, ambiguousIsNarrow) : string.length;
+}
+// src/render/terminal.ts
+function painter(colour) {
+	return (style, text) => colour ? styleText(style, text, { validateStream: false }) : text;
+}
+/** Lines up the cells of each row by two spaces; the last cell of a row is as long as it likes. */
+function table(rows) {
+	const widths = [];
+	for (const row of rows) row.slice(0, -1).forEach((cell, column) => {
+		widths[column] = Math.max(widths[column] ?? 0, stringWidth(cell));
+	});
+	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - stringWidth(cell))).join("  ").trimEnd());
+}
+/** The beginning of a line, as much of it as there are columns for. */
+function cutTo(line, columns) {
+	return stringWidth(line) <= columns ? line : `${sliceAnsi(line, 0, columns - 1)}…`;
+}
+/** "1 host", "3 hosts". */
+function count(number, noun) {
+	return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+/** "12 B", "3.4 MiB". */
+function size(bytes) {
+	const units = [
+		"B",
+		"KiB",
+		"MiB",
+		"GiB",
+		"TiB"
+	];
+	let amount = bytes;
+	let unit = 0;
+	while (amount >= 1024 && unit < units.length - 1) {
+		amount /= 1024;
+		unit += 1;
+	}
+	return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
+}
+/** How many hosts there are of each kind, in the order of `kinds`: "4 hosts: 3 ok, 1 failed". */
+function tally(found, kinds) {
+	const parts = kinds.map((kind) => [found.filter((one) => one === kind).length, kind]).filter(([number]) => number > 0).map(([number, kind]) => `${number} ${kind}`);
+	return `${count(found.length, "host")}: ${parts.join(", ")}`;
+}
+function warnings(texts, paint) {
+	return texts.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`);
+}
+// src/commands/build/push.ts
 /** The Nix store that fleet.yaml names. @throws FleetError when it names none. */
 async function pushUrl(dir) {
 	const { cache } = await loadFleet(dir);
@@ -32285,6 +28891,3632 @@ async function pushTo(context, nix, { url, keyFile, paths }) {
 	} finally {
 		output.done();
 	}
+}
+// src/nix/derivation.ts
+/** A derivation's file is missing, or in a form that isn't known here. */
+var UnreadableDerivation = class extends Error {};
+/** The derivations of a store, each read when it is first asked for. */
+var DerivationGraph = class {
+	#known = /* @__PURE__ */ new Map();
+	/** `drv`, and what can be reached from it through derivations for which `follow` is true. */
+	reachable(drv, follow) {
+		const seen = /* @__PURE__ */ new Set([drv]);
+		for (const at of seen) if (follow(at)) for (const input of this.#read(at).inputs) seen.add(input);
+		return [...seen];
+	}
+	outputs(drvs) {
+		return drvs.flatMap((drv) => this.#read(drv).outputs);
+	}
+	/** What `drv` is built on, such as x86_64-linux. */
+	systemOf(drv) {
+		return this.#read(drv).system;
+	}
+	#read(drv) {
+		const known = this.#known.get(drv);
+		if (known) return known;
+		const derivation = readDerivation(drv);
+		this.#known.set(drv, derivation);
+		return derivation;
+	}
+};
+function readDerivation(file) {
+	let text;
+	try {
+		text = readFileSync(file, "latin1");
+	} catch (cause) {
+		throw new UnreadableDerivation(`${file} can't be read`, { cause });
+	}
+	return parseDerivation(text, file);
+}
+/**
+* Reads the beginning of a derivation's file: `Derive([(output, path, …), …], [(input, [output, …]), …], [source, …], system, …` (ATerm; Nix manual,
+* "Derivation ATerm format"). Store paths have nothing in them that is escaped.
+*/
+function parseDerivation(text, file) {
+	const [, outputs, inputs, system] = /^Derive\(\[((?:\("[^"]*","[^"]*","[^"]*","[^"]*"\),?)*)\],\[((?:\("[^"]*",\[[^\]]*\]\),?)*)\],\[[^\]]*\],"([^"]*)",/.exec(text) ?? [];
+	if (outputs === void 0 || inputs === void 0 || system === void 0) throw new UnreadableDerivation(`${file} is no derivation of a known form`);
+	return {
+		outputs: [...outputs.matchAll(/\("[^"]*","([^"]*)"/g)].map((match) => match[1] ?? ""),
+		inputs: [...inputs.matchAll(/\("([^"]*)",\[/g)].map((match) => match[1] ?? ""),
+		system
+	};
+}
+// src/nix/build.ts
+/** Lines of each build's log that are kept in memory, and characters of each line. */
+const TAIL_LINES = 40;
+const TAIL_WIDTH = 2e3;
+/**
+* Builds (or fetches) derivations with one call of Nix's, which builds what they have in common once and as much at a time as
+* it is set up for. What fails stops only what needs it. Outcomes are in the order of `wanted`.
+*/
+async function buildAll(nix, wanted, onEvent = () => {}) {
+	const outcomes = /* @__PURE__ */ new Map();
+	const graph = new DerivationGraph();
+	const found = new Errors();
+	let pending = [...wanted];
+	let collisions = 0;
+	while (pending.length > 0) {
+		const said = await realise(nix, pending, found, onEvent);
+		if (said.status === 0) break;
+		const invalid = await invalidPaths(nix, pending.map(({ output }) => output));
+		const missing = pending.filter(({ output }) => invalid.has(output));
+		if (missing.length === 0) break;
+		if (collisions < 3 && collided(said.status, said.text)) {
+			collisions += 1;
+			pending = missing;
+			continue;
+		}
+		const reasons = attribute(graph, missing, found);
+		for (const [one, reason] of reasons) outcomes.set(one, reason);
+		const rest = missing.filter((one) => !reasons.has(one));
+		if (reasons.size > 0) {
+			pending = rest;
+			continue;
+		}
+		const message = said.text.trim().split("\n").at(-1) || `nix-store --realise ended with status ${said.status}`;
+		for (const one of rest) outcomes.set(one, {
+			kind: "failed",
+			culprits: [],
+			message
+		});
+		break;
+	}
+	return wanted.map((one) => outcomes.get(one) ?? { kind: "built" });
+}
+/** One run of Nix's. What it says of derivations is added to `found`; `text` are its other errors. */
+async function realise(nix, wanted, found, onEvent) {
+	const others = [];
+	const read = eventReader((event) => {
+		const other = found.see(event);
+		if (other !== void 0) others.push(`error: ${other}`);
+		onEvent(event);
+	});
+	const args = [
+		"--realise",
+		"--keep-going",
+		"--log-format",
+		"internal-json",
+		...[...new Set(wanted.map(({ drv }) => drv))]
+	];
+	const { status } = await nix.run("nix-store", args, {
+		onStderr: read,
+		keepNothing: true
+	});
+	read("\n");
+	return {
+		status,
+		text: others.slice(-100).join("\n")
+	};
+}
+/**
+* Those of `paths` that aren't in the store.
+* @throws UnavailableError when the store can't be read.
+*/
+async function invalidPaths(nix, paths) {
+	if (paths.length === 0) return /* @__PURE__ */ new Set();
+	const run = await nix.run("nix-store", [
+		"--check-validity",
+		"--print-invalid",
+		...new Set(paths)
+	]);
+	if (run.status !== 0) throw new UnavailableError(`the store can't be read: ${run.stderr.trim().split("\n").at(-1)}`);
+	return new Set(run.stdout.split("\n").filter((line) => line !== ""));
+}
+/** Why each of `missing` isn't there, of those of which that is known. */
+function attribute(graph, missing, found) {
+	const reasons = /* @__PURE__ */ new Map();
+	for (const one of missing) {
+		const needed = neededBy(graph, one.drv);
+		const isNeeded = (drv) => needed?.has(drv) ?? true;
+		const culprits = [...found.failed.values()].filter(({ drv }) => isNeeded(drv));
+		const [first] = culprits;
+		if (first !== void 0) {
+			reasons.set(one, {
+				kind: "failed",
+				culprits,
+				message: ""
+			});
+			continue;
+		}
+		const unbuildable = [...found.unbuildable].find(([drv]) => isNeeded(drv)) ?? likeIt(graph, one, found);
+		if (unbuildable !== void 0) reasons.set(one, {
+			kind: "unbuildable",
+			drv: unbuildable[0],
+			needs: unbuildable[1]
+		});
+	}
+	return reasons;
+}
+/** A system that is itself of a kind that isn't built here needs no try of its own. */
+function likeIt(graph, { drv }, found) {
+	try {
+		const system = graph.systemOf(drv);
+		const same = [...found.unbuildable.values()].find((one) => one.features.length === 0 && one.system === system);
+		return same && [drv, same];
+	} catch (error) {
+		if (error instanceof UnreadableDerivation) return void 0;
+		throw error;
+	}
+}
+/** The derivations that `drv` is built from, and it itself; undefined when they can't be read. */
+function neededBy(graph, drv) {
+	try {
+		return new Set(graph.reachable(drv, () => true));
+	} catch (error) {
+		if (error instanceof UnreadableDerivation) return void 0;
+		throw error;
+	}
+}
+/** What was said of derivations, with the ends of their logs. */
+var Errors = class {
+	failed = /* @__PURE__ */ new Map();
+	unbuildable = /* @__PURE__ */ new Map();
+	#running = /* @__PURE__ */ new Map();
+	/** Of those that ended last: some versions say why only afterwards. */
+	#ended = /* @__PURE__ */ new Map();
+	/** Gives an error that is of no derivation. */
+	see(event) {
+		switch (event.kind) {
+			case "start":
+				if (event.type === 105) this.#running.set(event.id, {
+					drv: event.path,
+					lines: []
+				});
+				return;
+			case "log": {
+				const lines = this.#running.get(event.id)?.lines;
+				lines?.push(event.line.slice(0, TAIL_WIDTH));
+				if (lines !== void 0 && lines.length > TAIL_LINES) lines.shift();
+				return;
+			}
+			case "stop":
+				this.#end(event.id);
+				return;
+			case "message": return event.level === 0 ? this.#error(parseBuildError(event.text)) : void 0;
+			default: return;
+		}
+	}
+	#end(id) {
+		const build = this.#running.get(id);
+		this.#running.delete(id);
+		if (build === void 0) return;
+		this.#ended.set(build.drv, build.lines);
+		const [oldest] = this.#ended.keys();
+		if (oldest !== void 0 && this.#ended.size > 200) this.#ended.delete(oldest);
+	}
+	#error(error) {
+		switch (error.kind) {
+			case "failed": {
+				const tail = [...this.#running.values()].find(({ drv }) => drv === error.drv)?.lines ?? this.#ended.get(error.drv) ?? [];
+				if (!this.failed.has(error.drv)) this.failed.set(error.drv, {
+					drv: error.drv,
+					reason: error.reason,
+					tail
+				});
+				return;
+			}
+			case "unbuildable":
+				this.unbuildable.set(error.drv, error.needs);
+				return;
+			case "dependent": return;
+			case "other": return error.text;
+		}
+	}
+};
+// src/nix/build-progress.ts
+/** Follows Nix's events. `wanted` are the systems: `onDone` hears of each that was built or fetched. */
+var BuildProgress = class {
+	#names = /* @__PURE__ */ new Map();
+	#onDone;
+	#building = /* @__PURE__ */ new Map();
+	#types = /* @__PURE__ */ new Map();
+	#copying = /* @__PURE__ */ new Map();
+	/** By activity, and of those that have ended. */
+	#bytes = /* @__PURE__ */ new Map();
+	#ended = /* @__PURE__ */ new Map();
+	#expected = /* @__PURE__ */ new Map();
+	#built = 0;
+	#toBuild = 0;
+	/** What ended last: if it failed, that is said right afterwards. */
+	#last;
+	/** `wanted`: names by derivation and by output. */
+	constructor(wanted, onDone) {
+		this.#names = new Map(wanted);
+		this.#onDone = onDone;
+	}
+	see(event) {
+		const isError = event.kind === "message" && event.level === 0;
+		if (this.#last !== void 0) {
+			if (!isError || !event.text.includes(this.#last)) this.#done(this.#last);
+			this.#last = void 0;
+		}
+		switch (event.kind) {
+			case "start":
+				this.#types.set(event.id, event.type);
+				if (event.type === 105) this.#building.set(event.id, event.path);
+				if (event.type === 100) this.#copying.set(event.id, event.path);
+				return;
+			case "stop":
+				this.#stop(event.id);
+				return;
+			case "progress":
+				this.#progress(event);
+				return;
+			case "expected":
+				if (event.type === 101 || event.type === 100) this.#expected.set(event.type, Math.max(event.expected, this.#expected.get(event.type) ?? 0));
+				return;
+			default:
+				if (!isError) return;
+				for (const [id, drv] of this.#building) if (event.text.includes(drv)) this.#building.delete(id);
+		}
+	}
+	/** There is nothing more to come. */
+	end() {
+		if (this.#last !== void 0) this.#done(this.#last);
+		this.#last = void 0;
+	}
+	state() {
+		const type = this.#expected.get(101) || this.#sum(101) > 0 ? 101 : 100;
+		const fetched = this.#sum(type);
+		return {
+			building: [...this.#building.values()].map(nameOf),
+			built: this.#built,
+			toBuild: this.#toBuild,
+			fetched,
+			toFetch: Math.max(fetched, this.#expected.get(type) ?? 0)
+		};
+	}
+	#stop(id) {
+		const path = this.#building.get(id) ?? this.#copying.get(id);
+		const bytes = this.#bytes.get(id);
+		if (bytes !== void 0) this.#ended.set(bytes.type, (this.#ended.get(bytes.type) ?? 0) + bytes.done);
+		for (const map of [
+			this.#building,
+			this.#copying,
+			this.#types,
+			this.#bytes
+		]) map.delete(id);
+		if (path !== void 0 && this.#names.has(path)) this.#last = path;
+	}
+	#progress({ id, done, expected }) {
+		const type = this.#types.get(id);
+		if (type === 104) {
+			this.#built = Math.max(this.#built, done);
+			this.#toBuild = Math.max(this.#toBuild, expected);
+		} else if (type === 101 || type === 100) this.#bytes.set(id, {
+			type,
+			done,
+			expected
+		});
+	}
+	#sum(wanted) {
+		return [...this.#bytes.values()].filter(({ type }) => type === wanted).reduce((sum, { done }) => sum + done, this.#ended.get(wanted) ?? 0);
+	}
+	#done(path) {
+		const name = this.#names.get(path);
+		if (name === void 0) return;
+		for (const [key, value] of this.#names) if (value === name) this.#names.delete(key);
+		this.#onDone(name);
+	}
+};
+// src/nix/plan.ts
+/**
+* What realising derivations would build and fetch, without doing it.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function planBuild(nix, drvs) {
+	if (drvs.length === 0) return {
+		build: 0,
+		fetch: 0,
+		download: 0,
+		unpacked: 0
+	};
+	const run = await nix.run("nix-store", [
+		"--realise",
+		"--dry-run",
+		...drvs
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePlan(run.stderr);
+}
+/**
+* What realising each of several derivations would build and fetch. One dry run for all of them, so how much there is to
+* download is known of one alone.
+*/
+async function planBuilds(nix, drvs) {
+	const [only] = drvs;
+	if (only === void 0) return [];
+	if (drvs.length === 1) return [await planBuild(nix, [only])];
+	const run = await nix.run("nix-store", [
+		"--realise",
+		"--dry-run",
+		...drvs
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	const { build, fetch } = parsePlanPaths(run.stderr);
+	const graph = new DerivationGraph();
+	try {
+		return drvs.map((drv) => ({
+			build: graph.reachable(drv, (path) => build.has(path)).filter((path) => build.has(path)).length,
+			fetch: graph.outputs(fetch.size === 0 ? [] : graph.reachable(drv, () => true)).filter((path) => fetch.has(path)).length,
+			download: fetch.size === 0 ? 0 : null,
+			unpacked: fetch.size === 0 ? 0 : null
+		}));
+	} catch (error) {
+		if (!(error instanceof UnreadableDerivation)) throw error;
+		return Promise.all(drvs.map((drv) => planBuild(nix, [drv])));
+	}
+}
+/** The paths that a dry run lists under its headers. */
+function parsePlanPaths(text) {
+	const sets = {
+		build: /* @__PURE__ */ new Set(),
+		fetch: /* @__PURE__ */ new Set()
+	};
+	let current;
+	for (const line of text.split("\n")) if (/ will be built:$/.test(line)) current = sets.build;
+	else if (/ will be fetched(?: \(.*\))?:$/.test(line)) current = sets.fetch;
+	else if (/^ {2}\//.test(line)) current?.add(line.trim());
+	else current = void 0;
+	return sets;
+}
+/** Reads the dry run's headers, the one part of it that all versions of Nix word alike. */
+function parsePlan(text) {
+	const build = /^(?:this derivation|these (\d+) derivations) will be built:$/m.exec(text);
+	const fetch = /^(?:this path|these (\d+) paths) will be fetched(?: \(([\d.]+) (\w+) download, ([\d.]+) (\w+) unpacked\))?:$/m.exec(text);
+	return {
+		build: build ? Number(build[1] ?? 1) : 0,
+		fetch: fetch ? Number(fetch[1] ?? 1) : 0,
+		download: fetch ? bytes(fetch[2], fetch[3]) : 0,
+		unpacked: fetch ? bytes(fetch[4], fetch[5]) : 0
+	};
+}
+const UNITS = {
+	B: 1,
+	KiB: 1024,
+	MiB: 1024 ** 2,
+	GiB: 1024 ** 3,
+	TiB: 1024 ** 4
+};
+function bytes(amount, unit) {
+	const factor = UNITS[unit ?? ""];
+	return amount === void 0 || factor === void 0 ? null : Math.round(Number(amount) * factor);
+}
+// src/render/build.ts
+/** "2 of 4 hosts; 3 of 12 derivations: nginx-1.29.3, linux-6.18; fetched 1.2 MiB of 3.4 MiB", for one line of a terminal. */
+function buildProgress(done, hosts, state) {
+	const { building, built, toBuild, fetched, toFetch } = state;
+	const names = building.length === 0 ? "" : `: ${inertLine(building.join(", "))}`;
+	return [
+		`building: ${done} of ${hosts} hosts`,
+		...toBuild > 0 ? [`${built} of ${toBuild} derivations${names}`] : [],
+		...toFetch > 0 ? [`fetched ${size(fetched)} of ${size(toFetch)}`] : []
+	].join("; ");
+}
+// src/commands/build/targets.ts
+/** Milliseconds between changes of the progress line. */
+const TICK = 100;
+/** Builds what isn't there yet, all at once, and says meanwhile how far it is. */
+async function buildTargets(context, nix, targets) {
+	const missing = await invalidPaths(nix, targets.map(({ output }) => output));
+	const wanted = targets.filter(({ output }) => missing.has(output));
+	const outcomes = new Map(targets.map(({ host }) => [host.name, { kind: "built" }]));
+	const plans = new Map(targets.map(({ host }) => [host.name, {
+		build: 0,
+		fetch: 0,
+		download: 0,
+		unpacked: 0
+	}]));
+	const builders = /* @__PURE__ */ new Map();
+	if (wanted.length === 0) return {
+		outcomes,
+		plans,
+		builders
+	};
+	const planned = await planBuilds(nix, wanted.map(({ drv }) => drv));
+	const built = await buildAndTell(context, nix, wanted, {
+		total: targets.length,
+		builders
+	});
+	for (const [index, { host }] of wanted.entries()) {
+		const [outcome, plan] = [built[index], planned[index]];
+		if (outcome !== void 0) outcomes.set(host.name, outcome);
+		if (plan !== void 0) plans.set(host.name, plan);
+	}
+	return {
+		outcomes,
+		plans,
+		builders
+	};
+}
+/** `total` is the number of hosts with those that are built already; `builders` gets those that can't be used. */
+async function buildAndTell({ output }, nix, wanted, { total, builders }) {
+	let done = total - wanted.length;
+	let shown = 0;
+	const group = output.group(`building ${wanted.length} of ${total} hosts`);
+	const names = wanted.flatMap(({ host, drv, output }) => [[drv, host.name], [output, host.name]]);
+	const progress = new BuildProgress(new Map(names), (name) => {
+		done += 1;
+		group.line(`built ${name} (${done} of ${total} hosts)`);
+	});
+	const building = /* @__PURE__ */ new Map();
+	try {
+		return await buildAll(nix, wanted, (event) => {
+			progress.see(event);
+			if (event.kind === "start" && event.type === 105) {
+				building.set(event.id, nameOf(event.path));
+				group.line(`building ${nameOf(event.path)}`);
+			}
+			if (event.kind === "message") {
+				const [, builder, why] = /cannot build on '([^'\n]+)': (.+)/.exec(withoutColours(event.text)) ?? [];
+				if (builder !== void 0 && why !== void 0) builders.set(builder, why.replace(/^error: */, ""));
+			}
+			if (event.kind === "stop") building.delete(event.id);
+			if (event.kind === "log") output.debug(`${building.get(event.id) ?? "?"}> ${inertLog(event.line)}`);
+			if (Date.now() - shown < TICK) return;
+			shown = Date.now();
+			output.progress(buildProgress(done, total, progress.state()));
+		});
+	} finally {
+		progress.end();
+		output.done();
+		group.end();
+	}
+}
+// src/secrets/age.ts
+/** Larger than anything that is kept as a secret. */
+const MAX_SECRET = 1024 ** 2;
+/**
+* Encrypts to all of `recipients`. The result is text (age's armor), so that nothing that converts line ends can spoil it.
+* @throws UnavailableError when there is no age; HostError when it refuses.
+*/
+async function encrypt(value, recipients, signal) {
+	const result = await age([
+		"--encrypt",
+		"--armor",
+		...[...new Set(recipients.map(withoutName))].flatMap((recipient) => ["--recipient", recipient])
+	], value, signal);
+	if (result.status !== 0) throw new HostError(`age can't encrypt it: ${complaint(result)}`);
+	return result.stdout;
+}
+/**
+* Decrypts with one of the identities, files of private keys. For one with a passphrase, age asks on the terminal.
+* @throws UnavailableError when there is no age; HostError when none of the identities can read it, or it is damaged.
+*/
+async function decrypt(file, identities, signal) {
+	const pieces = [];
+	const result = await age(["--decrypt", ...identities.flatMap((identity) => ["--identity", identity])], file, signal, (data) => pieces.push(data));
+	if (result.status === 0) return Buffer.concat(pieces);
+	if (/no identity matched/.test(result.stderr)) throw new HostError(`it is not encrypted to ${identities.join(" or ")}`, { hint: "-i FILE says which private key to use: of an administrator whom it was encrypted to, or the host's own" });
+	throw new HostError(`age can't decrypt it: ${complaint(result)}`);
+}
+async function age(args, input, signal, onStdout = () => {}) {
+	try {
+		return await run("age", args, {
+			input,
+			signal,
+			maxOutput: 4 * MAX_SECRET,
+			onStdout
+		});
+	} catch (error) {
+		if (!(error instanceof UnavailableError)) throw error;
+		throw new UnavailableError("age was not found on this machine (no age in PATH)", {
+			hint: "install it: nix-shell -p age, apt install age, brew install age",
+			cause: error
+		});
+	}
+}
+/** What age says of a failure, without its name before it and its advice behind. */
+function complaint({ stderr, status }) {
+	const line = stderr.split("\n").find((candidate) => /^age: error: /.test(candidate));
+	return line === void 0 ? `exit status ${status}` : inertLine(line.replace(/^age: error: /, ""));
+}
+// src/secrets/files.ts
+/** Where the fleet's secrets are: `secrets/HOST/NAME.age`. A release has those of its host. */
+const SECRETS_DIR = "secrets";
+const SUFFIX = ".age";
+/** Armor makes a third more of it, and the header is small. */
+const MAX_FILE$1 = 2 * MAX_SECRET;
+const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+/** Also the name of a file on the host, and of an attribute of `services.bento.secrets`. */
+function isSecretName(name) {
+	return NAME.test(name) && !name.endsWith(SUFFIX);
+}
+/** @throws FleetError for what is no name of a secret. */
+function checkSecretName(name) {
+	if (isSecretName(name)) return;
+	throw new FleetError(`a secret can't be called '${name}'`, { hint: name.endsWith(SUFFIX) ? `without ${SUFFIX} at its end, which the file gets by itself` : "lower-case letters, digits, '.', '_' and '-', a letter or digit first, at most 64" });
+}
+/** Relative to the fleet. */
+function secretFile(host, name) {
+	return path$2.posix.join(SECRETS_DIR, host, name + SUFFIX);
+}
+/**
+* What a host's secrets are called, sorted. Their files may have been made by others: not all of it need be a secret's name.
+* @throws FleetError where one of the directories is a link: what is written there would end up elsewhere.
+*/
+async function secretNames(fleet, host) {
+	for (const place of [SECRETS_DIR, path$2.posix.join(SECRETS_DIR, host)]) {
+		const info = await lstat$1(path$2.join(fleet, place)).catch(missing);
+		if (info === void 0) return [];
+		if (!info.isDirectory()) throw new FleetError("it is no directory", {
+			at: { file: place },
+			hint: `git rm ${place}`
+		});
+	}
+	return (await readdir$1(path$2.join(fleet, SECRETS_DIR, host))).filter((name) => name.endsWith(SUFFIX)).map((name) => name.slice(0, -4)).sort();
+}
+/** The directories below secrets/, which should all be hosts' names. */
+async function secretHosts(fleet) {
+	return (await readdir$1(path$2.join(fleet, "secrets"), { withFileTypes: true }).catch(missing) ?? []).filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
+}
+/**
+* The content of a secret's file.
+* @throws HostError for what isn't there, or is no regular file: a pull request may have put a link or a fifo there.
+*/
+async function readSecretFile(fleet, file) {
+	const refuse = (what, cause) => new HostError(what, {
+		at: { file },
+		...cause === void 0 ? {} : { cause }
+	});
+	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
+	const handle = await open$3(path$2.join(fleet, file), flags).catch((cause) => {
+		if (cause.code === "ELOOP") throw refuse("it is a link: bento secret works on the files themselves", cause);
+		throw refuse(`it can't be read (${cause.code})`, cause);
+	});
+	try {
+		const info = await handle.stat();
+		if (!info.isFile()) throw refuse("it is no regular file");
+		if (info.size > MAX_FILE$1) throw refuse(`it is larger than ${MAX_FILE$1 / 1024 ** 2} MiB`);
+		return await handle.readFile();
+	} finally {
+		await handle.close();
+	}
+}
+function missing(error) {
+	if (error.code !== "ENOENT") throw error;
+}
+// src/fleet/rendered.ts
+/** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
+const SERVER_FILE = "fleet.json";
+/** What every host's agent is set up from. It goes to all of them, so it names none. */
+const AGENT_FILE = "utils/bento.json";
+/** The files that are made from fleet.yaml and committed beside it: their paths, relative to the fleet, and texts. */
+function renderedFiles(fleet) {
+	return /* @__PURE__ */ new Map([[SERVER_FILE, json(serverSettings(fleet))], [AGENT_FILE, json(agentSettings(fleet))]]);
+}
+/** Those of `renderedFiles` that are missing or different on disk. A fleet without fleet.yaml has none. */
+async function staleFiles(fleet) {
+	if (fleet.file === null) return [];
+	const stale = [];
+	for (const [file, text] of renderedFiles(fleet)) if (await readFile$1(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
+	return stale;
+}
+function serverSettings(fleet) {
+	const { server } = fleet;
+	const cache = cacheOverSsh(fleet);
+	const hosts = fleet.hosts.flatMap((host) => host.key === null || server === null ? [] : [[host.name, {
+		login: loginOf(host, server),
+		key: host.key
+	}]]);
+	return {
+		version: 1,
+		server: server && {
+			root: server.root,
+			user: server.user,
+			publishers: server.publishers,
+			loginPrefix: server.loginPrefix,
+			...server.tree ? { tree: true } : {},
+			...cache === null ? {} : { cache }
+		},
+		hosts: Object.fromEntries(hosts),
+		...fleet.git === null ? {} : { trees: Object.fromEntries(fleet.hosts.filter(isShipped).map(treeOf)) }
+	};
+}
+const isShipped = (host) => host.declared && host.deliver === "tree";
+/** What a host must know to stage its tree as it is staged here (utils/agent/fetchers/git.d/stage.sh). */
+function treeOf({ name, path, include, kind, attr, config, nixpkgs }) {
+	return [name, {
+		path,
+		include,
+		kind,
+		attr: kind === "flake" ? attr : config,
+		nixpkgs
+	}];
+}
+function agentSettings(fleet) {
+	const { server, git, signers, substituters } = fleet;
+	const cache = cacheOverSsh(fleet);
+	return {
+		version: 1,
+		server: server && {
+			address: server.address,
+			port: server.port,
+			loginPrefix: server.loginPrefix,
+			hostKeys: server.hostKeys
+		},
+		git,
+		signers,
+		substituters: substituters.map((substituter) => cache !== null && forwardTarget(substituter) === cache ? {
+			...substituter,
+			over: cache
+		} : substituter)
+	};
+}
+function json(value) {
+	return `${JSON.stringify(value, null, 2)}\n`;
+}
+// src/tree/nar-block.ts
+/** Bytes of a NAR that are put together at a time. */
+const BLOCK$1 = 262144;
+/**
+* A block of a NAR in the making: one place for many small strings, instead of a buffer for each. Whoever puts something into it
+* has looked that there is room.
+*/
+var NarBlock = class {
+	#newBlock;
+	#bytes;
+	#used = 0;
+	constructor(newBlock) {
+		this.#newBlock = newBlock;
+		this.#bytes = newBlock();
+	}
+	/** Bytes. */
+	get room() {
+		return this.#bytes.length - this.#used;
+	}
+	/** What there is. What comes next goes into another block. */
+	take() {
+		const taken = this.#bytes.subarray(0, this.#used);
+		this.#bytes = this.#newBlock();
+		this.#used = 0;
+		return taken;
+	}
+	/** As it is. */
+	put(bytes) {
+		this.#bytes.set(bytes, this.#used);
+		this.#used += bytes.length;
+	}
+	/** With its length before it. */
+	string(bytes) {
+		this.length(bytes.length);
+		this.put(bytes);
+		this.pad(bytes.length);
+	}
+	length(size) {
+		this.#bytes.writeUInt32LE(size % 2 ** 32, this.#used);
+		this.#bytes.writeUInt32LE(Math.floor(size / 2 ** 32), this.#used + 4);
+		this.#used += 8;
+	}
+	/** What a string of that length has after it. */
+	pad(size) {
+		const end = this.#used + (8 - size % 8) % 8;
+		this.#bytes.fill(0, this.#used, end);
+		this.#used = end;
+	}
+	/** `read` puts bytes into the room there is, and gives how many. */
+	fill(read) {
+		const count = read(this.#bytes.subarray(this.#used));
+		this.#used += count;
+		return count;
+	}
+};
+/** Strings that are the same in every NAR. */
+function strings(...values) {
+	const block = new NarBlock(() => Buffer.alloc(1024));
+	for (const value of values) block.string(Buffer.from(value));
+	return block.take();
+}
+// src/tree/nar.ts
+/** Of zlib's. The highest makes a configuration 9 % smaller, and takes more than three times as long. */
+const LEVEL = 5;
+/**
+* NAR, Nix's archive format (Eelco Dolstra's thesis, figure 5.2): names, contents, executable bits and symlinks, in the bytes'
+* order of names, and nothing else. Strings are a 64-bit little-endian length, the bytes, and zeros up to a multiple of 8.
+*
+* Gives it in blocks; `newBlock` makes the place for the next one, and may give the same again, when a block is not looked at
+* any more. Nothing waits for another thread, which for a configuration's small files takes ten times as long as reading them.
+*/
+function* narOf(root, newBlock = () => Buffer.allocUnsafe(BLOCK$1)) {
+	const block = new NarBlock(newBlock);
+	block.put(MAGIC);
+	yield* pieces(block, typeof root === "string" ? onDisk(root) : root);
+	yield block.take();
+}
+const MAGIC = strings("nix-archive-1");
+const LINK = strings("(", "type", "symlink", "target");
+const FILE = strings("(", "type", "regular", "contents");
+const EXECUTABLE = strings("(", "type", "regular", "executable", "", "contents");
+const DIRECTORY = strings("(", "type", "directory");
+const ENTRY = strings("entry", "(", "name");
+const NODE = strings("node");
+const END = strings(")");
+/** More than a name or a symlink can have, and all that is around it. */
+const LEAST = 8192;
+/** A file or directory on disk. */
+function onDisk(file) {
+	const bytes = Buffer.from(file);
+	const info = lstatSync(bytes);
+	if (info.isSymbolicLink()) return {
+		kind: "link",
+		target: readlinkSync(bytes, { encoding: "buffer" })
+	};
+	if (info.isFile()) {
+		const executable = (info.mode & 64) !== 0;
+		const open = () => {
+			const descriptor = openSync(bytes, "r");
+			return {
+				descriptor,
+				size: fstatSync(descriptor).size
+			};
+		};
+		return {
+			kind: "file",
+			executable,
+			name: bytes.toString(),
+			open
+		};
+	}
+	if (!info.isDirectory()) throw new HostError(`${bytes.toString()} is neither a file, a directory nor a symlink`);
+	return {
+		kind: "directory",
+		*entries() {
+			for (const name of readdirSync(bytes, { encoding: "buffer" })) yield [name, onDisk(Buffer.concat([
+				bytes,
+				Buffer.from("/"),
+				name
+			]))];
+		}
+	};
+}
+function* pieces(block, node) {
+	if (block.room < LEAST) yield block.take();
+	switch (node.kind) {
+		case "link":
+			block.put(LINK);
+			block.string(node.target);
+			break;
+		case "text":
+			block.put(FILE);
+			block.length(node.bytes.length);
+			for (let at = 0; at < node.bytes.length;) {
+				if (block.room === 0) yield block.take();
+				const piece = node.bytes.subarray(at, at + block.room);
+				block.put(piece);
+				at += piece.length;
+			}
+			if (block.room < LEAST) yield block.take();
+			block.pad(node.bytes.length);
+			break;
+		case "file":
+			block.put(node.executable ? EXECUTABLE : FILE);
+			yield* contents(block, node);
+			break;
+		case "directory":
+			block.put(DIRECTORY);
+			for (const [name, child] of [...node.entries()].sort(([a], [b]) => Buffer.compare(a, b))) {
+				if (block.room < LEAST) yield block.take();
+				block.put(ENTRY);
+				block.string(name);
+				block.put(NODE);
+				yield* pieces(block, child);
+				if (block.room < LEAST) yield block.take();
+				block.put(END);
+			}
+	}
+	if (block.room < LEAST) yield block.take();
+	block.put(END);
+}
+function* contents(block, { name, open }) {
+	const { descriptor, size } = open();
+	let read = 0;
+	try {
+		block.length(size);
+		for (;;) {
+			if (block.room === 0) yield block.take();
+			const wanted = Math.min(size + 1 - read, block.room);
+			const count = block.fill((bytes) => readSync(descriptor, bytes, 0, wanted, null));
+			read += count;
+			if (count === 0 || read > size || read === size && count < wanted) break;
+		}
+	} finally {
+		closeSync(descriptor);
+	}
+	if (read !== size) throw new HostError(`${name} changed while it was read`);
+	if (block.room < LEAST) yield block.take();
+	block.pad(size);
+}
+/** The NAR hash of a file or directory as Nix prints it: `sha256-` and base64 (SRI). */
+async function narDigest(root) {
+	const hash = createHash("sha256");
+	const place = spare.pop() ?? Buffer.allocUnsafe(262144);
+	try {
+		for (const block of narOf(root, () => place)) {
+			hash.update(block);
+			await setImmediate$1();
+		}
+	} finally {
+		spare.push(place);
+	}
+	return `sha256-${hash.digest("base64")}`;
+}
+/** Places for blocks that nobody uses now, as many as there were ever used at a time. */
+const spare = [];
+/** Packs a release directory: its NAR, gzipped. The same content gives the same bytes wherever zlib is the same. */
+async function archive(root) {
+	const pieces = [];
+	return {
+		...await pack(root, (piece) => pieces.push(piece)),
+		bytes: Buffer.concat(pieces)
+	};
+}
+/** As `archive`, into a file of its name in `dir`: those of a large fleet don't fit into memory. */
+async function archiveInto(dir, root) {
+	const temporary = path$2.join(dir, `.packing-${randomUUID()}`);
+	const into = openSync(temporary, "wx");
+	try {
+		const packed = await pack(root, (piece) => writeFileSync(into, piece));
+		const file = path$2.join(dir, packed.name);
+		renameSync(temporary, file);
+		return {
+			...packed,
+			file
+		};
+	} finally {
+		closeSync(into);
+	}
+}
+/** Gives the archive's bytes to `take`, and says what they were. */
+async function pack(root, take) {
+	const nar = createHash("sha256");
+	const gzip = createGzip({
+		level: LEVEL,
+		chunkSize: BLOCK$1 / 4
+	});
+	const place = spare.pop() ?? Buffer.allocUnsafe(262144);
+	const feed = async () => {
+		for (const block of narOf(root, () => place)) {
+			nar.update(block);
+			await write$2(gzip, block);
+		}
+		gzip.end();
+	};
+	const fed = feed().catch((error) => {
+		gzip.destroy(error);
+	});
+	const hash = createHash("sha256");
+	let size = 0;
+	try {
+		for await (const piece of gzip) {
+			hash.update(piece);
+			size += piece.length;
+			take(piece);
+		}
+	} finally {
+		await fed;
+		spare.push(place);
+	}
+	const sha256 = hash.digest("hex");
+	return {
+		name: `${sha256}.nar.gz`,
+		size,
+		sha256,
+		digest: `sha256-${nar.digest("base64")}`
+	};
+}
+/** When it is over, nobody looks at `block` any more. */
+function write$2(gzip, block) {
+	return new Promise((resolve, reject) => {
+		gzip.write(block, (error) => error ? reject(error) : resolve());
+	});
+}
+// src/nix/batch.ts
+/** Bytes that one job may print. */
+const MAX_OUTPUT = 16777216;
+/**
+* Evaluates jobs one after the other in one process, which reads and parses what they share only once, and gives the results
+* of those that it came to: all of them, or up to and including the first that failed. Nix can't go on after an error, so
+* the caller starts again behind it.
+*/
+async function evaluateBatch(nix, jobs, { timeout }, onStart = () => {}) {
+	const [first] = jobs;
+	if (first === void 0) return [];
+	if (first.kind === "flake") return [await evaluateFlake(nix, first, timeout, onStart)];
+	for (let again = 0;; again++) {
+		const results = await evaluateExpressions(nix, jobs.filter(isExpression), first, timeout, onStart);
+		const last = results.at(-1);
+		if (again === 3 || last === void 0 || last.ok || !collided(last.status, last.stderr)) return results;
+		if (results.length > 1) return results.slice(0, -1);
+	}
+}
+async function evaluateExpressions(nix, jobs, first, timeout, onStart) {
+	const mark = randomUUID();
+	const results = [];
+	const kill = new AbortController();
+	let killed;
+	const end = (reason) => {
+		killed ??= reason;
+		kill.abort();
+	};
+	let timer = setTimeout(() => end("timed-out"), timeout);
+	let said = "";
+	const time = stopwatch();
+	const lines = lineReader((line) => {
+		const value = line.startsWith(`trace: ${mark} `) ? line.slice(`trace: ${mark} `.length) : void 0;
+		if (value === void 0) {
+			said += `${line}\n`;
+			if (said.length > 16777216) end("overflowed");
+			return;
+		}
+		if (killed !== void 0) return;
+		const [, number, json = ""] = /^(\d+) (.*)$/s.exec(value) ?? [];
+		if (Number(number) !== results.length) throw new Error(`result ${number} where that of job ${results.length} is due`);
+		results.push({
+			ok: true,
+			value: JSON.parse(json),
+			stderr: said,
+			duration: time()
+		});
+		said = "";
+		clearTimeout(timer);
+		timer = setTimeout(() => end("timed-out"), timeout);
+	});
+	try {
+		const run = await nix.run("nix-instantiate", batchArguments(jobs, first, mark), {
+			maxOutput: (jobs.length + 2) * MAX_OUTPUT,
+			onStderr: (text) => {
+				lines.add(text);
+				if (said.length + lines.pending() > 16777216) end("overflowed");
+			},
+			onStart,
+			kill: kill.signal
+		});
+		lines.end();
+		if (results.length < jobs.length) {
+			const reason = killed ?? (run.overflowed ? "overflowed" : outOfMemory(run.status, said) ? "killed" : "failed");
+			results.push({
+				ok: false,
+				reason,
+				status: run.status,
+				stderr: said,
+				duration: time()
+			});
+		}
+		return results;
+	} finally {
+		clearTimeout(timer);
+	}
+}
+async function evaluateFlake(nix, job, timeout, onStart) {
+	const { installable, apply } = job;
+	const time = stopwatch();
+	const command = [
+		"eval",
+		"--json",
+		"--show-trace",
+		...job.arguments,
+		installable,
+		"--apply",
+		apply
+	];
+	const aloud = job.aloud ? [
+		"-v",
+		"--option",
+		"eval-cache",
+		"false"
+	] : [];
+	const run = await nix.run("nix", [
+		...command,
+		...aloud,
+		...SAFE
+	], {
+		timeout,
+		maxOutput: MAX_OUTPUT,
+		onStart
+	});
+	const { status, stderr } = run;
+	const duration = time();
+	if (status === 0 && !run.overflowed) return {
+		ok: true,
+		value: JSON.parse(run.stdout),
+		stderr,
+		duration
+	};
+	return {
+		ok: false,
+		reason: run.timedOut ? "timed-out" : run.overflowed ? "overflowed" : outOfMemory(status, stderr) ? "killed" : "failed",
+		status,
+		stderr,
+		duration
+	};
+}
+/** Whether two jobs can be in one batch. */
+function isSameKind(a, b) {
+	return isExpression(a) && isExpression(b) && a.mode === b.mode && JSON.stringify(a.searchPath) === JSON.stringify(b.searchPath);
+}
+function isExpression(job) {
+	return job.kind === "expression";
+}
+/** Building something in order to evaluate runs a pull request's code, outside of what anybody has agreed to. */
+const SAFE = [
+	"--option",
+	"allow-import-from-derivation",
+	"false"
+];
+function batchArguments(jobs, { mode, searchPath }, mark) {
+	const expression = `let tell = ${`job: builtins.trace "${mark} \${job.n} \${builtins.unsafeDiscardStringContext (builtins.toJSON job.value)}" null`}; in builtins.foldl' (_: job: builtins.seq (tell job) null) null [\n${jobs.map((job, n) => `{ n = "${n}"; value = (${job.expression}); }`).join("\n")}\n]`;
+	return [
+		...jobs.some((job) => job.aloud) ? ["-v"] : [],
+		...[
+			"--eval",
+			"--read-write-mode",
+			"--show-trace",
+			"--expr",
+			expression
+		],
+		...mode === "pure" ? [
+			"--extra-experimental-features",
+			"nix-command flakes",
+			"--option",
+			"pure-eval",
+			"true"
+		] : [
+			"--option",
+			"experimental-features",
+			"nix-command",
+			"--option",
+			"restrict-eval",
+			"true"
+		],
+		...mode === "pure" ? [] : [
+			"--option",
+			"allowed-uris",
+			"https:// http:// git+https:// git+ssh:// ssh:// git:// github: gitlab:"
+		],
+		...SAFE,
+		...[
+			"--option",
+			"substitute",
+			"false"
+		],
+		...searchPath.flatMap((entry) => ["-I", entry]),
+		...[...new Set(jobs.flatMap((job) => job.readable))].flatMap((dir) => ["-I", `bento-${randomUUID()}=${dir}`])
+	];
+}
+/** The kernel's way of ending what is too large, and the two ways in which Nix says that it got no memory. */
+function outOfMemory(status, said) {
+	return status === 137 || /^error: out of memory|std::bad_alloc|Out of Memory! Aborting|Too many heap sections/m.test(said);
+}
+/** Makes lines of the pieces in which output comes. */
+function lineReader(onLine) {
+	let rest = "";
+	return {
+		add(text) {
+			const pieces = (rest + text).split("\n");
+			rest = pieces.pop() ?? "";
+			for (const piece of pieces) onLine(piece);
+		},
+		pending: () => rest.length,
+		end() {
+			if (rest !== "") onLine(rest);
+			rest = "";
+		}
+	};
+}
+/** Gives the seconds since it was last asked, or made. */
+function stopwatch() {
+	let last = performance.now();
+	return () => {
+		const before = last;
+		last = performance.now();
+		return (last - before) / 1e3;
+	};
+}
+// src/nix/failure-place.ts
+const PATH = /\/[^\s'"`:«»]+/g;
+/** What a file is called in the fleet; undefined for one that isn't in the tree. */
+function inFleet(file, dirs, origin) {
+	const dir = dirs.find((dir) => file === dir || file.startsWith(`${dir}/`));
+	return dir === void 0 ? void 0 : origin(path$2.relative(dir, file));
+}
+/** The error's own position, right behind its message, if it is in the tree. */
+function ownPosition(lines, at, toFleet) {
+	return positionIn(lines.slice(at + messageBlock(lines, at).split("\n").length).find((line) => line.trim() !== "") ?? "", toFleet);
+}
+/** Where what is thrown, or asserted, is written in so many words. */
+function placeOfText(block, find) {
+	const assertions = assertionsIn(block);
+	const written = assertions.map((text) => literally(asWritten(text)));
+	const options = assertions.flatMap((text) => text.match(/(?<![\w./])[a-z]\w*(?:\.[\w-]+)+/g) ?? []).map(optionPattern);
+	for (const pattern of [...written, ...options]) {
+		const place = find(pattern)[0];
+		if (place) return place;
+	}
+	const first = /^\s*error:\s*(.+)/.exec(block)?.[1] ?? "";
+	const thrown = /^evaluation aborted with the following error message: '(.*)'$/.exec(first)?.[1] ?? first;
+	if (assertions.length > 0 || thrown === "") return void 0;
+	return only(find(new RegExp(`\\b(?:throw|abort)\\s*\\(?\\s*"${escaped(asWritten(thrown))}`, "g")));
+}
+/** Where the option that the message is about is set: NixOS knows the file, and now and then not even that. */
+function placeOfOption(block, toFleet, find) {
+	const option = /\boption(?: value)? `([^']+)'/.exec(block)?.[1]?.replace(/\.\[definition .*$/, "");
+	if (option === void 0) return void 0;
+	const named = fileNamedIn(block, toFleet);
+	if (named !== void 0) return placeInFile(option, named.file, find) ?? named;
+	const parts = partsOf(option);
+	for (const some of [parts, parts.length > 2 ? parts.slice(0, -1) : []]) {
+		const place = some.length === 0 ? void 0 : find(pathPattern(some))[0];
+		if (place) return place;
+	}
+}
+/** Where an option is in a file that sets it: its whole name, or as much of its end as there is one of. */
+function placeInFile(option, file, find) {
+	const parts = partsOf(option);
+	for (const start of parts.keys()) {
+		const places = find(pathPattern(parts.slice(start))).filter((place) => place.file === file);
+		const place = start === 0 ? places[0] : only(places);
+		if (place) return place;
+	}
+	for (let end = parts.length - 1; end > 1; end--) {
+		const place = only(find(pathPattern(parts.slice(0, end))).filter((place) => place.file === file));
+		if (place) return place;
+	}
+}
+/** Where a package that nixpkgs refuses is asked for. */
+function placeOfPackage(block, find) {
+	const name = refusedPackage(block);
+	if (name === void 0) return void 0;
+	const base = name.replace(/-\d.*$/, "");
+	return only(find(new RegExp(`(?<![\\w.'"-])(?:pkgs\\.)?${escaped(base)}(?:_[\\d_]+\\w?)?(?![\\w'-])`, "g")));
+}
+/** The frame of the trace that is nearest to the error and in the tree: a position, or a file that defines an option. */
+function placeInFrames(lines, at, toFleet, find) {
+	for (const frames of [lines.slice(at + 1), lines.slice(0, at).reverse()]) for (const [index, line] of frames.entries()) {
+		const position = positionIn(line, toFleet);
+		if (position) return position;
+		const [, definer, argument, user] = /^\s*… while evaluating (?:definitions from `(\/.*)'|the module argument `(.*)' in "(\/.*)"):?$/.exec(line) ?? [];
+		const file = toFleet(definer ?? user ?? "");
+		if (file === void 0) continue;
+		if (argument !== void 0) return placeInFile(argument, file, find) ?? { file };
+		const option = frames.slice(index).find((frame) => /… while evaluating the option `/.test(frame));
+		const name = /`(.*)'/.exec(option ?? "")?.[1];
+		return name && placeInFile(name, file, find) || { file };
+	}
+}
+function positionIn(line, toFleet) {
+	const [, name, row, column] = AT.exec(line) ?? [];
+	const file = name && toFleet(name);
+	return file ? {
+		file,
+		line: Number(row),
+		column: Number(column)
+	} : void 0;
+}
+/** NixOS names the files of definitions: "- In `/…/configuration.nix'". */
+function fileNamedIn(text, toFleet) {
+	for (const [file] of text.matchAll(PATH)) {
+		const known = toFleet(file);
+		if (known !== void 0 && /\.nix$/.test(known)) return { file: known };
+	}
+}
+/** `a."b.c".d` is a, b.c and d. */
+function partsOf(option) {
+	return [...option.matchAll(/"([^"]*)"|[^."]+/g)].map((match) => match[1] ?? match[0]);
+}
+function optionPattern(option) {
+	return pathPattern(partsOf(option));
+}
+/** An attribute path as it may be written. */
+function pathPattern(parts) {
+	const names = parts.map((part) => `"?${escaped(part)}"?`).join("\\s*\\.\\s*");
+	return new RegExp(`(?<![\\w.'"-])${names}(?![\\w'-])`, "g");
+}
+function literally(text) {
+	return new RegExp(escaped(text), "g");
+}
+function escaped(text) {
+	return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
+}
+/** A text as it is written between quotes. */
+function asWritten(text) {
+	return text.replace(/[\\"]/g, "\\$&");
+}
+function only(found) {
+	return found.length === 1 ? found[0] : void 0;
+}
+// src/nix/failure-unreached.ts
+/** The file that Nix could not reach, whatever it says of the reason. */
+const UNREACHED = /access to (?:absolute )?path '(?<forbidden>\/[^']+)' is forbidden|(?:getting status of|opening file) '(?<missing>\/[^']+)': No such file|path '(?<absent>\/[^']+)' does not exist/;
+/**
+* A file that is used and isn't in the staged tree, which is only the host's, and only what git tracks of it: what is wrong
+* and what mends it. Undefined when it is something else.
+*/
+function unreachedFile(text, frame, dirs, toFleet, host) {
+	const { forbidden, missing, absent } = UNREACHED.exec(text)?.groups ?? {};
+	const reached = forbidden ?? missing ?? absent;
+	if (reached === void 0) return void 0;
+	const meant = /path '(\/[^']+)'/.exec(frame.join("\n"))?.[1];
+	const file = meant?.startsWith(`${reached}/`) ? meant : reached;
+	const place = toFleet(file);
+	if (place !== void 0) {
+		const written = path$2.posix.basename(place);
+		if (host.include !== null) return {
+			message: `${place} is not in what the host gets`,
+			hint: `add it to the host's include: ${place}`,
+			written
+		};
+		return {
+			message: `there is no ${place}, or git doesn't track it`,
+			hint: `if it is there: git add ${place}`,
+			written
+		};
+	}
+	if (forbidden === void 0) return void 0;
+	const way = dirs.map((dir) => path$2.posix.relative(dir, file)).filter((way) => way.startsWith("../") && !/^(?:\.\.\/)+[0-9a-z]{32}-/.test(way)).find((way) => !path$2.posix.join(host.path, way).startsWith(".."));
+	if (way === void 0 || file.startsWith("/etc/")) return {
+		message: `it uses ${file}, which a host does not have`,
+		hint: "a host has only its own directory, and what is linked into it (ln -s) or named in its include",
+		written: file
+	};
+	const name = path$2.posix.basename(way);
+	return {
+		message: `it uses ${way}, which is outside of ${host.path}: it would be missing on the host`,
+		hint: `link it in: ln -s ${way} ${host.path}/${name} && git add ${host.path}/${name}; then use ./${name}`,
+		written: way
+	};
+}
+// src/nix/failure.ts
+/** The trace kept with a failure, in characters: its beginning, where Nix 2.8 puts the cause, and its end, where others do. */
+const MAX_TRACE = 2e4;
+const MAX_MESSAGE = 1e3;
+/**
+* Makes what Nix printed into what a reviewer wants to know: the innermost cause in one line, and the place in the fleet
+* where it is. The versions of Nix say it in different orders: 2.8 puts the error first and then goes outwards, later ones
+* come inwards and put the error last; each time the error's own place stands right behind it, if it has one. Of what is
+* thrown, and so of all that NixOS complains of, 2.8 tells no place at all: then it is looked for in the fleet's own files.
+*/
+function explainFailure(run, { dirs, origin, find }, host) {
+	const text = withoutOurs(withoutColours(run.stderr));
+	const toFleet = (file) => inFleet(file, dirs, origin);
+	const lines = text.split("\n");
+	const readable = (line) => line.replace(PATH, (file) => toFleet(file) ?? file);
+	const at = causeLine(lines);
+	const trace = readable(clip(text, MAX_TRACE));
+	if (at === void 0) return {
+		message: lastWords(lines, run.status).slice(0, MAX_MESSAGE),
+		trace
+	};
+	const block = messageBlock(lines, at);
+	const unreached = unreachedFile(block, frameAbove(lines, at), dirs, toFleet, host);
+	const place = ownPosition(lines, at, toFleet) ?? placeOfText(block, find) ?? placeOfOption(block, toFleet, find) ?? placeOfPackage(block, find) ?? placeInFrames(lines, at, toFleet, find) ?? (unreached && find(literally(unreached.written))[0]) ?? fileNamedIn(block, toFleet);
+	return {
+		message: (unreached?.message ?? readable(messageAt(lines, at))).slice(0, MAX_MESSAGE),
+		...place,
+		...unreached ? { hint: unreached.hint } : hintFor(lines.slice(at).join("\n"), block, host),
+		trace
+	};
+}
+/** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
+function warningsIn(stderr, { dirs, origin }) {
+	const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
+	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
+	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50).map((text) => text.replace(PATH, (file) => inFleet(file, dirs, origin) ?? file));
+}
+function hintFor(rest, text, host) {
+	const refused = refusedPackage(text);
+	if (refused !== void 0 && /unfree license/.test(text)) return { hint: `nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "${refused.replace(/-\d.*$/, "")}" ]; would allow it` };
+	if (refused !== void 0 && /marked as insecure/.test(text)) return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
+	const lock = `nix flake lock ./${host.path}`;
+	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
+	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
+	if (/attribute '(?:getFlake|fetchTree)' missing|experimental Nix feature 'flakes' is disabled/.test(text)) return { hint: "a host without a flake.nix can't use flakes in a check, where they could read any file of this machine; fetchTarball and fetchGit can be used, or --option experimental-features 'nix-command flakes' allows it" };
+	if (/allow-import-from-derivation/.test(text)) return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
+	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
+	const meant = /^\s*(Did you mean .*\?)$/m.exec(rest)?.[1];
+	if (meant !== void 0 && /The option `|attribute '.*' missing|undefined variable/.test(text)) return { hint: meant };
+}
+// src/nix/available-memory.ts
+/**
+* Bytes that programs can still have: what the machine has left (proc(5), MemAvailable), or what is left below the limit of a
+* control group that this process is in, of whichever there is the least; undefined where nobody says. `root` is where /proc
+* and /sys are.
+*/
+function availableMemory(root = "/") {
+	const machine = /^MemAvailable:\s+(\d+) kB$/m.exec(text(path$2.join(root, "proc/meminfo")))?.[1];
+	const known = [...machine === void 0 ? [] : [Number(machine) * 1024], ...groupsOf(root).map(({ limit, used, cache }) => limit - Math.max(0, used - cache))];
+	return known.length === 0 ? void 0 : Math.max(0, Math.min(...known));
+}
+/** Files of a control group, in both versions (cgroups(7), and the kernel's admin-guide/cgroup-v1/memory.rst). */
+const VERSIONS = [
+	{
+		mount: "",
+		limit: "memory.max",
+		used: "memory.current",
+		cache: "inactive_file"
+	},
+	{
+		mount: "unified",
+		limit: "memory.max",
+		used: "memory.current",
+		cache: "inactive_file"
+	},
+	{
+		mount: "memory",
+		limit: "memory.limit_in_bytes",
+		used: "memory.usage_in_bytes",
+		cache: "total_inactive_file"
+	}
+];
+/** The control groups with a limit that this process is in. Each is limited by those that it is in, too. */
+function groupsOf(root) {
+	const memberships = text(path$2.join(root, "proc/self/cgroup")).split("\n").flatMap((line) => {
+		const [, controllers = "", place = ""] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
+		return controllers === "" || controllers.split(",").includes("memory") ? [{
+			controllers,
+			place
+		}] : [];
+	});
+	return VERSIONS.flatMap(({ mount, ...names }) => {
+		const { place } = memberships.find(({ controllers }) => controllers === "" === (mount !== "memory")) ?? {};
+		return [...place === void 0 ? [] : ancestors(place), "/"].flatMap((group) => {
+			const dir = path$2.join(root, "sys/fs/cgroup", mount, group);
+			const limit = number(text(path$2.join(dir, names.limit)));
+			const used = number(text(path$2.join(dir, names.used)));
+			if (limit === void 0 || used === void 0) return [];
+			const cache = new RegExp(`^${names.cache} (\\d+)$`, "m").exec(text(path$2.join(dir, "memory.stat")))?.[1];
+			return [{
+				limit,
+				used,
+				cache: Number(cache ?? 0)
+			}];
+		});
+	});
+}
+/** `/a/b`, and `/a`. */
+function ancestors(place) {
+	const parts = place.split("/").filter((part) => part !== "" && part !== "..");
+	return parts.map((_, index) => `/${parts.slice(0, parts.length - index).join("/")}`);
+}
+/** Undefined for `max`, and for what isn't there. */
+function number(value) {
+	return /^\d+\s*$/.test(value) ? Number(value) : void 0;
+}
+function text(file) {
+	try {
+		return readFileSync(file, "utf8");
+	} catch {
+		return "";
+	}
+}
+// src/nix/pool.ts
+/** Jobs in one process at most: what it remembers of them grows. */
+const MAX_BATCH = 16;
+/** Bytes that an evaluation of a NixOS system is taken to need until one has shown what it needs. */
+const USUAL_NEED = 700 * 1024 ** 2;
+/** Bytes that stay free for the rest of the machine. */
+const RESERVE = 256 * 1024 ** 2;
+/** Milliseconds between looks at how much memory evaluations have. */
+const LOOK$1 = 250;
+/**
+* Evaluates jobs, as many processes at a time as there are processors and memory for. Jobs that share much should follow one
+* another. One that fails costs the others nothing; one that was killed for want of memory is tried again when nothing else
+* runs. `onResult` hears of each as it is done.
+*/
+async function evaluateAll(nix, jobs, limits, onResult = () => {}) {
+	const results = new Array(jobs.length);
+	const queue = byKind(jobs);
+	const alone = [];
+	const memory = new Memory();
+	const workers = Math.min(availableParallelism(), jobs.length);
+	const size = Math.min(MAX_BATCH, Math.ceil(jobs.length / Math.max(1, workers)));
+	const settle = (index, result) => {
+		results[index] = result;
+		onResult(index);
+	};
+	const evaluate = async (indices) => {
+		const process = await memory.enter();
+		try {
+			return await evaluateBatch(nix, indices.flatMap((index) => jobs[index] ?? []), limits, (pid) => memory.watch(process, pid));
+		} finally {
+			memory.leave(process);
+		}
+	};
+	const worker = async () => {
+		for (let batch = take(queue, jobs, size); batch.length > 0; batch = take(queue, jobs, size)) {
+			const done = await evaluate(batch);
+			for (const [position, index] of batch.slice(0, done.length).entries()) {
+				const result = done[position];
+				if (result === void 0) throw new Error("a batch has as many results as jobs that it came to");
+				if (!result.ok && result.reason === "killed") alone.push(index);
+				else settle(index, result);
+			}
+			queue.unshift(...batch.slice(done.length));
+		}
+	};
+	await Promise.all(Array.from({ length: workers }, worker));
+	for (const index of alone) {
+		const [result] = await evaluate([index]);
+		if (result !== void 0) settle(index, result);
+	}
+	return results;
+}
+/** The next batch: of one kind, and no larger than `size`. */
+function take(queue, jobs, size) {
+	const first = jobs[queue[0] ?? -1];
+	if (first === void 0) return [];
+	let end = 1;
+	while (end < Math.min(size, queue.length)) {
+		const next = jobs[queue[end] ?? -1];
+		if (next === void 0 || !isSameKind(first, next)) break;
+		end += 1;
+	}
+	return queue.splice(0, end);
+}
+/** What can be in one batch stands together, in the order in which the first of each kind comes. */
+function byKind(jobs) {
+	const kinds = [];
+	for (const [index, job] of jobs.entries()) {
+		const kind = kinds.find(([first]) => {
+			const other = jobs[first ?? -1];
+			return other !== void 0 && isSameKind(other, job);
+		});
+		if (kind === void 0) kinds.push([index]);
+		else kind.push(index);
+	}
+	return kinds.flat();
+}
+/** Lets evaluations begin only while there is memory for them: a machine that swaps evaluates nothing at all. */
+var Memory = class {
+	#running = /* @__PURE__ */ new Set();
+	#need = USUAL_NEED;
+	#turn = Promise.resolve();
+	/** Waits for its turn, and for room. The first to come needs none. */
+	async enter() {
+		const turn = this.#turn.then(async () => {
+			while (!this.#hasRoom()) await new Promise((resolve) => setTimeout(resolve, LOOK$1));
+			const entered = {
+				pid: void 0,
+				resident: 0
+			};
+			this.#running.add(entered);
+			return entered;
+		});
+		this.#turn = turn;
+		return await turn;
+	}
+	watch(process, pid) {
+		process.pid = pid;
+	}
+	leave(process) {
+		this.#running.delete(process);
+	}
+	#hasRoom() {
+		if (this.#running.size === 0) return true;
+		let promised = 0;
+		for (const process of this.#running) {
+			if (process.pid !== void 0) process.resident = Math.max(process.resident, residentMemory(process.pid));
+			this.#need = Math.max(this.#need, process.resident);
+			promised += Math.max(0, this.#need - process.resident);
+		}
+		const free = availableMemory();
+		return free === void 0 || free - promised - RESERVE >= this.#need;
+	}
+};
+/** Bytes of memory that a process has had at most; 0 when it is gone. */
+function residentMemory(pid) {
+	try {
+		const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+		return Number(kilobytes ?? 0) * 1024;
+	} catch {
+		return 0;
+	}
+}
+// src/nix/search-path.ts
+function parseEntry(text) {
+	const [, name, place] = /^([^=/:]+)=(.*)$/s.exec(text) ?? [];
+	return name === void 0 || place === void 0 ? {
+		name: "",
+		place: text
+	} : {
+		name,
+		place
+	};
+}
+function formatEntry({ name, place }) {
+	return name === "" ? place : `${name}=${place}`;
+}
+/** Entries of NIX_PATH, or what stands for it where it isn't set (Nix manual, "nix-path"). */
+function defaultSearchPath({ NIX_PATH, HOME }) {
+	if (NIX_PATH !== void 0) return splitSearchPath(NIX_PATH);
+	const channels = "/nix/var/nix/profiles/per-user/root/channels";
+	return [
+		`${HOME ?? "/root"}/.nix-defexpr/channels`,
+		`nixpkgs=${channels}/nixpkgs`,
+		channels
+	];
+}
+/** Splits at colons as Nix does: that of a URL, `channel:` or `flake:` at the beginning of a place belongs to it. */
+function splitSearchPath(text) {
+	return [...text.matchAll(/(?:[^:=]*=)*(?:(?:channel|flake):|(?:https?|file|git|s3|ssh):\/\/)?[^:]*/g)].map(([entry]) => entry).filter((entry) => entry !== "");
+}
+/** The URL of the tarball that a place stands for, or null where it is none (Nix manual, "nix-path"). */
+function tarballOf({ place }) {
+	const channel = /^channel:(.+)$/.exec(place)?.[1];
+	if (channel !== void 0) return `https://channels.nixos.org/${channel}/nixexprs.tar.xz`;
+	return /^(?:https?|file):\/\//.test(place) ? place : null;
+}
+/** Restricted evaluation allows what an entry leads to only when that is what it says, and channels are symlinks. */
+function resolvedEntries(entry) {
+	const { name, place } = parseEntry(entry);
+	if (!place.startsWith("/") || !existsSync(place)) return [entry];
+	const real = realpathSync(place);
+	if (name !== "" || !statSync(real).isDirectory()) return [formatEntry({
+		name,
+		place: real
+	})];
+	return [...readdirSync(real, { withFileTypes: true }).filter((one) => one.isSymbolicLink()).map((link) => [link.name, path$2.join(real, link.name)]).filter(([, at]) => existsSync(at)).map(([name, at]) => `${name}=${realpathSync(at)}`), real];
+}
+// src/nix/nixpkgs.ts
+/**
+* The search paths of hosts without flakes. Tarballs are fetched here, both those that fleet.yaml pins and those of the search path
+* itself (`nixpkgs=channel:nixos-26.05`): restricted evaluation lets nobody into the latter since Nix 2.19.
+*/
+async function searchPaths(nix, hosts, limits) {
+	const channels = hosts.filter(({ kind }) => kind === "channel");
+	const passed = nix.passthrough.searchPath.map(parseEntry).map(withTarball);
+	const usual = defaultSearchPath(process.env).map(parseEntry).map(withTarball);
+	const pins = channels.flatMap(({ nixpkgs }) => nixpkgs ?? []);
+	const isElsewhere = passed.some(({ name }) => name === "nixpkgs") || pins.length === channels.length;
+	const places = [...passed, ...usual.filter(({ name }) => name !== "nixpkgs" || !isElsewhere)];
+	const fetched = await fetchTarballs(nix, channels.length === 0 ? [] : [...pins, ...places.flatMap(({ tarball }) => tarball ?? [])], limits);
+	return ({ nixpkgs }) => {
+		const entries = [];
+		let hasNixpkgs = false;
+		const pinned = nixpkgs === null ? [] : [{
+			name: "nixpkgs",
+			place: nixpkgs.url,
+			tarball: nixpkgs
+		}];
+		for (const entry of [
+			...passed,
+			...pinned,
+			...usual
+		]) {
+			const { name, tarball } = entry;
+			const found = tarball === null ? { path: entry.place } : fetched.get(keyOf$1(tarball));
+			if (found !== void 0 && "path" in found) {
+				entries.push(...resolvedEntries(formatEntry({
+					name,
+					place: found.path
+				})));
+				hasNixpkgs ||= name === "nixpkgs";
+			} else if (found !== void 0 && tarball !== null && name === "nixpkgs" && !hasNixpkgs) return { failure: unavailable(tarball, formatEntry(entry), found) };
+		}
+		return { entries };
+	};
+}
+function withTarball(entry) {
+	const url = tarballOf(entry);
+	return {
+		...entry,
+		tarball: url === null ? null : {
+			url,
+			hash: null
+		}
+	};
+}
+function unavailable({ url, hash }, entry, { said, trace }) {
+	if (hash === null) return {
+		message: `the nixpkgs of the search path, ${entry}, can't be had: ${said}`,
+		hint: "NIX_PATH or -I says where it is; nixpkgs: { url, hash } in fleet.yaml pins one",
+		trace
+	};
+	return {
+		message: `the pinned nixpkgs ${url} can't be had: ${said}`,
+		hint: "nixpkgs in fleet.yaml has its url and its hash",
+		trace
+	};
+}
+/** Where unpacked tarballs are in the store, fetched where they aren't there yet; by `keyOf`. */
+async function fetchTarballs(nix, wanted, limits) {
+	const tarballs = new Map(wanted.map((tarball) => [keyOf$1(tarball), tarball]));
+	const results = await evaluateAll(nix, [...tarballs.values()].map(({ url, hash }) => {
+		const sha256 = hash === null ? "" : `sha256 = ${nixString(hash)};`;
+		const fetched = `builtins.fetchTarball { url = ${nixString(url)}; ${sha256} }`;
+		const readable = /^file:\/\/\//.test(url) ? [fileURLToPath(url)] : [];
+		return {
+			kind: "expression",
+			mode: "restricted",
+			expression: `"\${${fetched}}"`,
+			readable,
+			searchPath: []
+		};
+	}), limits);
+	return new Map([...tarballs.keys()].map((key, index) => {
+		const result = results[index];
+		if (result?.ok) return [key, { path: String(result.value) }];
+		const trace = result?.stderr ?? "";
+		return [key, {
+			said: trace.match(/^\s*error: *(.*\S)/m)?.[1] ?? "",
+			trace
+		}];
+	}));
+}
+function keyOf$1({ url, hash }) {
+	return `${hash ?? ""} ${url}`;
+}
+// src/nix/search.ts
+/** Bytes of a file that is looked through; no Nix file that a person wrote is larger. */
+const MAX_FILE = 1024 ** 2;
+/**
+* Every place in the Nix files of a tree where a pattern is, the file relative to the tree.
+*
+* @param pattern with the flag g.
+*/
+function findInNixFiles(dir, pattern) {
+	return readdirSync(dir, {
+		recursive: true,
+		withFileTypes: true
+	}).filter((entry) => entry.isFile() && entry.name.endsWith(".nix")).map((entry) => path$2.join(entry.parentPath, entry.name)).sort().flatMap((file) => {
+		if (statSync(file).size > MAX_FILE) return [];
+		const text = readFileSync(file, "utf8");
+		return [...text.matchAll(pattern)].map(({ index }) => {
+			const lines = text.slice(0, index).split("\n");
+			return {
+				file: path$2.relative(dir, file),
+				line: lines.length,
+				column: (lines.at(-1)?.length ?? 0) + 1
+			};
+		});
+	});
+}
+// src/nix/store-path.ts
+/** Nix's own base 32: no e, o, t or u. */
+const DIGITS = "0123456789abcdfghijklmnpqrsvwxyz";
+/**
+* The store path that a directory has once Nix has copied it there, as it does with the source of a `path:` flake: a fixed-output
+* path named after its NAR hash (Nix manual, "Store Path Specification").
+*
+* @param digest SRI sha256 of the directory's NAR.
+*/
+function sourcePath(digest, storeDir, name = "source") {
+	const hash = Buffer.from(digest.replace(/^sha256-/, ""), "base64").toString("hex");
+	return `${storeDir}/${base32(folded$1(createHash("sha256").update(`source:sha256:${hash}:${storeDir}:${name}`).digest(), 20))}-${name}`;
+}
+/** A hash made shorter, by XOR of what goes beyond `size` bytes. */
+function folded$1(hash, size) {
+	const result = Buffer.alloc(size);
+	hash.forEach((byte, index) => {
+		const at = index % size;
+		result[at] = (result[at] ?? 0) ^ byte;
+	});
+	return result;
+}
+/** Five bits a digit, the last bits first. */
+function base32(bytes) {
+	const length = Math.ceil(bytes.length * 8 / 5);
+	let text = "";
+	for (let n = length - 1; n >= 0; n--) {
+		const bit = n * 5;
+		const at = bit >> 3;
+		const shift = bit & 7;
+		const pair = (bytes[at] ?? 0) | (bytes[at + 1] ?? 0) << 8;
+		text += DIGITS[pair >> shift & 31];
+	}
+	return text;
+}
+// src/nix/system.nix
+var system_default = "# What Bento wants to know of a host's system, from its `config`: strings and booleans, so that the memory of the rest is free\n# again. Attributes that a configuration doesn't have, or can't give, are null.\nconfig:\nlet\n  maybe = value: let tried = builtins.tryEval value; in if tried.success then tried.value else null;\n  toplevel = config.system.build.toplevel;\n  # A module of the fleet's own may have made something else of it.\n  namesIn = value: if builtins.isAttrs value then builtins.attrNames value else null;\nin\n# Before anything else, so that its error is the one that is told.\nbuiltins.seq toplevel.drvPath {\n  drv = toplevel.drvPath;\n  toplevel = toplevel.outPath;\n  # A machine runs another one of these only after a reboot. A container has none.\n  kernel = maybe (config.system.build.kernel.outPath or null);\n  initrd = maybe (config.system.build.initialRamdisk.outPath or null);\n  modules = maybe (config.system.modulesTree.outPath or null);\n  # Bento's agent, and the name by which it will ask for releases.\n  agent = maybe (config.services.bento.enable or false) == true;\n  agentHost = maybe (config.services.bento.host or config.networking.hostName or null);\n  # Where the agent gets systems from: auto, source or prebuilt.\n  agentBuild = maybe (config.services.bento.build or null);\n  # The names of the secrets that it needs, which come with its release.\n  secrets = maybe (namesIn (config.services.bento.secrets or { }));\n}\n";
+// src/nix/evaluate.ts
+/**
+* Evaluates hosts' systems without building anything, and never writes a lock file. A configuration that is wrong is a result,
+* not an error. Hosts that share much should follow one another.
+*/
+async function evaluateHosts(nix, hosts, limits, onResult = () => {}) {
+	const searchPathOf = await searchPaths(nix, hosts.map(({ host }) => host), limits);
+	const results = new Array(hosts.length);
+	const evaluable = [];
+	const jobs = [];
+	for (const [index, { host, source }] of hosts.entries()) {
+		const searchPath = searchPathOf(host);
+		if ("failure" in searchPath && host.kind === "channel") {
+			results[index] = {
+				ok: false,
+				failure: searchPath.failure,
+				warnings: [],
+				duration: 0
+			};
+			continue;
+		}
+		evaluable.push(index);
+		jobs.push(await hostJob(nix, host, source, "failure" in searchPath ? [] : searchPath.entries));
+	}
+	const told = await evaluateAll(nix, jobs, limits, (position) => onResult(evaluable[position] ?? 0));
+	const doubtful = [...told.keys()].filter((position) => {
+		const item = hosts[evaluable[position] ?? -1];
+		const result = told[position];
+		return item !== void 0 && result !== void 0 && doubtsLock(result, item);
+	});
+	(await evaluateAll(nix, doubtful.flatMap((position) => {
+		const item = hosts[evaluable[position] ?? -1];
+		return item === void 0 ? [] : [lockCheckedJob(nix, item.host, item.source)];
+	}), limits)).forEach((result, n) => {
+		told[doubtful[n] ?? 0] = result;
+	});
+	for (const [position, index] of evaluable.entries()) {
+		const [item, result] = [hosts[index], told[position]];
+		if (item !== void 0 && result !== void 0) results[index] = await interpret(result, item, limits);
+	}
+	return results;
+}
+/** Evaluates one host, telling of each file that is read; what was said, and where the tree's files are in it. */
+async function evaluateAloud(nix, host, source, limits) {
+	const searchPath = (await searchPaths(nix, [host], limits))(host);
+	const [result] = await evaluateAll(nix, [{
+		...await hostJob(nix, host, source, "entries" in searchPath ? searchPath.entries : []),
+		aloud: true
+	}], limits);
+	return {
+		text: result?.stderr ?? "",
+		dirs: (await placesOf(source)).dirs
+	};
+}
+/** The names of the nixosConfigurations of staged flakes. */
+async function inspectFlakes(nix, sources, limits) {
+	const results = await evaluateAll(nix, await Promise.all(sources.map((source) => flakeNamesJob(nix, source))), limits);
+	return Promise.all(sources.map(async (source, index) => {
+		const result = results[index];
+		if (result === void 0) throw new Error(`no result for ${source.treeDir}`);
+		if (result.ok) return {
+			ok: true,
+			hosts: result.value
+		};
+		return {
+			ok: false,
+			failure: await explain(result, {
+				kind: "flake",
+				path: source.origin("."),
+				include: null
+			}, source, limits)
+		};
+	}));
+}
+async function flakeNamesJob(nix, source) {
+	const names = "flake: builtins.attrNames (flake.nixosConfigurations or { })";
+	if (nix.passthrough.overrideInputs.length > 0) return flakeJob(nix, source, "", names);
+	return pureJob(`(${names}) (${await getFlake(source)})`);
+}
+/** `searchPath` is for a host without a flake. */
+async function hostJob(nix, host, source, searchPath) {
+	if (host.kind === "channel") return channelJob(host, source, searchPath);
+	if (nix.passthrough.overrideInputs.length > 0) return lockCheckedJob(nix, host, source);
+	const system = `(${system_default}) flake.nixosConfigurations.${nixString(host.attr)}.config`;
+	return pureJob(`let flake = ${await getFlake(source)}; in ${system} // { inputs = ${FLAKE_INPUTS}; }`);
+}
+/** The inputs that flake.nix names, also those that only `outputs` takes. The lock file has others when it is stale. */
+const FLAKE_INPUTS = `let raw = import (flake.outPath + "/flake.nix");
+  in builtins.attrNames (raw.inputs or { } // builtins.functionArgs raw.outputs)`;
+/** `builtins.getFlake` of a staged tree, by its hash, as pure evaluation wants it. */
+async function getFlake({ treeDir }) {
+	return `(builtins.getFlake ${nixString(`path:${treeDir}?narHash=${encodeURIComponent(await narDigest(treeDir))}`)})`;
+}
+function pureJob(expression) {
+	return {
+		kind: "expression",
+		mode: "pure",
+		expression,
+		readable: [],
+		searchPath: []
+	};
+}
+/** Evaluates one flake by itself, with all that `nix eval` has to say of its lock file. */
+function lockCheckedJob(nix, host, source) {
+	return flakeJob(nix, source, "nixosConfigurations", `hosts: (${system_default}) hosts.${nixString(host.attr)}.config`);
+}
+function flakeJob(nix, { treeDir }, output, apply) {
+	return {
+		kind: "flake",
+		installable: `path:${treeDir}#${output}`,
+		apply,
+		arguments: flakeArguments(nix)
+	};
+}
+function channelJob(host, { treeDir }, searchPath) {
+	const configuration = path$2.join(treeDir, host.config);
+	return {
+		kind: "expression",
+		mode: "restricted",
+		expression: `(${system_default}) (import <nixpkgs/nixos> { configuration = /. + ${nixString(configuration)}; }).config`,
+		readable: [treeDir],
+		searchPath: [...findInNixFiles(treeDir, /nixos-config/g).length > 0 ? resolvedEntries(`nixos-config=${configuration}`) : [], ...searchPath]
+	};
+}
+async function interpret(result, { host, source }, limits) {
+	const { duration } = result;
+	const warnings = /warning: /.test(result.stderr) ? warningsIn(result.stderr, await placesOf(source)) : [];
+	if (!result.ok) return {
+		ok: false,
+		failure: await explain(result, host, source, limits),
+		warnings,
+		duration
+	};
+	const { inputs: _, ...system } = result.value;
+	return {
+		ok: true,
+		...system,
+		warnings,
+		duration
+	};
+}
+/** Whether a flake has to be evaluated by itself for the truth of its lock file, which a batch doesn't check. */
+function doubtsLock(result, { host, source }) {
+	if (host.kind !== "flake") return false;
+	if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr);
+	const { inputs } = result.value;
+	return inputs !== void 0 && lockedInputs$1(source.treeDir).some((name) => !inputs.includes(name));
+}
+/** The inputs of the root node of a flake.lock; none when there is no such file, or it is malformed. */
+function lockedInputs$1(treeDir) {
+	try {
+		const lock = JSON.parse(readFileSync(path$2.join(treeDir, "flake.lock"), "utf8"));
+		return Object.keys(lock.nodes[lock.root].inputs ?? {});
+	} catch {
+		return [];
+	}
+}
+async function explain({ reason, status, stderr }, host, source, { timeout }) {
+	switch (reason) {
+		case "timed-out": return {
+			message: `the evaluation took longer than ${timeout / 1e3} s and was ended`,
+			trace: stderr.slice(-2e4)
+		};
+		case "overflowed": return { message: `the evaluation printed more than ${MAX_OUTPUT / 1024 ** 2} MiB and was ended` };
+		case "killed": return {
+			message: "the evaluation was killed, also with nothing else running: this machine has too little memory for it",
+			hint: "evaluate it on a machine with more memory; NixOS systems take 1 to 5 GB"
+		};
+		case "failed": return explainFailure({
+			status,
+			stderr
+		}, await placesOf(source), host);
+	}
+}
+/** Where Nix may say that the tree is, and how its files are called in the fleet. */
+async function placesOf({ treeDir, origin }) {
+	const dirs = [treeDir, sourcePath(await narDigest(treeDir), process.env.NIX_STORE_DIR ?? "/nix/store")];
+	const find = (pattern) => findInNixFiles(treeDir, pattern).map(({ file, ...place }) => ({
+		file: origin(file),
+		...place
+	}));
+	return {
+		dirs,
+		origin,
+		find
+	};
+}
+/** Options of every `nix` command on a flake. `path:` sees exactly the staged files, whatever git thinks of them. */
+function flakeArguments({ passthrough }) {
+	const { overrideInputs } = passthrough;
+	return [overrideInputs.length === 0 ? "--no-update-lock-file" : "--no-write-lock-file", ...overrideInputs.flatMap(([name, url]) => [
+		"--override-input",
+		name,
+		url
+	])];
+}
+// src/nix/memory.ts
+/** Raised when what is remembered has another form. */
+const FORMAT = 1;
+/** Milliseconds after its last use that something is forgotten. */
+const LIFETIME = 2592e6;
+/** A use is noted once in this many milliseconds: a note is a write. */
+const NOTE = 864e5;
+/**
+* Remembers what pure evaluations gave, each under a hash of everything that it depends on, so that nothing is evaluated
+* twice. A directory of JSON files, which CI can keep between jobs.
+*
+* Whoever can write to that directory can say what an evaluation gave. With a secret, only that is believed which was
+* remembered with the same secret: each entry has a message authentication code (HMAC-SHA-256) of its key and its content.
+*/
+var EvaluationMemory = class {
+	#dir;
+	#secret;
+	/** Part of the names of files, so that those with different secrets don't overwrite one another's. */
+	#suffix;
+	constructor(dir, secret = null) {
+		this.#dir = dir;
+		this.#secret = secret;
+		this.#suffix = secret === null ? "" : `.${authenticate(secret, "name").toString("hex").slice(0, 16)}`;
+	}
+	/** What was remembered, or undefined. A file that can't be read, or that somebody else has written, is as none. */
+	async recall(key) {
+		const file = this.#file(key);
+		try {
+			const content = this.#authentic(key, await readFile$1(file, "utf8"));
+			if (content === void 0) return void 0;
+			const value = JSON.parse(content);
+			const { mtimeMs } = await stat$1(file);
+			if (Date.now() - mtimeMs > NOTE) await utimes(file, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+			return value;
+		} catch {
+			return;
+		}
+	}
+	async remember(key, value) {
+		const content = JSON.stringify(value);
+		const code = this.#secret === null ? "" : `${authenticate(this.#secret, key, content).toString("hex")}\n`;
+		await writeFileAtomically(this.#file(key), `${content}\n${code}`);
+	}
+	/** A file's first line, when the second one is its code, or none is needed. */
+	#authentic(key, text) {
+		const [content = "", code = ""] = text.split("\n");
+		if (this.#secret === null) return content;
+		const given = Buffer.from(code, "hex");
+		const expected = authenticate(this.#secret, key, content);
+		return given.length === expected.length && timingSafeEqual(given, expected) ? content : void 0;
+	}
+	/** Forgets what has not been used for long; looks once a day. */
+	async forgetOld(now = Date.now()) {
+		await mkdir$1(this.#dir, { recursive: true });
+		const note = path$2.join(this.#dir, "looked-for-old");
+		if (now - await modified(note) < NOTE) return;
+		await writeFileAtomically(note, "");
+		for (const name of await readdir$1(this.#dir)) {
+			const file = path$2.join(this.#dir, name);
+			if (name.endsWith(".json") && now - await modified(file) > LIFETIME) await rm$1(file, { force: true });
+		}
+	}
+	#file(key) {
+		return path$2.join(this.#dir, `${key}${this.#suffix}.json`);
+	}
+};
+function authenticate(secret, ...parts) {
+	return createHmac("sha256", secret).update(JSON.stringify(["bento evaluations", ...parts])).digest();
+}
+/** Milliseconds since 1970; 0 for a file that isn't there. */
+async function modified(file) {
+	return stat$1(file).then((info) => info.mtimeMs, () => 0);
+}
+/** The key of something that depends on `parts` alone, and on how Nix evaluates. */
+function memoryKey(nix, ...parts) {
+	const all = [
+		FORMAT,
+		system_default,
+		nix.version,
+		nix.passthrough.options,
+		process.env.NIX_STORE_DIR ?? "",
+		parts
+	];
+	return createHash("sha256").update(JSON.stringify(all)).digest("hex");
+}
+/** Whether evaluations of flakes depend on nothing but the flake: an overridden input may be anything. */
+function isPure(nix) {
+	return nix.passthrough.overrideInputs.length === 0;
+}
+// src/tree/tracked.ts
+/** As many as Linux follows. */
+const MAX_HOPS = 40;
+/**
+* The files git tracks, as a file system: the only one that staging looks at, so that what git doesn't know can't be reached,
+* by whatever links. Paths are relative to the repository's top, "" for itself.
+*/
+var TrackedFiles = class {
+	#root;
+	#modes = /* @__PURE__ */ new Map([["", "directory"]]);
+	#blobs = /* @__PURE__ */ new Map();
+	#children = /* @__PURE__ */ new Map([["", []]]);
+	constructor(root, entries) {
+		this.#root = root;
+		for (const entry of entries) {
+			this.#add(entry.path, entry.mode);
+			this.#blobs.set(entry.path, entry.blob);
+		}
+	}
+	#add(file, mode) {
+		if (this.#modes.has(file)) return;
+		this.#modes.set(file, mode);
+		if (mode === "directory") this.#children.set(file, []);
+		const parent = parentOf(file);
+		this.#add(parent, "directory");
+		this.#children.get(parent)?.push(file.slice(file.lastIndexOf("/") + 1));
+	}
+	mode(file) {
+		return this.#modes.get(file);
+	}
+	/** Git's name for the content of a file, as the index has it. */
+	blob(file) {
+		return this.#blobs.get(file);
+	}
+	/** The names in a directory. */
+	list(dir) {
+		return this.#children.get(dir) ?? [];
+	}
+	/** The link's own text. */
+	async linkTarget(link) {
+		try {
+			return await readlink(path$2.join(this.#root, link));
+		} catch (cause) {
+			throw new HostError(`${link} is a symlink to git, but not on disk`, {
+				at: { file: link },
+				hint: `git checkout -- ${link}`,
+				cause
+			});
+		}
+	}
+	/**
+	* Follows a symlink hop by hop over tracked files. `copied` tells which files and directories will be beside the link in
+	* the copy.
+	* @throws HostError when it leaves the repository, loops, or ends at something git doesn't track.
+	*/
+	async resolve(link, copied) {
+		const target = await this.linkTarget(link);
+		const walk = {
+			hops: { count: 0 },
+			stays: true
+		};
+		const end = await this.#walk(link, parentOf(link), target, copied, walk);
+		if (this.#modes.get(end) === void 0) throw nothingThere(link, target, end);
+		return {
+			path: end,
+			stays: walk.stays
+		};
+	}
+	async #walk(link, start, target, copied, walk) {
+		if (target.startsWith("/")) throw new HostError(`${link} -> ${target}: an absolute symlink means another place on the host`, {
+			at: { file: link },
+			hint: "make it a relative link to something in the repository"
+		});
+		let at = start;
+		let throughLink = false;
+		for (const part of target.split("/")) {
+			if (part === "" || part === ".") continue;
+			if (this.#modes.get(at) !== "directory") throw nothingThere(link, target, at);
+			if (part === "..") {
+				if (at === "") throw new HostError(`${link} -> ${target}: it leaves the repository`, {
+					at: { file: link },
+					hint: "bring what it points to into the repository"
+				});
+				at = parentOf(at);
+				if (throughLink) walk.stays = false;
+			} else at = at === "" ? part : `${at}/${part}`;
+			if (!throughLink && !copied(at)) walk.stays = false;
+			if (this.#modes.get(at) === "120000") {
+				walk.hops.count += 1;
+				if (walk.hops.count > MAX_HOPS) throw new HostError(`${link} -> ${target}: a loop of symlinks`, { at: { file: link } });
+				at = await this.#walk(link, parentOf(at), await this.linkTarget(at), copied, {
+					...walk,
+					stays: true
+				});
+				throughLink = true;
+			}
+		}
+		return at;
+	}
+};
+function nothingThere(link, target, end) {
+	return new HostError(`${link} -> ${target}: git tracks nothing there`, {
+		at: { file: link },
+		hint: `git add ${end || target}`
+	});
+}
+function parentOf(file) {
+	return file.slice(0, Math.max(file.lastIndexOf("/"), 0));
+}
+/** Whether `file` is `dir` or below it. */
+function isWithin(file, dir) {
+	return dir === "" || file === dir || file.startsWith(`${dir}/`);
+}
+// src/tree/layout.ts
+/**
+* What a release directory is made of, before any of it is copied: tracked directories, each symlink that leaves the copied
+* directory replaced by what it points to.
+*/
+var Layout = class {
+	entries = [];
+	/** Every tracked file that it depends on, links that were followed too, relative to the repository's top. */
+	sources = [];
+	/** `target`, a directory or file of the release, comes from `source`. */
+	#origins = [];
+	/** Symlinks of the release, and the places in it that they lead to. */
+	#kept = /* @__PURE__ */ new Map();
+	#root;
+	#files;
+	#realDirs = /* @__PURE__ */ new Map();
+	constructor(root, files) {
+		this.#root = root;
+		this.#files = files;
+	}
+	/** Where a file of the release comes from, relative to the repository's top. */
+	originOf(file) {
+		let place = file;
+		for (let hops = this.#kept.size; hops > 0; hops--) {
+			const link = [...this.#kept.keys()].find((link) => isWithin(place, link));
+			if (link === void 0) break;
+			place = path$2.posix.join(this.#kept.get(link) ?? "", path$2.posix.relative(link, place));
+		}
+		let best = {
+			source: "",
+			target: ""
+		};
+		for (const origin of this.#origins) if (isWithin(place, origin.target) && origin.target.length > best.target.length) best = origin;
+		return path$2.posix.join(best.source, path$2.posix.relative(best.target, place));
+	}
+	/** Names in one directory that are the same but for case: `[a, b]`, relative to the release. */
+	caseTwins() {
+		const first = /* @__PURE__ */ new Map();
+		return this.entries.flatMap(({ target }) => {
+			const folded = target.toLowerCase();
+			const twin = first.get(folded);
+			if (twin === void 0) first.set(folded, target);
+			return twin === void 0 ? [] : [[twin, target]];
+		});
+	}
+	/** A file that no file of the repository stands for. */
+	text(target, text) {
+		this.entries.push({
+			kind: "text",
+			target,
+			text
+		});
+	}
+	/** `include`: only what is at or below these paths. `through`: the directories that symlinks led to on the way here. */
+	async directory(source, target, include, through = []) {
+		if (through.includes(source)) throw new HostError(`a symlink leads back to ${source || "the repository"}, which it is in: the tree would never end`, { at: { file: source || "." } });
+		this.#origins.push({
+			source,
+			target
+		});
+		await this.#directory(source, target, source, include, [...through, source]);
+	}
+	async #directory(source, target, within, include, through) {
+		this.entries.push({
+			kind: "directory",
+			target
+		});
+		for (const name of this.#files.list(source)) {
+			const file = source === "" ? name : `${source}/${name}`;
+			if (!isIncluded(file, include)) continue;
+			await this.#entry(file, `${target}/${name}`, within, include, through);
+		}
+	}
+	async #entry(file, target, within, include, through) {
+		if (file.includes("�")) throw new HostError(`${file}: its name is not valid UTF-8`, {
+			at: { file },
+			hint: "git mv it to another name"
+		});
+		switch (this.#files.mode(file)) {
+			case "directory": return this.#directory(file, target, within, include, through);
+			case "120000": {
+				this.sources.push(file);
+				this.#realDirectory(parentOf(file));
+				const resolved = await this.#files.resolve(file, (place) => isWithin(place, within) && isIncluded(place, include));
+				if (resolved.stays) {
+					const text = await this.#files.linkTarget(file);
+					this.#kept.set(target, path$2.posix.join(path$2.posix.dirname(target), text));
+					this.entries.push({
+						kind: "link",
+						target,
+						source: file,
+						text
+					});
+					return;
+				}
+				if (this.#files.mode(resolved.path) === "directory") return this.directory(resolved.path, target, null, through);
+				if (this.#files.mode(resolved.path) === "160000") throw submodule(resolved.path);
+				this.#origins.push({
+					source: resolved.path,
+					target
+				});
+				return this.#file(resolved.path, target);
+			}
+			case "160000": throw submodule(file);
+			default: return this.#file(file, target);
+		}
+	}
+	#file(file, target) {
+		this.sources.push(file);
+		this.#realDirectory(parentOf(file));
+		this.entries.push({
+			kind: "file",
+			target,
+			source: file,
+			executable: this.#files.mode(file) === "100755"
+		});
+	}
+	/**
+	* Throws where a part of a tracked directory's path is a symlink on disk. Whether there is such a directory is its result:
+	* what is missing is found when it is read.
+	*/
+	#realDirectory(dir) {
+		if (dir === "") return true;
+		const known = this.#realDirs.get(dir);
+		if (known !== void 0) return known;
+		const info = this.#realDirectory(parentOf(dir)) ? lstatSync(path$2.join(this.#root, dir), OR_NONE) : void 0;
+		if (info?.isSymbolicLink()) throw new HostError(`${dir} is a directory to git, but a symlink on disk`, { at: { file: dir } });
+		const isThere = info?.isDirectory() ?? false;
+		this.#realDirs.set(dir, isThere);
+		return isThere;
+	}
+};
+const OR_NONE = { throwIfNoEntry: false };
+/** The release directory of these entries, without making it. `open` opens a tracked file. */
+function nodeOf(entries, open) {
+	const children = /* @__PURE__ */ new Map([["", []]]);
+	for (const entry of entries) {
+		const { target } = entry;
+		if (entry.kind === "directory") children.set(target, []);
+		children.get(parentOf(target))?.push([Buffer.from(path$2.posix.basename(target)), leafOf(entry, children, open)]);
+	}
+	return {
+		kind: "directory",
+		entries: () => children.get("") ?? []
+	};
+}
+function leafOf(entry, children, open) {
+	switch (entry.kind) {
+		case "directory": return {
+			kind: "directory",
+			entries: () => children.get(entry.target) ?? []
+		};
+		case "link": return {
+			kind: "link",
+			target: Buffer.from(entry.text)
+		};
+		case "text": return {
+			kind: "text",
+			bytes: Buffer.from(entry.text)
+		};
+		case "file": return {
+			kind: "file",
+			executable: entry.executable,
+			name: entry.source,
+			open: () => open(entry.source)
+		};
+	}
+}
+/** Whether there is anything of `file` in a copy of what `include` names: it, a part of it, or what it is a part of. */
+function isIncluded(file, include) {
+	return include === null || include.some((place) => isWithin(file, place) || isWithin(place, file));
+}
+function submodule(file) {
+	return new HostError(`${file} is a git submodule, which is not staged`, {
+		at: { file },
+		hint: "use it as a flake input, or take its files into the repository"
+	});
+}
+// src/tree/stage.ts
+/** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
+const PIN_FILE = "nixpkgs.json";
+/** In a release, the directory of the host's secrets. */
+const SECRETS = "secrets";
+/** More than any configuration has; a release is held in memory while it is sent. */
+const MAX_BYTES = 1024 ** 3;
+/** What is being copied. */
+const BLOCK = Buffer.alloc(262144);
+/** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
+var Stager = class Stager {
+	#root;
+	#files;
+	/** The fleet's directory relative to the repository's top. */
+	#prefix;
+	#into;
+	/** What on disk is another than in git's index, relative to the repository's top. */
+	#modified;
+	#layouts = /* @__PURE__ */ new Map();
+	#staged = /* @__PURE__ */ new Map();
+	constructor(root, files, prefix, into, modified) {
+		this.#root = root;
+		this.#files = files;
+		this.#prefix = prefix;
+		this.#into = into;
+		this.#modified = modified;
+	}
+	/** Reads what git tracks in the repository; `into` is a directory that the caller removes; `untracked` is staged as well. */
+	static async open(repository, fleet, into, untracked = []) {
+		const [entries, modified] = await Promise.all([repository.tracked(), repository.modified()]);
+		const prefix = path$2.relative(repository.root, await realpath(fleet.dir));
+		if (prefix.startsWith("..")) throw new FleetError(`${fleet.dir} is outside the repository ${repository.root}`);
+		return new Stager(repository.root, new TrackedFiles(repository.root, [...entries, ...untracked]), prefix, into, /* @__PURE__ */ new Set([...modified, ...untracked.map((entry) => entry.path)]));
+	}
+	/**
+	* What a host's release is made of, as a hash: two hosts, or two commits, for which it is the same have the same release.
+	* Nothing is copied for it, and of what is as in git's index not even read.
+	* @throws HostError when the release can't be made as it is.
+	*/
+	async identify(host) {
+		const hash = createHash("sha256");
+		for (const entry of (await this.#layout(host)).entries) hash.update(`${JSON.stringify([entry, entry.kind === "file" ? await this.#contentOf(entry.source) : null])}\n`);
+		return hash.digest("hex");
+	}
+	/** The files that a host's tree is made of, relative to the fleet. */
+	async sources(host) {
+		return (await this.#layout(host)).sources.map((file) => this.#inFleet(file));
+	}
+	/** The names of a host's secrets: of the files `secrets/NAME.age` in its release. */
+	async secrets(host) {
+		const { entries } = await this.#layout(host);
+		return entries.flatMap(({ kind, target }) => {
+			const name = kind === "file" ? /^secrets\/([^/]+)\.age$/.exec(target)?.[1] : void 0;
+			return name === void 0 ? [] : [name];
+		});
+	}
+	/** What is staged as it is, and may be another thing elsewhere: for people. */
+	async warnings(host) {
+		const layout = await this.#layout(host);
+		return layout.caseTwins().map((pair) => pair.map((file) => this.#inFleet(layout.originOf(file)))).map(([one, other]) => `${one} and ${other} differ only in case: where file names are folded (macOS), a clone has only one of them`);
+	}
+	/**
+	* The release of one host, made when it is first asked for.
+	* @throws HostError when the release can't be made as it is.
+	*/
+	stage(host) {
+		const key = this.#key(host);
+		const known = this.#staged.get(key);
+		if (known) return known;
+		const staged = this.#stage(host, path$2.join(this.#into, String(this.#staged.size)));
+		this.#staged.set(key, staged);
+		return staged;
+	}
+	/**
+	* What a host's release is made of: of the release, where it was made already, which is what was evaluated; else of the
+	* tracked files themselves, and nothing is copied. A host that is delivered its system alone gets its secrets, and nothing
+	* else of what was evaluated.
+	* @throws HostError when the release can't be made as it is; so does reading it.
+	*/
+	async contents(host) {
+		const key = this.#key(host);
+		const { entries, sources } = await this.#layout(host);
+		if (host.deliver === "system") {
+			const secrets = entries.filter(({ target }) => target.split("/", 1)[0] === SECRETS);
+			const isEmpty = secrets.length === 0;
+			return {
+				key: `${key} system`,
+				sources,
+				isEmpty,
+				root: () => this.#nodeOf(secrets)
+			};
+		}
+		const staged = await this.#staged.get(key);
+		return {
+			key,
+			sources,
+			isEmpty: false,
+			root: () => staged ? onDisk(staged.dir) : this.#nodeOf(entries)
+		};
+	}
+	/** The release directory that would be written. */
+	#nodeOf(entries) {
+		let room = MAX_BYTES;
+		const open = (source) => {
+			try {
+				const opened = openTracked(this.#root, source);
+				room -= opened.size;
+				if (room >= 0) return opened;
+				closeSync(opened.descriptor);
+				throw tooLarge(source);
+			} catch (error) {
+				throw error instanceof HostError ? this.#placed(error) : error;
+			}
+		};
+		return nodeOf(entries, open);
+	}
+	#layout(host) {
+		const key = this.#key(host);
+		const known = this.#layouts.get(key);
+		if (known) return known;
+		const layout = this.#layOut(host);
+		this.#layouts.set(key, layout);
+		return layout;
+	}
+	/** Hosts for which it is the same have the same release. */
+	#key(host) {
+		return JSON.stringify([
+			host.path,
+			host.include,
+			host.nixpkgs,
+			this.#secretsOf(host)
+		]);
+	}
+	/** The directory with a host's secrets, null where there is none. */
+	#secretsOf(host) {
+		const secrets = this.#at(`secrets/${host.name}`);
+		return this.#files.mode(secrets) === "directory" ? secrets : null;
+	}
+	#at(place) {
+		const joined = path$2.posix.join(this.#prefix, place);
+		return joined === "." ? "" : joined;
+	}
+	async #layOut(host) {
+		const source = this.#at(host.path);
+		if (this.#files.mode(source) !== "directory") throw new HostError(`git tracks no file in ${host.path}/`, {
+			at: { file: host.path },
+			hint: `git add ${host.path}`
+		});
+		const include = host.include?.map((place) => path$2.posix.join(source, place)) ?? null;
+		const nowhere = include?.find((place) => this.#files.mode(place) === void 0);
+		if (nowhere !== void 0) throw new HostError(`include: git tracks nothing at ${path$2.posix.relative(source, nowhere)}`, { hint: `git add ${nowhere}, or take it out of the host's include` });
+		const layout = new Layout(this.#root, this.#files);
+		const secrets = this.#secretsOf(host);
+		try {
+			await layout.directory(source, "tree", include);
+			if (secrets !== null) await layout.directory(secrets, SECRETS, null);
+			if (host.nixpkgs !== null) layout.text(PIN_FILE, `${JSON.stringify(host.nixpkgs)}\n`);
+		} catch (error) {
+			throw error instanceof HostError ? this.#placed(error) : error;
+		}
+		return layout;
+	}
+	async #stage(host, dir) {
+		const layout = await this.#layout(host);
+		await mkdir$1(dir, { recursive: true });
+		try {
+			write$1(layout.entries, this.#root, dir);
+		} catch (error) {
+			throw error instanceof HostError ? this.#placed(error) : error;
+		}
+		return {
+			dir,
+			treeDir: path$2.join(dir, "tree"),
+			sources: layout.sources,
+			origin: (file) => this.#inFleet(layout.originOf(path$2.posix.join("tree", file)))
+		};
+	}
+	/** What stands for a file's content: git's name of it, or, where the disk has something else, its hash. */
+	async #contentOf(file) {
+		const known = this.#files.blob(file);
+		if (known !== void 0 && !this.#modified.has(file)) return known;
+		const { descriptor, size } = openTracked(this.#root, file);
+		const hash = createHash("sha256");
+		try {
+			if (size > MAX_BYTES) throw tooLarge(file);
+			for await (const chunk of createReadStream("", {
+				fd: descriptor,
+				autoClose: false
+			})) hash.update(chunk);
+		} finally {
+			closeSync(descriptor);
+		}
+		return hash.digest("hex");
+	}
+	#inFleet(file) {
+		return path$2.posix.relative(this.#prefix, file) || ".";
+	}
+	/** An error with its place relative to the fleet, as everybody else has it. */
+	#placed(error) {
+		const { message, at, hint, cause } = error;
+		return new HostError(message, {
+			...at === void 0 ? {} : { at: {
+				...at,
+				file: this.#inFleet(at.file)
+			} },
+			...hint === void 0 ? {} : { hint },
+			cause
+		});
+	}
+};
+/**
+* Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
+* configuration takes ten times as long as copying them.
+*/
+function write$1(entries, root, dir) {
+	let bytes = 0;
+	for (const entry of entries) {
+		const target = path$2.join(dir, entry.target);
+		switch (entry.kind) {
+			case "directory":
+				mkdirSync(target, { mode: 493 });
+				break;
+			case "link":
+				symlinkSync(entry.text, target);
+				break;
+			case "text":
+				writeFileSync(target, entry.text, {
+					mode: 420,
+					flag: "wx"
+				});
+				break;
+			case "file": bytes += copyTracked(root, entry.source, target, entry.executable, MAX_BYTES - bytes);
+		}
+	}
+}
+/** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
+function copyTracked(root, source, target, executable, limit) {
+	const { descriptor: from, size } = openTracked(root, source);
+	try {
+		if (size > limit) throw tooLarge(source);
+		const to = openSync(target, "wx", executable ? 493 : 420);
+		try {
+			for (let bytes = 0;;) {
+				const count = readSync(from, BLOCK);
+				if (count === 0) return bytes;
+				bytes += count;
+				if (bytes > limit) throw tooLarge(source);
+				writeFileSync(to, BLOCK.subarray(0, count));
+			}
+		} finally {
+			closeSync(to);
+		}
+	} finally {
+		closeSync(from);
+	}
+}
+function tooLarge(file) {
+	return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
+		at: { file },
+		hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
+	});
+}
+/** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
+function openTracked(root, file) {
+	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
+	const unusable = (cause) => new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
+		at: { file },
+		hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
+		cause
+	});
+	let descriptor;
+	try {
+		descriptor = openSync(`${root}/${file}`, flags);
+	} catch (cause) {
+		throw unusable(cause);
+	}
+	const info = fstatSync(descriptor);
+	if (info.isFile()) return {
+		descriptor,
+		size: info.size
+	};
+	closeSync(descriptor);
+	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
+}
+// src/commands/evaluation.ts
+/**
+* Loads the fleet in `dir`, as it is rendered.
+* @throws FleetError when it is wrong, or when a rendered file is stale.
+*/
+async function loadRenderedFleet(dir) {
+	const fleet = await loadFleet(dir);
+	const stale = await staleFiles(fleet);
+	if (stale.length > 0) throw new FleetError(`${stale.join(" and ")} ${stale.length > 1 ? "are" : "is"} not what fleet.yaml says`, { hint: "run 'bento render' and commit the result" });
+	return fleet;
+}
+/**
+* Opens a fleet's repository.
+* @throws FleetError when there is none, or it is wrong.
+*/
+async function openFleet(fleet, { dirty }) {
+	const repository = await Repository.open(fleet.dir);
+	const temporary = await temporaryDirectory();
+	try {
+		const untracked = dirty ? await repository.untracked() : [];
+		return {
+			fleet,
+			repository,
+			stager: await Stager.open(repository, fleet, path$2.join(temporary.path, "staged"), untracked),
+			warnings: untracked.length === 0 ? [] : [`--dirty: ${untracked.length} files that git doesn't track are taken in; a deploy will not have them`],
+			[Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]()
+		};
+	} catch (error) {
+		await temporary[Symbol.asyncDispose]();
+		throw error;
+	}
+}
+/**
+* The same fleet as it is at a commit, checked out beside it.
+* @throws FleetError when it can't be loaded there.
+*/
+async function openFleetAt({ fleet, repository }, commit) {
+	try {
+		var _usingCtx$7 = _usingCtx();
+		const resources = _usingCtx$7.a(new AsyncDisposableStack());
+		const temporary = resources.use(await temporaryDirectory());
+		const there = resources.use(await repository.checkout(commit, path$2.join(temporary.path, "commit")));
+		const then = await loadFleet(path$2.join(there.root, path$2.relative(repository.root, fleet.dir)));
+		const stager = await Stager.open(there, then, path$2.join(temporary.path, "staged"));
+		const opened = resources.move();
+		return {
+			fleet: then,
+			repository: there,
+			stager,
+			warnings: [],
+			[Symbol.asyncDispose]: () => opened.disposeAsync()
+		};
+	} catch (_) {
+		_usingCtx$7.e = _;
+	} finally {
+		await _usingCtx$7.d();
+	}
+}
+/** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
+async function withFlakeHosts(fleet, evaluator) {
+	const { nix, stager, limits } = evaluator;
+	const { known, missing } = await recall(evaluator, flakesOf(fleet), () => "hosts");
+	const staged = await stageAll(stager, missing);
+	const inspected = await inspectFlakes(nix, staged.flatMap((one) => "release" in one ? [one.release] : []), limits);
+	let next = 0;
+	for (const one of staged) {
+		const result = "release" in one ? inspected[next++] : void 0;
+		if (result?.ok) await remember(evaluator, known, one.host, "hosts", result.hosts);
+	}
+	return addFlakeHosts(fleet, async (flake) => known.get(flake) ?? null);
+}
+/** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
+async function evaluateFleet(evaluator, hosts) {
+	const { context, nix, stager, limits } = evaluator;
+	const isUsable = (one) => !evaluator.derivations || one.ok && existsSync(one.drv);
+	const { known, missing } = await recall(evaluator, hosts, systemOf, isUsable);
+	const staged = await stageAll(stager, missing);
+	const evaluable = staged.flatMap(({ host, ...one }) => "release" in one ? [{
+		host,
+		source: one.release
+	}] : []);
+	const results = /* @__PURE__ */ new Map();
+	for (const [host, evaluation] of known) results.set(host, {
+		...evaluation,
+		host,
+		remembered: true,
+		duration: 0
+	});
+	for (const { host, ...one } of staged) if ("failure" in one) results.set(host, {
+		host,
+		ok: false,
+		failure: one.failure,
+		warnings: [],
+		duration: 0,
+		remembered: false
+	});
+	let done = hosts.length - evaluable.length;
+	const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
+	progress();
+	const evaluations = await evaluateHosts(nix, evaluable, limits, () => {
+		done += 1;
+		progress();
+	});
+	context.output.done();
+	for (const [index, { host }] of evaluable.entries()) {
+		const evaluation = evaluations[index];
+		if (evaluation === void 0) continue;
+		results.set(host, {
+			...evaluation,
+			host,
+			remembered: false
+		});
+		if (evaluation.ok) await remember(evaluator, known, host, systemOf(host), evaluation);
+	}
+	return hosts.flatMap((host) => results.get(host) ?? []);
+}
+/** What, of a flake, an evaluation is of. */
+function systemOf(host) {
+	return `system ${host.attr}`;
+}
+/** What is remembered of hosts whose evaluation is pure, and the hosts of which nothing is. */
+async function recall(evaluator, hosts, what, isUsable = () => true) {
+	const known = /* @__PURE__ */ new Map();
+	await parallel(hosts, 16, async (host) => {
+		const key = await keyOf(evaluator, host, what(host));
+		const value = key === null ? void 0 : await evaluator.memory?.recall(key);
+		if (value !== void 0 && isUsable(value)) known.set(host, value);
+	});
+	return {
+		known,
+		missing: hosts.filter((host) => !known.has(host))
+	};
+}
+async function remember(evaluator, known, host, what, value) {
+	known.set(host, value);
+	const key = await keyOf(evaluator, host, what);
+	if (key !== null) await evaluator.memory?.remember(key, value);
+}
+/** The key under which an evaluation is remembered; null for one that isn't pure, or of what can't be staged. */
+async function keyOf({ nix, stager, memory }, host, what) {
+	if (memory === null || host.kind !== "flake" || !isPure(nix)) return null;
+	try {
+		return memoryKey(nix, await stager.identify(host), what);
+	} catch (error) {
+		if (error instanceof HostError) return null;
+		throw error;
+	}
+}
+/** Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
+function openMemory(env) {
+	const cache = env.XDG_CACHE_HOME || path$2.join(env.HOME || homedir(), ".cache");
+	return new EvaluationMemory(env.BENTO_EVALUATIONS || path$2.join(cache, "bento/evaluations"), env["BENTO_MEMORY_KEY"] || null);
+}
+/** Stages hosts. What is wrong with one is its own failure. */
+async function stageAll(stager, hosts) {
+	return parallel(hosts, availableParallelism(), async (host) => {
+		try {
+			return {
+				host,
+				release: await stager.stage(host)
+			};
+		} catch (error) {
+			if (error instanceof HostError) return {
+				host,
+				failure: failureOf(error)
+			};
+			throw error;
+		}
+	});
+}
+/** An error as a host's result carries it. */
+function failureOf(error) {
+	return {
+		message: error.message,
+		...error.at,
+		...error.hint === void 0 ? {} : { hint: error.hint }
+	};
+}
+// src/commands/check/base.ts
+/** The commit to compare with, null for none. */
+async function baseCommit({ repository }, { base, baseOptional }, warnings) {
+	if (base === null) return null;
+	try {
+		return await repository.commitOf(base);
+	} catch (error) {
+		if (!baseOptional || !(error instanceof FleetError)) throw error;
+		warnings.push(`nothing is compared: ${error.message} (${error.hint})`);
+		return null;
+	}
+}
+/**
+* Each host's system at another commit. A host whose files were the same isn't evaluated again; those whose system differs have
+* their derivations in the store afterwards, now and then, so that they can be compared.
+*/
+async function compareWith(evaluator, open, commit, now) {
+	try {
+		var _usingCtx$6 = _usingCtx();
+		const base = _usingCtx$6.a(await openFleetAt(open, commit));
+		const { stager } = base;
+		const atBase = {
+			...evaluator,
+			stager
+		};
+		const hosts = await hostsAt(base.fleet, now);
+		const others = [];
+		for (const [{ host, ok }, then] of hosts) if (then !== void 0 && !(ok && await isSame(evaluator.stager, host, stager, then))) others.push(then);
+		evaluator.context.output.info(`comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`);
+		const evaluated = new Map((await evaluateFleet(atBase, others)).map((result) => [result.host, result]));
+		const systemThen = (result, then) => {
+			if (then === void 0) return null;
+			const before = evaluated.get(then);
+			if (before === void 0) return result.ok ? result : null;
+			return before.ok ? before : null;
+		};
+		const compared = hosts.map(([result, then]) => ({
+			now: result,
+			then,
+			before: systemThen(result, then)
+		}));
+		const isGone = ({ now, before }) => now.ok && before !== null && now.toplevel !== before.toplevel && !(existsSync(now.drv) && existsSync(before.drv));
+		const gone = compared.filter(isGone);
+		const again = await evaluateFleet({
+			...evaluator,
+			memory: null
+		}, gone.map(({ now }) => now.host));
+		const thenAgain = await evaluateFleet({
+			...atBase,
+			memory: null
+		}, gone.flatMap(({ then }) => then ?? []));
+		for (const [index, comparison] of gone.entries()) {
+			const [fresh, old] = [again[index], thenAgain[index]];
+			if (fresh !== void 0) comparison.now = fresh;
+			if (old?.ok) comparison.before = old;
+		}
+		return compared;
+	} catch (_) {
+		_usingCtx$6.e = _;
+	} finally {
+		await _usingCtx$6.d();
+	}
+}
+/** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
+async function hostsAt(base, now) {
+	const attrs = Map.groupBy(now, ({ host }) => host.path);
+	const { hosts } = await addFlakeHosts(base, async (flake) => (attrs.get(flake.path) ?? []).map(({ host }) => host.attr));
+	const byName = new Map(hosts.map((host) => [host.name, host]));
+	return now.map((result) => [result, byName.get(result.host.name)]);
+}
+async function isSame(stager, host, stagerThen, then) {
+	if (host.kind !== then.kind || host.attr !== then.attr || host.config !== then.config) return false;
+	if (JSON.stringify(host.nixpkgs) !== JSON.stringify(then.nixpkgs)) return false;
+	const identity = await stagerThen.identify(then).catch(() => null);
+	return identity !== null && identity === await stager.identify(host);
+}
+// src/nix/files.ts
+/**
+* The Nix files of a host's tree that its evaluation reads, relative to the tree, as Nix tells with -v. Files that are read
+* otherwise (readFile, sources) are not among them.
+*/
+async function evaluatedFiles(nix, host, source, limits) {
+	const { text, dirs } = await evaluateAloud(nix, host, source, limits);
+	const files = /* @__PURE__ */ new Set();
+	for (const [, file = ""] of text.matchAll(/evaluating file '([^']+)'/g)) {
+		const place = file.replace(/^«(?:path:)?([^»]*)»/, "$1");
+		const dir = dirs.find((dir) => place.startsWith(`${dir}/`));
+		if (dir !== void 0) files.add(path$2.posix.relative(dir, place));
+	}
+	return [...files].sort();
+}
+// src/commands/check/include.ts
+/**
+* For each host that is shipped another host's directory, a warning with the `include` that it needs: a host sees its own
+* configuration, and nobody else's.
+*/
+async function includeWarnings(evaluator, evaluated, hosts) {
+	const warnings = /* @__PURE__ */ new Map();
+	await parallel(evaluated, availableParallelism(), async ({ host, ok }) => {
+		if (!ok || host.include !== null || host.deliver === "system") return;
+		const sources = await evaluator.stager.sources(host);
+		const others = hosts.filter((other) => other !== host && directoryOf(other) !== directoryOf(host)).map(directoryOf);
+		const shown = others.find((other) => sources.some((file) => isWithin(file, other)));
+		if (shown === void 0) return;
+		const files = await evaluatedFiles(evaluator.nix, host, await evaluator.stager.stage(host), evaluator.limits);
+		const within = (place) => path$2.posix.relative(host.path, place);
+		const locked = sources.map(within).filter((file) => file === "flake.lock");
+		const needed = collapsed([...files, ...locked], others.map(within));
+		const hint = needed.length === 0 ? "" : `; what it evaluates is in include: [${needed.join(", ")}]`;
+		warnings.set(host, [`it is shipped ${shown} as well, which is another host's${hint}`]);
+	});
+	return warnings;
+}
+/** Where a host's own files are, as far as that can be told: for one of a flake at the root, by custom. */
+function directoryOf({ path: place, name }) {
+	return place === "." ? `hosts/${name}` : place;
+}
+/** The largest directories with needed files that have nothing of another host, or the files themselves. */
+function collapsed(files, others) {
+	const found = /* @__PURE__ */ new Set();
+	for (const file of files) {
+		const parts = file.split("/");
+		const prefixes = parts.slice(0, -1).map((_, end) => parts.slice(0, end + 1).join("/"));
+		found.add(prefixes.find((prefix) => !others.some((other) => isWithin(other, prefix))) ?? file);
+	}
+	return [...found].sort();
+}
+// src/workflows/copies.ts
+/** The Action; a tag moves with each release of a major version. */
+const ACTION = "bento-nix/bento";
+/** `uses:` of the Action by the tag of a version's major one. It is there as soon as that version is released. */
+function actionOf(version) {
+	return `${ACTION}@v${version.split(".")[0]}`;
+}
+const ORIGINALS = {
+	check: { on: () => "  pull_request:\n  merge_group:\n" },
+	comment: { on: (called) => `  workflow_run:\n    workflows: [${called("check")}]\n    types: [completed]\n` },
+	deploy: { on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
+	status: { on: (called) => `  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [${called("deploy")}]\n    types: [completed]\n  workflow_dispatch:\n` },
+	update: { on: () => "  schedule:\n    - cron: \"43 4 * * 1\"\n  workflow_dispatch:\n" }
+};
+/** The names of those that are copied: NAME.yml in this repository's .github/workflows. */
+const COPIED = Object.keys(ORIGINALS);
+/** What the callers of the originals may set: in copies it is written out, or asked of a variable of the repository's. */
+const INPUTS = {
+	environment: "fleet",
+	nixpkgs: "channel:nixos-26.05",
+	wait: "1h",
+	runner: "${{ vars.BENTO_RUNNER }}",
+	cache: "file:///var/lib/bento-runner/cache",
+	shards: "${{ vars.BENTO_SHARDS }}"
+};
+/** A fleet's workflows by their file, from the repository's top. */
+function workflowCopies(copied) {
+	return Object.fromEntries(Object.entries(ORIGINALS).map(([name, original]) => [`.github/workflows/bento${endOf(copied.fleet)}-${name}.yml`, copy(name, original, copied)]));
+}
+/**
+* What names end in that no two fleets of a repository may share: files, artifacts, branches, groups. The same that the originals
+* make of their input: nothing at the top, or the place as far as such names have room for it.
+*/
+function endOf(fleet) {
+	if (fleet === ".") return "";
+	if (/^[\w/-]+$/.test(fleet)) return `-${fleet.replaceAll("/", "+")}`;
+	return `-${createHash("sha256").update(fleet).digest("hex").slice(0, 12)}`;
+}
+function copy(name, { on }, { version, fleet, originals }) {
+	const called = (one) => fleet === "." ? `bento ${one}` : quoted(`bento ${one} (${fleet})`);
+	const inputs = {
+		...INPUTS,
+		fleet: quoted(fleet)
+	};
+	return (originals[name] ?? "").replace(/^name: .*$/m, () => `name: ${called(name)}`).replace(/^on:\n(?: .*\n)+/m, () => `on:\n${on(called)}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${actionOf(version)}`).replace(/^ *# Fleets of one repository.*\n(?: {6}- .*\n)(?: {8}.*\n)+/gm, "").replace(/^ *end: .*\n/gm, "").replace(/^ {4}outputs:\n(?! {6})/gm, "").replaceAll(/\$\{\{ (?:steps\.names|needs\.\w+)\.outputs\.end \}\}/g, () => endOf(fleet)).replaceAll(/^( *group: .*)-\$\{\{ inputs\.fleet \}\}$/gm, (_, group) => `${group}${endOf(fleet)}`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => inputs[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER").replace(/ Who calls this from a workflow[^.]*\./s, "");
+}
+/** As YAML has it: JSON's strings are YAML's. */
+function quoted(text) {
+	return /^[\w.][\w./-]*$/.test(text) ? text : JSON.stringify(text);
+}
+// src/workflows/workflow.ts
+/** What GitHub reads at most; more than this is no workflow of a person's. */
+const MAX_SIZE = 1 << 20;
+/** Reads a workflow's text; null for what is none. */
+function parseWorkflow(file, text) {
+	if (text.length > MAX_SIZE) return null;
+	const lines = new import_dist$2.LineCounter();
+	const document = (0, import_dist$2.parseDocument)(text, {
+		lineCounter: lines,
+		prettyErrors: false,
+		logLevel: "silent"
+	});
+	if (document.errors.length > 0 || !(0, import_dist$2.isMap)(document.contents)) return null;
+	let content;
+	try {
+		content = keys(document.toJS({ maxAliasCount: 100 }));
+	} catch {
+		return null;
+	}
+	const { on, jobs, ...top } = content;
+	if (on === void 0 || jobs === void 0) return null;
+	return {
+		file,
+		events: typeof on === "string" ? [on] : Array.isArray(on) ? on.map(String) : Object.keys(keys(on)),
+		pushBranches: branchesOf(keys(keys(on).push).branches),
+		top,
+		jobs: Object.entries(keys(jobs)).map(([id, job]) => readJob(id, keys(job))),
+		lineOf: (path) => {
+			for (let depth = path.length; depth > 0; depth--) {
+				const parent = document.getIn(path.slice(0, depth - 1), true);
+				const node = ((0, import_dist$2.isMap)(parent) ? parent.items.find((item) => String(item.key) === path[depth - 1])?.key : void 0) ?? document.getIn(path.slice(0, depth), true);
+				if ((0, import_dist$2.isNode)(node) && node.range) return lines.linePos(node.range[0]).line;
+			}
+			return 1;
+		}
+	};
+}
+function branchesOf(branches) {
+	if (typeof branches === "string") return [branches];
+	return Array.isArray(branches) ? branches.map(String) : null;
+}
+function readJob(id, job) {
+	const { steps, needs } = job;
+	return {
+		id,
+		path: ["jobs", id],
+		keys: job,
+		needs: typeof needs === "string" ? [needs] : Array.isArray(needs) ? needs.map(String) : [],
+		steps: (Array.isArray(steps) ? steps : []).map((step, index) => ({
+			path: [
+				"jobs",
+				id,
+				"steps",
+				index
+			],
+			keys: keys(step),
+			with: keys(keys(step).with)
+		}))
+	};
+}
+/** A mapping's keys; none of anything else. */
+function keys(value) {
+	return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+}
+/** A text as it is; of anything else none. */
+function stringOf(value) {
+	return typeof value === "string" ? value : "";
+}
+/** All text in a value, keys left out. */
+function texts(value) {
+	if (typeof value === "string") return [value];
+	if (typeof value !== "object" || value === null) return [];
+	return Object.values(value).flatMap(texts);
+}
+/** The insides of every `${{ … }}` in a text. */
+function expressions(text) {
+	return [...text.matchAll(/\$\{\{(.*?)\}\}/gs)].map((match) => (match[1] ?? "").trim());
+}
+/** What an expression looks at, such as `github.event.number`: also where it is written `github['event'].number`. */
+function contexts(expression) {
+	return [...expression.matchAll(/(?<![\w.'-])(?:github|env|vars|job|jobs|steps|runner|secrets|strategy|matrix|needs|inputs)\b(?:\s*\.\s*[\w*-]+|\s*\[[^\]]*\])*/gi)].map(([name]) => name.replaceAll(/\s*\[\s*'?([^\]']*)'?\s*\]/g, ".$1").replaceAll(/\s/g, ""));
+}
+/** Whether a step is GitHub's own checkout. */
+function isCheckout({ keys: { uses } }) {
+	return typeof uses === "string" && /(?:^|\/)actions\/checkout@/.test(uses);
+}
+// src/workflows/deploys.ts
+/** The verbs of the command line that publish to hosts, or that reach them as root. */
+const VERBS = [
+	"deploy",
+	"rollback",
+	"push",
+	"trigger",
+	"bootstrap"
+];
+/** The jobs that deploy by themselves: what GitHub lets nobody else say for them (environment, concurrency) is theirs. */
+function deployingJobs(workflow) {
+	return workflow.jobs.filter((job) => job.steps.some(({ keys: { run }, with: { command } }) => typeof run === "string" ? runsDeploy(run) : isDeploy(command, job)));
+}
+/** The jobs that call a workflow which deploys. */
+function deployingCalls(workflow, called) {
+	return workflow.jobs.filter(({ keys: { uses } }) => {
+		if (typeof uses !== "string") return false;
+		if (/\/(?:bento-)?deploy\.ya?ml@/.test(uses)) return true;
+		const own = called(uses);
+		return own !== null && deployingJobs(own).length > 0;
+	});
+}
+/** What the Action is told to do; it may be chosen by an expression, also from the job's matrix. */
+function isDeploy(command, job) {
+	const text = stringOf(command);
+	if (expressions(text).length === 0) return text === "deploy";
+	return [text, .../\bmatrix\b/.test(text) ? texts(job.keys.strategy) : []].some((one) => /\bdeploy\b/.test(one));
+}
+/** Whether a script has `bento`, by whatever path and with whatever options, do one of those. */
+function runsDeploy(script) {
+	return commandsOf(script).some((words) => {
+		const bento = words.findIndex((word) => /(?:^|[/:])bento(?:@[\w.]+)?$|bento-nix\/bento\b|\bbento\/dist\/cli\.js$/.test(word));
+		if (bento < 0 || /^-\w*u$|^--user$/.test(words[bento - 1] ?? "")) return false;
+		return words.slice(bento + 1).some((word) => VERBS.includes(word));
+	});
+}
+/** A script's commands, each as its words; a rough reading, since only a shell knows. */
+function commandsOf(script) {
+	return script.replaceAll(/\\\r?\n/g, " ").replaceAll(/(^|\s)#.*$/gm, "$1").split(/[\n;&|()`]/).map((command) => command.replaceAll(/["']/g, "").split(/\s+/).filter(Boolean));
+}
+/** The name of the environment that a job runs in; null where there is none, or may be none. */
+function environmentOf(job) {
+	const { environment } = job.keys;
+	const name = stringOf(typeof environment === "string" ? environment : keys(environment).name);
+	return name === "" || expressions(name).some((one) => /''/.test(one)) ? null : name;
+}
+// src/workflows/pull-requests.ts
+/**
+* The events whose jobs run what a pull request's author wrote: `pull_request`, reviews and their comments (Gitea has more of
+* them), and a merge queue.
+*/
+function isOfPullRequests(event) {
+	return event === "merge_group" || event.startsWith("pull_request") && event !== "pull_request_target";
+}
+/**
+* The jobs that may run for a pull request: those of a workflow that pull requests start, but for those whose condition is
+* another event. Whom a reusable workflow is called by isn't known: it has none.
+*/
+function jobsOfPullRequests(workflow) {
+	const events = workflow.events.filter(isOfPullRequests);
+	if (events.length === 0) return [];
+	const kept = new Set(workflow.jobs.filter((job) => !isForOthers(job, events)).map((job) => job.id));
+	for (let before = -1; before !== kept.size;) {
+		before = kept.size;
+		for (const job of workflow.jobs) if (!asksForStatus(job) && job.needs.some((id) => !kept.has(id))) kept.delete(job.id);
+	}
+	return workflow.jobs.filter((job) => kept.has(job.id));
+}
+/** Whether its condition leaves none of the events; what isn't understood may run. */
+function isForOthers(job, events) {
+	const conditions = conditionsOf(job);
+	return events.every((event) => conditions.some((condition) => excludes(condition, event)));
+}
+function excludes(condition, event) {
+	const [, name, operator, value] = /^(github\.event_name|github\.ref) *(==|!=) *'([^']*)'$/.exec(condition) ?? [];
+	if (name === "github.event_name") return operator === "==" !== (value === event);
+	return name === "github.ref" && operator === "==" && /^refs\/(?:heads|tags)\/(?!gh-readonly-queue\/)/.test(value ?? "");
+}
+/** Whether its condition is that the run before it, after which it comes, was of no pull request. */
+function isAfterPush(job) {
+	return conditionsOf(job).some((condition) => /^github\.event\.workflow_run\.event *== *'(?:push|schedule|workflow_dispatch|release)'$/.test(condition));
+}
+function asksForStatus(job) {
+	return /\b(?:always|cancelled|failure)\s*\(/.test(conditionOf(job));
+}
+function conditionOf(job) {
+	return String(job.keys.if ?? "").replace(/^\s*\$\{\{(.*)\}\}\s*$/s, "$1");
+}
+/** Whether a job runs only where the condition holds, as far as that is plain. */
+function requires(job, condition) {
+	return conditionsOf(job).includes(condition.trim());
+}
+/** What must all hold for the job to run, as far as that is plain; a text comes after what it is compared with. */
+function conditionsOf(job) {
+	const condition = conditionOf(job);
+	if (condition.includes("||")) return [];
+	return condition.split("&&").map((part) => part.replace(/^\s*\(([^()]*)\)\s*$/, "$1").trim().replace(/^('[^']*')\s*(==|!=)\s*(.*)$/, "$3 $2 $1"));
+}
+/** Whether its condition is that the pull request isn't of a fork. */
+function isOfThisRepository(job) {
+	const repo = "github.event.pull_request.head.repo";
+	const said = [
+		`${repo}.full_name==github.repository`,
+		`github.repository==${repo}.full_name`,
+		`${repo}.fork==false`,
+		`!${repo}.fork`
+	];
+	return conditionsOf(job).some((condition) => said.includes(condition.replaceAll(/\s/g, "")));
+}
+// src/workflows/rules/deploys.ts
+/** Keys belong to an environment, which says which branches may use them, and who must agree. */
+function deploysInEnvironment(workflow) {
+	return deployingJobs(workflow).filter((job) => environmentOf(job) === null).map((job) => ({
+		path: job.path,
+		message: `the job ${job.id} deploys without an environment: its keys are every branch's`,
+		hint: "environment: fleet, limited to the branch main, with the keys as its secrets"
+	}));
+}
+function deploysOneByOne(workflow) {
+	return deployingJobs(workflow).flatMap((job) => {
+		const groups = [{
+			path: ["concurrency"],
+			group: groupOf(workflow.top.concurrency)
+		}, {
+			path: [...job.path, "concurrency"],
+			group: groupOf(job.keys.concurrency)
+		}].filter(({ group }) => group !== "");
+		if (groups.some(({ group }) => isOneGroup(group, job))) return [];
+		const hint = "concurrency: { group: bento-deploy, cancel-in-progress: false }";
+		const [first] = groups;
+		const why = "an older commit may overtake a newer one";
+		return first === void 0 ? [{
+			path: job.path,
+			message: `the job ${job.id} deploys without a concurrency group: ${why}`,
+			hint
+		}] : [{
+			path: first.path,
+			message: `the job ${job.id}'s concurrency group, ${first.group}, is another one in every run: ${why}`,
+			hint
+		}];
+	});
+}
+/** What is the same whenever a fleet is deployed from one branch. */
+const STEADY = /^(?:github\.(?:workflow|workflow_ref|ref|ref_name|ref_type|repository|repository_id|repository_owner|event\.repository\.[\w.]+)|(?:inputs|vars)\.[\w-]+)$/i;
+function isOneGroup(group, job) {
+	return expressions(group).every((expression) => {
+		const [, condition] = /^(.+?)&& *'[^']+' *\|\|/.exec(expression) ?? [];
+		if (condition !== void 0 && requires(job, condition)) return true;
+		return contexts(expression).every((context) => STEADY.test(context));
+	});
+}
+/** A host sees a whole release, whatever happens; but a rollout that is cut off leaves a fleet half way. */
+function deploysToTheEnd(workflow, { called = () => null }) {
+	const hint = "cancel-in-progress: false";
+	return [...deployingJobs(workflow), ...deployingCalls(workflow, called)].flatMap((job) => [{
+		path: ["concurrency"],
+		value: workflow.top.concurrency
+	}, {
+		path: [...job.path, "concurrency"],
+		value: job.keys.concurrency
+	}].filter(({ value }) => ![
+		void 0,
+		false,
+		"false"
+	].includes(keys(value)["cancel-in-progress"])).map(({ path }) => ({
+		path,
+		message: `the deploy of the job ${job.id} may be cut off by the next one`,
+		hint
+	})));
+}
+function groupOf(concurrency) {
+	return stringOf(typeof concurrency === "string" ? concurrency : keys(concurrency).group);
+}
+// src/workflows/rules/everywhere.ts
+/** An action by a tag or branch is whatever its owner, or who took over the owner, makes of it tomorrow. */
+function pinned(workflow, { floating }) {
+	return workflow.jobs.flatMap((job) => [job, ...job.steps]).flatMap(({ path, keys: { uses } }) => {
+		if (typeof uses !== "string" || isPinned(uses)) return [];
+		const name = nameOnGitHub(uses, workflow.file);
+		if (floating.some((allowed) => name === allowed || name.startsWith(`${allowed}/`))) return [];
+		const message = `${uses} is not pinned: who owns it can change what runs here`;
+		const hint = "write the commit, 40 hex digits, and the version as a comment: uses: OWNER/NAME@COMMIT # v1.2.3";
+		return [{
+			path: [...path, "uses"],
+			message,
+			hint
+		}];
+	});
+}
+/** `owner/name` of an action on github.com; empty for another server's, which may have anything by that name. */
+function nameOnGitHub(uses, file) {
+	const [, url, name = ""] = /^(https:\/\/github\.com\/)?([^@]*)/.exec(uses) ?? [];
+	return url !== void 0 || !/^\.(?:forgejo|gitea)\//.test(file) ? name : "";
+}
+function isPinned(uses) {
+	return uses.startsWith("./") || (uses.startsWith("docker:") ? /@sha256:[0-9a-f]{64}$/ : /@[0-9a-f]{40}$/).test(uses);
+}
+/** What isn't said is what the repository's settings say, which may be the right to write everywhere. */
+function noDefaultPermissions(workflow) {
+	const { permissions } = workflow.top;
+	if (typeof permissions === "object" && permissions !== null && Object.keys(permissions).length === 0) return [];
+	return [{
+		path: ["permissions"],
+		message: permissions === void 0 ? "permissions are not set" : "every job has these permissions",
+		hint: "write permissions: {} at the top, and in each job what it needs"
+	}];
+}
+/** It runs with the secrets and the rights of this repository, on behalf of anybody who opens a pull request. */
+function noPullRequestTarget(workflow) {
+	if (!workflow.events.includes("pull_request_target")) return [];
+	return [{
+		path: ["on", "pull_request_target"],
+		message: "pull_request_target gives a pull request of anybody's this repository's rights and secrets",
+		hint: "use pull_request, and workflow_run for what needs rights"
+	}];
+}
+/** What nobody but GitHub has a say in, and that a script may so have as text. */
+const HARMLESS = /^(?:runner\.(?:os|arch|temp)|github\.(?:sha|run_id|run_number|run_attempt|repository|server_url|api_url|workspace|action_path))$/;
+/** An expression in a script is pasted into it before the shell reads it: a branch's name is then a program. */
+function noExpressionsInScripts(workflow) {
+	const found = (path, text) => expressions(stringOf(text)).filter((expression) => !HARMLESS.test(expression)).map((expression) => ({
+		path,
+		message: `\${{ ${expression} }} is pasted into a script: who has a say in it writes a program`,
+		hint: "give it in env:, and use it there as \"$NAME\""
+	}));
+	const shell = [
+		"defaults",
+		"run",
+		"shell"
+	];
+	return [...found(shell, keys(keys(workflow.top.defaults).run).shell), ...workflow.jobs.flatMap((job) => [...found([...job.path, ...shell], keys(keys(job.keys.defaults).run).shell), ...job.steps.flatMap((step) => [...["run", "shell"].flatMap((key) => found([...step.path, key], step.keys[key])), ...SCRIPTS.flatMap((key) => isVerb(key, step) ? [] : found([
+		...step.path,
+		"with",
+		key
+	], step.with[key]))])])];
+}
+/** What actions are given that run programs for others: github-script, retries, ssh. */
+const SCRIPTS = [
+	"script",
+	"run",
+	"cmd",
+	"command"
+];
+/** Bento's own `command` is one of a few words, and no script. */
+function isVerb(key, { keys: { uses } }) {
+	return key === "command" && /^\.\/|(?:^|\/)bento-nix\/bento@/.test(stringOf(uses));
+}
+/** The token that checkout leaves in .git/config is there for everything that runs after it. */
+function noPersistedCredentials(workflow) {
+	return workflow.jobs.flatMap(({ steps }) => steps.filter((step) => isCheckout(step) && String(step.with["persist-credentials"]) !== "false").map(({ path }) => ({
+		path: [...path, "uses"],
+		message: "the checkout leaves the job's token in the repository, for all that runs after it",
+		hint: "with: { persist-credentials: false }"
+	})));
+}
+// src/workflows/rules/pull-requests.ts
+/** What runs a pull request's code, its author has. */
+function noSecretsForPullRequests(workflow) {
+	const hint = "put the job that needs it into a workflow of its own, started by push, schedule or workflow_run";
+	const jobs = jobsOfPullRequests(workflow);
+	return [
+		...jobs.length > 0 && usesSecrets(workflow.top) ? [{
+			path: ["env"],
+			message: "every job, also for pull requests, is given secrets",
+			hint
+		}] : [],
+		...jobs.flatMap((job) => {
+			const rights = Object.entries(keys(job.keys.permissions)).filter(([, right]) => right === "write");
+			return [
+				...usesSecrets(job.keys) ? ["is given secrets"] : [],
+				...namesEnvironment(job) ? ["runs in an environment, which has secrets"] : [],
+				...job.keys.permissions === "write-all" ? ["may write everywhere"] : [],
+				...rights.map(([name]) => `may write ${name}`)
+			].map((what) => ({
+				path: job.path,
+				message: `the job ${job.id} runs for pull requests, and ${what}`,
+				hint
+			}));
+		}),
+		...noSecretsForHeads(workflow)
+	];
+}
+/** Also one that only may be. */
+function namesEnvironment({ keys: { environment } }) {
+	return stringOf(typeof environment === "string" ? environment : keys(environment).name) !== "";
+}
+/** What strangers can start, though it runs with this repository's rights. */
+const OF_STRANGERS = /^(?:workflow_run|issue_comment|issues|discussion|discussion_comment|check_run|check_suite|status|watch|fork|pull_request_target)$/;
+/** They run with this repository's rights: what they check out must not be the pull request's. */
+function noSecretsForHeads(workflow) {
+	if (!workflow.events.some((event) => OF_STRANGERS.test(event))) return [];
+	return workflow.jobs.flatMap((job) => {
+		if (isAfterPush(job)) return [];
+		return job.steps.filter((step) => isCheckout(step) ? texts(step.with).some(isHead) : fetchesHead(step, job, workflow)).map(({ path, keys: { uses } }) => ({
+			path: [...path, uses === void 0 ? "run" : "with"],
+			message: `the job ${job.id} checks out a pull request's code, with this repository's rights`,
+			hint: "take what the pull request's own run has left as an artifact, as data"
+		}));
+	});
+}
+/** What is this repository's own, or its maintainers', whoever has started the workflow. */
+const OURS = /^(?:github\.(?:sha|ref|ref_name|repository|repository_owner|server_url|workspace|token|workflow_sha|workflow_ref|event\.repository\.[\w.]+)|job\.workflow_(?:sha|ref|repository)|runner\.\w+|(?:vars|inputs|secrets)\.[\w-]+)$/i;
+/** Whether a checkout that is given this may be of a pull request: what isn't known to be ours may. */
+function isHead(text) {
+	return /\brefs\/pull\//.test(text) || expressions(text).flatMap(contexts).some((context) => !OURS.test(context));
+}
+/** Whether a script gets what a pull request's author wrote, with git or GitHub's program. */
+function fetchesHead({ keys: { run, env } }, job, workflow) {
+	const heads = Object.entries({
+		...keys(workflow.top.env),
+		...keys(job.keys.env),
+		...keys(env)
+	}).filter(([, value]) => isHead(stringOf(value))).map(([name]) => name);
+	return commandsOf(stringOf(run)).some((words) => {
+		const line = words.join(" ");
+		if (/\bgh pr checkout\b/.test(line)) return true;
+		if (!/\bgit\b.* (?:fetch|pull|checkout|switch|reset|merge|worktree|clone)\b/.test(line)) return false;
+		const used = [...line.matchAll(/\$\{?(\w+)/g)].map((match) => match[1] ?? "");
+		return /\bpull\/\S+\/(?:head|merge)\b/.test(line) || used.some((name) => heads.includes(name));
+	});
+}
+function usesSecrets(value) {
+	if (keys(value).secrets === "inherit") return true;
+	return texts(value).some((text) => expressions(text).some((one) => /\bsecrets\b(?!\.GITHUB_TOKEN\b)/i.test(one)));
+}
+/** Code that once ran on a machine that stays may still run there when the deploy comes. */
+function noOwnRunnersForForks(workflow) {
+	return jobsOfPullRequests(workflow).flatMap((job) => {
+		const labels = job.keys["runs-on"];
+		if (labels === void 0 || isOfThisRepository(job) || isGitHubs(labels, job)) return [];
+		const message = `the job ${job.id} runs pull requests, of forks too, on ${describe$1(labels)}, a machine that may stay`;
+		const hint = "use runs-on: ubuntu-latest, or if: github.event.pull_request.head.repo.full_name == github.repository";
+		return [{
+			path: [...job.path, "runs-on"],
+			message,
+			hint
+		}];
+	});
+}
+/** The labels that GitHub's own runners have; ubuntu-ours may be anybody's. */
+const HOSTED = /^(?:ubuntu-(?:latest|slim|\d\d\.\d\d)(?:-arm)?|windows-(?:latest|\d{2,4})(?:-arm|-vs\d+)?|macos-(?:latest|\d\d)(?:-large|-xlarge|-intel)?)$/;
+/** Whether every machine that the labels may mean is GitHub's. */
+function isGitHubs(labels, job) {
+	const all = Array.isArray(labels) ? labels : [labels];
+	if (all.length !== 1) return false;
+	const label = stringOf(all[0]);
+	const [, key] = /^\$\{\{ *matrix\.([\w-]+) *\}\}$/.exec(label) ?? [];
+	if (key === void 0) return HOSTED.test(label);
+	const { [key]: values, include } = keys(keys(job.keys.strategy).matrix);
+	const added = Array.isArray(include) ? include.map((one) => keys(one)[key]).filter((one) => one !== void 0) : [];
+	if (include !== void 0 && !Array.isArray(include)) return false;
+	const possible = [...Array.isArray(values) ? values : values === void 0 ? [] : [null], ...added];
+	return possible.length > 0 && possible.every((one) => HOSTED.test(stringOf(one)));
+}
+function describe$1(labels) {
+	return texts(labels).join(", ") || "runners that are not named";
+}
+// src/workflows/rules.ts
+const RULES = {
+	pinned,
+	noDefaultPermissions,
+	noPullRequestTarget,
+	noExpressionsInScripts,
+	noSecretsForPullRequests,
+	noOwnRunnersForForks,
+	noPersistedCredentials,
+	deploysInEnvironment,
+	deploysOneByOne,
+	deploysToTheEnd
+};
+/** All that is wrong with a workflow: a line for each, `FILE:LINE: what (what to do)`. */
+function workflowProblems(workflow, options) {
+	return Object.values(RULES).flatMap((rule) => rule(workflow, options)).map(({ path, message, hint }) => ({
+		line: workflow.lineOf(path),
+		message,
+		hint
+	})).sort((a, b) => a.line - b.line).map(({ line, message, hint }) => `${workflow.file}:${line}: ${message} (${hint})`);
+}
+// src/commands/check/workflow-warnings.ts
+const PLACES = [
+	".github/workflows",
+	".forgejo/workflows",
+	".gitea/workflows"
+];
+/**
+* What is dangerous in a repository's workflows, as far as they run Bento: they may hold the fleet's keys. What else a repository
+* automates is none of Bento's business. And what never starts, since a push to a branch would start it that there isn't.
+*/
+async function workflowWarnings(repository) {
+	const branches = await repository.branches();
+	const workflows = [];
+	for (const place of PLACES) {
+		const names = await readdir$1(path$2.join(repository.root, place)).catch(() => []);
+		for (const name of names.filter((one) => /\.ya?ml$/.test(one)).sort()) {
+			const file = path$2.posix.join(place, name);
+			const workflow = parseWorkflow(file, await readFile$1(path$2.join(repository.root, file), "utf8").catch(() => ""));
+			if (workflow !== null) workflows.push(workflow);
+		}
+	}
+	const called = (uses) => workflows.find(({ file }) => `./${file}` === uses) ?? null;
+	return workflows.filter((workflow) => runsBento(workflow) || deployingCalls(workflow, called).length > 0).flatMap((workflow) => [...workflowProblems(workflow, {
+		floating: [ACTION],
+		called
+	}), ...neverPushed(workflow, branches)]);
+}
+/** A deploy of main in a repository whose branch is master would wait for ever. Patterns may match what is still to come. */
+function neverPushed(workflow, branches) {
+	const { file, pushBranches } = workflow;
+	if (branches === null || branches.names.size === 0 || pushBranches === null) return [];
+	if (pushBranches.some((name) => branches.names.has(name) || /[*?+![]/.test(name))) return [];
+	const wanted = pushBranches.join(" or ");
+	const { main } = branches;
+	const mine = main === null ? "" : `; this repository's is ${main}`;
+	const hint = main === null ? "name a branch that there is" : `git branch -m ${main} ${pushBranches[0]}, or name ${main} there`;
+	return [`${file}:${workflow.lineOf([
+		"on",
+		"push",
+		"branches"
+	])}: a push to ${wanted} starts it, and there is no such branch here${mine} (${hint})`];
+}
+function runsBento({ jobs }) {
+	return jobs.flatMap((job) => [job, ...job.steps]).some(({ keys: { uses, run } }) => texts([uses, run]).some((text) => /\bbento\b/i.test(text)));
+}
+// src/commands/check.ts
+const DEFAULT_TIMEOUT = 6e5;
+/**
+* Dry-builds hosts: evaluates each one's staged tree, and says what would be built and fetched, and whether its system is
+* another than at `base`.
+*/
+async function check(context, options) {
+	try {
+		var _usingCtx$5 = _usingCtx();
+		const open = _usingCtx$5.a(await openFleet(await loadRenderedFleet(options.fleet), options));
+		const warnings = [...open.warnings];
+		const base = await baseCommit(open, options, warnings);
+		const nix = await Nix.find(options.nix, context.signal);
+		const memory = openMemory(context.env);
+		await memory.forgetOld();
+		const evaluator = {
+			context,
+			nix,
+			stager: open.stager,
+			memory,
+			derivations: options.derivations ?? false,
+			limits: options
+		};
+		const fleet = await withFlakeHosts(open.fleet, evaluator);
+		const evaluated = await evaluateFleet(evaluator, shardOf(selectHosts(fleet.hosts, options.hosts), options.shard));
+		const compared = base === null ? evaluated.map((now) => ({
+			now,
+			before: null
+		})) : await compareWith(evaluator, open, base, evaluated);
+		const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
+		const staged = await stageWarnings(open.stager, evaluated);
+		const lacking = await secretWarnings(fleet.dir, open.stager, evaluated);
+		const plans = await planned(nix, compared, base !== null);
+		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, plans.get(comparison) ?? null, [
+			...shown.get(comparison.now.host) ?? [],
+			...lacking.get(comparison.now.host) ?? [],
+			...staged.get(comparison.now.host) ?? []
+		]));
+		return {
+			version: 1,
+			command: "check",
+			base: base === null ? null : options.base,
+			warnings: [
+				...warnings,
+				...fleet.warnings,
+				...undeclaredWarnings(fleet),
+				...await workflowWarnings(open.repository)
+			],
+			hosts: checks
+		};
+	} catch (_) {
+		_usingCtx$5.e = _;
+	} finally {
+		await _usingCtx$5.d();
+	}
+}
+async function hostCheck$1(nix, { now, before }, isCompared, plan, found) {
+	const { host, duration, remembered } = now;
+	const warnings = [...found, ...now.warnings];
+	const nothing = {
+		name: host.name,
+		base: before?.toplevel ?? null,
+		warnings,
+		duration,
+		remembered
+	};
+	const reproducible = host.kind === "flake" || host.nixpkgs !== null;
+	if (!now.ok) {
+		const none = {
+			toplevel: null,
+			drv: null,
+			packages: null,
+			reboot: null,
+			plan: null
+		};
+		return {
+			...nothing,
+			...none,
+			reproducible,
+			status: "failed",
+			error: now.failure
+		};
+	}
+	const { drv, toplevel } = now;
+	const error = host.declared && host.key !== null && host.agent ? agentProblem(host, now) : null;
+	const status = error !== null ? "failed" : isCompared ? changeOf(now, before) : "ok";
+	const differs = before !== null && before.toplevel !== toplevel;
+	return {
+		...nothing,
+		status,
+		toplevel,
+		drv,
+		reproducible,
+		packages: differs ? await packageChanges(nix, before.drv, drv) : null,
+		reboot: differs ? needsReboot(before, now) : null,
+		plan,
+		error
+	};
+}
+/** What each host would cost, of those of which that is news: not of what is as at the base, or as it was remembered. */
+async function planned(nix, compared, isCompared) {
+	const news = compared.flatMap((comparison) => {
+		const { now, before } = comparison;
+		if (!now.ok || !existsSync(now.drv)) return [];
+		return (isCompared ? now.toplevel !== before?.toplevel : !now.remembered) ? [{
+			comparison,
+			drv: now.drv
+		}] : [];
+	});
+	const plans = await planBuilds(nix, news.map(({ drv }) => drv));
+	return new Map(news.flatMap(({ comparison }, index) => plans[index] ? [[comparison, plans[index]]] : []));
+}
+function changeOf(now, before) {
+	return now.toplevel === before?.toplevel ? "unchanged" : "changed";
+}
+/** Whether a machine that runs `before` runs all of `after` only once it is started anew. */
+function needsReboot(before, after) {
+	return before.kernel !== after.kernel || before.initrd !== after.initrd || before.modules !== after.modules;
+}
+/** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
+function agentProblem(host, { agent, agentHost, agentBuild }) {
+	if (!agent) return {
+		message: "Bento's agent is not in this configuration: after this release the host would never take another",
+		hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`
+	};
+	if (agentHost !== null && agentHost !== host.name) return {
+		message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
+		hint: `set services.bento.host = "${host.name}"`
+	};
+	if (host.deliver === "system" && agentBuild === "source") return {
+		message: "it is delivered its system alone, and its agent would build from source, of which there is none",
+		hint: `set services.bento.build = "prebuilt"; or deliver: tree for ${host.name} in fleet.yaml`
+	};
+	return null;
+}
+/** What is to be said of the trees that could be staged. */
+async function stageWarnings(stager, evaluated) {
+	const staged = evaluated.filter(({ ok }) => ok);
+	return new Map(await Promise.all(staged.map(async ({ host }) => [host, await stager.warnings(host)])));
+}
+/** A host refuses a release without a secret that its configuration declares, or with one that it can't decrypt. */
+async function secretWarnings(dir, stager, evaluated) {
+	const found = evaluated.map(async (one) => {
+		const { host } = one;
+		const needed = one.ok && one.agent ? one.secrets ?? [] : [];
+		const shipped = needed.length === 0 ? [] : await stager.secrets(host);
+		const warnings = needed.map(async (name) => {
+			const file = secretFile(host.name, name);
+			if (!shipped.includes(name)) return `services.bento.secrets.${name} has no ${file} in git, and the host will refuse the release: bento secret set ${host.name} ${name}`;
+			if (await isForAnother(dir, file, host)) return `${file} is not encrypted to the host's key, and the host will refuse the release: bento secret rekey ${host.name} ${name}`;
+			return [];
+		});
+		return [host, (await Promise.all(warnings)).flat()];
+	});
+	return new Map(await Promise.all(found));
+}
+/** Whether a secret's file says that the host isn't among its readers. */
+async function isForAnother(dir, file, { key }) {
+	if (key === null || !canReceive(key)) return false;
+	const content = await readSecretFile(dir, file).catch(() => null);
+	const readers = content === null ? null : readersIn(content);
+	return readers !== null && readersOf([key]).ssh.some((reader) => !readers.ssh.includes(reader));
+}
+function undeclaredWarnings(fleet) {
+	if (fleet.file === null) return [];
+	return fleet.hosts.filter((host) => !host.declared).map((host) => `${host.name} (${host.path}) has no entry in ${fleet.file}: it is checked, and never deployed`);
 }
 // src/commands/build.ts
 /**
@@ -32402,7 +32634,8 @@ function gateOf(state) {
 		case "rolled-back":
 		case "refused":
 		case "drifted":
-		case "unknown": return "closed";
+		case "unknown":
+		case "unreported": return "closed";
 	}
 }
 /** For people: why the next wave isn't published because of this host. */
@@ -32419,7 +32652,7 @@ function gateReason({ state, reason, published }) {
 		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
 	}
 }
-// src/commands/ancestry.ts
+// src/commands/deploy/ancestry.ts
 /** Whether published commits lie behind the one that is deployed; each is looked up once. */
 var Ancestry = class {
 	#repository;
@@ -32533,7 +32766,7 @@ function withHistoryOf(newest, all) {
 		history: [...new Set(history)].filter((name) => name !== newest.archive?.name)
 	};
 }
-// src/commands/prepare.ts
+// src/commands/deploy/prepare.ts
 /**
 * Evaluates the hosts that can be deployed, and finds out what their releases are; the others get their result here. `archives`
 * is a directory for the packed releases.
@@ -32643,7 +32876,7 @@ async function withArchive({ candidate, pack }) {
 }
 /** What is wrong with one host is its own failure. */
 function failing(error) {
-	if (error instanceof HostError) return { failure: failureOf$2(error) };
+	if (error instanceof HostError) return { failure: failureOf(error) };
 	throw error;
 }
 function nothing(host) {
@@ -32664,7 +32897,7 @@ function failed(host, error) {
 		error
 	};
 }
-// src/commands/planning.ts
+// src/commands/deploy/planning.ts
 /** What is to be done for each host, by what each publisher has for it. */
 async function planAll(planner, steps, current, options) {
 	const now = Date.now();
@@ -32800,7 +33033,7 @@ function published(manifest, failure) {
 		error: failure
 	};
 }
-// src/commands/publishing.ts
+// src/commands/deploy/publishing.ts
 /** The lock for whoever publishes now, and how long to wait for it in milliseconds. */
 function lockFor(context, { wait }) {
 	return {
@@ -32839,7 +33072,7 @@ async function signAndPublish(context, publishers, signingKey, due) {
 	context.output.done();
 	return planned.map((step) => "result" in step ? step.result : published(step.value.manifest, join(failures.get(step.host.name) ?? null, step.value.unread)));
 }
-// src/commands/rollout.ts
+// src/commands/deploy/rollout.ts
 /** Milliseconds between looks at what hosts report. They poll every few minutes. */
 const LOOK = 1e4;
 /**
@@ -33119,7 +33352,7 @@ async function flakeUpdate(context, options) {
 		const open = _usingCtx$2.a(await openFleet(await loadFleet(options.fleet), { dirty: false }));
 		const nix = await Nix.find(options.nix, context.signal);
 		const flakes = flakesOf({ hosts: options.hosts.length === 0 ? open.fleet.hosts : selectHosts(open.fleet.hosts, options.hosts) });
-		if (flakes.length === 0) throw new FleetError("none of these hosts has a flake: there is no lock to update");
+		if (flakes.length === 0 && !options.mayHaveNone) throw new FleetError("none of these hosts has a flake: there is no lock to update");
 		const staged = await stageAll(open.stager, flakes);
 		const locks = await Promise.all(flakes.map((flake) => readLock(open, flake)));
 		requireInputs(options.inputs, locks);
@@ -33271,628 +33504,17 @@ async function update(context, nix, one, lock, options) {
 		await _usingCtx3.d();
 	}
 }
-/** What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. */
+/**
+* What Nix says was wrong: old versions put the cause first, and all of them what it was the cause of after it. Where it was git that
+* failed, or ssh, the reason is what they had said before that.
+*/
 function firstError(stderr) {
 	const lines = stderr.split("\n").map((line) => line.trim());
-	return (lines.find((line) => /^error: ./.test(line)) ?? lines.findLast((line) => line !== "") ?? "nix flake update failed").replace(/^error: /, "");
-}
-// src/commands/plan.ts
-/** Divides a fleet's hosts: among machines, for `check --shard`, and in time, for `deploy --wave`. */
-async function plan(context, options) {
-	return {
-		version: 1,
-		command: "plan",
-		shards: options.shards === null ? [] : await shardsOf(context, options, options.shards),
-		waves: await wavesOf(options)
-	};
-}
-/** No more parts than there are hosts. */
-async function shardsOf(context, options, most) {
-	try {
-		var _usingCtx$1 = _usingCtx();
-		const open = _usingCtx$1.a(await openFleet(await loadRenderedFleet(options.fleet), options));
-		const evaluator = {
-			context,
-			nix: await Nix.find(options.nix, context.signal),
-			stager: open.stager,
-			memory: openMemory(context.env),
-			derivations: false,
-			limits: options
-		};
-		const { hosts } = await withFlakeHosts(open.fleet, evaluator);
-		const selected = selectHosts(hosts, options.hosts);
-		const count = Math.min(most, selected.length);
-		return Array.from({ length: count }, (_, n) => ({
-			shard: `${n + 1}/${count}`,
-			hosts: shardOf(selected, {
-				index: n + 1,
-				count
-			}).map((host) => host.name)
-		}));
-	} catch (_) {
-		_usingCtx$1.e = _;
-	} finally {
-		await _usingCtx$1.d();
-	}
-}
-async function wavesOf({ fleet, hosts }) {
-	const loaded = await loadFleet(fleet);
-	const declared = loaded.hosts.filter((host) => host.declared);
-	if (declared.length === 0) return [];
-	const selected = selectHosts(declared, hosts).map((host) => host.name);
-	if (loaded.waves === null) return [{
-		wave: "all",
-		hosts: selected
-	}];
-	return loaded.waves.map((names, n) => ({
-		wave: String(n + 1),
-		hosts: names.filter((name) => selected.includes(name))
-	}));
-}
-// src/results/schema.ts
-const nullable = (type) => type.nullable();
-const failure = object({
-	message: string(),
-	hint: string().exactOptional(),
-	trace: string().exactOptional(),
-	derivation: string().exactOptional(),
-	log: string().exactOptional(),
-	file: string().exactOptional(),
-	line: int().exactOptional(),
-	column: int().exactOptional()
-});
-const hostCheck = object({
-	name: string(),
-	status: _enum([
-		"ok",
-		"unchanged",
-		"changed",
-		"failed",
-		"skipped"
-	]),
-	toplevel: nullable(string()),
-	drv: nullable(string()),
-	base: nullable(string()),
-	packages: nullable(array(object({
-		name: string(),
-		from: nullable(string()),
-		to: nullable(string())
-	}))),
-	reboot: nullable(boolean()),
-	reproducible: boolean(),
-	remembered: boolean(),
-	plan: nullable(object({
-		build: int(),
-		fetch: int(),
-		download: nullable(number$1()),
-		unpacked: nullable(number$1())
-	})),
-	warnings: array(string()),
-	error: nullable(failure),
-	duration: number$1()
-});
-/** The document of `check --json` and `build --json`: see CheckDocument for what each field says. */
-const checkDocumentSchema = object({
-	version: literal(1),
-	command: _enum(["check", "build"]),
-	base: nullable(string()),
-	warnings: array(string()),
-	hosts: array(hostCheck),
-	pruned: array(object({
-		host: string(),
-		toplevel: string(),
-		hasLeft: boolean()
-	})).exactOptional(),
-	prunedCache: object({
-		paths: int(),
-		bytes: number$1()
-	}).exactOptional(),
-	signedBy: string().exactOptional(),
-	push: object({
-		url: string(),
-		paths: int(),
-		bytes: number$1(),
-		error: nullable(failure)
-	}).exactOptional()
-});
-const attempt = object({
-	sequence: nullable(int()),
-	commit: nullable(string()),
-	subject: nullable(string()),
-	outcome: _enum(OUTCOMES),
-	reason: nullable(string()),
-	from: nullable(string()),
-	to: nullable(string()),
-	started: nullable(string()),
-	finished: nullable(string()),
-	duration: nullable(number$1()),
-	received: datetime()
-});
-const hostStatus = object({
-	name: string(),
-	state: _enum(FLEET_STATES),
-	sync: _enum([
-		"none",
-		"pending",
-		"applying",
-		"failed",
-		"rolled-back",
-		"inconclusive",
-		"refused",
-		"auto-updated",
-		"applied",
-		"unknown"
-	]),
-	health: _enum([
-		"ok",
-		"reboot-pending",
-		"drifted",
-		"suspended",
-		"silent",
-		"unheard",
-		"unknown"
-	]),
-	reason: nullable(string()),
-	published: nullable(object({
-		sequence: int(),
-		commit: string(),
-		subject: string(),
-		toplevel: nullable(string()),
-		issued: datetime()
-	})),
-	running: nullable(object({
-		toplevel: string(),
-		sequence: nullable(int())
-	})),
-	lastContact: nullable(datetime()),
-	lastOutcome: nullable(string()),
-	attempted: nullable(attempt),
-	agent: nullable(string()),
-	wave: nullable(int()),
-	groups: array(string()),
-	history: nullable(array(attempt)),
-	log: nullable(string())
-});
-object({
-	version: literal(1),
-	command: literal("status"),
-	time: datetime(),
-	failOn: array(_enum(FLEET_STATES)),
-	hosts: array(hostStatus)
-});
-// src/commands/report.ts
-/**
-* Makes one document of those of several shards. They may come from jobs that ran a pull request's code, so nothing in them is
-* taken for granted.
-* @throws FleetError when one can't be read, or isn't such a document, or two have the same host.
-*/
-async function report(context, options) {
-	const documents = await Promise.all(options.files.map((file) => readDocument(path$2.resolve(context.cwd, file))));
-	const [first] = documents;
-	if (first === void 0) throw new FleetError("there is no document to report on");
-	const hosts = documents.flatMap((document) => document.hosts).sort((a, b) => a.name < b.name ? -1 : 1);
-	const twice = hosts.find((host, index) => host.name === hosts[index + 1]?.name);
-	if (twice !== void 0) throw new FleetError(`${twice.name} is in more than one of the documents`);
-	return {
-		version: 1,
-		command: first.command,
-		base: first.base,
-		warnings: [...new Set(documents.flatMap((document) => document.warnings))],
-		hosts
-	};
-}
-async function readDocument(file) {
-	let value;
-	try {
-		value = JSON.parse(await readFile$1(file, "utf8"));
-	} catch (cause) {
-		throw new FleetError(`${file} can't be read as JSON`, { cause });
-	}
-	const result = checkDocumentSchema.safeParse(value);
-	if (!result.success) throw new FleetError(`${file} is not what bento check --json prints: ${prettifyError(result.error)}`);
-	return result.data;
-}
-// src/render/metrics.ts
-/**
-* The fleet in Prometheus' text format (exposition format 0.0.4), as node_exporter's textfile collector reads it. Times are in
-* seconds since 1970.
-*/
-function renderMetrics({ time, failOn, hosts }) {
-	const perHost = (value) => hosts.flatMap((host) => {
-		const number = value(host);
-		return number === null || !Number.isFinite(number) ? [] : [[{ host: host.name }, number]];
-	});
-	const seconds = (text) => text == null ? null : Date.parse(text) / 1e3;
-	return [
-		family("bento_status_timestamp_seconds", "When this was so.", [[{}, Date.parse(time) / 1e3]]),
-		family("bento_hosts", "Hosts in each state.", FLEET_STATES.map((state) => [{ state }, hosts.filter((host) => host.state === state).length])),
-		family("bento_host_state", "1 for the state that a host is in.", hosts.map(({ name, state, sync, health }) => [{
-			host: name,
-			state,
-			sync,
-			health
-		}, 1])),
-		family("bento_host_needs_attention", "Whether somebody has to look at a host.", perHost(({ state }) => Number(failOn.includes(state)))),
-		family("bento_host_info", "What is published for a host, and which wave of the rollout it is in.", hosts.map(({ name, published, wave, agent }) => [{
-			host: name,
-			commit: published?.commit ?? "",
-			wave: wave === null ? "" : String(wave),
-			agent: agent ?? ""
-		}, 1])),
-		family("bento_host_last_contact_timestamp_seconds", "When a host was last heard of, by the server's clock.", perHost(({ lastContact }) => seconds(lastContact))),
-		family("bento_host_published_timestamp_seconds", "When what is published for a host was made.", perHost(({ published }) => seconds(published?.issued))),
-		family("bento_host_last_attempt_timestamp_seconds", "When a host's newest report came, by the server's clock.", perHost(({ attempted }) => seconds(attempted?.received))),
-		family("bento_host_last_attempt_duration_seconds", "How long a host's newest attempt took, as it says.", perHost(({ attempted }) => attempted?.duration ?? null))
-	].join("");
-}
-function family(name, help, samples) {
-	return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${samples.map(([labels, value]) => `${name}${labelsText(labels)} ${value}\n`).join("")}`;
-}
-function labelsText(labels) {
-	const parts = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`);
-	return parts.length === 0 ? "" : `{${parts.join(",")}}`;
-}
-function escapeLabel(value) {
-	return value.toWellFormed().replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\"", "\\\"");
-}
-// src/render/status.ts
-/** What each state looks like, with and without colours. */
-const LOOKS = {
-	failed: ["✗", "red"],
-	"rolled-back": ["↩", "red"],
-	refused: ["⊘", "red"],
-	unknown: ["?", "red"],
-	silent: ["○", "red"],
-	inconclusive: ["~", "yellow"],
-	drifted: ["≠", "yellow"],
-	suspended: ["-", "yellow"],
-	"reboot-pending": ["!", "yellow"],
-	applying: ["▸", "cyan"],
-	pending: ["…", "cyan"],
-	new: ["+", "cyan"],
-	"auto-updated": ["↑", "green"],
-	"up-to-date": ["✓", "green"]
-};
-/** The fleet as a table, worst first. `now` in milliseconds since 1970. */
-function renderStatus({ hosts }, paint, now) {
-	const states = hosts.map((host) => host.state);
-	return [
-		...statusTable(hosts, paint, now),
-		"",
-		tally(states, FLEET_STATES).replaceAll("-", " ")
-	].join("\n");
-}
-/** The lines of the table, the heading first. */
-function statusTable(hosts, paint, now) {
-	const rows = worstFirst(hosts).map((host) => {
-		const [mark, style] = look(host.state);
-		return [
-			paint(style, mark),
-			host.name,
-			paint(style, words(host.state)),
-			contactText(host, now),
-			releaseText(host),
-			host.reason === null ? "" : inertLine(host.reason)
-		];
-	});
-	return table([[
-		"",
-		"HOST",
-		"STATE",
-		"LAST CONTACT",
-		"PUBLISHED",
-		"REASON"
-	].map((text) => paint("dim", text)), ...rows]);
-}
-/** One host, and what became of its last attempts, newest first. */
-function renderHostStatus(host, paint, now) {
-	const [mark, style] = look(host.state);
-	const facts = [
-		["published", host.published && `${releaseText(host)}, release ${host.published.sequence} of ${host.published.issued}`],
-		["runs", host.running && `${inertLine(host.running.toplevel)}${releaseOf(host.running.sequence)}`],
-		["last contact", contactText(host, now)],
-		["agent", host.agent && inertLine(host.agent)],
-		["wave", host.wave === null ? null : String(host.wave)],
-		["groups", host.groups.join(", ") || null]
-	];
-	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
-	const lines = table(facts.flatMap(([name, value]) => value === null ? [] : [[`  ${paint("dim", name)}`, value]]));
-	return [
-		`${paint(style, mark)} ${paint("bold", host.name)} ${paint(style, words(host.state))}${reason}`,
-		...lines,
-		"",
-		...historyLines(host, paint)
-	].join("\n");
-}
-function historyLines({ history }, paint) {
-	if (history === null || history.length === 0) return ["No attempt is known."];
-	const rows = history.map((attempt) => [
-		attempt.received.replace(/T(\d\d:\d\d):.*$/, " $1"),
-		paint(attempt.outcome === "success" || attempt.outcome === "unchanged" ? "green" : "yellow", words(attempt.outcome)),
-		attempt.duration === null ? "" : took(attempt.duration),
-		`${attempt.commit?.slice(0, 12) ?? ""} ${inertLine(attempt.subject ?? "", 40)}`.trim(),
-		systemsText(attempt),
-		inertLine(attempt.reason ?? "")
-	]);
-	return table([[
-		"TIME (UTC)",
-		"OUTCOME",
-		"TOOK",
-		"COMMIT",
-		"SYSTEM",
-		"REASON"
-	].map((text) => paint("dim", text)), ...rows]);
-}
-/** "a1b2c3d4 → e5f6a7b8 nixos-system-router-26.05": the beginning of each hash, and the name of the newer one. */
-function systemsText({ from, to }) {
-	const [before, after] = [from, to].map((system) => system === null ? null : inertLine(path$2.posix.basename(system)));
-	const short = (name) => name.slice(0, 8);
-	const name = (after ?? before ?? "").slice(33, 73);
-	if (!before || !after || before === after) return `${short(after ?? before ?? "")} ${name}`.trim();
-	return `${short(before)} → ${short(after)} ${name}`.trim();
-}
-/** Seconds as "45 s", "12 min", "1 h 5 min". */
-function took(seconds) {
-	if (seconds < 60) return `${seconds} s`;
-	const minutes = Math.floor(seconds / 60);
-	if (minutes < 60) return `${minutes} min`;
-	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-function releaseOf(sequence) {
-	return sequence === null ? "" : `, of release ${sequence}`;
-}
-/** A state or an outcome for people: "rolled back". */
-function words(state) {
-	return state.replaceAll("-", " ");
-}
-function worstFirst(hosts) {
-	const rank = (host) => FLEET_STATES.indexOf(host.state);
-	return [...hosts].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
-}
-function look(state) {
-	return LOOKS[state];
-}
-/** `now` in milliseconds since 1970. */
-function contactText({ lastContact }, now) {
-	if (lastContact === null) return "never";
-	const age = now - Date.parse(lastContact);
-	return age < 1e3 ? "just now" : `${duration(age)} ago`;
-}
-function releaseText({ published }) {
-	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
-}
-/** What a terminal of this size shows of the fleet: the worst, as much as there is room for. */
-function watchLines(document, paint, { columns, rows, trouble, now }) {
-	const [heading = "", ...lines] = statusTable(document.hosts, paint, now);
-	const last = [tally(document.hosts.map((host) => host.state), FLEET_STATES).replaceAll("-", " "), paint("dim", `as of ${document.time.slice(11, 19)} UTC`)];
-	if (trouble !== "") last.push(paint("yellow", `! ${trouble}`));
-	const room = Math.max(0, rows - 2 - last.length);
-	const shown = lines.length <= room ? lines : lines.slice(0, Math.max(0, room - 1));
-	const left = lines.length - shown.length;
-	const more = left > 0 ? [paint("dim", `… and ${count(left, "host")} more`)] : [];
-	return [
-		heading,
-		...shown,
-		...more,
-		"",
-		...last
-	].slice(0, rows).map((line) => cutTo(line, columns));
-}
-/** "2026-11-23 12:00:00 router: up to date → failed: why" */
-function changeLine(time, before, host) {
-	const states = before === void 0 || before.state === host.state ? [host.state] : [before.state, host.state];
-	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
-	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
-}
-// src/render/status-page.html
-var status_page_default = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n";
-// src/render/status-page.ts
-/** Characters of one log, and of all of them together: the page is for phones, too. */
-const LOG = 2e4;
-const ALL_LOGS = 4e6;
-/**
-* The fleet as one HTML page that needs nothing else, neither a server nor the network. All that hosts say is in it as data, and
-* becomes text in the browser; no script runs but the page's own.
-*/
-function statusPage(document, title) {
-	const states = FLEET_STATES.map((name) => {
-		const [mark, style] = look(name);
-		return {
-			name,
-			mark,
-			tone: TONES[style] ?? "warn",
-			open: gateOf(name) === "open"
-		};
-	});
-	const data = {
-		title,
-		time: document.time,
-		states,
-		hosts: withRoom(document.hosts)
-	};
-	const [, style = ""] = /<style>(.*?)<\/style>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
-	const [, script = ""] = /<script>(.*?)<\/script>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
-	const policy = [
-		"default-src 'none'",
-		`style-src ${hashOf(style)}`,
-		`script-src ${hashOf(script)}`,
-		"img-src data:",
-		"base-uri 'none'",
-		"form-action 'none'"
-	].join("; ");
-	return status_page_default.replace("POLICY", policy).replace("DATA", () => embed(data));
-}
-const TONES = {
-	red: "bad",
-	yellow: "warn",
-	cyan: "go",
-	green: "good"
-};
-/** Logs as far as there is room, of the worst hosts first. */
-function withRoom(hosts) {
-	let left = ALL_LOGS;
-	return worstFirst(hosts).map((host) => {
-		if (host.log === null) return host;
-		const log = clip(host.log, LOG);
-		left -= log.length;
-		return {
-			...host,
-			log: left < 0 ? null : log
-		};
-	});
-}
-/** JSON that no HTML parser takes for anything else: neither a comment nor the end of a script has a way to begin. */
-function embed(data) {
-	return JSON.stringify(data).replace(/[<>&\u2028\u2029]/g, (letter) => {
-		return `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
-	});
-}
-function hashOf(text) {
-	return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
-}
-// src/reports/notifications.ts
-/**
-* What there is to tell now that wasn't told before: each trouble once, and that it is over. A host that failed, and waits for
-* what shall mend it, has not recovered yet; one that was only not heard of has, as soon as it is.
-*/
-function notificationsOf(hosts, told, troubles) {
-	return hosts.flatMap((host) => {
-		const before = told[host.name] ?? null;
-		if (troubles.includes(host.state)) return before === host.state ? [] : [{
-			host,
-			event: "trouble",
-			before
-		}];
-		if (before === null) return [];
-		return gateOf(host.state) === "open" || before === "silent" || before === "unknown" ? [{
-			host,
-			event: "recovered",
-			before
-		}] : [];
-	});
-}
-/** What is known to be told once this was. */
-function toldAfter(told, { host, event }) {
-	const { [host.name]: _, ...others } = told;
-	return event === "trouble" ? {
-		...others,
-		[host.name]: host.state
-	} : others;
-}
-// src/commands/notify.ts
-/** Milliseconds for one call. */
-const TIMEOUT = 6e4;
-const stateSchema = strictObject({
-	version: literal(1),
-	told: record(string(), _enum(FLEET_STATES))
-});
-/** Where it is remembered what was told of a fleet, unless somebody says otherwise. */
-function defaultStateFile(env, fleet) {
-	const state = env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state");
-	const id = createHash("sha256").update(fleet).digest("hex").slice(0, 16);
-	return path$2.join(state, "bento", `told-${path$2.basename(fleet)}-${id}.json`);
-}
-/**
-* Runs the user's `command` for each host that got into trouble or out of it since the last time. What hosts say reaches it in
-* its environment and as JSON on its standard input, and is never a part of the command. One that fails is called again the
-* next time.
-* @throws FleetError when `file` isn't what was left there; UnavailableError when a call failed, after all others.
-*/
-async function notify(context, document, { command, file }) {
-	let told = await readTold(file);
-	const failures = [];
-	for (const notification of notificationsOf(document.hosts, told, document.failOn)) {
-		const { name } = notification.host;
-		const failure = await call(context, command, notification);
-		if (failure !== null) {
-			failures.push(`${name} (${failure})`);
-			continue;
-		}
-		told = toldAfter(told, notification);
-		await writeTold(file, told);
-	}
-	if (failures.length > 0) throw new UnavailableError(`the command of --notify failed for ${failures.slice(0, 5).join(", ")}`, { hint: "it is called again the next time" });
-}
-/** Calls the command, and gives what was wrong with that; null when nothing was. */
-async function call(context, command, { host, event, before }) {
-	const env = {
-		BENTO_EVENT: event,
-		BENTO_HOST: host.name,
-		BENTO_STATE: host.state,
-		BENTO_STATE_BEFORE: before ?? "",
-		BENTO_REASON: host.reason ?? "",
-		BENTO_COMMIT: host.published?.commit ?? "",
-		BENTO_SUBJECT: host.published?.subject ?? "",
-		BENTO_LAST_CONTACT: host.lastContact ?? ""
-	};
-	const inert = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replaceAll("\0", "")]));
-	const { history: _, log: __, ...said } = host;
-	const input = Buffer.from(`${JSON.stringify({
-		version: 1,
-		event,
-		before,
-		host: said
-	})}\n`);
-	const { signal } = context;
-	const result = await run("sh", ["-c", command], {
-		env: inert,
-		input,
-		signal,
-		timeout: TIMEOUT,
-		cwd: context.cwd
-	});
-	const lines = result.stderr.trim().split("\n");
-	if (result.timedOut) return `no end within ${TIMEOUT / 1e3} s`;
-	return result.status === 0 ? null : `status ${result.status}: ${lines.at(-1)?.slice(0, 200) ?? ""}`;
-}
-async function readTold(file) {
-	let text;
-	try {
-		text = await readFile$1(file, "utf8");
-	} catch (cause) {
-		const { code } = cause;
-		if (code === "ENOENT") return {};
-		throw new FleetError(`${file} can't be read (${code})`, { cause });
-	}
-	try {
-		return stateSchema.parse(JSON.parse(text)).told;
-	} catch (cause) {
-		throw new FleetError(`${file} is not what bento status --notify remembers`, {
-			hint: "remove it, and what is wrong now is told once more",
-			cause
-		});
-	}
-}
-async function writeTold(file, told) {
-	try {
-		await writeFileAtomically(file, `${JSON.stringify({
-			version: 1,
-			told
-		})}\n`, 384);
-	} catch (cause) {
-		throw new UnavailableError(`${file} can't be written (${cause.code})`, { cause });
-	}
-}
-// src/commands/status-outlets.ts
-/**
-* Writes what was asked for of a status, each file whole or not at all, and tells who wants to be told.
-* @throws UnavailableError when a file can't be written, or the command failed.
-*/
-async function deliverStatus(context, document, fleet, { html, metrics, notify: command, notifyState }) {
-	const at = (...place) => path$2.resolve(context.cwd, ...place);
-	if (html !== void 0) await write(at(html, "index.html"), statusPage(document, path$2.basename(fleet)));
-	if (metrics !== void 0) await write(at(metrics), renderMetrics(document));
-	if (command !== void 0) await notify(context, document, {
-		command,
-		file: notifyState === void 0 ? defaultStateFile(context.env, fleet) : at(notifyState)
-	});
-}
-async function write(file, text) {
-	try {
-		await writeFileAtomically(file, text);
-	} catch (cause) {
-		throw new UnavailableError(`${file} can't be written (${cause.code})`, { cause });
-	}
+	const error = lines.find((line) => /^error: ./.test(line)) ?? lines.findLast((line) => line !== "");
+	const message = (error ?? "nix flake update failed").replace(/^error: /, "");
+	if (!/^(?:program '\S*git' failed|resolving Git reference|Failed to fetch git)/.test(message)) return message;
+	const why = lines.slice(0, lines.indexOf(error ?? "")).filter((line) => !/^(?:|warning: .*)$/.test(line)).find((line) => /^(?:fatal|ssh|error|remote): (?!Could not read from remote)/.test(line));
+	return why === void 0 ? message : `git: ${why.replace(/^(?:fatal|error): /, "")}`;
 }
 // src/render/failure.ts
 /** Where a failure is, or undefined where nobody knows. */
@@ -34109,6 +33731,640 @@ function markdownTable(heading, rows) {
 function folded(title, text, limit) {
 	return `<details><summary>${title}</summary><pre>${clip(text, limit).replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "�").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replace(/\n(?=\n)/g, "\n&#8203;")}</pre></details>`;
 }
+// src/render/status.ts
+/** What each state looks like, with and without colours. */
+const LOOKS = {
+	failed: ["✗", "red"],
+	"rolled-back": ["↩", "red"],
+	refused: ["⊘", "red"],
+	unknown: ["?", "red"],
+	silent: ["○", "red"],
+	inconclusive: ["~", "yellow"],
+	drifted: ["≠", "yellow"],
+	suspended: ["-", "yellow"],
+	"reboot-pending": ["!", "yellow"],
+	applying: ["▸", "cyan"],
+	pending: ["…", "cyan"],
+	new: ["+", "cyan"],
+	unreported: ["·", "cyan"],
+	"auto-updated": ["↑", "green"],
+	"up-to-date": ["✓", "green"]
+};
+/** The fleet as a table, worst first. `now` in milliseconds since 1970. */
+function renderStatus({ hosts }, paint, now) {
+	const states = hosts.map((host) => host.state);
+	return [
+		...statusTable(hosts, paint, now),
+		"",
+		tally(states, FLEET_STATES).replaceAll("-", " ")
+	].join("\n");
+}
+/** The lines of the table, the heading first. */
+function statusTable(hosts, paint, now) {
+	const rows = worstFirst(hosts).map((host) => {
+		const [mark, style] = look(host.state);
+		return [
+			paint(style, mark),
+			host.name,
+			paint(style, words(host.state)),
+			contactText(host, now),
+			releaseText(host),
+			host.reason === null ? "" : inertLine(host.reason)
+		];
+	});
+	return table([[
+		"",
+		"HOST",
+		"STATE",
+		"LAST CONTACT",
+		"PUBLISHED",
+		"REASON"
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** One host, and what became of its last attempts, newest first. */
+function renderHostStatus(host, paint, now) {
+	const [mark, style] = look(host.state);
+	const facts = [
+		["published", host.published && `${releaseText(host)}, release ${host.published.sequence} of ${host.published.issued}`],
+		["runs", host.running && `${inertLine(host.running.toplevel)}${releaseOf(host.running.sequence)}`],
+		["last contact", contactText(host, now)],
+		["agent", host.agent && inertLine(host.agent)],
+		["wave", host.wave === null ? null : String(host.wave)],
+		["groups", host.groups.join(", ") || null]
+	];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	const lines = table(facts.flatMap(([name, value]) => value === null ? [] : [[`  ${paint("dim", name)}`, value]]));
+	return [
+		`${paint(style, mark)} ${paint("bold", host.name)} ${paint(style, words(host.state))}${reason}`,
+		...lines,
+		"",
+		...historyLines(host, paint)
+	].join("\n");
+}
+function historyLines({ history }, paint) {
+	if (history === null || history.length === 0) return ["No attempt is known."];
+	const rows = history.map((attempt) => [
+		attempt.received.replace(/T(\d\d:\d\d):.*$/, " $1"),
+		paint(attempt.outcome === "success" || attempt.outcome === "unchanged" ? "green" : "yellow", words(attempt.outcome)),
+		attempt.duration === null ? "" : took(attempt.duration),
+		`${attempt.commit?.slice(0, 12) ?? ""} ${inertLine(attempt.subject ?? "", 40)}`.trim(),
+		systemsText(attempt),
+		inertLine(attempt.reason ?? "")
+	]);
+	return table([[
+		"TIME (UTC)",
+		"OUTCOME",
+		"TOOK",
+		"COMMIT",
+		"SYSTEM",
+		"REASON"
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** "a1b2c3d4 → e5f6a7b8 nixos-system-router-26.05": the beginning of each hash, and the name of the newer one. */
+function systemsText({ from, to }) {
+	const [before, after] = [from, to].map((system) => system === null ? null : inertLine(path$2.posix.basename(system)));
+	const short = (name) => name.slice(0, 8);
+	const name = (after ?? before ?? "").slice(33, 73);
+	if (!before || !after || before === after) return `${short(after ?? before ?? "")} ${name}`.trim();
+	return `${short(before)} → ${short(after)} ${name}`.trim();
+}
+/** Seconds as "45 s", "12 min", "1 h 5 min". */
+function took(seconds) {
+	if (seconds < 60) return `${seconds} s`;
+	const minutes = Math.floor(seconds / 60);
+	if (minutes < 60) return `${minutes} min`;
+	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+function releaseOf(sequence) {
+	return sequence === null ? "" : `, of release ${sequence}`;
+}
+/** A state or an outcome for people: "rolled back". */
+function words(state) {
+	return state.replaceAll("-", " ");
+}
+function worstFirst(hosts) {
+	const rank = (host) => FLEET_STATES.indexOf(host.state);
+	return [...hosts].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
+}
+function look(state) {
+	return LOOKS[state];
+}
+/** `now` in milliseconds since 1970. */
+function contactText({ lastContact }, now) {
+	if (lastContact === null) return "never";
+	const age = now - Date.parse(lastContact);
+	return age < 1e3 ? "just now" : `${duration(age)} ago`;
+}
+function releaseText({ published }) {
+	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
+}
+/** What a terminal of this size shows of the fleet: the worst, as much as there is room for. */
+function watchLines(document, paint, { columns, rows, trouble, now }) {
+	const [heading = "", ...lines] = statusTable(document.hosts, paint, now);
+	const last = [tally(document.hosts.map((host) => host.state), FLEET_STATES).replaceAll("-", " "), paint("dim", `as of ${document.time.slice(11, 19)} UTC`)];
+	if (trouble !== "") last.push(paint("yellow", `! ${trouble}`));
+	const room = Math.max(0, rows - 2 - last.length);
+	const shown = lines.length <= room ? lines : lines.slice(0, Math.max(0, room - 1));
+	const left = lines.length - shown.length;
+	const more = left > 0 ? [paint("dim", `… and ${count(left, "host")} more`)] : [];
+	return [
+		heading,
+		...shown,
+		...more,
+		"",
+		...last
+	].slice(0, rows).map((line) => cutTo(line, columns));
+}
+/** "2026-11-23 12:00:00 router: up to date → failed: why" */
+function changeLine(time, before, host) {
+	const states = before === void 0 || before.state === host.state ? [host.state] : [before.state, host.state];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
+}
+// src/commands/plan.ts
+/** Divides a fleet's hosts: among machines, for `check --shard`, and in time, for `deploy --wave`. */
+async function plan(context, options) {
+	return {
+		version: 1,
+		command: "plan",
+		shards: options.shards === null ? [] : await shardsOf(context, options, options.shards),
+		waves: await wavesOf(options)
+	};
+}
+/** No more parts than there are hosts. */
+async function shardsOf(context, options, most) {
+	try {
+		var _usingCtx$1 = _usingCtx();
+		const open = _usingCtx$1.a(await openFleet(await loadRenderedFleet(options.fleet), options));
+		const evaluator = {
+			context,
+			nix: await Nix.find(options.nix, context.signal),
+			stager: open.stager,
+			memory: openMemory(context.env),
+			derivations: false,
+			limits: options
+		};
+		const { hosts } = await withFlakeHosts(open.fleet, evaluator);
+		const selected = selectHosts(hosts, options.hosts);
+		const count = Math.min(most, selected.length);
+		return Array.from({ length: count }, (_, n) => ({
+			shard: `${n + 1}/${count}`,
+			hosts: shardOf(selected, {
+				index: n + 1,
+				count
+			}).map((host) => host.name)
+		}));
+	} catch (_) {
+		_usingCtx$1.e = _;
+	} finally {
+		await _usingCtx$1.d();
+	}
+}
+async function wavesOf({ fleet, hosts }) {
+	const loaded = await loadFleet(fleet);
+	const declared = loaded.hosts.filter((host) => host.declared);
+	if (declared.length === 0) return [];
+	const selected = selectHosts(declared, hosts).map((host) => host.name);
+	if (loaded.waves === null) return [{
+		wave: "all",
+		hosts: selected
+	}];
+	return loaded.waves.map((names, n) => ({
+		wave: String(n + 1),
+		hosts: names.filter((name) => selected.includes(name))
+	}));
+}
+// src/results/schema.ts
+const nullable = (type) => type.nullable();
+const failure = object({
+	message: string(),
+	hint: string().exactOptional(),
+	trace: string().exactOptional(),
+	derivation: string().exactOptional(),
+	log: string().exactOptional(),
+	file: string().exactOptional(),
+	line: int().exactOptional(),
+	column: int().exactOptional()
+});
+const hostCheck = object({
+	name: string(),
+	status: _enum([
+		"ok",
+		"unchanged",
+		"changed",
+		"failed",
+		"skipped"
+	]),
+	toplevel: nullable(string()),
+	drv: nullable(string()),
+	base: nullable(string()),
+	packages: nullable(array(object({
+		name: string(),
+		from: nullable(string()),
+		to: nullable(string())
+	}))),
+	reboot: nullable(boolean()),
+	reproducible: boolean(),
+	remembered: boolean(),
+	plan: nullable(object({
+		build: int(),
+		fetch: int(),
+		download: nullable(number$1()),
+		unpacked: nullable(number$1())
+	})),
+	warnings: array(string()),
+	error: nullable(failure),
+	duration: number$1()
+});
+/** The document of `check --json` and `build --json`: see CheckDocument for what each field says. */
+const checkDocumentSchema = object({
+	version: literal(1),
+	command: _enum(["check", "build"]),
+	base: nullable(string()),
+	warnings: array(string()),
+	hosts: array(hostCheck),
+	pruned: array(object({
+		host: string(),
+		toplevel: string(),
+		hasLeft: boolean()
+	})).exactOptional(),
+	prunedCache: object({
+		paths: int(),
+		bytes: number$1()
+	}).exactOptional(),
+	signedBy: string().exactOptional(),
+	push: object({
+		url: string(),
+		paths: int(),
+		bytes: number$1(),
+		error: nullable(failure)
+	}).exactOptional()
+});
+/** The document of `flake-update --json`, as far as a report tells of it. */
+const flakeUpdateDocumentSchema = object({
+	version: literal(1),
+	command: literal("flake-update"),
+	flakes: array(object({
+		file: string(),
+		error: nullable(failure)
+	}))
+});
+const attempt = object({
+	sequence: nullable(int()),
+	commit: nullable(string()),
+	subject: nullable(string()),
+	outcome: _enum(OUTCOMES),
+	reason: nullable(string()),
+	from: nullable(string()),
+	to: nullable(string()),
+	started: nullable(string()),
+	finished: nullable(string()),
+	duration: nullable(number$1()),
+	received: datetime()
+});
+const hostStatus = object({
+	name: string(),
+	state: _enum(FLEET_STATES),
+	sync: _enum([
+		"none",
+		"pending",
+		"applying",
+		"failed",
+		"rolled-back",
+		"inconclusive",
+		"refused",
+		"auto-updated",
+		"applied",
+		"unknown"
+	]),
+	health: _enum([
+		"ok",
+		"reboot-pending",
+		"drifted",
+		"suspended",
+		"silent",
+		"unheard",
+		"unknown"
+	]),
+	reason: nullable(string()),
+	published: nullable(object({
+		sequence: int(),
+		commit: string(),
+		subject: string(),
+		toplevel: nullable(string()),
+		issued: datetime()
+	})),
+	running: nullable(object({
+		toplevel: string(),
+		sequence: nullable(int())
+	})),
+	lastContact: nullable(datetime()),
+	lastOutcome: nullable(string()),
+	attempted: nullable(attempt),
+	agent: nullable(string()),
+	wave: nullable(int()),
+	groups: array(string()),
+	history: nullable(array(attempt)),
+	log: nullable(string())
+});
+object({
+	version: literal(1),
+	command: literal("status"),
+	time: datetime(),
+	failOn: array(_enum(FLEET_STATES)),
+	hosts: array(hostStatus)
+});
+// src/commands/report.ts
+/**
+* Makes one document of those of several shards; what could not be updated before is a warning. They may come from jobs that ran a pull request's code, so nothing in them is
+* taken for granted.
+* @throws FleetError when one can't be read, or isn't such a document, or two have the same host.
+*/
+async function report(context, options) {
+	const read = await Promise.all(options.files.map((file) => readDocument(path$2.resolve(context.cwd, file))));
+	const documents = read.filter((document) => document.command !== "flake-update");
+	const updates = read.filter((document) => document.command === "flake-update");
+	const [first] = documents;
+	if (first === void 0) throw new FleetError("there is no document to report on");
+	const hosts = documents.flatMap((document) => document.hosts).sort((a, b) => a.name < b.name ? -1 : 1);
+	const twice = hosts.find((host, index) => host.name === hosts[index + 1]?.name);
+	if (twice !== void 0) throw new FleetError(`${twice.name} is in more than one of the documents`);
+	return {
+		version: 1,
+		command: first.command,
+		base: first.base,
+		warnings: [.../* @__PURE__ */ new Set([...updates.flatMap(notUpdated), ...documents.flatMap((document) => document.warnings)])],
+		hosts
+	};
+}
+function notUpdated({ flakes }) {
+	return flakes.flatMap(({ file, error }) => error === null ? [] : [`${file} is as it was: ${error.message}`]);
+}
+async function readDocument(file) {
+	let value;
+	try {
+		value = JSON.parse(await readFile$1(file, "utf8"));
+	} catch (cause) {
+		throw new FleetError(`${file} can't be read as JSON`, { cause });
+	}
+	const isUpdate = value?.command === "flake-update";
+	const result = (isUpdate ? flakeUpdateDocumentSchema : checkDocumentSchema).safeParse(value);
+	if (!result.success) throw new FleetError(`${file} is not what bento ${isUpdate ? "flake-update" : "check"} --json prints: ${prettifyError(result.error)}`);
+	return result.data;
+}
+// src/render/metrics.ts
+/**
+* The fleet in Prometheus' text format (exposition format 0.0.4), as node_exporter's textfile collector reads it. Times are in
+* seconds since 1970.
+*/
+function renderMetrics({ time, failOn, hosts }) {
+	const perHost = (value) => hosts.flatMap((host) => {
+		const number = value(host);
+		return number === null || !Number.isFinite(number) ? [] : [[{ host: host.name }, number]];
+	});
+	const seconds = (text) => text == null ? null : Date.parse(text) / 1e3;
+	return [
+		family("bento_status_timestamp_seconds", "When this was so.", [[{}, Date.parse(time) / 1e3]]),
+		family("bento_hosts", "Hosts in each state.", FLEET_STATES.map((state) => [{ state }, hosts.filter((host) => host.state === state).length])),
+		family("bento_host_state", "1 for the state that a host is in.", hosts.map(({ name, state, sync, health }) => [{
+			host: name,
+			state,
+			sync,
+			health
+		}, 1])),
+		family("bento_host_needs_attention", "Whether somebody has to look at a host.", perHost(({ state }) => Number(failOn.includes(state)))),
+		family("bento_host_info", "What is published for a host, and which wave of the rollout it is in.", hosts.map(({ name, published, wave, agent }) => [{
+			host: name,
+			commit: published?.commit ?? "",
+			wave: wave === null ? "" : String(wave),
+			agent: agent ?? ""
+		}, 1])),
+		family("bento_host_last_contact_timestamp_seconds", "When a host was last heard of, by the server's clock.", perHost(({ lastContact }) => seconds(lastContact))),
+		family("bento_host_published_timestamp_seconds", "When what is published for a host was made.", perHost(({ published }) => seconds(published?.issued))),
+		family("bento_host_last_attempt_timestamp_seconds", "When a host's newest report came, by the server's clock.", perHost(({ attempted }) => seconds(attempted?.received))),
+		family("bento_host_last_attempt_duration_seconds", "How long a host's newest attempt took, as it says.", perHost(({ attempted }) => attempted?.duration ?? null))
+	].join("");
+}
+function family(name, help, samples) {
+	return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${samples.map(([labels, value]) => `${name}${labelsText(labels)} ${value}\n`).join("")}`;
+}
+function labelsText(labels) {
+	const parts = Object.entries(labels).map(([name, value]) => `${name}="${escapeLabel(value)}"`);
+	return parts.length === 0 ? "" : `{${parts.join(",")}}`;
+}
+function escapeLabel(value) {
+	return value.toWellFormed().replaceAll("\\", "\\\\").replaceAll("\n", "\\n").replaceAll("\"", "\\\"");
+}
+// src/render/status-page.html
+var status_page_default = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n";
+// src/render/status-page.ts
+/** Characters of one log, and of all of them together: the page is for phones, too. */
+const LOG = 2e4;
+const ALL_LOGS = 4e6;
+/**
+* The fleet as one HTML page that needs nothing else, neither a server nor the network. All that hosts say is in it as data, and
+* becomes text in the browser; no script runs but the page's own.
+*/
+function statusPage(document, title) {
+	const states = FLEET_STATES.map((name) => {
+		const [mark, style] = look(name);
+		return {
+			name,
+			mark,
+			tone: TONES[style] ?? "warn",
+			open: gateOf(name) === "open"
+		};
+	});
+	const data = {
+		title,
+		time: document.time,
+		states,
+		hosts: withRoom(document.hosts)
+	};
+	const [, style = ""] = /<style>(.*?)<\/style>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
+	const [, script = ""] = /<script>(.*?)<\/script>/s.exec("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" content=\"POLICY\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>Fleet</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n  :root {\n    --text: #20252d; --dim: #5c6470; --back: #f4f5f6; --card: #fff; --line: #dde0e4; --hover: #eef1f4; --accent: #1d5fb8;\n    --bad: #b3261e; --warn: #8a5a00; --go: #1d5fb8; --good: #2c6e49;\n    --bad-fill: #d0483f; --warn-fill: #d99a1c; --go-fill: #5b93d9; --good-fill: #6aa583;\n  }\n  @media (prefers-color-scheme: dark) {\n    :root {\n      --text: #dfe3e8; --dim: #98a1ad; --back: #14171b; --card: #1b1f25; --line: #2f353e; --hover: #232932; --accent: #8ab4f8;\n      --bad: #ff9d95; --warn: #f0c674; --go: #8ab4f8; --good: #86cfa3;\n      --bad-fill: #c4574f; --warn-fill: #b98a2b; --go-fill: #4c78b0; --good-fill: #3f7a59;\n    }\n  }\n  * { box-sizing: border-box; }\n  [hidden] { display: none !important; }\n  body { margin: 0; background: var(--back); color: var(--text); font: .875rem/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums; }\n  main, header { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }\n  header { padding-top: 1.25rem; display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }\n  main { padding-bottom: 4rem; }\n  h1 { font-size: 1.25rem; margin: 0; overflow-wrap: anywhere; }\n  h2 { font-size: .75rem; letter-spacing: .06em; text-transform: uppercase; color: var(--dim); margin: 1.5rem 0 .5rem; }\n  h3 { font-size: .875rem; margin: 1rem 0 .35rem; }\n  p { margin: 0; }\n  .dim { color: var(--dim); }\n  #stale { color: var(--warn); font-weight: 600; }\n  code, pre, .mono { font-family: ui-monospace, \"SFMono-Regular\", Menlo, Consolas, monospace; font-size: .8125rem; }\n  button, input { font: inherit; color: inherit; }\n  :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }\n  .skip { position: absolute; left: -99rem; }\n  .skip:focus { left: 1rem; top: .5rem; background: var(--card); padding: .25rem .5rem; }\n\n  .bar { display: flex; gap: 2px; height: .6rem; margin-top: 1rem; border-radius: .3rem; overflow: hidden; }\n  .bar span { min-width: 4px; }\n  .bad { color: var(--bad); } .warn { color: var(--warn); } .go { color: var(--go); } .good { color: var(--good); }\n  .fill-bad { background: var(--bad-fill); } .fill-warn { background: var(--warn-fill); }\n  .fill-go { background: var(--go-fill); } .fill-good { background: var(--good-fill); }\n\n  .tools { display: flex; flex-wrap: wrap; gap: .4rem; margin: .75rem 0 0; align-items: center; }\n  .tools .tools { margin: 0; }\n  .chip { border: 1px solid var(--line); background: var(--card); border-radius: 1rem; padding: .2rem .7rem; cursor: pointer; }\n  .chip:hover { background: var(--hover); }\n  .chip[aria-pressed=\"true\"] { border-color: currentColor; box-shadow: inset 0 0 0 1px currentColor; }\n  .chip b { margin-left: .3rem; color: var(--text); }\n  #search { flex: 1 1 12rem; max-width: 22rem; border: 1px solid var(--line); background: var(--card); border-radius: .35rem; padding: .3rem .6rem; }\n\n  #waves { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem; }\n  #waves li { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; padding: .5rem .75rem; }\n  #waves .bar { margin: .4rem 0 .25rem; height: .4rem; background: var(--line); }\n  #waves .head { display: flex; justify-content: space-between; gap: 1rem; }\n\n  table { border-collapse: collapse; width: 100%; }\n  #fleet { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; }\n  th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid var(--line); }\n  thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }\n  #hosts > tr:last-child > td, #hosts > tr:last-child > th { border-bottom: 0; }\n  thead button { border: 0; background: none; padding: 0; font-weight: 600; cursor: pointer; }\n  thead button::after { content: \" ↕\" / \"\"; opacity: .35; }\n  th[aria-sort=\"ascending\"] button::after { content: \" ↑\" / \"\"; opacity: 1; }\n  th[aria-sort=\"descending\"] button::after { content: \" ↓\" / \"\"; opacity: 1; }\n  #hosts > tr.host:hover { background: var(--hover); }\n  #hosts > tr.host > .state, #hosts > tr.host > .contact { white-space: nowrap; }\n  .state .mark { display: inline-block; width: 1.3em; }\n  .name { font-weight: 600; }\n  .name button { border: 0; background: none; padding: 0; font-weight: 600; text-align: left; cursor: pointer; overflow-wrap: anywhere; }\n  .name button::before { content: \"▸\" / \"\"; display: inline-block; width: 1.1em; color: var(--dim); }\n  .name button[aria-expanded=\"true\"]::before { content: \"▾\" / \"\"; }\n  .reason, .subject { overflow-wrap: anywhere; }\n  .details > td { background: var(--back); padding: .25rem 1.25rem 1.25rem; }\n  .details table { font-size: .8125rem; }\n  .scroll { overflow-x: auto; }\n  dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: .75rem 0 0; }\n  dt { color: var(--dim); }\n  dd { margin: 0; overflow-wrap: anywhere; }\n  pre { background: var(--card); border: 1px solid var(--line); border-radius: .35rem; margin: 0; padding: .6rem .8rem;\n    max-height: 24rem; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; }\n  #none { padding: 1.5rem .75rem; }\n  @media (max-width: 45rem) {\n    header, main { padding-left: .75rem; padding-right: .75rem; }\n    #fleet > thead { position: absolute; left: -99rem; }\n    #fleet, #hosts, #hosts > tr, #hosts > tr > * { display: block; }\n    #hosts > tr { border-bottom: 1px solid var(--line); padding: .5rem 0; }\n    #hosts > tr:last-child { border-bottom: 0; }\n    #hosts > tr.host > * { border: 0; padding: .05rem .75rem; }\n    #hosts > tr.host { display: grid; grid-template-columns: 1fr auto; align-items: baseline; }\n    #hosts > tr.host > .name { grid-area: 1 / 1; font-size: 1rem; }\n    #hosts > tr.host > .state { grid-area: 1 / 2; }\n    #hosts > tr.host > .published, #hosts > tr.host > .reason { grid-column: 1 / 3; }\n    #hosts > tr.host > .contact { grid-column: 1 / 3; color: var(--dim); }\n    #hosts > tr.host > .contact::before { content: \"last contact \"; }\n    #hosts > tr.host > td:empty { display: none; }\n    .name button { padding: .25rem 0; }\n    .chip { padding: .4rem .8rem; }\n    .details > td { padding: .25rem .75rem .75rem; }\n    #search { max-width: none; }\n  }\n  @media (prefers-reduced-motion: no-preference) { .chip, tr.host { transition: background .12s; } }\n  @media print { .tools, .skip { display: none; } }\n</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#fleet\">To the hosts</a>\n<header>\n  <h1 id=\"title\">Fleet</h1>\n  <p class=\"dim\">as of <time id=\"time\"></time></p>\n  <p id=\"stale\" role=\"status\" hidden></p>\n</header>\n<main>\n  <section aria-labelledby=\"states\">\n    <h2 id=\"states\" class=\"skip\">States</h2>\n    <div class=\"bar\" id=\"bar\" aria-hidden=\"true\"></div>\n    <div class=\"tools\">\n      <div id=\"chips\" class=\"tools\" role=\"group\" aria-label=\"Show only hosts that are\"></div>\n      <input id=\"search\" type=\"search\" placeholder=\"Host, group, commit, reason\" aria-label=\"Search hosts\" autocomplete=\"off\" spellcheck=\"false\">\n    </div>\n  </section>\n  <section id=\"rollout\" aria-labelledby=\"rollout-heading\" hidden>\n    <h2 id=\"rollout-heading\">Rollout</h2>\n    <ul id=\"waves\"></ul>\n  </section>\n  <section aria-labelledby=\"hosts-heading\">\n    <h2 id=\"hosts-heading\">Hosts <span id=\"shown\" role=\"status\"></span></h2>\n    <table id=\"fleet\" role=\"table\" aria-labelledby=\"hosts-heading\">\n      <thead role=\"rowgroup\"><tr role=\"row\">\n        <th role=\"columnheader\" scope=\"col\" aria-sort=\"ascending\"><button type=\"button\" data-key=\"state\">State</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"name\">Host</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"contact\">Last contact</button></th>\n        <th role=\"columnheader\" scope=\"col\"><button type=\"button\" data-key=\"published\">Published</button></th>\n        <th role=\"columnheader\" scope=\"col\">Reason</th>\n      </tr></thead>\n      <tbody role=\"rowgroup\" id=\"hosts\"></tbody>\n    </table>\n    <p id=\"none\" class=\"dim\" hidden>No host is like that.</p>\n  </section>\n  <noscript><p>This page needs JavaScript to show what it holds. At a terminal, <code>bento status</code> does the same.</p></noscript>\n</main>\n<script type=\"application/json\" id=\"data\">DATA<\/script>\n<script>\n\"use strict\";\n// All of what hosts say is foreign: it becomes text, never markup.\nconst data = JSON.parse(document.getElementById(\"data\").textContent);\nconst id = (name) => document.getElementById(name);\n\nfunction make(tag, attributes, ...children) {\n  const element = document.createElement(tag);\n  for (const [name, value] of Object.entries(attributes || {})) {\n    if (value !== null && value !== false) element.setAttribute(name, value === true ? \"\" : value);\n  }\n  element.append(...children.filter((child) => child !== null));\n  return element;\n}\n\nconst states = Object.fromEntries(data.states.map((state, rank) => [state.name, { ...state, rank }]));\nconst words = (name) => name.replaceAll(\"-\", \" \");\nconst moment = (text) => (text === null ? null : Date.parse(text));\nconst asOf = Date.parse(data.time);\n\nfunction ago(milliseconds) {\n  const units = [[86400000, \"day\"], [3600000, \"hour\"], [60000, \"minute\"], [1000, \"second\"]];\n  const [size, name] = units.find(([size]) => milliseconds >= size) || [0, \"\"];\n  if (size === 0) return \"just now\";\n  const count = Math.floor(milliseconds / size);\n  return count + \" \" + name + (count === 1 ? \"\" : \"s\") + \" ago\";\n}\n\nfunction time(text, relative) {\n  const at = moment(text);\n  if (at === null || Number.isNaN(at)) return document.createTextNode(text || \"never\");\n  const local = new Date(at).toLocaleString();\n  return make(\"time\", { datetime: text, title: local }, relative ? ago(asOf - at) : local);\n}\n\nfunction took(seconds) {\n  if (seconds === null) return \"\";\n  if (seconds < 60) return seconds + \" s\";\n  const minutes = Math.floor(seconds / 60);\n  return minutes < 60 ? minutes + \" min\" : Math.floor(minutes / 60) + \" h \" + (minutes % 60) + \" min\";\n}\n\nfunction commit(id, subject) {\n  if (id === null) return [];\n  return [make(\"code\", {}, id.slice(0, 12)), \" \", make(\"span\", { class: \"subject\" }, subject || \"\")];\n}\n\nconst base = (path) => (path === null ? \"\" : path.slice(path.lastIndexOf(\"/\") + 1));\n\n// What is shown is also in the address, so that it can be kept and sent.\nconst view = { state: \"\", search: \"\", key: \"state\", down: false, open: \"\" };\nfor (const [name, value] of new URLSearchParams(location.hash.slice(1))) {\n  if (name === \"down\") view.down = value === \"1\";\n  else if (name in view) view[name] = value;\n}\nif (!(view.state in states)) view.state = \"\";\n\nfunction remember() {\n  const hash = new URLSearchParams();\n  for (const name of [\"state\", \"search\", \"open\"]) if (view[name] !== \"\") hash.set(name, view[name]);\n  if (view.key !== \"state\") hash.set(\"key\", view.key);\n  if (view.down) hash.set(\"down\", \"1\");\n  const text = hash.toString();\n  history.replaceState(null, \"\", text === \"\" ? location.pathname + location.search : \"#\" + text);\n}\n\nconst keys = {\n  state: (host) => [states[host.state].rank],\n  name: () => [],\n  contact: (host) => [-(moment(host.lastContact) || 0)],\n  published: (host) => [host.published ? -host.published.sequence : 0],\n};\nif (!(view.key in keys)) view.key = \"state\";\n\nfunction order(a, b) {\n  const key = keys[view.key];\n  const sign = view.down ? -1 : 1;\n  const [first = 0] = key(a);\n  const [second = 0] = key(b);\n  if (first !== second) return sign * (first - second);\n  return (view.key === \"name\" ? sign : 1) * (a.name < b.name ? -1 : 1);\n}\n\nfunction textOf(host) {\n  const { published } = host;\n  return [host.name, words(host.state), host.reason, host.groups.join(\" \"), published && published.commit, published && published.subject]\n    .filter(Boolean).join(\"\\n\").toLowerCase();\n}\nfor (const host of data.hosts) host.text = textOf(host);\n\nfunction isShown(host) {\n  if (view.state !== \"\" && host.state !== view.state) return false;\n  return view.search.toLowerCase().split(/\\s+/).every((word) => host.text.includes(word));\n}\n\nfunction historyTable(host) {\n  const rows = host.history.map((attempt) => make(\"tr\", {},\n    make(\"td\", {}, time(attempt.received, false)),\n    make(\"td\", { class: attempt.outcome === \"success\" || attempt.outcome === \"unchanged\" ? \"good\" : \"bad\" }, words(attempt.outcome)),\n    make(\"td\", {}, took(attempt.duration)),\n    make(\"td\", {}, ...commit(attempt.commit, attempt.subject)),\n    make(\"td\", { class: \"mono\" }, [base(attempt.from).slice(0, 8), base(attempt.to).slice(0, 8)].filter((part, index, all) => part && part !== all[index - 1]).join(\" → \")),\n    make(\"td\", { class: \"reason\" }, attempt.reason || \"\"),\n  ));\n  const heading = [\"When\", \"Outcome\", \"Took\", \"Commit\", \"System\", \"Reason\"].map((text) => make(\"th\", { scope: \"col\" }, text));\n  return make(\"div\", { class: \"scroll\", tabindex: \"0\", role: \"region\", \"aria-label\": \"Attempts of \" + host.name },\n    make(\"table\", {}, make(\"thead\", {}, make(\"tr\", {}, ...heading)), make(\"tbody\", {}, ...rows)));\n}\n\nfunction details(host) {\n  const facts = [\n    [\"Published\", host.published && host.published.toplevel],\n    [\"Runs\", host.running && host.running.toplevel],\n    [\"Sync\", words(host.sync)],\n    [\"Health\", words(host.health)],\n    [\"Wave\", host.wave === null ? null : String(host.wave)],\n    [\"Groups\", host.groups.join(\", \")],\n    [\"Agent\", host.agent],\n  ];\n  const list = make(\"dl\", {});\n  for (const [name, value] of facts) {\n    if (value) list.append(make(\"dt\", {}, name), make(\"dd\", { class: value.startsWith(\"/\") ? \"mono\" : null }, value));\n  }\n  const cell = make(\"td\", { colspan: \"5\", role: \"cell\" }, list);\n  cell.append(make(\"h3\", {}, \"Attempts\"));\n  cell.append(host.history && host.history.length > 0 ? historyTable(host) : make(\"p\", { class: \"dim\" }, \"None is known.\"));\n  if (host.log !== null) {\n    cell.append(make(\"h3\", {}, \"Newest log\"), make(\"pre\", { tabindex: \"0\", role: \"region\", \"aria-label\": \"Newest log of \" + host.name }, host.log));\n  }\n  return make(\"tr\", { class: \"details\", role: \"row\", id: \"details-\" + host.name }, cell);\n}\n\nfunction hostRows(host) {\n  const state = states[host.state];\n  const isOpen = view.open === host.name;\n  const button = make(\"button\", { type: \"button\", \"aria-expanded\": String(isOpen), \"aria-controls\": \"details-\" + host.name }, host.name);\n  const row = make(\"tr\", { class: \"host\", role: \"row\" },\n    make(\"td\", { class: \"state \" + state.tone, role: \"cell\" }, make(\"span\", { class: \"mark\", \"aria-hidden\": \"true\" }, state.mark), words(host.state)),\n    make(\"th\", { class: \"name\", role: \"rowheader\", scope: \"row\" }, button),\n    make(\"td\", { class: \"contact\", role: \"cell\" }, time(host.lastContact, true)),\n    make(\"td\", { class: \"published\", role: \"cell\" }, ...(host.published ? commit(host.published.commit, host.published.subject) : [\"nothing\"])),\n    make(\"td\", { class: \"reason\", role: \"cell\" }, ...(host.reason ? [host.reason] : [])),\n  );\n  button.addEventListener(\"click\", () => {\n    view.open = view.open === host.name ? \"\" : host.name;\n    draw();\n    const again = [...id(\"hosts\").querySelectorAll(\".name button\")].find((one) => one.textContent === host.name);\n    if (again) again.focus();\n  });\n  return isOpen ? [row, details(host)] : [row];\n}\n\nfunction draw() {\n  const shown = data.hosts.filter(isShown).sort(order);\n  id(\"hosts\").replaceChildren(...shown.flatMap(hostRows));\n  id(\"none\").hidden = shown.length > 0;\n  id(\"fleet\").hidden = shown.length === 0;\n  id(\"shown\").textContent = shown.length === data.hosts.length ? String(shown.length) : shown.length + \" of \" + data.hosts.length;\n  for (const chip of id(\"chips\").children) chip.setAttribute(\"aria-pressed\", String(chip.dataset.state === view.state));\n  for (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n    const th = button.parentElement;\n    if (button.dataset.key === view.key) th.setAttribute(\"aria-sort\", view.down ? \"descending\" : \"ascending\");\n    else th.removeAttribute(\"aria-sort\");\n  }\n  remember();\n}\n\nfunction drawSummary() {\n  id(\"title\").textContent = data.title;\n  document.title = data.title;\n  id(\"time\").dateTime = data.time;\n  id(\"time\").textContent = new Date(asOf).toLocaleString();\n  const count = (name, hosts) => hosts.filter((host) => host.state === name).length;\n  const present = data.states.map((state) => ({ ...state, count: count(state.name, data.hosts) })).filter((state) => state.count > 0);\n  for (const state of present) {\n    const part = make(\"span\", { class: \"fill-\" + state.tone });\n    part.style.flexGrow = state.count;\n    id(\"bar\").append(part);\n    const chip = make(\"button\", { type: \"button\", class: \"chip \" + state.tone, \"data-state\": state.name, \"aria-pressed\": \"false\" },\n      make(\"span\", { \"aria-hidden\": \"true\" }, state.mark + \" \"), words(state.name), make(\"b\", {}, String(state.count)));\n    chip.addEventListener(\"click\", () => {\n      view.state = view.state === state.name ? \"\" : state.name;\n      draw();\n    });\n    id(\"chips\").append(chip);\n  }\n  const waves = [...new Set(data.hosts.map((host) => host.wave).filter((wave) => wave !== null))].sort((a, b) => a - b);\n  id(\"rollout\").hidden = waves.length === 0;\n  for (const wave of waves) {\n    const hosts = data.hosts.filter((host) => host.wave === wave);\n    const tones = { good: 0, warn: 0, bad: 0, go: 0 };\n    for (const host of hosts) tones[states[host.state].open ? \"good\" : states[host.state].tone] += 1;\n    const bar = make(\"div\", { class: \"bar\", \"aria-hidden\": \"true\" });\n    for (const [tone, number] of Object.entries(tones)) {\n      if (number === 0) continue;\n      const part = make(\"span\", { class: \"fill-\" + tone });\n      part.style.flexGrow = number;\n      bar.append(part);\n    }\n    const others = Object.entries({ bad: \"in trouble\", warn: \"to look at\", go: \"on the way\" })\n      .filter(([tone]) => tones[tone] > 0).map(([tone, text]) => tones[tone] + \" \" + text);\n    id(\"waves\").append(make(\"li\", {},\n      make(\"div\", { class: \"head\" }, make(\"b\", {}, \"Wave \" + wave), make(\"span\", {}, tones.good + \" of \" + hosts.length + \" done\")),\n      bar, make(\"span\", { class: \"dim\" }, others.join(\", \") || \"all of it runs what is published\")));\n  }\n}\n\n// A page that was left open, or that nobody makes any more, must not look as if all were well.\nfunction age() {\n  const old = Date.now() - asOf;\n  id(\"stale\").hidden = old < 3600000;\n  id(\"stale\").textContent = old < 3600000 ? \"\" : \"This page was made \" + ago(old) + \": it may be otherwise by now.\";\n}\n\nid(\"search\").value = view.search;\nid(\"search\").addEventListener(\"input\", (event) => {\n  view.search = event.target.value;\n  draw();\n});\nfor (const button of document.querySelectorAll(\"thead button[data-key]\")) {\n  button.addEventListener(\"click\", () => {\n    view.down = view.key === button.dataset.key && !view.down;\n    view.key = button.dataset.key;\n    draw();\n  });\n}\ndrawSummary();\ndraw();\nage();\nsetInterval(age, 60000);\ndocument.body.dataset.ready = \"true\";\n<\/script>\n</body>\n</html>\n") ?? [];
+	const policy = [
+		"default-src 'none'",
+		`style-src ${hashOf(style)}`,
+		`script-src ${hashOf(script)}`,
+		"img-src data:",
+		"base-uri 'none'",
+		"form-action 'none'"
+	].join("; ");
+	return status_page_default.replace("POLICY", policy).replace("DATA", () => embed(data));
+}
+const TONES = {
+	red: "bad",
+	yellow: "warn",
+	cyan: "go",
+	green: "good"
+};
+/** Logs as far as there is room, of the worst hosts first. */
+function withRoom(hosts) {
+	let left = ALL_LOGS;
+	return worstFirst(hosts).map((host) => {
+		if (host.log === null) return host;
+		const log = clip(host.log, LOG);
+		left -= log.length;
+		return {
+			...host,
+			log: left < 0 ? null : log
+		};
+	});
+}
+/** JSON that no HTML parser takes for anything else: neither a comment nor the end of a script has a way to begin. */
+function embed(data) {
+	return JSON.stringify(data).replace(/[<>&\u2028\u2029]/g, (letter) => {
+		return `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`;
+	});
+}
+function hashOf(text) {
+	return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}
+// src/reports/notifications.ts
+/**
+* What there is to tell now that wasn't told before: each trouble once, and that it is over. A host that failed, and waits for
+* what shall mend it, has not recovered yet; one that was only not heard of has, as soon as it is.
+*/
+function notificationsOf(hosts, told, troubles) {
+	return hosts.flatMap((host) => {
+		const before = told[host.name] ?? null;
+		if (troubles.includes(host.state)) return before === host.state ? [] : [{
+			host,
+			event: "trouble",
+			before
+		}];
+		if (before === null) return [];
+		return gateOf(host.state) === "open" || before === "silent" || before === "unknown" ? [{
+			host,
+			event: "recovered",
+			before
+		}] : [];
+	});
+}
+/** What is known to be told once this was. */
+function toldAfter(told, { host, event }) {
+	const { [host.name]: _, ...others } = told;
+	return event === "trouble" ? {
+		...others,
+		[host.name]: host.state
+	} : others;
+}
+// src/commands/status/notify.ts
+/** Milliseconds for one call. */
+const TIMEOUT = 6e4;
+const stateSchema = strictObject({
+	version: literal(1),
+	told: record(string(), _enum(FLEET_STATES))
+});
+/** Where it is remembered what was told of a fleet, unless somebody says otherwise. */
+function defaultStateFile(env, fleet) {
+	const state = env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state");
+	const id = createHash("sha256").update(fleet).digest("hex").slice(0, 16);
+	return path$2.join(state, "bento", `told-${path$2.basename(fleet)}-${id}.json`);
+}
+/**
+* Runs the user's `command` for each host that got into trouble or out of it since the last time. What hosts say reaches it in
+* its environment and as JSON on its standard input, and is never a part of the command. One that fails is called again the
+* next time.
+* @throws FleetError when `file` isn't what was left there; UnavailableError when a call failed, after all others.
+*/
+async function notify(context, document, { command, file }) {
+	let told = await readTold(file);
+	const failures = [];
+	for (const notification of notificationsOf(document.hosts, told, document.failOn)) {
+		const { name } = notification.host;
+		const failure = await call(context, command, notification);
+		if (failure !== null) {
+			failures.push(`${name} (${failure})`);
+			continue;
+		}
+		told = toldAfter(told, notification);
+		await writeTold(file, told);
+	}
+	if (failures.length > 0) throw new UnavailableError(`the command of --notify failed for ${failures.slice(0, 5).join(", ")}`, { hint: "it is called again the next time" });
+}
+/** Calls the command, and gives what was wrong with that; null when nothing was. */
+async function call(context, command, { host, event, before }) {
+	const env = {
+		BENTO_EVENT: event,
+		BENTO_HOST: host.name,
+		BENTO_STATE: host.state,
+		BENTO_STATE_BEFORE: before ?? "",
+		BENTO_REASON: host.reason ?? "",
+		BENTO_COMMIT: host.published?.commit ?? "",
+		BENTO_SUBJECT: host.published?.subject ?? "",
+		BENTO_LAST_CONTACT: host.lastContact ?? ""
+	};
+	const inert = Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replaceAll("\0", "")]));
+	const { history: _, log: __, ...said } = host;
+	const input = Buffer.from(`${JSON.stringify({
+		version: 1,
+		event,
+		before,
+		host: said
+	})}\n`);
+	const { signal } = context;
+	const result = await run("sh", ["-c", command], {
+		env: inert,
+		input,
+		signal,
+		timeout: TIMEOUT,
+		cwd: context.cwd
+	});
+	const lines = result.stderr.trim().split("\n");
+	if (result.timedOut) return `no end within ${TIMEOUT / 1e3} s`;
+	return result.status === 0 ? null : `status ${result.status}: ${lines.at(-1)?.slice(0, 200) ?? ""}`;
+}
+async function readTold(file) {
+	let text;
+	try {
+		text = await readFile$1(file, "utf8");
+	} catch (cause) {
+		const { code } = cause;
+		if (code === "ENOENT") return {};
+		throw new FleetError(`${file} can't be read (${code})`, { cause });
+	}
+	try {
+		return stateSchema.parse(JSON.parse(text)).told;
+	} catch (cause) {
+		throw new FleetError(`${file} is not what bento status --notify remembers`, {
+			hint: "remove it, and what is wrong now is told once more",
+			cause
+		});
+	}
+}
+async function writeTold(file, told) {
+	try {
+		await writeFileAtomically(file, `${JSON.stringify({
+			version: 1,
+			told
+		})}\n`, 384);
+	} catch (cause) {
+		throw new UnavailableError(`${file} can't be written (${cause.code})`, { cause });
+	}
+}
+// src/commands/status/outlets.ts
+/**
+* Writes what was asked for of a status, each file whole or not at all, and tells who wants to be told.
+* @throws UnavailableError when a file can't be written, or the command failed.
+*/
+async function deliverStatus(context, document, fleet, { html, metrics, notify: command, notifyState }) {
+	const at = (...place) => path$2.resolve(context.cwd, ...place);
+	if (html !== void 0) await write(at(html, "index.html"), statusPage(document, path$2.basename(fleet)));
+	if (metrics !== void 0) await write(at(metrics), renderMetrics(document));
+	if (command !== void 0) await notify(context, document, {
+		command,
+		file: notifyState === void 0 ? defaultStateFile(context.env, fleet) : at(notifyState)
+	});
+}
+async function write(file, text) {
+	try {
+		await writeFileAtomically(file, text);
+	} catch (cause) {
+		throw new UnavailableError(`${file} can't be written (${cause.code})`, { cause });
+	}
+}
 // src/platform/interrupt.ts
 /** Gives a signal that SIGINT and SIGTERM abort. A second one ends the program at once, whatever it is doing. */
 function onInterrupt() {
@@ -34239,4 +34495,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { EACH as $, parseSshTarget as $t, look as A, writeFileAtomically as An, openFleetAt as At, lockFor as B, inertLine as Bn, describeKey as Bt, renderCheck as C, count as Cn, check as Ct, deliverStatus as D, tally as Dn, failureOf$2 as Dt, locationOf as E, table as En, evaluateFleet as Et, worstFirst as F, parsePackages as Fn, GIT_KEY as Ft, failed as G, UnavailableError as Gn, renderedFiles as Gt, openAll as H, FleetError as Hn, Repository as Ht, report as I, KEY_NAME as In, MEMORY_KEY as It, withArchive as J, loadFleet as Jt, failing as K, UnreachableError as Kn, staleFiles as Kt, plan as L, makeCacheKey as Ln, PUBLISHER_KEY as Lt, renderHostStatus as M, run as Mn, withFlakeHosts as Mt, renderStatus as N, difference as Nn, _usingCtx as Nt, changeLine as O, warnings as On, loadRenderedFleet as Ot, watchLines as P, packageChanges as Pn, CACHE_KEY as Pt, build as Q, hostName as Qt, flakeUpdate as R, temporaryDirectory as Rn, SECRETS as Rt, pushText as S, splitPatterns as Sn, DEFAULT_TIMEOUT as St, failureLines as T, size as Tn, compareWith as Tt, published as U, HostError as Un, archive as Ut, signAndPublish as V, BentoError as Vn, keysFromEnvironment as Vt, unchanged as W, InterruptedError as Wn, AGENT_FILE as Wt, nextManifest as X, FLEET_FILE as Xt, isSameRelease as Y, parseWave as Yt, gateOf as Z, parseFleetFile as Zt, renderDeploy as _, canReceive as _n, open as _t, renderKeygen as a, string as an, exitStatus as at, costText as b, parseShard as bn, needsOpenSsh as bt, flakeUpdateMarkdown as c, checkSecretName as cn, parseDuration as ct, code as d, secretFile as dn, LOCK_DIRECTORY as dt, _enum as en, FleetStatus as et, folded as f, secretHosts as fn, SILENCE$2 as ft, deployWord as g, encrypt as gn, ignoreSftpError as gt, deployDetail as h, decrypt as hn, flight as ht, renderInit as i, object as in, waysOut as it, releaseText as j, Nix as jn, openMemory as jt, contactText as k, parallel as kn, openFleet as kt, renderFlakeUpdate as l, isSecretName as ln, Publishers as lt, plain as m, MAX_SECRET as mn, list as mt, renderHostEdit as n, int as nn, status as nt, renderPlan as o, require_dist$2 as on, failedHosts as ot, markdownTable as p, secretNames as pn, SftpSession as pt, prepare as q, formatLocation as qn, findFleet as qt, renderHostList as r, literal as rn, statusOptions as rt, renderRender as s, SECRETS_DIR as sn, OUTCOMES as st, renderFiles as t, boolean as tn, parseFailOn as tt, onInterrupt as u, readSecretFile as un, packageRoot as ut, baseText as v, readersIn as vn, requireSigner as vt, describeError as w, painter as wn, workflowCopies as wt, grouped as x, selectHosts as xn, openPrivateKey as xt, changeText as y, readersOf as yn, storePath as yt, deploy as z, inert as zn, SIGNING_KEY as zt };
+export { DEFAULT_TIMEOUT as $, packageRoot as $t, changeText as A, object as An, warnings as At, lockFor as B, KEY_NAME as Bn, parseDuration as Bt, folded as C, canReceive as Cn, decrypt as Ct, deployWord as D, boolean as Dn, size as Dt, deployDetail as E, _enum as En, painter as Et, describeError as F, Nix as Fn, statusOptions as Ft, failed as G, BentoError as Gn, MEMORY_KEY as Gt, openAll as H, temporaryDirectory as Hn, Repository as Ht, failureLines as I, run as In, waysOut as It, withArchive as J, InterruptedError as Jn, SECRETS$1 as Jt, failing as K, FleetError as Kn, MissingKeysError as Kt, locationOf as L, difference as Ln, exitStatus as Lt, grouped as M, require_dist$2 as Mn, FleetStatus as Mt, pushText as N, parallel as Nn, parseFailOn as Nt, renderDeploy as O, int as On, table as Ot, renderCheck as P, writeFileAtomically as Pn, status as Pt, build as Q, optionalKey as Qt, flakeUpdate as R, packageChanges as Rn, failedHosts as Rt, code as S, parseSshTarget as Sn, MAX_SECRET as St, plain as T, readersOf as Tn, count as Tt, published as U, inert as Un, CACHE_KEY as Ut, signAndPublish as V, makeCacheKey as Vn, Publishers as Vt, unchanged as W, inertLine as Wn, GIT_KEY as Wt, nextManifest as X, UnreachableError as Xn, describeKey as Xt, isSameRelease as Y, UnavailableError as Yn, SIGNING_KEY as Yt, gateOf as Z, formatLocation as Zn, keysFromEnvironment as Zt, releaseText as _, selectHosts as _n, isSecretName as _t, renderKeygen as a, flight as an, failureOf as at, watchLines as b, parseFleetFile as bn, secretHosts as bt, flakeUpdateMarkdown as c, requireSigner as cn, openFleetAt as ct, deliverStatus as d, needsOpenSsh as dn, archive as dt, packageVersion as en, check as et, report as f, openPrivateKey as fn, AGENT_FILE as ft, look as g, parseShard as gn, checkSecretName as gt, contactText as h, parseWave as hn, SECRETS_DIR as ht, renderInit as i, list as in, evaluateFleet as it, costText as j, string as jn, EACH as jt, baseText as k, literal as kn, tally as kt, renderFlakeUpdate as l, _usingCtx as ln, openMemory as lt, changeLine as m, loadFleet as mn, staleFiles as mt, renderHostEdit as n, SILENCE$2 as nn, workflowCopies as nt, renderPlan as o, ignoreSftpError as on, loadRenderedFleet as ot, plan as p, findFleet as pn, renderedFiles as pt, prepare as q, HostError as qn, PUBLISHER_KEY as qt, renderHostList as r, SftpSession as rn, compareWith as rt, renderRender as s, open as sn, openFleet as st, renderFiles as t, LOCK_DIRECTORY as tn, COPIED as tt, onInterrupt as u, storePath as un, withFlakeHosts as ut, renderHostStatus as v, splitPatterns as vn, readSecretFile as vt, markdownTable as w, readersIn as wn, encrypt as wt, worstFirst as x, hostName as xn, secretNames as xt, renderStatus as y, FLEET_FILE as yn, secretFile as yt, deploy as z, parsePackages as zn, OUTCOMES as zt };
