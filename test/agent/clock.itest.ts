@@ -1,3 +1,5 @@
+import { readdir } from "node:fs/promises";
+import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Clock } from "../support/clock.ts";
 import type { Machine } from "../support/machine.ts";
@@ -71,4 +73,7 @@ test.each([
   const { stdout } = await machine.agent(clock.env, ["history", "--json"]);
   const { attempts } = JSON.parse(stdout) as { attempts: { outcome: string }[] };
   expect(attempts.map(({ outcome }) => outcome)).toEqual(["success", "failed", "success", "success"]);
+  // Each told once, under names that follow the wrong clock.
+  const names = await readdir(path.join(world.server.chroot(host), "reports"));
+  expect(names.filter((name) => /^\d+-\d+\.json$/.test(name))).toHaveLength(4);
 });

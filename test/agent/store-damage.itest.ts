@@ -186,30 +186,34 @@ async function begun({ files }: { files: Record<string, string> }, name: RegExp)
 }
 
 test.each([
-  ["derivations", /\.drv$/],
-  ["sources", /-greet$/],
-])("%s that a power cut has left empty are made again before anything is built from them", async (what, name) => {
-  const since = now();
-  // Of a package that the running system has, the derivation is kept by it.
-  await world.publish("nas", channelHost("nas", "environment.systemPackages = [ pkgs.htop ];"), { evaluate: false });
-  expect((await machine.agent()).status).toBe(0);
-  const content = withCommand(what);
-  const stored = await begun(content, name);
-  expect(stored.length).toBeGreaterThan(0);
-  for (const file of stored) {
-    await chmod(file, 0o644);
-    await truncate(file, 0);
-    await chmod(file, 0o444);
-  }
-  await noted(since);
-  await world.publish("nas", content, { evaluate: false });
-  const { stderr } = await machine.agent();
-  expect(stderr).toContain(`${stored[0]} is damaged, and is taken out of the store\n`);
-  expect(stderr).toMatch(/\nsuccess\n$/);
-  expect(await succeed(path.join(await machine.running(), "sw/bin/greet"), [])).toBe(what);
-  for (const file of stored) expect(await isWhole(file)).toBe(true);
-  expect(existsSync(note())).toBe(false);
-});
+  ["derivations", /\.drv$/, 0],
+  ["sources", /-greet$/, 0],
+  ["sources, by a clock that was ten years ahead,", /-greet$/, 10 * 365 * 86_400],
+])(
+  "%s that a power cut has left empty are made again before anything is built from them",
+  async (what, name, ahead) => {
+    const since = now();
+    // Of a package that the running system has, the derivation is kept by it.
+    await world.publish("nas", channelHost("nas", "environment.systemPackages = [ pkgs.htop ];"), { evaluate: false });
+    expect((await machine.agent()).status).toBe(0);
+    const content = withCommand(what);
+    const stored = await begun(content, name);
+    expect(stored.length).toBeGreaterThan(0);
+    for (const file of stored) {
+      await chmod(file, 0o644);
+      await truncate(file, 0);
+      await chmod(file, 0o444);
+    }
+    await noted(since + ahead);
+    await world.publish("nas", content, { evaluate: false });
+    const { stderr } = await machine.agent();
+    expect(stderr).toContain(`${stored[0]} is damaged, and is taken out of the store\n`);
+    expect(stderr).toMatch(/\nsuccess\n$/);
+    expect(await succeed(path.join(await machine.running(), "sw/bin/greet"), [])).toBe(what);
+    for (const file of stored) expect(await isWhole(file)).toBe(true);
+    expect(existsSync(note())).toBe(false);
+  },
+);
 
 test("what is missing in the store is made again, too, and what was there before is not looked at", async () => {
   const old = await buildChannelHost(channelHost("nas", `environment.etc.serial = "${++serial}";`), world.dir);

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { rm, writeFile } from "node:fs/promises";
+import { readlink, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { killedAt, LONG, type Place, placesOf, powerLostAt, sweep } from "../support/cut-off.ts";
 import { long } from "../support/long.ts";
@@ -155,6 +155,75 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
         const { isOver } = await powerLostAt(n, toRun());
         await restart();
         await converges(commit);
+        return !isOver;
+      });
+    },
+    LONG,
+  );
+});
+
+describe("a kernel with which the machine doesn't do its job", () => {
+  /** The release, up to the restart: the next run finds out. */
+  async function restartedIntoBad(): Promise<string> {
+    const commit = await swept.publish(
+      swept.ways.sftp,
+      `${kinds.kernel(swept.releases + 1)} environment.etc."bad-kernel" = "1";`,
+    );
+    const { status, stderr } = await swept.agent(swept.ways.sftp, settings);
+    expect([status, isRestarting()], stderr).toEqual([0, true]);
+    await restart();
+    return commit;
+  }
+
+  /** Runs and restarts, until the machine runs, boots and was started with what it had before; the fleet was told once. */
+  async function comesBack(commit: string, system: string): Promise<void> {
+    const { machine } = swept;
+    const said: string[] = [];
+    for (let n = 0; n < 7; n++) {
+      const { status, stderr } = await swept.agent(swept.ways.sftp, settings);
+      said.push(`${status}: ${stderr}`);
+      if (isRestarting()) await restart();
+      else if (/ cut this machine off before, and is not tried again\n$/.test(stderr)) break;
+    }
+    const text = said.join("");
+    expect(said.at(-1), text).toMatch(/^0: release \d+ cut this machine off before, and is not tried again\n$/);
+    await swept.isWhole(text);
+    const now = [await machine.running(), await readlink(machine.path("run/booted-system"))];
+    expect(now, text).toEqual([system, system]);
+    for (const file of ["trial.json", "last-resort.json", "ending.json"]) {
+      expect(await machine.state(file), text).toBeUndefined();
+    }
+    const outcomes = (await swept.outcomesOf(commit)).filter((outcome) => outcome !== "inconclusive");
+    expect(outcomes, text).toEqual(["rolled-back"]);
+    await swept.comesToRest();
+  }
+
+  long(
+    "the agent that finds out is killed, or loses its power, anywhere: the machine is restarted into what it had before",
+    async () => {
+      const toRun = () => swept.run(swept.ways.sftp, settings);
+      await swept.machine.healthCheck("kernel", `! [ -e ${swept.machine.path("run/booted-system/etc/bad-kernel")} ]`);
+      settings = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "10" };
+      await settled("kernel");
+      const system = await swept.machine.running();
+      const first = await restartedIntoBad();
+      const places = await placesOf(toRun(), [1]);
+      await comesBack(first, system);
+      await sweep("a bad kernel: killed", places.length, [0, 12], async (n) => {
+        const commit = await restartedIntoBad();
+        const isCut = await killedAt(places[n - 1] as Place, toRun());
+        await comesBack(commit, system);
+        return isCut;
+      });
+      const second = await restartedIntoBad();
+      const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, toRun());
+      await restart();
+      await comesBack(second, system);
+      await sweep("a bad kernel: power lost", changes, [0, 12], async (n) => {
+        const commit = await restartedIntoBad();
+        const { isOver } = await powerLostAt(n, toRun());
+        await restart();
+        await comesBack(commit, system);
         return !isOver;
       });
     },

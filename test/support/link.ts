@@ -4,6 +4,12 @@ import net, { type AddressInfo } from "node:net";
 /** Of a connection: `up` goes to the server, `down` comes from it. */
 export type Direction = "up" | "down";
 
+/** What becomes of a connection when so many bytes have passed: it ends, or it stays and nothing passes any more. */
+export interface Trouble {
+  bytes: number;
+  how: "cut" | "silence";
+}
+
 export interface LinkOptions {
   /** Which connection it happens to; the first one unless told otherwise. */
   connection?: number;
@@ -13,6 +19,10 @@ export interface LinkOptions {
   hold?: number;
   /** Whoever is connected is answered only when the server has been silent for so many milliseconds: see `flights`. */
   lockstep?: number;
+  /** Every byte takes so many milliseconds, in each direction. */
+  delay?: number;
+  /** By the number of the connection, from 1. */
+  trouble?: (connection: number) => Trouble | undefined;
 }
 
 /** Something between a client and a server that can do to a connection what a network does. */
@@ -22,6 +32,8 @@ export class Link implements AsyncDisposable {
   /** With `lockstep`, how often the client had to wait for answers before it said more. */
   flights = 0;
   connections = 0;
+  /** How many connections had trouble. */
+  troubled = 0;
   readonly #server: net.Server;
   readonly #target: number;
   readonly #options: LinkOptions;
@@ -76,7 +88,11 @@ export class Link implements AsyncDisposable {
       socket.on("error", end);
       socket.on("close", () => this.#sockets.delete(socket));
     }
-    const { cut, hold, lockstep } = this.#options;
+    const { cut, hold, lockstep, delay, trouble } = this.#options;
+    if (delay !== undefined || trouble !== undefined) {
+      this.#pass(client, server, delay ?? 0, trouble?.(this.connections));
+      return;
+    }
     const limit = (direction: Direction) =>
       isMeant && cut?.direction === direction ? cut.bytes : Number.POSITIVE_INFINITY;
     const answers: Buffer[] = [];
@@ -127,5 +143,33 @@ export class Link implements AsyncDisposable {
       deliver();
       client.end();
     });
+  }
+
+  /** A line of a certain length, and perhaps a bad one. */
+  #pass(client: net.Socket, server: net.Socket, delay: number, trouble: Trouble | undefined): void {
+    let passed = 0;
+    let isTroubled = false;
+    const after = (act: () => void) => setTimeout(act, delay).unref();
+    const pass = (from: net.Socket, to: net.Socket, direction: Direction) => {
+      from.on("data", (data: Buffer) => {
+        if (isTroubled) return;
+        const piece = data.subarray(0, (trouble?.bytes ?? Number.POSITIVE_INFINITY) - passed);
+        passed += piece.length;
+        this.passed[direction] += piece.length;
+        after(() => to.writable && to.write(piece));
+        if (trouble === undefined || passed < trouble.bytes) return;
+        isTroubled = true;
+        this.troubled += 1;
+        if (trouble.how === "cut") {
+          after(() => {
+            from.destroy();
+            to.destroySoon();
+          });
+        }
+      });
+      from.on("end", () => after(() => to.end()));
+    };
+    pass(client, server, "up");
+    pass(server, client, "down");
   }
 }

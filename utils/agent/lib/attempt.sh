@@ -156,7 +156,13 @@ finish() {
       ;;
     rolled-back | stuck)
       # Other secrets of the same system say nothing against the system.
-      if [ "$from" = "$to" ]; then remember_bad '' || true; else remember_bad "$to" || true; fi
+      if [ "$from" = "$to" ]; then
+        remember_bad '' || true
+      else
+        remember_bad "$to" || true
+        # It passed for applied until a restart has shown what it is.
+        if [ "$(read_state applied.json .toplevel)" = "$to" ]; then forget_applied "$from" || true; fi
+      fi
       # To the fleet, a machine that could not go back is one more failure, whose reason says it.
       [ "$outcome" = rolled-back ] || outcome=failed
       ;;
@@ -186,7 +192,7 @@ finish() {
   notify "$outcome" "$reason"
   if [ -n "$restart" ]; then
     restart_machine "$reason"
-    [ -z "$unreported" ] || rm -f "$BENTO_STATE/ending.json"
+    [ "$unreported" = 0 ] || rm -f "$BENTO_STATE/ending.json"
   else
     [ "$status" -ne 0 ] || restart_if_due
   fi

@@ -11,7 +11,7 @@ spool_report() {
   local name report
   name=$(printf '%013d-%s' "$(date -u -d "$started" +%s%3N)" "${manifest_sequence:-0}")
   report=$BENTO_STATE/spool/$name.json
-  if [ -z "$ended" ] || { [ ! -e "$report" ] && [ "$(read_state last.json .started)" != "$started" ]; }; then
+  if [ -z "$ended" ] || ! { is_told "spool/$name.json" "$1" || is_told last.json "$1"; }; then
     write_report "$name" "$1" "$2" || return 1
   fi
   [ -e "$report" ] || return 0
@@ -19,6 +19,9 @@ spool_report() {
   write_state last.json < "$report" || true
   remember_in_history "$report" "${report%.json}.log.gz"
 }
+
+# is_told FILE OUTCOME: whether the file is the report of this attempt. After a restart it may end once more, as something else.
+is_told() { [ "$(read_state "$1" .started)" = "$started" ] && [ "$(read_state "$1" .outcome)" = "$2" ]; }
 
 # write_report NAME OUTCOME REASON: into the spool, with its log.
 write_report() {

@@ -42,9 +42,12 @@ look_at_store() {
 
 # new_paths: prints those that Nix has written down since the note was made. Fails where that isn't known.
 new_paths() {
-  local since
+  local since now
   since=$(sed -n 2p "$BENTO_STATE/building" 2> /dev/null)
   [[ $since =~ ^[0-9]{1,12}$ ]] || return 1
+  now=$(date +%s)
+  # One of the two clocks was wrong; of a day nothing is missed.
+  [ "$since" -le "$now" ] || since=$((now - 86400))
   # In this format, or in that of a Nix which has only one.
   { infos --json-format 1 || infos; } | jq -r --argjson since "$since" '
     if type == "array" then .[] else to_entries[] | { path: .key } + .value end | select(.registrationTime >= $since).path'

@@ -113,7 +113,7 @@ read_undo() {
 conclude_undo() {
   if [ "$outcome" = success ]; then
     local updating=
-    forget_applied || true
+    forget_applied "$to" || true
     # Of the system that runs again the files aren't known.
     [ "$(read_state applied.json .digest)" = "$manifest_digest" ] || remove_tree "$BENTO_STATE/release"
     # What it goes back to may be the same release, without newer inputs; see lib/self-update.sh.
@@ -129,12 +129,12 @@ conclude_undo() {
   fi
 }
 
-# forget_applied: the release before is the one that this machine runs, where that is what it went back to. Done twice, it
-# comes to the same.
+# forget_applied SYSTEM: the release before is the one that this machine runs, where that is the SYSTEM that it went back to. Done
+# twice, it comes to the same.
 forget_applied() {
-  if [ "$(read_state applied.json .toplevel)" = "$to" ]; then
+  if [ "$(read_state applied.json .toplevel)" = "$1" ]; then
     return
-  elif [ "$(read_state applied.json .before.toplevel)" = "$to" ]; then
+  elif [ "$(read_state applied.json .before.toplevel)" = "$1" ]; then
     read_state applied.json .before | write_state applied.json
   else
     rm -f "$BENTO_STATE/applied.json"
