@@ -8,7 +8,10 @@ const source = await readFile(path.join(packageRoot(), "src/action.ts"), "utf8")
 const named = (call: RegExp) => [...new Set([...source.matchAll(call)].map((match) => match[1] ?? ""))].sort();
 
 test("action.yml has exactly the inputs that are read", async () => {
-  const read = named(/\b(?:input|booleanInput|lines|secretInput|flag|count|pairs|baseOf)\("([^"]+)"/g);
+  // The keys' inputs stand in a table.
+  const read = named(
+    /\b(?:(?:input|booleanInput|lines|secretInput|flag|count|pairs|baseOf)\(|\[\w+_KEY\]: )"([^"]+)"/g,
+  );
   expect(Object.keys((await definition()).inputs).sort()).toEqual(read);
 });
 
