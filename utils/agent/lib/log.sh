@@ -7,7 +7,8 @@ log_mark=0
 said_mark=0
 
 say() {
-  printf '%s\n' "$1" >&2
+  # There may be nobody any more who reads it.
+  { printf '%s\n' "$1" >&3; } 3>&2 2> /dev/null || true
   # The log is on a disk that may be full; the journal has the line all the same.
   [ -n "$attempt_log" ] || return 0
   printf '%s %s\n' "$(utc %H:%M:%S)" "$1" 2> /dev/null >> "$attempt_log" || true
