@@ -34,8 +34,9 @@ install_missing() {
 # Debian starts a server that it installs, and an ssh server nobody asked for would be a nasty surprise: so it is kept from
 # starting, now (policy-rc.d) and at the next boot.
 quietly_install() {
-  local policy=/usr/sbin/policy-rc.d made_policy='' had_sshd=''
+  local policy=/usr/sbin/policy-rc.d made_policy='' had_sshd='' had_nginx=''
   command -v /usr/sbin/sshd > /dev/null && had_sshd=yes
+  command -v /usr/sbin/nginx > /dev/null && had_nginx=yes
   if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' > "$policy"
     chmod 755 "$policy"
@@ -45,6 +46,9 @@ quietly_install() {
   { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } || status=$?
   if [ -z "$had_sshd" ] && [ -e /usr/sbin/sshd ] && command -v systemctl > /dev/null; then
     systemctl disable ssh.service ssh.socket || true
+  fi
+  if [ -z "$had_nginx" ] && [ -e /usr/sbin/nginx ] && command -v systemctl > /dev/null; then
+    systemctl disable nginx.service || true
   fi
   [ -z "$made_policy" ] || rm -f "$policy"
   return "$status"

@@ -194,11 +194,15 @@ async function keyOf({ nix, stager, memory }: Evaluator, host: Host, what: strin
   }
 }
 
-/** Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
+/**
+ * Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with
+ * the same one is believed, and that also in further directories of BENTO_EVALUATIONS, which are separated by colons.
+ */
 export function openMemory(env: NodeJS.ProcessEnv): EvaluationMemory {
   const cache = env.XDG_CACHE_HOME || path.join(env.HOME || homedir(), ".cache");
-  const directory = env.BENTO_EVALUATIONS || path.join(cache, "bento/evaluations");
-  return new EvaluationMemory(directory, env[MEMORY_KEY] || null);
+  const given = (env.BENTO_EVALUATIONS ?? "").split(":").filter((place) => place !== "");
+  const [directory = path.join(cache, "bento/evaluations"), ...others] = given;
+  return new EvaluationMemory(directory, env[MEMORY_KEY] || null, others);
 }
 
 export type StagedHost = { host: Host } & ({ release: StagedRelease } | { failure: HostFailure });

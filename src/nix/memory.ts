@@ -1,5 +1,6 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat, utimes } from "node:fs/promises";
+import { constants } from "node:fs";
+import { mkdir, open, readdir, rm, stat, utimes } from "node:fs/promises";
 import path from "node:path";
 import { writeFileAtomically } from "../platform/files.ts";
 import type { Nix } from "./nix.ts";
@@ -11,6 +12,8 @@ const FORMAT = 1;
 const LIFETIME = 30 * 24 * 3600 * 1000;
 /** A use is noted once in this many milliseconds: a note is a write. */
 const NOTE = 24 * 3600 * 1000;
+/** Bytes of an entry, at most; one has a few hundred, and whatever the evaluation has warned of. */
+const MAX_SIZE = 16 * 1024 ** 2;
 
 /**
  * Remembers what pure evaluations gave, each under a hash of everything that it depends on, so that nothing is evaluated
@@ -18,32 +21,41 @@ const NOTE = 24 * 3600 * 1000;
  *
  * Whoever can write to that directory can say what an evaluation gave. With a secret, only that is believed which was
  * remembered with the same secret: each entry has a message authentication code (HMAC-SHA-256) of its key and its content.
+ *
+ * `others` are directories of somebody else's, which are never written to: what is there counts only by its code, and so, without
+ * a secret, not at all.
  */
 export class EvaluationMemory {
   readonly #dir: string;
   readonly #secret: string | null;
+  readonly #others: readonly string[];
   /** Part of the names of files, so that those with different secrets don't overwrite one another's. */
   readonly #suffix: string;
 
-  constructor(dir: string, secret: string | null = null) {
+  constructor(dir: string, secret: string | null = null, others: readonly string[] = []) {
     this.#dir = dir;
     this.#secret = secret;
+    this.#others = secret === null ? [] : others;
     this.#suffix = secret === null ? "" : `.${authenticate(secret, "name").toString("hex").slice(0, 16)}`;
   }
 
   /** What was remembered, or undefined. A file that can't be read, or that somebody else has written, is as none. */
   async recall<T>(key: string): Promise<T | undefined> {
-    const file = this.#file(key);
-    try {
-      const content = this.#authentic(key, await readFile(file, "utf8"));
-      if (content === undefined) return undefined;
-      const value = JSON.parse(content);
-      const { mtimeMs } = await stat(file);
-      if (Date.now() - mtimeMs > NOTE) await utimes(file, new Date(), new Date());
-      return value;
-    } catch {
-      return undefined;
+    for (const dir of [this.#dir, ...this.#others]) {
+      try {
+        const file = this.#file(key, dir);
+        const { text, mtimeMs } = await readEntry(file);
+        const content = this.#authentic(key, text);
+        if (content === undefined) continue;
+        const value = JSON.parse(content);
+        if (dir !== this.#dir) await writeFileAtomically(this.#file(key), text);
+        else if (Date.now() - mtimeMs > NOTE) await utimes(file, new Date(), new Date());
+        return value;
+      } catch {
+        // As none.
+      }
     }
+    return undefined;
   }
 
   async remember(key: string, value: unknown): Promise<void> {
@@ -73,9 +85,19 @@ export class EvaluationMemory {
     }
   }
 
-  #file(key: string): string {
-    return path.join(this.#dir, `${key}${this.#suffix}.json`);
+  #file(key: string, dir = this.#dir): string {
+    return path.join(dir, `${key}${this.#suffix}.json`);
   }
+}
+
+/** Whoever else can write there may have put a pipe there, which would be waited for, or a file that has no end. */
+async function readEntry(file: string): Promise<{ text: string; mtimeMs: number }> {
+  await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const info = await handle.stat();
+  if (!info.isFile() || info.size > MAX_SIZE) throw new Error(`${file} is no entry`);
+  const buffer = Buffer.alloc(info.size);
+  const { bytesRead } = await handle.read(buffer, 0, info.size, 0);
+  return { text: buffer.toString("utf8", 0, bytesRead), mtimeMs: info.mtimeMs };
 }
 
 function authenticate(secret: string, ...parts: string[]): Buffer {

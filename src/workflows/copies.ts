@@ -13,14 +13,16 @@ export function actionOf(version: string): string {
 interface Original {
   /** What starts the copy. `called` is the name of another one. */
   on: (called: (name: string) => string) => string;
+  /** The variable that has the labels of a machine of one's own. */
+  runner?: string;
 }
 
 const ORIGINALS: Record<string, Original> = {
-  check: { on: () => "  pull_request:\n  merge_group:\n" },
+  check: { on: () => "  pull_request:\n  merge_group:\n", runner: "BENTO_CHECK_RUNNER" },
   comment: {
     on: (called) => `  workflow_run:\n    workflows: [${called("check")}]\n    types: [completed]\n`,
   },
-  deploy: { on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
+  deploy: { on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n", runner: "BENTO_RUNNER" },
   status: {
     on: (called) =>
       `  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [${called("deploy")}]\n    types: [completed]\n  workflow_dispatch:\n`,
@@ -36,8 +38,6 @@ const INPUTS: Record<string, string> = {
   environment: "fleet",
   nixpkgs: "channel:nixos-26.05",
   wait: "1h",
-  // biome-ignore lint/suspicious/noTemplateCurlyInString: as below.
-  runner: "${{ vars.BENTO_RUNNER }}",
   cache: "file:///var/lib/bento-runner/cache",
   // biome-ignore lint/suspicious/noTemplateCurlyInString: it is an expression of a workflow's.
   shards: "${{ vars.BENTO_SHARDS }}",
@@ -72,7 +72,7 @@ export function endOf(fleet: string): string {
   return `-${createHash("sha256").update(fleet).digest("hex").slice(0, 12)}`;
 }
 
-function copy(name: string, { on }: Original, { version, fleet, originals }: Copied): string {
+function copy(name: string, { on, runner = "" }: Original, { version, fleet, originals }: Copied): string {
   const called = (one: string) => (fleet === "." ? `bento ${one}` : quoted(`bento ${one} (${fleet})`));
   const inputs: Record<string, string> = { ...INPUTS, fleet: quoted(fleet) };
   return (
@@ -87,9 +87,9 @@ function copy(name: string, { on }: Original, { version, fleet, originals }: Cop
       .replace(/^ {4}outputs:\n(?! {6})/gm, "")
       .replaceAll(/\$\{\{ (?:steps\.names|needs\.\w+)\.outputs\.end \}\}/g, () => endOf(fleet))
       .replaceAll(/^( *group: .*)-\$\{\{ inputs\.fleet \}\}$/gm, (_, group: string) => `${group}${endOf(fleet)}`)
+      .replaceAll(/\binputs\.runner\b/g, `vars.${runner}`)
       .replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input: string) => inputs[input] ?? "")
       .replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS")
-      .replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER")
       .replace(/ Who calls this from a workflow[^.]*\./s, "")
   );
 }

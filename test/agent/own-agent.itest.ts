@@ -62,7 +62,7 @@ test("a release whose own agent can't reach the server is undone, and the next o
   const { manifest } = await world.publish("port", withAgent(machine, settings));
   const { status, stderr } = await machine.agent(SHORT);
   expect(stderr).toMatch(
-    /^rolled-back: the new system's own agent has no contact: sftp: \S+ can't be reached: .* port 1: Connection refused$/m,
+    /^rolled-back: no contact: sftp: \S+ can't be reached: .* port 1: Connection refused \(asked by the new system's own agent\)$/m,
   );
   expect(status).toBe(1);
   expect(await machine.running()).toBe(before);

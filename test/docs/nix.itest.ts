@@ -97,7 +97,7 @@ describe.skipIf(!lib)(
         lib = ${lib};
         modules = [ ${host}/configuration.nix ];
       }; in { inherit (e) failed; runners = builtins.attrNames e.config.services.github-runners; }`);
-      expect(found).toEqual({ failed: [], runners: ["bento"] });
+      expect(found).toEqual({ failed: [], runners: ["bento-deploy"] });
     });
   },
 );

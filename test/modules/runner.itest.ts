@@ -22,32 +22,39 @@ describe.skipIf(!lib)("with today's module system", () => {
       tmpfiles = e.config.systemd.tmpfiles.rules;
     }`);
 
+  const GITHUB = 'url = "https://github.com/example/fleet"; tokenFile = "/run/token";';
+
   test("a runner whose jobs start anew, and a cache that shows signatures and makes none", async () => {
-    const found = await machine(
-      'services.bento-runner.github = { url = "https://github.com/example/fleet"; tokenFile = "/run/token"; };',
-    );
+    const found = await machine(`services.bento-runner.github = { ${GITHUB} };`);
     expect(found.failed).toEqual([]);
-    expect(found["github-runners"].bento).toMatchObject({
+    expect(Object.keys(found["github-runners"])).toEqual(["bento-deploy"]);
+    const deploy = found["github-runners"]["bento-deploy"];
+    expect(deploy).toMatchObject({
       ephemeral: true,
-      user: "bento-runner",
-      extraLabels: ["bento"],
+      user: "bento-deploy",
+      name: "nixos",
+      extraLabels: ["bento-deploy"],
+      runnerGroup: null,
       url: "https://github.com/example/fleet",
       extraEnvironment: {
         XDG_STATE_HOME: "/var/lib/bento-runner/state",
-        BENTO_EVALUATIONS: "/var/lib/bento-runner/evaluations",
+        BENTO_EVALUATIONS: "/var/lib/bento-runner/evaluations:/var/lib/bento-runner/pull-requests/evaluations",
       },
-      serviceOverrides: { DynamicUser: false, ReadWritePaths: ["/var/lib/bento-runner"] },
+      serviceOverrides: {
+        DynamicUser: false,
+        ReadWritePaths: ["state", "evaluations", "cache"].map((name) => `/var/lib/bento-runner/${name}`),
+      },
     });
-    expect(found["github-runners"].bento.serviceOverrides.InaccessiblePaths).toContain("-/run/token");
+    expect(deploy.serviceOverrides.InaccessiblePaths).toContain("-/run/token");
     expect(found.nginx).toEqual({
       "bento-cache": { listen: [{ addr: "0.0.0.0", port: 5000 }], root: "/var/lib/bento-runner/cache" },
     });
-    expect(found.tmpfiles).toContain("d /var/lib/bento-runner/cache 2750 bento-runner nginx -");
+    expect(found.tmpfiles).toContain("d /var/lib/bento-runner/cache 2750 bento-deploy nginx -");
+    expect(found.tmpfiles).toContain("d /var/lib/bento-runner/state 0700 bento-deploy bento-deploy -");
     expect(found.allowedTCPPorts).toEqual([]);
-    expect(found.users).toEqual(["bento-runner"]);
+    expect(found.users).toEqual(["bento-deploy", "bento-runner"]);
     expect(found.gc).toEqual({ automatic: true, dates: "weekly" });
     expect(found.extraOptions).toBe("min-free = 10737418240\nmax-free = 32212254720\n");
-    expect(found.tmpfiles).toContain("d /var/lib/bento-runner/state 0750 bento-runner bento-runner -");
     for (const option of found.documented) {
       expect(option.description, option.name).toMatch(/\w{3}/);
       // NixOS up to 22.11 reads descriptions as DocBook, where these begin something.
@@ -55,9 +62,40 @@ describe.skipIf(!lib)("with today's module system", () => {
     }
   });
 
+  test("pull requests have a runner of their own when it is asked for, which shares no place with the other", async () => {
+    const found = await machine(`services.bento-runner.github = {
+      ${GITHUB} name = "builder"; runnerGroup = "fleet-deploy";
+      pullRequests = { enable = true; labels = [ "pr" ]; runnerGroup = "fleet-checks"; };
+    };`);
+    expect(found.failed).toEqual([]);
+    const { bento, "bento-deploy": deploy } = found["github-runners"];
+    expect([deploy.name, deploy.runnerGroup, deploy.extraLabels]).toEqual([
+      "builder",
+      "fleet-deploy",
+      ["bento-deploy"],
+    ]);
+    expect(bento).toMatchObject({
+      user: "bento-runner",
+      name: "builder-pull-requests",
+      runnerGroup: "fleet-checks",
+      extraLabels: ["pr"],
+      ephemeral: true,
+      extraEnvironment: {
+        XDG_STATE_HOME: "/var/lib/bento-runner/pull-requests/state",
+        BENTO_EVALUATIONS: "/var/lib/bento-runner/pull-requests/evaluations",
+      },
+      serviceOverrides: {
+        ReadWritePaths: ["state", "evaluations"].map((name) => `/var/lib/bento-runner/pull-requests/${name}`),
+      },
+    });
+    const places = new Set(deploy.serviceOverrides.ReadWritePaths);
+    expect(bento.serviceOverrides.ReadWritePaths.filter((place: string) => places.has(place))).toEqual([]);
+  });
+
   test("without GitHub and without a cache it is only a place for results", async () => {
     const found = await machine("services.bento-runner.cache.enable = false;");
     expect([found.failed, found["github-runners"], found.nginx]).toEqual([[], {}, {}]);
+    expect(found.tmpfiles.join()).not.toContain("cache");
   });
 
   test("the firewall opens when it is told to", async () => {
@@ -69,8 +107,9 @@ describe.skipIf(!lib)("with today's module system", () => {
   test.each([
     ['nix.settings.secret-key-files = [ "/key" ];', "signs whatever is built, by pull requests too"],
     ['nix.extraOptions = "secret-key-files = /key";', "signs whatever is built, by pull requests too"],
-    ['nix.settings.trusted-users = [ "root" "bento-runner" ];', "jobs run as bento-runner"],
-    ['nix.settings.trusted-users = [ "*" ];', "jobs run as bento-runner"],
+    ['nix.settings.trusted-users = [ "root" "bento-runner" ];', "trusted-users has bento-runner"],
+    ['nix.settings.trusted-users = [ "@bento-deploy" ];', "trusted-users has @bento-deploy"],
+    ['nix.settings.trusted-users = [ "*" ];', "trusted-users has *"],
     ["nix.settings.sandbox = false;", "Set nix.settings.sandbox = true"],
     ['services.bento-runner.github.url = "https://github.com/example/fleet";', "tokenFile is missing"],
     [
@@ -100,7 +139,7 @@ describe.skipIf(!nixpkgs)("on NixOS 20.09", () => {
       serve = nixos.config.services.nginx.virtualHosts.bento-cache.root;
       nix = nixos.config.environment.etc."nix/nix.conf".source.drvPath or nixos.config.nix.extraOptions;
       options = nixos.config.nix.extraOptions;
-      user = nixos.config.users.users.bento-runner.group;
+      users = map (name: nixos.config.users.users.\${name}.group) [ "bento-deploy" "bento-runner" ];
     }`);
 
   test("the cache is a directory that nginx shows", async () => {
@@ -108,7 +147,7 @@ describe.skipIf(!nixpkgs)("on NixOS 20.09", () => {
     expect(found.failed).toEqual([]);
     expect(found.serve).toBe("/var/lib/bento-runner/cache");
     expect(found.options).toContain("min-free = 10737418240");
-    expect(found.user).toBe("bento-runner");
+    expect(found.users).toEqual(["bento-deploy", "bento-runner"]);
   }, 60_000);
 
   test("what this release doesn't have is said, and so is what would sign everything", async () => {
@@ -118,7 +157,7 @@ describe.skipIf(!nixpkgs)("on NixOS 20.09", () => {
     );
     expect(found.failed).toEqual([
       expect.stringContaining("this release of NixOS has no services.github-runners"),
-      expect.stringContaining("jobs run as bento-runner"),
+      expect.stringContaining("trusted-users has bento-runner"),
       expect.stringContaining("useSandbox"),
     ]);
   }, 60_000);

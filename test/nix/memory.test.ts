@@ -1,8 +1,9 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { EvaluationMemory } from "../../src/nix/memory.ts";
 import { scratch } from "../platform/scratch.ts";
+import { succeed } from "../support/programs.ts";
 
 const KEY = "a".repeat(64);
 const OTHER = "b".repeat(64);
@@ -42,4 +43,44 @@ test("an entry that was changed, cut off, or put in another's place is none", as
   }
   await writeFile(file, text);
   expect(await memory.recall(KEY)).toEqual({ drv: "good" });
+});
+
+test("what is in another's directory is believed by its code alone, is kept as one's own, and nothing is written there", async () => {
+  await using own = await scratch();
+  await using other = await scratch();
+  await new EvaluationMemory(other.path, "secret").remember(KEY, { drv: "good" });
+  await new EvaluationMemory(other.path).remember(OTHER, { drv: "evil" });
+  const before = await readdir(other.path);
+  const memory = (secret: string | null, ...others: string[]) => new EvaluationMemory(own.path, secret, others);
+  expect(await memory(null, other.path).recall(OTHER)).toBeUndefined();
+  expect(await memory("secret", other.path).recall(OTHER)).toBeUndefined();
+  expect(await memory("another", other.path).recall(KEY)).toBeUndefined();
+  expect(await readdir(own.path)).toEqual([]);
+  expect(await memory("secret", "/nonexistent", other.path).recall(KEY)).toEqual({ drv: "good" });
+  expect(await memory("secret").recall(KEY)).toEqual({ drv: "good" });
+  await memory("secret", other.path).remember(OTHER, { drv: "mine" });
+  expect(await readdir(other.path)).toEqual(before);
+});
+
+test("a pipe, a link, a directory and a file without an end are no entries, and nobody waits for them", async () => {
+  await using own = await scratch();
+  await using other = await scratch();
+  await new EvaluationMemory(other.path, "secret").remember(KEY, "good");
+  const [name = ""] = await readdir(other.path);
+  const file = path.join(other.path, name);
+  const secret = path.join(own.path, "somebody's");
+  await rename(file, secret);
+  const memory = new EvaluationMemory(own.path, "secret", [other.path]);
+  for (const place of [
+    () => succeed("mkfifo", [file]),
+    () => symlink(secret, file),
+    () => mkdir(file),
+    () => succeed("truncate", ["--size=1T", file]),
+  ]) {
+    await place();
+    expect(await memory.recall(KEY)).toBeUndefined();
+    await rm(file, { recursive: true });
+  }
+  await rename(secret, file);
+  expect(await memory.recall(KEY)).toBe("good");
 });

@@ -73,9 +73,12 @@ export async function evaluateModule(host: string, settings: string, more = ""):
 /** Puts what the units and the command name into the machine's store. */
 export async function installModule(machine: BootedMachine, { units, command }: Module): Promise<void> {
   await machine.write(`${command.path}/bin/bento-agent`, command.text, 0o755);
-  const named = new Set(
-    `${command.text}${Object.values(units).join("")}`.match(/\/nix\/store\/[0-9a-z]{32}-[\w+._?=-]+/g),
-  );
+  await installNamed(machine, `${command.text}${Object.values(units).join("")}`);
+}
+
+/** Puts what a text names into the machine's store, as far as it isn't there. */
+export async function installNamed(machine: BootedMachine, text: string): Promise<void> {
+  const named = new Set(text.match(/\/nix\/store\/[0-9a-z]{32}-[\w+._?=-]+/g));
   for (const storePath of named) {
     if (existsSync(machine.path(storePath))) continue;
     // What evaluation copies there is there; packages would have to be built.

@@ -81,7 +81,7 @@ test("the linters see mistakes", async () => {
   const lint = await linter();
   const text =
     "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: echo ${{ steps.b.outputs.c }}\n";
-  expect(lint(text, "w.yml").map(({ message }) => message)).toEqual([
+  expect((await lint(text, "w.yml")).map(({ message }) => message)).toEqual([
     expect.stringContaining('property "b" is not defined'),
   ]);
   expect(validateWorkflow(text).errors).toEqual([]);

@@ -135,7 +135,7 @@ prove() {
 # can_poll: contact, in words that say whose.
 can_poll() {
   contact "$BENTO_POLL_TIMEOUT" && return
-  problem="the new system's own agent has $problem"
+  problem="$problem (asked by the new system's own agent)"
   return 1
 }
 
