@@ -8822,7 +8822,7 @@ Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; B
 BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_GIT_SSH_KEY_FILE, the key to push
 releases to a git remote with, where git itself has none; BENTO_CACHE_KEY or BENTO_CACHE_KEY_FILE, the key that signs
 what was built; BENTO_MEMORY_KEY, a secret text: only evaluations that were remembered with it are believed;
-BENTO_EVALUATIONS, where they are; NAME, as --hosts; NO_COLOR.`);
+BENTO_EVALUATIONS, where they are, and after a colon where else they may be read; NAME, as --hosts; NO_COLOR.`);
 	addFleetCommands(bento);
 	addReachCommands(bento);
 	addSecretCommands(bento);

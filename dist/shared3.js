@@ -14965,9 +14965,9 @@ function sequenceOf(text) {
 }
 async function isSigned(payload, signature, signers) {
 	try {
-		var _usingCtx$13 = _usingCtx();
+		var _usingCtx$14 = _usingCtx();
 		if (isPlainlySigned(payload, signature, "bento-release", signers)) return true;
-		const dir = _usingCtx$13.a(await temporaryDirectory());
+		const dir = _usingCtx$14.a(await temporaryDirectory());
 		const allowed = path$2.join(dir.path, "allowed_signers");
 		const signatureFile = path$2.join(dir.path, "signature");
 		await writeFile$1(allowed, allowedSigners(signers));
@@ -14986,9 +14986,9 @@ async function isSigned(payload, signature, signers) {
 			signatureFile
 		], { input: payload }).catch(needsOpenSsh)).status === 0;
 	} catch (_) {
-		_usingCtx$13.e = _;
+		_usingCtx$14.e = _;
 	} finally {
-		await _usingCtx$13.d();
+		await _usingCtx$14.d();
 	}
 }
 /** The lines of an allowed_signers file (ssh-keygen(1)). */
@@ -15186,8 +15186,8 @@ async function fetchFile(session, file, size, into) {
 	const { requests } = session;
 	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
 		try {
-			var _usingCtx$12 = _usingCtx();
-			const copy = _usingCtx$12.a(await open$3(into, "w", 384));
+			var _usingCtx$13 = _usingCtx();
+			const copy = _usingCtx$13.a(await open$3(into, "w", 384));
 			try {
 				const stats = await requests.fstat(handle);
 				if (!stats.isFile() || stats.size !== size) return false;
@@ -15206,9 +15206,9 @@ async function fetchFile(session, file, size, into) {
 				await requests.close(handle);
 			}
 		} catch (_) {
-			_usingCtx$12.e = _;
+			_usingCtx$13.e = _;
 		} finally {
-			await _usingCtx$12.d();
+			await _usingCtx$13.d();
 		}
 	}).catch(ignoreSftpError) ?? false;
 }
@@ -25488,8 +25488,8 @@ var Publishers = class Publishers {
 	/** @throws UnavailableError, UnreachableError when no way is open. */
 	static async open(ways) {
 		try {
-			var _usingCtx$11 = _usingCtx();
-			const resources = _usingCtx$11.a(new AsyncDisposableStack());
+			var _usingCtx$12 = _usingCtx();
+			const resources = _usingCtx$12.a(new AsyncDisposableStack());
 			const reachable = /* @__PURE__ */ new Map();
 			const unreachable = /* @__PURE__ */ new Map();
 			for (const { name, open } of ways) try {
@@ -25502,9 +25502,9 @@ var Publishers = class Publishers {
 			if (reachable.size === 0 && first !== void 0) throw first;
 			return new Publishers(reachable, unreachable, resources.move());
 		} catch (_) {
-			_usingCtx$11.e = _;
+			_usingCtx$12.e = _;
 		} finally {
-			await _usingCtx$11.d();
+			await _usingCtx$12.d();
 		}
 	}
 	/**
@@ -26868,8 +26868,8 @@ function hintFor$1(problem) {
 */
 async function waysOut(context, { dir, server, git }) {
 	try {
-		var _usingCtx$10 = _usingCtx();
-		const keys = _usingCtx$10.a(new AsyncDisposableStack());
+		var _usingCtx$11 = _usingCtx();
+		const keys = _usingCtx$11.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -26903,9 +26903,9 @@ async function waysOut(context, { dir, server, git }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$10.e = _;
+		_usingCtx$11.e = _;
 	} finally {
-		await _usingCtx$10.d();
+		await _usingCtx$11.d();
 	}
 }
 // src/commands/status.ts
@@ -26926,12 +26926,12 @@ const SILENCE = 15e3;
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$9 = _usingCtx();
-		return await _usingCtx$9.a(await FleetStatus.open(context, options)).read();
+		var _usingCtx$10 = _usingCtx();
+		return await _usingCtx$10.a(await FleetStatus.open(context, options)).read();
 	} catch (_) {
-		_usingCtx$9.e = _;
+		_usingCtx$10.e = _;
 	} finally {
-		await _usingCtx$9.d();
+		await _usingCtx$10.d();
 	}
 }
 /** The fleet, looked at once or again and again over one connection. */
@@ -27145,9 +27145,9 @@ async function runningSystems(context, fleet, warnings) {
 	const hosts = fleet.hosts.filter((host) => host.declared);
 	try {
 		try {
-			var _usingCtx$8 = _usingCtx();
-			const key = _usingCtx$8.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-			const publisher = _usingCtx$8.a(await SftpPublisher.connect(server, key, {
+			var _usingCtx$9 = _usingCtx();
+			const key = _usingCtx$9.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
+			const publisher = _usingCtx$9.a(await SftpPublisher.connect(server, key, {
 				signal: context.signal,
 				say: context.output.info
 			}));
@@ -27158,9 +27158,9 @@ async function runningSystems(context, fleet, warnings) {
 			}
 			return known;
 		} catch (_) {
-			_usingCtx$8.e = _;
+			_usingCtx$9.e = _;
 		} finally {
-			await _usingCtx$8.d();
+			await _usingCtx$9.d();
 		}
 	} catch (error) {
 		if (!(error instanceof UnavailableError)) throw error;
@@ -30830,36 +30830,42 @@ const FORMAT = 1;
 const LIFETIME = 2592e6;
 /** A use is noted once in this many milliseconds: a note is a write. */
 const NOTE = 864e5;
+/** Bytes of an entry, at most; one has a few hundred, and whatever the evaluation has warned of. */
+const MAX_SIZE$1 = 16 * 1024 ** 2;
 /**
 * Remembers what pure evaluations gave, each under a hash of everything that it depends on, so that nothing is evaluated
 * twice. A directory of JSON files, which CI can keep between jobs.
 *
 * Whoever can write to that directory can say what an evaluation gave. With a secret, only that is believed which was
 * remembered with the same secret: each entry has a message authentication code (HMAC-SHA-256) of its key and its content.
+*
+* `others` are directories of somebody else's, which are never written to: what is there counts only by its code, and so, without
+* a secret, not at all.
 */
 var EvaluationMemory = class {
 	#dir;
 	#secret;
+	#others;
 	/** Part of the names of files, so that those with different secrets don't overwrite one another's. */
 	#suffix;
-	constructor(dir, secret = null) {
+	constructor(dir, secret = null, others = []) {
 		this.#dir = dir;
 		this.#secret = secret;
+		this.#others = secret === null ? [] : others;
 		this.#suffix = secret === null ? "" : `.${authenticate(secret, "name").toString("hex").slice(0, 16)}`;
 	}
 	/** What was remembered, or undefined. A file that can't be read, or that somebody else has written, is as none. */
 	async recall(key) {
-		const file = this.#file(key);
-		try {
-			const content = this.#authentic(key, await readFile$1(file, "utf8"));
-			if (content === void 0) return void 0;
+		for (const dir of [this.#dir, ...this.#others]) try {
+			const file = this.#file(key, dir);
+			const { text, mtimeMs } = await readEntry(file);
+			const content = this.#authentic(key, text);
+			if (content === void 0) continue;
 			const value = JSON.parse(content);
-			const { mtimeMs } = await stat$1(file);
-			if (Date.now() - mtimeMs > NOTE) await utimes(file, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+			if (dir !== this.#dir) await writeFileAtomically(this.#file(key), text);
+			else if (Date.now() - mtimeMs > NOTE) await utimes(file, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
 			return value;
-		} catch {
-			return;
-		}
+		} catch {}
 	}
 	async remember(key, value) {
 		const content = JSON.stringify(value);
@@ -30885,10 +30891,29 @@ var EvaluationMemory = class {
 			if (name.endsWith(".json") && now - await modified(file) > LIFETIME) await rm$1(file, { force: true });
 		}
 	}
-	#file(key) {
-		return path$2.join(this.#dir, `${key}${this.#suffix}.json`);
+	#file(key, dir = this.#dir) {
+		return path$2.join(dir, `${key}${this.#suffix}.json`);
 	}
 };
+/** Whoever else can write there may have put a pipe there, which would be waited for, or a file that has no end. */
+async function readEntry(file) {
+	try {
+		var _usingCtx$8 = _usingCtx();
+		const handle = _usingCtx$8.a(await open$3(file, constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK));
+		const info = await handle.stat();
+		if (!info.isFile() || info.size > MAX_SIZE$1) throw new Error(`${file} is no entry`);
+		const buffer = Buffer.alloc(info.size);
+		const { bytesRead } = await handle.read(buffer, 0, info.size, 0);
+		return {
+			text: buffer.toString("utf8", 0, bytesRead),
+			mtimeMs: info.mtimeMs
+		};
+	} catch (_) {
+		_usingCtx$8.e = _;
+	} finally {
+		await _usingCtx$8.d();
+	}
+}
 function authenticate(secret, ...parts) {
 	return createHmac("sha256", secret).update(JSON.stringify(["bento evaluations", ...parts])).digest();
 }
@@ -31635,10 +31660,14 @@ async function keyOf({ nix, stager, memory }, host, what) {
 		throw error;
 	}
 }
-/** Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with the same one is believed. */
+/**
+* Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with
+* the same one is believed, and that also in further directories of BENTO_EVALUATIONS, which are separated by colons.
+*/
 function openMemory(env) {
 	const cache = env.XDG_CACHE_HOME || path$2.join(env.HOME || homedir(), ".cache");
-	return new EvaluationMemory(env.BENTO_EVALUATIONS || path$2.join(cache, "bento/evaluations"), env["BENTO_MEMORY_KEY"] || null);
+	const [directory = path$2.join(cache, "bento/evaluations"), ...others] = (env.BENTO_EVALUATIONS ?? "").split(":").filter((place) => place !== "");
+	return new EvaluationMemory(directory, env["BENTO_MEMORY_KEY"] || null, others);
 }
 /** Stages hosts. What is wrong with one is its own failure. */
 async function stageAll(stager, hosts) {
@@ -31800,9 +31829,15 @@ function actionOf(version) {
 	return `${ACTION}@v${version.split(".")[0]}`;
 }
 const ORIGINALS = {
-	check: { on: () => "  pull_request:\n  merge_group:\n" },
+	check: {
+		on: () => "  pull_request:\n  merge_group:\n",
+		runner: "BENTO_CHECK_RUNNER"
+	},
 	comment: { on: (called) => `  workflow_run:\n    workflows: [${called("check")}]\n    types: [completed]\n` },
-	deploy: { on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n" },
+	deploy: {
+		on: () => "  push:\n    branches: [main]\n  workflow_dispatch:\n",
+		runner: "BENTO_RUNNER"
+	},
 	status: { on: (called) => `  schedule:\n    - cron: "17 * * * *"\n  workflow_run:\n    workflows: [${called("deploy")}]\n    types: [completed]\n  workflow_dispatch:\n` },
 	update: { on: () => "  schedule:\n    - cron: \"43 4 * * 1\"\n  workflow_dispatch:\n" }
 };
@@ -31813,7 +31848,6 @@ const INPUTS = {
 	environment: "fleet",
 	nixpkgs: "channel:nixos-26.05",
 	wait: "1h",
-	runner: "${{ vars.BENTO_RUNNER }}",
 	cache: "file:///var/lib/bento-runner/cache",
 	shards: "${{ vars.BENTO_SHARDS }}"
 };
@@ -31830,13 +31864,13 @@ function endOf(fleet) {
 	if (/^[\w/-]+$/.test(fleet)) return `-${fleet.replaceAll("/", "+")}`;
 	return `-${createHash("sha256").update(fleet).digest("hex").slice(0, 12)}`;
 }
-function copy(name, { on }, { version, fleet, originals }) {
+function copy(name, { on, runner = "" }, { version, fleet, originals }) {
 	const called = (one) => fleet === "." ? `bento ${one}` : quoted(`bento ${one} (${fleet})`);
 	const inputs = {
 		...INPUTS,
 		fleet: quoted(fleet)
 	};
-	return (originals[name] ?? "").replace(/^name: .*$/m, () => `name: ${called(name)}`).replace(/^on:\n(?: .*\n)+/m, () => `on:\n${on(called)}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${actionOf(version)}`).replace(/^ *# Fleets of one repository.*\n(?: {6}- .*\n)(?: {8}.*\n)+/gm, "").replace(/^ *end: .*\n/gm, "").replace(/^ {4}outputs:\n(?! {6})/gm, "").replaceAll(/\$\{\{ (?:steps\.names|needs\.\w+)\.outputs\.end \}\}/g, () => endOf(fleet)).replaceAll(/^( *group: .*)-\$\{\{ inputs\.fleet \}\}$/gm, (_, group) => `${group}${endOf(fleet)}`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => inputs[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replaceAll(/\binputs\.runner\b/g, "vars.BENTO_RUNNER").replace(/ Who calls this from a workflow[^.]*\./s, "");
+	return (originals[name] ?? "").replace(/^name: .*$/m, () => `name: ${called(name)}`).replace(/^on:\n(?: .*\n)+/m, () => `on:\n${on(called)}`).replace(/^ *# Bento, as of the commit.*\n.*\n *with:\n(?: {10}.*\n)+/gm, "").replaceAll("uses: ./.bento", `uses: ${actionOf(version)}`).replace(/^ *# Fleets of one repository.*\n(?: {6}- .*\n)(?: {8}.*\n)+/gm, "").replace(/^ *end: .*\n/gm, "").replace(/^ {4}outputs:\n(?! {6})/gm, "").replaceAll(/\$\{\{ (?:steps\.names|needs\.\w+)\.outputs\.end \}\}/g, () => endOf(fleet)).replaceAll(/^( *group: .*)-\$\{\{ inputs\.fleet \}\}$/gm, (_, group) => `${group}${endOf(fleet)}`).replaceAll(/\binputs\.runner\b/g, `vars.${runner}`).replaceAll(/\$\{\{ inputs\.(\w+) \}\}/g, (_, input) => inputs[input] ?? "").replaceAll(/\binputs\.shards\b/g, "vars.BENTO_SHARDS").replace(/ Who calls this from a workflow[^.]*\./s, "");
 }
 /** As YAML has it: JSON's strings are YAML's. */
 function quoted(text) {

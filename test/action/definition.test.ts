@@ -10,7 +10,7 @@ const named = (call: RegExp) => [...new Set([...source.matchAll(call)].map((matc
 test("action.yml has exactly the inputs that are read", async () => {
   // The keys' inputs stand in a table.
   const read = named(
-    /\b(?:(?:input|booleanInput|lines|secretInput|flag|count|pairs|baseOf)\(|\[\w+_KEY\]: )"([^"]+)"/g,
+    /(?:\b(?:input|booleanInput|lines|secretInput|flag|count|pairs|baseOf)\(|\[\w+_KEY\]: )"([^"]+)"/g,
   );
   expect(Object.keys((await definition()).inputs).sort()).toEqual(read);
 });
