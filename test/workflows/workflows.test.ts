@@ -128,7 +128,7 @@ test("copies start by themselves, need nothing of Bento's repository but the Act
     const changed = text.split("\n").filter((line) => !original.includes(line));
     for (const line of changed.filter((one) => one.startsWith("    "))) {
       expect(line).toMatch(
-        /bento-nix\/bento@v|fleet: \.|environment: fleet|name: bento-|pattern: bento-|BRANCH: bento-|channel:|wait: 1h|BENTO_SHARDS|BENTO_RUNNER|push: file:|branches: |workflows: |types: |cron: /,
+        /bento-nix\/bento@v|fleet: \.|environment: fleet|name: bento-|pattern: bento-|BRANCH: bento-|channel:|wait: 1h|BENTO_SHARDS|BENTO_(?:CHECK_)?RUNNER|push: file:|branches: |workflows: |types: |cron: /,
       );
     }
   }
