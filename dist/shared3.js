@@ -1,6 +1,6 @@
 import { i as __toESM, n as __commonJSMin, r as __require, t as require_lib } from "./shared2.js";
 import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
-import { appendFile, cp, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
+import { appendFile, cp, link, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
 import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
@@ -1227,6 +1227,191 @@ function refusedPackage(block) {
 	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
 	return older ?? newer;
 }
+// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
+function _usingCtx() {
+	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
+		var n = Error();
+		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
+	}, e = {}, n = [];
+	function using(r, e) {
+		if (null != e) {
+			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
+			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
+			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
+			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
+			t && (o = function o() {
+				try {
+					t.call(e);
+				} catch (r) {
+					return Promise.reject(r);
+				}
+			}), n.push({
+				v: e,
+				d: o,
+				a: r
+			});
+		} else r && n.push({
+			d: e,
+			a: r
+		});
+		return e;
+	}
+	return {
+		e,
+		u: using.bind(null, !1),
+		a: using.bind(null, !0),
+		d: function d() {
+			var o, t = this.e, s = 0;
+			function next() {
+				for (; o = n.pop();) try {
+					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
+					if (o.d) {
+						var r = o.d.call(o.v);
+						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
+					} else s |= 1;
+				} catch (r) {
+					return err(r);
+				}
+				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
+				if (t !== e) throw t;
+			}
+			function err(n) {
+				return t = t !== e ? new r(n, t) : n, next();
+			}
+			return next();
+		}
+	};
+}
+// src/nix/cache-signatures.ts
+/** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
+const AT_ONCE = 1e3;
+/**
+* Signs what a binary cache has already, where hosts that trust the key alone wouldn't take it: pushed without a key, or with
+* another one. What is signed is what this machine's store has: where the cache has something else under the same name, it
+* gets no signature, whoever has put it there. `paths` are closures whole. Gives how many were signed.
+* @throws UnavailableError when some can't be, or the cache can't be asked.
+*/
+async function signInCache(nix, cache, key, paths) {
+	const unsigned = await untrusted(nix, cache, key, paths);
+	if (unsigned.length === 0) return 0;
+	await copySignatures(nix, cache, key, unsigned);
+	const left = await untrusted(nix, cache, key, unsigned);
+	const [first] = left;
+	if (first === void 0) return unsigned.length;
+	throw new UnavailableError(`it has other builds of ${left.length} of these paths, which another key has signed, or none: such as ${first}`, { hint: "they get no signature of this build's; take them out, or begin a new cache" });
+}
+/** Those that the cache has, and a host that trusts this key alone would refuse. Nothing that is remembered counts. */
+async function untrusted(nix, cache, { publicKey }, paths) {
+	const options = [
+		"--no-contents",
+		"--sigs-needed",
+		"1",
+		"--option",
+		"trusted-public-keys",
+		publicKey
+	];
+	const found = [];
+	for (const some of parts(paths)) {
+		const run = await nix.run("nix", [
+			"store",
+			"verify",
+			...options,
+			...AFRESH,
+			"--store",
+			cache,
+			...some
+		]);
+		const said = withoutColours(run.stderr);
+		const refused = [...said.matchAll(/^path '([^'\n]+)' is untrusted$/gm)].flatMap(([, stored]) => stored ?? []);
+		if (run.status !== 0 && !(run.status === 2 && refused.length > 0)) throw failed$1(said);
+		found.push(...refused);
+	}
+	return found;
+}
+/** Whatever was asked of a cache before: it may have been emptied, or filled by somebody else, since. */
+const AFRESH = [
+	"--option",
+	"narinfo-cache-positive-ttl",
+	"0",
+	"--option",
+	"narinfo-cache-negative-ttl",
+	"0"
+];
+/**
+* Signs these paths in a cache of narinfos alone, made of what this machine's store knows, and has Nix copy the signatures,
+* which it does only where size, hash and references are the same. So it needs no right to sign in either store.
+*/
+async function copySignatures(nix, cache, { file }, paths) {
+	try {
+		var _usingCtx$15 = _usingCtx();
+		const temporary = _usingCtx$15.a(await temporaryDirectory());
+		const own = `file://${path$2.join(temporary.path, "narinfos")}`;
+		await mkdir$1(path$2.join(temporary.path, "narinfos"));
+		for (const some of parts(paths)) {
+			const known = await nix.run("nix-store", ["--dump-db", ...some]);
+			if (known.status !== 0) throw failed$1(known.stderr);
+			for (const [name, text] of narinfos(known.stdout)) await writeFile$1(path$2.join(temporary.path, "narinfos", name), text);
+			for (const args of [[
+				"sign",
+				"--key-file",
+				file,
+				"--store",
+				own,
+				...some
+			], [
+				"copy-sigs",
+				...AFRESH,
+				"--substituter",
+				own,
+				"--store",
+				cache,
+				...some
+			]]) {
+				const run = await nix.run("nix", ["store", ...args]);
+				if (run.status !== 0) throw failed$1(run.stderr);
+			}
+		}
+	} catch (_) {
+		_usingCtx$15.e = _;
+	} finally {
+		await _usingCtx$15.d();
+	}
+}
+/** Names and texts of narinfos, from what `nix-store --dump-db` prints: path, hash, size, deriver, and references, a line each. */
+function narinfos(registration) {
+	const found = [];
+	const lines = registration.split("\n");
+	const next = () => lines.shift() ?? "";
+	while (lines.length > 1) {
+		const [stored, hash, size] = [
+			next(),
+			next(),
+			next()
+		];
+		next();
+		const references = Array.from({ length: Number(next()) }, () => path$2.basename(next()));
+		const fields = {
+			StorePath: stored,
+			URL: "nar/none",
+			Compression: "none",
+			FileHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			FileSize: size,
+			NarHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			NarSize: size,
+			References: references.join(" ")
+		};
+		const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
+		found.push([`${path$2.basename(stored).slice(0, 32)}.narinfo`, text.join("")]);
+	}
+	return found;
+}
+function parts(paths) {
+	const all = [...new Set(paths)];
+	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
+}
+function failed$1(stderr) {
+	return new UnavailableError(`what is there can't be signed: ${(withoutColours(stderr).trim().split("\n").at(-1) ?? "").replace(/^error: */, "")}`);
+}
 // src/nix/push.ts
 /** How often it is tried. */
 const ATTEMPTS$1 = 6;
@@ -1246,19 +1431,24 @@ async function push(nix, url, paths, options) {
 	const [first] = paths;
 	if (first === void 0) return {
 		paths: 0,
-		bytes: 0
+		bytes: 0,
+		signed: 0
 	};
 	const address = storeAddress(url);
 	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
 	for (let attempt = 1;; attempt++) {
-		const error = await copy$1(nix, withKey(address, options.keyFile), paths, (path) => {
+		const error = await copy$1(nix, withKey(address, options.key), paths, (path) => {
 			copied.add(path);
 			onProgress(copied.size);
 		});
-		if (error === null) return {
-			paths: copied.size,
-			bytes: await sizeOf(nix, [...copied])
-		};
+		if (error === null) {
+			const signed = options.key === void 0 ? 0 : await signOthers(nix, address, options.key, paths, copied);
+			return {
+				paths: copied.size,
+				bytes: await sizeOf(nix, [...copied]),
+				signed
+			};
+		}
 		if (attempt >= ATTEMPTS$1 || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
 		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
 		onRetry(hidden(error, url), wait);
@@ -1266,6 +1456,21 @@ async function push(nix, url, paths, options) {
 			throw new InterruptedError();
 		});
 	}
+}
+/** Signs what was there before. A key that the address names is its user's own business. */
+async function signOthers(nix, address, key, paths, copied) {
+	if (withKey(address, key) === address) return 0;
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		...new Set(paths)
+	]);
+	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
+	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
+		if (!(error instanceof UnavailableError)) throw error;
+		const more = error.hint === void 0 ? {} : { hint: error.hint };
+		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
+	});
 }
 /** One run of Nix's: its error, or null. */
 async function copy$1(nix, url, paths, onCopied) {
@@ -1292,6 +1497,7 @@ async function copy$1(nix, url, paths, onCopied) {
 		"-v",
 		"--log-format",
 		"internal-json",
+		...AFRESH,
 		"--to",
 		url,
 		...new Set(paths)
@@ -1309,9 +1515,9 @@ function isBinaryCache(url) {
 	return /^(?:file|s3|https?):/.test(url);
 }
 /** Nix takes the path of the key's file as a setting of the store. */
-function withKey(address, keyFile) {
-	if (keyFile === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
-	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(keyFile)}`;
+function withKey(address, key) {
+	if (key === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
+	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
 }
 /** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
 async function sizeOf(nix, paths) {
@@ -14574,7 +14780,11 @@ async function pruneCache(nix, dir, { kept, source, now }) {
 	const aside = (await readdir$1(dir)).filter((name) => name.startsWith(ASIDE) && NARINFO.test(name.slice(8)));
 	await parallel(aside, FILES, async (name) => {
 		const own = name.slice(8);
-		if (wanted.has(own.slice(0, 32))) await rename$1(place(name), place(own));
+		if (!wanted.has(own.slice(0, 32))) return;
+		await link(place(name), place(own)).catch((error) => {
+			if (error.code !== "EEXIST") throw error;
+		});
+		await rm$1(place(name));
 	});
 	const gone = aside.filter((name) => !wanted.has(name.slice(8).slice(0, 32)));
 	await parallel(gone, FILES, (name) => rm$1(place(name), { force: true }));
@@ -14811,61 +15021,6 @@ function field(value) {
 	const length = Buffer.alloc(4);
 	length.writeUInt32BE(bytes.length);
 	return Buffer.concat([length, bytes]);
-}
-// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
-function _usingCtx() {
-	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
-		var n = Error();
-		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
-	}, e = {}, n = [];
-	function using(r, e) {
-		if (null != e) {
-			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
-			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
-			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
-			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
-			t && (o = function o() {
-				try {
-					t.call(e);
-				} catch (r) {
-					return Promise.reject(r);
-				}
-			}), n.push({
-				v: e,
-				d: o,
-				a: r
-			});
-		} else r && n.push({
-			d: e,
-			a: r
-		});
-		return e;
-	}
-	return {
-		e,
-		u: using.bind(null, !1),
-		a: using.bind(null, !0),
-		d: function d() {
-			var o, t = this.e, s = 0;
-			function next() {
-				for (; o = n.pop();) try {
-					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
-					if (o.d) {
-						var r = o.d.call(o.v);
-						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
-					} else s |= 1;
-				} catch (r) {
-					return err(r);
-				}
-				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
-				if (t !== e) throw t;
-			}
-			function err(n) {
-				return t = t !== e ? new r(n, t) : n, next();
-			}
-			return next();
-		}
-	};
 }
 // src/release/envelope.ts
 /**
@@ -28852,12 +29007,13 @@ async function pushUrl(dir) {
 	throw new FleetError("there is nowhere to push to: fleet.yaml has no cache.push", { hint: "set it, or say where: --push file:///srv/cache" });
 }
 /** Copies systems, and all that they need, to a Nix store. That it can't be is told in the result: what was built is built. */
-async function pushTo(context, nix, { url, keyFile, paths }) {
+async function pushTo(context, nix, { url, key, paths }) {
 	const { output, signal } = context;
 	const name = shown(url);
 	let pushed = {
 		paths: 0,
-		bytes: 0
+		bytes: 0,
+		signed: 0
 	};
 	const result = (error) => ({
 		url: name,
@@ -28869,11 +29025,12 @@ async function pushTo(context, nix, { url, keyFile, paths }) {
 		if (cache !== null) await claimCache(cache, await sourceOf(context.env));
 		pushed = await push(nix, url, paths, {
 			signal,
-			...keyFile === null ? {} : { keyFile },
+			...key === null ? {} : { key },
 			onProgress: (paths) => {
 				pushed = {
 					paths,
-					bytes: 0
+					bytes: 0,
+					signed: 0
 				};
 				output.progress(`pushing to ${name}: ${count(paths, "path")}`);
 			},
@@ -32625,7 +32782,7 @@ async function build(context, options) {
 		if (url !== null) {
 			document.push = await pushTo(context, nix, {
 				url,
-				keyFile: key?.file ?? null,
+				key,
 				paths
 			});
 			if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
@@ -33647,11 +33804,12 @@ function renderCheck(document, paint, verbose) {
 		])}${compared}`
 	].join("\n");
 }
-/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB" */
-function pushText({ url, paths, bytes, error }) {
+/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB; signed there: 3 paths" */
+function pushText({ url, paths, bytes, signed, error }) {
 	if (error !== null) return `not pushed to ${inertLine(url)}`;
 	const what = paths === 0 ? "all of it was there" : `${count(paths, "path")}, ${size(bytes)}`;
-	return `pushed to ${inertLine(url)}: ${what}`;
+	const more = signed === 0 ? "" : `; signed there: ${count(signed, "path")}`;
+	return `pushed to ${inertLine(url)}: ${what}${more}`;
 }
 /** The same, and why it went no further. */
 function pushLines(push, paint) {
@@ -34031,6 +34189,7 @@ const checkDocumentSchema = object({
 		url: string(),
 		paths: int(),
 		bytes: number$1(),
+		signed: int(),
 		error: nullable(failure)
 	}).exactOptional()
 });
@@ -34529,4 +34688,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { DEFAULT_TIMEOUT as $, packageRoot as $t, changeText as A, object as An, warnings as At, lockFor as B, KEY_NAME as Bn, parseDuration as Bt, folded as C, canReceive as Cn, decrypt as Ct, deployWord as D, boolean as Dn, size as Dt, deployDetail as E, _enum as En, painter as Et, describeError as F, Nix as Fn, statusOptions as Ft, failed as G, BentoError as Gn, MEMORY_KEY as Gt, openAll as H, temporaryDirectory as Hn, Repository as Ht, failureLines as I, run as In, waysOut as It, withArchive as J, InterruptedError as Jn, SECRETS$1 as Jt, failing as K, FleetError as Kn, MissingKeysError as Kt, locationOf as L, difference as Ln, exitStatus as Lt, grouped as M, require_dist$2 as Mn, FleetStatus as Mt, pushText as N, parallel as Nn, parseFailOn as Nt, renderDeploy as O, int as On, table as Ot, renderCheck as P, writeFileAtomically as Pn, status as Pt, build as Q, optionalKey as Qt, flakeUpdate as R, packageChanges as Rn, failedHosts as Rt, code as S, parseSshTarget as Sn, MAX_SECRET as St, plain as T, readersOf as Tn, count as Tt, published as U, inert as Un, CACHE_KEY as Ut, signAndPublish as V, makeCacheKey as Vn, Publishers as Vt, unchanged as W, inertLine as Wn, GIT_KEY as Wt, nextManifest as X, UnreachableError as Xn, describeKey as Xt, isSameRelease as Y, UnavailableError as Yn, SIGNING_KEY as Yt, gateOf as Z, formatLocation as Zn, keysFromEnvironment as Zt, releaseText as _, selectHosts as _n, isSecretName as _t, renderKeygen as a, flight as an, failureOf as at, watchLines as b, parseFleetFile as bn, secretHosts as bt, flakeUpdateMarkdown as c, requireSigner as cn, openFleetAt as ct, deliverStatus as d, needsOpenSsh as dn, archive as dt, packageVersion as en, check as et, report as f, openPrivateKey as fn, AGENT_FILE as ft, look as g, parseShard as gn, checkSecretName as gt, contactText as h, parseWave as hn, SECRETS_DIR as ht, renderInit as i, list as in, evaluateFleet as it, costText as j, string as jn, EACH as jt, baseText as k, literal as kn, tally as kt, renderFlakeUpdate as l, _usingCtx as ln, openMemory as lt, changeLine as m, loadFleet as mn, staleFiles as mt, renderHostEdit as n, SILENCE$2 as nn, workflowCopies as nt, renderPlan as o, ignoreSftpError as on, loadRenderedFleet as ot, plan as p, findFleet as pn, renderedFiles as pt, prepare as q, HostError as qn, PUBLISHER_KEY as qt, renderHostList as r, SftpSession as rn, compareWith as rt, renderRender as s, open as sn, openFleet as st, renderFiles as t, LOCK_DIRECTORY as tn, COPIED as tt, onInterrupt as u, storePath as un, withFlakeHosts as ut, renderHostStatus as v, splitPatterns as vn, readSecretFile as vt, markdownTable as w, readersIn as wn, encrypt as wt, worstFirst as x, hostName as xn, secretNames as xt, renderStatus as y, FLEET_FILE as yn, secretFile as yt, deploy as z, parsePackages as zn, OUTCOMES as zt };
+export { DEFAULT_TIMEOUT as $, packageRoot as $t, changeText as A, string as An, warnings as At, lockFor as B, KEY_NAME as Bn, parseDuration as Bt, folded as C, readersIn as Cn, decrypt as Ct, deployWord as D, int as Dn, size as Dt, deployDetail as E, boolean as En, painter as Et, describeError as F, Nix as Fn, statusOptions as Ft, failed as G, BentoError as Gn, MEMORY_KEY as Gt, openAll as H, temporaryDirectory as Hn, Repository as Ht, failureLines as I, run as In, waysOut as It, withArchive as J, InterruptedError as Jn, SECRETS$1 as Jt, failing as K, FleetError as Kn, MissingKeysError as Kt, locationOf as L, difference as Ln, exitStatus as Lt, grouped as M, parallel as Mn, FleetStatus as Mt, pushText as N, _usingCtx as Nn, parseFailOn as Nt, renderDeploy as O, literal as On, table as Ot, renderCheck as P, writeFileAtomically as Pn, status as Pt, build as Q, optionalKey as Qt, flakeUpdate as R, packageChanges as Rn, failedHosts as Rt, code as S, canReceive as Sn, MAX_SECRET as St, plain as T, _enum as Tn, count as Tt, published as U, inert as Un, CACHE_KEY as Ut, signAndPublish as V, makeCacheKey as Vn, Publishers as Vt, unchanged as W, inertLine as Wn, GIT_KEY as Wt, nextManifest as X, UnreachableError as Xn, describeKey as Xt, isSameRelease as Y, UnavailableError as Yn, SIGNING_KEY as Yt, gateOf as Z, formatLocation as Zn, keysFromEnvironment as Zt, releaseText as _, splitPatterns as _n, isSecretName as _t, renderKeygen as a, flight as an, failureOf as at, watchLines as b, hostName as bn, secretHosts as bt, flakeUpdateMarkdown as c, requireSigner as cn, openFleetAt as ct, deliverStatus as d, openPrivateKey as dn, archive as dt, packageVersion as en, check as et, report as f, findFleet as fn, AGENT_FILE as ft, look as g, selectHosts as gn, checkSecretName as gt, contactText as h, parseShard as hn, SECRETS_DIR as ht, renderInit as i, list as in, evaluateFleet as it, costText as j, require_dist$2 as jn, EACH as jt, baseText as k, object as kn, tally as kt, renderFlakeUpdate as l, storePath as ln, openMemory as lt, changeLine as m, parseWave as mn, staleFiles as mt, renderHostEdit as n, SILENCE$2 as nn, workflowCopies as nt, renderPlan as o, ignoreSftpError as on, loadRenderedFleet as ot, plan as p, loadFleet as pn, renderedFiles as pt, prepare as q, HostError as qn, PUBLISHER_KEY as qt, renderHostList as r, SftpSession as rn, compareWith as rt, renderRender as s, open as sn, openFleet as st, renderFiles as t, LOCK_DIRECTORY as tn, COPIED as tt, onInterrupt as u, needsOpenSsh as un, withFlakeHosts as ut, renderHostStatus as v, FLEET_FILE as vn, readSecretFile as vt, markdownTable as w, readersOf as wn, encrypt as wt, worstFirst as x, parseSshTarget as xn, secretNames as xt, renderStatus as y, parseFleetFile as yn, secretFile as yt, deploy as z, parsePackages as zn, OUTCOMES as zt };

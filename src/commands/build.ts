@@ -92,7 +92,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     document.signedBy = key.publicKey;
   }
   if (url !== null) {
-    document.push = await pushTo(context, nix, { url, keyFile: key?.file ?? null, paths });
+    document.push = await pushTo(context, nix, { url, key, paths });
     if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
   }
 

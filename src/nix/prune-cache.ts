@@ -1,4 +1,4 @@
-import { appendFile, lstat, mkdir, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
+import { appendFile, link, lstat, mkdir, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
 import path from "node:path";
 import { UnavailableError } from "../errors.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -72,7 +72,12 @@ export async function pruneCache(
   const aside = (await readdir(dir)).filter((name) => name.startsWith(ASIDE) && NARINFO.test(name.slice(ASIDE.length)));
   await parallel(aside, FILES, async (name) => {
     const own = name.slice(ASIDE.length);
-    if (wanted.has(own.slice(0, 32))) await rename(place(name), place(own));
+    if (!wanted.has(own.slice(0, 32))) return;
+    // A push may have put it there again meanwhile, with a signature that this one hasn't.
+    await link(place(name), place(own)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+    await rm(place(name));
   });
 
   const gone = aside.filter((name) => !wanted.has(name.slice(ASIDE.length).slice(0, 32)));

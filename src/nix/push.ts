@@ -4,6 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { FleetError, InterruptedError, UnavailableError } from "../errors.ts";
 import { writeFileAtomically } from "../platform/files.ts";
 import { COPY_PATH, eventReader } from "./activity.ts";
+import type { CacheKey } from "./cache-key.ts";
+import { AFRESH, signInCache } from "./cache-signatures.ts";
 import { withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
@@ -12,6 +14,8 @@ export interface Pushed {
   paths: number;
   /** Unpacked. */
   bytes: number;
+  /** Of those that were there, how many got this key's signature now. */
+  signed: number;
 }
 
 export interface PushOptions {
@@ -20,8 +24,8 @@ export interface PushOptions {
   onProgress?: (paths: number) => void;
   /** Told before it is tried again. */
   onRetry?: (error: string, wait: number) => void;
-  /** The file of a key that signs what is uploaded to a binary cache, by the way. */
-  keyFile?: string;
+  /** The key that signs what is uploaded to a binary cache, by the way, and what is there already. */
+  key?: Pick<CacheKey, "file" | "publicKey">;
   /** Milliseconds before the first retry; each further one waits twice as long. */
   wait?: number;
 }
@@ -44,15 +48,18 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
   /** What was under way when an attempt ended is copied again by the next. */
   const copied = new Set<string>();
   const [first] = paths;
-  if (first === undefined) return { paths: 0, bytes: 0 };
+  if (first === undefined) return { paths: 0, bytes: 0, signed: 0 };
   const address = storeAddress(url);
   if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path.dirname(first));
   for (let attempt = 1; ; attempt++) {
-    const error = await copy(nix, withKey(address, options.keyFile), paths, (path) => {
+    const error = await copy(nix, withKey(address, options.key), paths, (path) => {
       copied.add(path);
       onProgress(copied.size);
     });
-    if (error === null) return { paths: copied.size, bytes: await sizeOf(nix, [...copied]) };
+    if (error === null) {
+      const signed = options.key === undefined ? 0 : await signOthers(nix, address, options.key, paths, copied);
+      return { paths: copied.size, bytes: await sizeOf(nix, [...copied]), signed };
+    }
     if (attempt >= ATTEMPTS || PERMANENT.test(error)) {
       throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, {
         hint: "what was copied is there: the next push goes on with the rest",
@@ -64,6 +71,25 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
       throw new InterruptedError();
     });
   }
+}
+
+/** Signs what was there before. A key that the address names is its user's own business. */
+async function signOthers(
+  nix: Nix,
+  address: string,
+  key: Pick<CacheKey, "file" | "publicKey">,
+  paths: readonly string[],
+  copied: ReadonlySet<string>,
+): Promise<number> {
+  if (withKey(address, key) === address) return 0;
+  const run = await nix.run("nix-store", ["--query", "--requisites", ...new Set(paths)]);
+  if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
+  const others = run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line));
+  return signInCache(nix, address, key, others).catch((error) => {
+    if (!(error instanceof UnavailableError)) throw error;
+    const more = error.hint === undefined ? {} : { hint: error.hint };
+    throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
+  });
 }
 
 /** One run of Nix's: its error, or null. */
@@ -94,7 +120,7 @@ async function copy(
     }
   });
   // Without -v, 2.26 doesn't say which paths it copies.
-  const args = ["copy", "-v", "--log-format", "internal-json", "--to", url, ...new Set(paths)];
+  const args = ["copy", "-v", "--log-format", "internal-json", ...AFRESH, "--to", url, ...new Set(paths)];
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;
@@ -107,9 +133,9 @@ export function isBinaryCache(url: string): boolean {
 }
 
 /** Nix takes the path of the key's file as a setting of the store. */
-function withKey(address: string, keyFile: string | undefined): string {
-  if (keyFile === undefined || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
-  return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(keyFile)}`;
+function withKey(address: string, key: Pick<CacheKey, "file"> | undefined): string {
+  if (key === undefined || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
+  return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
 }
 
 /** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */

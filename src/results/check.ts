@@ -68,6 +68,8 @@ export interface PushResult {
   paths: number;
   /** Unpacked. */
   bytes: number;
+  /** Store paths that were there without a signature of this key, and have one now. */
+  signed: number;
   error: HostFailure | null;
 }
 

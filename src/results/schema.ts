@@ -40,7 +40,9 @@ export const checkDocumentSchema = z.object({
   pruned: z.array(z.object({ host: z.string(), toplevel: z.string(), hasLeft: z.boolean() })).exactOptional(),
   prunedCache: z.object({ paths: z.int(), bytes: z.number() }).exactOptional(),
   signedBy: z.string().exactOptional(),
-  push: z.object({ url: z.string(), paths: z.int(), bytes: z.number(), error: nullable(failure) }).exactOptional(),
+  push: z
+    .object({ url: z.string(), paths: z.int(), bytes: z.number(), signed: z.int(), error: nullable(failure) })
+    .exactOptional(),
 });
 
 /** The document of `flake-update --json`, as far as a report tells of it. */

@@ -64,6 +64,7 @@ test("what was built is signed and pushed, each path once; what failed is not; t
     url: `file://${cache}`,
     paths: narinfos(cache).length,
     bytes: expect.any(Number),
+    signed: 0,
     error: null,
   });
   expect(await readFile(path.join(cache, "nix-cache-info"), "utf8")).toBe(
@@ -192,6 +193,7 @@ test("--push without an address goes where fleet.yaml says", async () => {
     url: `file://${cache}`,
     paths: narinfos(cache).length,
     bytes: expect.any(Number),
+    signed: 0,
     error: null,
   });
 });

@@ -106,6 +106,21 @@ test("what is not signed, or by somebody else, is refused", async () => {
   expect((await realise("strange", systems.get("delta") ?? "")).isThere).toBe(false);
 });
 
+test("what was pushed without a key, or with an older one, hosts take after a push with the key", async () => {
+  await fleet.set("epsilon", "p.shared (p.big 4)");
+  const args = ["--hosts", "epsilon"];
+  expect((await build(undefined, ...args)).push?.signed).toBe(0);
+  const system = systems.get("epsilon") ?? "";
+  expect((await realise("before", system)).isThere).toBe(false);
+  expect((await build(other.secretKey, ...args)).push).toMatchObject({ paths: 0, signed: expect.any(Number) });
+  expect((await realise("other-key", system)).isThere).toBe(false);
+  const signed = await build(secretKey, ...args);
+  expect(signed.push?.paths).toBe(0);
+  expect(signed.push?.signed).toBeGreaterThan(0);
+  expect((await realise("after", system)).isThere).toBe(true);
+  expect((await build(secretKey, ...args)).push).toMatchObject({ paths: 0, signed: 0 });
+});
+
 test("what was damaged or taken away is refused, and comes back with a cache that is filled anew", async () => {
   await build(secretKey, "--hosts", "beta");
   const system = systems.get("beta") ?? "";

@@ -1,11 +1,12 @@
 import { createReadStream, createWriteStream } from "node:fs";
-import { mkdir, readdir, rename } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { InterruptedError, UnavailableError } from "../../src/errors.ts";
+import { makeCacheKey } from "../../src/nix/cache-key.ts";
 import { Nix } from "../../src/nix/nix.ts";
 import { push } from "../../src/nix/push.ts";
 import { succeed } from "../support/programs.ts";
@@ -29,6 +30,14 @@ beforeAll(async () => {
 afterAll(() => store.remove());
 
 const signal = new AbortController().signal;
+
+/** A key of that name, and its file. */
+async function cacheKey(name: string): Promise<{ file: string; publicKey: string }> {
+  const { secretKey, publicKey } = makeCacheKey(name);
+  const file = path.join(store.dir, `${name}.key`);
+  await writeFile(file, secretKey);
+  return { file, publicKey };
+}
 
 /** A cache that takes uploads, as some HTTP servers do. `fails` says which uploads it refuses, by their number. */
 async function uploads(name: string, fails: (n: number) => number | null) {
@@ -60,11 +69,14 @@ async function uploads(name: string, fails: (n: number) => number | null) {
     answer(201);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const narinfos = async () => (await readdir(dir)).filter((file) => file.endsWith(".narinfo"));
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}?compression=zstd`,
     port,
-    narinfos: async () => (await readdir(dir)).filter((file) => file.endsWith(".narinfo")),
+    narinfos,
+    /** What it says of each path. */
+    texts: async () => Promise.all((await narinfos()).map((file) => readFile(path.join(dir, file), "utf8"))),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -85,7 +97,16 @@ test("an HTTP cache that takes uploads; trouble that passes is waited out, and n
   expect(retries).toEqual(retries.map((_, n) => 10 * 2 ** n));
   expect(await cache.narinfos()).toHaveLength(11);
   expect(pushed.paths).toBe(11);
-  expect(await push(nix, cache.url, [system], { signal })).toEqual({ paths: 0, bytes: 0 });
+  expect(await push(nix, cache.url, [system], { signal })).toEqual({ paths: 0, bytes: 0, signed: 0 });
+}, 60_000);
+
+test("an HTTP cache that has lost what it had is filled again", async () => {
+  await using cache = await uploads("emptied", () => null);
+  expect(await push(nix, cache.url, [system], { signal })).toMatchObject({ paths: 11 });
+  await rm(path.join(store.dir, "emptied"), { recursive: true });
+  await mkdir(path.join(store.dir, "emptied/nar"), { recursive: true });
+  expect(await push(nix, cache.url, [system], { signal })).toMatchObject({ paths: 11 });
+  expect(await cache.narinfos()).toHaveLength(11);
 }, 60_000);
 
 test("what won't pass is not tried again", async () => {
@@ -97,6 +118,31 @@ test("what won't pass is not tried again", async () => {
   expect(error).toBeInstanceOf(UnavailableError);
   expect(error.message).toMatch(/could not be pushed to: .*403/);
   expect(retries).toEqual([]);
+}, 60_000);
+
+test("what an HTTP cache has unsigned, or by another key, is signed there; what it has of somebody else's making is not", async () => {
+  await using cache = await uploads("signed-later", () => null);
+  const [first, second] = [await cacheKey("c-1"), await cacheKey("c-2")];
+  const [toAll, toOne] = [
+    { signal, key: first },
+    { signal, key: second },
+  ];
+  expect(await push(nix, cache.url, [system], { signal })).toMatchObject({ paths: 11, signed: 0 });
+  expect(await push(nix, cache.url, [system], toAll)).toMatchObject({ paths: 0, signed: 11 });
+  expect(await push(nix, cache.url, [system], toAll)).toMatchObject({ paths: 0, signed: 0 });
+  expect(await push(nix, cache.url, [system], toOne)).toMatchObject({ paths: 0, signed: 11 });
+  for (const text of await cache.texts()) expect(text.match(/^Sig: (c-.)/gm)).toEqual(["Sig: c-1", "Sig: c-2"]);
+
+  // Another's build under a name of this one's, which is in the cache first.
+  const [own = ""] = (await cache.texts()).filter((text) => text.startsWith(`StorePath: ${system}\n`));
+  const theirs = own.replace(/^NarHash: .*$/m, `NarHash: sha256:${"0".repeat(52)}`).replace(/^Sig: .*\n/gm, "");
+  const narinfo = `${path.basename(system).slice(0, 32)}.narinfo`;
+  await writeFile(path.join(store.dir, "signed-later", narinfo), theirs);
+  const error = await push(nix, cache.url, [system], toAll).catch((error) => error);
+  expect(error).toBeInstanceOf(UnavailableError);
+  expect(error.message).toContain(`it has other builds of 1 of these paths`);
+  expect(error.message).toContain(system);
+  expect(await readFile(path.join(store.dir, "signed-later", narinfo), "utf8")).toBe(theirs);
 }, 60_000);
 
 test("interrupted while it waits, it ends", async () => {

@@ -1,5 +1,6 @@
 import { FleetError, UnavailableError } from "../../errors.ts";
 import { loadFleet } from "../../fleet/load.ts";
+import type { CacheKey } from "../../nix/cache-key.ts";
 import type { Nix } from "../../nix/nix.ts";
 import { claimCache, mendCache } from "../../nix/prune-cache.ts";
 import { cacheDirectory, type Pushed, push, shown } from "../../nix/push.ts";
@@ -21,21 +22,21 @@ export async function pushUrl(dir: string): Promise<string> {
 export async function pushTo(
   context: Context,
   nix: Nix,
-  { url, keyFile, paths }: { url: string; keyFile: string | null; paths: readonly string[] },
+  { url, key, paths }: { url: string; key: CacheKey | null; paths: readonly string[] },
 ): Promise<PushResult> {
   const { output, signal } = context;
   const name = shown(url);
   // Of a push that fails, it is what was begun.
-  let pushed: Pushed = { paths: 0, bytes: 0 };
+  let pushed: Pushed = { paths: 0, bytes: 0, signed: 0 };
   const result = (error: PushResult["error"]) => ({ url: name, ...pushed, error });
   const cache = cacheDirectory(url);
   try {
     if (cache !== null) await claimCache(cache, await sourceOf(context.env));
     pushed = await push(nix, url, paths, {
       signal,
-      ...(keyFile === null ? {} : { keyFile }),
+      ...(key === null ? {} : { key }),
       onProgress: (paths) => {
-        pushed = { paths, bytes: 0 };
+        pushed = { paths, bytes: 0, signed: 0 };
         output.progress(`pushing to ${name}: ${count(paths, "path")}`);
       },
       onRetry: (error, wait) => output.info(`${name}: ${error}; trying again in ${Math.ceil(wait / 1000)} s`),
