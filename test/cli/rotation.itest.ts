@@ -269,7 +269,8 @@ test("the server's: pinned beside the old one, then instead of it, and only then
 test("git's: the deploy key at the remote and in the environment; the remote's own is pinned in two releases", async () => {
   const old = await makeKey(path.join(world.dir, "git-key"));
   const fresh = await makeKey(path.join(world.dir, "git-key-2"));
-  const read = [router.key.publicKey];
+  // What it has by now; it has been changed above.
+  const read = [(await readFile(`${router.key.file}.pub`, "utf8")).trim()];
   await using git = await GitServer.make(path.join(world.dir, "git"), { write: [old.publicKey], read });
   const { publicKey: pinned } = git.hostKey;
   await change("A git remote", (content) => {
