@@ -203,7 +203,7 @@ describe("a kernel with which the machine doesn't do its job", () => {
     async () => {
       const toRun = () => swept.run(swept.ways.sftp, settings);
       await swept.machine.healthCheck("kernel", `! [ -e ${swept.machine.path("run/booted-system/etc/bad-kernel")} ]`);
-      settings = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "10" };
+      settings = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "10", BENTO_LAST_RESORT: "10" };
       await settled("kernel");
       const system = await swept.machine.running();
       const first = await restartedIntoBad();
