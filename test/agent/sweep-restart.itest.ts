@@ -209,7 +209,7 @@ describe("a kernel with which the machine doesn't do its job", () => {
       const first = await restartedIntoBad();
       const places = await placesOf(toRun(), [1]);
       await comesBack(first, system);
-      await sweep("a bad kernel: killed", places.length, [0, 12], async (n) => {
+      await sweep("a bad kernel: killed", places.length, [0, 6], async (n) => {
         const commit = await restartedIntoBad();
         const isCut = await killedAt(places[n - 1] as Place, toRun());
         await comesBack(commit, system);
@@ -219,7 +219,7 @@ describe("a kernel with which the machine doesn't do its job", () => {
       const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, toRun());
       await restart();
       await comesBack(second, system);
-      await sweep("a bad kernel: power lost", changes, [0, 12], async (n) => {
+      await sweep("a bad kernel: power lost", changes, [0, 6], async (n) => {
         const commit = await restartedIntoBad();
         const { isOver } = await powerLostAt(n, toRun());
         await restart();
