@@ -203,13 +203,13 @@ describe("a kernel with which the machine doesn't do its job", () => {
     async () => {
       const toRun = () => swept.run(swept.ways.sftp, settings);
       await swept.machine.healthCheck("kernel", `! [ -e ${swept.machine.path("run/booted-system/etc/bad-kernel")} ]`);
-      settings = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "10" };
+      settings = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "10", BENTO_LAST_RESORT: "10" };
       await settled("kernel");
       const system = await swept.machine.running();
       const first = await restartedIntoBad();
       const places = await placesOf(toRun(), [1]);
       await comesBack(first, system);
-      await sweep("a bad kernel: killed", places.length, [0, 12], async (n) => {
+      await sweep("a bad kernel: killed", places.length, [0, 6], async (n) => {
         const commit = await restartedIntoBad();
         const isCut = await killedAt(places[n - 1] as Place, toRun());
         await comesBack(commit, system);
@@ -219,7 +219,7 @@ describe("a kernel with which the machine doesn't do its job", () => {
       const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, toRun());
       await restart();
       await comesBack(second, system);
-      await sweep("a bad kernel: power lost", changes, [0, 12], async (n) => {
+      await sweep("a bad kernel: power lost", changes, [0, 6], async (n) => {
         const commit = await restartedIntoBad();
         const { isOver } = await powerLostAt(n, toRun());
         await restart();

@@ -1,6 +1,7 @@
-import { cp } from "node:fs/promises";
+import { cp, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fullAt, killedAt, LONG, type Place, placesOf, powerLostAt, sweep } from "../support/cut-off.ts";
+import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
 import { kill, succeed } from "../support/programs.ts";
 import { Swept } from "../support/swept.ts";
@@ -142,6 +143,28 @@ describe.runIf(isTold("undo"))("undo", () => {
 });
 
 describe.runIf(isTold("kinds"))("what is special", () => {
+  test("the same system with another secret, which was confirmed and not kept yet when the power was lost", async () => {
+    const { sftp } = swept.ways;
+    const { machine } = swept;
+    await swept.converges(sftp, await swept.publish(sftp));
+    const system = swept.releases;
+    const commit = await swept.publish(sftp, "", system);
+    await using hold = await Hold.make(machine, "check");
+    await machine.healthCheck("hold", hold.script);
+    const { env } = swept.run(sftp);
+    const attempt = machine.startAgent(env);
+    await hold.reached();
+    kill(swept.running());
+    await attempt.done.catch(() => {});
+    // What comes next is that the intent says so.
+    const intent = await machine.state("intent.json");
+    await writeFile(machine.path("state/intent.json"), JSON.stringify({ ...intent, phase: "committing" }));
+    await rm(machine.path("checks/hold"));
+    await hold.forget();
+    await swept.boots([swept.releases - 1]);
+    await swept.converges(sftp, commit, { system });
+  });
+
   long(
     "a release that is the same system with another secret, during which the power is lost anywhere",
     async () => {

@@ -85,8 +85,9 @@ resolve_after_restart() {
     fi
     unstage 'the machine was restarted during the upgrade'
   fi
-  # Cut off after the boot loader was told, and before that was remembered.
-  if [ "$1" = committing ] && [ "$(running_system)" = "$to" ]; then complete; fi
+  # Cut off after the boot loader was told, and before that was remembered. Where the system is the same, that it runs says nothing:
+  # it has booted with the secrets from before, unless the new ones were kept by then.
+  if [ "$1" = committing ] && [ "$(running_system)" = "$to" ] && ! { [ "$from" = "$to" ] && has_unkept_secrets "$to"; }; then complete; fi
   # A profile that was set while the boot loader wasn't told: what runs is what boots.
   if [ "$1" = committing ] && [ "$(booting_system)" = "$to" ] && [ "$(running_system)" = "$from" ]; then
     logged nix-env --profile "$BENTO_PROFILE" --set "$from" || say "the profile could not be put back: $(last_words)"

@@ -211,6 +211,9 @@ keep_secrets() {
   done
 }
 
+# has_unkept_secrets SYSTEM: whether there are ciphertexts that it was to get.
+has_unkept_secrets() { [ -d "$(ciphertexts_of "$1").next" ]; }
+
 # complete_kept SYSTEM: power may have been lost between the two halves of keep_secrets.
 complete_kept() {
   local kept
