@@ -76,7 +76,7 @@ describe.skipIf(lacking.length > 0)(`from 2022${lacking.length ? ` (needs ${lack
     await server.run(`set -e
       ln -s ../../utils /root/fleet/hosts/router/utils
       groupadd sftp_users
-      useradd -M -d /home/chroot/router -g sftp_users -s /usr/sbin/nologin router
+      useradd -M -d /home/chroot/router -g sftp_users -s /usr/sbin/nologin -p '*' router
       systemctl start sshd-2022
       cd /root/fleet && git init -q && git config user.name Ada && git config user.email ada@example.org && git add -A && git commit -qm old`);
   }, 300_000);
@@ -85,6 +85,14 @@ describe.skipIf(lacking.length > 0)(`from 2022${lacking.length ? ` (needs ${lack
 
   const word = () => walk.router.run("cat /run/current-system/etc/word");
   const status = async () => (await walk.tell("cd ~/fleet && bento status || true")).stdout;
+
+  /** Ada edits fleet.yaml. */
+  const edit = async (change: (document: ReturnType<typeof parseDocument>) => void) => {
+    const file = walk.at("home/fleet/fleet.yaml");
+    const document = parseDocument(await readFile(file, "utf8"));
+    change(document);
+    await writeFile(file, document.toString({ lineWidth: 0 }));
+  };
 
   /** Waits for what a timer of the router's does. */
   async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
@@ -99,7 +107,8 @@ describe.skipIf(lacking.length > 0)(`from 2022${lacking.length ? ` (needs ${lack
     const deployed = await walk.server.run("cd /root/fleet && /usr/local/bin/bento deploy 2>&1");
     expect(deployed).toMatch(/success .*\n update required/);
     await walk.router.run(`set -e
-      ssh-keyscan -p 2222 fleet.example.org > /root/.ssh/known_hosts 2> /dev/null
+      # The tiny nixpkgs has an address in the name's place.
+      ssh-keyscan -p 2222 fleet.example.org "$(getent hosts fleet.example.org | cut -d' ' -f1)" > /root/.ssh/known_hosts 2> /dev/null
       mkdir -p /var/bento && cd /var/bento
       sftp -P 2222 router@fleet.example.org:/config/bootstrap.sh . && sh bootstrap.sh`);
     expect(await word()).toBe("old");
@@ -112,16 +121,10 @@ describe.skipIf(lacking.length > 0)(`from 2022${lacking.length ? ` (needs ${lack
 
   test("the fleet: Bento beside it, the hosts, the server, and what old hosts make of it", async () => {
     const ready = await walk.tell(
-      "npm install --global github:bento-nix/bento && scp -qr root@fleet.example.org:/root/fleet fleet && cd fleet",
+      "npm install --global github:bento-nix/bento && git clone -q root@fleet.example.org:/root/fleet fleet && cd fleet",
     );
     expect(ready.status, ready.stderr).toBe(0);
     await walk.run("git mv utils/bento.nix");
-    const edit = async (change: (document: ReturnType<typeof parseDocument>) => void) => {
-      const file = walk.at("home/fleet/fleet.yaml");
-      const document = parseDocument(await readFile(file, "utf8"));
-      change(document);
-      await writeFile(file, document.toString({ lineWidth: 0 }));
-    };
     await edit((document) => document.setIn(["server", "tree"], true));
     await walk.run("bento host add", (text) => text.replace("ssh-ed25519 AAAA…", rootKey));
     const { text } = walk.read("hosts:");
@@ -161,9 +164,8 @@ describe.skipIf(lacking.length > 0)(`from 2022${lacking.length ? ` (needs ${lack
     await installModule(walk.router, module);
     await writeFile(walk.at("home/fleet/utils/bento.nix"), walk.configurationOf(module));
     const from = walk.router.logged;
-    const deployed = await walk.tell(
-      "sed -i '/agent: false/d' fleet.yaml && git add -A && git commit -qm agent && bento deploy",
-    );
+    await edit((document) => document.deleteIn(["hosts", "router", "agent"]));
+    const deployed = await walk.tell("bento render && git add -A && git commit -qm agent && bento deploy");
     expect(deployed.status, deployed.stdout + deployed.stderr).toBe(0);
     await until("the agent's report", async () => /✓ +router +up to date +(?!.*2022)/.test(await status()));
     expect(walk.router.log.split("\n").slice(from).join("\n")).toMatch(/^up to date|^success/m);
@@ -175,7 +177,10 @@ describe.skipIf(lacking.length > 0)(`from 2022${lacking.length ? ` (needs ${lack
     const contact = await succeed("bash", ["-c", "ssh root@router bento-agent contact"], { env: walk.environment() });
     expect(contact).toBe("known");
 
-    // What the page has for those who don't wait finds nothing to do.
+    // Tidied up as the page says. What it has for those who don't wait finds nothing to do then; the timer is out of its way.
+    await walk.router.run(
+      "rm -rf /var/bento/*.sh; systemctl stop bento-upgrade.timer; while systemctl show -p ActiveState bento-upgrade | grep -q ing; do sleep 0.2; done",
+    );
     const again = await walk.run("bento bootstrap HOST", (one) => one.replaceAll("HOST", "router"));
     expect(again.stderr).toMatch(/^up to date with release /m);
     walk.expectEnd();
