@@ -184,7 +184,7 @@ test.each([
   [["--fail-on", "rolledback"], "there is no state 'rolledback' to fail on\n→ did you mean 'rolled-back'?"],
   [
     ["--fail-on", "bad"],
-    "there is no state 'bad' to fail on\n→ the states are: failed, rolled-back, refused, unknown, silent, inconclusive, drifted, suspended, reboot-pending, applying, pending, new, auto-updated, up-to-date; or none",
+    "there is no state 'bad' to fail on\n→ the states are: failed, rolled-back, refused, unknown, silent, inconclusive, drifted, suspended, reboot-pending, applying, pending, new, unreported, auto-updated, up-to-date; or none",
   ],
   [["--host", "ruter"], "no host is called 'ruter'\n→ did you mean 'router'?"],
   [["--host", "*"], "'*' is no host's name"],
