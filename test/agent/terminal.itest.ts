@@ -109,7 +109,8 @@ test("an interrupt at the terminal ends it, and what isn't confirmed is undone b
     said += data;
   });
   keys.write("\x03");
-  await once(attempt.child, "exit");
+  // With all that it has said.
+  await once(attempt.child, "close");
   expect(said).toContain("interrupted: what isn't confirmed yet is undone by the guard");
   await check.forget();
   expect(await machine.running()).toBe(manifest.toplevel);
