@@ -10,7 +10,7 @@ import { World } from "../support/world.ts";
 // server, with the old one looking on.
 
 let world: World;
-const hosts = ["port", "signer", "checks", "leaves", "older", "slow", "broken"];
+const hosts = ["port", "interval", "signer", "checks", "leaves", "older", "slow", "broken"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -72,6 +72,19 @@ test("a release whose own agent can't reach the server is undone, and the next o
   const next = await world.publish("port", withAgent(machine, {}, 'environment.etc.motd = "new";'));
   expect((await machine.agent()).status).toBe(0);
   expect(await machine.running()).toBe(next.manifest.toplevel);
+});
+
+test("a release that would never poll again is undone: systemd doesn't understand when to", async () => {
+  const machine = await machineWithAgent("interval");
+  const before = await machine.running();
+  await world.publish("interval", withAgent(machine, { BENTO_INTERVAL: "every 5 minutes" }));
+  expect((await machine.agent(SHORT)).stderr).toMatch(
+    /^rolled-back: services\.bento\.interval is no time that systemd understands: every 5 minutes$/m,
+  );
+  expect(await machine.running()).toBe(before);
+  const { manifest } = await world.publish("interval", withAgent(machine, { BENTO_INTERVAL: "*:7/15:30" }));
+  expect((await machine.agent()).stderr).toMatch(/^success$/m);
+  expect(await machine.running()).toBe(manifest.toplevel);
 });
 
 test("a release that would not be taken by its own agent is undone: its signer isn't one any more", async () => {

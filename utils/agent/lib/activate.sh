@@ -45,7 +45,6 @@ write_intent() { write_attempt intent.json "{ phase: \"$1\", guard: \"$guard\" }
 activate_and_confirm() {
   local status=0 deadline before
   before=$(secrets_in_use)
-  timer_before=$(timer_state) || timer_before=
   name_guard
   deadline=$(($(awake_seconds) + BENTO_ACTIVATION_TIMEOUT + BENTO_CONFIRM_TIMEOUT + BENTO_GUARD_SLACK))
   if ! write_intent activating || ! arm_guard "$from" "$deadline"; then

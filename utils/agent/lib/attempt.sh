@@ -6,7 +6,7 @@
 begin_attempt() {
   said_mark=0
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' slow='' timer_before='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
+  guard='' slow='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets='' ended=''
   attempt_log=$BENTO_STATE/attempt.log
   # The log of one that has ended goes with its report.

@@ -45,7 +45,7 @@ proven() {
     < /dev/null > "$said" 2>&1 || status=$?
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   case $status in
-    0) will_poll ;;
+    0) ;;
     124 | 137)
       problem="no answer within $1 s from the new system's agent"
       return 1
@@ -61,27 +61,6 @@ proven() {
       return 1
       ;;
   esac
-}
-
-# timer_state: how the timer that starts this agent is: LoadState and ActiveState of systemd.
-timer_state() {
-  local state
-  [ -n "$BENTO_UNIT" ] || return 0
-  state=$(systemctl show --property LoadState --property ActiveState --value "$BENTO_UNIT.timer" 2> /dev/null)
-  echo "${state//$'\n'/ }"
-}
-
-# will_poll: whether the timer still runs where it ran before. One that the new system does without is as its administrator has it.
-# Fails with $problem.
-will_poll() {
-  local state
-  state=$(timer_state) || return 0
-  case $state in
-    '' | *' active' | not-found* | masked*) return ;;
-    loaded*) case $timer_before in *' active') ;; *) return ;; esac ;;
-  esac
-  problem="$BENTO_UNIT.timer, which starts this machine's upgrades, is $state"
-  return 1
 }
 
 # confirm DEADLINE: BENTO_CONFIRM_PASSES passes in a row, spread over the settle time, before the deadline in seconds that this machine was awake. A pass
@@ -126,10 +105,19 @@ prove() {
   fi
   own_places
   attempt_log=$BENTO_RUN/prove.log
-  if can_poll && accepts "${1:-}" && healthy; then status=0; fi
+  if will_poll && can_poll && accepts "${1:-}" && healthy; then status=0; fi
   scrub 2> /dev/null < "$attempt_log" >&2 || true
   [ "$status" -eq 0 ] || printf '%s\n' "$problem" >&2
   exit "$status"
+}
+
+# will_poll: whether systemd understands when to. It refuses a timer that it doesn't, and then nobody would ask the server again.
+# Fails with $problem.
+will_poll() {
+  [ -n "$BENTO_INTERVAL" ] && command -v systemd-analyze > /dev/null || return 0
+  systemd-analyze calendar -- "$BENTO_INTERVAL" > /dev/null 2>&1 && return
+  problem="services.bento.interval is no time that systemd understands: $BENTO_INTERVAL"
+  return 1
 }
 
 # can_poll: contact, in words that say whose.
