@@ -109,9 +109,11 @@ test("an interrupt at the terminal ends it, and what isn't confirmed is undone b
     said += data;
   });
   keys.write("\x03");
-  // With all that it has said.
-  await once(attempt.child, "close");
-  expect(said).toContain("interrupted: what isn't confirmed yet is undone by the guard");
+  await once(attempt.child, "exit");
+  // What it has said last may come after its end.
+  await vi.waitFor(() => expect(said).toContain("interrupted: what isn't confirmed yet is undone by the guard"), {
+    timeout: 30_000,
+  });
   await check.forget();
   expect(await machine.running()).toBe(manifest.toplevel);
   expect((await machine.agent()).stderr).toMatch(/\ninconclusive: the upgrade was cut off before it was confirmed/);
