@@ -5,7 +5,13 @@
 import type { DiffDocument, FlakeUpdateDocument } from "./results/changes.ts";
 import type { CheckDocument, PlanDocument } from "./results/check.ts";
 import type { DeployDocument } from "./results/deploy.ts";
-import type { HostEditDocument, HostListDocument, InitDocument, RenderDocument } from "./results/fleet.ts";
+import type {
+  HostEditDocument,
+  HostListDocument,
+  InitDocument,
+  InitUpdateDocument,
+  RenderDocument,
+} from "./results/fleet.ts";
 import type { BootstrapDocument, ServerCheckDocument } from "./results/machines.ts";
 import type { PushDocument, SshConfigDocument, TriggerDocument } from "./results/reach.ts";
 import type { KeygenDocument, SecretEditDocument, SecretListDocument } from "./results/secrets.ts";
@@ -36,6 +42,7 @@ export type ResultDocument =
   | RenderDocument
   | PlanDocument
   | InitDocument
+  | InitUpdateDocument
   | KeygenDocument
   | HostListDocument
   | HostEditDocument
@@ -50,10 +57,11 @@ export type ResultDocument =
   | DiffDocument
   | FlakeUpdateDocument;
 
-/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
+/** What a command's document means for its exit status: 1 when a host, or what stands for one there, failed; 3 when a cache has. */
 export function exitStatus(document: ResultDocument): 0 | 1 | 3 {
   if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
   if (document.command === "flake-update") return document.flakes.some(({ status }) => status === "failed") ? 1 : 0;
+  if (document.command === "init --update") return document.files.some(({ status }) => status === "kept") ? 1 : 0;
   if (failedHosts(document).length > 0) return 1;
   return document.command === "build" && document.push?.error ? 3 : 0;
 }
@@ -80,6 +88,7 @@ export function failedHosts(document: ResultDocument): string[] {
     case "render":
     case "plan":
     case "init":
+    case "init --update":
     case "keygen":
     case "host list":
     case "host add":

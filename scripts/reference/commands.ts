@@ -8,7 +8,7 @@ export function commandsReference(): string {
   const shared = sharedFlags(commands);
   return page(
     "Commands",
-    "src/cli.ts",
+    "src/cli/",
     "Every command takes `--help`, and these:",
     options(commands[0]?.options.filter(({ flags }) => shared.includes(flags)) ?? []),
     "Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, and nothing was done;\n" +

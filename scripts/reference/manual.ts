@@ -8,7 +8,7 @@ export function manual(version: string): string {
   const shared = sharedFlags(commands);
   const first = commands[0]?.options ?? [];
   return [
-    `.\\" Made from src/cli.ts by the test of the reference; BENTO_UPDATE=1 scripts/test reference writes it anew.`,
+    `.\\" Made from src/cli/ by the test of the reference; BENTO_UPDATE=1 scripts/test reference writes it anew.`,
     `.TH BENTO 1 "" "bento ${version}" "User Commands"`,
     ".SH NAME",
     "bento \\- keeps a fleet of NixOS machines up to date from one git repository",

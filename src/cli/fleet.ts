@@ -1,33 +1,51 @@
-import type { Command } from "commander";
+import path from "node:path";
+import { type Command, Option } from "commander";
 import { hostAdd, hostList, hostRemove } from "../commands/host.ts";
+import { update } from "../commands/init/update.ts";
 import { init } from "../commands/init.ts";
 import { render } from "../commands/render.ts";
+import { FleetError } from "../errors.ts";
+import { renderInitUpdate } from "../render/init-update.ts";
 import { renderHostEdit, renderHostList, renderInit, renderRender } from "../render/lists.ts";
-import { append, common, given, wholeNumber, withHosts } from "./options.ts";
+import { append, type CommonOptions, common, given, wholeNumber, withHosts } from "./options.ts";
 import { show } from "./session.ts";
 
 /** What is in the repository: fleet.yaml, what is made from it, and its hosts. */
 export function addFleetCommands(bento: Command): void {
+  const onlyNew = (flags: string, description: string) => new Option(flags, description).conflicts("update");
   common(bento.command("init [directory]"))
-    .description("make a fleet: fleet.yaml, utils/, hosts/ and workflows")
-    .option("--server <address>", "the server that hosts will poll")
-    .option("--port <number>", "its ssh port", wholeNumber, 22)
-    .option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, [])
-    .option("--keys <directory>", "where bento keygen left its keys")
-    .action((directory: string | undefined, options) =>
-      show(
+    .description("make a fleet: fleet.yaml, utils/, hosts/ and workflows; or bring those of an older Bento up to date")
+    .addOption(onlyNew("--server <address>", "the server that hosts will poll"))
+    .addOption(onlyNew("--port <number>", "its ssh port").argParser(wholeNumber).default(22))
+    .addOption(
+      onlyNew("--host-key <key>", "a public host key of the server's, to pin (can be repeated)")
+        .argParser(append)
+        .default([]),
+    )
+    .addOption(onlyNew("--keys <directory>", "where bento keygen left its keys"))
+    .addOption(onlyNew("--subdirectory", "the fleet is a part of the repository around it").default(false))
+    .option("--update", "bring what an older bento init copied up to this Bento, as far as it wasn't changed since")
+    .option("--take <path>", "with --update: take Bento's here, whatever was changed (can be repeated)", append, [])
+    .option("--dry-run", "with --update: only say what would be done", false)
+    .action((directory: string | undefined, options) => {
+      if (options.update) return updateCopies(directory, options);
+      return show(
         options,
-        ({ context }) =>
-          init(context, {
+        async ({ context }) => {
+          if (options.dryRun || options.take.length > 0)
+            throw new FleetError("--dry-run and --take are for bento init --update");
+          return init(context, {
             directory: directory ?? options.fleet ?? ".",
             server: options.server ?? null,
             port: options.port,
             hostKeys: options.hostKey,
             keys: options.keys ?? null,
-          }),
+            subdirectory: options.subdirectory,
+          });
+        },
         (document, { paint }) => renderInit(document, paint),
-      ),
-    );
+      );
+    });
 
   common(bento.command("render"))
     .description("write the files that are made from fleet.yaml")
@@ -81,4 +99,20 @@ export function addFleetCommands(bento: Command): void {
         (document, { paint }) => renderHostEdit(document, paint),
       ),
     );
+}
+
+function updateCopies(
+  directory: string | undefined,
+  options: CommonOptions & { take: string[]; dryRun: boolean },
+): Promise<void> {
+  return show(
+    options,
+    ({ context, fleet }) =>
+      update(context, {
+        fleet: directory === undefined ? fleet() : path.resolve(directory),
+        take: options.take,
+        dryRun: options.dryRun,
+      }),
+    (document, { paint, verbose }) => renderInitUpdate(document, paint, verbose),
+  );
 }

@@ -23,6 +23,7 @@ import {
   openMemory,
   withFlakeHosts,
 } from "./evaluation.ts";
+import { copyWarnings } from "./init/copy-warnings.ts";
 
 export interface CheckOptions extends BaseOptions {
   /** The fleet's directory. */
@@ -94,6 +95,7 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
       ...warnings,
       ...fleet.warnings,
       ...undeclaredWarnings(fleet),
+      ...(await copyWarnings(fleet, open.repository)),
       ...(await workflowWarnings(open.repository)),
     ],
     hosts: checks,

@@ -15,6 +15,7 @@ import { nothing, type Prepared, prepare, type Step } from "./deploy/prepare.ts"
 import { lockFor, signAndPublish } from "./deploy/publishing.ts";
 import { notYetWell } from "./deploy/rollout.ts";
 import { loadRenderedFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { copyWarnings } from "./init/copy-warnings.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
 import { waysOut } from "./ways-out.ts";
 
@@ -78,7 +79,7 @@ export async function deploy(context: Context, options: DeployOptions): Promise<
   const publishers = await meanwhile(connecting.opened, prepared);
   const planner = { ancestry: new Ancestry(opened.repository, commit.id), signers };
   const document = { version: 1, command: "deploy", dryRun: options.dryRun } as const;
-  const { warnings } = fleet;
+  const warnings = [...fleet.warnings, ...(await copyWarnings(fleet, opened.repository))];
 
   // 5. A wave goes after all hosts of the waves before it have what it has, and are well.
   const blocking = await blockingHosts(context, publishers, planner, preparedBefore, options);

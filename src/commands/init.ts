@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { cp, mkdir, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
@@ -10,6 +10,8 @@ import { packageRoot, packageVersion } from "../platform/package.ts";
 import type { FileResult, InitDocument } from "../results.ts";
 import { workflowCopies } from "../workflows/copies.ts";
 import type { Context } from "./context.ts";
+import { type CopiedFile, copiedFiles, idOf, UTILS } from "./init/copied-files.ts";
+import { LOCK_FILE, lockText } from "./init/lock.ts";
 import { originalWorkflows } from "./original-workflows.ts";
 import { writeRendered } from "./render.ts";
 
@@ -23,10 +25,9 @@ export interface InitOptions {
   hostKeys: readonly string[];
   /** The directory in which `bento keygen` left its keys, null for none. */
   keys: string | null;
+  /** It is a part of the repository around it, whose workflows get its own. */
+  subdirectory: boolean;
 }
-
-/** What is copied from Bento's own utils/ into a fleet's. */
-const UTILS = ["bento.nix", "bento", "fleet.nix", "runner.nix", "agent"];
 
 /**
  * Makes a fleet: fleet.yaml, utils/, hosts/ and workflows. What is there already is left as it is.
@@ -54,6 +55,11 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   const repository = await repositoryOf(real);
   const top = repository ?? real;
   const place = posix(path.relative(top, real)) || ".";
+  if (place !== "." && !options.subdirectory) {
+    throw new FleetError(`${real} is within the git repository in ${top}`, {
+      hint: `git init -b main '${options.directory}' makes it one of its own first; or bento init --subdirectory, whose workflows go into ${top}/.github`,
+    });
+  }
 
   await mkdir(path.join(fleet, "hosts"), { recursive: true });
   const files: FileResult[] = [];
@@ -63,6 +69,7 @@ export async function init(context: Context, options: InitOptions): Promise<Init
     const { status } = await writeOnce(top, file, text);
     files.push({ file: posix(path.relative(real, path.join(top, file))), status });
   }
+  files.push(await writeOnce(fleet, LOCK_FILE, await lockOf(fleet, place)));
   files.push(await writeOnce(fleet, FLEET_FILE, text));
   files.push(...(await writeRendered(fleet)));
 
@@ -72,15 +79,24 @@ export async function init(context: Context, options: InitOptions): Promise<Init
     "bring each machine's configuration to hosts/NAME/, then: bento host add NAME --key 'ssh-ed25519 AAAA…'",
     "in each configuration: imports = [ ./utils/bento.nix ]; services.bento.enable = true;",
     ...(repository === null ? ["git init -b main"] : []),
-    ...(place === "."
-      ? []
-      : [
-          `this fleet is a part of the repository in ${repository}, where its workflows are: GitHub reads no others.`,
-          `  If it shall be a repository of its own: take it out of there, git init -b main in it, and bento init again`,
-        ]),
     "git add -A && git commit, then: bento check",
   ];
   return { version: 1, command: "init", fleet, files, next };
+}
+
+/** What the fleet has of this Bento's: not what was there before and is another. */
+async function lockOf(fleet: string, place: string): Promise<string> {
+  const copied = await copiedFiles(place);
+  const here = copied.filter((one) => isSame(path.join(fleet, one.file), one));
+  return lockText({ bento: packageVersion(), files: new Map(here.map((one) => [one.file, idOf(one)])) });
+}
+
+function isSame(file: string, { content }: CopiedFile): boolean {
+  try {
+    return readFileSync(file).equals(content);
+  } catch {
+    return false;
+  }
 }
 
 /** Where a directory is or will be, links resolved. */

@@ -20,6 +20,32 @@ export interface InitDocument {
   next: string[];
 }
 
+/**
+ * What an update does to a file of Bento's. `kept`: somebody has changed it, or taken it away, and it stays so; `held`: it belongs to one
+ * that is kept; `left-out`: this fleet does without it.
+ */
+export type UpdatedFileStatus = "unchanged" | "updated" | "added" | "removed" | "kept" | "held" | "left-out";
+
+export interface InitUpdateDocument {
+  version: 1;
+  command: "init --update";
+  /** Absolute. */
+  fleet: string;
+  dryRun: boolean;
+  /** The version of the Bento that wrote what is there, null where that is not recorded. */
+  from: string | null;
+  to: string;
+  files: {
+    file: string;
+    /** The file or directory of Bento's that it belongs to, such as `utils/agent`. */
+    place: string;
+    status: UpdatedFileStatus;
+    /** Of a file that is kept, as a unified diff: what was changed in it, or, where that isn't known, what is different in Bento's. */
+    change: { of: "yours" | "bento"; diff: string } | null;
+  }[];
+  next: string[];
+}
+
 export interface HostListDocument {
   version: 1;
   command: "host list";

@@ -3,8 +3,8 @@ import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
-import { writeFileAtomically } from "../../src/platform/files.ts";
-import { scratch } from "./scratch.ts";
+import { replaceFiles, writeFileAtomically } from "../../src/platform/files.ts";
+import { scratch, writeTree } from "./scratch.ts";
 
 test("makes the directories on the way, and the mode that is asked for", async () => {
   await using dir = await scratch();
@@ -52,4 +52,34 @@ test("a reader sees the old content or the new, never a part", async () => {
   const answer = once(reader, "message");
   reader.postMessage("stop");
   expect((await answer)[0]).toEqual(["a300000true", "b400000true"]);
+});
+
+test("several files are replaced, or none: also where it fails at the last", async () => {
+  await using dir = await scratch();
+  const at = (name: string) => path.join(dir.path, name);
+  const before = { one: "1\n", "deep/two": "2\n", "gone/three": "3\n", "taken/directory": "" };
+  await writeTree(dir.path, before);
+  const some = [
+    { file: at("one"), content: "new\n", mode: 0o755 },
+    { file: at("deep/er/new"), content: Buffer.from("new\n") },
+    { file: at("gone/three"), content: null },
+    { file: at("never"), content: null },
+  ];
+  const all = async () =>
+    (await readdir(dir.path, { recursive: true, withFileTypes: true }))
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(dir.path, path.join(entry.parentPath, entry.name)))
+      .sort();
+  const files = Object.keys(before).sort();
+  await expect(replaceFiles([...some, { file: at("taken"), content: "new\n" }])).rejects.toThrow(/EPERM|EISDIR/);
+  expect(await all()).toEqual(files);
+  expect(await readFile(at("one"), "utf8")).toBe("1\n");
+  await expect(replaceFiles([...some, { file: at("one/below"), content: "new\n" }])).rejects.toThrow(/EEXIST|ENOTDIR/);
+  expect(await all()).toEqual(files);
+
+  await replaceFiles(some);
+  expect(await all()).toEqual(["deep/er/new", "deep/two", "one", "taken/directory"]);
+  expect([await readFile(at("one"), "utf8"), (await stat(at("one"))).mode & 0o777]).toEqual(["new\n", 0o755]);
+  // Nothing is left in it.
+  expect((await readdir(dir.path)).sort()).toEqual(["deep", "one", "taken"]);
 });
