@@ -19,10 +19,19 @@
       templates.default = {
         path = ./template;
         description = "A fleet with one host";
+        # It is rendered as Markdown.
         welcomeText = ''
           Next:
-            git init -b main && git add -A
-            bento render && git add -A && git commit -m "A fleet" && bento check
+
+              git init -b main
+              bento keygen ~/bento-keys
+              # In fleet.yaml, take the # away from the server and the signers, and put in their keys; then
+              bento render
+              git add -A
+              nix flake lock
+              git add -A
+              git commit -m "A fleet"
+              bento check
         '';
       };
     };

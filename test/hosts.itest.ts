@@ -5,8 +5,8 @@ import { check } from "../src/commands/check.ts";
 import type { Context } from "../src/commands/context.ts";
 import { loadFleet } from "../src/fleet/load.ts";
 import { staleFiles } from "../src/fleet/rendered.ts";
-import { json, nixpkgs, root } from "./modules/nixos.ts";
-import { exec, succeed } from "./support/programs.ts";
+import { inStore, nixpkgs, root } from "./modules/nixos.ts";
+import { succeed } from "./support/programs.ts";
 
 /** The example fleet. BENTO_TEST_NIXPKGS, the path of a nixpkgs of 20.09 or later, adds that its hosts are real NixOS systems. */
 
@@ -83,17 +83,6 @@ describe.skipIf(!nixpkgs)("on a real nixpkgs", () => {
     }
   });
 });
-
-/**
- * A directory as a store path that Nix takes for a flake's source as it is, instead of copying it for each host. To add
- * a nixpkgs takes Nix a minute, and to hash it two seconds, so one that is there is left alone.
- */
-async function inStore(dir: string): Promise<string> {
-  const hash = await succeed("nix-hash", ["--type", "sha256", "--base32", dir]);
-  const place = await succeed("nix-store", ["--print-fixed-path", "--recursive", "sha256", hash, "source"]);
-  if ((await exec("nix-store", ["--check-validity", place])).status === 0) return place;
-  return json(`"\${builtins.path { path = ${dir}; name = "source"; }}"`);
-}
 
 function quiet(): Context {
   const silent = () => {};

@@ -288,6 +288,16 @@ test("what can't be updated is told, and nothing is done", async () => {
   ])
     await rm(path.join(fleet.dir, place), { recursive: true });
   expect((await update()).stderr).toContain("→ a flake that has the modules from Bento's is brought up to date by");
+  // Then it may want the workflows alone.
+  await fleet.commit();
+  const workflows = await fleet.update("--take", ".github/workflows");
+  expect([workflows.status, news(workflows.document)]).toMatchObject([
+    0,
+    { [CHECK]: "added", "utils/bento.nix": "left-out" },
+  ]);
+  await fleet.commit();
+  expect(news((await fleet.update()).document)).toMatchObject({ "utils/bento.nix": "left-out" });
+  expect(await fleet.git("status", "--porcelain")).toBe("");
 });
 
 test("check and deploy say once that a fleet has an older Bento's files, or a newer one's", async () => {

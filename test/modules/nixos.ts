@@ -1,5 +1,5 @@
 import path from "node:path";
-import { succeed } from "../support/programs.ts";
+import { exec, succeed } from "../support/programs.ts";
 
 export const root = path.resolve(import.meta.dirname, "../..");
 /** The path of a nixpkgs of 20.09 or later, for the tests that evaluate real NixOS systems. */
@@ -31,4 +31,15 @@ export function once<T>(work: () => Promise<T>): () => Promise<T> {
     result ??= work();
     return result;
   };
+}
+
+/**
+ * A directory as a store path that Nix takes for a flake's source as it is, instead of copying it for each host. To add
+ * a nixpkgs takes Nix a minute, and to hash it two seconds, so one that is there is left alone.
+ */
+export async function inStore(dir: string): Promise<string> {
+  const hash = await succeed("nix-hash", ["--type", "sha256", "--base32", dir]);
+  const place = await succeed("nix-store", ["--print-fixed-path", "--recursive", "sha256", hash, "source"]);
+  if ((await exec("nix-store", ["--check-validity", place])).status === 0) return place;
+  return json(`"\${builtins.path { path = ${dir}; name = "source"; }}"`);
 }

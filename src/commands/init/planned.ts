@@ -62,8 +62,10 @@ export function planUpdate(
 
   const recorded = new Map(
     files.flatMap(({ file, status, original }) => {
-      const stays = status === "kept" || status === "held" || status === "left-out";
-      const id = stays ? lock?.files.get(file) : original && idOf(original);
+      const before = lock?.files.get(file);
+      const now = original && idOf(original);
+      // What the fleet does without is recorded as well, so that it isn't new to it next time.
+      const id = status === "kept" || status === "held" ? before : status === "left-out" ? (before ?? now) : now;
       return id ? [[file, id] as const] : [];
     }),
   );
