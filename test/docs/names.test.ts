@@ -61,6 +61,13 @@ test("links lead somewhere", () => {
   expect(broken).toEqual([]);
 });
 
+test("every page of the documentation is one that the README leads to", () => {
+  const linked = new Set(
+    find(/\]\(([^()\s]+)\)/g, (page) => page === "README.md").map(({ text }) => text.replace(/#.*/, "")),
+  );
+  expect(pages.filter((page) => /^docs\/(?:reference\/)?[^/]+$/.test(page) && !linked.has(page))).toEqual([]);
+});
+
 /** Code: spans, and lines of blocks, which are indented or fenced. */
 const CODE = /`([^`\n]+)`|^(?: {4}|\t)(.*)$/gm;
 
