@@ -85,6 +85,7 @@ in
 {
   # What has settings of its own, one file for each.
   imports = [
+    ./bento/boot.nix
     ./bento/caches.nix
     ./bento/confirm.nix
     ./bento/git.nix
@@ -196,8 +197,8 @@ in
         type = types.ints.between 0 900000;
         default = 32;
         description = ''
-          MiB that must be free in /boot, where that is a file system of its own: a kernel and its initrd have to fit.
-          0 never minds.
+          MiB that must be free where the boot loader keeps kernels (/boot, or the EFI system partition, wherever that is
+          mounted), where that is a file system of its own: a kernel and its initrd have to fit. 0 never minds.
         '';
       };
     };

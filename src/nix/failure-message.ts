@@ -50,6 +50,9 @@ export function messageAt(lines: readonly string[], at: number): string {
     // The package's own file says nothing to who uses it.
     .replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1")
     .replace(/\.drv\^\w+'/, ".drv'");
+  // What had to be built for the evaluation, and didn't: 2.34 says below it why.
+  const [, reason] = /^Cannot build '.*'\.\n\s*Reason: (.*?)\.?$/m.exec(block.replace(/^\s*error:\s*/, "")) ?? [];
+  if (reason !== undefined) return `${first.replace(/\.$/, "")}: ${reason}`;
   // Only 2.8 says in the message that it was an assertion.
   const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
   if (asserted) return `${asserted[1]} failed: ${first}`;

@@ -67,8 +67,8 @@ export class GitRemote implements AsyncDisposable {
         ? []
         : [
             `-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${quoted(knownHosts)} -o GlobalKnownHostsFile=/dev/null`,
-            "-o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o VerifyHostKeyDNS=no -o ControlPath=none",
-            ...(/^ssh( |$)/.test(settings.sshCommand ?? "ssh") ? [NO_KNOWN_HOSTS_COMMAND] : []),
+            "-o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o VerifyHostKeyDNS=no -o CheckHostIP=no -o ControlPath=none",
+            ...(/^ssh( |$)/.test(settings.sshCommand ?? "ssh") ? [WHERE_KNOWN] : []),
           ]),
       ...(key === null ? [] : [`-i ${quoted(key)} -o IdentitiesOnly=yes`]),
     ].join(" ");
@@ -192,9 +192,13 @@ export class GitRemote implements AsyncDisposable {
 /** What ssh calls the remote in its file of pinned host keys, whatever its address. */
 const HOST_ALIAS = "bento-git";
 
-/** For the shell: an ssh since 8.5 believes no program of this user's either; one before that has no such option. */
-const NO_KNOWN_HOSTS_COMMAND =
-  "$(ssh -F none -G -o KnownHostsCommand=none host > /dev/null 2>&1 && echo -o KnownHostsCommand=none)";
+/**
+ * For the shell, the options that not every ssh knows: one since 8.5 is to believe no program of this user's either, and those of some
+ * distributions no server that proves itself by Kerberos, which shows no host key.
+ */
+const WHERE_KNOWN =
+  "$(for option in KnownHostsCommand=none GSSAPIKeyExchange=no; do " +
+  'ssh -F none -G -o "$option" host > /dev/null 2>&1 && printf " -o %s" "$option"; done)';
 
 /** Nothing that this user has set up for repositories of their own, and nothing in the background. */
 const CONFIG = `[core]

@@ -21,8 +21,8 @@ export interface Upgrade {
   lastLine: string;
 }
 
-/** An attempt that the agent didn't make, since the release failed before. */
-const NOT_TRIED = / failed before, and is tried again in | is not tried again$/;
+/** An attempt that the agent didn't make, since the release failed before, or somebody has chosen another system there. */
+const NOT_TRIED = / failed before, and is tried again in | is not (tried|activated) again$/;
 
 /** What became of an upgrade: of an attempt that came to something there is a report, of all others only what was said. */
 export function judge({ before, after, exit, lastLine }: Upgrade): Verdict {

@@ -5,7 +5,7 @@ import type { Manifest } from "../release/manifest.ts";
 import type { HostStatus } from "../results.ts";
 
 export interface KnownLogs {
-  published: Pick<Manifest, "toplevel" | "kind" | "issued"> | null;
+  published: Pick<Manifest, "sequence" | "toplevel" | "kind" | "issued"> | null;
   logs: readonly LogFile[];
   /** When its configuration last changed, by the server's clock, in milliseconds since 1970; null when that isn't known. */
   changed: number | null;
@@ -15,9 +15,9 @@ export interface KnownLogs {
 const BY = "reported by the Bento of 2022";
 /** It polls every quarter of an hour, and says nothing when there is nothing new. */
 const PATIENCE = 45 * 60 * 1000;
-/** `date +%Y%m%d-%H%M`, the system's store path without its directory, and what became of it. */
+/** `date +%Y%m%d-%H%M`, the system's store path without its directory, what became of it, and, unless 2022's own scripts did it, of which release. */
 const NAME =
-  /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)\.log\.gz$/;
+  /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)(?:_(\d{1,16}))?\.log\.gz$/;
 
 const OUTCOMES = {
   success: "success",
@@ -38,8 +38,7 @@ export function statusOfLogs(known: KnownLogs): LogStatus {
   const told = newest === undefined ? "unheard" : "ok";
   if (published === null)
     return { ...heard, state: "new", sync: "none", health: told, reason: "nothing has been published for it yet" };
-  // Of the same second, it can't be of what came in that second: nothing is built as fast.
-  if (newest === undefined || newest.modified <= changed) {
+  if (newest === undefined || !isOf(newest, published.sequence, changed)) {
     const waiting = now - changed;
     const pending = { ...heard, sync: "pending" } as const;
     if (waiting > PATIENCE)
@@ -67,8 +66,18 @@ export function statusOfLogs(known: KnownLogs): LogStatus {
   }
 }
 
+/**
+ * Whether it tells of what is published. One that came after it may be of a build that began before, unless it says of which
+ * release it is. Of the same second, it can't be of what came in that second: nothing is built as fast.
+ */
+function isOf(log: Log, sequence: number, changed: number): boolean {
+  return log.sequence === null ? log.modified > changed : log.sequence === sequence;
+}
+
 interface Log {
   modified: number;
+  /** Of the release that it was at; null where it doesn't say. */
+  sequence: number | null;
   version: string;
   result: keyof typeof OUTCOMES;
 }
@@ -77,9 +86,15 @@ interface Log {
 function newestLog({ logs, now }: KnownLogs): Log | undefined {
   let newest: (Log & { name: string }) | undefined;
   for (const { name, isFile, modified } of logs) {
-    const [, version, result] = NAME.exec(name) ?? [];
+    const [, version, result, sequence] = NAME.exec(name) ?? [];
     if (!isFile || version === undefined || result === undefined) continue;
-    const log = { name, version, result: result as Log["result"], modified: Math.min(now, modified) };
+    const log = {
+      name,
+      version,
+      result: result as Log["result"],
+      sequence: sequence === undefined ? null : Number(sequence),
+      modified: Math.min(now, modified),
+    };
     const isNewer =
       newest === undefined ||
       log.modified > newest.modified ||
@@ -93,9 +108,9 @@ function nothing(): Said {
   return { running: null, lastContact: null, lastOutcome: null };
 }
 
-function saidBy({ version, result, modified }: Log): Said {
+function saidBy({ version, result, sequence, modified }: Log): Said {
   return {
-    running: { toplevel: `/nix/store/${version}`, sequence: null },
+    running: { toplevel: `/nix/store/${version}`, sequence: OUTCOMES[result] === "success" ? sequence : null },
     lastContact: new Date(modified).toISOString(),
     lastOutcome: OUTCOMES[result],
   };

@@ -122,18 +122,25 @@ function healthOf(known: Known, sync: Sync): Part<Health> {
   if (age > longest) return { is: "silent", reason: `not heard of for ${duration(age)}` };
   if (heartbeat?.content.suspended) return { is: "suspended", reason: suspension(heartbeat.content) };
   const other = otherThanConfirmed(known);
-  if (other !== null) return { is: "drifted", reason: `it runs ${other}, and not what it confirmed` };
+  if (other !== null) return { is: "drifted", reason: driftOf(other) };
   if (heartbeat?.content.reboot && !isOutdated(known)) {
     return { is: "reboot-pending", reason: "its new kernel, initrd or modules wait for a restart" };
   }
   return { is: "ok", reason: null };
 }
 
+/** A system that runs in the place of the one that was confirmed, which is one of `confirmed`. */
+interface Other {
+  running: string;
+  heartbeat: Heartbeat;
+  confirmed: readonly string[];
+}
+
 /** What a host runs, when that is something else than it confirmed last; null when it isn't, or isn't known. */
-function otherThanConfirmed(known: Known): string | null {
+function otherThanConfirmed(known: Known): Other | null {
   const { published, heartbeat, report } = known;
   const running = heartbeat?.content.running ?? null;
-  if (running === null || isStaged(known) || isOutdated(known)) return null;
+  if (heartbeat === null || running === null || isStaged(known) || isOutdated(known)) return null;
   const confirmed = report !== null && CONFIRMED.includes(report.content.outcome) ? report.content : null;
   const applied = heartbeat?.content.sequence ?? null;
   const isApplied =
@@ -142,7 +149,20 @@ function otherThanConfirmed(known: Known): string | null {
     isApplied ? published.toplevel : null,
     confirmed !== null && (isApplied || confirmed.sequence === applied) ? confirmed.to : null,
   ].filter((system) => system !== null);
-  return expected.length === 0 || expected.includes(running) ? null : running;
+  if (expected.length === 0 || expected.includes(running)) return null;
+  return { running, heartbeat: heartbeat.content, confirmed: expected };
+}
+
+/** Why it runs another system, as far as its heartbeat tells. */
+function driftOf({ running, heartbeat, confirmed }: Other): string {
+  const { booted, profile } = heartbeat;
+  if (booted === running && profile !== null && confirmed.includes(profile)) {
+    return (
+      `it was started with ${running}, and not with its release, which boots by default: on it, ` +
+      "'bento-agent upgrade --again' goes back to the release, 'bento-agent rollback' stays with what runs for good"
+    );
+  }
+  return `it runs ${running}, and not what it confirmed`;
 }
 
 const CONFIRMED: readonly Outcome[] = ["success", "unchanged", "auto-updated"];

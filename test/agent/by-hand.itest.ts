@@ -128,6 +128,26 @@ long("cut off after the confirmation, it is completed by the next run", async ()
   expect((await machine.agent()).stderr).toMatch(/was undone by hand, and is not tried again\n$/);
 });
 
+long(
+  "to stay with what was chosen at the boot menu, cut off once confirmed, is completed by the next run",
+  async () => {
+    const undone = await upgrade(system("fourth"));
+    await machine.restart(first.toplevel);
+    await using again = await Hold.make(machine, "boot");
+    const committing = machine.startAgent({}, ["rollback", "-y"]);
+    await again.reached();
+    await killOutright(committing);
+    await again.forget();
+    expect((await machine.agent()).stderr).toMatch(
+      /\nrolled-back: by hand, by \w+; the upgrade was cut off after it was/,
+    );
+    await expectSettled(first.toplevel);
+    const bad = (await machine.state("bad.json")) as unknown as { toplevel: string }[];
+    expect(bad.map(({ toplevel }) => toplevel)).toContain(undone.toplevel);
+    expect(bad.map(({ toplevel }) => toplevel)).not.toContain(first.toplevel);
+  },
+);
+
 test("without contact nothing is done, unless somebody wants it; to a system by its name", async () => {
   const running = await machine.running();
   await world.server.stop();

@@ -93,9 +93,50 @@ test("the button starts an upgrade, whose output comes line by line", async () =
   await tab.press("Tab");
   expect(await tab.evaluate("document.activeElement.id")).toBe("upgrade");
   await tab.press("Enter");
-  await tab.waitFor(`document.getElementById("result").textContent === "Done."`);
+  await tab.waitFor(`document.getElementById("result").textContent === "Up to date: there was nothing to do."`);
   expect(await tab.text("output")).toMatch(/^\S+ up to date with release \d+\n$/);
   expect(await tab.evaluate("document.activeElement.id")).toBe("upgrade");
+});
+
+test("only what is done is green", async () => {
+  await using browser = await Browser.launch();
+  const tab = await browser.open(`http://localhost:${port}/`);
+  const shot = async (name: string) => {
+    const places = process.env.BENTO_TEST_SCREENSHOTS;
+    if (places) await tab.screenshot(`${places}/${name}.png`, "light");
+  };
+  /** What the button leads to, and how that looks. */
+  const result = async (): Promise<unknown> => {
+    await tab.click("upgrade");
+    await tab.waitFor(`document.getElementById("result").textContent !== ""`);
+    return tab.evaluate(
+      `(({ className, textContent }) => [className, textContent])(document.getElementById("result"))`,
+    );
+  };
+  await machine.agent({}, ["suspend", "--for", "3d"]);
+  expect(await result()).toEqual(["wait", "Nothing was done: upgrades are suspended."]);
+  await shot("suspended");
+  await machine.agent({}, ["resume"]);
+
+  const { manifest } = await world.publish("desk", channelHost("desk", "nonsense"), { evaluate: false });
+  expect(await result()).toEqual(["bad", "It did not succeed; the last lines say why."]);
+  const waiting = "Nothing was done: the release failed before, and is tried again later.";
+  expect(await result()).toEqual(["wait", waiting]);
+  expect(await tab.text("facts")).toContain(`release ${manifest.sequence} failed before, and is tried again in`);
+  await shot("waiting");
+
+  await machine.healthCheck("hold", "false");
+  await world.publish("desk", channelHost("desk", 'environment.etc."a" = "bad";'));
+  expect((await machine.agent({ BENTO_CONFIRM_TIMEOUT: "2" })).status).toBe(1);
+  const bad = "Nothing was done: the release is known to be bad here, and is not tried again.";
+  expect(await result()).toEqual(["bad", bad]);
+  expect(await tab.text("state")).toBe("The last upgrade was undone.");
+  await shot("bad");
+  await machine.healthCheck("hold", "true");
+
+  await world.server.stop();
+  expect(await result()).toEqual(["wait", "Not now: try again later."]);
+  await world.server.start();
 });
 
 test("a page of another origin starts nothing, and sees nothing", async () => {

@@ -115,6 +115,10 @@ test("who isn't a member is told who is; going back is root's", async () => {
     status: 2,
     stderr: expect.stringContaining("sudo bento-agent rollback"),
   });
+  expect(await member("upgrade", "--again")).toMatchObject({
+    status: 2,
+    stdout: "bento-agent: trying a release again is root's: sudo bento-agent upgrade --again\n",
+  });
   expect(await ask("rollback -y\n")).toMatch(/is root's: sudo bento-agent rollback\nexit 2\n$/);
   socket = machine.path("nowhere.sock");
   try {

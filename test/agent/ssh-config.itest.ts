@@ -1,10 +1,12 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { packageRoot } from "../../src/platform/package.ts";
 import { GitServer } from "../support/git-server.ts";
+import { believesAnybody } from "../support/hostile-ssh-config.ts";
 import { makeKey } from "../support/keys.ts";
 import type { Machine } from "../support/machine.ts";
-import { kill, processesWith } from "../support/programs.ts";
+import { kill, processesWith, succeed } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
 import { Sshd } from "../support/sshd.ts";
 import { World } from "../support/world.ts";
@@ -85,12 +87,9 @@ test("nor is one that it keeps to a jump host", async () => {
   }
 });
 
-/** A program for KnownHostsCommand, which says that this key is that of any host. */
-async function knows(machine: Machine, publicKey: string): Promise<string> {
-  const file = machine.path("etc/known_hosts_command");
-  await writeFile(file, `#!/bin/sh\necho "$1 ${publicKey}"\n`, { mode: 0o755 });
-  return `KnownHostsCommand ${file} %H\n`;
-}
+/** Whatever there is to make ssh believe that this key is the server's. */
+const knows = (machine: Machine, publicKey: string) =>
+  believesAnybody(machine.path("etc/known_hosts_command"), publicKey);
 
 test("whom the server's pinned key isn't of is a stranger, whatever ssh is told to believe", async () => {
   const machine = await world.machine("pinned");
@@ -100,6 +99,33 @@ test("whom the server's pinned key isn't of is a stranger, whatever ssh is told 
   const another = world.agentSettings({ server: { hostKeys: [world.publisherKey.publicKey] } });
   await writeFile(machine.path("etc/bento.json"), another);
   expect(await machine.agent(env, ["contact"])).toMatchObject({ status: 1, stdout: "wrong-host-key\n" });
+});
+
+test("ssh itself counts none of it: by DNS, by Kerberos, by an address that was seen before", async () => {
+  const machine = await world.machine("pinned");
+  const { BENTO_SSH_CONFIG } = await sshConfig(machine, await knows(machine, world.publisherKey.publicKey));
+  // As fetchers/sftp is connected.
+  const connected = `set -euo pipefail; scratch=$1; . "$2"; connection bento-server /key; ssh "\${connection[@]}" -G server.example`;
+  const file = path.join(packageRoot(), "utils/agent/fetchers/ssh.sh");
+  const env = { ...machine.env, BENTO_SSH_CONFIG };
+  const counted = (text: string) => Object.fromEntries(text.split("\n").map((line) => line.split(/ (.*)/).slice(0, 2)));
+  const alone = counted(await succeed("ssh", ["-F", BENTO_SSH_CONFIG, "-G", "server.example"], { env }));
+  expect(alone).toMatchObject({ stricthostkeychecking: "false", verifyhostkeydns: "true", checkhostip: "yes" });
+  const pinned = counted(await succeed("bash", ["-c", connected, "bash", machine.path("run"), file], { env }));
+  expect(pinned).toMatchObject({
+    hostkeyalias: "bento-server",
+    userknownhostsfile: machine.path("run/known_hosts"),
+    globalknownhostsfile: "/dev/null",
+    stricthostkeychecking: "true",
+    verifyhostkeydns: "false",
+    updatehostkeys: "false",
+    checkhostip: "no",
+    controlmaster: "false",
+  });
+  expect(pinned).not.toHaveProperty("knownhostscommand");
+  expect(pinned).not.toHaveProperty("controlpath");
+  // Where this ssh has it.
+  expect(pinned.gssapikeyexchange).toBe(alone.gssapikeyexchange && "no");
 });
 
 test("the same of a git remote", async () => {

@@ -140,6 +140,37 @@ describe.skipIf(!nixpkgs)("a host", () => {
     expect(asItIs.caches).not.toContain(near.url);
   });
 
+  test("kernels are where the boot loader keeps them", async () => {
+    const efi = 'boot.loader.efi.efiSysMountPoint = "/efi";';
+    const mirrors = ["a", "b"].map((name) => `{ path = "/boot-${name}"; devices = [ "/dev/vd${name}" ]; }`);
+    const places = {
+      [`boot.loader.systemd-boot.enable = true; ${efi}`]: "/efi",
+      [`boot.loader.grub = { efiSupport = true; device = "nodev"; }; ${efi}`]: "/boot",
+      [`boot.loader.grub.mirroredBoots = [ ${mirrors.join(" ")} ];`]: "/boot-a /boot-b",
+      "boot.loader.grub.enable = false; boot.loader.generic-extlinux-compatible.enable = true;": "/boot",
+      'boot.isContainer = true; services.bento.environment.BENTO_BOOT = "/mine";': "/mine",
+    };
+    const boots = await json(`map (machine: (import ${nixpkgs}/nixos { configuration = {
+      imports = [ ${root}/utils/bento.nix machine ];
+      services.bento.enable = true;
+    }; }).config.services.bento.environment.BENTO_BOOT) [ ${Object.keys(places)
+      .map((machine) => `{ ${machine} }`)
+      .join(" ")} ]`);
+    expect(boots).toEqual(Object.values(places));
+  });
+
+  test("kernels are where boot loaders that 20.09 didn't have keep them", async () => {
+    const boots = async (loader: string) =>
+      (await bentoWith(null, "", `{ boot = { ${loader} }; }`)).environment.BENTO_BOOT;
+    const efi = 'loader.efi.efiSysMountPoint = "/efi";';
+    expect(await boots(`loader.systemd-boot = { enable = true; xbootldrMountPoint = "/boot"; }; ${efi}`)).toBe("/boot");
+    expect(await boots(`loader.systemd-boot = { enable = true; xbootldrMountPoint = null; }; ${efi}`)).toBe("/efi");
+    expect(await boots(`lanzaboote.enable = true; ${efi}`)).toBe("/efi");
+    expect(await boots(`loader.limine = { enable = true; efiSupport = true; }; ${efi}`)).toBe("/efi");
+    expect(await boots(`loader.limine = { enable = true; efiSupport = false; }; ${efi}`)).toBe("/boot");
+    expect(await boots("")).toBe("/boot");
+  });
+
   test("settings that can't work are refused, in words that say the way out", async () => {
     await using scratch = await temporaryDirectory();
     const settings = path.join(scratch.path, "bento.json");
@@ -312,7 +343,7 @@ describe.skipIf(!nixpkgs)("a host", () => {
 });
 
 /** `services.bento` with these settings and a bento.json with this git remote, by a module system alone. */
-async function bentoWith(git: object | null, settings: string) {
+async function bentoWith(git: object | null, settings: string, machine = "{ }") {
   await using scratch = await temporaryDirectory();
   const file = path.join(scratch.path, "bento.json");
   await writeFile(file, JSON.stringify({ version: 1, server: null, git, signers: ["ssh-ed25519 AAAA"] }));
@@ -322,7 +353,7 @@ async function bentoWith(git: object | null, settings: string) {
        modules = [ ${root}/utils/bento.nix {
          services.openssh.enable = true;
          services.bento = { enable = true; configFile = ${file}; ${settings} };
-       } ];
+       } ${machine} ];
      }; in { inherit (e) failed; inherit (builtins.head e.config.environment.systemPackages) text; }`,
   );
   const environment: Record<string, string | undefined> = Object.fromEntries(

@@ -310,6 +310,19 @@ test.each([
   );
 });
 
+test("what had to be built for the evaluation, and why it wasn't, in the words of 2.34", async () => {
+  const drv = `/nix/store/${"3".repeat(32)}-broken-1.0.drv`;
+  const text = `error:
+       … while realising the context of path '/nix/store/${"4".repeat(32)}-broken-1.0'
+
+       error: Cannot build '${drv}'.
+       Reason: builder failed with exit code 1.
+       Output paths:
+         /nix/store/${"4".repeat(32)}-broken-1.0
+`;
+  expect(await explain(text)).toMatchObject({ message: `Cannot build '${drv}': builder failed with exit code 1` });
+});
+
 test("another store path can't be linked into the host's directory", async () => {
   const other = `OUT/store/${"3".repeat(32)}-source/nixos`;
   const failure = await explain(`error: access to absolute path '${other}' is forbidden in restricted mode\n`);

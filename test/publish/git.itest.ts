@@ -12,6 +12,7 @@ import { type GitRepository, gitRepository } from "../platform/git.ts";
 import { type Entry, scratch, writeTree } from "../platform/scratch.ts";
 import { manifest as manifestWith } from "../release/manifest.ts";
 import { GitServer } from "../support/git-server.ts";
+import { believesAnybody } from "../support/hostile-ssh-config.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { sealWith } from "../support/release.ts";
 
@@ -351,10 +352,9 @@ test("GIT_SSH_COMMAND of the environment is used, and GIT_DIR of a hook is not",
   expect((await publish([await upload("hooked", { "tree/a": "1" })], where)).get("hooked")).toBeNull();
 });
 
-test("a program that this user's ssh takes host keys from changes nothing about the pinned one", async () => {
+test("whatever this user's ssh is told to believe changes nothing about the pinned host key", async () => {
   const [program, config] = [path.join(dir.path, "known_hosts_command"), path.join(dir.path, "ssh_config")];
-  await writeFile(program, `#!/bin/sh\necho "$1 ${server.hostKey.publicKey}"\n`, { mode: 0o755 });
-  await writeFile(config, `KnownHostsCommand ${program} %H\n`);
+  await writeFile(config, await believesAnybody(program, server.hostKey.publicKey));
   vi.stubEnv("GIT_SSH_COMMAND", `ssh -F ${config}`);
   const other = await readError({ remote: server.remote, hostKeys: [keys.stranger.publicKey] });
   expect(other.message).toMatch(/ showed an ssh host key that is not the pinned or known one$/);

@@ -17,6 +17,10 @@ case " $* " in
   *" --rollback "*) exit 1 ;;
 esac
 echo "building $store"
+if grep -q slow /var/bento/configuration.nix && [ "$1" = build ]; then
+  touch /var/bento/building
+  until [ -e /var/bento/building.done ]; do sleep 0.1; done
+fi
 if grep -q broken /var/bento/configuration.nix; then echo "error: broken"; exit 1; fi
 mkdir -p "$store/bin"
 printf '#!/bin/sh\\nexit 0\\n' > "$store/bin/switch-to-configuration"

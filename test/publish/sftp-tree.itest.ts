@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { lstat, mkdir, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
+import { access, lstat, mkdir, readdir, readFile, readlink, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
@@ -9,6 +9,7 @@ import { statusesOf } from "../../src/commands/status.ts";
 import { archivesOf } from "../../src/release/plan.ts";
 import type { HostStatus } from "../../src/results.ts";
 import { hostNamed } from "../fleet/host.ts";
+import { believesAnybody } from "../support/hostile-ssh-config.ts";
 import { long } from "../support/long.ts";
 import { type Exit, exec } from "../support/programs.ts";
 import { type Content, channelHost } from "../support/release.ts";
@@ -284,11 +285,33 @@ test("its scripts fetch, switch, and leave the logs that status reads", async ()
   // As in 2022, what failed is not tried again.
   expect((await upgrade()).stdout).toMatch(/nothing new/);
 
+  // What is published while it builds is not what its log is about.
+  await publish("scripts", channelHost("scripts", "# slow"));
+  await secondPasses("scripts");
+  const slow = upgrade();
+  await vi.waitFor(() => access(machine.path("var/bento/building")), { timeout: 60_000 });
   await publish("scripts", channelHost("scripts", "# three"));
+  await writeFile(machine.path("var/bento/building.done"), "");
+  expect((await slow).status).toBe(0);
+  expect(await systemOf(machine)).not.toBe(works);
+  expect(await statusOf("scripts")).toMatchObject({ state: "pending", lastOutcome: "success" });
+
   await secondPasses("scripts");
   expect((await upgrade()).status).toBe(0);
-  expect(await systemOf(machine)).not.toBe(works);
+  expect(await machine.read("var/bento/configuration.nix")).toContain("# three");
   expect(await statusOf("scripts")).toMatchObject({ state: "up-to-date", lastOutcome: "success" });
+
+  // Only the pinned server is believed, whatever this machine's ssh is told.
+  const actual = world.serverSettings.hostKeys[0]?.split(" ").slice(0, 2).join(" ") ?? "";
+  const program = "etc-known-hosts";
+  const config = await believesAnybody(machine.path(program), actual);
+  await machine.write("root/.ssh/config", config.replaceAll(machine.path(program), `/${program}`), 0o600);
+  expect((await upgrade()).stdout).toMatch(/nothing new/);
+  const pinned = await machine.read("var/bento/bootstrap.sh");
+  await machine.write("var/bento/bootstrap.sh", pinned.replaceAll(actual, world.publisherKey.publicKey), 0o700);
+  const stranger = await machine.run("cd /var/bento && sh bootstrap.sh");
+  expect(stranger).toMatchObject({ status: 75, stderr: expect.stringContaining("nothing could be fetched") });
+  await machine.write("var/bento/bootstrap.sh", pinned, 0o700);
 
   // Who can't reach the server keeps what it has.
   await world.server.stop();

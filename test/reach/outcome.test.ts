@@ -55,6 +55,13 @@ test.each([
     "release 2 cut this machine off before, and is not tried again",
   ],
   [
+    "a machine that was started with another system",
+    { after: before, exit: 0, lastLine: "release 1 is not what runs and boots here, and is not activated again" },
+    false,
+    null,
+    "release 1 is not what runs and boots here, and is not activated again",
+  ],
+  [
     "no contact",
     { after: before, exit: 75, lastLine: "no contact: nothing listens" },
     false,

@@ -7,7 +7,12 @@ const CHANGED = Date.parse("2026-11-24T12:00:00.000Z");
 const NOW = CHANGED + 20 * MINUTE;
 const ONE = `${"1".repeat(32)}-nixos-system-my_router-22.05`;
 const TWO = `${"2".repeat(32)}-nixos-system-my_router-22.05`;
-const published = { toplevel: `/nix/store/${TWO}`, kind: "flake", issued: "2026-11-24T11:59:59.000Z" } as const;
+const published = {
+  sequence: 2,
+  toplevel: `/nix/store/${TWO}`,
+  kind: "flake",
+  issued: "2026-11-24T11:59:59.000Z",
+} as const;
 const BY = "reported by the Bento of 2022";
 
 /** A log that came so many minutes after the configuration changed. */
@@ -38,6 +43,10 @@ test.each([
   ],
   ["the same minute and second", [log("failure"), log("success")], "up-to-date", BY],
   ["a time in the future", [log("success", 1000)], "up-to-date", BY],
+  ["one that says it is of this", [log("success_2")], "up-to-date", BY],
+  ["one that says so, of the same second", [log("failure_2", 0)], "failed", BY],
+  ["a late one, of a build that began before", [log("failure_1")], "pending", BY],
+  ["a late one of another system, that isn't what is published", [log("success_1", 10, ONE)], "pending", BY],
   ["none", [], "new", "it has not been heard of yet"],
 ])("%s", (_, logs, state, reason) => {
   expect(status(logs)).toMatchObject({ state, reason });
@@ -76,6 +85,8 @@ test.each([
   ["a result that there is not", log("improved")],
   ["a version that is no store path's name", log("success", 10, "../../etc/passwd")],
   ["control characters", log("success", 10, `${"1".repeat(32)}-x\u001b[31m`)],
+  ["a release that is no number", log("success_x")],
+  ["a very long number", log(`success_${"1".repeat(17)}`)],
   ["a line more", log("success", 10, TWO, { name: `${log("success").name}\n` })],
   ["a very long name", log("success", 10, `${"1".repeat(32)}-${"x".repeat(200)}`)],
 ])("%s counts for nothing", (_, one) => {

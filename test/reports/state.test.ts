@@ -113,6 +113,19 @@ const CASES: [string, Partial<Known>, FleetState, (string | null)?][] = [
     "drifted",
   ],
   [
+    "it was started with an older system, by somebody at the boot menu",
+    { heartbeat: heartbeat({ running: OLD, booted: OLD }), report: report("success") },
+    "drifted",
+    `it was started with ${OLD}, and not with its release, which boots by default: on it, ` +
+      "'bento-agent upgrade --again' goes back to the release, 'bento-agent rollback' stays with what runs for good",
+  ],
+  [
+    "it was started with an older system, and that one boots",
+    { heartbeat: heartbeat({ running: OLD, booted: OLD, profile: OLD }), report: report("success") },
+    "drifted",
+    `it runs ${OLD}, and not what it confirmed`,
+  ],
+  [
     "it runs something else, and no system was foretold",
     { published: published({ toplevel: null }), heartbeat: heartbeat({ running: OTHER }), report: report("success") },
     "drifted",

@@ -36,9 +36,9 @@ afterAll(async () => {
   if (!world) return;
   kill([sshd.pid]);
   await succeed("bash", [script("deprovision"), at("sshd")]);
-  const left = readFileSync("/etc/passwd", "utf8").includes(`\n${prefix}`);
+  const left = ["passwd", "group"].filter((file) => readFileSync(`/etc/${file}`, "utf8").includes(`\n${prefix}`));
   await world[Symbol.asyncDispose]();
-  expect(left).toBe(false);
+  expect(left).toEqual([]);
 });
 
 async function startSshd() {
@@ -92,6 +92,15 @@ function snapshot() {
   return { accounts, files: files.sort() };
 }
 
+/** A host's, in /etc/passwd and in /etc/group. */
+function numbersOf(host: string): (string | undefined)[] {
+  const row = (file: string) =>
+    readFileSync(`/etc/${file}`, "utf8")
+      .split("\n")
+      .find((line) => line.startsWith(`${prefix}${host}:`));
+  return [row("passwd"), row("group")].map((line) => line?.split(":")[2]);
+}
+
 const asHost = (host: string, commands: string) => sftpAs(fleet, place, host, commands);
 function options(): string[] {
   return ["--listen", place.address, "--port", String(place.port)];
@@ -106,7 +115,8 @@ test("a second time it changes nothing", async () => {
 
 test("the number of a login that is taken away is free only when none of its sessions is left", async () => {
   const accounts = script("lib/accounts");
-  const [login, id] = [`${prefix}gone`, 61_234];
+  // No number that provision gives, and another one for each process.
+  const [login, id] = [`${prefix}gone`, 60_000 + (process.pid % 5_000)];
   const isIn = (file: string) => readFileSync(`/etc/${file}`, "utf8").includes(`\n${login}:`);
   await succeed("bash", [accounts, "add"], { input: `${login} ${id}\n` });
   // Sessions of before, which come as fast as they are ended.
@@ -131,6 +141,7 @@ test("logins have no shell, no password and no home", async () => {
 test("a host that leaves is refused and its session ended; what it had stays, and fits when it comes back", async () => {
   await writeFile(at("chroots/router/releases/current"), "the release", { mode: 0o640 });
   await succeed("chown", [`${prefix}publisher:${prefix}router`, at("chroots/router/releases/current")]);
+  const [number] = numbersOf("router");
   const session = spawn("sftp", ["-q", ...(await sshOptions(place, fleet.keys.router)), `${prefix}router@127.0.0.1`]);
   session.stdin.write("ls\n");
   await once(session.stdout, "data");
@@ -145,10 +156,19 @@ test("a host that leaves is refused and its session ended; what it had stays, an
   expect(await asHost("router", "ls")).toMatchObject({ status: 255 });
   expect((await asHost("nas", "ls")).status).toBe(0);
   expect(await readFile(at("chroots/router/releases/current"), "utf8")).toBe("the release");
+  // Its number is nobody else's, not another fleet's on this machine either: the chroot is still the host's that left.
+  const other = { ...fleet, prefix: `${prefix}other-`, root: at("other") };
+  await mkdir(at("other-sshd"));
+  await writeFile(at("other.json"), fleetJson(other, ["late", "nas", "router"]));
+  await succeed("bash", [script("provision"), at("other.json"), at("other-sshd")]);
+  const given = ["publisher", "late", "nas", "router"].map((host) => numbersOf(`other-${host}`)[0]);
+  await succeed("bash", [script("deprovision"), at("other-sshd")]);
+  expect(given).not.toContain(number);
 
   const again = listening();
   await provision(fleetJson(fleet, ["late", "nas", "router"]));
   await again;
+  expect(numbersOf("router")).toEqual([number, number]);
   expect((await asHost("router", "get releases/current /dev/null")).status).toBe(0);
   expect((await asHost("late", "ls")).status).toBe(0);
 });
@@ -211,12 +231,20 @@ test("what can't be used changes nothing, and says why", async () => {
 test("on another machine, such as a new container, the same logins have the same numbers", async () => {
   await provision(fleetJson(fleet, ["late", "nas", "router"]));
   const before = snapshot();
-  const logins = await readFile(at("sshd/logins"), "utf8");
-  await succeed("bash", [script("lib/accounts"), "remove"], { input: logins });
-  expect(snapshot().accounts).toEqual([[], [], [], []]);
-  await provision(fleetJson(fleet, ["late", "nas", "router"]));
+  // With an /etc of its own. On this one somebody else would get the numbers meanwhile.
+  const moved = `
+    cp -a /etc "$1" && mount --bind "$1" /etc
+    bash "$2/lib/accounts" remove < "$3/logins"
+    if grep "^${prefix}" /etc/passwd /etc/group; then exit 1; fi
+    shift && bash "$1/provision" "$3" "$2" "\${@:4}"
+    grep "^${prefix}" /etc/passwd`;
+  const [etc, server, directory, json] = [at("etc"), script(""), at("sshd"), at("fleet.json")];
+  const passwd = await succeed("unshare", [
+    ...["--mount", "--propagation", "private", "bash", "-ec", moved, "bash"],
+    ...[etc, server, directory, json, ...options()],
+  ]);
+  expect(passwd.split("\n").sort()).toEqual(before.accounts[0]?.sort());
   expect(snapshot().files).toEqual(before.files);
-  expect(snapshot().accounts[0]?.sort()).toEqual(before.accounts[0]?.sort());
 });
 
 test("several at once make the logins of each", { timeout: 240_000 }, async () => {

@@ -147,14 +147,14 @@ export class Machine {
 
   /**
    * As if the power had been lost and come back: what ran is gone, so is /run, and the boot default runs. The state says that
-   * it was written under another boot.
+   * it was written under another boot. Somebody may have chosen another system at the boot menu.
    */
-  async restart(): Promise<void> {
+  async restart(chosen?: string | null): Promise<void> {
     kill(processesWith("MACHINE", this.dir));
     for (const place of ["bento", "bento-secrets", "bento-secrets.d"]) {
       await rm(this.path(`run/${place}`), { recursive: true, force: true });
     }
-    const boots = await this.bootDefault();
+    const boots = chosen ?? (await this.bootDefault());
     for (const link of ["run/current-system", "run/booted-system"]) {
       await rm(this.path(link));
       await symlink(boots, this.path(link));

@@ -27,7 +27,7 @@ in
       example = "wheel";
       description = ''
         The group whose members may use bento-agent without being root: status, history, log, upgrade, suspend and resume;
-        going back stays root's. Set it where people who have no root password are to be able to start an upgrade, or to
+        going back, and trying a bad release again, stay root's. Set it where people who have no root password are to be able to start an upgrade, or to
         keep upgrades away for a while. They also see the logs of attempts, with whatever a failing service prints into them.
         null: root alone.
       '';

@@ -9,7 +9,7 @@ import type { PlainEntry } from "../../tree/plain.ts";
 /** What a host of the 2022 Bento runs, beside its tree: scripts that do what the old ones did. */
 export async function legacyScripts(
   server: Server,
-  { host, kind, attr }: Pick<Manifest, "host" | "kind" | "attr">,
+  { host, kind, attr, sequence }: Pick<Manifest, "host" | "kind" | "attr" | "sequence">,
 ): Promise<PlainEntry[]> {
   const settings: Record<string, string> = {
     address: server.address,
@@ -17,6 +17,7 @@ export async function legacyScripts(
     login: loginOf({ name: host }, server),
     kind,
     attr,
+    sequence: String(sequence),
     // Without comments, which are people's.
     hostKeys: server.hostKeys.map((key) => key.split(" ").slice(0, 2).join(" ")).join("\n"),
   };

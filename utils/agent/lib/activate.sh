@@ -131,7 +131,7 @@ make_durable() {
 
 # commit: the confirmed system becomes the one that boots. Fails with $problem; then the profile is as it was.
 commit() {
-  local before status=0 runs='' why=
+  local before status=0 runs='' why='' place
   keep_secrets "$to" || { problem="its secrets could not be kept: $(no_space_or "$BENTO_STATE" 'the disk refused it')"; return 1; }
   before=$(booting_system)
   if [ "$(running_system)" = "$to" ]; then runs='it runs, but '; fi
@@ -150,11 +150,13 @@ commit() {
   fi
   switch_to "$to" boot || status=$?
   # A full /boot has been known to end with success.
-  if [ -d "$BENTO_BOOT" ] && [ "$(free_kib "$BENTO_BOOT")" = 0 ]; then
-    [ "$status" -ne 0 ] || status=28
-    why="no space is left in $BENTO_BOOT"
-  fi
-  if [ "$status" -eq 0 ] && ! make_durable "$(dirname "$BENTO_PROFILE")" "$BENTO_BOOT" "$BENTO_STATE"; then
+  for place in "${boot_places[@]}"; do
+    if [ -d "$place" ] && [ "$(free_kib "$place")" = 0 ]; then
+      [ "$status" -ne 0 ] || status=28
+      why="no space is left in $place"
+    fi
+  done
+  if [ "$status" -eq 0 ] && ! make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}" "$BENTO_STATE"; then
     status=5 why=$problem
   fi
   [ "$status" -ne 0 ] || return 0

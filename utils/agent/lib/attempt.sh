@@ -15,7 +15,16 @@ begin_attempt() {
   { echo "$$ $started" > "$BENTO_RUN/attempt"; } 2> /dev/null || true
 }
 
+# upgrade [--again]: --again is somebody at the machine, who wants its release now whatever became of it before.
 upgrade() {
+  local again=
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --again) again=1 ;;
+      *) usage "upgrade has no '$1'" ;;
+    esac
+    shift
+  done
   begin_attempt
 
   # 1. What an attempt that was cut off has left, and reports that could not be delivered.
@@ -25,7 +34,7 @@ upgrade() {
   if is_suspended; then
     # Nothing is looked for, and yet this machine isn't silent.
     deliver
-    say "$(suspension)"
+    come_to suspended "$(suspension)"
     exit 0
   fi
   if has_undelivered; then deliver; fi
@@ -35,7 +44,7 @@ upgrade() {
   poll_with_heartbeat "$envelope" || {
     local status=$?
     if [ "$status" -ne 65 ]; then
-      say "$problem"
+      come_to "$(name_of_failure "$status")" "$problem"
       judge_last_resort no
       give_up "$status"
     fi
@@ -43,7 +52,7 @@ upgrade() {
   }
   judge_last_resort yes
   if [ ! -s "$envelope" ]; then
-    say "nothing has been published for $BENTO_HOST yet"
+    come_to nothing "nothing has been published for $BENTO_HOST yet"
     exit 0
   fi
 
@@ -57,28 +66,34 @@ upgrade() {
     refuse "$envelope"
   fi
   open_envelope "$envelope" || refuse "$envelope"
-  if is_applied; then
+  if is_applied && { [ -z "$again" ] || is_what_runs; }; then
     # Where that was lost. Without it, an older release would be taken if this one's were lost as well.
     remember_seen || true
-    say "up to date with release $manifest_sequence"
-    self_update
+    if is_what_runs; then
+      come_to up-to-date "up to date with release $manifest_sequence"
+      self_update
+    else
+      stay_with_other
+    fi
     restart_if_due
     exit 0
   fi
   if is_staged && [ "$(sequence_of trial.json)" = "$manifest_sequence" ]; then
-    say "release $manifest_sequence takes effect at the next restart"
+    come_to restart "release $manifest_sequence takes effect at the next restart"
     restart_if_due
     exit 0
   fi
-  if is_bad "$manifest_toplevel"; then skip_bad; fi
-  local left
-  left=$(seconds_to_wait)
+  local left=
+  if [ -z "$again" ]; then
+    if is_bad "$manifest_toplevel"; then skip_bad; fi
+    left=$(seconds_to_wait)
+  fi
   if [ -n "$left" ]; then
-    say "release $manifest_sequence failed before, and is tried again in $left s"
+    come_to waiting "release $manifest_sequence failed before, and is tried again in $left s"
     exit 0
   fi
   if ! has_room || ! remember_seen; then
-    say "no space is left on the disk of $BENTO_STATE: nothing was done"
+    come_to failed "no space is left on the disk of $BENTO_STATE: nothing was done"
     exit 1
   fi
   say "release $manifest_sequence: $manifest_subject"
@@ -87,7 +102,7 @@ upgrade() {
   ! has_files || say "fetching"
   fetch_release || {
     local status=$?
-    [ "$status" -ne 75 ] || { say "$problem"; exit 75; }
+    [ "$status" -ne 75 ] || { come_to unreachable "$problem"; exit 75; }
     finish failed "$problem"
   }
   say "building"
@@ -96,7 +111,7 @@ upgrade() {
   to=$built
   check_built || finish failed "$problem"
   keeps_agent || finish failed "$problem"
-  if is_bad "$to"; then skip_bad; fi
+  if [ -z "$again" ] && is_bad "$to"; then skip_bad; fi
   if [ "$to" = "$from" ] && [ "$(booting_system)" = "$to" ] && ! have_secrets_changed "$to" "$(released_secrets)"; then
     finish unchanged ''
   fi
@@ -122,7 +137,7 @@ activate_release() {
   # Activate it, confirm it, and go back if that fails. The way back must exist, and the server be there to be lost.
   preflight || finish failed "$problem"
   keep_alive "$from" previous || finish failed "the running system could not be kept alive: $(last_words)"
-  contact "$BENTO_POLL_TIMEOUT" || { say "not activating: $problem"; exit 75; }
+  contact "$BENTO_POLL_TIMEOUT" || { come_to unreachable "not activating: $problem"; exit 75; }
   prepare_secrets "$to" "$(released_secrets)" || finish failed "$problem"
   local differs
   differs=$(inhibitors "$from" "$to")
@@ -151,6 +166,7 @@ finish() {
     success | unchanged)
       if [ "$from" != "$to" ]; then keep_alive "$from" before || true; fi
       remember_applied "$to" || unreported=0
+      forget_bad "$to" || true
       [ -n "$updating" ] || keep_release || true
       mv -T "$BENTO_STATE/gcroots/next" "$BENTO_STATE/gcroots/current" 2> /dev/null || true
       ;;
@@ -169,7 +185,7 @@ finish() {
     failed | inconclusive) remember_failure || true ;;
   esac
   if [ -n "$updating" ] && [ "$outcome" = success ]; then outcome=auto-updated; fi
-  say "$outcome${reason:+: $reason}"
+  come_to "$outcome" "$outcome${reason:+: $reason}"
   # What isn't remembered isn't told yet. It is as if the attempt had been cut off here: what is confirmed is completed, and
   # told, by the next run.
   if [ "$unreported" != 0 ] && ! spool_report "$outcome" "$reason"; then
@@ -239,6 +255,14 @@ end_again() {
 # give_up STATUS: of a fetcher that failed.
 give_up() { if [ "$1" -eq 75 ]; then exit 75; else exit 1; fi; }
 
+name_of_failure() { if [ "$1" -eq 75 ]; then echo unreachable; else echo failed; fi; }
+
+# come_to RESULT TEXT: what this poll comes to, said, and kept for whoever asks how this machine is; see lib/status.sh.
+come_to() {
+  say "$2"
+  { printf '%s\n' "$(utc %Y-%m-%dT%H:%M:%SZ)" "$1" "$2" > "$BENTO_RUN/poll"; } 2> /dev/null || true
+}
+
 # poll_with_heartbeat FILE: Bento's own fetcher takes the heartbeat along in its session; others deliver it by
 # themselves.
 poll_with_heartbeat() {
@@ -274,7 +298,7 @@ refuse() {
   local hash
   hash=$(sha256sum < "$1" | cut -d' ' -f1)
   if [ "$(read_state refused.json .envelope)" = "$hash" ]; then
-    say "refused as before: $problem"
+    come_to refused "refused as before: $problem"
     exit 1
   fi
   refusing=$hash
@@ -292,6 +316,6 @@ skip_bad() {
   if [ "$(sequence_of last.json)" != "$manifest_sequence" ]; then
     finish refused "it is what $why, and is not tried again"
   fi
-  say "release $manifest_sequence $why, and is not tried again"
+  come_to bad "release $manifest_sequence $why, and is not tried again"
   exit 0
 }

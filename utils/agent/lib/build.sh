@@ -147,17 +147,18 @@ nix_store_dir() {
 
 # preflight: what could go wrong half way is looked at before. Fails with $problem.
 preflight() {
-  local free
+  local free place
   free=$(free_kib "$(nix_store_dir)")
   if [ -n "$free" ] && [ "$free" -lt "$BENTO_MIN_FREE_STORE" ]; then
     problem="too little space is left in the store: $free KiB, and $BENTO_MIN_FREE_STORE are needed"
     return 1
   fi
-  if mountpoint -q "$BENTO_BOOT" 2> /dev/null; then
-    free=$(free_kib "$BENTO_BOOT")
+  for place in "${boot_places[@]}"; do
+    mountpoint -q "$place" 2> /dev/null || continue
+    free=$(free_kib "$place")
     if [ -n "$free" ] && [ "$free" -lt "$BENTO_MIN_FREE_BOOT" ]; then
-      problem="too little space is left in $BENTO_BOOT: $free KiB, and $BENTO_MIN_FREE_BOOT are needed"
+      problem="too little space is left in $place: $free KiB, and $BENTO_MIN_FREE_BOOT are needed"
       return 1
     fi
-  fi
+  done
 }

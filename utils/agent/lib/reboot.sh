@@ -56,7 +56,7 @@ stage() {
   rm -f "$BENTO_STATE/intent.json"
   scrub_log 2> /dev/null || true
   drop_unused_secrets
-  say 'it takes effect at the next restart'
+  come_to restart 'it takes effect at the next restart'
   deliver
   restart_if_due
   exit 0
@@ -122,7 +122,7 @@ boot_again() {
     return 1
   fi
   # A restart that is about to come is orderly; the power may still be lost before it.
-  make_durable "$(dirname "$BENTO_PROFILE")" "$BENTO_BOOT"
+  make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}"
 }
 
 # last_resort_helps: whether a restart would bring $from back.

@@ -4,7 +4,7 @@
 #
 #   status [--json] | history [--json] | log [-f | N] | upgrade | suspend DURATION|forever [REASON…] | resume
 #
-# To go back isn't among these: that can bring back any old system, with its holes. Who asks is not trusted with anything
+# To go back, or to what was found to be bad, isn't among these: that can bring back any old system, with its holes. Who asks is not trusted with anything
 # else than this; the words that come in are compared, and never become a command.
 
 max_request=512
@@ -37,6 +37,7 @@ serve() {
       fi
       [ "${#words[@]}" -lt 3 ] || arguments+=(--reason "${words[*]:2}")
       ;;
+    *:upgrade) decline "trying a release again is root's: sudo bento-agent upgrade --again" ;;
     *:rollback) decline "going back is root's: sudo bento-agent rollback" ;;
     *) decline 'there are status, history, log, upgrade, suspend and resume' ;;
   esac

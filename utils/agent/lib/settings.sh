@@ -64,10 +64,12 @@ load_settings() {
   export BENTO_BACKOFF=${BENTO_BACKOFF:-300}
   # Reports of this host that stay on the server.
   export BENTO_KEEP_REPORTS=${BENTO_KEEP_REPORTS:-50}
-  # KiB that must be free where the store, and where /boot is, before anything is built or activated.
+  # KiB that must be free where the store is, and where kernels are, before anything is built or activated. BENTO_BOOT names the
+  # places where the boot loader keeps kernels, separated by spaces.
   export BENTO_MIN_FREE_STORE=${BENTO_MIN_FREE_STORE:-524288}
   export BENTO_MIN_FREE_BOOT=${BENTO_MIN_FREE_BOOT:-32768}
   export BENTO_BOOT=${BENTO_BOOT:-/boot}
+  read -ra boot_places <<< "$BENTO_BOOT"
   # When this machine may be restarted: never, now (when it is needed), or in the window, from one time of day to
   # another. BENTO_REBOOT_COMMAND is an executable that restarts it, which is told why.
   export BENTO_REBOOT=${BENTO_REBOOT:-never}

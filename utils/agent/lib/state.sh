@@ -144,10 +144,18 @@ is_bad() { [ -n "$(of_bad "$1" .)" ]; }
 
 # of_bad TOPLEVEL JQ-FILTER: what the filter gives of how the release, or the system, is remembered. The same files with
 # another system expected of them are another release; where no files are delivered, all have the same.
-of_bad() {
+of_bad() { read_state bad.json "arrays | map(objects | select($(same_as "$1"))) | .[0] // empty | $2"; }
+
+# same_as TOPLEVEL: the condition, for jq, by which an entry of bad.json is of that release or system.
+same_as() {
   local same=".digest == \"$manifest_digest\" and (.expected // \"$manifest_toplevel\") == \"$manifest_toplevel\""
-  same="($same) or (.toplevel == \"$1\" and .toplevel != \"\")"
-  read_state bad.json "arrays | map(objects | select($same)) | .[0] // empty | $2"
+  echo "($same) or (.toplevel == \"$1\" and .toplevel != \"\")"
+}
+
+# forget_bad TOPLEVEL: it was confirmed after all.
+forget_bad() {
+  is_bad "$1" || return 0
+  read_state bad.json "arrays | map(objects | select(($(same_as "$1")) | not))" | write_state bad.json
 }
 
 # remember_bad TOPLEVEL [WHY]. Of a self-update the system alone is bad, and not the release.

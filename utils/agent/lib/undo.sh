@@ -3,12 +3,14 @@
 # release is, and cut off anywhere it comes to an end as one does. What is different is what it means: it ends well as
 # `rolled-back`, and the release that ran until then is never tried again.
 #
-# undo.json, { started, reason }, says so of the intent that has the same beginning. It is written before that, and goes
-# after it.
+# Where this machine was started with an older system, chosen at the boot menu, that one is gone back to: it becomes what boots.
+#
+# undo.json, { started, reason, undone }, says so of the intent that has the same beginning, and which system is undone. It is written
+# before that, and goes after it.
 
 # rollback [--to SYSTEM] [--reason TEXT] [--offline] [-y]
 rollback() {
-  local target='' why='' yes=''
+  local target='' why='' yes='' undone
   while [ $# -gt 0 ]; do
     case $1 in
       -y) yes=1 ;;
@@ -38,18 +40,24 @@ rollback() {
   elif is_staged; then
     say "release $(sequence_of trial.json) waits for a restart, and does not run yet; --to can name what to go back to"
     exit 1
+  elif is_started_apart; then
+    to=$from
   else
     to=$(system_before) || { say "no system from before this one is known; --to can name one"; exit 1; }
   fi
-  [ "$to" != "$from" ] || { say "$to runs already"; exit 1; }
+  undone=$from
+  if [ "$to" = "$from" ]; then
+    undone=$(booting_system)
+    [ "$undone" != "$to" ] || { say "$to runs already"; exit 1; }
+  fi
   local differs
   differs=$(inhibitors "$from" "$to")
   if [ -n "$differs" ]; then
     say "$to has another $differs, and can't be activated while this machine runs: choose it when the machine starts"
     exit 1
   fi
-  what_runs
-  say "going back from $from"
+  what_brought "$undone"
+  say "going back from $undone"
   say "to $to"
   [ -n "$yes" ] || is_wanted || { say "nothing was done"; exit 1; }
 
@@ -62,8 +70,8 @@ rollback() {
     exit 1
   fi
   contact "$BENTO_POLL_TIMEOUT" || { say "not going back: $problem; --offline does without it"; exit 75; }
-  jq -n --arg started "$started" --arg by "$(whoever)" --arg reason "$why" '
-    { started: $started, reason: ("by hand, by " + $by + (if $reason == "" then "" else ": " + $reason end)
+  jq -n --arg started "$started" --arg undone "$undone" --arg by "$(whoever)" --arg reason "$why" '
+    { started: $started, undone: $undone, reason: ("by hand, by " + $by + (if $reason == "" then "" else ": " + $reason end)
       | gsub("[\u0000-\u001f\u007f-\u009f]"; " ") | .[:300]) }' | write_state undo.json || exit 1
   read_undo
   prepare_secrets "$to" '' || finish failed "$problem"
@@ -83,13 +91,13 @@ system_before() {
   path=$(readlink -e "$root") && [ "$path" != "$from" ] && is_system "$path" && echo "$path"
 }
 
-# what_runs: sets manifest_* to the release that brought the system that runs, as far as that is known.
-what_runs() {
+# what_brought SYSTEM: sets manifest_* to the release that brought the system, as far as that is known.
+what_brought() {
   local file=applied.json
   manifest_sequence=0
-  if [ "$(read_state applied.json .toplevel)" != "$from" ]; then
+  if [ "$(read_state applied.json .toplevel)" != "$1" ]; then
     file=last.json
-    [ "$(read_state last.json .to)" = "$from" ] || return 0
+    [ "$(read_state last.json .to)" = "$1" ] || return 0
   fi
   manifest_sequence=$(sequence_of "$file")
   manifest_digest=$(read_state "$file" .digest)
@@ -112,13 +120,15 @@ read_undo() {
 # conclude_undo: what `finish` is to remember and to report when $undo is set. Changes $outcome and $reason.
 conclude_undo() {
   if [ "$outcome" = success ]; then
-    local updating=
+    local updating='' undone
+    # An agent of before has noted no other than what ran.
+    undone=$(read_state undo.json .undone | grep . || echo "$from")
     forget_applied "$to" || true
     # Of the system that runs again the files aren't known.
     [ "$(read_state applied.json .digest)" = "$manifest_digest" ] || remove_tree "$BENTO_STATE/release"
     # What it goes back to may be the same release, without newer inputs; see lib/self-update.sh.
     if [ "$(read_state applied.json .digest)" = "$manifest_digest" ]; then updating=1; fi
-    if [ "$manifest_sequence" -gt 0 ]; then remember_bad "$from" 'was undone by hand' || true; fi
+    if [ "$manifest_sequence" -gt 0 ]; then remember_bad "$undone" 'was undone by hand' || true; fi
     # What ran before that, nobody knows.
     keep_alive "$to" before || true
     outcome=rolled-back reason=$undo${reason:+; $reason}

@@ -15,15 +15,26 @@ login=@login@
 kind=@kind@
 attr=@attr@
 host_keys=@hostKeys@
+# Of the release that this came with. A line for this script to find in the one that it fetches, too.
+sequence=@sequence@
 
 dir=/var/bento
 profile=/nix/var/nix/profiles/system
 
-# Runs the sftp commands on standard input. Only a pinned host key is believed.
+# Runs the sftp commands on standard input. Only a pinned host key is believed, whatever this machine's ssh_config says, and over a
+# connection of its own: one that another program has left open would answer in a network that is gone.
 server() {
+  # What not every ssh knows: the first since 8.5, the second some distributions'. -G asks nobody.
+  known=$(ssh -F none -G -o IgnoreUnknown=KnownHostsCommand,GSSAPIKeyExchange -o KnownHostsCommand=/none -o GSSAPIKeyExchange=no \
+    bento-server 2> /dev/null)
+  set --
+  case $known in *'knownhostscommand /'*) set -- -o KnownHostsCommand=none ;; esac
+  # A server that has proved itself by Kerberos shows no host key.
+  case $known in *gssapikeyexchange*) set -- "$@" -o GSSAPIKeyExchange=no ;; esac
   printf '%s\n' "$host_keys" | sed 's/^/bento-server /' > "$dir/.known_hosts" &&
     sftp -q -b - -P "$port" -o ConnectTimeout=20 -o ServerAliveInterval=20 -o HostKeyAlias=bento-server \
-      -o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=none -o UserKnownHostsFile="$dir/.known_hosts" "$login@$address"
+      -o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=none -o UserKnownHostsFile="$dir/.known_hosts" \
+      -o VerifyHostKeyDNS=no -o UpdateHostKeys=no -o CheckHostIP=no -o ControlMaster=no -o ControlPath=none "$@" "$login@$address"
 }
 
 # The line that says when the configuration changed, among what sftp has printed.
@@ -95,10 +106,12 @@ upgrade() {
     return 75
   fi
   log=$(mktemp "$dir-log.XXXXXXXX") || return 1
+  # What was fetched may be newer than this script, and what is published when this has ended newer still.
+  sequence=$(sed -n "s/^sequence='\([0-9]*\)'$/\1/p" bootstrap.sh)
   outcome=$(switch "$good")
   cat "$log"
   gzip -9 "$log"
-  echo "put $log.gz /logs/$(date +%Y%m%d-%H%M)_$(name_of "$profile")_$outcome.log.gz" | server
+  echo "put $log.gz /logs/$(date +%Y%m%d-%H%M)_$(name_of "$profile")_$outcome${sequence:+_$sequence}.log.gz" | server
   rm -f "$log.gz"
   echo "$outcome"
   [ "$outcome" = "$good" ] && [ -f REBOOT ] && reboot_if_needed

@@ -49,7 +49,8 @@ make_logins() {
   done | "$here/lib/accounts" add || die "the logins could not be made"
 }
 
-# Who left the fleet loses the login, and whatever session it has. Its number stays its own.
+# Who left the fleet loses the login, and whatever session it has. Its number stays its own, since its chroot does: the group
+# keeps it from everybody else.
 remove_old_logins() {
   local login old=()
   for login in "${!recorded[@]}"; do
@@ -57,7 +58,7 @@ remove_old_logins() {
   done
   [ "${#old[@]}" -gt 0 ] || return 0
   for login in "${old[@]}"; do rm -f "$directory/authorized_keys/$login"; done
-  printf '%s\n' "${old[@]}" | "$here/lib/accounts" remove || die "logins of hosts that left could not be removed"
+  printf '%s\n' "${old[@]}" | "$here/lib/accounts" retire || die "logins of hosts that left could not be removed"
   printf '%s\n' "${logins[@]}" | sort | put "$directory/logins"
   printf 'removed the login %s; its chroot is left as it is\n' "${old[@]}"
 }
