@@ -82,7 +82,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
 
   // 5. Hosts can have it.
   const paths = built.map(({ output }) => output);
-  if (key !== null) {
+  if (key !== null && paths.length > 0) {
     const isSigned = await signClosures(nix, key, paths);
     if (!isSigned && !(url !== null && isBinaryCache(url))) {
       throw new UnavailableError("what was built can't be signed: the Nix daemon lets only users that it trusts sign", {

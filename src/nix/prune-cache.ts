@@ -1,6 +1,7 @@
-import { appendFile, link, lstat, mkdir, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
+import { appendFile, link, lstat, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
 import path from "node:path";
 import { UnavailableError } from "../errors.ts";
+import { makeDirectory } from "../platform/files.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { Nix } from "./nix.ts";
 
@@ -28,7 +29,7 @@ export async function claimCache(dir: string, source: string): Promise<void> {
   const failed = (what: string) => (cause: NodeJS.ErrnoException) => {
     throw new UnavailableError(`${what} (${cause.code})`, { cause });
   };
-  await mkdir(dir, { recursive: true }).catch(failed(`${dir} can't be made`));
+  await makeDirectory(dir).catch(failed(`${dir} can't be made`));
   const file = path.join(dir, SOURCES);
   await appendFile(file, `${source}\n`).catch(failed(`${file} can't be written`));
 }

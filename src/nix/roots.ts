@@ -1,7 +1,8 @@
-import { lstat, lutimes, mkdir, readdir, readlink, rm } from "node:fs/promises";
+import { lstat, lutimes, readdir, readlink, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { UnavailableError } from "../errors.ts";
+import { makeDirectory } from "../platform/files.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { Nix } from "./nix.ts";
 
@@ -40,7 +41,7 @@ async function knownRoots(): Promise<Set<string>> {
 }
 
 async function addRoot(nix: Nix, storePath: string, root: string): Promise<void> {
-  await mkdir(path.dirname(root), { recursive: true });
+  await makeDirectory(path.dirname(root));
   const run = await nix.run("nix-store", ["--realise", storePath, "--add-root", root, "--indirect"]);
   if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
 }

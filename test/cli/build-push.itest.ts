@@ -153,16 +153,32 @@ test("a cache that can't be pushed to: the builds are kept, and it is said which
   expect(status).toBe(3);
   expect(document.hosts[0]?.status).toBe("ok");
   expect(document.push?.error?.message).toContain(`${file}/cache can't be made (ENOTDIR)`);
-  const unknown = await build(["--hosts", "alpha", "--push", "nonsense://user:hunter2@there"]);
-  expect(unknown.status).toBe(3);
-  expect(JSON.stringify(unknown.document)).not.toContain("hunter2");
-  expect(unknown.stderr).not.toContain("hunter2");
-  for (const wrong of ["file://srv/cache", "file:///srv/my cache"]) {
+  const unmakable = await build(["--hosts", "alpha", "--push", "file:///proc/cache"]);
+  expect([unmakable.status, unmakable.document.push?.error?.message]).toEqual([
+    3,
+    expect.stringContaining("/proc/cache can't be made (ENOENT)"),
+  ]);
+  // What can't be right is told before anything is built.
+  for (const [wrong, said] of [
+    ["file:///srv/m%79", "is no directory that can be a cache"],
+    ["file://srv/cache", "must be an address as file:///srv/cache is one"],
+    ["file:///srv/my cache", "must be one address without blanks in it"],
+    ["nowhere", "'nowhere' is no address of a Nix store"],
+    ["nonsense://user:hun@ter2@there", "'nonsense://user:…@there' is no address of a Nix store"],
+    ["https://user:hun/@ter2@there", "'https://user:…@there' is no address of a Nix store"],
+    ["https://hun@ter2@there:99999", "'https://…@there:99999' is no address of a Nix store"],
+    ["https://me:hun@ter2@there", "'https://me:…@there' is no address of a Nix store: it must have %40 for an '@'"],
+  ] as const) {
     const exit = await bento(["build", "--hosts", "alpha", "--push", wrong], { cwd: fleet.dir, env: fleet.env });
-    expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining("is no directory that can be a cache")]);
+    expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining(said)]);
+    expect(exit.stderr).not.toContain("hun");
   }
-  const bad = await bento(["build", "--push", "nowhere"], { cwd: fleet.dir, env: fleet.env });
-  expect([bad.status, bad.stderr]).toEqual([2, expect.stringContaining("'nowhere' is no address of a Nix store")]);
+});
+
+test("where nothing is built, nothing is said to be signed", async () => {
+  const { document, stdout } = await build(["--hosts", "gamma"], { BENTO_CACHE_KEY: secretKey });
+  expect([document.hosts[0]?.status, document.signedBy]).toEqual(["failed", undefined]);
+  expect(stdout).not.toContain("signed");
 });
 
 test("without a key it is said that hosts won't take it; without an address, that there is none", async () => {

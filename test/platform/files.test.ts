@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
-import { writeFileAtomically } from "../../src/platform/files.ts";
+import { makeDirectory, writeFileAtomically } from "../../src/platform/files.ts";
 import { scratch } from "./scratch.ts";
 
 test("makes the directories on the way, and the mode that is asked for", async () => {
@@ -52,4 +52,23 @@ test("a reader sees the old content or the new, never a part", async () => {
   const answer = once(reader, "message");
   reader.postMessage("stop");
   expect((await answer)[0]).toEqual(["a300000true", "b400000true"]);
+});
+
+test("a directory is made with those above it; one that is there is no trouble, and a file is", async () => {
+  await using dir = await scratch();
+  const place = path.join(dir.path, "a/b/c");
+  await makeDirectory(place);
+  await Promise.all([
+    makeDirectory(place),
+    makeDirectory(path.join(place, "d")),
+    makeDirectory(path.join(place, "d/e")),
+  ]);
+  expect((await stat(path.join(place, "d/e"))).isDirectory()).toBe(true);
+  await writeFile(path.join(place, "file"), "");
+  await expect(makeDirectory(path.join(place, "file"))).rejects.toThrow(/EEXIST/);
+  await expect(makeDirectory(path.join(place, "file/below"))).rejects.toThrow(/ENOTDIR/);
+});
+
+test("where no directory can be made, it says so at once", async () => {
+  await expect(makeDirectory("/proc/bento/cache")).rejects.toThrow(/ENOENT/);
 });
