@@ -228,6 +228,16 @@ test("on Actions: a push's job signs and pushes, and a pull request's can't", as
   expect(asked.status).toBe(1);
   expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
   expect(asked.outputs).toEqual({});
+
+  // The check's own build of a pull request has no key to ask hosts with, and nothing is said of that.
+  const pruning = { command: "build", hosts: "alpha", prune: "true" };
+  const said = async (event: object) => {
+    const step = await runStep({ workspace: fleet.dir, inputs: pruning, event, env });
+    return [step.status, step.annotations("warning").filter(({ data }) => data.startsWith("--prune"))];
+  };
+  expect(await said(pullRequest(head, head))).toEqual([0, []]);
+  const unasked = expect.stringContaining("what hosts run is not known here");
+  expect(await said(pushEvent(head, head))).toEqual([0, [expect.objectContaining({ data: unasked })]]);
 });
 
 test("on Actions: nor by way of another event, but after this repository's own push", async () => {
@@ -302,4 +312,33 @@ test("where the daemon lets nobody sign in its store, what is uploaded is signed
   expect(await fetchFrom(`file://${cache}`, system, "on-the-way", publicKey)).toMatchObject({ status: 0 });
   const none = await bento(["build", "--hosts", "eta"], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
   expect([none.status, none.stderr]).toEqual([3, expect.stringContaining("lets only users that it trusts sign")]);
+});
+
+test("a key that no host trusts is told before anything is built", async () => {
+  await fleet.set("theta", "p.shared (p.big 60)");
+  const committed = async (key: string) => {
+    const substituters = `substituters: [ { url: "https://cache.example.org", key: "${key}" } ]\n`;
+    await writeFile(path.join(fleet.dir, "fleet.yaml"), `${substituters}hosts: { theta: { agent: false } }\n`);
+    expect((await bento(["render"], { cwd: fleet.dir })).status).toBe(0);
+    fleet.git("add", "-A");
+    fleet.git("commit", "-q", "-m", "a substituter");
+  };
+  const args = ["--hosts", "theta"];
+  const env = { BENTO_CACHE_KEY: secretKey };
+  await committed(publicKey.replace(/.{4}=$/, "AAAA="));
+  const other = await bento(["build", ...args], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
+  expect([other.status, other.stderr]).toEqual([
+    2,
+    expect.stringContaining("is another than the one called cache.example.org-1 under substituters"),
+  ]);
+  expect(other.stderr).toContain(publicKey);
+
+  await committed(publicKey.replace("-1:", "-2:"));
+  const unknown = await build(args, env);
+  const said = "cache.example.org-1, the key that signs, is not under substituters in fleet.yaml";
+  expect(unknown.document.warnings).toContainEqual(expect.stringContaining(said));
+  expect(unknown.stderr.indexOf(said)).toBeLessThan(unknown.stderr.indexOf("building"));
+
+  await committed(publicKey);
+  expect((await build(args, env)).document.warnings).not.toContainEqual(expect.stringContaining("the key that signs"));
 });
