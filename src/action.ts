@@ -204,7 +204,13 @@ function runCommand(
     case "report":
       return report(context, { files: inputs.documents });
     case "build":
-      return build(context, { ...inputs, roots: null, logs: null, signKey: null });
+      return build(context, {
+        ...inputs,
+        roots: null,
+        logs: null,
+        signKey: null,
+        isUnmerged: inputs.event.isUnmerged,
+      });
     case "deploy":
       return deploy(context, inputs);
     case "status":

@@ -1,21 +1,22 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import path from "node:path";
 import { UnavailableError } from "../errors.ts";
+import { loadFleet } from "../fleet/load.ts";
 import { removeOldLogs } from "../nix/build-log.ts";
 import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
 import { cacheDirectory, isBinaryCache, storeAddress } from "../nix/push.ts";
-import { addRoots } from "../nix/roots.ts";
+import { refreshRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
 import { failuresOf, unbuildableWarnings } from "./build/failures.ts";
-import { defaultLogs, defaultRoots } from "./build/places.ts";
+import { defaultLogs, defaultRoots, noteRoots } from "./build/places.ts";
 import { prune, pruneCacheOf } from "./build/prune.ts";
 import { pushTo, pushUrl } from "./build/push.ts";
 import { buildTargets, type Target } from "./build/targets.ts";
+import { distrustOf } from "./build/trust.ts";
 import { type CheckOptions, check } from "./check.ts";
 import type { Context } from "./context.ts";
 import { CACHE_KEY, describeKey, optionalKey } from "./keys.ts";
@@ -31,6 +32,8 @@ export interface BuildOptions extends CheckOptions {
   push: string | true | null;
   /** Where the logs of builds that fail are put; null for the state directory. */
   logs: string | null;
+  /** Whether this is of something that nobody has merged, such as a pull request, where no keys are; false unless told otherwise. */
+  isUnmerged?: boolean;
 }
 
 /**
@@ -43,6 +46,8 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   if (url !== null) storeAddress(url);
   const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
   await using key = source === undefined ? null : await openCacheKey(source, describeKey(CACHE_KEY));
+  const distrust = key === null ? null : distrustOf(key, await loadFleet(options.fleet));
+  if (distrust !== null) context.output.info(distrust);
   const checked = await check(context, { ...options, derivations: true });
   const nix = await Nix.find(options.nix, context.signal);
   const targets = checked.hosts.flatMap((host): Target[] => {
@@ -51,19 +56,17 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     return isDue ? [{ host, drv, output: toplevel }] : [];
   });
 
-  // 2. All of it, at once.
-  const { outcomes, plans, builders } = await buildTargets(context, nix, targets);
+  // 2. All of it, at once; and it stays.
+  const roots = options.roots ?? (await defaultRoots(context.env, options.fleet));
+  if (options.roots !== null) await noteRoots(context.env, roots);
+  const { outcomes, plans, builders } = await buildTargets(context, nix, targets, roots);
   const isBuilt = ({ host }: Target) => outcomes.get(host.name)?.kind === "built";
   const built = targets.filter(isBuilt);
   const logs = options.logs ?? defaultLogs(context.env);
   const failures = await failuresOf(context, nix, outcomes, logs);
 
-  // 3. What is built stays.
-  const roots = options.roots ?? (await defaultRoots(context.env, options.fleet));
-  await addRoots(
-    nix,
-    built.map(({ host, output }) => ({ storePath: output, directory: path.join(roots, host.name) })),
-  );
+  // 3. What hosts have stays as well, where it was built here before.
+  await refreshRoots(roots, checked.hosts);
 
   // 4. What became of each.
   const hosts = await parallel(checked.hosts, availableParallelism(), async (host): Promise<HostCheck> => {
@@ -77,12 +80,16 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
     if (!isKnown || !outcomes.has(host.name)) return { ...host, plan };
     return { ...host, plan, packages: await packageChanges(nix, base, toplevel) };
   });
-  const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes, builders)];
+  const warnings = [
+    ...checked.warnings,
+    ...unbuildableWarnings(outcomes, builders),
+    ...(distrust === null ? [] : [distrust]),
+  ];
   const document: CheckDocument = { ...checked, command: "build", warnings, hosts };
 
   // 5. Hosts can have it.
   const paths = built.map(({ output }) => output);
-  if (key !== null) {
+  if (key !== null && paths.length > 0) {
     const isSigned = await signClosures(nix, key, paths);
     if (!isSigned && !(url !== null && isBinaryCache(url))) {
       throw new UnavailableError("what was built can't be signed: the Nix daemon lets only users that it trusts sign", {
@@ -100,7 +107,13 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   if (!options.prune) return document;
   await removeOldLogs(logs);
   const isWhole = options.hosts.length === 0 && options.shard === null;
-  const { pruned, warnings: more } = await prune(context, { fleet: options.fleet, roots, hosts, isWhole });
+  const { pruned, warnings: more } = await prune(context, {
+    fleet: options.fleet,
+    roots,
+    hosts,
+    isWhole,
+    isUnmerged: options.isUnmerged ?? false,
+  });
   const cache = url === null ? null : cacheDirectory(url);
   if (cache !== null && document.push?.error === null) {
     document.prunedCache = await pruneCacheOf(context, nix, cache, roots, more);

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { canReceive, isAgeRecipient } from "../secrets/recipients.ts";
 import { parseSshTarget } from "./ssh-target.ts";
+import { holdsSecret, storeUrlProblem } from "./store-url.ts";
 
 /**
  * fleet.yaml, as the design's section 2 lays it down. Strict: a key that isn't known is an error, since a misspelt one that is
@@ -74,7 +75,7 @@ const gitRemote = z.strictObject({
   remote: oneLine
     .min(1)
     .refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository")
-    .refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed")
+    .refine((value) => !/^[^/]+:\/\/[^/@:]*:[^/]*@/.test(value), "must not hold a password: this file is committed")
     .describe("The repository that gets the releases, as git takes it: the fleet's own, or another."),
   refs: oneLine
     .refine(
@@ -87,8 +88,21 @@ const gitRemote = z.strictObject({
   hostKeys: z.array(publicKey).default([]).describe("The remote's ssh host keys: hosts take no others."),
 });
 
+/** The address of a Nix store, in a file that everybody reads who may see the repository. */
+const storeUrl = (whoReads: string) =>
+  z
+    .string()
+    .superRefine((value, context) => {
+      const secret = holdsSecret(value) ? `must not hold a password or a key: ${whoReads}` : null;
+      const message = secret ?? storeUrlProblem(value);
+      if (message !== null) context.addIssue({ code: "custom", message });
+    })
+    .meta({ format: "uri" });
+
 const substituter = z.strictObject({
-  url: z.url().describe("Where it is, as `substituters` of nix.conf has it."),
+  url: storeUrl("this file is committed, and every host gets it; a netrc-file on hosts can have it").describe(
+    "Where it is, as `substituters` of nix.conf has it.",
+  ),
   key: z
     .string()
     .regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'")
@@ -96,9 +110,7 @@ const substituter = z.strictObject({
 });
 
 const cache = z.strictObject({
-  push: z
-    .url()
-    .refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed")
+  push: storeUrl("this file is committed")
     .optional()
     .describe(
       "The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`.",

@@ -1,9 +1,10 @@
 import { writeSync } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { StringDecoder } from "node:string_decoder";
 import { stripVTControlCharacters } from "node:util";
 import { inert } from "../inert.ts";
+import { makeDirectory } from "../platform/files.ts";
 import type { FailedDerivation } from "./build.ts";
 import type { Nix } from "./nix.ts";
 
@@ -20,7 +21,7 @@ export function inertLog(text: string): string {
  * has the end that is known.
  */
 export async function saveLog(nix: Nix, { drv, tail }: FailedDerivation, directory: string): Promise<string> {
-  await mkdir(directory, { recursive: true });
+  await makeDirectory(directory);
   const file = path.join(directory, `${path.basename(drv, ".drv")}.log`);
   const temporary = `${file}.new`;
   const handle = await open(temporary, "w", 0o644);

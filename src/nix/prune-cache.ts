@@ -1,6 +1,7 @@
-import { appendFile, link, lstat, mkdir, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
+import { appendFile, link, lstat, open, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
 import path from "node:path";
 import { UnavailableError } from "../errors.ts";
+import { makeDirectory } from "../platform/files.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { Nix } from "./nix.ts";
 
@@ -21,16 +22,44 @@ const NARINFO = /^[0-9a-df-np-sv-z]{32}\.narinfo$/;
 const ASIDE = ".pruned-";
 const FILES = 64;
 
+/** Who fills a cache: a line for everybody to read, and what it was before that had the machine's id in it. */
+export interface CacheSource {
+  line: string;
+  former: string;
+}
+
 /** Notes in a cache that this place fills it. @throws UnavailableError when that can't be written. */
-export async function claimCache(dir: string, source: string): Promise<void> {
+export async function claimCache(dir: string, source: CacheSource): Promise<void> {
   const known = await sourcesOf(dir);
-  if (known.includes(source)) return;
+  if (known.includes(source.line)) return;
   const failed = (what: string) => (cause: NodeJS.ErrnoException) => {
     throw new UnavailableError(`${what} (${cause.code})`, { cause });
   };
-  await mkdir(dir, { recursive: true }).catch(failed(`${dir} can't be made`));
+  await makeDirectory(dir).catch(failed(`${dir} can't be made`));
   const file = path.join(dir, SOURCES);
-  await appendFile(file, `${source}\n`).catch(failed(`${file} can't be written`));
+  const cannot = failed(`${file} can't be written`);
+  if (known.includes(source.former)) await replaceLine(file, source).catch(cannot);
+  else await appendFile(file, `${source.line}\n`).catch(cannot);
+}
+
+/** In its place, byte for byte: another machine may add its own line at the same time, and would lose it to a new file. */
+async function replaceLine(file: string, { line, former }: CacheSource): Promise<void> {
+  const text = await readFile(file);
+  const at = Buffer.concat([Buffer.from("\n"), text]).indexOf(`\n${former}\n`);
+  if (at < 0 || Buffer.byteLength(line) !== Buffer.byteLength(former)) return appendFile(file, `${line}\n`);
+  const handle = await open(file, "r+");
+  try {
+    await handle.write(line, at);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Others' lines. That of this place as it was before counts as its own until it has another. */
+async function othersIn(dir: string, { line, former }: CacheSource): Promise<string[]> {
+  const all = await sourcesOf(dir);
+  return all.filter((one) => one !== line && (one !== former || all.includes(line)));
 }
 
 async function sourcesOf(dir: string): Promise<string[]> {
@@ -48,9 +77,9 @@ async function sourcesOf(dir: string): Promise<string[]> {
 export async function pruneCache(
   nix: Nix,
   dir: string,
-  { kept, source, now }: { kept: () => Promise<readonly string[]>; source: string; now: number },
+  { kept, source, now }: { kept: () => Promise<readonly string[]>; source: CacheSource; now: number },
 ): Promise<PrunedCache> {
-  const others = (await sourcesOf(dir)).filter((line) => line !== source);
+  const others = await othersIn(dir, source);
   if (others.length > 0) {
     throw new UnavailableError(
       `others push there, too, and what of theirs is still wanted isn't known here: ${others[0]}`,

@@ -1,8 +1,9 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FleetError, InterruptedError, UnavailableError } from "../errors.ts";
-import { writeFileAtomically } from "../platform/files.ts";
+import { storeUrlProblem } from "../fleet/store-url.ts";
+import { makeDirectory, writeFileAtomically } from "../platform/files.ts";
 import { COPY_PATH, eventReader } from "./activity.ts";
 import type { CacheKey } from "./cache-key.ts";
 import { AFRESH, signInCache } from "./cache-signatures.ts";
@@ -36,7 +37,7 @@ const ATTEMPTS = 6;
 const WAIT = 2_000;
 /** What is no trouble of the network's, and is the same a minute later. */
 const PERMANENT =
-  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only/i;
+  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
 
 /**
  * Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
@@ -153,14 +154,13 @@ async function sizeOf(nix: Nix, paths: readonly string[]): Promise<number> {
  * @throws FleetError for an address that is none.
  */
 export function storeAddress(url: string): string {
-  let address: URL;
-  try {
-    address = new URL(url);
-  } catch {
-    throw new FleetError(`'${shown(url)}' is no address of a Nix store`, {
+  const problem = storeUrlProblem(url);
+  if (problem !== null) {
+    throw new FleetError(`'${shown(url)}' is no address of a Nix store: it ${problem}`, {
       hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org",
     });
   }
+  const address = new URL(url);
   if (address.protocol !== "file:") return url;
   // Versions of Nix don't agree on what %20 means there.
   if (address.host !== "" || address.pathname.includes("%")) {
@@ -182,7 +182,7 @@ export function cacheDirectory(url: string): string | null {
  * that they ask it before cache.nixos.org, whose priority is 40.
  */
 async function describeCache(directory: string, storeDir: string): Promise<void> {
-  await mkdir(directory, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+  await makeDirectory(directory).catch((error: NodeJS.ErrnoException) => {
     throw new UnavailableError(`${directory} can't be made (${error.code})`);
   });
   const file = path.join(directory, "nix-cache-info");
@@ -196,13 +196,43 @@ async function describeCache(directory: string, storeDir: string): Promise<void>
   });
 }
 
-/** An address without a password in it, for people. */
+/** An address without a password or a token in it, for people. */
 export function shown(url: string): string {
-  return url.replace(/^([^/]*:\/\/[^/@:]*):[^/@]*@/, "$1:…@");
+  const login = loginIn(url);
+  if (login === null) return url;
+  const { before, user, password, after } = login;
+  // A name alone is a token, but with ssh.
+  const name = password === null && /^https?:/.test(url) ? "…" : user;
+  return `${before}${name}${password === null ? "" : ":…"}@${after}`;
 }
 
-/** What Nix says of an address has it in it. */
+/** What Nix says of an address has it in it, as it was written or as a URL has it. */
 function hidden(text: string, url: string): string {
-  const [, password] = /^[^/]*:\/\/[^/@:]*:([^/@]*)@/.exec(url) ?? [];
-  return (password ? text.replaceAll(password, "…") : text).split("\n").join(" ");
+  const login = loginIn(url);
+  const written = login?.password ?? (/^https?:/.test(url) ? login?.user : undefined);
+  let without = text;
+  for (const secret of written ? spellings(written) : []) without = without.replaceAll(secret, "…");
+  return without.split("\n").join(" ");
+}
+
+/** What stands before the last `@` of an address' authority; of one that is malformed, before its last `@`, since a password may be why. */
+function loginIn(url: string): { before: string; user: string; password: string | null; after: string } | null {
+  const pattern = URL.canParse(url) ? /^([^/]*:\/\/)([^/?#]*)@(.*)$/s : /^([^/]*:\/\/)(.*)@(.*)$/s;
+  const [, before, login, after] = pattern.exec(url) ?? [];
+  if (before === undefined || login === undefined || after === undefined) return null;
+  const [, user = "", password] = /^([^:]*)(?::(.*))?$/s.exec(login) ?? [];
+  return { before, user, password: password ?? null, after };
+}
+
+/** The longest first, since one may be in another. */
+function spellings(secret: string): string[] {
+  const address = new URL("http://host");
+  address.password = secret;
+  let plain = secret;
+  try {
+    plain = decodeURIComponent(secret);
+  } catch {
+    // What can't be decoded is as it is.
+  }
+  return [...new Set([secret, plain, address.password, encodeURIComponent(plain)])].sort((a, b) => b.length - a.length);
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { copyFile, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
+import { copyFile, mkdir, open, rename, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
 
 /**
@@ -7,7 +7,7 @@ import path from "node:path";
  * content or the new. Directories on the way are made.
  */
 export async function writeFileAtomically(file: string, content: string | Buffer, mode = 0o644): Promise<void> {
-  await mkdir(path.dirname(file), { recursive: true });
+  await makeDirectory(path.dirname(file));
   const temporary = temporaryBeside(file);
   try {
     await writeSynced(temporary, content, mode);
@@ -38,7 +38,7 @@ export async function replaceFiles(replacements: readonly Replacement[]): Promis
       const temporary = content === null ? null : temporaryBeside(file);
       written.push({ file, temporary, backup: temporaryBeside(file) });
       if (temporary === null || content === null) continue;
-      await mkdir(path.dirname(file), { recursive: true });
+      await makeDirectory(path.dirname(file));
       await writeSynced(temporary, content, mode ?? 0o644);
     }
     for (const one of written) {
@@ -87,4 +87,26 @@ async function removeEmpty(dir: string): Promise<void> {
     return;
   }
   await removeEmpty(path.dirname(dir));
+}
+
+/**
+ * Makes a directory and those above it, unless they are there. Node's own `recursive` tries for ever where a file system has
+ * the parent, and says that it hasn't, as /proc does.
+ */
+export async function makeDirectory(dir: string): Promise<void> {
+  try {
+    await mkdir(dir);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" && path.dirname(dir) !== dir) {
+      await makeDirectory(path.dirname(dir));
+      await mkdir(dir).catch(unlessThere);
+    } else await unlessThere(error as NodeJS.ErrnoException);
+  }
+
+  // Another program may have made it meanwhile; and where nothing may be written, it may be there all the same.
+  async function unlessThere(error: NodeJS.ErrnoException): Promise<void> {
+    const info = await stat(dir).catch(() => undefined);
+    if (!info?.isDirectory()) throw error;
+  }
 }

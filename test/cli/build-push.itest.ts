@@ -153,16 +153,32 @@ test("a cache that can't be pushed to: the builds are kept, and it is said which
   expect(status).toBe(3);
   expect(document.hosts[0]?.status).toBe("ok");
   expect(document.push?.error?.message).toContain(`${file}/cache can't be made (ENOTDIR)`);
-  const unknown = await build(["--hosts", "alpha", "--push", "nonsense://user:hunter2@there"]);
-  expect(unknown.status).toBe(3);
-  expect(JSON.stringify(unknown.document)).not.toContain("hunter2");
-  expect(unknown.stderr).not.toContain("hunter2");
-  for (const wrong of ["file://srv/cache", "file:///srv/my cache"]) {
+  const unmakable = await build(["--hosts", "alpha", "--push", "file:///proc/cache"]);
+  expect([unmakable.status, unmakable.document.push?.error?.message]).toEqual([
+    3,
+    expect.stringContaining("/proc/cache can't be made (ENOENT)"),
+  ]);
+  // What can't be right is told before anything is built.
+  for (const [wrong, said] of [
+    ["file:///srv/m%79", "is no directory that can be a cache"],
+    ["file://srv/cache", "must be an address as file:///srv/cache is one"],
+    ["file:///srv/my cache", "must be one address without blanks in it"],
+    ["nowhere", "'nowhere' is no address of a Nix store"],
+    ["nonsense://user:hun@ter2@there", "'nonsense://user:…@there' is no address of a Nix store"],
+    ["https://user:hun/@ter2@there", "'https://user:…@there' is no address of a Nix store"],
+    ["https://hun@ter2@there:99999", "'https://…@there:99999' is no address of a Nix store"],
+    ["https://me:hun@ter2@there", "'https://me:…@there' is no address of a Nix store: it must have %40 for an '@'"],
+  ] as const) {
     const exit = await bento(["build", "--hosts", "alpha", "--push", wrong], { cwd: fleet.dir, env: fleet.env });
-    expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining("is no directory that can be a cache")]);
+    expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining(said)]);
+    expect(exit.stderr).not.toContain("hun");
   }
-  const bad = await bento(["build", "--push", "nowhere"], { cwd: fleet.dir, env: fleet.env });
-  expect([bad.status, bad.stderr]).toEqual([2, expect.stringContaining("'nowhere' is no address of a Nix store")]);
+});
+
+test("where nothing is built, nothing is said to be signed", async () => {
+  const { document, stdout } = await build(["--hosts", "gamma"], { BENTO_CACHE_KEY: secretKey });
+  expect([document.hosts[0]?.status, document.signedBy]).toEqual(["failed", undefined]);
+  expect(stdout).not.toContain("signed");
 });
 
 test("without a key it is said that hosts won't take it; without an address, that there is none", async () => {
@@ -212,6 +228,16 @@ test("on Actions: a push's job signs and pushes, and a pull request's can't", as
   expect(asked.status).toBe(1);
   expect(asked.annotations("error")[0]?.data).toContain("what a pull request builds is neither signed nor pushed");
   expect(asked.outputs).toEqual({});
+
+  // The check's own build of a pull request has no key to ask hosts with, and nothing is said of that.
+  const pruning = { command: "build", hosts: "alpha", prune: "true" };
+  const said = async (event: object) => {
+    const step = await runStep({ workspace: fleet.dir, inputs: pruning, event, env });
+    return [step.status, step.annotations("warning").filter(({ data }) => data.startsWith("--prune"))];
+  };
+  expect(await said(pullRequest(head, head))).toEqual([0, []]);
+  const unasked = expect.stringContaining("what hosts run is not known here");
+  expect(await said(pushEvent(head, head))).toEqual([0, [expect.objectContaining({ data: unasked })]]);
 });
 
 test("on Actions: nor by way of another event, but after this repository's own push", async () => {
@@ -286,4 +312,33 @@ test("where the daemon lets nobody sign in its store, what is uploaded is signed
   expect(await fetchFrom(`file://${cache}`, system, "on-the-way", publicKey)).toMatchObject({ status: 0 });
   const none = await bento(["build", "--hosts", "eta"], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
   expect([none.status, none.stderr]).toEqual([3, expect.stringContaining("lets only users that it trusts sign")]);
+});
+
+test("a key that no host trusts is told before anything is built", async () => {
+  await fleet.set("theta", "p.shared (p.big 60)");
+  const committed = async (key: string) => {
+    const substituters = `substituters: [ { url: "https://cache.example.org", key: "${key}" } ]\n`;
+    await writeFile(path.join(fleet.dir, "fleet.yaml"), `${substituters}hosts: { theta: { agent: false } }\n`);
+    expect((await bento(["render"], { cwd: fleet.dir })).status).toBe(0);
+    fleet.git("add", "-A");
+    fleet.git("commit", "-q", "-m", "a substituter");
+  };
+  const args = ["--hosts", "theta"];
+  const env = { BENTO_CACHE_KEY: secretKey };
+  await committed(publicKey.replace(/.{4}=$/, "AAAA="));
+  const other = await bento(["build", ...args], { cwd: fleet.dir, env: { ...fleet.env, ...env } });
+  expect([other.status, other.stderr]).toEqual([
+    2,
+    expect.stringContaining("is another than the one called cache.example.org-1 under substituters"),
+  ]);
+  expect(other.stderr).toContain(publicKey);
+
+  await committed(publicKey.replace("-1:", "-2:"));
+  const unknown = await build(args, env);
+  const said = "cache.example.org-1, the key that signs, is not under substituters in fleet.yaml";
+  expect(unknown.document.warnings).toContainEqual(expect.stringContaining(said));
+  expect(unknown.stderr.indexOf(said)).toBeLessThan(unknown.stderr.indexOf("building"));
+
+  await committed(publicKey);
+  expect((await build(args, env)).document.warnings).not.toContainEqual(expect.stringContaining("the key that signs"));
 });

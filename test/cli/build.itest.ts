@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { CheckDocument } from "../../src/results.ts";
 import { runStep } from "../action/runner.ts";
-import { kill } from "../support/programs.ts";
+import { kill, succeed } from "../support/programs.ts";
 import { bento, bentoJson, bentoOnTerminal, startBento } from "./bento.ts";
 import { type BuildFleet, buildFleet } from "./build-fleet.ts";
 import { makeFifo, reached } from "./fifo.ts";
@@ -46,6 +46,25 @@ test("what fails stops only those that need it; its log is shown once at its end
   expect(stderr).toContain("building 3 of 3 hosts\n");
   expect(stderr).toContain("built gamma (1 of 3 hosts)\n");
   expect(await readFile(path.join(fleet.store.dir, "shared-builds"), "utf8")).toBe("built\n");
+});
+
+test("garbage that is collected as soon as something is built takes nothing of it away, also where other hosts fail", async () => {
+  await fleet.set("epsilon", "p.shared (p.big 7)");
+  const bin = path.join(fleet.store.dir, "collecting");
+  await mkdir(bin);
+  const real = await succeed("sh", ["-c", "command -v nix-store"]);
+  const script = `#!/bin/sh\n${real} "$@"\nstatus=$?\ncase " $* " in *" --keep-going "*) ${real} --gc > ${bin}/log 2>&1 ;; esac\nexit $status\n`;
+  await writeFile(path.join(bin, "nix-store"), script, { mode: 0o755 });
+  const env = { ...fleet.env, PATH: `${bin}:${process.env.PATH}` };
+  const args = ["build", "--hosts", "alpha,epsilon"];
+  const { document, status } = await bentoJson<CheckDocument>(args, { cwd: fleet.dir, env });
+  expect([status, document.hosts.map(({ status }) => status)]).toEqual([1, ["failed", "ok"]]);
+  expect(await readFile(path.join(bin, "log"), "utf8")).toMatch(/store paths deleted/);
+  await fleet.gc();
+  await succeed("nix-store", ["--check-validity", document.hosts[1]?.toplevel ?? ""]);
+  // What kept it until then is gone, and no host of this fleet's.
+  const [roots = ""] = await readdir(path.join(fleet.state, "bento/roots"));
+  expect(await readdir(path.join(fleet.state, "bento/roots", roots))).not.toContainEqual(expect.stringMatching(/^\./));
 });
 
 test("a host that can't be built here is told from one that fails, and the others are built", async () => {

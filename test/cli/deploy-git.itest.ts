@@ -1,7 +1,7 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { lutimes, mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import type { DeployDocument, StatusDocument } from "../../src/results.ts";
+import type { CheckDocument, DeployDocument, StatusDocument } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { GitServer } from "../support/git-server.ts";
@@ -57,6 +57,8 @@ const deployJson = (args: readonly string[], env: Environment = {}) =>
   bentoJson<DeployDocument>(["deploy", "--no-eval", ...args], options(env));
 
 const inGit = (host: string) => server.git("show", `refs/heads/bento/${host}:envelope`).then((text) => `${text}\n`);
+const released = async (host: string) =>
+  JSON.parse(Buffer.from(JSON.parse(await inGit(host)).payload, "base64").toString()).toplevel as string;
 const onServer = (host: string) => readFile(path.join(world.server.chroot(host), "releases/current"), "utf8");
 const refs = () => server.git("for-each-ref");
 const name = () => server.remote.replace("root@", "");
@@ -213,12 +215,43 @@ test("a fleet on git alone needs no server and no key for one; status says that 
   // Nobody can say how it is, which is neither well nor trouble.
   expect(shown.status).toBe(0);
   expect((await bento(["status", "--fail-on", "unreported"], options(env))).status).toBe(1);
+  // What is published counts as in use, however old it is.
+  const roots = path.join(world.dir, "roots");
+  expect((await bento(["deploy", "--hosts", "nas"], options(env))).status).toBe(0);
+  const toplevel = await released("nas");
+  await fleet.edit(
+    "hosts/nas/configuration.nix",
+    "networking.hostName",
+    'environment.etc.newer = "";\n  networking.hostName',
+  );
+  await fleet.commit("Not published yet");
+  const prune = () =>
+    bentoJson<CheckDocument>(
+      ["build", "--hosts", "nas", "--roots", roots, "--prune"],
+      options({ ...env, XDG_STATE_HOME: path.join(world.dir, "state") }),
+    );
+  await mkdir(path.join(roots, "nas"), { recursive: true });
+  for (const [age, name] of [toplevel, "1", "2", "3", "4"].entries()) {
+    const root = path.join(roots, "nas", `root-${age}`);
+    await symlink(name.startsWith("/") ? name : `${world.store.dir}/${name}`, root);
+    await lutimes(root, 1000 + age, 1000 + age);
+  }
   await server.stop();
   try {
+    const unasked = await prune();
+    expect(unasked.document.warnings).toContainEqual(
+      expect.stringMatching(/^--prune: nothing was removed, as what is published can't be read now/),
+    );
+    expect(await readdir(path.join(roots, "nas"))).toHaveLength(6);
     const down = await deploy(["--hosts", "nas"], env);
     expect(down).toMatchObject({ status: 3, stdout: "" });
     expect(down.stderr).toMatch(`error: can't reach ${name()}: `);
   } finally {
     await server.start();
   }
+  const asked = await prune();
+  expect([
+    asked.document.warnings,
+    asked.document.pruned?.map(({ toplevel }) => path.basename(toplevel)).sort(),
+  ]).toEqual([[], ["1", "2"]]);
 });

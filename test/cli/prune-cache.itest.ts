@@ -65,7 +65,7 @@ async function offered(): Promise<string[]> {
 }
 
 /** Who fills it. */
-const onlySource = async () => (await readFile(path.join(cache, "bento-sources"), "utf8")).trim();
+const source = async () => ({ line: (await readFile(path.join(cache, "bento-sources"), "utf8")).trim(), former: "" });
 
 /** Every path that is promised is there. */
 async function isSound(): Promise<void> {
@@ -139,7 +139,7 @@ test.each([20, 60])(
       }
       return [];
     };
-    const { paths } = await pruneCache(nix, cache, { kept, source: await onlySource(), now: Date.now() });
+    const { paths } = await pruneCache(nix, cache, { kept, source: await source(), now: Date.now() });
     await pushed;
     expect(paths).toBeGreaterThan(5);
     expect(await offered()).toEqual([systems[0]]);
@@ -164,9 +164,19 @@ test("where another machine pushes as well, nothing goes, and it is said what to
   const other = path.join(fleet.state, "bento/roots/other-1/host");
   await mkdir(other, { recursive: true });
   await symlink(systems[0] ?? "", path.join(other, "system"));
+  // And what was built with its roots elsewhere.
+  const elsewhere = path.join(fleet.store.dir, "elsewhere");
+  await fleet.set("alpha", "p.shared (p.big 2)");
+  await build("--roots", elsewhere);
+  await fleet.set("alpha", "p.shared (p.big 5)");
   await age();
   await build("--prune");
-  expect(await offered()).toEqual([systems[0], ...systems.slice(2)]);
+  expect(await offered()).toEqual(systems);
+  // Those that are gone keep nothing alive in the store either.
+  await rm(elsewhere, { recursive: true });
+  await rm(other, { recursive: true });
+  await build("--prune");
+  expect(await offered()).toEqual(systems.slice(2));
 });
 
 test("a root that Nix doesn't know keeps everything", async () => {

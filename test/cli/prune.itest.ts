@@ -79,6 +79,23 @@ test("without a key the last three stay, and it is said that nobody was asked", 
   expect(await kept("router")).toEqual(systems.slice(2).sort());
 });
 
+test("what a host has now stays, however long ago it was built, also where nothing of it has changed since the base", async () => {
+  // Back to the oldest that is left.
+  const configuration = await fleet.read("hosts/router/configuration.nix");
+  await fleet.write("hosts/router/configuration.nix", configuration.replace("10.0.0.5", "10.0.0.3"));
+  const back = await fleet.commit("Back to the third");
+  // Built before the others, as far as that can be told, and one that came after them.
+  const newest = configuration.replace("10.0.0.5", "10.0.0.6");
+  await fleet.write("hosts/router/configuration.nix", newest);
+  await fleet.commit("A sixth");
+  await buildWith({}, "--hosts", "router");
+  expect(await kept("router")).toHaveLength(4);
+  await fleet.git("revert", "--no-edit", "HEAD");
+  await buildWith({}, "--base", back, "--prune");
+  expect(await kept("router")).toContain(systems[2]);
+  expect(await kept("router")).toHaveLength(3);
+});
+
 test("a host that left the fleet keeps nothing alive, when the whole fleet is built", async () => {
   const settings = parse(await fleet.read("fleet.yaml"));
   delete settings.hosts.router;

@@ -289,8 +289,8 @@ test.each([
   ["no cache at all", SERVER, "fleet.yaml:2:10: cache.over: none of the substituters can be forwarded"],
   [
     "a name",
-    SERVER + substituters("http://localhost:5000", "https://127.0.0.1:5000", "http://me:secret@127.0.0.1:5000"),
-    "fleet.yaml:6:10: cache.over: none of the substituters can be forwarded",
+    SERVER + substituters("http://localhost:5000", "https://127.0.0.1:5000"),
+    "fleet.yaml:5:10: cache.over: none of the substituters can be forwarded",
   ],
   [
     "two",

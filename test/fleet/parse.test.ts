@@ -188,6 +188,36 @@ test.each<[string, string, string]>([
     "fleet.yaml:3:3: server.hostKeys needs at least one pinned host key",
   ],
   [
+    "a substituter with a password",
+    `substituters:\n  - url: https://me:hun@ter2@cache.example.org\n    key: "${CACHE_KEY}"\n`,
+    "fleet.yaml:2:5: substituters.0.url must not hold a password or a key: this file is committed, and every host gets it; a netrc-file on hosts can have it",
+  ],
+  [
+    "a substituter with a token",
+    `substituters:\n  - url: https://token@cache.example.org\n    key: "${CACHE_KEY}"\n`,
+    "fleet.yaml:2:5: substituters.0.url must not hold a password or a key: this file is committed, and every host gets it; a netrc-file on hosts can have it",
+  ],
+  [
+    "two addresses of substituters in one",
+    `substituters:\n  - key: "${CACHE_KEY}"\n    url: https://a.example.org https://b.example.org\n`,
+    "fleet.yaml:3:5: substituters.0.url must be one address without blanks in it",
+  ],
+  [
+    "a substituter of a kind that there isn't",
+    `substituters:\n  - url: htps://a.example.org\n    key: "${CACHE_KEY}"\n`,
+    "fleet.yaml:2:5: substituters.0.url must be the address of a Nix store; did you mean 'https://'?",
+  ],
+  [
+    "a substituter that is no address",
+    `substituters:\n  - url: cache.example.org\n    key: "${CACHE_KEY}"\n`,
+    "fleet.yaml:2:5: substituters.0.url must be the address of a Nix store; it begins with one of file, http, https, s3, ssh, ssh-ng, and ://",
+  ],
+  [
+    "a place to push to with a password",
+    "cache:\n  push: s3://me:hun@ter2@bucket\n",
+    "fleet.yaml:2:3: cache.push must not hold a password or a key: this file is committed",
+  ],
+  [
     "a host's name with a dot",
     "hosts:\n  web.example.org:\n",
     "fleet.yaml:2:3: hosts.web.example.org must be a host name: lower-case letters, digits and '-', at most 63",
@@ -334,7 +364,7 @@ test("a cache's address has no password in it: the file is committed", () => {
     push: "s3://fleet-cache?region=eu",
   });
   expect(complaint('cache:\n  push: "https://ci:secret@cache.example.org"\n')).toBe(
-    "fleet.yaml:2:3: cache.push must not hold a password: this file is committed",
+    "fleet.yaml:2:3: cache.push must not hold a password or a key: this file is committed",
   );
   expect(complaint("cache:\n  psuh: file:///srv\n")).toContain("fleet.yaml:2:3");
 });

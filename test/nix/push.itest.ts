@@ -118,6 +118,14 @@ test("what won't pass is not tried again", async () => {
   expect(error).toBeInstanceOf(UnavailableError);
   expect(error.message).toMatch(/could not be pushed to: .*403/);
   expect(retries).toEqual([]);
+
+  // Nix names the address that it was given; whoever reads that gets no password of it.
+  for (const login of ["user:hun%40ter%32", "hun%40ter2"]) {
+    const guarded = cache.url.replace("//", `//${login}@`);
+    const { message } = await push(nix, guarded, [system], { signal, wait: 10 }).catch((error) => error);
+    expect(message).toMatch(/could not be pushed to: .*403/);
+    expect(message).not.toMatch(/hun|ter2|ter%32/);
+  }
 }, 60_000);
 
 test("what an HTTP cache has unsigned, or by another key, is signed there; what it has of somebody else's making is not", async () => {

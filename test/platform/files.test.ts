@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
-import { replaceFiles, writeFileAtomically } from "../../src/platform/files.ts";
+import { makeDirectory, replaceFiles, writeFileAtomically } from "../../src/platform/files.ts";
 import { scratch, writeTree } from "./scratch.ts";
 
 test("makes the directories on the way, and the mode that is asked for", async () => {
@@ -82,4 +82,23 @@ test("several files are replaced, or none: also where it fails at the last", asy
   expect([await readFile(at("one"), "utf8"), (await stat(at("one"))).mode & 0o777]).toEqual(["new\n", 0o755]);
   // Nothing is left in it.
   expect((await readdir(dir.path)).sort()).toEqual(["deep", "one", "taken"]);
+});
+
+test("a directory is made with those above it; one that is there is no trouble, and a file is", async () => {
+  await using dir = await scratch();
+  const place = path.join(dir.path, "a/b/c");
+  await makeDirectory(place);
+  await Promise.all([
+    makeDirectory(place),
+    makeDirectory(path.join(place, "d")),
+    makeDirectory(path.join(place, "d/e")),
+  ]);
+  expect((await stat(path.join(place, "d/e"))).isDirectory()).toBe(true);
+  await writeFile(path.join(place, "file"), "");
+  await expect(makeDirectory(path.join(place, "file"))).rejects.toThrow(/EEXIST/);
+  await expect(makeDirectory(path.join(place, "file/below"))).rejects.toThrow(/ENOTDIR/);
+});
+
+test("where no directory can be made, it says so at once", async () => {
+  await expect(makeDirectory("/proc/bento/cache")).rejects.toThrow(/ENOENT/);
 });

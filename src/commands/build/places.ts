@@ -1,7 +1,9 @@
-import { createHash } from "node:crypto";
-import { readFile, realpath } from "node:fs/promises";
+import { createHash, createHmac, randomBytes } from "node:crypto";
+import { link, readdir, readFile, realpath, rm, stat, symlink } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import path from "node:path";
+import type { CacheSource } from "../../nix/prune-cache.ts";
+import { makeDirectory, writeFileAtomically } from "../../platform/files.ts";
 
 // What Bento keeps on the machine that it builds on.
 
@@ -19,15 +21,56 @@ export async function defaultRoots(env: NodeJS.ProcessEnv, fleet: string): Promi
   return path.join(allRoots(env), `${name}-${id}`);
 }
 
-/** Where all fleets' gc roots are that this user builds on this machine. */
-export function allRoots(env: NodeJS.ProcessEnv): string {
+/** Where the gc roots of all fleets are that this user builds on this machine. */
+function allRoots(env: NodeJS.ProcessEnv): string {
   return path.join(stateDirectory(env), "roots");
 }
 
-/** What tells this machine and this state directory from others that fill the same cache. */
-export async function sourceOf(env: NodeJS.ProcessEnv): Promise<string> {
-  const machine = await readFile("/etc/machine-id", "utf8").catch(() => hostname());
-  return `${machine.trim()} ${stateDirectory(env)}`;
+/** Remembers a place of gc roots that was asked for, so that what they keep alive counts wherever it is looked at. */
+export async function noteRoots(env: NodeJS.ProcessEnv, roots: string): Promise<void> {
+  await makeDirectory(roots);
+  const place = await realpath(roots);
+  const id = createHash("sha256").update(place).digest("hex").slice(0, 8);
+  await makeDirectory(allRoots(env));
+  await symlink(place, path.join(allRoots(env), `${path.basename(place)}-${id}`)).catch((error) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+}
+
+/** The directories of gc roots, each with one for each host, of all fleets, and where else they were asked for. */
+export async function placesOfRoots(env: NodeJS.ProcessEnv): Promise<string[]> {
+  const names = await readdir(allRoots(env)).catch(() => []);
+  const places = names.map(async (name) => {
+    const place = path.join(allRoots(env), name);
+    // One that is gone keeps nothing alive in the store either.
+    return (await stat(place).catch(() => undefined))?.isDirectory() ? [await realpath(place)] : [];
+  });
+  return (await Promise.all(places)).flat();
+}
+
+/**
+ * What tells this machine and this state directory from others that fill the same cache. It is for everybody to read, which
+ * machine-id(5) isn't: so it is made of that, which a machine's copy has another of, and of something secret of this directory's.
+ */
+export async function sourceOf(env: NodeJS.ProcessEnv): Promise<CacheSource> {
+  const machine = (await readFile("/etc/machine-id", "utf8").catch(() => hostname())).trim();
+  const state = stateDirectory(env);
+  const secret = await secretIn(path.join(state, "cache-source"));
+  const id = createHmac("sha256", secret).update(machine).digest("hex").slice(0, 32);
+  return { line: `${id} ${state}`, former: `${machine} ${state}` };
+}
+
+/** A secret that is made once, whole, and by one of those who need it first at the same time. */
+async function secretIn(file: string): Promise<string> {
+  const known = await readFile(file, "utf8").catch(() => null);
+  if (known !== null) return known;
+  const own = `${file}.${randomBytes(6).toString("hex")}`;
+  await writeFileAtomically(own, randomBytes(16).toString("hex"), 0o600);
+  await link(own, file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+  await rm(own);
+  return readFile(file, "utf8");
 }
 
 /** The logs of builds that failed. */

@@ -1,3 +1,4 @@
+import path from "node:path";
 import { BUILD } from "../../nix/activity.ts";
 import { type Buildable, type BuildOutcome, buildAll, invalidPaths } from "../../nix/build.ts";
 import { nameOf } from "../../nix/build-errors.ts";
@@ -6,6 +7,7 @@ import { BuildProgress } from "../../nix/build-progress.ts";
 import { withoutColours } from "../../nix/failure-message.ts";
 import type { Nix } from "../../nix/nix.ts";
 import { planBuilds } from "../../nix/plan.ts";
+import { addRoots, keepOnceBuilt } from "../../nix/roots.ts";
 import { buildProgress } from "../../render/build.ts";
 import type { BuildPlan, HostCheck } from "../../results.ts";
 import type { Context } from "../context.ts";
@@ -27,8 +29,16 @@ export interface TargetResults {
 /** Milliseconds between changes of the progress line. */
 const TICK = 100;
 
-/** Builds what isn't there yet, all at once, and says meanwhile how far it is. */
-export async function buildTargets(context: Context, nix: Nix, targets: readonly Target[]): Promise<TargetResults> {
+/**
+ * Builds what isn't there yet, all at once, and says meanwhile how far it is. Whatever is there or built has a gc root of its host's
+ * below `roots`, and is never without one.
+ */
+export async function buildTargets(
+  context: Context,
+  nix: Nix,
+  targets: readonly Target[],
+  roots: string,
+): Promise<TargetResults> {
   const missing = await invalidPaths(
     nix,
     targets.map(({ output }) => output),
@@ -39,7 +49,19 @@ export async function buildTargets(context: Context, nix: Nix, targets: readonly
     targets.map(({ host }) => [host.name, { build: 0, fetch: 0, download: 0, unpacked: 0 }]),
   );
   const builders = new Map<string, string>();
+  const keep = (some: readonly Target[]) =>
+    addRoots(
+      nix,
+      some.map(({ host, output }) => ({ storePath: output, directory: path.join(roots, host.name) })),
+    );
+  // The others may take hours.
+  await keep(targets.filter((target) => !wanted.includes(target)));
   if (wanted.length === 0) return { outcomes, plans, builders };
+  await using _kept = await keepOnceBuilt(
+    nix,
+    roots,
+    wanted.map(({ output }) => output),
+  );
   const planned = await planBuilds(
     nix,
     wanted.map(({ drv }) => drv),
@@ -50,6 +72,7 @@ export async function buildTargets(context: Context, nix: Nix, targets: readonly
     if (outcome !== undefined) outcomes.set(host.name, outcome);
     if (plan !== undefined) plans.set(host.name, plan);
   }
+  await keep(wanted.filter(({ host }) => outcomes.get(host.name)?.kind === "built"));
   return { outcomes, plans, builders };
 }
 
