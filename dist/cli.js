@@ -1,16 +1,16 @@
 #!/usr/bin/env node
 import { n as __commonJSMin } from "./shared2.js";
-import { $ as DEFAULT_TIMEOUT, $t as packageRoot, An as string, At as warnings, B as lockFor, Bn as KEY_NAME, Bt as parseDuration, Cn as readersIn, Ct as decrypt, Dn as int, Dt as size, En as boolean, Et as painter, F as describeError, Fn as Nix, Ft as statusOptions, G as failed$2, Gn as BentoError, H as openAll, Hn as temporaryDirectory, Ht as Repository, I as failureLines, In as run, It as waysOut, J as withArchive, Jn as InterruptedError, Jt as SECRETS, K as failing, Kn as FleetError, Ln as difference, Lt as exitStatus, Mn as parallel, Mt as FleetStatus, Nn as _usingCtx, O as renderDeploy, On as literal$1, Ot as table, P as renderCheck, Pn as writeFileAtomically, Pt as status, Q as build, R as flakeUpdate, Rn as packageChanges, Sn as canReceive, St as MAX_SECRET, Tn as _enum, Tt as count, U as published, Un as inert, V as signAndPublish, Vn as makeCacheKey, Vt as Publishers, W as unchanged, Wn as inertLine, X as nextManifest, Xn as UnreachableError, Xt as describeKey, Y as isSameRelease, Yn as UnavailableError, Yt as SIGNING_KEY, Zt as keysFromEnvironment, _n as splitPatterns, _t as isSecretName, a as renderKeygen, an as flight, at as failureOf, b as watchLines, bn as hostName, bt as secretHosts, c as flakeUpdateMarkdown, cn as requireSigner, ct as openFleetAt, d as deliverStatus, dn as openPrivateKey, dt as archive, en as packageVersion, et as check, f as report, fn as findFleet, ft as AGENT_FILE, gn as selectHosts, gt as checkSecretName, hn as parseShard, ht as SECRETS_DIR, i as renderInit, in as list$1, it as evaluateFleet, jn as require_dist, k as baseText, kn as object, kt as tally, l as renderFlakeUpdate, ln as storePath, lt as openMemory, m as changeLine, mn as parseWave, mt as staleFiles, n as renderHostEdit, nn as SILENCE$1, nt as workflowCopies, o as renderPlan, on as ignoreSftpError, ot as loadRenderedFleet, p as plan, pn as loadFleet, pt as renderedFiles, q as prepare, qn as HostError, qt as PUBLISHER_KEY, r as renderHostList, rn as SftpSession, rt as compareWith, s as renderRender, sn as open$2, st as openFleet, t as renderFiles, tn as LOCK_DIRECTORY, tt as COPIED, u as onInterrupt, un as needsOpenSsh, ut as withFlakeHosts, v as renderHostStatus, vn as FLEET_FILE, vt as readSecretFile, wn as readersOf, wt as encrypt, xn as parseSshTarget, xt as secretNames, y as renderStatus, yn as parseFleetFile, yt as secretFile, z as deploy, zn as parsePackages, zt as OUTCOMES } from "./shared3.js";
+import { $ as DEFAULT_TIMEOUT, $n as literal$1, $t as packageVersion, An as KEY_NAME, At as secretHosts, B as lockFor, Bn as parseShard, Bt as warnings, Cn as parallel, Ct as renderedFiles, Dn as difference$1, Dt as isSecretName, En as run, Et as checkSecretName, F as describeError, Fn as inert, Ft as count, G as failed$2, Gn as hostName, Gt as statusOptions, H as openAll, Hn as splitPatterns, Ht as FleetStatus, I as failureLines, In as inertLine, It as painter, J as withArchive, Jn as readersIn, Jt as exitStatus, K as failing, Kn as parseSshTarget, Kt as waysOut, Ln as findFleet, Lt as size, Mn as temporaryDirectory, Mt as MAX_SECRET, Nn as replaceFiles, Nt as decrypt, O as renderDeploy, On as packageChanges, Ot as readSecretFile, P as renderCheck, Pn as writeFileAtomically, Pt as encrypt, Q as build, Qn as int, Qt as packageRoot, R as flakeUpdate, Rn as loadFleet, Rt as table, Sn as Publishers, St as AGENT_FILE, Tn as Nix, Tt as SECRETS_DIR, U as published, Un as FLEET_FILE, V as signAndPublish, Vn as selectHosts, W as unchanged, Wn as parseFleetFile, Wt as status, X as nextManifest, Xn as _enum, Xt as OUTCOMES, Y as isSameRelease, Yn as readersOf, Zn as boolean, Zt as parseDuration, _n as SECRETS, _t as openFleet, a as renderKeygen, an as ignoreSftpError, ar as HostError, at as UTILS, b as watchLines, bn as keysFromEnvironment, bt as withFlakeHosts, c as flakeUpdateMarkdown, cn as storePath, cr as UnreachableError, ct as partOf, d as deliverStatus, dn as Repository, dt as originalWorkflows, en as LOCK_DIRECTORY, er as object, et as check, f as report, ft as workflowCopies, gn as PUBLISHER_KEY, gt as loadRenderedFleet, ht as failureOf, i as renderInit, in as flight, ir as FleetError, it as readLock, jn as makeCacheKey, jt as secretNames, k as baseText, kn as parsePackages, kt as secretFile, l as renderFlakeUpdate, ln as needsOpenSsh, lt as placeOf, m as changeLine, mt as evaluateFleet, n as renderHostEdit, nn as SftpSession, nr as require_dist, nt as isNewer, o as renderPlan, on as open$2, or as InterruptedError, ot as copiedFiles, p as plan, pt as compareWith, q as prepare, qn as canReceive, qt as runGit, r as renderHostList, rn as list$1, rr as BentoError, rt as lockText, s as renderRender, sn as requireSigner, sr as UnavailableError, st as idOf, t as renderFiles, tn as SILENCE$1, tr as string, tt as LOCK_FILE, u as onInterrupt, un as openPrivateKey, ut as presentAt, v as renderHostStatus, vn as SIGNING_KEY, vt as openFleetAt, wn as _usingCtx, wt as staleFiles, xt as archive, y as renderStatus, yn as describeKey, yt as openMemory, z as deploy, zn as parseWave, zt as tally } from "./shared3.js";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
-import fs, { createReadStream, existsSync, mkdtempSync, rmSync } from "node:fs";
+import fs, { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { StringDecoder } from "node:string_decoder";
 import { stripVTControlCharacters } from "node:util";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
-import { EventEmitter } from "node:events";
 import childProcess, { spawn } from "node:child_process";
+import { EventEmitter } from "node:events";
 import { addAbortSignal } from "node:stream";
 import process$1 from "node:process";
 // node_modules/core-js/internals/global-this.js
@@ -5806,10 +5806,10 @@ const CACHE_TIMEOUT = 3e4;
 */
 async function diff(context, options) {
 	try {
-		var _usingCtx$5 = _usingCtx();
+		var _usingCtx$6 = _usingCtx();
 		const loaded = await loadFleet(options.fleet);
 		if (options.base === null && loaded.server === null) throw new FleetError("without a server there is nobody to ask what hosts run", { hint: "--base REF compares with what the repository had at a commit" });
-		const open = _usingCtx$5.a(await openFleet(loaded, options));
+		const open = _usingCtx$6.a(await openFleet(loaded, options));
 		const commit = options.base === null ? null : await open.repository.commitOf(options.base);
 		const nix = await Nix.find(options.nix, context.signal);
 		const memory = openMemory(context.env);
@@ -5847,9 +5847,9 @@ async function diff(context, options) {
 			hosts: found
 		};
 	} catch (_) {
-		_usingCtx$5.e = _;
+		_usingCtx$6.e = _;
 	} finally {
-		await _usingCtx$5.d();
+		await _usingCtx$6.d();
 	}
 }
 function nothing({ host, ...now }) {
@@ -5974,7 +5974,7 @@ function closureDifference(from, to) {
 	if (before === void 0 || after === void 0) throw new Error("two of two are there");
 	return {
 		status: "changed",
-		packages: difference(before, after),
+		packages: difference$1(before, after),
 		size: {
 			from: from.bytes,
 			to: to.bytes
@@ -6252,15 +6252,15 @@ function oneHost(hosts, name) {
 */
 async function rollback(context, options) {
 	try {
-		var _usingCtx$4 = _usingCtx();
-		const opened = _usingCtx$4.a(await openFleet(await loadRenderedFleet(options.fleet), { dirty: false }));
+		var _usingCtx$5 = _usingCtx();
+		const opened = _usingCtx$5.a(await openFleet(await loadRenderedFleet(options.fleet), { dirty: false }));
 		const { signers } = opened.fleet;
 		const host = oneHost(opened.fleet.hosts, options.host);
-		const ways = _usingCtx$4.a(await waysOut(context, opened.fleet));
+		const ways = _usingCtx$5.a(await waysOut(context, opened.fleet));
 		const [signingSource] = keysFromEnvironment(context.env, SIGNING_KEY);
-		const signingKey = _usingCtx$4.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
+		const signingKey = _usingCtx$5.a(await openPrivateKey(signingSource, describeKey(SIGNING_KEY)));
 		requireSigner(signingKey, signers);
-		const publishers = _usingCtx$4.a(await Publishers.open(ways.list));
+		const publishers = _usingCtx$5.a(await Publishers.open(ways.list));
 		const current = await publishers.read([host.name], options.dryRun ? null : lockFor(context, options));
 		const document = {
 			version: 1,
@@ -6278,7 +6278,7 @@ async function rollback(context, options) {
 		const [newest] = states.flatMap((state) => state.state === "present" ? [state.manifest] : []).sort((a, b) => b.sequence - a.sequence);
 		if (newest === void 0) throw new FleetError(`nothing that can be trusted is published for ${host.name}: there is nothing to go back from`, { hint: "bento deploy publishes what the repository has" });
 		const earlier = await manifestsOf(await publishers.readHistory(host.name), host, signers);
-		const work = _usingCtx$4.a(await temporaryDirectory());
+		const work = _usingCtx$5.a(await temporaryDirectory());
 		const wanted = parseWanted(options.to);
 		const chosen = chooseEarlier(newest, [newest, ...earlier], await resolved(opened, wanted));
 		const step = chosen === void 0 ? await neverPublished(context, opened, host, wanted, options, work.path) : await again(opened, publishers, host, chosen, work.path);
@@ -6319,9 +6319,9 @@ async function rollback(context, options) {
 			hosts: await signAndPublish(context, publishers, signingKey, [due])
 		};
 	} catch (_) {
-		_usingCtx$4.e = _;
+		_usingCtx$5.e = _;
 	} finally {
-		await _usingCtx$4.d();
+		await _usingCtx$5.d();
 	}
 }
 /** Those of foreign envelopes that are really this host's. */
@@ -6629,6 +6629,251 @@ async function importsAgent(directory) {
 	const names = (await readdir(directory)).filter((name) => name.endsWith(".nix"));
 	return (await Promise.all(names.map((name) => readFile(path.join(directory, name), "utf8").catch(() => "")))).some((text) => text.includes("bento.nix"));
 }
+// src/commands/init/planned.ts
+/**
+* What an update does: what nobody has changed is replaced, added or removed; what somebody has changed stays, and the rest of its part
+* with it. `isTaken`: of these, Bento's is wanted, whatever was there.
+*/
+function planUpdate(originals, lock, present, isTaken) {
+	const byFile = new Map(originals.map((original) => [original.file, original]));
+	const all = [.../* @__PURE__ */ new Set([...byFile.keys(), ...lock?.files.keys() ?? []])].sort();
+	const isThere = (file) => present.get(file)?.kind === "file";
+	const parts = Map.groupBy(all, partOf);
+	const withWorkflows = all.some((file) => isWorkflow(file) && isThere(file));
+	const files = [...parts.values()].flatMap((part) => {
+		const isUnwanted = lock === null || part.some((file) => lock.files.has(file)) || part.some(isWorkflow) && !withWorkflows;
+		const isLeftOut = !part.some(isThere) && !part.some(isTaken) && isUnwanted;
+		const planned = part.map((file) => {
+			const original = byFile.get(file) ?? null;
+			return {
+				file,
+				original,
+				status: isLeftOut && original !== null ? "left-out" : decide(file, original)
+			};
+		});
+		const isHeld = planned.some(({ status }) => status === "kept");
+		return planned.map((one) => isHeld && isChange(one.status) ? {
+			...one,
+			status: "held"
+		} : one);
+	});
+	function decide(file, original) {
+		const now = present.get(file) ?? { kind: "missing" };
+		const before = lock?.files.get(file) ?? null;
+		const wanted = original === null ? null : idOf(original);
+		if (wanted !== null && wanted === before && !isTaken(file)) return "unchanged";
+		if (now.kind !== "file") {
+			if (wanted === null) return "unchanged";
+			return before === null || isTaken(file) ? "added" : "kept";
+		}
+		if (now.id === wanted) return "unchanged";
+		if (now.id !== before && !isTaken(file)) return "kept";
+		return wanted === null ? "removed" : "updated";
+	}
+	const recorded = new Map(files.flatMap(({ file, status, original }) => {
+		const before = lock?.files.get(file);
+		const now = original && idOf(original);
+		const id = status === "kept" || status === "held" ? before : status === "left-out" ? before ?? now : now;
+		return id ? [[file, id]] : [];
+	}));
+	return {
+		files: files.sort((one, other) => one.file < other.file ? -1 : 1),
+		recorded
+	};
+}
+/** Whether something is written, or taken away. */
+function isChange(status) {
+	return status === "updated" || status === "added" || status === "removed";
+}
+function isWorkflow(file) {
+	return file.includes(".github/workflows/");
+}
+// src/commands/init/update.ts
+/**
+* Brings what `bento init` once copied up to this Bento: what nobody has changed since is replaced, and what somebody has changed is
+* left, with all that has to be of one version with it.
+* @throws FleetError when there is no way back in git, or something is wrong; nothing is written then.
+*/
+async function update(context, options) {
+	const fleet = await loadFleet(options.fleet);
+	if (fleet.file === null) throw new FleetError(`there is no ${FLEET_FILE} in ${fleet.dir}`, { hint: "bento init makes a fleet" });
+	const repository = await Repository.open(fleet.dir);
+	const dir = await realpath(fleet.dir);
+	const place = path.relative(repository.root, dir).split(path.sep).join("/") || ".";
+	const lock = await readLock(dir);
+	requireNewer(lock);
+	const originals = await copiedFiles(place);
+	const names = [.../* @__PURE__ */ new Set([...originals.map(({ file }) => file), ...lock?.files.keys() ?? []])];
+	const present = await presentOf(names, dir, repository.root);
+	const { files, recorded } = planUpdate(originals, lock, present, taken(options.take, names));
+	if (files.every(({ status }) => status === "left-out")) throw new FleetError("nothing that bento init copies is in this fleet", { hint: "a flake that has the modules from Bento's is brought up to date by: nix flake update bento" });
+	const changes = files.filter(({ status }) => isChange(status));
+	const stale = await staleFiles(fleet);
+	const text = lockText({
+		bento: packageVersion(),
+		files: recorded
+	});
+	const isRecorded = lock !== null && lockText(lock) === text;
+	if (!options.dryRun) {
+		await requireCommitted(repository, dir, [...changes.map(({ file }) => file), ...isRecorded ? [] : [LOCK_FILE]], present);
+		if (context.signal.aborted) throw new InterruptedError();
+		const rendered = renderedFiles(fleet);
+		await replaceAll(dir, [
+			...changes.map(replacement),
+			...isRecorded ? [] : [{
+				file: LOCK_FILE,
+				content: text
+			}],
+			...stale.map((file) => ({
+				file,
+				content: rendered.get(file) ?? ""
+			}))
+		]);
+	}
+	const kept = files.filter(({ status }) => status === "kept");
+	const shown = await Promise.all(files.map(async (one) => ({
+		file: one.file,
+		place: placeOf(one.file),
+		status: one.status,
+		change: one.status === "kept" ? await changeOf(repository, dir, one, lock) : null
+	})));
+	return {
+		version: 1,
+		command: "init --update",
+		fleet: fleet.dir,
+		dryRun: options.dryRun,
+		from: lock?.bento ?? null,
+		to: packageVersion(),
+		files: [...shown, ...stale.map((file) => ({
+			file,
+			place: file,
+			status: "updated",
+			change: null
+		}))],
+		next: [...kept.length === 0 ? [] : keptSteps(kept, lock), ...changes.length + stale.length === 0 ? [] : nextSteps(options.dryRun)]
+	};
+}
+/** What to do about what is left. What isn't recorded is a lot, mostly, and is named by its directory. */
+function keptSteps(kept, lock) {
+	const isRecorded = (file) => lock?.files.has(file) ?? false;
+	const command = ["bento init --update", ...[...new Set(kept.map(({ file }) => isRecorded(file) ? file : placeOf(file)))].map((place) => `--take ${quoted$2(place)}`)].join(" ");
+	return [...kept.every(({ file }) => isRecorded(file)) ? [] : ["git log -p -- PLACE says what was changed there"], `${command} takes Bento's; then make your own changes again, and commit`];
+}
+function nextSteps(dryRun) {
+	return dryRun ? ["bento init --update does it"] : ["bento check", "git add -A && git commit; hosts get it as they get any release, a canary first where there are waves"];
+}
+/** What an older Bento has is no update. */
+function requireNewer(lock) {
+	if (lock === null || !isNewer(lock.bento, packageVersion())) return;
+	throw new FleetError(`what is here is of Bento ${lock.bento}, and this is ${packageVersion()}`, { hint: "bring the command up to date first" });
+}
+/** @throws FleetError for what is behind a link: whatever that leads to may be somebody else's as well. */
+async function presentOf(names, dir, root) {
+	const present = /* @__PURE__ */ new Map();
+	for (const name of names) {
+		const one = await presentAt(root, path.join(dir, name));
+		if (one.kind === "link") {
+			const at = path.relative(dir, one.at);
+			throw new FleetError(`${at} is a link: what it leads to is not this fleet's to update`, { hint: "bring that up to date where it is" });
+		}
+		present.set(name, one);
+	}
+	return present;
+}
+/** @throws FleetError for a place where Bento has nothing. */
+function taken(take, names) {
+	const places = take.map((one) => path.posix.normalize(one).replace(/(?<=.)\/$/, ""));
+	const isIn = (place, file) => file === place || file.startsWith(`${place}/`);
+	for (const place of places) if (!names.some((name) => isIn(place, name))) throw new FleetError(`--take ${place}: bento init copies nothing of that name`, { hint: "it is a file or a directory as bento init --update lists them, such as utils/agent" });
+	return (file) => places.some((place) => isIn(place, file));
+}
+/** @throws FleetError unless git could give back all of these that there are. */
+async function requireCommitted(repository, dir, files, present) {
+	const tracked = new Set((await repository.tracked()).map((entry) => entry.path));
+	const modified = new Set(await repository.modified());
+	const risked = files.filter((file) => {
+		const inRepository = path.relative(repository.root, path.join(dir, file)).split(path.sep).join("/");
+		const isThere = present.get(file)?.kind === "file";
+		return modified.has(inRepository) || isThere && !tracked.has(inRepository);
+	});
+	if (risked.length === 0) return;
+	const [first, ...others] = risked;
+	const more = others.length === 0 ? "" : ` and ${others.length} more`;
+	throw new FleetError(`${first}${more} would be replaced, and git doesn't have what is there`, { hint: "commit it first, so that nothing is lost: git status" });
+}
+function replacement({ file, original }) {
+	if (original === null) return {
+		file,
+		content: null
+	};
+	return {
+		file,
+		content: original.content,
+		mode: original.executable ? 493 : 420
+	};
+}
+/** @throws FleetError when that can't be done: it is as it was then. */
+async function replaceAll(dir, replacements) {
+	try {
+		await replaceFiles(replacements.map((one) => ({
+			...one,
+			file: path.join(dir, one.file)
+		})));
+	} catch (error) {
+		const { code, path: file } = error;
+		if (code === void 0) throw error;
+		const at = file === void 0 ? dir : path.relative(dir, file);
+		throw new FleetError(`nothing is changed, since ${at} can't be written (${code})`, { cause: error });
+	}
+}
+/** What somebody has changed in a file, where the repository still has what was copied; otherwise, what Bento's has that theirs hasn't. */
+async function changeOf(repository, dir, { file, original }, lock) {
+	const theirs = await readFile(path.join(dir, file)).catch(() => Buffer.alloc(0));
+	const blob = lock?.files.get(file)?.split(" ")[1];
+	const base = blob === void 0 ? null : await runGit(repository.root, [
+		"cat-file",
+		"blob",
+		blob
+	]);
+	if (base?.status === 0) return {
+		of: "yours",
+		diff: await difference(file, base.stdout, theirs)
+	};
+	return {
+		of: "bento",
+		diff: await difference(file, theirs, original?.content ?? Buffer.alloc(0))
+	};
+}
+async function difference(file, before, after) {
+	try {
+		var _usingCtx$4 = _usingCtx();
+		const work = _usingCtx$4.a(await temporaryDirectory());
+		const name = file.replace(/^(?:\.\.\/)+/, "");
+		for (const [side, content] of [["a", before], ["b", after]]) {
+			await mkdir(path.join(work.path, side, path.dirname(name)), { recursive: true });
+			await writeFile(path.join(work.path, side, name), content);
+		}
+		return (await runGit(work.path, [
+			...[
+				"diff",
+				"--no-index",
+				"--no-color",
+				"--no-ext-diff",
+				"--no-textconv",
+				"--no-prefix"
+			],
+			`a/${name}`,
+			`b/${name}`
+		])).stdout.toString("utf8");
+	} catch (_) {
+		_usingCtx$4.e = _;
+	} finally {
+		await _usingCtx$4.d();
+	}
+}
+function quoted$2(file) {
+	return /^[\w.,/+-]+$/.test(file) ? file : `'${file.replaceAll("'", "'\\''")}'`;
+}
 // src/fleet/template.ts
 /** The text of a new fleet.yaml: what is known is filled in, and the rest stands there as a comment. */
 function fleetTemplate({ server, publishers, signers }) {
@@ -6666,24 +6911,7 @@ function list(key, values, example) {
 function text(value) {
 	return JSON.stringify(value);
 }
-// src/commands/original-workflows.ts
-/**
-* Bento's own workflows by their name, as they lie beside what runs: in the bundle, a newer pin of an action would be a newer bundle, and
-* nobody but a person makes one.
-*/
-async function originalWorkflows() {
-	const read = async (name) => [name, await readFile(path.join(packageRoot(), ".github/workflows", `${name}.yml`), "utf8")];
-	return Object.fromEntries(await Promise.all(COPIED.map(read)));
-}
 // src/commands/init.ts
-/** What is copied from Bento's own utils/ into a fleet's. */
-const UTILS = [
-	"bento.nix",
-	"bento",
-	"fleet.nix",
-	"runner.nix",
-	"agent"
-];
 /**
 * Makes a fleet: fleet.yaml, utils/, hosts/ and workflows. What is there already is left as it is.
 * @throws FleetError when there is a fleet.yaml already, or what would go into one is wrong; nothing is written then.
@@ -6706,6 +6934,7 @@ async function init(context, options) {
 	const repository = await repositoryOf(real);
 	const top = repository ?? real;
 	const place = posix(path.relative(top, real)) || ".";
+	if (place !== "." && !options.subdirectory) throw new FleetError(`${real} is within the git repository in ${top}`, { hint: `git init -b main '${options.directory}' makes it one of its own first; or bento init --subdirectory, whose workflows go into ${top}/.github` });
 	await mkdir(path.join(fleet, "hosts"), { recursive: true });
 	const files = [];
 	for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
@@ -6721,6 +6950,7 @@ async function init(context, options) {
 			status
 		});
 	}
+	files.push(await writeOnce(fleet, LOCK_FILE, await lockOf(fleet, place)));
 	files.push(await writeOnce(fleet, FLEET_FILE, text));
 	files.push(...await writeRendered(fleet));
 	return {
@@ -6734,10 +6964,24 @@ async function init(context, options) {
 			"bring each machine's configuration to hosts/NAME/, then: bento host add NAME --key 'ssh-ed25519 AAAA…'",
 			"in each configuration: imports = [ ./utils/bento.nix ]; services.bento.enable = true;",
 			...repository === null ? ["git init -b main"] : [],
-			...place === "." ? [] : [`this fleet is a part of the repository in ${repository}, where its workflows are: GitHub reads no others.`, `  If it shall be a repository of its own: take it out of there, git init -b main in it, and bento init again`],
 			"git add -A && git commit, then: bento check"
 		]
 	};
+}
+/** What the fleet has of this Bento's: not what was there before and is another. */
+async function lockOf(fleet, place) {
+	const here = (await copiedFiles(place)).filter((one) => isSame(path.join(fleet, one.file), one));
+	return lockText({
+		bento: packageVersion(),
+		files: new Map(here.map((one) => [one.file, idOf(one)]))
+	});
+}
+function isSame(file, { content }) {
+	try {
+		return readFileSync(file).equals(content);
+	} catch {
+		return false;
+	}
 }
 /** Where a directory is or will be, links resolved. */
 async function realPlace(dir) {
@@ -6801,16 +7045,56 @@ async function writeOnce(fleet, file, text) {
 		status: "written"
 	};
 }
+// src/render/init-update.ts
+/** What became of the files; those that are as they were are not listed, since most are. */
+function renderInitUpdate(document, paint, verbose) {
+	const of = (...statuses) => document.files.filter(({ status }) => statuses.includes(status));
+	const kept = of("kept");
+	const held = of("held");
+	return [
+		heading(document),
+		...of("updated").map(({ file }) => `${paint("green", "✓")} ${file}`),
+		...of("added").map(({ file }) => `${paint("green", "✓")} ${file} is new`),
+		...of("removed").map(({ file }) => `${paint("green", "✓")} ${file} is gone: Bento has it no more`),
+		...[...Map.groupBy(kept, ({ change, file, place }) => change?.of === "yours" ? file : place)].flatMap(([place, files]) => keptLines(place, files, paint, verbose)),
+		...held.length === 0 ? [] : [paint("dim", `· ${count(held.length, "more file")} left, since they have to be of one version with that`)],
+		...document.next.length === 0 ? [] : [
+			"",
+			"Next:",
+			...document.next.map((step) => `  ${step}`)
+		]
+	].join("\n");
+}
+function heading({ files, from, to, dryRun }) {
+	if (files.some(({ status }) => status === "updated" || status === "added" || status === "removed")) return `${dryRun ? "To be brought" : "Brought"} ${from === null || from === to ? "" : `from Bento ${from} `}to Bento ${to}:`;
+	return files.some(({ status }) => status === "kept") ? `Nothing ${dryRun ? "would be" : "was"} brought to Bento ${to}:` : `All that bento init copied is of Bento ${to}.`;
+}
+/** Somebody's own change is shown whole, to be made again; what is different in Bento's may be a version's work. */
+function keptLines(place, kept, paint, verbose) {
+	const areTheirs = kept.every(({ change }) => change?.of === "yours");
+	const what = kept.length === 1 ? kept.map(({ file }) => file).join("") : `${place} (${count(kept.length, "file")})`;
+	const why = areTheirs ? "it was changed here" : "whether it was changed here isn't known, and Bento's is another";
+	const diffs = kept.map(({ change }) => areTheirs || verbose ? inert(change?.diff ?? "").trimEnd() : "");
+	return [`${paint("yellow", "✗")} ${what} is left: ${why}`, ...diffs.filter((diff) => diff !== "").flatMap((diff) => diff.split("\n").map((line) => `    ${line}`))];
+}
 // src/cli/fleet.ts
 /** What is in the repository: fleet.yaml, what is made from it, and its hosts. */
 function addFleetCommands(bento) {
-	common(bento.command("init [directory]")).description("make a fleet: fleet.yaml, utils/, hosts/ and workflows").option("--server <address>", "the server that hosts will poll").option("--port <number>", "its ssh port", wholeNumber, 22).option("--host-key <key>", "a public host key of the server's, to pin (can be repeated)", append, []).option("--keys <directory>", "where bento keygen left its keys").action((directory, options) => show$1(options, ({ context }) => init(context, {
-		directory: directory ?? options.fleet ?? ".",
-		server: options.server ?? null,
-		port: options.port,
-		hostKeys: options.hostKey,
-		keys: options.keys ?? null
-	}), (document, { paint }) => renderInit(document, paint)));
+	const onlyNew = (flags, description) => new Option(flags, description).conflicts("update");
+	common(bento.command("init [directory]")).description("make a fleet: fleet.yaml, utils/, hosts/ and workflows; or bring those of an older Bento up to date").addOption(onlyNew("--server <address>", "the server that hosts will poll")).addOption(onlyNew("--port <number>", "its ssh port").argParser(wholeNumber).default(22)).addOption(onlyNew("--host-key <key>", "a public host key of the server's, to pin (can be repeated)").argParser(append).default([])).addOption(onlyNew("--keys <directory>", "where bento keygen left its keys")).addOption(onlyNew("--subdirectory", "the fleet is a part of the repository around it").default(false)).option("--update", "bring what an older bento init copied up to this Bento, as far as it wasn't changed since").option("--take <path>", "with --update: take Bento's here, whatever was changed (can be repeated)", append, []).option("--dry-run", "with --update: only say what would be done", false).action((directory, options) => {
+		if (options.update) return updateCopies(directory, options);
+		return show$1(options, async ({ context }) => {
+			if (options.dryRun || options.take.length > 0) throw new FleetError("--dry-run and --take are for bento init --update");
+			return init(context, {
+				directory: directory ?? options.fleet ?? ".",
+				server: options.server ?? null,
+				port: options.port,
+				hostKeys: options.hostKey,
+				keys: options.keys ?? null,
+				subdirectory: options.subdirectory
+			});
+		}, (document, { paint }) => renderInit(document, paint));
+	});
 	common(bento.command("render")).description("write the files that are made from fleet.yaml").action((options) => show$1(options, ({ fleet }) => render({ fleet: fleet() }), (document, { paint }) => renderRender(document, paint)));
 	const host = bento.command("host").description("list, add and remove hosts").exitOverride();
 	withHosts(common(host.command("list"))).description("the hosts of fleet.yaml, and configurations without an entry").action((options) => show$1(options, async ({ fleet, hosts }) => hostList({
@@ -6830,6 +7114,13 @@ function addFleetCommands(bento) {
 		fleet: fleet(),
 		name
 	}), (document, { paint }) => renderHostEdit(document, paint)));
+}
+function updateCopies(directory, options) {
+	return show$1(options, ({ context, fleet }) => update(context, {
+		fleet: directory === void 0 ? fleet() : path.resolve(directory),
+		take: options.take,
+		dryRun: options.dryRun
+	}), (document, { paint, verbose }) => renderInitUpdate(document, paint, verbose));
 }
 // src/commands/bootstrap/bootstrap.sh
 var bootstrap_default = "#!/bin/sh\n# Brings the machine that it runs on into its fleet: installs nothing, but fetches this host's release with Bento's agent,\n# which it carries, activates it as any later upgrade would, and goes back if the server can't be reached any more. From then\n# on the configuration's own agent (services.bento) takes over. Run it as root on the machine itself, as often as you like:\n#\n#   bento bootstrap HOST | ssh root@MACHINE sh\n#\n# A connection that breaks doesn't matter: the upgrade goes on by itself, and whoever runs this again sees what becomes of it. On a\n# machine that the 2022 Bento looks after, it takes over from that.\n#\n# Where the server doesn't know the machine yet it says what to do about that, and changes nothing. What is to be entered into\n# the fleet is on stdout, everything else on stderr.\n#\n# Exit status: the agent's; 2 when this machine can't take part yet.\nhost='@host@'\n# The key that fleet.yaml has for this host; empty for a new machine.\npinned='@key@'\n# The command that enters the key of a new machine; empty where the line for fleet.yaml is said instead.\nenter='@enter@'\n# Its address; empty in a fleet that has none.\nserver='@server@'\n\ntell() { echo \"bootstrap: $1\" >&2; }\n\nfail() {\n  tell \"$1\"\n  exit 2\n}\n\nunpack() {\n  # Its end is far below: the archive is the rest of this function.\n  base64 -d << 'ARCHIVE' | gzip -dc | nix-store --restore \"$1\"\n@archive@\nARCHIVE\n}\n\nhave() { command -v \"$1\" > /dev/null 2>&1; }\n\n# find_key: sets $key to the file that this machine logs in with, which is made where there is none, and $actual to its public\n# half.\nfind_key() {\n  key=${BENTO_KEY:-/etc/ssh/ssh_host_ed25519_key}\n  take_old_key\n  if [ ! -e \"$key\" ]; then\n    have ssh-keygen || fail \"there is no $key, and no ssh-keygen to make it\"\n    mkdir -p \"${key%/*}\"\n    rm -f \"$key.new\" \"$key.new.pub\"\n    ssh-keygen -q -t ed25519 -N '' -C \"root@$host\" -f \"$key.new\"\n    install_key\n    tell \"made this machine's key, $key\"\n  fi\n  actual=$(public_half \"$key\") || fail \"$key is no private key without a passphrase\"\n}\n\n# install_key: $key.new becomes $key. Cut off in between, the next one begins again: without the private half there is no key.\ninstall_key() {\n  chmod 644 \"$key.new.pub\"\n  mv \"$key.new.pub\" \"$key.pub\"\n  sync \"$key.pub\" \"$key.new\" \"${key%/*}\"\n  mv \"$key.new\" \"$key\"\n  sync \"${key%/*}\"\n}\n\n# public_half FILE: without its comment.\npublic_half() {\n  if [ -e \"$1.pub\" ]; then cut -d' ' -f1,2 \"$1.pub\"; else ssh-keygen -y -P '' -f \"$1\" 2> /dev/null | cut -d' ' -f1,2 | grep .; fi\n}\n\n# take_old_key: where the 2022 Bento's key, one of root's, is the one that the fleet knows, it is this machine's key: copied to\n# $key when nothing is there, and otherwise used where it is.\ntake_old_key() {\n  if [ -e \"$key\" ] && [ \"$(public_half \"$key\")\" = \"$pinned\" ]; then return; fi\n  if [ -z \"$pinned\" ] && [ ! -e \"$state/update.sh\" ]; then return; fi\n  old=$(old_key) || return 0\n  if [ -e \"$key\" ] || ! is_ed25519 \"$old\"; then\n    key=$old\n    tell \"it logs in with $key, so its configuration must have services.bento.key = \\\"$key\\\";\"\n    return\n  fi\n  mkdir -p \"${key%/*}\"\n  rm -f \"$key.new\"\n  cp \"$old\" \"$key.new\"\n  chmod 600 \"$key.new\"\n  echo \"$(public_half \"$old\") root@$host\" > \"$key.new.pub\"\n  install_key\n  tell \"copied the key that the fleet knows, $old, to $key\"\n}\n\n# old_key: prints the first of the keys that root logs in with at the server which fleet.yaml has; for a new machine, the first.\nold_key() {\n  { [ -z \"$server\" ] || ssh -G \"$server\" 2> /dev/null | sed -n 's/^identityfile //p'; echo \"${HOME:-/root}/.ssh/id_ed25519\"; } |\n    while IFS= read -r file; do\n      # shellcheck disable=SC2088\n      case $file in '~/'*) file=${HOME:-/root}/${file#'~/'} ;; esac\n      if [ -e \"$file\" ] && half=$(public_half \"$file\") && [ \"$half\" = \"${pinned:-$half}\" ]; then\n        echo \"$file\"\n        break\n      fi\n    done | grep .\n}\n\nis_ed25519() { case $(public_half \"$1\") in 'ssh-ed25519 '*) ;; *) return 1 ;; esac; }\n\n# with_programs COMMAND: in a shell that has what the agent calls.\nwith_programs() {\n  if have bash && have jq && have ssh && have sftp && have git && have gzip; then\n    sh -c \"$1\"\n  else\n    # A fresh NixOS has no jq.\n    have nix-shell || fail 'it needs bash, jq, openssh, git and gzip'\n    nix-shell -p bash jq openssh git gzip --run \"$1\"\n  fi\n}\n\n# be_let_in: ends here unless the server lets this machine in.\nbe_let_in() {\n  word=$(with_programs \"bash '$bento/agent/bento-agent' contact\" 2> \"$scratch/said\") || true\n  why=$(tail -n 1 \"$scratch/said\")\n  case $word in\n    known) return ;;\n    unknown)\n      [ -z \"$pinned\" ] || fail \"the server does not let this machine in yet, although fleet.yaml has its key: $why.\nSet the server up with the fleet.json that has $host (docs/server.md), and run this again.\"\n      tell 'the server does not know this machine yet.'\n      say_entry\n      exit 2\n      ;;\n    unreachable)\n      tell \"the server can't be reached from this machine: $why.\"\n      [ -n \"$pinned\" ] || say_entry\n      exit 75\n      ;;\n    wrong-host-key)\n      tell \"what answers is not the fleet's server, or has another key than fleet.yaml says: $why.\"\n      exit 1\n      ;;\n    *) fail \"whether the server lets this machine in can't be found out: $why\" ;;\n  esac\n}\n\n# say_entry: what makes a new machine known.\nsay_entry() {\n  if [ -n \"$enter\" ]; then\n    tell \"bring this machine's configuration to hosts/$host in the fleet's repository, and there run:\"\n    echo \"$enter --key '$actual root@$host'\"\n  else\n    tell \"write this into fleet.yaml, below $host, and run 'bento render':\"\n    echo \"key: \\\"$actual root@$host\\\"\"\n  fi\n  tell 'then commit and deploy, see to it that the server has the new fleet.json, and run this again.'\n}\n\n# unpack_agent: sets $bento to where everything is. In the store, so that the way back outlives whatever becomes of this script.\nunpack_agent() {\n  unpack \"$scratch/bento\"\n  bento=$(nix-store --add \"$scratch/bento\")\n  nix-store --realise \"$bento\" --add-root \"$dir/bento\" --indirect > /dev/null\n}\n\n# is_upgrading: whether an earlier run of this still goes on.\nis_upgrading() { [ -e \"$dir/lock\" ] && ! flock -n \"$dir/lock\" true; }\n\n# start_upgrade: apart from this script and its connection, in a unit of its own where there is systemd.\nstart_upgrade() {\n  rm -f \"$dir/status\" \"$dir/pid\" \"$dir/log\"\n  run=\"setsid bash '$dir/start' > /dev/null 2>&1 &\"\n  # A build that was killed for want of memory is a failed build, and nothing more.\n  if [ \"${BENTO_GUARD:-systemd}\" = systemd ] && [ -d /run/systemd/system ]; then\n    run=\"systemd-run --quiet --collect --property=OOMPolicy=continue --unit=bento-bootstrap-$$ \\\"\\$(command -v bash)\\\" '$dir/start'\"\n  fi\n  # With the environment that it has here, but for temporary places that nix-shell takes away again.\n  with_programs \"{ export -p; echo 'unset TMPDIR TMP TEMP TEMPDIR NIX_BUILD_TOP; exec sh \\\"$bento/upgrade\\\" \\\"$dir\\\"'; } > '$dir/start'\n$run\"\n  tries=0\n  until [ -e \"$dir/pid\" ]; do\n    tries=$((tries + 1))\n    [ \"$tries\" -le 100 ] || fail 'the upgrade could not be started'\n    sleep 0.1\n  done\n  rm -f \"$dir/start\"\n}\n\n# follow_upgrade: shows what it says until it has ended, and sets $status to how.\nfollow_upgrade() {\n  read -r pid < \"$dir/pid\"\n  tail -n +1 -s 0.2 -f --pid=\"$pid\" \"$dir/log\" >&2 &\n  shown=$!\n  trap 'kill \"$shown\" 2> /dev/null; tell \"the upgrade goes on by itself; run this again to see what becomes of it\"; exit 130' INT TERM HUP\n  wait \"$shown\" || true\n  status=1\n  if [ -e \"$dir/status\" ]; then\n    read -r status < \"$dir/status\"\n  elif is_upgrading; then\n    # Nobody reads what this says any more.\n    exit 130\n  else\n    tell 'the upgrade was cut off: run this again'\n  fi\n}\n\nmain() {\n  set -eu\n  umask 077\n  [ \"$(id -u)\" -eq 0 ] || fail 'run it as root'\n  have nix-store || fail 'this machine has no Nix'\n  have flock || fail 'this machine has no flock, which every NixOS has'\n  state=${BENTO_STATE:-/var/bento}\n  dir=${BENTO_RUN:-/run/bento}/bootstrap\n  mkdir -p \"$dir\"\n  scratch=$(mktemp -d)\n  trap 'chmod -R u+w \"$scratch\"; rm -rf \"$scratch\"' EXIT\n  trap 'exit 130' INT TERM HUP\n  if is_upgrading; then\n    tell 'an upgrade that was started before is still going on:'\n  else\n    find_key\n    if [ -n \"$pinned\" ] && [ \"$actual\" != \"$pinned\" ]; then\n      fail \"this machine's key is not the one that fleet.yaml has for $host. Its line there must be:\n  key: \\\"$actual root@$host\\\"\"\n    fi\n    unpack_agent\n    export BENTO_HOST=\"$host\" BENTO_KEY=\"$key\" BENTO_CONFIG=\"${BENTO_CONFIG:-$bento/bento.json}\"\n    export BENTO_HEALTH_CHECKS=\"${BENTO_HEALTH_CHECKS:-$bento/checks}\"\n    # Somebody is here, and runs this again because it failed before.\n    export BENTO_BACKOFF=\"${BENTO_BACKOFF:-0}\"\n    be_let_in\n    start_upgrade\n  fi\n  follow_upgrade\n  # A git remote may let in whom the fleet doesn't know.\n  if [ -z \"$pinned\" ] && [ \"$status\" -eq 0 ] && [ ! -e \"$state/seen.json\" ]; then\n    tell 'if this machine is not in the fleet yet:'\n    say_entry\n  fi\n  exit \"$status\"\n}\n\n# Standard input is this script itself, when it comes through a pipe: nothing that it runs may read it.\nmain < /dev/null\n";
@@ -7299,8 +7590,8 @@ function parseAgentStatus(text) {
 	}
 }
 // src/reach/outcome.ts
-/** An attempt that the agent didn't make, since the release failed before. */
-const NOT_TRIED = / failed before, and is tried again in | is not tried again$/;
+/** An attempt that the agent didn't make, since the release failed before, or somebody has chosen another system there. */
+const NOT_TRIED = / failed before, and is tried again in | is not (tried|activated) again$/;
 /** What became of an upgrade: of an attempt that came to something there is a report, of all others only what was said. */
 function judge({ before, after, exit, lastLine }) {
 	const { last } = after;

@@ -1,5 +1,5 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { A as changeText, Bt as parseDuration, C as folded, D as deployWord, E as deployDetail, Et as painter, F as describeError, Gt as MEMORY_KEY, Jn as InterruptedError, Jt as SECRETS, Kn as FleetError, Kt as MissingKeysError, L as locationOf, M as grouped, N as pushText, Nt as parseFailOn, O as renderDeploy, P as renderCheck, Pt as status, Q as build, Qt as optionalKey, R as flakeUpdate, Rt as failedHosts, S as code, T as plain, Tt as count$1, Un as inert, Ut as CACHE_KEY, Wn as inertLine, Wt as GIT_KEY, Yn as UnavailableError, Yt as SIGNING_KEY, Z as gateOf, Zn as formatLocation, _ as releaseText, _n as splitPatterns, c as flakeUpdateMarkdown, d as deliverStatus, et as check, f as report, g as look, h as contactText, hn as parseShard, j as costText, jt as EACH, k as baseText, kt as tally, l as renderFlakeUpdate, mn as parseWave, o as renderPlan, p as plan, qt as PUBLISHER_KEY, u as onInterrupt, w as markdownTable, x as worstFirst, y as renderStatus, z as deploy } from "./shared3.js";
+import { A as changeText, Bn as parseShard, C as folded, D as deployWord, E as deployDetail, F as describeError, Fn as inert, Ft as count$1, Hn as splitPatterns, In as inertLine, It as painter, L as locationOf, M as grouped, N as pushText, O as renderDeploy, P as renderCheck, Q as build, R as flakeUpdate, S as code, T as plain, Ut as parseFailOn, Vt as EACH, Wt as status, Yt as failedHosts, Z as gateOf, Zt as parseDuration, _ as releaseText, _n as SECRETS, c as flakeUpdateMarkdown, d as deliverStatus, et as check, f as report, fn as CACHE_KEY, g as look, gn as PUBLISHER_KEY, h as contactText, hn as MissingKeysError, ir as FleetError, j as costText, k as baseText, l as renderFlakeUpdate, lr as formatLocation, mn as MEMORY_KEY, o as renderPlan, or as InterruptedError, p as plan, pn as GIT_KEY, sr as UnavailableError, u as onInterrupt, vn as SIGNING_KEY, w as markdownTable, x as worstFirst, xn as optionalKey, y as renderStatus, z as deploy, zn as parseWave, zt as tally } from "./shared3.js";
 import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -17355,7 +17355,8 @@ function runCommand(context, inputs) {
 			...inputs,
 			roots: null,
 			logs: null,
-			signKey: null
+			signKey: null,
+			isUnmerged: inputs.event.isUnmerged
 		});
 		case "deploy": return deploy(context, inputs);
 		case "status": return status(context, {

@@ -1,9 +1,10 @@
 import { i as __toESM, n as __commonJSMin, r as __require, t as require_lib } from "./shared2.js";
 import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
-import { appendFile, cp, link, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
+import { appendFile, copyFile as copyFile$1, cp, link, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, symlink as symlink$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
 import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
+import net, { isIPv4, isIPv6 } from "node:net";
 import { StringDecoder } from "node:string_decoder";
 import { promisify, stripVTControlCharacters, styleText } from "node:util";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -15,11 +16,10 @@ import * as path$1 from "path";
 import * as fs$1 from "fs";
 import { setTimeout as setTimeout$1 } from "timers";
 import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
-import net, { isIPv4, isIPv6 } from "node:net";
-import { createGunzip, createGzip, gunzip, gunzipSync } from "node:zlib";
-import { EventEmitter, once } from "node:events";
 import { setFlagsFromString } from "node:v8";
 import { spawn } from "node:child_process";
+import { EventEmitter, once } from "node:events";
+import { createGunzip, createGzip, gunzip, gunzipSync } from "node:zlib";
 import { fileURLToPath } from "node:url";
 // src/errors.ts
 var BentoError = class extends Error {
@@ -60,1780 +60,6 @@ function formatLocation(at) {
 		at.line,
 		at.column
 	].filter((part) => part !== void 0).join(":");
-}
-// src/inert.ts
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-function inert(text) {
-	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
-}
-/** The same on one line, at most `limit` characters of it. */
-function inertLine(text, limit = 500) {
-	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
-	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
-/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
-function clip(text, limit) {
-	if (text.length <= limit) return text;
-	const head = text.slice(0, Math.floor(limit / 2));
-	const tail = text.slice(text.length - Math.ceil(limit / 2));
-	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
-}
-// src/nix/build-log.ts
-/** A line without an end is cut here, in characters. */
-const MAX_LINE$1 = 1048576;
-/** Text of a build without its colours, and without anything else that would act on a terminal. */
-function inertLog(text) {
-	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
-}
-/**
-* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
-* has the end that is known.
-*/
-async function saveLog(nix, { drv, tail }, directory) {
-	await mkdir$1(directory, { recursive: true });
-	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
-	const temporary = `${file}.new`;
-	const handle = await open$3(temporary, "w", 420);
-	try {
-		const decoder = new StringDecoder("utf8");
-		let rest = "";
-		let size = 0;
-		const write = (text) => {
-			if (text !== "") size += writeSync(handle.fd, inertLog(text));
-		};
-		const { status } = await nix.run("nix-store", ["--read-log", drv], {
-			keepNothing: true,
-			onStdout: (data) => {
-				rest += decoder.write(data);
-				const end = rest.length > MAX_LINE$1 ? rest.length : rest.lastIndexOf("\n") + 1;
-				write(rest.slice(0, end));
-				rest = rest.slice(end);
-			}
-		});
-		write(rest + decoder.end());
-		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
-		await handle.close();
-		await rename$1(temporary, file);
-		return file;
-	} catch (error) {
-		await handle.close().catch(() => {});
-		await rm$1(temporary, { force: true });
-		throw error;
-	}
-}
-/** Removes logs that nobody will look at any more. What isn't one, by its name, stays. */
-async function removeOldLogs(directory, now = Date.now()) {
-	const names = await readdir$1(directory).catch(() => []);
-	for (const name of names.filter((name) => /^[0-9a-z]{32}-.*\.log(?:\.new)?$/.test(name))) {
-		const file = path$2.join(directory, name);
-		const { mtimeMs } = await stat$1(file);
-		if (now - mtimeMs > 2592e6) await rm$1(file, { force: true });
-	}
-}
-// src/platform/temporary.ts
-/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
-async function temporaryDirectory() {
-	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
-	return {
-		path: dir,
-		[Symbol.asyncDispose]: () => rm$1(dir, {
-			recursive: true,
-			force: true,
-			maxRetries: 3
-		})
-	};
-}
-/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
-async function temporarySecretFile(name, content) {
-	const dir = await temporaryDirectory();
-	const file = path$2.join(dir.path, name);
-	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
-		mode: 384,
-		flag: "wx"
-	});
-	return {
-		path: file,
-		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
-	};
-}
-// src/nix/cache-key.ts
-/** Before the 32 bytes of a seed, PKCS #8 of an ed25519 key has these (RFC 8410). */
-const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
-const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
-/**
-* Makes a key usable by Nix. `what` says in errors which key it is.
-* @throws FleetError for a key that is malformed or can't be read. Its text is never part of it.
-*/
-async function openCacheKey(source, what) {
-	const key = ("content" in source ? source.content : await readKey$1(source.file, what)).trim();
-	const publicKey = publicHalf$1(key);
-	if (publicKey === void 0) throw new FleetError(`${what} is not a secret key of a binary cache`, { hint: "it is one line, NAME:BASE64, as bento keygen --cache NAME or nix-store --generate-binary-cache-key makes it" });
-	const copy = await temporarySecretFile("cache-key", key);
-	return {
-		file: copy.path,
-		publicKey,
-		[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
-	};
-}
-async function readKey$1(file, what) {
-	return readFile$1(file, "utf8").catch((error) => {
-		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
-	});
-}
-/** Undefined for what is no secret key, or one whose halves don't belong together. */
-function publicHalf$1(key) {
-	const [, name, body = ""] = /^([^\s:]+):([A-Za-z0-9+/]{86}==)$/.exec(key) ?? [];
-	if (name === void 0) return void 0;
-	const bytes = Buffer.from(body, "base64");
-	const seed = createPrivateKey({
-		key: Buffer.concat([PKCS8, bytes.subarray(0, 32)]),
-		format: "der",
-		type: "pkcs8"
-	});
-	const half = Buffer.from(createPublicKey(seed).export({ format: "jwk" }).x ?? "", "base64url");
-	return half.equals(bytes.subarray(32)) ? `${name}:${half.toString("base64")}` : void 0;
-}
-/** A new key of this name: both halves, each a line as Nix has it. */
-function makeCacheKey(name) {
-	const { d = "", x = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
-	const [seed, half] = [Buffer.from(d, "base64url"), Buffer.from(x, "base64url")];
-	return {
-		secretKey: `${name}:${Buffer.concat([seed, half]).toString("base64")}`,
-		publicKey: `${name}:${half.toString("base64")}`
-	};
-}
-// src/nix/difference.ts
-/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
-const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
-/**
-* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
-* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function packageChanges(nix, from, to) {
-	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
-	return difference(before, after);
-}
-/** Names with their versions, of all packages that one closure has and the other hasn't. */
-function difference(before, after) {
-	const changes = [];
-	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
-		const from = versions(before.get(name));
-		const to = versions(after.get(name));
-		if (from !== to) changes.push({
-			name,
-			from,
-			to
-		});
-	}
-	return changes;
-}
-async function packagesOf(nix, root) {
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		root
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePackages(run.stdout);
-}
-/** The outputs of a package that are not its main one are the same package. */
-const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
-/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
-function parsePackages(paths) {
-	const packages = /* @__PURE__ */ new Map();
-	for (const line of paths.split("\n")) {
-		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
-		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
-		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
-		if (base.startsWith("nixos-system-")) continue;
-		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
-	}
-	return packages;
-}
-function versions(found) {
-	return found === void 0 ? null : [...found].sort().join(", ");
-}
-// node_modules/@actions/io/lib/io-util.js
-var __awaiter$3 = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-const { chmod, copyFile, lstat, mkdir, open: open$2, readdir, rename, rm, rmdir, stat, symlink, unlink } = fs$1.promises;
-const IS_WINDOWS$1 = process.platform === "win32";
-fs$1.constants.O_RDONLY;
-function exists$1(fsPath) {
-	return __awaiter$3(this, void 0, void 0, function* () {
-		try {
-			yield stat(fsPath);
-		} catch (err) {
-			if (err.code === "ENOENT") return false;
-			throw err;
-		}
-		return true;
-	});
-}
-/**
-* On OSX/Linux, true if path starts with '/'. On Windows, true for paths like:
-* \, \hello, \\hello\share, C:, and C:\hello (and corresponding alternate separator cases).
-*/
-function isRooted(p) {
-	p = normalizeSeparators(p);
-	if (!p) throw new Error("isRooted() parameter \"p\" cannot be empty");
-	if (IS_WINDOWS$1) return p.startsWith("\\") || /^[A-Z]:/i.test(p);
-	return p.startsWith("/");
-}
-/**
-* Best effort attempt to determine whether a file exists and is executable.
-* @param filePath    file path to check
-* @param extensions  additional file extensions to try
-* @return if file exists and is executable, returns the file path. otherwise empty string.
-*/
-function tryGetExecutablePath(filePath, extensions) {
-	return __awaiter$3(this, void 0, void 0, function* () {
-		let stats = void 0;
-		try {
-			stats = yield stat(filePath);
-		} catch (err) {
-			if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
-		}
-		if (stats && stats.isFile()) {
-			if (IS_WINDOWS$1) {
-				const upperExt = path$1.extname(filePath).toUpperCase();
-				if (extensions.some((validExt) => validExt.toUpperCase() === upperExt)) return filePath;
-			} else if (isUnixExecutable(stats)) return filePath;
-		}
-		const originalFilePath = filePath;
-		for (const extension of extensions) {
-			filePath = originalFilePath + extension;
-			stats = void 0;
-			try {
-				stats = yield stat(filePath);
-			} catch (err) {
-				if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
-			}
-			if (stats && stats.isFile()) {
-				if (IS_WINDOWS$1) {
-					try {
-						const directory = path$1.dirname(filePath);
-						const upperName = path$1.basename(filePath).toUpperCase();
-						for (const actualName of yield readdir(directory)) if (upperName === actualName.toUpperCase()) {
-							filePath = path$1.join(directory, actualName);
-							break;
-						}
-					} catch (err) {
-						console.log(`Unexpected error attempting to determine the actual case of the file '${filePath}': ${err}`);
-					}
-					return filePath;
-				} else if (isUnixExecutable(stats)) return filePath;
-			}
-		}
-		return "";
-	});
-}
-function normalizeSeparators(p) {
-	p = p || "";
-	if (IS_WINDOWS$1) {
-		p = p.replace(/\//g, "\\");
-		return p.replace(/\\\\+/g, "\\");
-	}
-	return p.replace(/\/\/+/g, "/");
-}
-function isUnixExecutable(stats) {
-	return (stats.mode & 1) > 0 || (stats.mode & 8) > 0 && process.getgid !== void 0 && stats.gid === process.getgid() || (stats.mode & 64) > 0 && process.getuid !== void 0 && stats.uid === process.getuid();
-}
-// node_modules/@actions/io/lib/io.js
-var __awaiter$2 = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-/**
-* Returns path of a tool had the tool actually been invoked.  Resolves via paths.
-* If you check and the tool does not exist, it will throw.
-*
-* @param     tool              name of the tool
-* @param     check             whether to check if tool exists
-* @returns   Promise<string>   path to tool
-*/
-function which(tool, check) {
-	return __awaiter$2(this, void 0, void 0, function* () {
-		if (!tool) throw new Error("parameter 'tool' is required");
-		if (check) {
-			const result = yield which(tool, false);
-			if (!result) {
-				if (IS_WINDOWS$1) throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also verify the file has a valid extension for an executable file.`);
-				else throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also check the file mode to verify the file is executable.`);
-			}
-			return result;
-		}
-		const matches = yield findInPath(tool);
-		if (matches && matches.length > 0) return matches[0];
-		return "";
-	});
-}
-/**
-* Returns a list of all occurrences of the given tool on the system path.
-*
-* @returns   Promise<string[]>  the paths of the tool
-*/
-function findInPath(tool) {
-	return __awaiter$2(this, void 0, void 0, function* () {
-		if (!tool) throw new Error("parameter 'tool' is required");
-		const extensions = [];
-		if (IS_WINDOWS$1 && process.env["PATHEXT"]) {
-			for (const extension of process.env["PATHEXT"].split(path$1.delimiter)) if (extension) extensions.push(extension);
-		}
-		if (isRooted(tool)) {
-			const filePath = yield tryGetExecutablePath(tool, extensions);
-			if (filePath) return [filePath];
-			return [];
-		}
-		if (tool.includes(path$1.sep)) return [];
-		const directories = [];
-		if (process.env.PATH) {
-			for (const p of process.env.PATH.split(path$1.delimiter)) if (p) directories.push(p);
-		}
-		const matches = [];
-		for (const directory of directories) {
-			const filePath = yield tryGetExecutablePath(path$1.join(directory, tool), extensions);
-			if (filePath) matches.push(filePath);
-		}
-		return matches;
-	});
-}
-// node_modules/@actions/exec/lib/toolrunner.js
-var __awaiter$1 = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-const IS_WINDOWS = process.platform === "win32";
-var ToolRunner = class extends events.EventEmitter {
-	constructor(toolPath, args, options) {
-		super();
-		if (!toolPath) throw new Error("Parameter 'toolPath' cannot be null or empty.");
-		this.toolPath = toolPath;
-		this.args = args || [];
-		this.options = options || {};
-	}
-	_debug(message) {
-		if (this.options.listeners && this.options.listeners.debug) this.options.listeners.debug(message);
-	}
-	_getCommandString(options, noPrefix) {
-		const toolPath = this._getSpawnFileName();
-		const args = this._getSpawnArgs(options);
-		let cmd = noPrefix ? "" : "[command]";
-		if (IS_WINDOWS) {
-			if (this._isCmdFile()) {
-				cmd += toolPath;
-				for (const a of args) cmd += ` ${a}`;
-			} else if (options.windowsVerbatimArguments) {
-				cmd += `"${toolPath}"`;
-				for (const a of args) cmd += ` ${a}`;
-			} else {
-				cmd += this._windowsQuoteCmdArg(toolPath);
-				for (const a of args) cmd += ` ${this._windowsQuoteCmdArg(a)}`;
-			}
-		} else {
-			cmd += toolPath;
-			for (const a of args) cmd += ` ${a}`;
-		}
-		return cmd;
-	}
-	_processLineBuffer(data, strBuffer, onLine) {
-		try {
-			let s = strBuffer + data.toString();
-			let n = s.indexOf(os$1.EOL);
-			while (n > -1) {
-				onLine(s.substring(0, n));
-				s = s.substring(n + os$1.EOL.length);
-				n = s.indexOf(os$1.EOL);
-			}
-			return s;
-		} catch (err) {
-			this._debug(`error processing line. Failed with error ${err}`);
-			return "";
-		}
-	}
-	_getSpawnFileName() {
-		if (IS_WINDOWS) {
-			if (this._isCmdFile()) return process.env["COMSPEC"] || "cmd.exe";
-		}
-		return this.toolPath;
-	}
-	_getSpawnArgs(options) {
-		if (IS_WINDOWS) {
-			if (this._isCmdFile()) {
-				let argline = `/D /S /C "${this._windowsQuoteCmdArg(this.toolPath)}`;
-				for (const a of this.args) {
-					argline += " ";
-					argline += options.windowsVerbatimArguments ? a : this._windowsQuoteCmdArg(a);
-				}
-				argline += "\"";
-				return [argline];
-			}
-		}
-		return this.args;
-	}
-	_endsWith(str, end) {
-		return str.endsWith(end);
-	}
-	_isCmdFile() {
-		const upperToolPath = this.toolPath.toUpperCase();
-		return this._endsWith(upperToolPath, ".CMD") || this._endsWith(upperToolPath, ".BAT");
-	}
-	_windowsQuoteCmdArg(arg) {
-		if (!this._isCmdFile()) return this._uvQuoteCmdArg(arg);
-		if (!arg) return "\"\"";
-		const cmdSpecialChars = [
-			" ",
-			"	",
-			"&",
-			"(",
-			")",
-			"[",
-			"]",
-			"{",
-			"}",
-			"^",
-			"=",
-			";",
-			"!",
-			"'",
-			"+",
-			",",
-			"`",
-			"~",
-			"|",
-			"<",
-			">",
-			"\""
-		];
-		let needsQuotes = false;
-		for (const char of arg) if (cmdSpecialChars.some((x) => x === char)) {
-			needsQuotes = true;
-			break;
-		}
-		if (!needsQuotes) return arg;
-		let reverse = "\"";
-		let quoteHit = true;
-		for (let i = arg.length; i > 0; i--) {
-			reverse += arg[i - 1];
-			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
-			else if (arg[i - 1] === "\"") {
-				quoteHit = true;
-				reverse += "\"";
-			} else quoteHit = false;
-		}
-		reverse += "\"";
-		return reverse.split("").reverse().join("");
-	}
-	_uvQuoteCmdArg(arg) {
-		if (!arg) return "\"\"";
-		if (!arg.includes(" ") && !arg.includes("	") && !arg.includes("\"")) return arg;
-		if (!arg.includes("\"") && !arg.includes("\\")) return `"${arg}"`;
-		let reverse = "\"";
-		let quoteHit = true;
-		for (let i = arg.length; i > 0; i--) {
-			reverse += arg[i - 1];
-			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
-			else if (arg[i - 1] === "\"") {
-				quoteHit = true;
-				reverse += "\\";
-			} else quoteHit = false;
-		}
-		reverse += "\"";
-		return reverse.split("").reverse().join("");
-	}
-	_cloneExecOptions(options) {
-		options = options || {};
-		const result = {
-			cwd: options.cwd || process.cwd(),
-			env: options.env || process.env,
-			silent: options.silent || false,
-			windowsVerbatimArguments: options.windowsVerbatimArguments || false,
-			failOnStdErr: options.failOnStdErr || false,
-			ignoreReturnCode: options.ignoreReturnCode || false,
-			delay: options.delay || 1e4
-		};
-		result.outStream = options.outStream || process.stdout;
-		result.errStream = options.errStream || process.stderr;
-		return result;
-	}
-	_getSpawnOptions(options, toolPath) {
-		options = options || {};
-		const result = {};
-		result.cwd = options.cwd;
-		result.env = options.env;
-		result["windowsVerbatimArguments"] = options.windowsVerbatimArguments || this._isCmdFile();
-		if (options.windowsVerbatimArguments) result.argv0 = `"${toolPath}"`;
-		return result;
-	}
-	/**
-	* Exec a tool.
-	* Output will be streamed to the live console.
-	* Returns promise with return code
-	*
-	* @param     tool     path to tool to exec
-	* @param     options  optional exec options.  See ExecOptions
-	* @returns   number
-	*/
-	exec() {
-		return __awaiter$1(this, void 0, void 0, function* () {
-			if (!isRooted(this.toolPath) && (this.toolPath.includes("/") || IS_WINDOWS && this.toolPath.includes("\\"))) this.toolPath = path$1.resolve(process.cwd(), this.options.cwd || process.cwd(), this.toolPath);
-			this.toolPath = yield which(this.toolPath, true);
-			return new Promise((resolve, reject) => __awaiter$1(this, void 0, void 0, function* () {
-				this._debug(`exec tool: ${this.toolPath}`);
-				this._debug("arguments:");
-				for (const arg of this.args) this._debug(`   ${arg}`);
-				const optionsNonNull = this._cloneExecOptions(this.options);
-				if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(this._getCommandString(optionsNonNull) + os$1.EOL);
-				const state = new ExecState(optionsNonNull, this.toolPath);
-				state.on("debug", (message) => {
-					this._debug(message);
-				});
-				if (this.options.cwd && !(yield exists$1(this.options.cwd))) return reject(/* @__PURE__ */ new Error(`The cwd: ${this.options.cwd} does not exist!`));
-				const fileName = this._getSpawnFileName();
-				const cp = child.spawn(fileName, this._getSpawnArgs(optionsNonNull), this._getSpawnOptions(this.options, fileName));
-				let stdbuffer = "";
-				if (cp.stdout) cp.stdout.on("data", (data) => {
-					if (this.options.listeners && this.options.listeners.stdout) this.options.listeners.stdout(data);
-					if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(data);
-					stdbuffer = this._processLineBuffer(data, stdbuffer, (line) => {
-						if (this.options.listeners && this.options.listeners.stdline) this.options.listeners.stdline(line);
-					});
-				});
-				let errbuffer = "";
-				if (cp.stderr) cp.stderr.on("data", (data) => {
-					state.processStderr = true;
-					if (this.options.listeners && this.options.listeners.stderr) this.options.listeners.stderr(data);
-					if (!optionsNonNull.silent && optionsNonNull.errStream && optionsNonNull.outStream) (optionsNonNull.failOnStdErr ? optionsNonNull.errStream : optionsNonNull.outStream).write(data);
-					errbuffer = this._processLineBuffer(data, errbuffer, (line) => {
-						if (this.options.listeners && this.options.listeners.errline) this.options.listeners.errline(line);
-					});
-				});
-				cp.on("error", (err) => {
-					state.processError = err.message;
-					state.processExited = true;
-					state.processClosed = true;
-					state.CheckComplete();
-				});
-				cp.on("exit", (code) => {
-					state.processExitCode = code;
-					state.processExited = true;
-					this._debug(`Exit code ${code} received from tool '${this.toolPath}'`);
-					state.CheckComplete();
-				});
-				cp.on("close", (code) => {
-					state.processExitCode = code;
-					state.processExited = true;
-					state.processClosed = true;
-					this._debug(`STDIO streams have closed for tool '${this.toolPath}'`);
-					state.CheckComplete();
-				});
-				state.on("done", (error, exitCode) => {
-					if (stdbuffer.length > 0) this.emit("stdline", stdbuffer);
-					if (errbuffer.length > 0) this.emit("errline", errbuffer);
-					cp.removeAllListeners();
-					if (error) reject(error);
-					else resolve(exitCode);
-				});
-				if (this.options.input) {
-					if (!cp.stdin) throw new Error("child process missing stdin");
-					cp.stdin.end(this.options.input);
-				}
-			}));
-		});
-	}
-};
-/**
-* Convert an arg string to an array of args. Handles escaping
-*
-* @param    argString   string of arguments
-* @returns  string[]    array of arguments
-*/
-function argStringToArray(argString) {
-	const args = [];
-	let inQuotes = false;
-	let escaped = false;
-	let arg = "";
-	function append(c) {
-		if (escaped && c !== "\"") arg += "\\";
-		arg += c;
-		escaped = false;
-	}
-	for (let i = 0; i < argString.length; i++) {
-		const c = argString.charAt(i);
-		if (c === "\"") {
-			if (!escaped) inQuotes = !inQuotes;
-			else append(c);
-			continue;
-		}
-		if (c === "\\" && escaped) {
-			append(c);
-			continue;
-		}
-		if (c === "\\" && inQuotes) {
-			escaped = true;
-			continue;
-		}
-		if (c === " " && !inQuotes) {
-			if (arg.length > 0) {
-				args.push(arg);
-				arg = "";
-			}
-			continue;
-		}
-		append(c);
-	}
-	if (arg.length > 0) args.push(arg.trim());
-	return args;
-}
-var ExecState = class ExecState extends events.EventEmitter {
-	constructor(options, toolPath) {
-		super();
-		this.processClosed = false;
-		this.processError = "";
-		this.processExitCode = 0;
-		this.processExited = false;
-		this.processStderr = false;
-		this.delay = 1e4;
-		this.done = false;
-		this.timeout = null;
-		if (!toolPath) throw new Error("toolPath must not be empty");
-		this.options = options;
-		this.toolPath = toolPath;
-		if (options.delay) this.delay = options.delay;
-	}
-	CheckComplete() {
-		if (this.done) return;
-		if (this.processClosed) this._setResult();
-		else if (this.processExited) this.timeout = setTimeout$1(ExecState.HandleTimeout, this.delay, this);
-	}
-	_debug(message) {
-		this.emit("debug", message);
-	}
-	_setResult() {
-		let error;
-		if (this.processExited) {
-			if (this.processError) error = /* @__PURE__ */ new Error(`There was an error when attempting to execute the process '${this.toolPath}'. This may indicate the process failed to start. Error: ${this.processError}`);
-			else if (this.processExitCode !== 0 && !this.options.ignoreReturnCode) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed with exit code ${this.processExitCode}`);
-			else if (this.processStderr && this.options.failOnStdErr) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed because one or more lines were written to the STDERR stream`);
-		}
-		if (this.timeout) {
-			clearTimeout(this.timeout);
-			this.timeout = null;
-		}
-		this.done = true;
-		this.emit("done", error, this.processExitCode);
-	}
-	static HandleTimeout(state) {
-		if (state.done) return;
-		if (!state.processClosed && state.processExited) {
-			const message = `The STDIO streams did not close within ${state.delay / 1e3} seconds of the exit event from process '${state.toolPath}'. This may indicate a child process inherited the STDIO streams and has not yet exited.`;
-			state._debug(message);
-		}
-		state._setResult();
-	}
-};
-// node_modules/@actions/exec/lib/exec.js
-var __awaiter = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-/**
-* Exec a command.
-* Output will be streamed to the live console.
-* Returns promise with return code
-*
-* @param     commandLine        command to execute (can include additional args). Must be correctly escaped.
-* @param     args               optional arguments for tool. Escaping is handled by the lib.
-* @param     options            optional exec options.  See ExecOptions
-* @returns   Promise<number>    exit code
-*/
-function exec(commandLine, args, options) {
-	return __awaiter(this, void 0, void 0, function* () {
-		const commandArgs = argStringToArray(commandLine);
-		if (commandArgs.length === 0) throw new Error(`Parameter 'commandLine' cannot be null or empty.`);
-		const toolPath = commandArgs[0];
-		args = commandArgs.slice(1).concat(args || []);
-		return new ToolRunner(toolPath, args, options).exec();
-	});
-}
-// src/platform/process.ts
-/**
-* Milliseconds between asking a program to end and killing it. Nix first ends its builders and lets go of its locks, which takes
-* a busy machine a while; killed before, it leaves builders without a daemon running for good.
-*/
-const KILL_GRACE = 1e4;
-const spawning = new AsyncLocalStorage();
-let listening = false;
-function listen() {
-	if (listening) return;
-	listening = true;
-	subscribe("child_process", (message) => {
-		const slot = spawning.getStore();
-		if (!slot || slot.child !== void 0) return;
-		const child = message.process;
-		slot.child = child;
-		child.once("spawn", () => slot.spawned(child));
-	});
-}
-/**
-* Runs `program` with an argument vector, never through a shell, and gives its exit status and output. A status other than
-* zero is a result, not an error.
-*
-* @throws UnavailableError when the program isn't there; InterruptedError when `signal` aborted it.
-*/
-async function run(program, args, options = {}) {
-	if (options.signal?.aborted) throw new InterruptedError();
-	listen();
-	const maxOutput = options.maxOutput ?? 67108864;
-	const out = options.keepNothing ? nothingKept : collector(maxOutput);
-	const err = options.keepNothing ? nothingKept : collector(maxOutput);
-	let timedOut = false;
-	let overflowed = false;
-	let killTimer;
-	let unwanted = false;
-	const slot = { spawned: (child) => {
-		child.stdin?.on("error", () => {});
-		if (child.pid !== void 0) options.onStart?.(child.pid);
-		if (unwanted) end();
-	} };
-	const end = () => {
-		unwanted = true;
-		const child = slot.child;
-		if (child?.pid === void 0 || killTimer) return;
-		child.kill("SIGTERM");
-		killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
-	};
-	const take = (into) => (data) => {
-		if (!into.add(data)) {
-			overflowed = true;
-			end();
-		}
-	};
-	const decoder = new StringDecoder("utf8");
-	const timeout = options.timeout === void 0 ? void 0 : setTimeout(() => {
-		timedOut = true;
-		end();
-	}, options.timeout);
-	options.signal?.addEventListener("abort", end);
-	options.kill?.addEventListener("abort", end);
-	if (options.kill?.aborted) end();
-	try {
-		const status = await spawning.run(slot, () => exec(`"${program}"`, [...args], {
-			silent: true,
-			ignoreReturnCode: true,
-			...options.cwd === void 0 ? {} : { cwd: options.cwd },
-			env: environment(options.env),
-			input: options.input ?? Buffer.alloc(0),
-			listeners: {
-				stdout: (data) => {
-					take(out)(data);
-					options.onStdout?.(data);
-				},
-				stderr: (data) => {
-					take(err)(data);
-					options.onStderr?.(decoder.write(data));
-				}
-			}
-		}));
-		if (options.signal?.aborted) throw new InterruptedError();
-		const signalNumber = slot.child?.signalCode ? constants.signals[slot.child.signalCode] : 0;
-		return {
-			status: status ?? 128 + signalNumber,
-			stdout: out.text(),
-			stderr: err.text(),
-			timedOut,
-			overflowed
-		};
-	} catch (error) {
-		if (options.signal?.aborted) throw new InterruptedError();
-		if (error instanceof Error && /unable to locate executable|ENOENT/i.test(error.message)) throw new UnavailableError(`${program} was not found on this machine`, { cause: error });
-		throw error;
-	} finally {
-		clearTimeout(timeout);
-		clearTimeout(killTimer);
-		options.signal?.removeEventListener("abort", end);
-		options.kill?.removeEventListener("abort", end);
-	}
-}
-/** @actions/exec replaces the environment where it is given one, so this makes the whole of it. */
-function environment(changes = {}) {
-	const whole = {
-		...process.env,
-		...changes
-	};
-	return Object.fromEntries(Object.entries(whole).filter((pair) => pair[1] !== void 0));
-}
-const nothingKept = {
-	add: () => true,
-	text: () => ""
-};
-function collector(limit) {
-	const pieces = [];
-	let size = 0;
-	return {
-		add(data) {
-			if (size + data.length > limit) return false;
-			pieces.push(data);
-			size += data.length;
-			return true;
-		},
-		text: () => Buffer.concat(pieces).toString("utf8")
-	};
-}
-// src/nix/nix.ts
-const NO_PASSTHROUGH = {
-	overrideInputs: [],
-	options: [],
-	searchPath: []
-};
-/** Nix's programs, found once; every call carries the same options. */
-var Nix = class Nix {
-	version;
-	passthrough;
-	#signal;
-	constructor(version, passthrough, signal) {
-		this.version = version;
-		this.passthrough = passthrough;
-		this.#signal = signal;
-	}
-	/** @throws UnavailableError when Nix is missing or too old. */
-	static async find(passthrough = NO_PASSTHROUGH, signal) {
-		let version;
-		try {
-			version = (await run("nix-store", ["--version"], signal ? { signal } : {})).stdout.trim().split(" ").at(-1) ?? "";
-		} catch (error) {
-			if (!(error instanceof UnavailableError)) throw error;
-			throw new UnavailableError("Nix was not found on this machine (no nix-store in PATH)", {
-				hint: "install it: https://nixos.org/download, or apt-get install nix-bin",
-				cause: error
-			});
-		}
-		const [major = 0, minor = 0] = version.split(".").map(Number);
-		if (major < 2 || major === 2 && minor < 8) throw new UnavailableError(`Nix ${version} is too old: 2.8 is the first that works`);
-		return new Nix(version, passthrough, signal);
-	}
-	/**
-	* Runs one of Nix's programs. Its standard input is empty and its standard error free of colours; pull requests' flakes can
-	* set no options (`nixConfig`), and evaluation builds nothing (import-from-derivation is off).
-	*/
-	async run(program, args, options = {}) {
-		const common = [
-			...program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [],
-			...program === "nix" ? [
-				"--option",
-				"accept-flake-config",
-				"false"
-			] : [],
-			...this.passthrough.options.flatMap(([name, value]) => [
-				"--option",
-				name,
-				value
-			])
-		];
-		const attempt = () => run(program, [...args, ...common], {
-			...options,
-			...this.#signal ? { signal: this.#signal } : {}
-		});
-		let result = await attempt();
-		const tries = options.onStderr === void 0 ? 3 : 0;
-		for (let again = 0; again < tries && collided(result.status, result.stderr); again++) result = await attempt();
-		return result;
-	}
-};
-/** Whether a program ended because another one had the store's database. As a warning it says so too, and goes on. */
-function collided(status, stderr) {
-	return status !== 0 && /^\s*error: .*SQLite database .* is busy/m.test(stderr);
-}
-/** A Nix string literal. */
-function nixString(text) {
-	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
-}
-// src/platform/files.ts
-/**
-* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
-* content or the new. Directories on the way are made.
-*/
-async function writeFileAtomically(file, content, mode = 420) {
-	const dir = path$2.dirname(file);
-	await mkdir$1(dir, { recursive: true });
-	const temporary = path$2.join(dir, `.${path$2.basename(file)}.${randomBytes(6).toString("hex")}`);
-	try {
-		const handle = await open$3(temporary, "wx", mode);
-		try {
-			await handle.writeFile(content);
-			await handle.sync();
-		} finally {
-			await handle.close();
-		}
-		await rename$1(temporary, file);
-	} catch (error) {
-		await rm$1(temporary, { force: true });
-		throw error;
-	}
-}
-// src/nix/activity.ts
-/** Kinds of results (`ResultType`). */
-const LOG_LINE = 101;
-const PROGRESS = 105;
-const SET_EXPECTED = 106;
-/** A line that is longer is nobody's log, and is left out. */
-const MAX_LINE = 1048576;
-/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
-function eventReader(onEvent) {
-	let rest = "";
-	let isTooLong = false;
-	return (piece) => {
-		const lines = (rest + piece).split("\n");
-		rest = lines.pop() ?? "";
-		for (const line of lines) {
-			const event = isTooLong ? void 0 : parseEvent(line);
-			isTooLong = false;
-			if (event !== void 0) onEvent(event);
-		}
-		if (rest.length > MAX_LINE) {
-			rest = "";
-			isTooLong = true;
-		}
-	};
-}
-/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
-function parseEvent(line) {
-	if (line === "") return void 0;
-	if (!line.startsWith("@nix ")) return {
-		kind: "message",
-		level: /^error:/.test(line) ? 0 : 1,
-		text: line
-	};
-	let said;
-	try {
-		said = JSON.parse(line.slice(5)) ?? {};
-	} catch {
-		return;
-	}
-	const { action, id, type, level } = said;
-	const fields = Array.isArray(said.fields) ? said.fields : [];
-	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
-		kind: "message",
-		level,
-		text: said.msg
-	};
-	if (typeof id !== "number") return void 0;
-	if (action === "stop") return {
-		kind: "stop",
-		id
-	};
-	if (typeof type !== "number") return void 0;
-	const [first, second] = fields;
-	if (action === "start") return {
-		kind: "start",
-		id,
-		type,
-		path: typeof first === "string" ? first : ""
-	};
-	if (action !== "result") return void 0;
-	if (type === LOG_LINE && typeof first === "string") return {
-		kind: "log",
-		id,
-		line: first
-	};
-	if (typeof first !== "number" || typeof second !== "number") return void 0;
-	if (type === PROGRESS) return {
-		kind: "progress",
-		id,
-		done: first,
-		expected: second
-	};
-	if (type === SET_EXPECTED) return {
-		kind: "expected",
-		id,
-		type: first,
-		expected: second
-	};
-}
-// src/nix/failure-message.ts
-/**
-* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
-* knows of the fleet.
-*/
-/** Where something is, as a line of its own below what is said of it. */
-const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
-function withoutColours(text) {
-	return text.replace(/\x1b\[[0-9;]*m/g, "");
-}
-/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
-function withoutOurs(text) {
-	const kept = [];
-	let ours = false;
-	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
-		ours = true;
-		while (kept.at(-1)?.trim() === "") kept.pop();
-		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
-	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
-		ours = false;
-		kept.push(line);
-	}
-	return kept.join("\n");
-}
-/** The line with the innermost error's message. */
-function causeLine(lines) {
-	let found;
-	lines.forEach((line, index) => {
-		const below = lines[index + 1] ?? "";
-		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
-	});
-	return found;
-}
-function messageAt(lines, at) {
-	const block = messageBlock(lines, at);
-	const assertions = assertionsIn(block);
-	if (assertions.length > 0) return assertions.join("; ");
-	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
-	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
-	if (asserted) return `${asserted[1]} failed: ${first}`;
-	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
-	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
-	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
-	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
-}
-function assertionsIn(block) {
-	if (!/Failed assertions:/.test(block)) return [];
-	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
-}
-/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
-function definitionsIn(block) {
-	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
-}
-function knownIssues(lines, at) {
-	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
-	if (heading < 0) return [];
-	const rest = lines.slice(heading + 1);
-	const end = rest.findIndex((line) => !/^\s*- /.test(line));
-	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
-}
-/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
-function messageBlock(lines, at) {
-	const block = [lines[at] ?? ""];
-	for (const line of lines.slice(at + 1)) {
-		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
-		block.push(line);
-	}
-	return block.join("\n");
-}
-/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
-function frameAbove(lines, at) {
-	let start = at - 1;
-	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
-	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
-}
-function lastWords(lines, status) {
-	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
-}
-function refusedPackage(block) {
-	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
-	return older ?? newer;
-}
-// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
-function _usingCtx() {
-	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
-		var n = Error();
-		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
-	}, e = {}, n = [];
-	function using(r, e) {
-		if (null != e) {
-			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
-			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
-			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
-			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
-			t && (o = function o() {
-				try {
-					t.call(e);
-				} catch (r) {
-					return Promise.reject(r);
-				}
-			}), n.push({
-				v: e,
-				d: o,
-				a: r
-			});
-		} else r && n.push({
-			d: e,
-			a: r
-		});
-		return e;
-	}
-	return {
-		e,
-		u: using.bind(null, !1),
-		a: using.bind(null, !0),
-		d: function d() {
-			var o, t = this.e, s = 0;
-			function next() {
-				for (; o = n.pop();) try {
-					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
-					if (o.d) {
-						var r = o.d.call(o.v);
-						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
-					} else s |= 1;
-				} catch (r) {
-					return err(r);
-				}
-				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
-				if (t !== e) throw t;
-			}
-			function err(n) {
-				return t = t !== e ? new r(n, t) : n, next();
-			}
-			return next();
-		}
-	};
-}
-// src/nix/cache-signatures.ts
-/** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
-const AT_ONCE = 1e3;
-/**
-* Signs what a binary cache has already, where hosts that trust the key alone wouldn't take it: pushed without a key, or with
-* another one. What is signed is what this machine's store has: where the cache has something else under the same name, it
-* gets no signature, whoever has put it there. `paths` are closures whole. Gives how many were signed.
-* @throws UnavailableError when some can't be, or the cache can't be asked.
-*/
-async function signInCache(nix, cache, key, paths) {
-	const unsigned = await untrusted(nix, cache, key, paths);
-	if (unsigned.length === 0) return 0;
-	await copySignatures(nix, cache, key, unsigned);
-	const left = await untrusted(nix, cache, key, unsigned);
-	const [first] = left;
-	if (first === void 0) return unsigned.length;
-	throw new UnavailableError(`it has other builds of ${left.length} of these paths, which another key has signed, or none: such as ${first}`, { hint: "they get no signature of this build's; take them out, or begin a new cache" });
-}
-/** Those that the cache has, and a host that trusts this key alone would refuse. Nothing that is remembered counts. */
-async function untrusted(nix, cache, { publicKey }, paths) {
-	const options = [
-		"--no-contents",
-		"--sigs-needed",
-		"1",
-		"--option",
-		"trusted-public-keys",
-		publicKey
-	];
-	const found = [];
-	for (const some of parts(paths)) {
-		const run = await nix.run("nix", [
-			"store",
-			"verify",
-			...options,
-			...AFRESH,
-			"--store",
-			cache,
-			...some
-		]);
-		const said = withoutColours(run.stderr);
-		const refused = [...said.matchAll(/^path '([^'\n]+)' is untrusted$/gm)].flatMap(([, stored]) => stored ?? []);
-		if (run.status !== 0 && !(run.status === 2 && refused.length > 0)) throw failed$1(said);
-		found.push(...refused);
-	}
-	return found;
-}
-/** Whatever was asked of a cache before: it may have been emptied, or filled by somebody else, since. */
-const AFRESH = [
-	"--option",
-	"narinfo-cache-positive-ttl",
-	"0",
-	"--option",
-	"narinfo-cache-negative-ttl",
-	"0"
-];
-/**
-* Signs these paths in a cache of narinfos alone, made of what this machine's store knows, and has Nix copy the signatures,
-* which it does only where size, hash and references are the same. So it needs no right to sign in either store.
-*/
-async function copySignatures(nix, cache, { file }, paths) {
-	try {
-		var _usingCtx$15 = _usingCtx();
-		const temporary = _usingCtx$15.a(await temporaryDirectory());
-		const own = `file://${path$2.join(temporary.path, "narinfos")}`;
-		await mkdir$1(path$2.join(temporary.path, "narinfos"));
-		for (const some of parts(paths)) {
-			const known = await nix.run("nix-store", ["--dump-db", ...some]);
-			if (known.status !== 0) throw failed$1(known.stderr);
-			for (const [name, text] of narinfos(known.stdout)) await writeFile$1(path$2.join(temporary.path, "narinfos", name), text);
-			for (const args of [[
-				"sign",
-				"--key-file",
-				file,
-				"--store",
-				own,
-				...some
-			], [
-				"copy-sigs",
-				...AFRESH,
-				"--substituter",
-				own,
-				"--store",
-				cache,
-				...some
-			]]) {
-				const run = await nix.run("nix", ["store", ...args]);
-				if (run.status !== 0) throw failed$1(run.stderr);
-			}
-		}
-	} catch (_) {
-		_usingCtx$15.e = _;
-	} finally {
-		await _usingCtx$15.d();
-	}
-}
-/** Names and texts of narinfos, from what `nix-store --dump-db` prints: path, hash, size, deriver, and references, a line each. */
-function narinfos(registration) {
-	const found = [];
-	const lines = registration.split("\n");
-	const next = () => lines.shift() ?? "";
-	while (lines.length > 1) {
-		const [stored, hash, size] = [
-			next(),
-			next(),
-			next()
-		];
-		next();
-		const references = Array.from({ length: Number(next()) }, () => path$2.basename(next()));
-		const fields = {
-			StorePath: stored,
-			URL: "nar/none",
-			Compression: "none",
-			FileHash: `sha256:${hash.replace(/^sha256:/, "")}`,
-			FileSize: size,
-			NarHash: `sha256:${hash.replace(/^sha256:/, "")}`,
-			NarSize: size,
-			References: references.join(" ")
-		};
-		const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
-		found.push([`${path$2.basename(stored).slice(0, 32)}.narinfo`, text.join("")]);
-	}
-	return found;
-}
-function parts(paths) {
-	const all = [...new Set(paths)];
-	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
-}
-function failed$1(stderr) {
-	return new UnavailableError(`what is there can't be signed: ${(withoutColours(stderr).trim().split("\n").at(-1) ?? "").replace(/^error: */, "")}`);
-}
-// src/nix/push.ts
-/** How often it is tried. */
-const ATTEMPTS$1 = 6;
-/** Milliseconds. */
-const WAIT = 2e3;
-/** What is no trouble of the network's, and is the same a minute later. */
-const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only/i;
-/**
-* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
-* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
-* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
-*/
-async function push(nix, url, paths, options) {
-	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
-	/** What was under way when an attempt ended is copied again by the next. */
-	const copied = /* @__PURE__ */ new Set();
-	const [first] = paths;
-	if (first === void 0) return {
-		paths: 0,
-		bytes: 0,
-		signed: 0
-	};
-	const address = storeAddress(url);
-	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
-	for (let attempt = 1;; attempt++) {
-		const error = await copy$1(nix, withKey(address, options.key), paths, (path) => {
-			copied.add(path);
-			onProgress(copied.size);
-		});
-		if (error === null) {
-			const signed = options.key === void 0 ? 0 : await signOthers(nix, address, options.key, paths, copied);
-			return {
-				paths: copied.size,
-				bytes: await sizeOf(nix, [...copied]),
-				signed
-			};
-		}
-		if (attempt >= ATTEMPTS$1 || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
-		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
-		onRetry(hidden(error, url), wait);
-		await setTimeout$2(wait, void 0, { signal }).catch(() => {
-			throw new InterruptedError();
-		});
-	}
-}
-/** Signs what was there before. A key that the address names is its user's own business. */
-async function signOthers(nix, address, key, paths, copied) {
-	if (withKey(address, key) === address) return 0;
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		...new Set(paths)
-	]);
-	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
-	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
-		if (!(error instanceof UnavailableError)) throw error;
-		const more = error.hint === void 0 ? {} : { hint: error.hint };
-		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
-	});
-}
-/** One run of Nix's: its error, or null. */
-async function copy$1(nix, url, paths, onCopied) {
-	const copying = /* @__PURE__ */ new Map();
-	const errors = [];
-	let ssh = "";
-	const read = eventReader((event) => {
-		switch (event.kind) {
-			case "start":
-				if (event.type === 100) copying.set(event.id, event.path);
-				return;
-			case "stop": {
-				const path = copying.get(event.id);
-				copying.delete(event.id);
-				if (path !== void 0) onCopied(path);
-				return;
-			}
-			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
-			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
-		}
-	});
-	const args = [
-		"copy",
-		"-v",
-		"--log-format",
-		"internal-json",
-		...AFRESH,
-		"--to",
-		url,
-		...new Set(paths)
-	];
-	const { status } = await nix.run("nix", args, {
-		onStderr: read,
-		keepNothing: true
-	});
-	read("\n");
-	if (status === 0) return null;
-	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
-}
-/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
-function isBinaryCache(url) {
-	return /^(?:file|s3|https?):/.test(url);
-}
-/** Nix takes the path of the key's file as a setting of the store. */
-function withKey(address, key) {
-	if (key === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
-	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
-}
-/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
-async function sizeOf(nix, paths) {
-	let size = 0;
-	for (let begin = 0; begin < paths.length; begin += 1e3) {
-		const run = await nix.run("nix-store", [
-			"--query",
-			"--size",
-			...paths.slice(begin, begin + 1e3)
-		]);
-		for (const line of run.stdout.split("\n")) size += Number(line);
-	}
-	return size;
-}
-/**
-* The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
-* @throws FleetError for an address that is none.
-*/
-function storeAddress(url) {
-	let address;
-	try {
-		address = new URL(url);
-	} catch {
-		throw new FleetError(`'${shown(url)}' is no address of a Nix store`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
-	}
-	if (address.protocol !== "file:") return url;
-	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
-	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
-	return address.href;
-}
-/** Where a cache is that is a directory; null for any other. */
-function cacheDirectory(url) {
-	return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
-}
-/**
-* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
-* that they ask it before cache.nixos.org, whose priority is 40.
-*/
-async function describeCache(directory, storeDir) {
-	await mkdir$1(directory, { recursive: true }).catch((error) => {
-		throw new UnavailableError(`${directory} can't be made (${error.code})`);
-	});
-	const file = path$2.join(directory, "nix-cache-info");
-	const text = await readFile$1(file, "utf8").catch(() => "");
-	const missing = [
-		`StoreDir: ${storeDir}`,
-		"WantMassQuery: 1",
-		"Priority: 30"
-	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
-	if (missing.length === 0) return;
-	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
-		throw new UnavailableError(`${file} can't be written (${error.code})`);
-	});
-}
-/** An address without a password in it, for people. */
-function shown(url) {
-	return url.replace(/^([^/]*:\/\/[^/@:]*):[^/@]*@/, "$1:…@");
-}
-/** What Nix says of an address has it in it. */
-function hidden(text, url) {
-	const [, password] = /^[^/]*:\/\/[^/@:]*:([^/@]*)@/.exec(url) ?? [];
-	return (password ? text.replaceAll(password, "…") : text).split("\n").join(" ");
-}
-// src/platform/parallel.ts
-/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
-async function* ahead(items, limit, work) {
-	const begun = [];
-	for (const item of items) {
-		const result = work(item);
-		result.catch(() => {});
-		begun.push(result);
-		const first = begun.length > limit ? begun.shift() : void 0;
-		if (first !== void 0) yield await first;
-	}
-	for (const result of begun) yield await result;
-}
-/**
-* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
-* is begun; the first one is thrown when what was under way has ended.
-*/
-async function parallel(items, limit, work) {
-	const results = new Array(items.length);
-	const queue = items.entries();
-	const errors = [];
-	const worker = async () => {
-		for (const [index, item] of queue) {
-			try {
-				results[index] = await work(item, index);
-			} catch (error) {
-				errors.push(error);
-			}
-			if (errors.length > 0) return;
-		}
-	};
-	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-	if (errors.length > 0) throw errors[0];
-	return results;
-}
-// src/nix/roots.ts
-/**
-* Keeps store paths alive, each with a gc root in its `directory`, named after it. Asking again makes it the newest.
-* @throws UnavailableError when Nix can't.
-*/
-async function addRoots(nix, wanted) {
-	const known = await knownRoots();
-	await parallel(wanted, availableParallelism(), async ({ storePath, directory }) => {
-		const root = path$2.join(directory, path$2.basename(storePath));
-		if (known.has(root) && await readlink(root).catch(() => null) === storePath) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
-		else await addRoot(nix, storePath, root);
-	});
-}
-/** The indirect roots that Nix knows of; none where it doesn't let itself be looked at. */
-async function knownRoots() {
-	const directory = path$2.join(process.env.NIX_STATE_DIR || "/nix/var/nix", "gcroots/auto");
-	const names = await readdir$1(directory).catch(() => []);
-	const roots = await Promise.all(names.map((name) => readlink(path$2.join(directory, name)).catch(() => [])));
-	return new Set(roots.flat());
-}
-async function addRoot(nix, storePath, root) {
-	await mkdir$1(path$2.dirname(root), { recursive: true });
-	const run = await nix.run("nix-store", [
-		"--realise",
-		storePath,
-		"--add-root",
-		root,
-		"--indirect"
-	]);
-	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
-}
-/** The gc roots of a directory, the newest first. What else is there is none. */
-async function rootsIn(directory) {
-	const names = await readdir$1(directory).catch((error) => {
-		if (error.code === "ENOENT") return [];
-		throw error;
-	});
-	return (await Promise.all(names.map(async (name) => {
-		const file = path$2.join(directory, name);
-		const info = await lstat$1(file);
-		return info.isSymbolicLink() ? [{
-			file,
-			target: await readlink(file),
-			made: info.mtimeMs
-		}] : [];
-	}))).flat().sort((a, b) => b.made - a.made);
-}
-async function removeRoot({ file }) {
-	await rm$1(file, { force: true });
-}
-// src/nix/sign.ts
-/**
-* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed. Gives false when the Nix
-* daemon doesn't let this user: signatures are then only where paths are pushed to with the key.
-* @throws UnavailableError when Nix can't for another reason.
-*/
-async function signClosures(nix, key, paths) {
-	if (paths.length === 0) return true;
-	const run = await nix.run("nix", [
-		"store",
-		"sign",
-		"--recursive",
-		"--key-file",
-		key.file,
-		...new Set(paths)
-	]);
-	if (/not privileged to add signatures/.test(run.stderr)) return false;
-	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return true;
-}
-// src/nix/build-errors.ts
-const DRV = /'(\/[^'\n]+\.drv)'/;
-/**
-* Reads an error of Nix's about builds. Up to 2.28 it says `builder for 'X.drv' failed with …` and `a 'SYSTEM' with features
-* {…} is required to build 'X.drv'`; later versions say `Cannot build 'X.drv'`, and below it `Reason: …`.
-*/
-function parseBuildError(message) {
-	const text = withoutColours(message).replace(/^\s*error: */, "").trim();
-	const drv = DRV.exec(text)?.[1];
-	if (drv === void 0) return {
-		kind: "other",
-		text
-	};
-	if (/^build of '/.test(text)) return { kind: "dependent" };
-	if (/\bdependenc(?:y|ies)\b[^\n]*\bfailed\b/.test(text)) return { kind: "dependent" };
-	const needs = platformIn(text);
-	if (needs !== void 0) return {
-		kind: "unbuildable",
-		drv,
-		needs
-	};
-	const [line = ""] = text.split("\n");
-	const said = line.replace(` for '${drv}'`, "").replace(`'${drv}'`, nameOf(drv)).replace(/[:;]$/, "");
-	return {
-		kind: "failed",
-		drv,
-		reason: /^\s*Reason: (.*?)\.?$/m.exec(text)?.[1] ?? said
-	};
-}
-function platformIn(text) {
-	const [, system, features] = /a '([^']+)' with features \{([^}]*)\} is required to build/.exec(text) ?? [];
-	if (system !== void 0) return {
-		system,
-		features: list$1(features)
-	};
-	if (!/Reason: (?:platform mismatch|missing system features|required system or feature not available)/.test(text)) return;
-	return {
-		system: /Required system: '([^']+)'/.exec(text)?.[1] ?? null,
-		features: list$1(/(?:Required features:|Required system: '[^']+' with features) \{([^}]*)\}/.exec(text)?.[1])
-	};
-}
-function list$1(text = "") {
-	return text.split(",").flatMap((word) => word.trim() || []);
-}
-/** A derivation's name without its place and hash: `nginx-1.29.3`. */
-function nameOf(drv) {
-	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
-}
-// src/commands/build/failures.ts
-/**
-* Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
-* with the first host that needs it.
-*/
-async function failuresOf({ output }, nix, outcomes, directory) {
-	const failures = /* @__PURE__ */ new Map();
-	const needing = hostsByCulprit(outcomes);
-	const logs = /* @__PURE__ */ new Map();
-	for (const [drv, { culprit, hosts }] of needing) {
-		const file = await saveLog(nix, culprit, directory);
-		logs.set(drv, file);
-		output.folded(`the end of ${nameOf(drv)}'s log, which ${hosts.join(", ")} need${hosts.length === 1 ? "s" : ""}`, inertLog(culprit.tail.join("\n")));
-	}
-	for (const [host, outcome] of outcomes) {
-		if (outcome.kind !== "failed") continue;
-		const { culprits, message } = outcome;
-		const [first] = culprits;
-		if (first === void 0) {
-			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
-			continue;
-		}
-		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
-		const file = logs.get(first.drv);
-		const isShown = (needing.get(first.drv)?.hosts ?? [])[0] === host;
-		failures.set(host, {
-			message: inertLine(`${nameOf(first.drv)} failed to build: ${first.reason}${more}`),
-			derivation: first.drv,
-			...file === void 0 ? {} : {
-				log: file,
-				hint: `the whole log: ${file}`
-			},
-			...isShown ? { trace: inertLog(first.tail.join("\n")) } : {}
-		});
-	}
-	return failures;
-}
-/** What didn't build, and the hosts that need it. */
-function hostsByCulprit(outcomes) {
-	const found = /* @__PURE__ */ new Map();
-	for (const [host, outcome] of outcomes) for (const culprit of outcome.kind === "failed" ? outcome.culprits : []) {
-		const known = found.get(culprit.drv) ?? {
-			culprit,
-			hosts: []
-		};
-		known.hosts.push(host);
-		found.set(culprit.drv, known);
-	}
-	return found;
-}
-/**
-* What is to be said of hosts that aren't built here, one line for all with the same reason. `builders` are those that couldn't be
-* used, and why.
-*/
-function unbuildableWarnings(outcomes, builders) {
-	const hosts = /* @__PURE__ */ new Map();
-	for (const [host, outcome] of outcomes) {
-		if (outcome.kind !== "unbuildable") continue;
-		const needs = describe$3(outcome.needs);
-		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
-	}
-	const lost = [...builders].map(([builder, why]) => inertLine(`${builder} can't be used now: ${why}`));
-	const hint = lost.length > 0 ? lost.join("; ") : "see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS";
-	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (${hint})`);
-}
-function describe$3({ system, features }) {
-	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
-	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
-}
-// src/commands/build/places.ts
-/**
-* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
-* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
-*/
-async function defaultRoots(env, fleet) {
-	const place = await realpath(fleet);
-	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
-	const identity = repository && workspace ? [
-		server,
-		repository,
-		path$2.relative(await realpath(workspace), place)
-	].join(" ") : place;
-	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
-	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
-	return path$2.join(allRoots(env), `${name}-${id}`);
-}
-/** Where all fleets' gc roots are that this user builds on this machine. */
-function allRoots(env) {
-	return path$2.join(stateDirectory(env), "roots");
-}
-/** What tells this machine and this state directory from others that fill the same cache. */
-async function sourceOf(env) {
-	return `${(await readFile$1("/etc/machine-id", "utf8").catch(() => hostname())).trim()} ${stateDirectory(env)}`;
-}
-/** The logs of builds that failed. */
-function defaultLogs(env) {
-	return path$2.join(stateDirectory(env), "logs");
-}
-function stateDirectory(env) {
-	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
 }
 // src/fleet/cache-over-ssh.ts
 /**
@@ -11422,7 +9648,7 @@ function bucketFor(state, inst) {
 	return bucket;
 }
 let handoff;
-const open$1 = [];
+const open$2 = [];
 const memo = {
 	alloc(_inst, payload, empty) {
 		const bucket = handoff;
@@ -11433,7 +9659,7 @@ const memo = {
 			issues: null
 		};
 		bucket.set(payload.value, entry);
-		open$1.push(entry);
+		open$2.push(entry);
 		return empty;
 	},
 	guard(inst) {
@@ -11499,10 +9725,10 @@ const memo = {
 					return payload;
 				}
 				handoff = bucket;
-				const depth = open$1.length;
+				const depth = open$2.length;
 				const result = base(payload, ctx);
 				handoff = void 0;
-				const entry = open$1.length > depth ? open$1.pop() : void 0;
+				const entry = open$2.length > depth ? open$2.pop() : void 0;
 				if (result instanceof Promise) return result.then((r) => {
 					if (entry) entry.issues = r.issues.length ? cloneIssues(r.issues) : NO_ISSUES;
 					return r;
@@ -14145,6 +12371,68 @@ function withPort(user, address, port) {
 		port: number
 	} : null;
 }
+// src/fleet/suggest.ts
+/** The candidate nearest to `word`, when it is near enough to have been meant. */
+function nearest(word, candidates) {
+	const allowed = Math.max(1, Math.floor(word.length / 3));
+	let best;
+	for (const candidate of candidates) {
+		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
+			candidate,
+			distance
+		};
+	}
+	return best?.candidate;
+}
+/** Levenshtein's distance: single letters added, dropped or exchanged. */
+function editDistance(a, b) {
+	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+	for (let i = 1; i <= a.length; i++) {
+		const current = [i];
+		for (let j = 1; j <= b.length; j++) {
+			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+		}
+		previous = current;
+	}
+	return previous[b.length] ?? 0;
+}
+// src/fleet/store-url.ts
+/** What the addresses of Nix stores begin with that systems can be copied to and fetched from (nix help-stores). */
+const SCHEMES = [
+	"file",
+	"http",
+	"https",
+	"s3",
+	"ssh",
+	"ssh-ng"
+];
+/** Why a text is no address of a Nix store, to be said after what it was given as; null when it is one. */
+function storeUrlProblem(text) {
+	if (/[\s\p{Cc}]/u.test(text)) return "must be one address without blanks in it";
+	const [, scheme = "", rest = ""] = /^([^:/?#]*):(.*)$/.exec(text) ?? [];
+	if (!SCHEMES.includes(scheme)) {
+		const meant = nearest(scheme, SCHEMES);
+		return `must be the address of a Nix store; ${meant ? `did you mean '${meant}://'?` : `it begins with one of ${SCHEMES.join(", ")}, and ://`}`;
+	}
+	if (!/^\/\//.test(rest) || !URL.canParse(text)) return `must be an address as ${example(scheme)} is one`;
+	if (/^\/\/[^/?#]*@[^/?#]*@/.test(rest)) return "must have %40 for an '@' in its password";
+	const { host, pathname } = new URL(text);
+	if (scheme === "file" ? host !== "" || pathname === "/" : host === "") return `must be an address as ${example(scheme)} is one`;
+	if (/^-/.test(decodeURIComponent(host))) return "must name a host, and no host's name begins with '-'";
+	return null;
+}
+function example(scheme) {
+	return scheme === "file" ? "file:///srv/cache" : `${scheme}://cache.example.org`;
+}
+/** Whether an address has something in it that lets in whoever reads it: a password, a token, the path of a key. */
+function holdsSecret(text) {
+	if (!URL.canParse(text)) return false;
+	const { protocol, username, password, searchParams } = new URL(text);
+	const isToken = username !== "" && /^https?:$/.test(protocol);
+	return password !== "" || isToken || searchParams.has("secret-key") || searchParams.has("secret-keys");
+}
 // src/fleet/schema.ts
 /**
 * fleet.yaml, as the design's section 2 lays it down. Strict: a key that isn't known is an error, since a misspelt one that is
@@ -14189,16 +12477,24 @@ const server = strictObject({
 	tree: boolean().default(false).describe("Whether each host's files are kept unpacked beside its releases, as hosts of the 2022 Bento read them.")
 });
 const gitRemote = strictObject({
-	remote: oneLine.min(1).refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository").refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed").describe("The repository that gets the releases, as git takes it: the fleet's own, or another."),
+	remote: oneLine.min(1).refine((value) => !/^-|^[a-z0-9]+::/i.test(value), "must be the address of a git repository").refine((value) => !/^[^/]+:\/\/[^/@:]*:[^/]*@/.test(value), "must not hold a password: this file is committed").describe("The repository that gets the releases, as git takes it: the fleet's own, or another."),
 	refs: oneLine.refine((value) => value.startsWith("refs/") && value.includes("{host}"), "must begin with refs/ and contain {host}").regex(/^(?:\/?[A-Za-z0-9_{}-]+)+$/, "must be a ref's name: letters, digits, '-' and '_' between slashes").default("refs/heads/bento/{host}").describe("Each host's ref, with `{host}` for its name."),
 	hostKeys: array(publicKey).default([]).describe("The remote's ssh host keys: hosts take no others.")
 });
+/** The address of a Nix store, in a file that everybody reads who may see the repository. */
+const storeUrl = (whoReads) => string().superRefine((value, context) => {
+	const message = (holdsSecret(value) ? `must not hold a password or a key: ${whoReads}` : null) ?? storeUrlProblem(value);
+	if (message !== null) context.addIssue({
+		code: "custom",
+		message
+	});
+}).meta({ format: "uri" });
 const substituter = strictObject({
-	url: url().describe("Where it is, as `substituters` of nix.conf has it."),
+	url: storeUrl("this file is committed, and every host gets it; a netrc-file on hosts can have it").describe("Where it is, as `substituters` of nix.conf has it."),
 	key: string().regex(/^[^\s:]+:[A-Za-z0-9+/]{43}=$/, "must be a public key as in nix.conf, 'name-1:base64'").describe("The public key that its paths are signed with, `name-1:base64`.")
 });
 const cache = strictObject({
-	push: url().refine((value) => !/^[^/]+:\/\/[^/@]*:[^/@]*@/.test(value), "must not hold a password: this file is committed").optional().describe("The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`."),
+	push: storeUrl("this file is committed").optional().describe("The Nix store that `bento build --push` copies systems to, such as `s3://bucket` or `file:///srv/cache`."),
 	over: literal("ssh").optional().describe("`ssh`: hosts reach the substituter that is `http://ADDRESS:PORT`, in numbers and as the server sees it, through the server's ssh.")
 });
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
@@ -14240,33 +12536,6 @@ const KNOWN_KEYS = {
 	"hosts.*": Object.keys(host.shape),
 	"hosts.*.nixpkgs": Object.keys(nixpkgsPin.shape)
 };
-// src/fleet/suggest.ts
-/** The candidate nearest to `word`, when it is near enough to have been meant. */
-function nearest(word, candidates) {
-	const allowed = Math.max(1, Math.floor(word.length / 3));
-	let best;
-	for (const candidate of candidates) {
-		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
-			candidate,
-			distance
-		};
-	}
-	return best?.candidate;
-}
-/** Levenshtein's distance: single letters added, dropped or exchanged. */
-function editDistance(a, b) {
-	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-	for (let i = 1; i <= a.length; i++) {
-		const current = [i];
-		for (let j = 1; j <= b.length; j++) {
-			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
-		}
-		previous = current;
-	}
-	return previous[b.length] ?? 0;
-}
 // src/fleet/parse.ts
 const FLEET_FILE = "fleet.yaml";
 /**
@@ -14739,6 +13008,1981 @@ function isDirectory(place) {
 function sortHosts(hosts) {
 	return [...hosts].sort((a, b) => a.name < b.name ? -1 : 1);
 }
+// src/inert.ts
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+function inert(text) {
+	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+}
+/** The same on one line, at most `limit` characters of it. */
+function inertLine(text, limit = 500) {
+	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
+	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
+function clip(text, limit) {
+	if (text.length <= limit) return text;
+	const head = text.slice(0, Math.floor(limit / 2));
+	const tail = text.slice(text.length - Math.ceil(limit / 2));
+	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
+}
+// src/platform/files.ts
+/**
+* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
+* content or the new. Directories on the way are made.
+*/
+async function writeFileAtomically(file, content, mode = 420) {
+	await makeDirectory(path$2.dirname(file));
+	const temporary = temporaryBeside(file);
+	try {
+		await writeSynced(temporary, content, mode);
+		await rename$1(temporary, file);
+	} catch (error) {
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+/**
+* Replaces several files, or none of them: all are written beside those that they replace before the first is renamed, and what fails
+* after that puts back what was there. Directories on the way are made, and those that are left empty go.
+*/
+async function replaceFiles(replacements) {
+	const written = [];
+	const changed = [];
+	try {
+		for (const { file, content, mode } of replacements) {
+			const temporary = content === null ? null : temporaryBeside(file);
+			written.push({
+				file,
+				temporary,
+				backup: temporaryBeside(file)
+			});
+			if (temporary === null || content === null) continue;
+			await makeDirectory(path$2.dirname(file));
+			await writeSynced(temporary, content, mode ?? 420);
+		}
+		for (const one of written) {
+			await copyFile$1(one.file, one.backup).catch(unlessMissing);
+			changed.push(one);
+			await (one.temporary === null ? rm$1(one.file, { force: true }) : rename$1(one.temporary, one.file));
+		}
+	} catch (error) {
+		for (const { file, backup } of changed) await rename$1(backup, file).catch(() => rm$1(file, { force: true }));
+		throw error;
+	} finally {
+		for (const { temporary, backup } of written) {
+			if (temporary !== null) await rm$1(temporary, { force: true });
+			await rm$1(backup, { force: true });
+		}
+	}
+	for (const { file, content } of replacements) if (content === null) await removeEmpty(path$2.dirname(file));
+}
+function temporaryBeside(file) {
+	return path$2.join(path$2.dirname(file), `.${path$2.basename(file)}.${randomBytes(6).toString("hex")}`);
+}
+async function writeSynced(file, content, mode) {
+	const handle = await open$3(file, "wx", mode);
+	try {
+		await handle.writeFile(content);
+		await handle.sync();
+	} finally {
+		await handle.close();
+	}
+}
+function unlessMissing(error) {
+	if (error.code !== "ENOENT") throw error;
+}
+/** Removes directories from here upwards, up to the first in which there is something. */
+async function removeEmpty(dir) {
+	try {
+		await rmdir$1(dir);
+	} catch {
+		return;
+	}
+	await removeEmpty(path$2.dirname(dir));
+}
+/**
+* Makes a directory and those above it, unless they are there. Node's own `recursive` tries for ever where a file system has
+* the parent, and says that it hasn't, as /proc does.
+*/
+async function makeDirectory(dir) {
+	try {
+		await mkdir$1(dir);
+	} catch (error) {
+		const { code } = error;
+		if (code === "ENOENT" && path$2.dirname(dir) !== dir) {
+			await makeDirectory(path$2.dirname(dir));
+			await mkdir$1(dir).catch(unlessThere);
+		} else await unlessThere(error);
+	}
+	async function unlessThere(error) {
+		if (!(await stat$1(dir).catch(() => void 0))?.isDirectory()) throw error;
+	}
+}
+// src/nix/build-log.ts
+/** A line without an end is cut here, in characters. */
+const MAX_LINE$1 = 1048576;
+/** Text of a build without its colours, and without anything else that would act on a terminal. */
+function inertLog(text) {
+	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
+}
+/**
+* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
+* has the end that is known.
+*/
+async function saveLog(nix, { drv, tail }, directory) {
+	await makeDirectory(directory);
+	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
+	const temporary = `${file}.new`;
+	const handle = await open$3(temporary, "w", 420);
+	try {
+		const decoder = new StringDecoder("utf8");
+		let rest = "";
+		let size = 0;
+		const write = (text) => {
+			if (text !== "") size += writeSync(handle.fd, inertLog(text));
+		};
+		const { status } = await nix.run("nix-store", ["--read-log", drv], {
+			keepNothing: true,
+			onStdout: (data) => {
+				rest += decoder.write(data);
+				const end = rest.length > MAX_LINE$1 ? rest.length : rest.lastIndexOf("\n") + 1;
+				write(rest.slice(0, end));
+				rest = rest.slice(end);
+			}
+		});
+		write(rest + decoder.end());
+		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
+		await handle.close();
+		await rename$1(temporary, file);
+		return file;
+	} catch (error) {
+		await handle.close().catch(() => {});
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+/** Removes logs that nobody will look at any more. What isn't one, by its name, stays. */
+async function removeOldLogs(directory, now = Date.now()) {
+	const names = await readdir$1(directory).catch(() => []);
+	for (const name of names.filter((name) => /^[0-9a-z]{32}-.*\.log(?:\.new)?$/.test(name))) {
+		const file = path$2.join(directory, name);
+		const { mtimeMs } = await stat$1(file);
+		if (now - mtimeMs > 2592e6) await rm$1(file, { force: true });
+	}
+}
+// src/platform/temporary.ts
+/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
+async function temporaryDirectory() {
+	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
+	return {
+		path: dir,
+		[Symbol.asyncDispose]: () => rm$1(dir, {
+			recursive: true,
+			force: true,
+			maxRetries: 3
+		})
+	};
+}
+/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
+async function temporarySecretFile(name, content) {
+	const dir = await temporaryDirectory();
+	const file = path$2.join(dir.path, name);
+	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
+		mode: 384,
+		flag: "wx"
+	});
+	return {
+		path: file,
+		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
+	};
+}
+// src/nix/cache-key.ts
+/** Before the 32 bytes of a seed, PKCS #8 of an ed25519 key has these (RFC 8410). */
+const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
+const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+/**
+* Makes a key usable by Nix. `what` says in errors which key it is.
+* @throws FleetError for a key that is malformed or can't be read. Its text is never part of it.
+*/
+async function openCacheKey(source, what) {
+	const key = ("content" in source ? source.content : await readKey$1(source.file, what)).trim();
+	const publicKey = publicHalf$1(key);
+	if (publicKey === void 0) throw new FleetError(`${what} is not a secret key of a binary cache`, { hint: "it is one line, NAME:BASE64, as bento keygen --cache NAME or nix-store --generate-binary-cache-key makes it" });
+	const copy = await temporarySecretFile("cache-key", key);
+	return {
+		file: copy.path,
+		publicKey,
+		[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
+	};
+}
+async function readKey$1(file, what) {
+	return readFile$1(file, "utf8").catch((error) => {
+		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+	});
+}
+/** Undefined for what is no secret key, or one whose halves don't belong together. */
+function publicHalf$1(key) {
+	const [, name, body = ""] = /^([^\s:]+):([A-Za-z0-9+/]{86}==)$/.exec(key) ?? [];
+	if (name === void 0) return void 0;
+	const bytes = Buffer.from(body, "base64");
+	const seed = createPrivateKey({
+		key: Buffer.concat([PKCS8, bytes.subarray(0, 32)]),
+		format: "der",
+		type: "pkcs8"
+	});
+	const half = Buffer.from(createPublicKey(seed).export({ format: "jwk" }).x ?? "", "base64url");
+	return half.equals(bytes.subarray(32)) ? `${name}:${half.toString("base64")}` : void 0;
+}
+/** A new key of this name: both halves, each a line as Nix has it. */
+function makeCacheKey(name) {
+	const { d = "", x = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
+	const [seed, half] = [Buffer.from(d, "base64url"), Buffer.from(x, "base64url")];
+	return {
+		secretKey: `${name}:${Buffer.concat([seed, half]).toString("base64")}`,
+		publicKey: `${name}:${half.toString("base64")}`
+	};
+}
+// src/nix/difference.ts
+/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
+const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
+/**
+* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
+* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function packageChanges(nix, from, to) {
+	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
+	return difference(before, after);
+}
+/** Names with their versions, of all packages that one closure has and the other hasn't. */
+function difference(before, after) {
+	const changes = [];
+	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
+		const from = versions(before.get(name));
+		const to = versions(after.get(name));
+		if (from !== to) changes.push({
+			name,
+			from,
+			to
+		});
+	}
+	return changes;
+}
+async function packagesOf(nix, root) {
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		root
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePackages(run.stdout);
+}
+/** The outputs of a package that are not its main one are the same package. */
+const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
+/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
+function parsePackages(paths) {
+	const packages = /* @__PURE__ */ new Map();
+	for (const line of paths.split("\n")) {
+		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
+		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
+		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
+		if (base.startsWith("nixos-system-")) continue;
+		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
+	}
+	return packages;
+}
+function versions(found) {
+	return found === void 0 ? null : [...found].sort().join(", ");
+}
+// node_modules/@actions/io/lib/io-util.js
+var __awaiter$3 = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+const { chmod, copyFile, lstat, mkdir, open: open$1, readdir, rename, rm, rmdir, stat, symlink, unlink } = fs$1.promises;
+const IS_WINDOWS$1 = process.platform === "win32";
+fs$1.constants.O_RDONLY;
+function exists$1(fsPath) {
+	return __awaiter$3(this, void 0, void 0, function* () {
+		try {
+			yield stat(fsPath);
+		} catch (err) {
+			if (err.code === "ENOENT") return false;
+			throw err;
+		}
+		return true;
+	});
+}
+/**
+* On OSX/Linux, true if path starts with '/'. On Windows, true for paths like:
+* \, \hello, \\hello\share, C:, and C:\hello (and corresponding alternate separator cases).
+*/
+function isRooted(p) {
+	p = normalizeSeparators(p);
+	if (!p) throw new Error("isRooted() parameter \"p\" cannot be empty");
+	if (IS_WINDOWS$1) return p.startsWith("\\") || /^[A-Z]:/i.test(p);
+	return p.startsWith("/");
+}
+/**
+* Best effort attempt to determine whether a file exists and is executable.
+* @param filePath    file path to check
+* @param extensions  additional file extensions to try
+* @return if file exists and is executable, returns the file path. otherwise empty string.
+*/
+function tryGetExecutablePath(filePath, extensions) {
+	return __awaiter$3(this, void 0, void 0, function* () {
+		let stats = void 0;
+		try {
+			stats = yield stat(filePath);
+		} catch (err) {
+			if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
+		}
+		if (stats && stats.isFile()) {
+			if (IS_WINDOWS$1) {
+				const upperExt = path$1.extname(filePath).toUpperCase();
+				if (extensions.some((validExt) => validExt.toUpperCase() === upperExt)) return filePath;
+			} else if (isUnixExecutable(stats)) return filePath;
+		}
+		const originalFilePath = filePath;
+		for (const extension of extensions) {
+			filePath = originalFilePath + extension;
+			stats = void 0;
+			try {
+				stats = yield stat(filePath);
+			} catch (err) {
+				if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
+			}
+			if (stats && stats.isFile()) {
+				if (IS_WINDOWS$1) {
+					try {
+						const directory = path$1.dirname(filePath);
+						const upperName = path$1.basename(filePath).toUpperCase();
+						for (const actualName of yield readdir(directory)) if (upperName === actualName.toUpperCase()) {
+							filePath = path$1.join(directory, actualName);
+							break;
+						}
+					} catch (err) {
+						console.log(`Unexpected error attempting to determine the actual case of the file '${filePath}': ${err}`);
+					}
+					return filePath;
+				} else if (isUnixExecutable(stats)) return filePath;
+			}
+		}
+		return "";
+	});
+}
+function normalizeSeparators(p) {
+	p = p || "";
+	if (IS_WINDOWS$1) {
+		p = p.replace(/\//g, "\\");
+		return p.replace(/\\\\+/g, "\\");
+	}
+	return p.replace(/\/\/+/g, "/");
+}
+function isUnixExecutable(stats) {
+	return (stats.mode & 1) > 0 || (stats.mode & 8) > 0 && process.getgid !== void 0 && stats.gid === process.getgid() || (stats.mode & 64) > 0 && process.getuid !== void 0 && stats.uid === process.getuid();
+}
+// node_modules/@actions/io/lib/io.js
+var __awaiter$2 = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+/**
+* Returns path of a tool had the tool actually been invoked.  Resolves via paths.
+* If you check and the tool does not exist, it will throw.
+*
+* @param     tool              name of the tool
+* @param     check             whether to check if tool exists
+* @returns   Promise<string>   path to tool
+*/
+function which(tool, check) {
+	return __awaiter$2(this, void 0, void 0, function* () {
+		if (!tool) throw new Error("parameter 'tool' is required");
+		if (check) {
+			const result = yield which(tool, false);
+			if (!result) {
+				if (IS_WINDOWS$1) throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also verify the file has a valid extension for an executable file.`);
+				else throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also check the file mode to verify the file is executable.`);
+			}
+			return result;
+		}
+		const matches = yield findInPath(tool);
+		if (matches && matches.length > 0) return matches[0];
+		return "";
+	});
+}
+/**
+* Returns a list of all occurrences of the given tool on the system path.
+*
+* @returns   Promise<string[]>  the paths of the tool
+*/
+function findInPath(tool) {
+	return __awaiter$2(this, void 0, void 0, function* () {
+		if (!tool) throw new Error("parameter 'tool' is required");
+		const extensions = [];
+		if (IS_WINDOWS$1 && process.env["PATHEXT"]) {
+			for (const extension of process.env["PATHEXT"].split(path$1.delimiter)) if (extension) extensions.push(extension);
+		}
+		if (isRooted(tool)) {
+			const filePath = yield tryGetExecutablePath(tool, extensions);
+			if (filePath) return [filePath];
+			return [];
+		}
+		if (tool.includes(path$1.sep)) return [];
+		const directories = [];
+		if (process.env.PATH) {
+			for (const p of process.env.PATH.split(path$1.delimiter)) if (p) directories.push(p);
+		}
+		const matches = [];
+		for (const directory of directories) {
+			const filePath = yield tryGetExecutablePath(path$1.join(directory, tool), extensions);
+			if (filePath) matches.push(filePath);
+		}
+		return matches;
+	});
+}
+// node_modules/@actions/exec/lib/toolrunner.js
+var __awaiter$1 = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+const IS_WINDOWS = process.platform === "win32";
+var ToolRunner = class extends events.EventEmitter {
+	constructor(toolPath, args, options) {
+		super();
+		if (!toolPath) throw new Error("Parameter 'toolPath' cannot be null or empty.");
+		this.toolPath = toolPath;
+		this.args = args || [];
+		this.options = options || {};
+	}
+	_debug(message) {
+		if (this.options.listeners && this.options.listeners.debug) this.options.listeners.debug(message);
+	}
+	_getCommandString(options, noPrefix) {
+		const toolPath = this._getSpawnFileName();
+		const args = this._getSpawnArgs(options);
+		let cmd = noPrefix ? "" : "[command]";
+		if (IS_WINDOWS) {
+			if (this._isCmdFile()) {
+				cmd += toolPath;
+				for (const a of args) cmd += ` ${a}`;
+			} else if (options.windowsVerbatimArguments) {
+				cmd += `"${toolPath}"`;
+				for (const a of args) cmd += ` ${a}`;
+			} else {
+				cmd += this._windowsQuoteCmdArg(toolPath);
+				for (const a of args) cmd += ` ${this._windowsQuoteCmdArg(a)}`;
+			}
+		} else {
+			cmd += toolPath;
+			for (const a of args) cmd += ` ${a}`;
+		}
+		return cmd;
+	}
+	_processLineBuffer(data, strBuffer, onLine) {
+		try {
+			let s = strBuffer + data.toString();
+			let n = s.indexOf(os$1.EOL);
+			while (n > -1) {
+				onLine(s.substring(0, n));
+				s = s.substring(n + os$1.EOL.length);
+				n = s.indexOf(os$1.EOL);
+			}
+			return s;
+		} catch (err) {
+			this._debug(`error processing line. Failed with error ${err}`);
+			return "";
+		}
+	}
+	_getSpawnFileName() {
+		if (IS_WINDOWS) {
+			if (this._isCmdFile()) return process.env["COMSPEC"] || "cmd.exe";
+		}
+		return this.toolPath;
+	}
+	_getSpawnArgs(options) {
+		if (IS_WINDOWS) {
+			if (this._isCmdFile()) {
+				let argline = `/D /S /C "${this._windowsQuoteCmdArg(this.toolPath)}`;
+				for (const a of this.args) {
+					argline += " ";
+					argline += options.windowsVerbatimArguments ? a : this._windowsQuoteCmdArg(a);
+				}
+				argline += "\"";
+				return [argline];
+			}
+		}
+		return this.args;
+	}
+	_endsWith(str, end) {
+		return str.endsWith(end);
+	}
+	_isCmdFile() {
+		const upperToolPath = this.toolPath.toUpperCase();
+		return this._endsWith(upperToolPath, ".CMD") || this._endsWith(upperToolPath, ".BAT");
+	}
+	_windowsQuoteCmdArg(arg) {
+		if (!this._isCmdFile()) return this._uvQuoteCmdArg(arg);
+		if (!arg) return "\"\"";
+		const cmdSpecialChars = [
+			" ",
+			"	",
+			"&",
+			"(",
+			")",
+			"[",
+			"]",
+			"{",
+			"}",
+			"^",
+			"=",
+			";",
+			"!",
+			"'",
+			"+",
+			",",
+			"`",
+			"~",
+			"|",
+			"<",
+			">",
+			"\""
+		];
+		let needsQuotes = false;
+		for (const char of arg) if (cmdSpecialChars.some((x) => x === char)) {
+			needsQuotes = true;
+			break;
+		}
+		if (!needsQuotes) return arg;
+		let reverse = "\"";
+		let quoteHit = true;
+		for (let i = arg.length; i > 0; i--) {
+			reverse += arg[i - 1];
+			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
+			else if (arg[i - 1] === "\"") {
+				quoteHit = true;
+				reverse += "\"";
+			} else quoteHit = false;
+		}
+		reverse += "\"";
+		return reverse.split("").reverse().join("");
+	}
+	_uvQuoteCmdArg(arg) {
+		if (!arg) return "\"\"";
+		if (!arg.includes(" ") && !arg.includes("	") && !arg.includes("\"")) return arg;
+		if (!arg.includes("\"") && !arg.includes("\\")) return `"${arg}"`;
+		let reverse = "\"";
+		let quoteHit = true;
+		for (let i = arg.length; i > 0; i--) {
+			reverse += arg[i - 1];
+			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
+			else if (arg[i - 1] === "\"") {
+				quoteHit = true;
+				reverse += "\\";
+			} else quoteHit = false;
+		}
+		reverse += "\"";
+		return reverse.split("").reverse().join("");
+	}
+	_cloneExecOptions(options) {
+		options = options || {};
+		const result = {
+			cwd: options.cwd || process.cwd(),
+			env: options.env || process.env,
+			silent: options.silent || false,
+			windowsVerbatimArguments: options.windowsVerbatimArguments || false,
+			failOnStdErr: options.failOnStdErr || false,
+			ignoreReturnCode: options.ignoreReturnCode || false,
+			delay: options.delay || 1e4
+		};
+		result.outStream = options.outStream || process.stdout;
+		result.errStream = options.errStream || process.stderr;
+		return result;
+	}
+	_getSpawnOptions(options, toolPath) {
+		options = options || {};
+		const result = {};
+		result.cwd = options.cwd;
+		result.env = options.env;
+		result["windowsVerbatimArguments"] = options.windowsVerbatimArguments || this._isCmdFile();
+		if (options.windowsVerbatimArguments) result.argv0 = `"${toolPath}"`;
+		return result;
+	}
+	/**
+	* Exec a tool.
+	* Output will be streamed to the live console.
+	* Returns promise with return code
+	*
+	* @param     tool     path to tool to exec
+	* @param     options  optional exec options.  See ExecOptions
+	* @returns   number
+	*/
+	exec() {
+		return __awaiter$1(this, void 0, void 0, function* () {
+			if (!isRooted(this.toolPath) && (this.toolPath.includes("/") || IS_WINDOWS && this.toolPath.includes("\\"))) this.toolPath = path$1.resolve(process.cwd(), this.options.cwd || process.cwd(), this.toolPath);
+			this.toolPath = yield which(this.toolPath, true);
+			return new Promise((resolve, reject) => __awaiter$1(this, void 0, void 0, function* () {
+				this._debug(`exec tool: ${this.toolPath}`);
+				this._debug("arguments:");
+				for (const arg of this.args) this._debug(`   ${arg}`);
+				const optionsNonNull = this._cloneExecOptions(this.options);
+				if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(this._getCommandString(optionsNonNull) + os$1.EOL);
+				const state = new ExecState(optionsNonNull, this.toolPath);
+				state.on("debug", (message) => {
+					this._debug(message);
+				});
+				if (this.options.cwd && !(yield exists$1(this.options.cwd))) return reject(/* @__PURE__ */ new Error(`The cwd: ${this.options.cwd} does not exist!`));
+				const fileName = this._getSpawnFileName();
+				const cp = child.spawn(fileName, this._getSpawnArgs(optionsNonNull), this._getSpawnOptions(this.options, fileName));
+				let stdbuffer = "";
+				if (cp.stdout) cp.stdout.on("data", (data) => {
+					if (this.options.listeners && this.options.listeners.stdout) this.options.listeners.stdout(data);
+					if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(data);
+					stdbuffer = this._processLineBuffer(data, stdbuffer, (line) => {
+						if (this.options.listeners && this.options.listeners.stdline) this.options.listeners.stdline(line);
+					});
+				});
+				let errbuffer = "";
+				if (cp.stderr) cp.stderr.on("data", (data) => {
+					state.processStderr = true;
+					if (this.options.listeners && this.options.listeners.stderr) this.options.listeners.stderr(data);
+					if (!optionsNonNull.silent && optionsNonNull.errStream && optionsNonNull.outStream) (optionsNonNull.failOnStdErr ? optionsNonNull.errStream : optionsNonNull.outStream).write(data);
+					errbuffer = this._processLineBuffer(data, errbuffer, (line) => {
+						if (this.options.listeners && this.options.listeners.errline) this.options.listeners.errline(line);
+					});
+				});
+				cp.on("error", (err) => {
+					state.processError = err.message;
+					state.processExited = true;
+					state.processClosed = true;
+					state.CheckComplete();
+				});
+				cp.on("exit", (code) => {
+					state.processExitCode = code;
+					state.processExited = true;
+					this._debug(`Exit code ${code} received from tool '${this.toolPath}'`);
+					state.CheckComplete();
+				});
+				cp.on("close", (code) => {
+					state.processExitCode = code;
+					state.processExited = true;
+					state.processClosed = true;
+					this._debug(`STDIO streams have closed for tool '${this.toolPath}'`);
+					state.CheckComplete();
+				});
+				state.on("done", (error, exitCode) => {
+					if (stdbuffer.length > 0) this.emit("stdline", stdbuffer);
+					if (errbuffer.length > 0) this.emit("errline", errbuffer);
+					cp.removeAllListeners();
+					if (error) reject(error);
+					else resolve(exitCode);
+				});
+				if (this.options.input) {
+					if (!cp.stdin) throw new Error("child process missing stdin");
+					cp.stdin.end(this.options.input);
+				}
+			}));
+		});
+	}
+};
+/**
+* Convert an arg string to an array of args. Handles escaping
+*
+* @param    argString   string of arguments
+* @returns  string[]    array of arguments
+*/
+function argStringToArray(argString) {
+	const args = [];
+	let inQuotes = false;
+	let escaped = false;
+	let arg = "";
+	function append(c) {
+		if (escaped && c !== "\"") arg += "\\";
+		arg += c;
+		escaped = false;
+	}
+	for (let i = 0; i < argString.length; i++) {
+		const c = argString.charAt(i);
+		if (c === "\"") {
+			if (!escaped) inQuotes = !inQuotes;
+			else append(c);
+			continue;
+		}
+		if (c === "\\" && escaped) {
+			append(c);
+			continue;
+		}
+		if (c === "\\" && inQuotes) {
+			escaped = true;
+			continue;
+		}
+		if (c === " " && !inQuotes) {
+			if (arg.length > 0) {
+				args.push(arg);
+				arg = "";
+			}
+			continue;
+		}
+		append(c);
+	}
+	if (arg.length > 0) args.push(arg.trim());
+	return args;
+}
+var ExecState = class ExecState extends events.EventEmitter {
+	constructor(options, toolPath) {
+		super();
+		this.processClosed = false;
+		this.processError = "";
+		this.processExitCode = 0;
+		this.processExited = false;
+		this.processStderr = false;
+		this.delay = 1e4;
+		this.done = false;
+		this.timeout = null;
+		if (!toolPath) throw new Error("toolPath must not be empty");
+		this.options = options;
+		this.toolPath = toolPath;
+		if (options.delay) this.delay = options.delay;
+	}
+	CheckComplete() {
+		if (this.done) return;
+		if (this.processClosed) this._setResult();
+		else if (this.processExited) this.timeout = setTimeout$1(ExecState.HandleTimeout, this.delay, this);
+	}
+	_debug(message) {
+		this.emit("debug", message);
+	}
+	_setResult() {
+		let error;
+		if (this.processExited) {
+			if (this.processError) error = /* @__PURE__ */ new Error(`There was an error when attempting to execute the process '${this.toolPath}'. This may indicate the process failed to start. Error: ${this.processError}`);
+			else if (this.processExitCode !== 0 && !this.options.ignoreReturnCode) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed with exit code ${this.processExitCode}`);
+			else if (this.processStderr && this.options.failOnStdErr) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed because one or more lines were written to the STDERR stream`);
+		}
+		if (this.timeout) {
+			clearTimeout(this.timeout);
+			this.timeout = null;
+		}
+		this.done = true;
+		this.emit("done", error, this.processExitCode);
+	}
+	static HandleTimeout(state) {
+		if (state.done) return;
+		if (!state.processClosed && state.processExited) {
+			const message = `The STDIO streams did not close within ${state.delay / 1e3} seconds of the exit event from process '${state.toolPath}'. This may indicate a child process inherited the STDIO streams and has not yet exited.`;
+			state._debug(message);
+		}
+		state._setResult();
+	}
+};
+// node_modules/@actions/exec/lib/exec.js
+var __awaiter = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+/**
+* Exec a command.
+* Output will be streamed to the live console.
+* Returns promise with return code
+*
+* @param     commandLine        command to execute (can include additional args). Must be correctly escaped.
+* @param     args               optional arguments for tool. Escaping is handled by the lib.
+* @param     options            optional exec options.  See ExecOptions
+* @returns   Promise<number>    exit code
+*/
+function exec(commandLine, args, options) {
+	return __awaiter(this, void 0, void 0, function* () {
+		const commandArgs = argStringToArray(commandLine);
+		if (commandArgs.length === 0) throw new Error(`Parameter 'commandLine' cannot be null or empty.`);
+		const toolPath = commandArgs[0];
+		args = commandArgs.slice(1).concat(args || []);
+		return new ToolRunner(toolPath, args, options).exec();
+	});
+}
+// src/platform/process.ts
+/**
+* Milliseconds between asking a program to end and killing it. Nix first ends its builders and lets go of its locks, which takes
+* a busy machine a while; killed before, it leaves builders without a daemon running for good.
+*/
+const KILL_GRACE = 1e4;
+const spawning = new AsyncLocalStorage();
+let listening = false;
+function listen() {
+	if (listening) return;
+	listening = true;
+	subscribe("child_process", (message) => {
+		const slot = spawning.getStore();
+		if (!slot || slot.child !== void 0) return;
+		const child = message.process;
+		slot.child = child;
+		child.once("spawn", () => slot.spawned(child));
+	});
+}
+/**
+* Runs `program` with an argument vector, never through a shell, and gives its exit status and output. A status other than
+* zero is a result, not an error.
+*
+* @throws UnavailableError when the program isn't there; InterruptedError when `signal` aborted it.
+*/
+async function run(program, args, options = {}) {
+	if (options.signal?.aborted) throw new InterruptedError();
+	listen();
+	const maxOutput = options.maxOutput ?? 67108864;
+	const out = options.keepNothing ? nothingKept : collector(maxOutput);
+	const err = options.keepNothing ? nothingKept : collector(maxOutput);
+	let timedOut = false;
+	let overflowed = false;
+	let killTimer;
+	let unwanted = false;
+	const slot = { spawned: (child) => {
+		child.stdin?.on("error", () => {});
+		if (child.pid !== void 0) options.onStart?.(child.pid);
+		if (unwanted) end();
+	} };
+	const end = () => {
+		unwanted = true;
+		const child = slot.child;
+		if (child?.pid === void 0 || killTimer) return;
+		child.kill("SIGTERM");
+		killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
+	};
+	const take = (into) => (data) => {
+		if (!into.add(data)) {
+			overflowed = true;
+			end();
+		}
+	};
+	const decoder = new StringDecoder("utf8");
+	const timeout = options.timeout === void 0 ? void 0 : setTimeout(() => {
+		timedOut = true;
+		end();
+	}, options.timeout);
+	options.signal?.addEventListener("abort", end);
+	options.kill?.addEventListener("abort", end);
+	if (options.kill?.aborted) end();
+	try {
+		const status = await spawning.run(slot, () => exec(`"${program}"`, [...args], {
+			silent: true,
+			ignoreReturnCode: true,
+			...options.cwd === void 0 ? {} : { cwd: options.cwd },
+			env: environment(options.env),
+			input: options.input ?? Buffer.alloc(0),
+			listeners: {
+				stdout: (data) => {
+					take(out)(data);
+					options.onStdout?.(data);
+				},
+				stderr: (data) => {
+					take(err)(data);
+					options.onStderr?.(decoder.write(data));
+				}
+			}
+		}));
+		if (options.signal?.aborted) throw new InterruptedError();
+		const signalNumber = slot.child?.signalCode ? constants.signals[slot.child.signalCode] : 0;
+		return {
+			status: status ?? 128 + signalNumber,
+			stdout: out.text(),
+			stderr: err.text(),
+			timedOut,
+			overflowed
+		};
+	} catch (error) {
+		if (options.signal?.aborted) throw new InterruptedError();
+		if (error instanceof Error && /unable to locate executable|ENOENT/i.test(error.message)) throw new UnavailableError(`${program} was not found on this machine`, { cause: error });
+		throw error;
+	} finally {
+		clearTimeout(timeout);
+		clearTimeout(killTimer);
+		options.signal?.removeEventListener("abort", end);
+		options.kill?.removeEventListener("abort", end);
+	}
+}
+/** @actions/exec replaces the environment where it is given one, so this makes the whole of it. */
+function environment(changes = {}) {
+	const whole = {
+		...process.env,
+		...changes
+	};
+	return Object.fromEntries(Object.entries(whole).filter((pair) => pair[1] !== void 0));
+}
+const nothingKept = {
+	add: () => true,
+	text: () => ""
+};
+function collector(limit) {
+	const pieces = [];
+	let size = 0;
+	return {
+		add(data) {
+			if (size + data.length > limit) return false;
+			pieces.push(data);
+			size += data.length;
+			return true;
+		},
+		text: () => Buffer.concat(pieces).toString("utf8")
+	};
+}
+// src/nix/nix.ts
+const NO_PASSTHROUGH = {
+	overrideInputs: [],
+	options: [],
+	searchPath: []
+};
+/** Nix's programs, found once; every call carries the same options. */
+var Nix = class Nix {
+	version;
+	passthrough;
+	#signal;
+	constructor(version, passthrough, signal) {
+		this.version = version;
+		this.passthrough = passthrough;
+		this.#signal = signal;
+	}
+	/** @throws UnavailableError when Nix is missing or too old. */
+	static async find(passthrough = NO_PASSTHROUGH, signal) {
+		let version;
+		try {
+			version = (await run("nix-store", ["--version"], signal ? { signal } : {})).stdout.trim().split(" ").at(-1) ?? "";
+		} catch (error) {
+			if (!(error instanceof UnavailableError)) throw error;
+			throw new UnavailableError("Nix was not found on this machine (no nix-store in PATH)", {
+				hint: "install it: https://nixos.org/download, or apt-get install nix-bin",
+				cause: error
+			});
+		}
+		const [major = 0, minor = 0] = version.split(".").map(Number);
+		if (major < 2 || major === 2 && minor < 8) throw new UnavailableError(`Nix ${version} is too old: 2.8 is the first that works`);
+		return new Nix(version, passthrough, signal);
+	}
+	/**
+	* Runs one of Nix's programs. Its standard input is empty and its standard error free of colours; pull requests' flakes can
+	* set no options (`nixConfig`), and evaluation builds nothing (import-from-derivation is off).
+	*/
+	async run(program, args, options = {}) {
+		const common = [
+			...program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [],
+			...program === "nix" ? [
+				"--option",
+				"accept-flake-config",
+				"false"
+			] : [],
+			...this.passthrough.options.flatMap(([name, value]) => [
+				"--option",
+				name,
+				value
+			])
+		];
+		const attempt = () => run(program, [...args, ...common], {
+			...options,
+			...this.#signal ? { signal: this.#signal } : {}
+		});
+		let result = await attempt();
+		const tries = options.onStderr === void 0 ? 3 : 0;
+		for (let again = 0; again < tries && collided(result.status, result.stderr); again++) result = await attempt();
+		return result;
+	}
+};
+/** Whether a program ended because another one had the store's database. As a warning it says so too, and goes on. */
+function collided(status, stderr) {
+	return status !== 0 && /^\s*error: .*SQLite database .* is busy/m.test(stderr);
+}
+/** A Nix string literal. */
+function nixString(text) {
+	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
+}
+// src/nix/activity.ts
+/** Kinds of results (`ResultType`). */
+const LOG_LINE = 101;
+const PROGRESS = 105;
+const SET_EXPECTED = 106;
+/** A line that is longer is nobody's log, and is left out. */
+const MAX_LINE = 1048576;
+/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
+function eventReader(onEvent) {
+	let rest = "";
+	let isTooLong = false;
+	return (piece) => {
+		const lines = (rest + piece).split("\n");
+		rest = lines.pop() ?? "";
+		for (const line of lines) {
+			const event = isTooLong ? void 0 : parseEvent(line);
+			isTooLong = false;
+			if (event !== void 0) onEvent(event);
+		}
+		if (rest.length > MAX_LINE) {
+			rest = "";
+			isTooLong = true;
+		}
+	};
+}
+/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
+function parseEvent(line) {
+	if (line === "") return void 0;
+	if (!line.startsWith("@nix ")) return {
+		kind: "message",
+		level: /^error:/.test(line) ? 0 : 1,
+		text: line
+	};
+	let said;
+	try {
+		said = JSON.parse(line.slice(5)) ?? {};
+	} catch {
+		return;
+	}
+	const { action, id, type, level } = said;
+	const fields = Array.isArray(said.fields) ? said.fields : [];
+	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
+		kind: "message",
+		level,
+		text: said.msg
+	};
+	if (typeof id !== "number") return void 0;
+	if (action === "stop") return {
+		kind: "stop",
+		id
+	};
+	if (typeof type !== "number") return void 0;
+	const [first, second] = fields;
+	if (action === "start") return {
+		kind: "start",
+		id,
+		type,
+		path: typeof first === "string" ? first : ""
+	};
+	if (action !== "result") return void 0;
+	if (type === LOG_LINE && typeof first === "string") return {
+		kind: "log",
+		id,
+		line: first
+	};
+	if (typeof first !== "number" || typeof second !== "number") return void 0;
+	if (type === PROGRESS) return {
+		kind: "progress",
+		id,
+		done: first,
+		expected: second
+	};
+	if (type === SET_EXPECTED) return {
+		kind: "expected",
+		id,
+		type: first,
+		expected: second
+	};
+}
+// src/nix/failure-message.ts
+/**
+* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
+* knows of the fleet.
+*/
+/** Where something is, as a line of its own below what is said of it. */
+const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
+function withoutColours(text) {
+	return text.replace(/\x1b\[[0-9;]*m/g, "");
+}
+/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
+function withoutOurs(text) {
+	const kept = [];
+	let ours = false;
+	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
+		ours = true;
+		while (kept.at(-1)?.trim() === "") kept.pop();
+		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
+	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
+		ours = false;
+		kept.push(line);
+	}
+	return kept.join("\n");
+}
+/** The line with the innermost error's message. */
+function causeLine(lines) {
+	let found;
+	lines.forEach((line, index) => {
+		const below = lines[index + 1] ?? "";
+		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
+	});
+	return found;
+}
+function messageAt(lines, at) {
+	const block = messageBlock(lines, at);
+	const assertions = assertionsIn(block);
+	if (assertions.length > 0) return assertions.join("; ");
+	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
+	const [, reason] = /^Cannot build '.*'\.\n\s*Reason: (.*?)\.?$/m.exec(block.replace(/^\s*error:\s*/, "")) ?? [];
+	if (reason !== void 0) return `${first.replace(/\.$/, "")}: ${reason}`;
+	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
+	if (asserted) return `${asserted[1]} failed: ${first}`;
+	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
+	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
+	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
+	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
+}
+function assertionsIn(block) {
+	if (!/Failed assertions:/.test(block)) return [];
+	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
+}
+/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
+function definitionsIn(block) {
+	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
+}
+function knownIssues(lines, at) {
+	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
+	if (heading < 0) return [];
+	const rest = lines.slice(heading + 1);
+	const end = rest.findIndex((line) => !/^\s*- /.test(line));
+	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
+}
+/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
+function messageBlock(lines, at) {
+	const block = [lines[at] ?? ""];
+	for (const line of lines.slice(at + 1)) {
+		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
+		block.push(line);
+	}
+	return block.join("\n");
+}
+/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
+function frameAbove(lines, at) {
+	let start = at - 1;
+	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
+	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
+}
+function lastWords(lines, status) {
+	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
+}
+function refusedPackage(block) {
+	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
+	return older ?? newer;
+}
+// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
+function _usingCtx() {
+	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
+		var n = Error();
+		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
+	}, e = {}, n = [];
+	function using(r, e) {
+		if (null != e) {
+			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
+			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
+			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
+			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
+			t && (o = function o() {
+				try {
+					t.call(e);
+				} catch (r) {
+					return Promise.reject(r);
+				}
+			}), n.push({
+				v: e,
+				d: o,
+				a: r
+			});
+		} else r && n.push({
+			d: e,
+			a: r
+		});
+		return e;
+	}
+	return {
+		e,
+		u: using.bind(null, !1),
+		a: using.bind(null, !0),
+		d: function d() {
+			var o, t = this.e, s = 0;
+			function next() {
+				for (; o = n.pop();) try {
+					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
+					if (o.d) {
+						var r = o.d.call(o.v);
+						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
+					} else s |= 1;
+				} catch (r) {
+					return err(r);
+				}
+				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
+				if (t !== e) throw t;
+			}
+			function err(n) {
+				return t = t !== e ? new r(n, t) : n, next();
+			}
+			return next();
+		}
+	};
+}
+// src/nix/cache-signatures.ts
+/** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
+const AT_ONCE = 1e3;
+/**
+* Signs what a binary cache has already, where hosts that trust the key alone wouldn't take it: pushed without a key, or with
+* another one. What is signed is what this machine's store has: where the cache has something else under the same name, it
+* gets no signature, whoever has put it there. `paths` are closures whole. Gives how many were signed.
+* @throws UnavailableError when some can't be, or the cache can't be asked.
+*/
+async function signInCache(nix, cache, key, paths) {
+	const unsigned = await untrusted(nix, cache, key, paths);
+	if (unsigned.length === 0) return 0;
+	await copySignatures(nix, cache, key, unsigned);
+	const left = await untrusted(nix, cache, key, unsigned);
+	const [first] = left;
+	if (first === void 0) return unsigned.length;
+	throw new UnavailableError(`it has other builds of ${left.length} of these paths, which another key has signed, or none: such as ${first}`, { hint: "they get no signature of this build's; take them out, or begin a new cache" });
+}
+/** Those that the cache has, and a host that trusts this key alone would refuse. Nothing that is remembered counts. */
+async function untrusted(nix, cache, { publicKey }, paths) {
+	const options = [
+		"--no-contents",
+		"--sigs-needed",
+		"1",
+		"--option",
+		"trusted-public-keys",
+		publicKey
+	];
+	const found = [];
+	for (const some of parts(paths)) {
+		const run = await nix.run("nix", [
+			"store",
+			"verify",
+			...options,
+			...AFRESH,
+			"--store",
+			cache,
+			...some
+		]);
+		const said = withoutColours(run.stderr);
+		const refused = [...said.matchAll(/^path '([^'\n]+)' is untrusted$/gm)].flatMap(([, stored]) => stored ?? []);
+		if (run.status !== 0 && !(run.status === 2 && refused.length > 0)) throw failed$1(said);
+		found.push(...refused);
+	}
+	return found;
+}
+/** Whatever was asked of a cache before: it may have been emptied, or filled by somebody else, since. */
+const AFRESH = [
+	"--option",
+	"narinfo-cache-positive-ttl",
+	"0",
+	"--option",
+	"narinfo-cache-negative-ttl",
+	"0"
+];
+/**
+* Signs these paths in a cache of narinfos alone, made of what this machine's store knows, and has Nix copy the signatures,
+* which it does only where size, hash and references are the same. So it needs no right to sign in either store.
+*/
+async function copySignatures(nix, cache, { file }, paths) {
+	try {
+		var _usingCtx$17 = _usingCtx();
+		const temporary = _usingCtx$17.a(await temporaryDirectory());
+		const own = `file://${path$2.join(temporary.path, "narinfos")}`;
+		await mkdir$1(path$2.join(temporary.path, "narinfos"));
+		for (const some of parts(paths)) {
+			const known = await nix.run("nix-store", ["--dump-db", ...some]);
+			if (known.status !== 0) throw failed$1(known.stderr);
+			for (const [name, text] of narinfos(known.stdout)) await writeFile$1(path$2.join(temporary.path, "narinfos", name), text);
+			for (const args of [[
+				"sign",
+				"--key-file",
+				file,
+				"--store",
+				own,
+				...some
+			], [
+				"copy-sigs",
+				...AFRESH,
+				"--substituter",
+				own,
+				"--store",
+				cache,
+				...some
+			]]) {
+				const run = await nix.run("nix", ["store", ...args]);
+				if (run.status !== 0) throw failed$1(run.stderr);
+			}
+		}
+	} catch (_) {
+		_usingCtx$17.e = _;
+	} finally {
+		await _usingCtx$17.d();
+	}
+}
+/** Names and texts of narinfos, from what `nix-store --dump-db` prints: path, hash, size, deriver, and references, a line each. */
+function narinfos(registration) {
+	const found = [];
+	const lines = registration.split("\n");
+	const next = () => lines.shift() ?? "";
+	while (lines.length > 1) {
+		const [stored, hash, size] = [
+			next(),
+			next(),
+			next()
+		];
+		next();
+		const references = Array.from({ length: Number(next()) }, () => path$2.basename(next()));
+		const fields = {
+			StorePath: stored,
+			URL: "nar/none",
+			Compression: "none",
+			FileHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			FileSize: size,
+			NarHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			NarSize: size,
+			References: references.join(" ")
+		};
+		const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
+		found.push([`${path$2.basename(stored).slice(0, 32)}.narinfo`, text.join("")]);
+	}
+	return found;
+}
+function parts(paths) {
+	const all = [...new Set(paths)];
+	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
+}
+function failed$1(stderr) {
+	return new UnavailableError(`what is there can't be signed: ${(withoutColours(stderr).trim().split("\n").at(-1) ?? "").replace(/^error: */, "")}`);
+}
+// src/nix/push.ts
+/** How often it is tried. */
+const ATTEMPTS$1 = 6;
+/** Milliseconds. */
+const WAIT = 2e3;
+/** What is no trouble of the network's, and is the same a minute later. */
+const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
+/**
+* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
+* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
+* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
+*/
+async function push(nix, url, paths, options) {
+	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
+	/** What was under way when an attempt ended is copied again by the next. */
+	const copied = /* @__PURE__ */ new Set();
+	const [first] = paths;
+	if (first === void 0) return {
+		paths: 0,
+		bytes: 0,
+		signed: 0
+	};
+	const address = storeAddress(url);
+	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
+	for (let attempt = 1;; attempt++) {
+		const error = await copy$1(nix, withKey(address, options.key), paths, (path) => {
+			copied.add(path);
+			onProgress(copied.size);
+		});
+		if (error === null) {
+			const signed = options.key === void 0 ? 0 : await signOthers(nix, address, options.key, paths, copied);
+			return {
+				paths: copied.size,
+				bytes: await sizeOf(nix, [...copied]),
+				signed
+			};
+		}
+		if (attempt >= ATTEMPTS$1 || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
+		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
+		onRetry(hidden(error, url), wait);
+		await setTimeout$2(wait, void 0, { signal }).catch(() => {
+			throw new InterruptedError();
+		});
+	}
+}
+/** Signs what was there before. A key that the address names is its user's own business. */
+async function signOthers(nix, address, key, paths, copied) {
+	if (withKey(address, key) === address) return 0;
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		...new Set(paths)
+	]);
+	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
+	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
+		if (!(error instanceof UnavailableError)) throw error;
+		const more = error.hint === void 0 ? {} : { hint: error.hint };
+		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
+	});
+}
+/** One run of Nix's: its error, or null. */
+async function copy$1(nix, url, paths, onCopied) {
+	const copying = /* @__PURE__ */ new Map();
+	const errors = [];
+	let ssh = "";
+	const read = eventReader((event) => {
+		switch (event.kind) {
+			case "start":
+				if (event.type === 100) copying.set(event.id, event.path);
+				return;
+			case "stop": {
+				const path = copying.get(event.id);
+				copying.delete(event.id);
+				if (path !== void 0) onCopied(path);
+				return;
+			}
+			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
+			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
+		}
+	});
+	const args = [
+		"copy",
+		"-v",
+		"--log-format",
+		"internal-json",
+		...AFRESH,
+		"--to",
+		url,
+		...new Set(paths)
+	];
+	const { status } = await nix.run("nix", args, {
+		onStderr: read,
+		keepNothing: true
+	});
+	read("\n");
+	if (status === 0) return null;
+	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+}
+/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
+function isBinaryCache(url) {
+	return /^(?:file|s3|https?):/.test(url);
+}
+/** Nix takes the path of the key's file as a setting of the store. */
+function withKey(address, key) {
+	if (key === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
+	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
+}
+/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
+async function sizeOf(nix, paths) {
+	let size = 0;
+	for (let begin = 0; begin < paths.length; begin += 1e3) {
+		const run = await nix.run("nix-store", [
+			"--query",
+			"--size",
+			...paths.slice(begin, begin + 1e3)
+		]);
+		for (const line of run.stdout.split("\n")) size += Number(line);
+	}
+	return size;
+}
+/**
+* The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
+* @throws FleetError for an address that is none.
+*/
+function storeAddress(url) {
+	const problem = storeUrlProblem(url);
+	if (problem !== null) throw new FleetError(`'${shown(url)}' is no address of a Nix store: it ${problem}`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
+	const address = new URL(url);
+	if (address.protocol !== "file:") return url;
+	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
+	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
+	return address.href;
+}
+/** Where a cache is that is a directory; null for any other. */
+function cacheDirectory(url) {
+	return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
+}
+/**
+* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
+* that they ask it before cache.nixos.org, whose priority is 40.
+*/
+async function describeCache(directory, storeDir) {
+	await makeDirectory(directory).catch((error) => {
+		throw new UnavailableError(`${directory} can't be made (${error.code})`);
+	});
+	const file = path$2.join(directory, "nix-cache-info");
+	const text = await readFile$1(file, "utf8").catch(() => "");
+	const missing = [
+		`StoreDir: ${storeDir}`,
+		"WantMassQuery: 1",
+		"Priority: 30"
+	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
+	if (missing.length === 0) return;
+	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
+		throw new UnavailableError(`${file} can't be written (${error.code})`);
+	});
+}
+/** An address without a password or a token in it, for people. */
+function shown(url) {
+	const login = loginIn(url);
+	if (login === null) return url;
+	const { before, user, password, after } = login;
+	return `${before}${password === null && /^https?:/.test(url) ? "…" : user}${password === null ? "" : ":…"}@${after}`;
+}
+/** What Nix says of an address has it in it, as it was written or as a URL has it. */
+function hidden(text, url) {
+	const login = loginIn(url);
+	const written = login?.password ?? (/^https?:/.test(url) ? login?.user : void 0);
+	let without = text;
+	for (const secret of written ? spellings(written) : []) without = without.replaceAll(secret, "…");
+	return without.split("\n").join(" ");
+}
+/** What stands before the last `@` of an address' authority; of one that is malformed, before its last `@`, since a password may be why. */
+function loginIn(url) {
+	const [, before, login, after] = (URL.canParse(url) ? /^([^/]*:\/\/)([^/?#]*)@(.*)$/s : /^([^/]*:\/\/)(.*)@(.*)$/s).exec(url) ?? [];
+	if (before === void 0 || login === void 0 || after === void 0) return null;
+	const [, user = "", password] = /^([^:]*)(?::(.*))?$/s.exec(login) ?? [];
+	return {
+		before,
+		user,
+		password: password ?? null,
+		after
+	};
+}
+/** The longest first, since one may be in another. */
+function spellings(secret) {
+	const address = new URL("http://host");
+	address.password = secret;
+	let plain = secret;
+	try {
+		plain = decodeURIComponent(secret);
+	} catch {}
+	return [.../* @__PURE__ */ new Set([
+		secret,
+		plain,
+		address.password,
+		encodeURIComponent(plain)
+	])].sort((a, b) => b.length - a.length);
+}
+// src/platform/parallel.ts
+/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
+async function* ahead(items, limit, work) {
+	const begun = [];
+	for (const item of items) {
+		const result = work(item);
+		result.catch(() => {});
+		begun.push(result);
+		const first = begun.length > limit ? begun.shift() : void 0;
+		if (first !== void 0) yield await first;
+	}
+	for (const result of begun) yield await result;
+}
+/**
+* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
+* is begun; the first one is thrown when what was under way has ended.
+*/
+async function parallel(items, limit, work) {
+	const results = new Array(items.length);
+	const queue = items.entries();
+	const errors = [];
+	const worker = async () => {
+		for (const [index, item] of queue) {
+			try {
+				results[index] = await work(item, index);
+			} catch (error) {
+				errors.push(error);
+			}
+			if (errors.length > 0) return;
+		}
+	};
+	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+	if (errors.length > 0) throw errors[0];
+	return results;
+}
+// src/nix/roots.ts
+/**
+* Keeps store paths alive, each with a gc root in its `directory`, named after it. Asking again makes it the newest.
+* @throws UnavailableError when Nix can't.
+*/
+async function addRoots(nix, wanted) {
+	const known = await knownRoots();
+	await parallel(wanted, availableParallelism(), async ({ storePath, directory }) => {
+		const root = path$2.join(directory, path$2.basename(storePath));
+		if (known.has(root) && await readlink(root).catch(() => null) === storePath) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+		else await addRoot(nix, storePath, root);
+	});
+}
+/** The indirect roots that Nix knows of; none where it doesn't let itself be looked at. */
+async function knownRoots() {
+	const directory = path$2.join(process.env.NIX_STATE_DIR || "/nix/var/nix", "gcroots/auto");
+	const names = await readdir$1(directory).catch(() => []);
+	const roots = await Promise.all(names.map((name) => readlink(path$2.join(directory, name)).catch(() => [])));
+	return new Set(roots.flat());
+}
+async function addRoot(nix, storePath, root) {
+	await makeDirectory(path$2.dirname(root));
+	const run = await nix.run("nix-store", [
+		"--realise",
+		storePath,
+		"--add-root",
+		root,
+		"--indirect"
+	]);
+	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
+}
+/** Makes the gc roots of systems the newest of their hosts', where there are any: what hosts have now doesn't grow old. */
+async function refreshRoots(roots, systems) {
+	await parallel(systems, availableParallelism(), async ({ name, toplevel }) => {
+		if (toplevel === null) return;
+		const root = path$2.join(roots, name, path$2.basename(toplevel));
+		if (await readlink(root).catch(() => null) === toplevel) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+	});
+}
+/** What the directories of `keepOnceBuilt` begin with, which no host's name does. */
+const BUILDING = ".building-";
+/**
+* Keeps store paths alive as soon as they are there, although they are not yet: until the end of the scope, a collection of
+* garbage that comes between a build and its own root takes nothing away. The roots are below `directory`, where the daemon, which
+* may have another /tmp, finds them.
+* @throws UnavailableError when Nix can't.
+*/
+async function keepOnceBuilt(nix, directory, storePaths) {
+	try {
+		var _usingCtx$16 = _usingCtx();
+		if (storePaths.length === 0) return { [Symbol.asyncDispose]: async () => {} };
+		await makeDirectory(directory);
+		const dir = await mkdtemp(path$2.join(directory, BUILDING));
+		const cleanup = _usingCtx$16.a(new AsyncDisposableStack());
+		cleanup.defer(() => rm$1(dir, {
+			recursive: true,
+			force: true
+		}));
+		const links = await registerLinks(nix, dir, storePaths.length);
+		for (const [index, storePath] of storePaths.entries()) {
+			const link = links[index];
+			if (link === void 0) throw new UnavailableError(`no gc root could be made in ${dir}`);
+			await symlink$1(storePath, `${link}.new`);
+			await rename$1(`${link}.new`, link);
+		}
+		const made = cleanup.move();
+		return { [Symbol.asyncDispose]: () => made.disposeAsync() };
+	} catch (_) {
+		_usingCtx$16.e = _;
+	} finally {
+		await _usingCtx$16.d();
+	}
+}
+async function registerLinks(nix, dir, count) {
+	const file = path$2.join(dir, "bento-root");
+	await writeFile$1(file, "");
+	for (let attempt = 1;; attempt++) {
+		const added = await nix.run("nix-store", ["--add", file]);
+		const same = Array.from({ length: count }, () => added.stdout.trim());
+		const made = added.status === 0 ? await nix.run("nix-store", [
+			"--realise",
+			...same,
+			"--add-root",
+			path$2.join(dir, "root"),
+			"--indirect"
+		]) : added;
+		if (made.status === 0) break;
+		if (attempt === 3) throw new UnavailableError(`no gc root could be made in ${dir}: ${made.stderr.trim()}`);
+	}
+	return (await rootsIn(dir)).map((root) => root.file);
+}
+/** The gc roots of a directory, the newest first. What else is there is none. */
+async function rootsIn(directory) {
+	const names = await readdir$1(directory).catch((error) => {
+		if (error.code === "ENOENT") return [];
+		throw error;
+	});
+	return (await Promise.all(names.map(async (name) => {
+		const file = path$2.join(directory, name);
+		const info = await lstat$1(file);
+		return info.isSymbolicLink() ? [{
+			file,
+			target: await readlink(file),
+			made: info.mtimeMs
+		}] : [];
+	}))).flat().sort((a, b) => b.made - a.made);
+}
+async function removeRoot({ file }) {
+	await rm$1(file, { force: true });
+}
+// src/nix/sign.ts
+/**
+* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed. Gives false when the Nix
+* daemon doesn't let this user: signatures are then only where paths are pushed to with the key.
+* @throws UnavailableError when Nix can't for another reason.
+*/
+async function signClosures(nix, key, paths) {
+	if (paths.length === 0) return true;
+	const run = await nix.run("nix", [
+		"store",
+		"sign",
+		"--recursive",
+		"--key-file",
+		key.file,
+		...new Set(paths)
+	]);
+	if (/not privileged to add signatures/.test(run.stderr)) return false;
+	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return true;
+}
+// src/nix/build-errors.ts
+const DRV = /'(\/[^'\n]+\.drv)'/;
+/**
+* Reads an error of Nix's about builds. Up to 2.28 it says `builder for 'X.drv' failed with …` and `a 'SYSTEM' with features
+* {…} is required to build 'X.drv'`; later versions say `Cannot build 'X.drv'`, and below it `Reason: …`.
+*/
+function parseBuildError(message) {
+	const text = withoutColours(message).replace(/^\s*error: */, "").trim();
+	const drv = DRV.exec(text)?.[1];
+	if (drv === void 0) return {
+		kind: "other",
+		text
+	};
+	if (/^build of '/.test(text)) return { kind: "dependent" };
+	if (/\bdependenc(?:y|ies)\b[^\n]*\bfailed\b/.test(text)) return { kind: "dependent" };
+	const needs = platformIn(text);
+	if (needs !== void 0) return {
+		kind: "unbuildable",
+		drv,
+		needs
+	};
+	const [line = ""] = text.split("\n");
+	const said = line.replace(` for '${drv}'`, "").replace(`'${drv}'`, nameOf$1(drv)).replace(/[:;]$/, "");
+	return {
+		kind: "failed",
+		drv,
+		reason: /^\s*Reason: (.*?)\.?$/m.exec(text)?.[1] ?? said
+	};
+}
+function platformIn(text) {
+	const [, system, features] = /a '([^']+)' with features \{([^}]*)\} is required to build/.exec(text) ?? [];
+	if (system !== void 0) return {
+		system,
+		features: list$1(features)
+	};
+	if (!/Reason: (?:platform mismatch|missing system features|required system or feature not available)/.test(text)) return;
+	return {
+		system: /Required system: '([^']+)'/.exec(text)?.[1] ?? null,
+		features: list$1(/(?:Required features:|Required system: '[^']+' with features) \{([^}]*)\}/.exec(text)?.[1])
+	};
+}
+function list$1(text = "") {
+	return text.split(",").flatMap((word) => word.trim() || []);
+}
+/** A derivation's name without its place and hash: `nginx-1.29.3`. */
+function nameOf$1(drv) {
+	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
+}
+// src/commands/build/failures.ts
+/**
+* Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
+* with the first host that needs it.
+*/
+async function failuresOf({ output }, nix, outcomes, directory) {
+	const failures = /* @__PURE__ */ new Map();
+	const needing = hostsByCulprit(outcomes);
+	const logs = /* @__PURE__ */ new Map();
+	for (const [drv, { culprit, hosts }] of needing) {
+		const file = await saveLog(nix, culprit, directory);
+		logs.set(drv, file);
+		output.folded(`the end of ${nameOf$1(drv)}'s log, which ${hosts.join(", ")} need${hosts.length === 1 ? "s" : ""}`, inertLog(culprit.tail.join("\n")));
+	}
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "failed") continue;
+		const { culprits, message } = outcome;
+		const [first] = culprits;
+		if (first === void 0) {
+			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
+			continue;
+		}
+		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
+		const file = logs.get(first.drv);
+		const isShown = (needing.get(first.drv)?.hosts ?? [])[0] === host;
+		failures.set(host, {
+			message: inertLine(`${nameOf$1(first.drv)} failed to build: ${first.reason}${more}`),
+			derivation: first.drv,
+			...file === void 0 ? {} : {
+				log: file,
+				hint: `the whole log: ${file}`
+			},
+			...isShown ? { trace: inertLog(first.tail.join("\n")) } : {}
+		});
+	}
+	return failures;
+}
+/** What didn't build, and the hosts that need it. */
+function hostsByCulprit(outcomes) {
+	const found = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) for (const culprit of outcome.kind === "failed" ? outcome.culprits : []) {
+		const known = found.get(culprit.drv) ?? {
+			culprit,
+			hosts: []
+		};
+		known.hosts.push(host);
+		found.set(culprit.drv, known);
+	}
+	return found;
+}
+/**
+* What is to be said of hosts that aren't built here, one line for all with the same reason. `builders` are those that couldn't be
+* used, and why.
+*/
+function unbuildableWarnings(outcomes, builders) {
+	const hosts = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "unbuildable") continue;
+		const needs = describe$3(outcome.needs);
+		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
+	}
+	const lost = [...builders].map(([builder, why]) => inertLine(`${builder} can't be used now: ${why}`));
+	const hint = lost.length > 0 ? lost.join("; ") : "see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS";
+	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (${hint})`);
+}
+function describe$3({ system, features }) {
+	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
+	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
+}
+// src/commands/build/places.ts
+/**
+* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
+* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
+*/
+async function defaultRoots(env, fleet) {
+	const place = await realpath(fleet);
+	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
+	const identity = repository && workspace ? [
+		server,
+		repository,
+		path$2.relative(await realpath(workspace), place)
+	].join(" ") : place;
+	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
+	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
+	return path$2.join(allRoots(env), `${name}-${id}`);
+}
+/** Where the gc roots of all fleets are that this user builds on this machine. */
+function allRoots(env) {
+	return path$2.join(stateDirectory(env), "roots");
+}
+/** Remembers a place of gc roots that was asked for, so that what they keep alive counts wherever it is looked at. */
+async function noteRoots(env, roots) {
+	await makeDirectory(roots);
+	const place = await realpath(roots);
+	const id = createHash("sha256").update(place).digest("hex").slice(0, 8);
+	await makeDirectory(allRoots(env));
+	await symlink$1(place, path$2.join(allRoots(env), `${path$2.basename(place)}-${id}`)).catch((error) => {
+		if (error.code !== "EEXIST") throw error;
+	});
+}
+/** The directories of gc roots, each with one for each host, of all fleets, and where else they were asked for. */
+async function placesOfRoots(env) {
+	const places = (await readdir$1(allRoots(env)).catch(() => [])).map(async (name) => {
+		const place = path$2.join(allRoots(env), name);
+		return (await stat$1(place).catch(() => void 0))?.isDirectory() ? [await realpath(place)] : [];
+	});
+	return (await Promise.all(places)).flat();
+}
+/**
+* What tells this machine and this state directory from others that fill the same cache. It is for everybody to read, which
+* machine-id(5) isn't: so it is made of that, which a machine's copy has another of, and of something secret of this directory's.
+*/
+async function sourceOf(env) {
+	const machine = (await readFile$1("/etc/machine-id", "utf8").catch(() => hostname())).trim();
+	const state = stateDirectory(env);
+	const secret = await secretIn(path$2.join(state, "cache-source"));
+	return {
+		line: `${createHmac("sha256", secret).update(machine).digest("hex").slice(0, 32)} ${state}`,
+		former: `${machine} ${state}`
+	};
+}
+/** A secret that is made once, whole, and by one of those who need it first at the same time. */
+async function secretIn(file) {
+	const known = await readFile$1(file, "utf8").catch(() => null);
+	if (known !== null) return known;
+	const own = `${file}.${randomBytes(6).toString("hex")}`;
+	await writeFileAtomically(own, randomBytes(16).toString("hex"), 384);
+	await link(own, file).catch((error) => {
+		if (error.code !== "EEXIST") throw error;
+	});
+	await rm$1(own);
+	return readFile$1(file, "utf8");
+}
+/** The logs of builds that failed. */
+function defaultLogs(env) {
+	return path$2.join(stateDirectory(env), "logs");
+}
+function stateDirectory(env) {
+	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
+}
 // src/nix/prune-cache.ts
 /** One line for each place whose builds are pushed there, which alone knows what of them is still wanted. */
 const SOURCES = "bento-sources";
@@ -14750,13 +14994,34 @@ const ASIDE = ".pruned-";
 const FILES = 64;
 /** Notes in a cache that this place fills it. @throws UnavailableError when that can't be written. */
 async function claimCache(dir, source) {
-	if ((await sourcesOf(dir)).includes(source)) return;
+	const known = await sourcesOf(dir);
+	if (known.includes(source.line)) return;
 	const failed = (what) => (cause) => {
 		throw new UnavailableError(`${what} (${cause.code})`, { cause });
 	};
-	await mkdir$1(dir, { recursive: true }).catch(failed(`${dir} can't be made`));
+	await makeDirectory(dir).catch(failed(`${dir} can't be made`));
 	const file = path$2.join(dir, SOURCES);
-	await appendFile(file, `${source}\n`).catch(failed(`${file} can't be written`));
+	const cannot = failed(`${file} can't be written`);
+	if (known.includes(source.former)) await replaceLine(file, source).catch(cannot);
+	else await appendFile(file, `${source.line}\n`).catch(cannot);
+}
+/** In its place, byte for byte: another machine may add its own line at the same time, and would lose it to a new file. */
+async function replaceLine(file, { line, former }) {
+	const text = await readFile$1(file);
+	const at = Buffer.concat([Buffer.from("\n"), text]).indexOf(`\n${former}\n`);
+	if (at < 0 || Buffer.byteLength(line) !== Buffer.byteLength(former)) return appendFile(file, `${line}\n`);
+	const handle = await open$3(file, "r+");
+	try {
+		await handle.write(line, at);
+		await handle.sync();
+	} finally {
+		await handle.close();
+	}
+}
+/** Others' lines. That of this place as it was before counts as its own until it has another. */
+async function othersIn(dir, { line, former }) {
+	const all = await sourcesOf(dir);
+	return all.filter((one) => one !== line && (one !== former || all.includes(line)));
 }
 async function sourcesOf(dir) {
 	return (await readFile$1(path$2.join(dir, SOURCES), "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
@@ -14769,7 +15034,7 @@ async function sourcesOf(dir) {
 * @throws UnavailableError, with nothing removed, when others fill the cache as well, or what is needed can't be told.
 */
 async function pruneCache(nix, dir, { kept, source, now }) {
-	const others = (await sourcesOf(dir)).filter((line) => line !== source);
+	const others = await othersIn(dir, source);
 	if (others.length > 0) throw new UnavailableError(`others push there, too, and what of theirs is still wanted isn't known here: ${others[0]}`, { hint: `let each have a cache of its own, or, if that one is gone, take its line out of ${path$2.join(dir, SOURCES)}` });
 	const before = await closureHashes(nix, await kept());
 	const place = (name) => path$2.join(dir, name);
@@ -14855,6 +15120,4282 @@ async function closureHashes(nix, paths) {
 		for (const line of run.stdout.split("\n")) hashes.add(path$2.basename(line).slice(0, 32));
 	}
 	return hashes;
+}
+// src/publish/publishers.ts
+/**
+* All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
+* is wrong with one (another host key, a lock that is held) stops everything before anything is done.
+*/
+var Publishers = class Publishers {
+	#reachable;
+	/** Why the others are not. */
+	#unreachable;
+	#resources;
+	#several;
+	constructor(reachable, unreachable, resources) {
+		this.#reachable = reachable;
+		this.#unreachable = unreachable;
+		this.#resources = resources;
+		this.#several = reachable.size + unreachable.size > 1;
+	}
+	/** @throws UnavailableError, UnreachableError when no way is open. */
+	static async open(ways) {
+		try {
+			var _usingCtx$15 = _usingCtx();
+			const resources = _usingCtx$15.a(new AsyncDisposableStack());
+			const reachable = /* @__PURE__ */ new Map();
+			const unreachable = /* @__PURE__ */ new Map();
+			for (const { name, open } of ways) try {
+				reachable.set(name, resources.use(await open()));
+			} catch (error) {
+				if (!(error instanceof UnreachableError)) throw error;
+				unreachable.set(name, error);
+			}
+			const [first] = unreachable.values();
+			if (reachable.size === 0 && first !== void 0) throw first;
+			return new Publishers(reachable, unreachable, resources.move());
+		} catch (_) {
+			_usingCtx$15.e = _;
+		} finally {
+			await _usingCtx$15.d();
+		}
+	}
+	/**
+	* Begins to open them, which takes a dozen round trips, and doesn't wait for it. At the end of the scope they are closed;
+	* `giveUp` is called if they are not even open by then. `opened` throws what `open` does.
+	*/
+	static opening(ways, giveUp) {
+		const opened = Publishers.open(ways);
+		let isSettled = false;
+		const settled = opened.catch(() => null).finally(() => {
+			isSettled = true;
+		});
+		return {
+			opened,
+			[Symbol.asyncDispose]: async () => {
+				if (!isSettled) giveUp();
+				await (await settled)?.[Symbol.asyncDispose]();
+			}
+		};
+	}
+	/**
+	* Reads what hosts are given now, and takes the locks unless `lock` is null.
+	* @throws UnavailableError, UnreachableError when there is no way left.
+	*/
+	async read(hosts, lock) {
+		const current = /* @__PURE__ */ new Map();
+		for (const [name, publisher] of this.#reachable) try {
+			const [, read] = await Promise.all([lock === null ? void 0 : publisher.lock(lock.owner, lock), publisher.readCurrent(hosts)]);
+			current.set(name, read);
+		} catch (error) {
+			if (!(error instanceof UnreachableError)) throw error;
+			this.#reachable.delete(name);
+			this.#unreachable.set(name, error);
+			if (this.#reachable.size === 0) throw error;
+		}
+		return (host) => {
+			const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)]);
+			const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)]);
+			return new Map([...read, ...others]);
+		};
+	}
+	/** The envelopes of a host's earlier releases, wherever they are kept. */
+	async readHistory(host) {
+		const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
+		return [...new Set(found.flat())];
+	}
+	/** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
+	async fetchArchive(host, archive, into) {
+		for (const publisher of this.#reachable.values()) if (await publisher.fetchArchive(host, archive, into)) return true;
+		return false;
+	}
+	/** The publishers that a release can go to now. */
+	get names() {
+		return [...this.#reachable.keys()];
+	}
+	/** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
+	get statusSource() {
+		const publishers = [...this.#reachable.values()];
+		const source = publishers.find((publisher) => "readReports" in publisher);
+		if (source !== void 0) return source;
+		const nowhere = {
+			state: "nowhere",
+			reason: NO_REPORTS
+		};
+		return {
+			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
+			readReports: async (hosts) => new Map(hosts.map((host) => [host, nowhere])),
+			readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }]))
+		};
+	}
+	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
+	async publish(coming, onProgress) {
+		const progress = /* @__PURE__ */ new Map();
+		const parcels = this.#several ? await allOf(coming) : null;
+		const done = await Promise.allSettled([...this.#reachable].map(async ([name, publisher]) => {
+			const uploads = parcels?.filter(({ to }) => to.includes(name)).map(({ upload }) => upload) ?? uploadsOf(coming);
+			return [...await this.#publishAt(publisher, uploads, (one) => {
+				progress.set(name, one);
+				onProgress(sum([...progress.values()]));
+			})].map(([host, failure]) => ({
+				host,
+				failure: failure && this.#attributed(failure, name)
+			}));
+		}));
+		const failures = /* @__PURE__ */ new Map();
+		for (const one of done) {
+			if (one.status === "rejected") throw one.reason;
+			for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
+		}
+		return failures;
+	}
+	async [Symbol.asyncDispose]() {
+		await this.#resources.disposeAsync();
+	}
+	/** While there is another way, one that breaks is its hosts' failure alone. */
+	async #publishAt(publisher, uploads, onProgress) {
+		try {
+			return await publisher.publish(uploads, onProgress);
+		} catch (error) {
+			if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
+			const failure = failureOf$2(error);
+			return new Map(uploads.map(({ host }) => [host, failure]));
+		}
+	}
+	#named(current, name) {
+		return current.state === "failed" ? {
+			state: "failed",
+			error: this.#attributed(current.error, name)
+		} : current;
+	}
+	/** Where there is only one publisher, there is no need to say at which. */
+	#attributed(failure, name) {
+		return this.#several ? {
+			...failure,
+			message: `${name}: ${failure.message}`
+		} : failure;
+	}
+};
+async function* uploadsOf(parcels) {
+	for await (const { upload } of parcels) yield upload;
+}
+async function allOf(coming) {
+	const all = [];
+	for await (const one of coming) all.push(one);
+	return all;
+}
+const UNREAD = {
+	state: "failed",
+	error: { message: "what is published could not be read" }
+};
+const NO_REPORTS = "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
+/** Its message says where. */
+function unreached(error) {
+	return {
+		state: "failed",
+		error: failureOf$2(error)
+	};
+}
+function failureOf$2({ message, hint }) {
+	return hint === void 0 ? { message } : {
+		message,
+		hint
+	};
+}
+/** Two failures of one host as one. */
+function join(first, second) {
+	if (first === null || second === null) return first ?? second;
+	return {
+		...first,
+		message: `${first.message}; ${second.message}`
+	};
+}
+function sum(all) {
+	return {
+		hosts: Math.min(...all.map(({ hosts }) => hosts)),
+		sent: all.reduce((total, { sent }) => total + sent, 0)
+	};
+}
+// src/commands/keys.ts
+/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
+const KEYS = {
+	BENTO_SSH_KEY: "the publisher's ssh key",
+	BENTO_SIGNING_KEY: "the signing key",
+	BENTO_GIT_SSH_KEY: "the ssh key for git",
+	BENTO_CACHE_KEY: "the binary cache's signing key"
+};
+/** Says how a key gets to the command line; the Action says how it gets to the Action. */
+var MissingKeysError = class extends FleetError {
+	names;
+	constructor(names) {
+		super(`${names.map((name) => KEYS[name]).join(" and ")} ${names.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${names.join(" and ")}, or the path of its file as ${names.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
+		this.names = names;
+	}
+};
+/**
+* Takes private keys from the environment, in the order of `names`.
+* @throws MissingKeysError that names all of those that are missing.
+*/
+function keysFromEnvironment(env, ...names) {
+	const sources = names.map((name) => optionalKey(env, name));
+	const missing = names.filter((_, index) => sources[index] === void 0);
+	if (missing.length > 0) throw new MissingKeysError(missing);
+	return sources;
+}
+/** A private key that may be in the environment. */
+function optionalKey(env, name) {
+	const [content, file] = [env[name], env[`${name}_FILE`]];
+	if (content) return { content };
+	return file ? { file } : void 0;
+}
+/** What a key is called in errors. */
+function describeKey(name) {
+	return KEYS[name];
+}
+const PUBLISHER_KEY = "BENTO_SSH_KEY";
+const SIGNING_KEY = "BENTO_SIGNING_KEY";
+/** Without it, git logs in with whatever it finds itself. */
+const GIT_KEY = "BENTO_GIT_SSH_KEY";
+/** Without it, what is built isn't signed. */
+const CACHE_KEY = "BENTO_CACHE_KEY";
+/** Any text that is secret: it says which remembered evaluations are to be believed. */
+const MEMORY_KEY = "BENTO_MEMORY_KEY";
+/** No program that is started has a use for any of them in its environment. */
+const SECRETS$1 = [
+	PUBLISHER_KEY,
+	SIGNING_KEY,
+	GIT_KEY,
+	CACHE_KEY,
+	MEMORY_KEY
+];
+// src/platform/frugal.ts
+/**
+* Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
+* others. V8 would let the part of the heap where new objects are made grow to some 100 MB while a thousand things are under
+* way, and never give it back.
+*/
+function stayFrugal() {
+	setFlagsFromString("--semi-space-growth-factor=1");
+}
+/**
+* Looks early for what isn't in use any more, where that costs nothing: while answers are waited for. V8 would first let the heap
+* become twice as large.
+*/
+function collectEarly() {
+	setFlagsFromString("--heap-growing-percent=10");
+}
+// node_modules/@simple-git/args-pathspec/dist/index.mjs
+const t = /* @__PURE__ */ new WeakMap();
+function c$1(...n) {
+	const e = new String(n);
+	return t.set(e, n), e;
+}
+function r(n) {
+	return n instanceof String && t.has(n);
+}
+function o(n) {
+	return t.get(n) ?? [];
+}
+// node_modules/ms/index.js
+var require_ms = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* Helpers.
+	*/
+	var s = 1e3;
+	var m = s * 60;
+	var h = m * 60;
+	var d = h * 24;
+	var w = d * 7;
+	var y = d * 365.25;
+	/**
+	* Parse or format the given `val`.
+	*
+	* Options:
+	*
+	*  - `long` verbose formatting [false]
+	*
+	* @param {String|Number} val
+	* @param {Object} [options]
+	* @throws {Error} throw an error if val is not a non-empty string or a number
+	* @return {String|Number}
+	* @api public
+	*/
+	module.exports = function(val, options) {
+		options = options || {};
+		var type = typeof val;
+		if (type === "string" && val.length > 0) return parse(val);
+		else if (type === "number" && isFinite(val)) return options.long ? fmtLong(val) : fmtShort(val);
+		throw new Error("val is not a non-empty string or a valid number. val=" + JSON.stringify(val));
+	};
+	/**
+	* Parse the given `str` and return milliseconds.
+	*
+	* @param {String} str
+	* @return {Number}
+	* @api private
+	*/
+	function parse(str) {
+		str = String(str);
+		if (str.length > 100) return;
+		var match = /^(-?(?:\d+)?\.?\d+) *(milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w|years?|yrs?|y)?$/i.exec(str);
+		if (!match) return;
+		var n = parseFloat(match[1]);
+		switch ((match[2] || "ms").toLowerCase()) {
+			case "years":
+			case "year":
+			case "yrs":
+			case "yr":
+			case "y": return n * y;
+			case "weeks":
+			case "week":
+			case "w": return n * w;
+			case "days":
+			case "day":
+			case "d": return n * d;
+			case "hours":
+			case "hour":
+			case "hrs":
+			case "hr":
+			case "h": return n * h;
+			case "minutes":
+			case "minute":
+			case "mins":
+			case "min":
+			case "m": return n * m;
+			case "seconds":
+			case "second":
+			case "secs":
+			case "sec":
+			case "s": return n * s;
+			case "milliseconds":
+			case "millisecond":
+			case "msecs":
+			case "msec":
+			case "ms": return n;
+			default: return;
+		}
+	}
+	/**
+	* Short format for `ms`.
+	*
+	* @param {Number} ms
+	* @return {String}
+	* @api private
+	*/
+	function fmtShort(ms) {
+		var msAbs = Math.abs(ms);
+		if (msAbs >= d) return Math.round(ms / d) + "d";
+		if (msAbs >= h) return Math.round(ms / h) + "h";
+		if (msAbs >= m) return Math.round(ms / m) + "m";
+		if (msAbs >= s) return Math.round(ms / s) + "s";
+		return ms + "ms";
+	}
+	/**
+	* Long format for `ms`.
+	*
+	* @param {Number} ms
+	* @return {String}
+	* @api private
+	*/
+	function fmtLong(ms) {
+		var msAbs = Math.abs(ms);
+		if (msAbs >= d) return plural(ms, msAbs, d, "day");
+		if (msAbs >= h) return plural(ms, msAbs, h, "hour");
+		if (msAbs >= m) return plural(ms, msAbs, m, "minute");
+		if (msAbs >= s) return plural(ms, msAbs, s, "second");
+		return ms + " ms";
+	}
+	/**
+	* Pluralization helper.
+	*/
+	function plural(ms, msAbs, n, name) {
+		var isPlural = msAbs >= n * 1.5;
+		return Math.round(ms / n) + " " + name + (isPlural ? "s" : "");
+	}
+}));
+// node_modules/debug/src/common.js
+var require_common = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* This is the common logic for both the Node.js and web browser
+	* implementations of `debug()`.
+	*/
+	function setup(env) {
+		createDebug.debug = createDebug;
+		createDebug.default = createDebug;
+		createDebug.coerce = coerce;
+		createDebug.disable = disable;
+		createDebug.enable = enable;
+		createDebug.enabled = enabled;
+		createDebug.humanize = require_ms();
+		createDebug.destroy = destroy;
+		Object.keys(env).forEach((key) => {
+			createDebug[key] = env[key];
+		});
+		/**
+		* The currently active debug mode names, and names to skip.
+		*/
+		createDebug.names = [];
+		createDebug.skips = [];
+		/**
+		* Map of special "%n" handling functions, for the debug "format" argument.
+		*
+		* Valid key names are a single, lower or upper-case letter, i.e. "n" and "N".
+		*/
+		createDebug.formatters = {};
+		/**
+		* Selects a color for a debug namespace
+		* @param {String} namespace The namespace string for the debug instance to be colored
+		* @return {Number|String} An ANSI color code for the given namespace
+		* @api private
+		*/
+		function selectColor(namespace) {
+			let hash = 0;
+			for (let i = 0; i < namespace.length; i++) {
+				hash = (hash << 5) - hash + namespace.charCodeAt(i);
+				hash |= 0;
+			}
+			return createDebug.colors[Math.abs(hash) % createDebug.colors.length];
+		}
+		createDebug.selectColor = selectColor;
+		/**
+		* Create a debugger with the given `namespace`.
+		*
+		* @param {String} namespace
+		* @return {Function}
+		* @api public
+		*/
+		function createDebug(namespace) {
+			let prevTime;
+			let enableOverride = null;
+			let namespacesCache;
+			let enabledCache;
+			function debug(...args) {
+				if (!debug.enabled) return;
+				const self = debug;
+				const curr = Number(/* @__PURE__ */ new Date());
+				self.diff = curr - (prevTime || curr);
+				self.prev = prevTime;
+				self.curr = curr;
+				prevTime = curr;
+				args[0] = createDebug.coerce(args[0]);
+				if (typeof args[0] !== "string") args.unshift("%O");
+				let index = 0;
+				args[0] = args[0].replace(/%([a-zA-Z%])/g, (match, format) => {
+					if (match === "%%") return "%";
+					index++;
+					const formatter = createDebug.formatters[format];
+					if (typeof formatter === "function") {
+						const val = args[index];
+						match = formatter.call(self, val);
+						args.splice(index, 1);
+						index--;
+					}
+					return match;
+				});
+				createDebug.formatArgs.call(self, args);
+				(self.log || createDebug.log).apply(self, args);
+			}
+			debug.namespace = namespace;
+			debug.useColors = createDebug.useColors();
+			debug.color = createDebug.selectColor(namespace);
+			debug.extend = extend;
+			debug.destroy = createDebug.destroy;
+			Object.defineProperty(debug, "enabled", {
+				enumerable: true,
+				configurable: false,
+				get: () => {
+					if (enableOverride !== null) return enableOverride;
+					if (namespacesCache !== createDebug.namespaces) {
+						namespacesCache = createDebug.namespaces;
+						enabledCache = createDebug.enabled(namespace);
+					}
+					return enabledCache;
+				},
+				set: (v) => {
+					enableOverride = v;
+				}
+			});
+			if (typeof createDebug.init === "function") createDebug.init(debug);
+			return debug;
+		}
+		function extend(namespace, delimiter) {
+			const newDebug = createDebug(this.namespace + (typeof delimiter === "undefined" ? ":" : delimiter) + namespace);
+			newDebug.log = this.log;
+			return newDebug;
+		}
+		/**
+		* Enables a debug mode by namespaces. This can include modes
+		* separated by a colon and wildcards.
+		*
+		* @param {String} namespaces
+		* @api public
+		*/
+		function enable(namespaces) {
+			createDebug.save(namespaces);
+			createDebug.namespaces = namespaces;
+			createDebug.names = [];
+			createDebug.skips = [];
+			const split = (typeof namespaces === "string" ? namespaces : "").trim().replace(/\s+/g, ",").split(",").filter(Boolean);
+			for (const ns of split) if (ns[0] === "-") createDebug.skips.push(ns.slice(1));
+			else createDebug.names.push(ns);
+		}
+		/**
+		* Checks if the given string matches a namespace template, honoring
+		* asterisks as wildcards.
+		*
+		* @param {String} search
+		* @param {String} template
+		* @return {Boolean}
+		*/
+		function matchesTemplate(search, template) {
+			let searchIndex = 0;
+			let templateIndex = 0;
+			let starIndex = -1;
+			let matchIndex = 0;
+			while (searchIndex < search.length) if (templateIndex < template.length && (template[templateIndex] === search[searchIndex] || template[templateIndex] === "*")) {
+				if (template[templateIndex] === "*") {
+					starIndex = templateIndex;
+					matchIndex = searchIndex;
+					templateIndex++;
+				} else {
+					searchIndex++;
+					templateIndex++;
+				}
+			} else if (starIndex !== -1) {
+				templateIndex = starIndex + 1;
+				matchIndex++;
+				searchIndex = matchIndex;
+			} else return false;
+			while (templateIndex < template.length && template[templateIndex] === "*") templateIndex++;
+			return templateIndex === template.length;
+		}
+		/**
+		* Disable debug output.
+		*
+		* @return {String} namespaces
+		* @api public
+		*/
+		function disable() {
+			const namespaces = [...createDebug.names, ...createDebug.skips.map((namespace) => "-" + namespace)].join(",");
+			createDebug.enable("");
+			return namespaces;
+		}
+		/**
+		* Returns true if the given mode name is enabled, false otherwise.
+		*
+		* @param {String} name
+		* @return {Boolean}
+		* @api public
+		*/
+		function enabled(name) {
+			for (const skip of createDebug.skips) if (matchesTemplate(name, skip)) return false;
+			for (const ns of createDebug.names) if (matchesTemplate(name, ns)) return true;
+			return false;
+		}
+		/**
+		* Coerce `val`.
+		*
+		* @param {Mixed} val
+		* @return {Mixed}
+		* @api private
+		*/
+		function coerce(val) {
+			if (val instanceof Error) return val.stack || val.message;
+			return val;
+		}
+		/**
+		* XXX DO NOT USE. This is a temporary stub function.
+		* XXX It WILL be removed in the next major release.
+		*/
+		function destroy() {
+			console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
+		}
+		createDebug.enable(createDebug.load());
+		return createDebug;
+	}
+	module.exports = setup;
+}));
+// node_modules/debug/src/browser.js
+var require_browser = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* This is the web browser implementation of `debug()`.
+	*/
+	exports.formatArgs = formatArgs;
+	exports.save = save;
+	exports.load = load;
+	exports.useColors = useColors;
+	exports.storage = localstorage();
+	exports.destroy = (() => {
+		let warned = false;
+		return () => {
+			if (!warned) {
+				warned = true;
+				console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
+			}
+		};
+	})();
+	/**
+	* Colors.
+	*/
+	exports.colors = [
+		"#0000CC",
+		"#0000FF",
+		"#0033CC",
+		"#0033FF",
+		"#0066CC",
+		"#0066FF",
+		"#0099CC",
+		"#0099FF",
+		"#00CC00",
+		"#00CC33",
+		"#00CC66",
+		"#00CC99",
+		"#00CCCC",
+		"#00CCFF",
+		"#3300CC",
+		"#3300FF",
+		"#3333CC",
+		"#3333FF",
+		"#3366CC",
+		"#3366FF",
+		"#3399CC",
+		"#3399FF",
+		"#33CC00",
+		"#33CC33",
+		"#33CC66",
+		"#33CC99",
+		"#33CCCC",
+		"#33CCFF",
+		"#6600CC",
+		"#6600FF",
+		"#6633CC",
+		"#6633FF",
+		"#66CC00",
+		"#66CC33",
+		"#9900CC",
+		"#9900FF",
+		"#9933CC",
+		"#9933FF",
+		"#99CC00",
+		"#99CC33",
+		"#CC0000",
+		"#CC0033",
+		"#CC0066",
+		"#CC0099",
+		"#CC00CC",
+		"#CC00FF",
+		"#CC3300",
+		"#CC3333",
+		"#CC3366",
+		"#CC3399",
+		"#CC33CC",
+		"#CC33FF",
+		"#CC6600",
+		"#CC6633",
+		"#CC9900",
+		"#CC9933",
+		"#CCCC00",
+		"#CCCC33",
+		"#FF0000",
+		"#FF0033",
+		"#FF0066",
+		"#FF0099",
+		"#FF00CC",
+		"#FF00FF",
+		"#FF3300",
+		"#FF3333",
+		"#FF3366",
+		"#FF3399",
+		"#FF33CC",
+		"#FF33FF",
+		"#FF6600",
+		"#FF6633",
+		"#FF9900",
+		"#FF9933",
+		"#FFCC00",
+		"#FFCC33"
+	];
+	/**
+	* Currently only WebKit-based Web Inspectors, Firefox >= v31,
+	* and the Firebug extension (any Firefox version) are known
+	* to support "%c" CSS customizations.
+	*
+	* TODO: add a `localStorage` variable to explicitly enable/disable colors
+	*/
+	function useColors() {
+		if (typeof window !== "undefined" && window.process && (window.process.type === "renderer" || window.process.__nwjs)) return true;
+		if (typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/(edge|trident)\/(\d+)/)) return false;
+		let m;
+		return typeof document !== "undefined" && document.documentElement && document.documentElement.style && document.documentElement.style.WebkitAppearance || typeof window !== "undefined" && window.console && (window.console.firebug || window.console.exception && window.console.table) || typeof navigator !== "undefined" && navigator.userAgent && (m = navigator.userAgent.toLowerCase().match(/firefox\/(\d+)/)) && parseInt(m[1], 10) >= 31 || typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/applewebkit\/(\d+)/);
+	}
+	/**
+	* Colorize log arguments if enabled.
+	*
+	* @api public
+	*/
+	function formatArgs(args) {
+		args[0] = (this.useColors ? "%c" : "") + this.namespace + (this.useColors ? " %c" : " ") + args[0] + (this.useColors ? "%c " : " ") + "+" + module.exports.humanize(this.diff);
+		if (!this.useColors) return;
+		const c = "color: " + this.color;
+		args.splice(1, 0, c, "color: inherit");
+		let index = 0;
+		let lastC = 0;
+		args[0].replace(/%[a-zA-Z%]/g, (match) => {
+			if (match === "%%") return;
+			index++;
+			if (match === "%c") lastC = index;
+		});
+		args.splice(lastC, 0, c);
+	}
+	/**
+	* Invokes `console.debug()` when available.
+	* No-op when `console.debug` is not a "function".
+	* If `console.debug` is not available, falls back
+	* to `console.log`.
+	*
+	* @api public
+	*/
+	exports.log = console.debug || console.log || (() => {});
+	/**
+	* Save `namespaces`.
+	*
+	* @param {String} namespaces
+	* @api private
+	*/
+	function save(namespaces) {
+		try {
+			if (namespaces) exports.storage.setItem("debug", namespaces);
+			else exports.storage.removeItem("debug");
+		} catch (error) {}
+	}
+	/**
+	* Load `namespaces`.
+	*
+	* @return {String} returns the previously persisted debug modes
+	* @api private
+	*/
+	function load() {
+		let r;
+		try {
+			r = exports.storage.getItem("debug") || exports.storage.getItem("DEBUG");
+		} catch (error) {}
+		if (!r && typeof process !== "undefined" && "env" in process) r = process.env.DEBUG;
+		return r;
+	}
+	/**
+	* Localstorage attempts to return the localstorage.
+	*
+	* This is necessary because safari throws
+	* when a user disables cookies/localstorage
+	* and you attempt to access it.
+	*
+	* @return {LocalStorage}
+	* @api private
+	*/
+	function localstorage() {
+		try {
+			return localStorage;
+		} catch (error) {}
+	}
+	module.exports = require_common()(exports);
+	const { formatters } = module.exports;
+	/**
+	* Map %j to `JSON.stringify()`, since no Web Inspectors do that by default.
+	*/
+	formatters.j = function(v) {
+		try {
+			return JSON.stringify(v);
+		} catch (error) {
+			return "[UnexpectedJSONParseError]: " + error.message;
+		}
+	};
+}));
+// node_modules/debug/src/node.js
+var require_node$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* Module dependencies.
+	*/
+	const tty = __require("tty");
+	const util = __require("util");
+	/**
+	* This is the Node.js implementation of `debug()`.
+	*/
+	exports.init = init;
+	exports.log = log;
+	exports.formatArgs = formatArgs;
+	exports.save = save;
+	exports.load = load;
+	exports.useColors = useColors;
+	exports.destroy = util.deprecate(() => {}, "Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
+	/**
+	* Colors.
+	*/
+	exports.colors = [
+		6,
+		2,
+		3,
+		4,
+		5,
+		1
+	];
+	try {
+		const supportsColor = __require("supports-color");
+		if (supportsColor && (supportsColor.stderr || supportsColor).level >= 2) exports.colors = [
+			20,
+			21,
+			26,
+			27,
+			32,
+			33,
+			38,
+			39,
+			40,
+			41,
+			42,
+			43,
+			44,
+			45,
+			56,
+			57,
+			62,
+			63,
+			68,
+			69,
+			74,
+			75,
+			76,
+			77,
+			78,
+			79,
+			80,
+			81,
+			92,
+			93,
+			98,
+			99,
+			112,
+			113,
+			128,
+			129,
+			134,
+			135,
+			148,
+			149,
+			160,
+			161,
+			162,
+			163,
+			164,
+			165,
+			166,
+			167,
+			168,
+			169,
+			170,
+			171,
+			172,
+			173,
+			178,
+			179,
+			184,
+			185,
+			196,
+			197,
+			198,
+			199,
+			200,
+			201,
+			202,
+			203,
+			204,
+			205,
+			206,
+			207,
+			208,
+			209,
+			214,
+			215,
+			220,
+			221
+		];
+	} catch (error) {}
+	/**
+	* Build up the default `inspectOpts` object from the environment variables.
+	*
+	*   $ DEBUG_COLORS=no DEBUG_DEPTH=10 DEBUG_SHOW_HIDDEN=enabled node script.js
+	*/
+	exports.inspectOpts = Object.keys(process.env).filter((key) => {
+		return /^debug_/i.test(key);
+	}).reduce((obj, key) => {
+		const prop = key.substring(6).toLowerCase().replace(/_([a-z])/g, (_, k) => {
+			return k.toUpperCase();
+		});
+		let val = process.env[key];
+		if (/^(yes|on|true|enabled)$/i.test(val)) val = true;
+		else if (/^(no|off|false|disabled)$/i.test(val)) val = false;
+		else if (val === "null") val = null;
+		else val = Number(val);
+		obj[prop] = val;
+		return obj;
+	}, {});
+	/**
+	* Is stdout a TTY? Colored output is enabled when `true`.
+	*/
+	function useColors() {
+		return "colors" in exports.inspectOpts ? Boolean(exports.inspectOpts.colors) : tty.isatty(process.stderr.fd);
+	}
+	/**
+	* Adds ANSI color escape codes if enabled.
+	*
+	* @api public
+	*/
+	function formatArgs(args) {
+		const { namespace: name, useColors } = this;
+		if (useColors) {
+			const c = this.color;
+			const colorCode = "\x1B[3" + (c < 8 ? c : "8;5;" + c);
+			const prefix = `  ${colorCode};1m${name} \u001B[0m`;
+			args[0] = prefix + args[0].split("\n").join("\n" + prefix);
+			args.push(colorCode + "m+" + module.exports.humanize(this.diff) + "\x1B[0m");
+		} else args[0] = getDate() + name + " " + args[0];
+	}
+	function getDate() {
+		if (exports.inspectOpts.hideDate) return "";
+		return (/* @__PURE__ */ new Date()).toISOString() + " ";
+	}
+	/**
+	* Invokes `util.formatWithOptions()` with the specified arguments and writes to stderr.
+	*/
+	function log(...args) {
+		return process.stderr.write(util.formatWithOptions(exports.inspectOpts, ...args) + "\n");
+	}
+	/**
+	* Save `namespaces`.
+	*
+	* @param {String} namespaces
+	* @api private
+	*/
+	function save(namespaces) {
+		if (namespaces) process.env.DEBUG = namespaces;
+		else delete process.env.DEBUG;
+	}
+	/**
+	* Load `namespaces`.
+	*
+	* @return {String} returns the previously persisted debug modes
+	* @api private
+	*/
+	function load() {
+		return process.env.DEBUG;
+	}
+	/**
+	* Init logic for `debug` instances.
+	*
+	* Create a new `inspectOpts` object in case `useColors` is set
+	* differently for a particular `debug` instance.
+	*/
+	function init(debug) {
+		debug.inspectOpts = {};
+		const keys = Object.keys(exports.inspectOpts);
+		for (let i = 0; i < keys.length; i++) debug.inspectOpts[keys[i]] = exports.inspectOpts[keys[i]];
+	}
+	module.exports = require_common()(exports);
+	const { formatters } = module.exports;
+	/**
+	* Map %o to `util.inspect()`, all on a single line.
+	*/
+	formatters.o = function(v) {
+		this.inspectOpts.colors = this.useColors;
+		return util.inspect(v, this.inspectOpts).split("\n").map((str) => str.trim()).join(" ");
+	};
+	/**
+	* Map %O to `util.inspect()`, allowing multiple lines if needed.
+	*/
+	formatters.O = function(v) {
+		this.inspectOpts.colors = this.useColors;
+		return util.inspect(v, this.inspectOpts);
+	};
+}));
+// node_modules/debug/src/index.js
+var require_src$2 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+	/**
+	* Detect Electron renderer / nwjs process, which is node, but we should
+	* treat as a browser.
+	*/
+	if (typeof process === "undefined" || process.type === "renderer" || process.browser === true || process.__nwjs) module.exports = require_browser();
+	else module.exports = require_node$1();
+}));
+// node_modules/@kwsites/file-exists/dist/src/index.js
+var require_src$1 = /* @__PURE__ */ __commonJSMin(((exports, module, this$1) => {
+	var __importDefault = this$1 && this$1.__importDefault || function(mod) {
+		return mod && mod.__esModule ? mod : { "default": mod };
+	};
+	Object.defineProperty(exports, "__esModule", { value: true });
+	const fs_1 = __require("fs");
+	const log = __importDefault(require_src$2()).default("@kwsites/file-exists");
+	function check(path, isFile, isDirectory) {
+		log(`checking %s`, path);
+		try {
+			const stat = fs_1.statSync(path);
+			if (stat.isFile() && isFile) {
+				log(`[OK] path represents a file`);
+				return true;
+			}
+			if (stat.isDirectory() && isDirectory) {
+				log(`[OK] path represents a directory`);
+				return true;
+			}
+			log(`[FAIL] path represents something other than a file or directory`);
+			return false;
+		} catch (e) {
+			if (e.code === "ENOENT") {
+				log(`[FAIL] path is not accessible: %o`, e);
+				return false;
+			}
+			log(`[FATAL] %o`, e);
+			throw e;
+		}
+	}
+	/**
+	* Synchronous validation of a path existing either as a file or as a directory.
+	*
+	* @param {string} path The path to check
+	* @param {number} type One or both of the exported numeric constants
+	*/
+	function exists(path, type = exports.READABLE) {
+		return check(path, (type & exports.FILE) > 0, (type & exports.FOLDER) > 0);
+	}
+	exports.exists = exists;
+	/**
+	* Constant representing a file
+	*/
+	exports.FILE = 1;
+	/**
+	* Constant representing a folder
+	*/
+	exports.FOLDER = 2;
+	/**
+	* Constant representing either a file or a folder
+	*/
+	exports.READABLE = exports.FILE + exports.FOLDER;
+}));
+// node_modules/@kwsites/file-exists/dist/index.js
+var require_dist$1 = /* @__PURE__ */ __commonJSMin(((exports) => {
+	function __export(m) {
+		for (var p in m) if (!exports.hasOwnProperty(p)) exports[p] = m[p];
+	}
+	Object.defineProperty(exports, "__esModule", { value: true });
+	__export(require_src$1());
+}));
+// node_modules/@kwsites/promise-deferred/dist/index.js
+var require_dist = /* @__PURE__ */ __commonJSMin(((exports) => {
+	Object.defineProperty(exports, "__esModule", { value: true });
+	exports.createDeferred = exports.deferred = void 0;
+	/**
+	* Creates a new `DeferredPromise`
+	*
+	* ```typescript
+	import {deferred} from '@kwsites/promise-deferred`;
+	```
+	*/
+	function deferred() {
+		let done;
+		let fail;
+		let status = "pending";
+		return {
+			promise: new Promise((_done, _fail) => {
+				done = _done;
+				fail = _fail;
+			}),
+			done(result) {
+				if (status === "pending") {
+					status = "resolved";
+					done(result);
+				}
+			},
+			fail(error) {
+				if (status === "pending") {
+					status = "rejected";
+					fail(error);
+				}
+			},
+			get fulfilled() {
+				return status !== "pending";
+			},
+			get status() {
+				return status;
+			}
+		};
+	}
+	exports.deferred = deferred;
+	/**
+	* Alias of the exported `deferred` function, to help consumers wanting to use `deferred` as the
+	* local variable name rather than the factory import name, without needing to rename on import.
+	*
+	* ```typescript
+	import {createDeferred} from '@kwsites/promise-deferred`;
+	```
+	*/
+	exports.createDeferred = deferred;
+}));
+// node_modules/@simple-git/argv-parser/dist/index.mjs
+var import_src$1 = /* @__PURE__ */ __toESM(require_src$2(), 1);
+var import_dist = require_dist$1();
+var import_dist$1 = require_dist();
+function* x$1(e, n) {
+	const t = n === "global";
+	for (const o of e) o.isGlobal === t && (yield o);
+}
+const P$1 = /* @__PURE__ */ new Set([
+	"--add",
+	"--edit",
+	"--remove-section",
+	"--rename-section",
+	"--replace-all",
+	"--unset",
+	"--unset-all",
+	"-e"
+]);
+const S$1 = /* @__PURE__ */ new Set([
+	"--get",
+	"--get-all",
+	"--get-color",
+	"--get-colorbool",
+	"--get-regexp",
+	"--get-urlmatch",
+	"--list",
+	"-l"
+]);
+const E$1 = /* @__PURE__ */ new Set([
+	"edit",
+	"remove-section",
+	"rename-section",
+	"set",
+	"unset"
+]);
+const F$1 = /* @__PURE__ */ new Set([
+	"get",
+	"get-color",
+	"get-colorbool",
+	"list"
+]);
+function A$1(e, n) {
+	for (const { name: o } of x$1(e, "task")) {
+		if (P$1.has(o)) return w(!0, n);
+		if (S$1.has(o)) return w(!1, n);
+	}
+	const t = n.at(0)?.toLowerCase();
+	return t === void 0 ? null : E$1.has(t) ? w(!0, n.slice(1)) : F$1.has(t) ? w(!1, n.slice(1)) : n.length === 1 ? w(!1, n) : w(!0, n);
+}
+function w(e = !1, n = []) {
+	const t = n.at(0)?.toLowerCase();
+	return t === void 0 ? null : {
+		isWrite: e,
+		isRead: !e,
+		key: t,
+		value: n.at(1)
+	};
+}
+function O$1(e, n) {
+	return n.isWrite && n.value !== void 0 ? {
+		key: n.key,
+		value: n.value,
+		scope: e
+	} : {
+		key: n.key,
+		scope: e
+	};
+}
+function G$1(e) {
+	const n = e?.indexOf("=") || -1;
+	return !e || n < 0 ? null : {
+		key: e.slice(0, n).trim().toLowerCase(),
+		value: e.slice(n + 1)
+	};
+}
+function M$1(e) {
+	for (const { name: n } of x$1(e, "task")) switch (n) {
+		case "--global": return "global";
+		case "--system": return "system";
+		case "--worktree": return "worktree";
+		case "--local": return "local";
+		case "--file":
+		case "-f": return "file";
+	}
+	return "local";
+}
+function N$1({ name: e }) {
+	if (e === "-c" || e === "--config") return "inline";
+	if (e === "--config-env") return "env";
+}
+function* $$1(e) {
+	for (const n of e) {
+		const t = N$1(n), o = t && G$1(n.value);
+		o && (yield {
+			...o,
+			scope: t
+		});
+	}
+}
+function D(e, n, t) {
+	const o = {
+		read: [],
+		write: [...$$1(n)]
+	};
+	return e === "config" && L$1(o, M$1(n), A$1(n, t)), o;
+}
+function L$1(e, n, t) {
+	if (t === null) return;
+	const o = O$1(n, t);
+	t.isWrite ? e.write.push(o) : e.read.push(o);
+}
+const C = { short: /* @__PURE__ */ new Map([["c", !0]]) };
+const I$1 = {
+	short: new Map([
+		["C", !0],
+		["P", !1],
+		["h", !1],
+		["p", !1],
+		["v", !1],
+		...C.short.entries()
+	]),
+	long: /* @__PURE__ */ new Set([
+		"attr-source",
+		"config-env",
+		"exec-path",
+		"git-dir",
+		"list-cmds",
+		"namespace",
+		"super-prefix",
+		"work-tree"
+	])
+};
+const R$1 = {
+	clone: {
+		short: /* @__PURE__ */ new Map([
+			["b", !0],
+			["j", !0],
+			["l", !1],
+			["n", !1],
+			["o", !0],
+			["q", !1],
+			["s", !1],
+			["u", !0]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"branch",
+			"config",
+			"jobs",
+			"origin",
+			"upload-pack",
+			"u",
+			"template"
+		])
+	},
+	commit: {
+		short: /* @__PURE__ */ new Map([
+			["C", !0],
+			["F", !0],
+			["c", !0],
+			["m", !0],
+			["t", !0]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"file",
+			"message",
+			"reedit-message",
+			"reuse-message",
+			"template"
+		])
+	},
+	config: {
+		short: /* @__PURE__ */ new Map([
+			["e", !1],
+			["f", !0],
+			["l", !1]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"blob",
+			"comment",
+			"default",
+			"file",
+			"type",
+			"value"
+		])
+	},
+	fetch: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["upload-pack"])
+	},
+	init: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["template"])
+	},
+	pull: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["upload-pack"])
+	},
+	push: {
+		short: /* @__PURE__ */ new Map(),
+		long: /* @__PURE__ */ new Set(["exec", "receive-pack"])
+	},
+	rebase: {
+		short: /* @__PURE__ */ new Map([
+			["X", !0],
+			["f", !1],
+			["i", !1],
+			["k", !1],
+			["m", !1],
+			["n", !1],
+			["q", !1],
+			["r", !1],
+			["s", !0],
+			["v", !1],
+			["x", !0]
+		]),
+		long: /* @__PURE__ */ new Set([
+			"exec",
+			"onto",
+			"strategy",
+			"strategy-option"
+		])
+	}
+};
+const T = {
+	short: /* @__PURE__ */ new Map(),
+	long: /* @__PURE__ */ new Set()
+};
+function B$1(e) {
+	const n = R$1[e ?? ""] ?? T;
+	return {
+		short: new Map([...C.short.entries(), ...n.short.entries()]),
+		long: n.long
+	};
+}
+function b$1(e, n = I$1) {
+	if (e.startsWith("--")) {
+		const t = e.indexOf("=");
+		if (t > 2) return [{
+			name: e.slice(0, t),
+			value: e.slice(t + 1),
+			needsNext: !1
+		}];
+		const o = e.slice(2);
+		return [{
+			name: e,
+			needsNext: n.long.has(o)
+		}];
+	}
+	if (e.length === 2) {
+		const t = e.charAt(1);
+		return [{
+			name: e,
+			needsNext: n.short.get(t) === !0
+		}];
+	}
+	return j$1(e, n.short);
+}
+function j$1(e, n) {
+	const t = e.slice(1).split(""), o = [];
+	for (let a = 0; a < t.length; a++) {
+		const s = t[a], r = n.get(s);
+		if (r === void 0) return [{
+			name: e,
+			needsNext: !1
+		}];
+		if (r) {
+			const i = t.slice(a + 1).join("");
+			if (i && ![...i].every((m) => n.has(m))) return o.push({
+				name: `-${s}`,
+				value: i,
+				needsNext: !1
+			}), o;
+		}
+		o.push({
+			name: `-${s}`,
+			needsNext: r
+		});
+	}
+	return o;
+}
+function W$1(e, n = []) {
+	let t = 0;
+	for (; t < e.length;) {
+		const o = String(e[t]);
+		if (!o.startsWith("-") || o.length < 2) break;
+		const a = b$1(o);
+		let s = t + 1;
+		for (const r of a) {
+			const i = {
+				name: r.name,
+				value: r.value,
+				absorbedNext: !1,
+				isGlobal: !0
+			};
+			r.needsNext && i.value === void 0 && s < e.length && (i.value = String(e[s]), i.absorbedNext = !0, s++), n.push(i);
+		}
+		t = s;
+	}
+	return {
+		flags: n,
+		taskIndex: t
+	};
+}
+function V$1(e, n, t = []) {
+	const o$2 = B$1(n), a = [], s = [];
+	let r$3 = 0;
+	for (; r$3 < e.length;) {
+		const i = e[r$3];
+		if (r(i)) {
+			s.push(...o(i)), r$3++;
+			continue;
+		}
+		const p = String(i);
+		if (p === "--") {
+			for (let d = r$3 + 1; d < e.length; d++) {
+				const g = e[d];
+				r(g) ? s.push(...o(g)) : s.push(String(g));
+			}
+			break;
+		}
+		if (!p.startsWith("-") || p.length < 2) {
+			a.push(p), r$3++;
+			continue;
+		}
+		const m = b$1(p, o$2);
+		let u = r$3 + 1;
+		for (const d of m) {
+			const g = {
+				name: d.name,
+				value: d.value,
+				absorbedNext: !1,
+				isGlobal: !1
+			};
+			d.needsNext && g.value === void 0 && u < e.length && !r(e[u]) && (g.value = String(e[u]), g.absorbedNext = !0, u++), t.push(g);
+		}
+		r$3 = u;
+	}
+	return {
+		flags: t,
+		positionals: a,
+		pathspecs: s
+	};
+}
+function* q$1({ write: e }) {
+	for (const n of e) for (const t of K$1) {
+		const o = t(n.key);
+		o && (yield o);
+	}
+}
+function f$1(e, n, t = String(e)) {
+	const o = typeof e == "string" ? new RegExp(`\\s*${e.toLowerCase()}`) : e;
+	return function(s) {
+		if (o.test(s)) return {
+			category: n,
+			message: `Configuring ${t} is not permitted without enabling ${n}`
+		};
+	};
+}
+function l$1(e, n) {
+	return f$1(new RegExp(`\\s*${e.toLowerCase().replace(/\./g, "(..+)?.")}`), n, e);
+}
+const K$1 = [
+	f$1("alias", "allowUnsafeAlias"),
+	f$1("core.askPass", "allowUnsafeAskPass"),
+	f$1("core.editor", "allowUnsafeEditor"),
+	f$1("core.fsmonitor", "allowUnsafeFsMonitor"),
+	f$1("core.gitProxy", "allowUnsafeGitProxy"),
+	f$1("core.hooksPath", "allowUnsafeHooksPath"),
+	f$1("core.pager", "allowUnsafePager"),
+	f$1("core.sshCommand", "allowUnsafeSshCommand"),
+	l$1("credential.helper", "allowUnsafeCredentialHelper"),
+	l$1("diff.command", "allowUnsafeDiffExternal"),
+	f$1("diff.external", "allowUnsafeDiffExternal"),
+	l$1("difftool.cmd", "allowUnsafeDiffExternal"),
+	l$1("diff.textconv", "allowUnsafeDiffTextConv"),
+	l$1("filter.clean", "allowUnsafeFilter"),
+	l$1("filter.process", "allowUnsafeFilter"),
+	l$1("filter.smudge", "allowUnsafeFilter"),
+	l$1("gpg.program", "allowUnsafeGpgProgram"),
+	f$1("include.path", "allowUnsafeInclude"),
+	l$1("includeIf", "allowUnsafeInclude"),
+	f$1("init.templateDir", "allowUnsafeTemplateDir"),
+	l$1("pager.", "allowUnsafePager"),
+	l$1("merge.driver", "allowUnsafeMergeDriver"),
+	l$1("mergetool.path", "allowUnsafeMergeDriver"),
+	l$1("mergetool.cmd", "allowUnsafeMergeDriver"),
+	l$1("protocol.allow", "allowUnsafeProtocolOverride"),
+	l$1("remote.receivepack", "allowUnsafePack"),
+	l$1("remote.uploadpack", "allowUnsafePack"),
+	f$1("uploadpack.packObjectsHook", "allowUnsafePack"),
+	f$1("sequence.editor", "allowUnsafeEditor"),
+	l$1("submodule.update", "allowUnsafeSubmodule"),
+	l$1("tar.command", "allowUnsafeCommandBinaries"),
+	l$1("trailer.cmd", "allowUnsafeCommandBinaries"),
+	l$1("trailer.command", "allowUnsafeCommandBinaries"),
+	l$1("url.insteadOf", "allowUnsafeUrlRewrite")
+];
+function* H$1(e, n) {
+	for (const t of n) for (const o of X$1) {
+		const a = o(e, t);
+		a && (yield a);
+	}
+}
+function c(e, n, t, { name: o = String(n), globalOnly: a = !1, withValue: s = !1 } = {}) {
+	const r = typeof n == "string" ? new RegExp(`\\s*${n.toLowerCase()}`) : n, i = `Use of ${e ? `${e} with option ` : ""}${o} is not permitted without enabling ${t}`;
+	return function(m, u) {
+		if (!(e && m !== e) && !(a && !u.isGlobal) && !(s && u.value === void 0) && r.test(u.name)) return {
+			category: t,
+			message: i
+		};
+	};
+}
+const h$1 = {
+	globalOnly: !0,
+	withValue: !0
+};
+const X$1 = [
+	c(null, /--(upload|receive)-pack/, "allowUnsafePack", { name: "--upload-pack or --receive-pack" }),
+	c("clone", /^-\w*u/, "allowUnsafePack"),
+	c("clone", "--u", "allowUnsafePack"),
+	c("push", /^--exec$/, "allowUnsafePack", { name: "--exec" }),
+	c("rebase", /^(-x|--ex(ec?)?)$/, "allowUnsafeExec", { name: "-x or --exec" }),
+	c(null, "--template", "allowUnsafeTemplateDir"),
+	c(null, "--exec-path", "allowUnsafeExec", h$1),
+	c(null, "--git-dir", "allowUnsafeConfigPaths", h$1),
+	c(null, "--work-tree", "allowUnsafeConfigPaths", h$1),
+	c(null, /^-C$/, "allowUnsafeConfigPaths", {
+		...h$1,
+		name: "-C"
+	})
+];
+function k(e, n, t) {
+	return [...H$1(e, n), ...q$1(t)];
+}
+function Y$1(...e) {
+	const { flags: n, taskIndex: t } = W$1(e), o = t < e.length ? String(e[t]).toLowerCase() : null, { positionals: s, pathspecs: r } = V$1(o !== null ? e.slice(t + 1) : [], o, n), i = D(o, n, s);
+	return {
+		task: o,
+		flags: n.map(J$1),
+		paths: r,
+		config: i,
+		vulnerabilities: z$1(k(o, n, i))
+	};
+}
+function z$1(e) {
+	return Object.defineProperty(e, "vulnerabilities", { value: e });
+}
+function J$1({ value: e, name: n }) {
+	return e !== void 0 ? {
+		name: n,
+		value: e
+	} : { name: n };
+}
+const y = {
+	editor: "allowUnsafeEditor",
+	git_askpass: "allowUnsafeAskPass",
+	git_config_global: "allowUnsafeConfigPaths",
+	git_config_system: "allowUnsafeConfigPaths",
+	git_config_count: "allowUnsafeConfigEnvCount",
+	git_config_parameters: "allowUnsafeConfigEnvCount",
+	git_config: "allowUnsafeConfigPaths",
+	git_editor: "allowUnsafeEditor",
+	git_exec_path: "allowUnsafeExec",
+	git_external_diff: "allowUnsafeDiffExternal",
+	git_pager: "allowUnsafePager",
+	git_proxy_command: "allowUnsafeGitProxy",
+	git_template_dir: "allowUnsafeTemplateDir",
+	git_sequence_editor: "allowUnsafeEditor",
+	git_ssh: "allowUnsafeSshCommand",
+	git_ssh_command: "allowUnsafeSshCommand",
+	pager: "allowUnsafePager",
+	prefix: "allowUnsafeConfigPaths",
+	ssh_askpass: "allowUnsafeAskPass",
+	visual: "allowUnsafeEditor"
+};
+function* Q$1(e) {
+	const n = parseInt(e.git_config_count ?? "0", 10);
+	for (let t = 0; t < n; t++) {
+		const o = e[`git_config_key_${t}`], a = e[`git_config_value_${t}`];
+		o !== void 0 && (yield {
+			key: o.toLowerCase().trim(),
+			value: a,
+			scope: "env"
+		});
+	}
+}
+function* Z$1(e) {
+	for (const n of Object.keys(e)) if (_$1(n)) {
+		const t = y[n];
+		yield {
+			category: t,
+			message: `Use of "${n.toUpperCase()}" is not permitted without enabling ${t}`
+		};
+	}
+}
+function _$1(e) {
+	return Object.hasOwn(y, e);
+}
+function ee$1(e) {
+	const n = {};
+	for (const [t, o] of Object.entries(e)) {
+		const a = t.toLowerCase().trim();
+		(_$1(a) || a.startsWith("git")) && (n[a] = String(o));
+	}
+	return n;
+}
+function ne$1(e) {
+	const n = ee$1(e), t = {
+		read: [],
+		write: [...Q$1(n)]
+	};
+	return {
+		config: t,
+		vulnerabilities: [...Z$1(n), ...k(null, [], t)]
+	};
+}
+function oe$1(e, n) {
+	return [...Y$1(...e).vulnerabilities, ...ne$1(n).vulnerabilities];
+}
+// node_modules/simple-git/dist/index.mjs
+var O = class extends Error {
+	constructor(e, n) {
+		super(n), this.task = e, Object.setPrototypeOf(this, new.target.prototype);
+	}
+};
+var Ae = class extends O {
+	constructor(e, n) {
+		super(void 0, n), this.config = e;
+	}
+};
+var A = class extends O {
+	constructor(e, n, r) {
+		super(e, r), this.task = e, this.plugin = n, Object.setPrototypeOf(this, new.target.prototype);
+	}
+};
+var at$1 = class extends O {
+	constructor(e, n) {
+		super(void 0, n || String(e)), this.git = e;
+	}
+};
+var xe = class extends O {
+	constructor(e) {
+		super(void 0, e);
+	}
+};
+const I = "\0";
+const W = () => {};
+function Ne(t) {
+	return typeof t != "function" ? W : t;
+}
+function $e(t) {
+	return typeof t == "function" && t !== W;
+}
+function Pe(t, e) {
+	const n = t.indexOf(e);
+	return n <= 0 ? [t, ""] : [t.substr(0, n), t.substr(n + 1)];
+}
+function Me(t, e = 0) {
+	return Dt(t) && t.length > e ? t[e] : void 0;
+}
+function N(t, e = 0) {
+	if (Dt(t) && t.length > e) return t[t.length - 1 - e];
+}
+function Dt(t) {
+	return Bt(t);
+}
+function H(t = "", e = !0, n = `
+`) {
+	return t.split(n).reduce((r, s) => {
+		const o = e ? s.trim() : s;
+		return o && r.push(o), r;
+	}, []);
+}
+function ut(t, e) {
+	return H(t, !0).map((n) => e(n));
+}
+function Lt(t) {
+	return (0, import_dist.exists)(t, import_dist.FOLDER);
+}
+function S(t, e) {
+	return Array.isArray(t) ? t.includes(e) || t.push(e) : t.add(e), e;
+}
+function De(t, e) {
+	return Array.isArray(t) && !t.includes(e) && t.push(e), t;
+}
+function ct(t, e) {
+	if (Array.isArray(t)) {
+		const n = t.indexOf(e);
+		n >= 0 && t.splice(n, 1);
+	} else t.delete(e);
+	return e;
+}
+const ft = Object.prototype.toString.call.bind(Object.prototype.toString);
+function v(t) {
+	return Array.isArray(t) ? t : [t];
+}
+function jt(t) {
+	return t.replace(/[\s-]+(.)/g, (e, n) => n.toUpperCase());
+}
+function L(t) {
+	return v(t).map((e) => e instanceof String ? e : String(e));
+}
+function p(t, e = 0) {
+	if (t == null) return e;
+	const n = parseInt(t, 10);
+	return Number.isNaN(n) ? e : n;
+}
+function U(t, e) {
+	const n = [];
+	for (let r = 0, s = t.length; r < s; r++) n.push(e, t[r]);
+	return n;
+}
+function F(t) {
+	return (Array.isArray(t) ? Buffer.concat(t) : t).toString("utf-8");
+}
+function Le(t) {
+	return t ? Buffer.isBuffer(t) ? t.length : Buffer.byteLength(t) : 0;
+}
+function je(t, e) {
+	const n = {};
+	return e.forEach((r) => {
+		t[r] !== void 0 && (n[r] = t[r]);
+	}), n;
+}
+function wt(t = 0) {
+	return new Promise((e) => setTimeout(e, t));
+}
+function bt(t) {
+	if (t !== !1) return t;
+}
+function d(t, e, n) {
+	return e(t) ? t : arguments.length > 2 ? n : void 0;
+}
+const K = (t) => Array.isArray(t);
+function st(t, e) {
+	const n = r(t) ? "string" : typeof t;
+	return /number|string|boolean/.test(n) && (!e || !e.includes(n));
+}
+const m = (t) => typeof t == "string" || r(t);
+const Be = (t) => m(t) || Buffer.isBuffer(t);
+const G = (t) => m(t) || Array.isArray(t) && t.every(m);
+function lt(t) {
+	return !!t && ft(t) === "[object Object]";
+}
+function Ie(t) {
+	return typeof t == "function";
+}
+const Bt = (t) => t == null || "number|boolean|function".includes(typeof t) ? !1 : typeof t.length == "number";
+var V = /* @__PURE__ */ ((t) => (t[t.SUCCESS = 0] = "SUCCESS", t[t.ERROR = 1] = "ERROR", t[t.NOT_FOUND = -2] = "NOT_FOUND", t[t.UNCLEAN = 128] = "UNCLEAN", t))(V || {});
+var z = class z {
+	constructor(e, n) {
+		this.stdOut = e, this.stdErr = n;
+	}
+	asStrings() {
+		return new z(this.stdOut.toString("utf8"), this.stdErr.toString("utf8"));
+	}
+};
+function Ue() {
+	throw new Error("LineParser:useMatches not implemented");
+}
+var l = class {
+	constructor(e, n) {
+		this.matches = [], this.useMatches = Ue, this.parse = (r, s) => (this.resetMatches(), this._regExp.every((o, i) => this.addMatch(o, i, r(i))) ? this.useMatches(s, this.prepareMatches()) !== !1 : !1), this._regExp = Array.isArray(e) ? e : [e], n && (this.useMatches = n);
+	}
+	resetMatches() {
+		this.matches.length = 0;
+	}
+	prepareMatches() {
+		return this.matches;
+	}
+	addMatch(e, n, r) {
+		const s = r && e.exec(r);
+		return s && this.pushMatch(n, s), !!s;
+	}
+	pushMatch(e, n) {
+		this.matches.push(...n.slice(1));
+	}
+};
+var x = class extends l {
+	addMatch(e, n, r) {
+		return /^remote:\s/.test(String(r)) && super.addMatch(e, n, r);
+	}
+	pushMatch(e, n) {
+		(e > 0 || n.length > 1) && super.pushMatch(e, n);
+	}
+};
+const Fe = {
+	binary: "git",
+	maxConcurrentProcesses: 5,
+	config: [],
+	trimmed: !1
+};
+function Ge(...t) {
+	const e = process.cwd(), n = Object.assign({
+		baseDir: e,
+		...Fe
+	}, ...t.filter((r) => typeof r == "object" && r));
+	return n.baseDir = n.baseDir || e, n.trimmed = n.trimmed === !0, n;
+}
+function It(t, e = []) {
+	return lt(t) ? Object.keys(t).reduce((n, r$1) => {
+		const s = t[r$1];
+		if (r(s)) n.push(s);
+		else if (st(s, ["boolean"])) n.push(r$1 + "=" + s);
+		else if (Array.isArray(s)) for (const o of s) st(o, ["string", "number"]) || n.push(r$1 + "=" + o);
+		else n.push(r$1);
+		return n;
+	}, e) : e;
+}
+function h(t, e = 0, n = !1) {
+	const r = [];
+	for (let s = 0, o = e < 0 ? t.length : e; s < o; s++) "string|number".includes(typeof t[s]) && r.push(String(t[s]));
+	return It(ht(t), r), n || r.push(...ze(t)), r;
+}
+function ze(t) {
+	return L(d(N(t, typeof N(t) == "function" ? 1 : 0), K, []));
+}
+function ht(t) {
+	return d(N(t, Ie(N(t)) ? 1 : 0), lt);
+}
+function u(t, e = !0) {
+	const n = Ne(N(t));
+	return e || $e(n) ? n : void 0;
+}
+function Tt(t, e) {
+	return t(e.stdOut, e.stdErr);
+}
+function E(t, e, n, r = !0) {
+	return v(n).forEach((s) => {
+		for (let o = H(s, r), i = 0, a = o.length; i < a; i++) {
+			const c = (y = 0) => {
+				if (!(i + y >= a)) return o[i + y];
+			};
+			e.some(({ parse: y }) => y(c, t));
+		}
+	}), t;
+}
+const mt = ({ exitCode: t }, e, n, r) => {
+	if (t === V.UNCLEAN && Ve(e)) return n(Buffer.from("false"));
+	r(e);
+};
+const Ut = (t) => t.trim() === "true";
+function We(t) {
+	switch (t) {
+		case "bare": return Ke();
+		case "root": return He();
+	}
+	return {
+		commands: ["rev-parse", "--is-inside-work-tree"],
+		format: "utf-8",
+		onError: mt,
+		parser: Ut
+	};
+}
+function He() {
+	return {
+		commands: ["rev-parse", "--git-dir"],
+		format: "utf-8",
+		onError: mt,
+		parser(e) {
+			return /^\.(git)?$/.test(e.trim());
+		}
+	};
+}
+function Ke() {
+	return {
+		commands: ["rev-parse", "--is-bare-repository"],
+		format: "utf-8",
+		onError: mt,
+		parser: Ut
+	};
+}
+function Ve(t) {
+	return /(Not a git repository|Kein Git-Repository)/i.test(String(t));
+}
+var Xe = class {
+	constructor(e) {
+		this.paths = [], this.files = [], this.folders = [], this.dryRun = e;
+	}
+};
+const Ye = /^[a-z]+\s*/i;
+const Qe = /^[a-z]+\s+[a-z]+\s*/i;
+const Je = /\/$/;
+function Ze(t, e) {
+	const n = new Xe(t), r = t ? Qe : Ye;
+	return H(e).forEach((s) => {
+		const o = s.replace(r, "");
+		n.paths.push(o), (Je.test(o) ? n.folders : n.files).push(o);
+	}), n;
+}
+const Ft = [];
+function tn(t) {
+	return {
+		commands: Ft,
+		format: "empty",
+		parser: t
+	};
+}
+function b(t) {
+	return {
+		commands: Ft,
+		format: "empty",
+		parser() {
+			throw typeof t == "string" ? new xe(t) : t;
+		}
+	};
+}
+function g(t, e = !1) {
+	return {
+		commands: t,
+		format: "utf-8",
+		parser(n) {
+			return e ? String(n).trim() : n;
+		}
+	};
+}
+function Gt(t) {
+	return {
+		commands: t,
+		format: "buffer",
+		parser(e) {
+			return e;
+		}
+	};
+}
+function en(t) {
+	return t.format === "buffer";
+}
+function kt(t) {
+	return t.format === "empty" || !t.commands.length;
+}
+const nn = "Git clean interactive mode is not supported";
+const rn = "Git clean mode parameter (\"n\" or \"f\") is required";
+const sn = "Git clean unknown option found in: ";
+var zt = /* @__PURE__ */ ((t) => (t.DRY_RUN = "n", t.FORCE = "f", t.IGNORED_INCLUDED = "x", t.IGNORED_ONLY = "X", t.EXCLUDING = "e", t.QUIET = "q", t.RECURSIVE = "d", t))(zt || {});
+const qt = /* @__PURE__ */ new Set(["i", ...L(Object.values(zt))]);
+function on(t, e) {
+	const { cleanMode: n, options: r, valid: s } = cn(t);
+	return n ? s.options ? (r.push(...e), r.some(hn) ? b(nn) : an(n, r)) : b(sn + JSON.stringify(t)) : b(rn);
+}
+function an(t, e) {
+	return {
+		commands: [
+			"clean",
+			`-${t}`,
+			...e
+		],
+		format: "utf-8",
+		parser(r) {
+			return Ze(t === "n", r);
+		}
+	};
+}
+function un(t) {
+	return Array.isArray(t) && t.every((e) => qt.has(e));
+}
+function cn(t) {
+	let e, n = [], r = {
+		cleanMode: !1,
+		options: !0
+	};
+	return t.replace(/[^a-z]i/g, "").split("").forEach((s) => {
+		fn(s) ? (e = s, r.cleanMode = !0) : r.options = r.options && ln(n[n.length] = `-${s}`);
+	}), {
+		cleanMode: e,
+		options: n,
+		valid: r
+	};
+}
+function fn(t) {
+	return t === "f" || t === "n";
+}
+function ln(t) {
+	return /^-[a-z]$/i.test(t) && qt.has(t.charAt(1));
+}
+function hn(t) {
+	return /^-[^\-]/.test(t) ? t.indexOf("i") > 0 : t === "--interactive";
+}
+var mn = class {
+	constructor() {
+		this.files = [], this.values = /* @__PURE__ */ Object.create(null);
+	}
+	get all() {
+		return this._all || (this._all = this.files.reduce((e, n) => Object.assign(e, this.values[n]), {})), this._all;
+	}
+	addFile(e) {
+		if (!(e in this.values)) {
+			const n = N(this.files);
+			this.values[e] = n ? Object.create(this.values[n]) : {}, this.files.push(e);
+		}
+		return this.values[e];
+	}
+	addValue(e, n, r) {
+		const s = this.addFile(e);
+		Object.hasOwn(s, n) ? Array.isArray(s[n]) ? s[n].push(r) : s[n] = [s[n], r] : s[n] = r, this._all = void 0;
+	}
+};
+function pn(t) {
+	const e = new mn();
+	for (const n of Wt(t)) e.addValue(n.file, String(n.key), n.value);
+	return e;
+}
+function dn(t, e) {
+	let n = null;
+	const r = [], s = /* @__PURE__ */ new Map();
+	for (const o of Wt(t, e)) o.key === e && (r.push(n = o.value), s.has(o.file) || s.set(o.file, []), s.get(o.file).push(n));
+	return {
+		key: e,
+		paths: Array.from(s.keys()),
+		scopes: s,
+		value: n,
+		values: r
+	};
+}
+function gn(t) {
+	return t.replace(/^(file):/, "");
+}
+function* Wt(t, e = null) {
+	const n = t.split("\0");
+	for (let r = 0, s = n.length - 1; r < s;) {
+		const o = gn(n[r++]);
+		let i = n[r++], a = e;
+		if (i.includes(`
+`)) {
+			const c = Pe(i, `
+`);
+			a = c[0], i = c[1];
+		}
+		yield {
+			file: o,
+			key: a,
+			value: i
+		};
+	}
+}
+var Ht = /* @__PURE__ */ ((t) => (t.system = "system", t.global = "global", t.local = "local", t.worktree = "worktree", t))(Ht || {});
+function Y(t, e) {
+	return typeof t == "string" && Object.hasOwn(Ht, t) ? t : e;
+}
+function yn(t, e, n, r) {
+	const s = ["config", `--${r}`];
+	return n && s.push("--add"), s.push(t, e), {
+		commands: s,
+		format: "utf-8",
+		parser(o) {
+			return o;
+		}
+	};
+}
+function wn(t, e) {
+	const n = [
+		"config",
+		"--null",
+		"--show-origin",
+		"--get-all",
+		t
+	];
+	return e && n.splice(1, 0, `--${e}`), {
+		commands: n,
+		format: "utf-8",
+		parser(r) {
+			return dn(r, t);
+		}
+	};
+}
+function bn(t) {
+	const e = [
+		"config",
+		"--list",
+		"--show-origin",
+		"--null"
+	];
+	return t && e.push(`--${t}`), {
+		commands: e,
+		format: "utf-8",
+		parser(n) {
+			return pn(n);
+		}
+	};
+}
+function Tn() {
+	return {
+		addConfig(t, e, ...n) {
+			return this._runTask(yn(t, e, n[0] === !0, Y(n[1], "local")), u(arguments));
+		},
+		getConfig(t, e) {
+			return this._runTask(wn(t, Y(e, void 0)), u(arguments));
+		},
+		listConfig(...t) {
+			return this._runTask(bn(Y(t[0], void 0)), u(arguments));
+		}
+	};
+}
+var Kt = /* @__PURE__ */ ((t) => (t.ADDED = "A", t.COPIED = "C", t.DELETED = "D", t.MODIFIED = "M", t.RENAMED = "R", t.CHANGED = "T", t.UNMERGED = "U", t.UNKNOWN = "X", t.BROKEN = "B", t))(Kt || {});
+const kn = new Set(Object.values(Kt));
+function _n(t) {
+	return kn.has(t);
+}
+var _t;
+const vn = ["-h"];
+const j = /* @__PURE__ */ Symbol("grepQuery");
+var En = class {
+	constructor() {
+		this[_t] = [];
+	}
+	*[(_t = j, Symbol.iterator)]() {
+		for (const e of this[j]) yield e;
+	}
+	and(...e) {
+		return e.length && this[j].push("--and", "(", ...U(e, "-e"), ")"), this;
+	}
+	param(...e) {
+		return this[j].push(...U(e, "-e")), this;
+	}
+};
+function Sn(...t) {
+	return new En().param(...t);
+}
+function Rn(t) {
+	const e = /* @__PURE__ */ new Set(), n = {};
+	return ut(t, (r) => {
+		const [s, o, i] = r.split(I);
+		e.add(s), (n[s] = n[s] || []).push({
+			line: p(o),
+			path: s,
+			preview: i
+		});
+	}), {
+		paths: e,
+		results: n
+	};
+}
+function On() {
+	return { grep(t) {
+		const e = u(arguments), n = h(arguments);
+		for (const s of vn) if (n.includes(s)) return this._runTask(b(`git.grep: use of "${s}" is not supported.`), e);
+		typeof t == "string" && (t = Sn().param(t));
+		const r = [
+			"grep",
+			"--null",
+			"-n",
+			"--full-name",
+			...n,
+			...t
+		];
+		return this._runTask({
+			commands: r,
+			format: "utf-8",
+			parser(s) {
+				return Rn(s);
+			}
+		}, e);
+	} };
+}
+var Vt = /* @__PURE__ */ ((t) => (t.MIXED = "mixed", t.SOFT = "soft", t.HARD = "hard", t.MERGE = "merge", t.KEEP = "keep", t))(Vt || {});
+const Cn = L(Object.values(Vt));
+function An(t, e) {
+	const n = ["reset"];
+	return Xt(t) && n.push(`--${t}`), n.push(...e), g(n);
+}
+function xn(t) {
+	if (Xt(t)) return t;
+	switch (typeof t) {
+		case "string":
+		case "undefined": return "soft";
+	}
+}
+function Xt(t) {
+	return typeof t == "string" && Cn.includes(t);
+}
+import_src$1.default.formatters.L = (t) => String(Bt(t) ? t.length : "-");
+import_src$1.default.formatters.B = (t) => Buffer.isBuffer(t) ? t.toString("utf8") : ft(t);
+function Nn() {
+	return (0, import_src$1.default)("simple-git");
+}
+function vt(t, e, n) {
+	return !e || !String(e).replace(/\s*/, "") ? n ? (r, ...s) => {
+		t(r, ...s), n(r, ...s);
+	} : t : (r, ...s) => {
+		t(`%s ${r}`, e, ...s), n && n(r, ...s);
+	};
+}
+function $n(t, e, { namespace: n }) {
+	if (typeof t == "string") return t;
+	const r = e && e.namespace || "";
+	return r.startsWith(n) ? r.substr(n.length + 1) : r || n;
+}
+function $(t, e, n, r = Nn()) {
+	const s = t && `[${t}]` || "", o = [], i = typeof e == "string" ? r.extend(e) : e, a = $n(d(e, m), i, r);
+	return y(n);
+	function c(w, T) {
+		return S(o, $(t, a.replace(/^[^:]+/, w), T, r));
+	}
+	function y(w) {
+		const T = w && `[${w}]` || "", k = i && vt(i, T) || W, C = vt(r, `${s} ${T}`, k);
+		return Object.assign(i ? k : C, {
+			label: t,
+			sibling: c,
+			info: C,
+			step: y
+		});
+	}
+}
+const M = class M {
+	constructor(e = "GitExecutor") {
+		this.logLabel = e, this._queue = /* @__PURE__ */ new Map();
+	}
+	withProgress(e) {
+		return this._queue.get(e);
+	}
+	createProgress(e) {
+		const n = M.getName(e.commands[0]);
+		return {
+			task: e,
+			logger: $(this.logLabel, n),
+			name: n
+		};
+	}
+	push(e) {
+		const n = this.createProgress(e);
+		return n.logger("Adding task to the queue, commands = %o", e.commands), this._queue.set(e, n), n;
+	}
+	fatal(e) {
+		for (const [n, { logger: r }] of Array.from(this._queue.entries())) n === e.task ? (r.info("Failed %o", e), r("Fatal exception, any as-yet un-started tasks run through this executor will not be attempted")) : r.info("A fatal exception occurred in a previous task, the queue has been purged: %o", e.message), this.complete(n);
+		if (this._queue.size !== 0) throw new Error(`Queue size should be zero after fatal: ${this._queue.size}`);
+	}
+	complete(e) {
+		this.withProgress(e) && this._queue.delete(e);
+	}
+	attempt(e) {
+		const n = this.withProgress(e);
+		if (!n) throw new O(void 0, "TasksPendingQueue: attempt called for an unknown task");
+		return n.logger("Starting task"), n;
+	}
+	static getName(e = "empty") {
+		return `task:${e}:${++M.counter}`;
+	}
+};
+M.counter = 0;
+let ot = M;
+var Pn = class {
+	constructor(e, n, r) {
+		this._executor = e, this._scheduler = n, this._plugins = r, this._chain = Promise.resolve(), this._queue = new ot();
+	}
+	get cwd() {
+		return this._cwd || this._executor.cwd;
+	}
+	set cwd(e) {
+		this._cwd = e;
+	}
+	get env() {
+		return this._executor.env;
+	}
+	get outputHandler() {
+		return this._executor.outputHandler;
+	}
+	chain() {
+		return this;
+	}
+	push(e) {
+		return this._queue.push(e), this._chain = this._chain.then(() => this.attemptTask(e));
+	}
+	async attemptTask(e) {
+		const n = await this._scheduler.next(), r = () => this._queue.complete(e);
+		try {
+			const { logger: s } = this._queue.attempt(e);
+			return await (kt(e) ? this.attemptEmptyTask(e, s) : this.attemptRemoteTask(e, s));
+		} catch (s) {
+			throw this.onFatalException(e, s);
+		} finally {
+			r(), n();
+		}
+	}
+	onFatalException(e, n) {
+		const r = n instanceof O ? Object.assign(n, { task: e }) : new O(e, n && String(n));
+		return this._chain = Promise.resolve(), this._queue.fatal(r), r;
+	}
+	async attemptRemoteTask(e, n) {
+		const r = this._plugins.exec("spawn.binary", "", this.taskContext(e, e.commands)), s = this._plugins.exec("spawn.args", [...e.commands], this.taskContext(e, e.commands)), o = await this.gitResponse(e, r, s, this.outputHandler, n.step("SPAWN")), i = await this.handleTaskData(e, s, o, n.step("HANDLE"));
+		return n("passing response to task's parser as a %s", e.format), en(e) ? Tt(e.parser, i) : Tt(e.parser, i.asStrings());
+	}
+	async attemptEmptyTask(e, n) {
+		return n("empty task bypassing child process to call to task's parser"), e.parser(this);
+	}
+	handleTaskData(e, n, r, s) {
+		const { exitCode: o, rejection: i, stdOut: a, stdErr: c } = r;
+		return new Promise((y, w) => {
+			s("Preparing to handle process response exitCode=%d stdOut=", o);
+			const { error: T } = this._plugins.exec("task.error", { error: i }, {
+				...this.taskContext(e, n),
+				...r
+			});
+			if (T && e.onError) return s.info("exitCode=%s handling with custom error handler"), e.onError(r, T, (k) => {
+				s.info("custom error handler treated as success"), s("custom error returned a %s", ft(k)), y(new z(Array.isArray(k) ? Buffer.concat(k) : k, Buffer.concat(c)));
+			}, w);
+			if (T) return s.info("handling as error: exitCode=%s stdErr=%s rejection=%o", o, c.length, i), w(T);
+			s.info("retrieving task output complete"), y(new z(Buffer.concat(a), Buffer.concat(c)));
+		});
+	}
+	async gitResponse(e, n, r, s, o) {
+		const i = o.sibling("output"), a = this._plugins.exec("spawn.options", {
+			cwd: this.cwd,
+			env: this.env,
+			windowsHide: !0
+		}, this.taskContext(e, e.commands));
+		return new Promise((c) => {
+			const y = [], w = [];
+			o.info("%s %o", n, r), o("%O", a);
+			let T = this._beforeSpawn(e, r);
+			if (T) return c({
+				stdOut: y,
+				stdErr: w,
+				exitCode: 9901,
+				rejection: T
+			});
+			this._plugins.exec("spawn.before", void 0, {
+				...this.taskContext(e, r),
+				kill(C) {
+					T = C || T;
+				}
+			});
+			const k = spawn(n, r, a);
+			k.stdout.on("data", Et(y, "stdOut", o, i.step("stdOut"))), k.stderr.on("data", Et(w, "stdErr", o, i.step("stdErr"))), k.on("error", Mn(w, o)), s && (o("Passing child process stdOut/stdErr to custom outputHandler"), s(n, k.stdout, k.stderr, [...r])), this._plugins.exec("spawn.after", void 0, {
+				...this.taskContext(e, r),
+				spawned: k,
+				close(C, Te) {
+					c({
+						stdOut: y,
+						stdErr: w,
+						exitCode: C,
+						rejection: T || Te
+					});
+				},
+				kill(C) {
+					k.killed || (T = C, k.kill("SIGINT"));
+				}
+			});
+		});
+	}
+	_beforeSpawn(e, n) {
+		let r;
+		return this._plugins.exec("spawn.before", void 0, {
+			...this.taskContext(e, n),
+			kill(s) {
+				r = s || r;
+			}
+		}), r;
+	}
+	taskContext(e, n) {
+		return {
+			method: String(Me(e.commands) || ""),
+			commands: n,
+			env: { ...this.env },
+			input: kt(e) ? void 0 : e.input
+		};
+	}
+};
+function Mn(t, e) {
+	return (n) => {
+		e("[ERROR] child process exception %o", n), t.push(Buffer.from(String(n.stack), "ascii"));
+	};
+}
+function Et(t, e, n, r) {
+	return (s) => {
+		n("%s received %L bytes", e, s), r("%B", s), t.push(s);
+	};
+}
+var Dn = class {
+	constructor(e, n, r) {
+		this.cwd = e, this._scheduler = n, this._plugins = r, this._chain = this.chain();
+	}
+	chain() {
+		return new Pn(this, this._scheduler, this._plugins);
+	}
+	push(e) {
+		return this._chain.push(e);
+	}
+};
+function Ln(t, e, n = W) {
+	const r = (o) => {
+		n(null, o);
+	}, s = (o) => {
+		o?.task === t && n(o, void 0);
+	};
+	e.then(r, s);
+}
+function St(t, e) {
+	return tn((n) => {
+		if (!Lt(t)) throw new Error(`Git.cwd: cannot change to non-directory "${t}"`);
+		return (e || n).cwd = t;
+	});
+}
+function Q(t) {
+	const e = ["checkout", ...t];
+	return e[1] === "-b" && e.includes("-B") && (e[1] = ct(e, "-B")), g(e);
+}
+function jn() {
+	return {
+		checkout() {
+			return this._runTask(Q(h(arguments, 1)), u(arguments));
+		},
+		checkoutBranch(t, e) {
+			return this._runTask(Q([
+				"-b",
+				t,
+				e,
+				...h(arguments)
+			]), u(arguments));
+		},
+		checkoutLocalBranch(t) {
+			return this._runTask(Q([
+				"-b",
+				t,
+				...h(arguments)
+			]), u(arguments));
+		}
+	};
+}
+const Yt = (t, e, n) => {
+	const r = ["clone", ...n];
+	return m(t) && r.push(c$1(t)), m(e) && r.push(c$1(e)), g(r);
+};
+const Bn = (t, e, n) => (S(n, "--mirror"), Yt(t, e, n));
+function Rt(t, e, n, ...r) {
+	return m(n) ? e(n, d(r[0], m), h(arguments)) : b(`git.${t}() requires a string 'repoPath'`);
+}
+function In() {
+	return {
+		clone(t, ...e) {
+			return this._runTask(Rt("clone", Yt, d(t, m), ...e), u(arguments));
+		},
+		mirror(t, ...e) {
+			return this._runTask(Rt("mirror", Bn, d(t, m), ...e), u(arguments));
+		}
+	};
+}
+const Un = [
+	new l(/^\[([^\s]+)( \([^)]+\))? ([^\]]+)/, (t, [e, n, r]) => {
+		t.branch = e, t.commit = r, t.root = !!n;
+	}),
+	new l(/\s*Author:\s(.+)/i, (t, [e]) => {
+		const n = e.split("<"), r = n.pop();
+		!r || !r.includes("@") || (t.author = {
+			email: r.substr(0, r.length - 1),
+			name: n.join("<").trim()
+		});
+	}),
+	new l(/(\d+)[^,]*(?:,\s*(\d+)[^,]*)(?:,\s*(\d+))/g, (t, [e, n, r]) => {
+		t.summary.changes = parseInt(e, 10) || 0, t.summary.insertions = parseInt(n, 10) || 0, t.summary.deletions = parseInt(r, 10) || 0;
+	}),
+	new l(/^(\d+)[^,]*(?:,\s*(\d+)[^(]+\(([+-]))?/, (t, [e, n, r]) => {
+		t.summary.changes = parseInt(e, 10) || 0;
+		const s = parseInt(n, 10) || 0;
+		r === "-" ? t.summary.deletions = s : r === "+" && (t.summary.insertions = s);
+	})
+];
+function Fn(t) {
+	return E({
+		author: null,
+		branch: "",
+		commit: "",
+		root: !1,
+		summary: {
+			changes: 0,
+			insertions: 0,
+			deletions: 0
+		}
+	}, Un, t);
+}
+function Gn(t, e, n) {
+	return {
+		commands: [
+			"-c",
+			"core.abbrev=40",
+			"commit",
+			...U(t, "-m"),
+			...e,
+			...n
+		],
+		format: "utf-8",
+		parser: Fn
+	};
+}
+function zn() {
+	return { commit(e, ...n) {
+		const r = u(arguments), s = t(e) || Gn(v(e), v(d(n[0], G, [])), [...L(d(n[1], K, [])), ...h(arguments, 0, !0)]);
+		return this._runTask(s, r);
+	} };
+	function t(e) {
+		return !G(e) && b("git.commit: requires the commit message to be supplied as a string/string[]");
+	}
+}
+function qn() {
+	return {
+		count: 0,
+		garbage: 0,
+		inPack: 0,
+		packs: 0,
+		prunePackable: 0,
+		size: 0,
+		sizeGarbage: 0,
+		sizePack: 0
+	};
+}
+const Wn = new l(/([a-z-]+): (\d+)$/, (t, [e, n]) => {
+	const r = jt(e);
+	Object.hasOwn(t, r) && (t[r] = p(n));
+});
+function Hn() {
+	return { countObjects() {
+		return this._runTask({
+			commands: ["count-objects", "--verbose"],
+			format: "utf-8",
+			parser(t) {
+				return E(qn(), [Wn], t);
+			}
+		});
+	} };
+}
+function Kn() {
+	return { firstCommit() {
+		return this._runTask(g([
+			"rev-list",
+			"--max-parents=0",
+			"HEAD"
+		], !0), u(arguments));
+	} };
+}
+function Vn(t, e) {
+	const n = ["hash-object", t];
+	return e && n.push("-w"), g(n, !0);
+}
+var J = class {
+	constructor(e, n, r, s) {
+		this.bare = e, this.path = n, this.existing = r, this.gitDir = s;
+	}
+};
+const Xn = /^Init.+ repository in (.+)$/;
+const Yn = /^Rein.+ in (.+)$/;
+function Qn(t, e, n) {
+	const r = String(n).trim();
+	let s;
+	if (s = Xn.exec(r)) return new J(t, e, !1, s[1]);
+	if (s = Yn.exec(r)) return new J(t, e, !0, s[1]);
+	let o = "";
+	const i = r.split(" ");
+	for (; i.length;) if (i.shift() === "in") {
+		o = i.join(" ");
+		break;
+	}
+	return new J(t, e, /^re/i.test(r), o);
+}
+const Qt = "--bare";
+function Jn(t) {
+	return t.includes(Qt);
+}
+function Zn(t = !1, e, n) {
+	const r = ["init", ...n];
+	return t && !Jn(r) && r.splice(1, 0, Qt), {
+		commands: r,
+		format: "utf-8",
+		parser(s) {
+			return Qn(r.includes("--bare"), e, s);
+		}
+	};
+}
+function tr(t) {
+	return t === void 0 ? b("interpretTrailers called without input content") : {
+		format: "utf-8",
+		parser(e) {
+			return Object.fromEntries(ut(e, (n) => {
+				const r = n.indexOf(":");
+				return [jt(n.substring(0, r).toLowerCase()), n.substring(r + 2).trim()];
+			}));
+		},
+		commands: ["interpret-trailers", "--parse"],
+		input: t
+	};
+}
+function er() {
+	return { interpretTrailers(t) {
+		return this._runTask(tr(d(t, Be)), u(arguments));
+	} };
+}
+var R = /* @__PURE__ */ ((t) => (t.NONE = "", t.STAT = "--stat", t.NUM_STAT = "--numstat", t.NAME_ONLY = "--name-only", t.NAME_STATUS = "--name-status", t))(R || {});
+const Jt = /^--(stat|numstat|name-only|name-status)(=|$)/;
+function pt(t) {
+	for (let e = 0; e < t.length; e++) {
+		const n = Jt.exec(t[e]);
+		if (n) return `--${n[1]}`;
+	}
+	return "";
+}
+function nr(t) {
+	return Jt.test(t);
+}
+var rr = class {
+	constructor() {
+		this.changed = 0, this.deletions = 0, this.insertions = 0, this.files = [];
+	}
+};
+const Ot = [
+	new l(/^(.+)\s+\|\s+(\d+)(\s+[+\-]+)?$/, (t, [e, n, r = ""]) => {
+		t.files.push({
+			file: e.trim(),
+			changes: p(n),
+			insertions: r.replace(/[^+]/g, "").length,
+			deletions: r.replace(/[^-]/g, "").length,
+			binary: !1
+		});
+	}),
+	new l(/^(.+) \|\s+Bin ([0-9.]+) -> ([0-9.]+) ([a-z]+)/, (t, [e, n, r]) => {
+		t.files.push({
+			file: e.trim(),
+			before: p(n),
+			after: p(r),
+			binary: !0
+		});
+	}),
+	new l(/^(.+)\s+\|\s+Bin\s*$/, (t, [e]) => {
+		t.files.push({
+			file: e.trim(),
+			before: 0,
+			after: 0,
+			binary: !0
+		});
+	}),
+	new l(/(\d+) files? changed\s*((?:, \d+ [^,]+){0,2})/, (t, [e, n]) => {
+		const r = /(\d+) i/.exec(n), s = /(\d+) d/.exec(n);
+		t.changed = p(e), t.insertions = p(r?.[1]), t.deletions = p(s?.[1]);
+	})
+];
+const sr = [new l(/(\d+)\t(\d+)\t(.+)$/, (t, [e, n, r]) => {
+	const s = p(e), o = p(n);
+	t.changed++, t.insertions += s, t.deletions += o, t.files.push({
+		file: r,
+		changes: s + o,
+		insertions: s,
+		deletions: o,
+		binary: !1
+	});
+}), new l(/-\t-\t(.+)$/, (t, [e]) => {
+	t.changed++, t.files.push({
+		file: e,
+		after: 0,
+		before: 0,
+		binary: !0
+	});
+})];
+const or = [new l(/(.+)$/, (t, [e]) => {
+	t.changed++, t.files.push({
+		file: e,
+		changes: 0,
+		insertions: 0,
+		deletions: 0,
+		binary: !1
+	});
+})];
+const ir = [new l(/([ACDMRTUXB])([0-9]{0,3})\t(.[^\t]*)(\t(.[^\t]*))?$/, (t, [e, n, r, s, o]) => {
+	t.changed++, t.files.push({
+		file: o ?? r,
+		changes: 0,
+		insertions: 0,
+		deletions: 0,
+		binary: !1,
+		status: bt(_n(e) && e),
+		from: bt(!!o && r !== o && r),
+		similarity: p(n)
+	});
+})];
+const ar = {
+	[R.NONE]: Ot,
+	[R.STAT]: Ot,
+	[R.NUM_STAT]: sr,
+	[R.NAME_STATUS]: ir,
+	[R.NAME_ONLY]: or
+};
+function Zt(t = R.NONE) {
+	const e = ar[t];
+	return (n) => E(new rr(), e, n, !1);
+}
+const te = "òòòòòò ";
+const ee = " òò";
+const ne = " ò ";
+const ur = [
+	"hash",
+	"date",
+	"message",
+	"refs",
+	"author_name",
+	"author_email"
+];
+function cr(t, e) {
+	return e.reduce((n, r, s) => (n[r] = t[s] || "", n), /* @__PURE__ */ Object.create({ diff: null }));
+}
+function re(t = ne, e = ur, n = R.NONE) {
+	const r = Zt(n);
+	return function(s) {
+		const o = H(s.trim(), !1, te).map(function(i) {
+			const a = i.split(ee), c = cr(a[0].split(t), e);
+			return a.length > 1 && a[1].trim() && (c.diff = r(a[1])), c;
+		});
+		return {
+			all: o,
+			latest: o.length && o[0] || null,
+			total: o.length
+		};
+	};
+}
+function fr(t) {
+	let e = pt(t);
+	const n = ["diff"];
+	return e === R.NONE && (e = R.STAT, n.push("--stat=4096")), n.push(...t), dt(n) || {
+		commands: n,
+		format: "utf-8",
+		parser: Zt(e)
+	};
+}
+function dt(t) {
+	const e = t.filter(nr);
+	if (e.length > 1) return b(`Summary flags are mutually exclusive - pick one of ${e.join(",")}`);
+	if (e.length && t.includes("-z")) return b(`Summary flag ${e} parsing is not compatible with null termination option '-z'`);
+}
+var se = /* @__PURE__ */ ((t) => (t[t["--pretty"] = 0] = "--pretty", t[t["max-count"] = 1] = "max-count", t[t.maxCount = 2] = "maxCount", t[t.n = 3] = "n", t[t.file = 4] = "file", t[t.format = 5] = "format", t[t.from = 6] = "from", t[t.to = 7] = "to", t[t.splitter = 8] = "splitter", t[t.symmetric = 9] = "symmetric", t[t.mailMap = 10] = "mailMap", t[t.multiLine = 11] = "multiLine", t[t.strictDate = 12] = "strictDate", t))(se || {});
+function lr(t, e) {
+	const n = [], r = [];
+	return Object.keys(t).forEach((s) => {
+		n.push(s), r.push(String(t[s]));
+	}), [n, r.join(e)];
+}
+function hr(t) {
+	return Object.keys(t).reduce((e, n) => (n in se || (e[n] = t[n]), e), {});
+}
+function oe(t = {}, e = []) {
+	const n = d(t.splitter, m, ne), [s, o] = lr(lt(t.format) ? t.format : {
+		hash: "%H",
+		date: t.strictDate === !1 ? "%ai" : "%aI",
+		message: "%s",
+		refs: "%D",
+		body: t.multiLine ? "%B" : "%b",
+		author_name: t.mailMap !== !1 ? "%aN" : "%an",
+		author_email: t.mailMap !== !1 ? "%aE" : "%ae"
+	}, n), i = [], a = [`--pretty=format:${te}${o}${ee}`, ...e], c = t.n || t["max-count"] || t.maxCount;
+	if (c && a.push(`--max-count=${c}`), t.from || t.to) {
+		const y = t.symmetric !== !1 ? "..." : "..";
+		i.push(`${t.from || ""}${y}${t.to || ""}`);
+	}
+	return m(t.file) && a.push("--follow", c$1(t.file)), It(hr(t), a), {
+		fields: s,
+		splitter: n,
+		commands: [...a, ...i]
+	};
+}
+function mr(t, e, n) {
+	const r = re(t, e, pt(n));
+	return {
+		commands: ["log", ...n],
+		format: "utf-8",
+		parser: r
+	};
+}
+function pr() {
+	return { log(...n) {
+		const r = u(arguments), s = oe(ht(arguments), L(d(arguments[0], K, []))), o = e(...n) || dt(s.commands) || t(s);
+		return this._runTask(o, r);
+	} };
+	function t(n) {
+		return mr(n.splitter, n.fields, n.commands);
+	}
+	function e(n, r) {
+		return m(n) && m(r) && b("git.log(string, string) should be replaced with git.log({ from: string, to: string })");
+	}
+}
+var Z = class {
+	constructor(e, n = null, r) {
+		this.reason = e, this.file = n, this.meta = r;
+	}
+	toString() {
+		return `${this.file}:${this.reason}`;
+	}
+};
+var dr = class {
+	constructor() {
+		this.conflicts = [], this.merges = [], this.result = "success";
+	}
+	get failed() {
+		return this.conflicts.length > 0;
+	}
+	get reason() {
+		return this.result;
+	}
+	toString() {
+		return this.conflicts.length ? `CONFLICTS: ${this.conflicts.join(", ")}` : "OK";
+	}
+};
+var ie = class {
+	constructor() {
+		this.remoteMessages = { all: [] }, this.created = [], this.deleted = [], this.files = [], this.deletions = {}, this.insertions = {}, this.summary = {
+			changes: 0,
+			deletions: 0,
+			insertions: 0
+		};
+	}
+};
+var gr = class {
+	constructor() {
+		this.remote = "", this.hash = {
+			local: "",
+			remote: ""
+		}, this.branch = {
+			local: "",
+			remote: ""
+		}, this.message = "";
+	}
+	toString() {
+		return this.message;
+	}
+};
+function tt(t) {
+	return t.objects = t.objects || {
+		compressing: 0,
+		counting: 0,
+		enumerating: 0,
+		packReused: 0,
+		reused: {
+			count: 0,
+			delta: 0
+		},
+		total: {
+			count: 0,
+			delta: 0
+		}
+	};
+}
+function Ct(t) {
+	const e = /^\s*(\d+)/.exec(t), n = /delta (\d+)/i.exec(t);
+	return {
+		count: p(e && e[1] || "0"),
+		delta: p(n && n[1] || "0")
+	};
+}
+const yr = [
+	new x(/^remote:\s*(enumerating|counting|compressing) objects: (\d+),/i, (t, [e, n]) => {
+		const r = e.toLowerCase(), s = tt(t.remoteMessages);
+		Object.assign(s, { [r]: p(n) });
+	}),
+	new x(/^remote:\s*(enumerating|counting|compressing) objects: \d+% \(\d+\/(\d+)\),/i, (t, [e, n]) => {
+		const r = e.toLowerCase(), s = tt(t.remoteMessages);
+		Object.assign(s, { [r]: p(n) });
+	}),
+	new x(/total ([^,]+), reused ([^,]+), pack-reused (\d+)/i, (t, [e, n, r]) => {
+		const s = tt(t.remoteMessages);
+		s.total = Ct(e), s.reused = Ct(n), s.packReused = p(r);
+	})
+];
+const wr = [
+	new x(/^remote:\s*(.+)$/, (t, [e]) => (t.remoteMessages.all.push(e.trim()), !1)),
+	...yr,
+	new x([/create a (?:pull|merge) request/i, /\s(https?:\/\/\S+)$/], (t, [e]) => {
+		t.remoteMessages.pullRequestUrl = e;
+	}),
+	new x([/found (\d+) vulnerabilities.+\(([^)]+)\)/i, /\s(https?:\/\/\S+)$/], (t, [e, n, r]) => {
+		t.remoteMessages.vulnerabilities = {
+			count: p(e),
+			summary: n,
+			url: r
+		};
+	})
+];
+function ae(t, e) {
+	return E({ remoteMessages: new br() }, wr, e);
+}
+var br = class {
+	constructor() {
+		this.all = [];
+	}
+};
+const vr = [
+	new l(/^\s*(.+?)\s+\|\s+\d+\s*(\+*)(-*)/, (t, [e, n, r]) => {
+		t.files.push(e), n && (t.insertions[e] = n.length), r && (t.deletions[e] = r.length);
+	}),
+	new l(/(\d+)\D+((\d+)\D+\(\+\))?(\D+(\d+)\D+\(-\))?/, (t, [e, , n, , r]) => n !== void 0 || r !== void 0 ? (t.summary.changes = +e || 0, t.summary.insertions = +n || 0, t.summary.deletions = +r || 0, !0) : !1),
+	new l(/^(create|delete) mode \d+ (.+)/, (t, [e, n]) => {
+		S(t.files, n), S(e === "create" ? t.created : t.deleted, n);
+	})
+];
+const Er = [
+	new l(/^from\s(.+)$/i, (t, [e]) => {
+		t.remote = e;
+	}),
+	new l(/^fatal:\s(.+)$/, (t, [e]) => {
+		t.message = e;
+	}),
+	new l(/([a-z0-9]+)\.\.([a-z0-9]+)\s+(\S+)\s+->\s+(\S+)$/, (t, [e, n, r, s]) => {
+		t.branch.local = r, t.hash.local = e, t.branch.remote = s, t.hash.remote = n;
+	})
+];
+const Sr = (t, e) => E(new ie(), vr, [t, e]);
+const ue = (t, e) => Object.assign(new ie(), Sr(t, e), ae(t, e));
+function Rr(t, e) {
+	const n = E(new gr(), Er, [t, e]);
+	return n.message && n;
+}
+const Or = [
+	new l(/^Auto-merging\s+(.+)$/, (t, [e]) => {
+		t.merges.push(e);
+	}),
+	new l(/^CONFLICT\s+\((.+)\): Merge conflict in (.+)$/, (t, [e, n]) => {
+		t.conflicts.push(new Z(e, n));
+	}),
+	new l(/^CONFLICT\s+\((.+\/delete)\): (.+) deleted in (.+) and/, (t, [e, n, r]) => {
+		t.conflicts.push(new Z(e, n, { deleteRef: r }));
+	}),
+	new l(/^CONFLICT\s+\((.+)\):/, (t, [e]) => {
+		t.conflicts.push(new Z(e, null));
+	}),
+	new l(/^Automatic merge failed;\s+(.+)$/, (t, [e]) => {
+		t.result = e;
+	})
+];
+const Cr = (t, e) => Object.assign(Ar(t), ue(t, e));
+const Ar = (t) => E(new dr(), Or, t);
+function At(t) {
+	return t.length ? {
+		commands: ["merge", ...t],
+		format: "utf-8",
+		parser(e, n) {
+			const r = Cr(e, n);
+			if (r.failed) throw new at$1(r);
+			return r;
+		}
+	} : b("Git.merge requires at least one option");
+}
+function xr(t, e, n) {
+	const r = n.includes("deleted"), s = n.includes("tag") || /^refs\/tags/.test(t), o = !n.includes("new");
+	return {
+		deleted: r,
+		tag: s,
+		branch: !s,
+		new: !o,
+		alreadyUpdated: o,
+		local: t,
+		remote: e
+	};
+}
+const Nr = [
+	new l(/^Pushing to (.+)$/, (t, [e]) => {
+		t.repo = e;
+	}),
+	new l(/^updating local tracking ref '(.+)'/, (t, [e]) => {
+		t.ref = {
+			...t.ref || {},
+			local: e
+		};
+	}),
+	new l(/^[=*-]\s+([^:]+):(\S+)\s+\[(.+)]$/, (t, [e, n, r]) => {
+		t.pushed.push(xr(e, n, r));
+	}),
+	new l(/^Branch '([^']+)' set up to track remote branch '([^']+)' from '([^']+)'/, (t, [e, n, r]) => {
+		t.branch = {
+			...t.branch || {},
+			local: e,
+			remote: n,
+			remoteName: r
+		};
+	}),
+	new l(/^([^:]+):(\S+)\s+([a-z0-9]+)\.\.([a-z0-9]+)$/, (t, [e, n, r, s]) => {
+		t.update = {
+			head: {
+				local: e,
+				remote: n
+			},
+			hash: {
+				from: r,
+				to: s
+			}
+		};
+	})
+];
+const $r = (t, e) => {
+	const n = Pr(t, e), r = ae(t, e);
+	return {
+		...n,
+		...r
+	};
+};
+const Pr = (t, e) => E({ pushed: [] }, Nr, [t, e]);
+function Mr(t = {}, e) {
+	return S(e, "--tags"), ce(t, e);
+}
+function ce(t = {}, e) {
+	const n = ["push", ...e];
+	return t.branch && n.splice(1, 0, t.branch), t.remote && n.splice(1, 0, t.remote), ct(n, "-v"), S(n, "--verbose"), S(n, "--porcelain"), {
+		commands: n,
+		format: "utf-8",
+		parser: $r
+	};
+}
+function Dr() {
+	return {
+		showBuffer() {
+			const t = ["show", ...h(arguments, 1)];
+			return t.includes("--binary") || t.splice(1, 0, "--binary"), this._runTask(Gt(t), u(arguments));
+		},
+		show() {
+			const t = ["show", ...h(arguments, 1)];
+			return this._runTask(g(t), u(arguments));
+		}
+	};
+}
+const Lr = /^(.+)\0(.+)$/;
+var jr = class {
+	constructor(e, n, r) {
+		if (this.path = e, this.index = n, this.working_dir = r, n === "R" || r === "R") {
+			const s = Lr.exec(e) || [
+				null,
+				e,
+				e
+			];
+			this.from = s[2] || "", this.path = s[1] || "";
+		}
+	}
+};
+var Br = class {
+	constructor() {
+		this.not_added = [], this.conflicted = [], this.created = [], this.deleted = [], this.ignored = void 0, this.modified = [], this.renamed = [], this.files = [], this.staged = [], this.ahead = 0, this.behind = 0, this.current = null, this.tracking = null, this.detached = !1, this.isClean = () => !this.files.length;
+	}
+};
+function xt(t) {
+	const [e, n] = t.split(I);
+	return {
+		from: n || e,
+		to: e
+	};
+}
+function _(t, e, n) {
+	return [`${t}${e}`, n];
+}
+function et(t, ...e) {
+	return e.map((n) => _(t, n, (r, s) => r.conflicted.push(s)));
+}
+const Ir = new Map([
+	_(" ", "A", (t, e) => t.created.push(e)),
+	_(" ", "D", (t, e) => t.deleted.push(e)),
+	_(" ", "M", (t, e) => t.modified.push(e)),
+	_("A", " ", (t, e) => {
+		t.created.push(e), t.staged.push(e);
+	}),
+	_("A", "M", (t, e) => {
+		t.created.push(e), t.staged.push(e), t.modified.push(e);
+	}),
+	_("D", " ", (t, e) => {
+		t.deleted.push(e), t.staged.push(e);
+	}),
+	_("M", " ", (t, e) => {
+		t.modified.push(e), t.staged.push(e);
+	}),
+	_("M", "M", (t, e) => {
+		t.modified.push(e), t.staged.push(e);
+	}),
+	_("R", " ", (t, e) => {
+		t.renamed.push(xt(e));
+	}),
+	_("R", "M", (t, e) => {
+		const n = xt(e);
+		t.renamed.push(n), t.modified.push(n.to);
+	}),
+	_("!", "!", (t, e) => {
+		(t.ignored = t.ignored || []).push(e);
+	}),
+	_("?", "?", (t, e) => t.not_added.push(e)),
+	...et("A", "A", "U"),
+	...et("D", "D", "U"),
+	...et("U", "A", "D", "U"),
+	["##", (t, e) => {
+		const n = /ahead (\d+)/, r = /behind (\d+)/, s = /^(.+?(?=(?:\.{3}|\s|$)))/, o = /\.{3}(\S*)/, i = /\son\s(\S+?)(?=\.{3}|$)/;
+		let a = n.exec(e);
+		t.ahead = a && +a[1] || 0, a = r.exec(e), t.behind = a && +a[1] || 0, a = s.exec(e), t.current = d(a?.[1], m, null), a = o.exec(e), t.tracking = d(a?.[1], m, null), a = i.exec(e), a && (t.current = d(a?.[1], m, t.current)), t.detached = /\(no branch\)/.test(e);
+	}]
+]);
+const Ur = function(t) {
+	const e = t.split(I), n = new Br();
+	for (let r = 0, s = e.length; r < s;) {
+		let o = e[r++].trim();
+		o && (o.charAt(0) === "R" && (o += I + (e[r++] || "")), Fr(n, o));
+	}
+	return n;
+};
+function Fr(t, e) {
+	const n = e.trim();
+	switch (" ") {
+		case n.charAt(2): return r(n.charAt(0), n.charAt(1), n.slice(3));
+		case n.charAt(1): return r(" ", n.charAt(0), n.slice(2));
+		default: return;
+	}
+	function r(s, o, i) {
+		const a = `${s}${o}`, c = Ir.get(a);
+		c && c(t, i), a !== "##" && a !== "!!" && t.files.push(new jr(i, s, o));
+	}
+}
+const Gr = ["--null", "-z"];
+function zr(t) {
+	return {
+		format: "utf-8",
+		commands: [
+			"status",
+			"--porcelain",
+			"-b",
+			"-u",
+			"--null",
+			...t.filter((n) => !Gr.includes(n))
+		],
+		parser(n) {
+			return Ur(n);
+		}
+	};
+}
+const fe = "installed=false";
+function q(t = 0, e = 0, n = 0, r = "", s = !0) {
+	return Object.defineProperty({
+		major: t,
+		minor: e,
+		patch: n,
+		agent: r,
+		installed: s
+	}, "toString", {
+		value() {
+			return `${this.major}.${this.minor}.${this.patch}`;
+		},
+		configurable: !1,
+		enumerable: !1
+	});
+}
+function qr() {
+	return q(0, 0, 0, "", !1);
+}
+function Wr() {
+	return { version() {
+		return this._runTask({
+			commands: ["--version"],
+			format: "utf-8",
+			parser: Kr,
+			onError(t, e, n, r) {
+				if (t.exitCode === V.NOT_FOUND) return n(Buffer.from(fe));
+				r(e);
+			}
+		});
+	} };
+}
+const Hr = [new l(/version (\d+)\.(\d+)\.(\d+)(?:\s*\((.+)\))?/, (t, [e, n, r, s = ""]) => {
+	Object.assign(t, q(p(e), p(n), p(r), s));
+}), new l(/version (\d+)\.(\d+)\.(\D+)(.+)?$/, (t, [e, n, r, s = ""]) => {
+	Object.assign(t, q(p(e), p(n), r, s));
+})];
+function Kr(t) {
+	return t === fe ? qr() : E(q(0, 0, 0, t), Hr, t);
+}
+var le = class {
+	constructor(e) {
+		this._executor = e;
+	}
+	_runTask(e, n) {
+		const r = this._executor.chain(), s = r.push(e);
+		return n && Ln(e, s, n), Object.create(this, {
+			then: { value: s.then.bind(s) },
+			catch: { value: s.catch.bind(s) },
+			_executor: { value: r }
+		});
+	}
+	add(e) {
+		return this._runTask(g(["add", ...v(e)]), u(arguments));
+	}
+	cwd(e) {
+		const n = u(arguments);
+		return typeof e == "string" ? this._runTask(St(e, this._executor), n) : typeof e?.path == "string" ? this._runTask(St(e.path, e.root && this._executor || void 0), n) : this._runTask(b("Git.cwd: workingDirectory must be supplied as a string"), n);
+	}
+	hashObject(e, n) {
+		return this._runTask(Vn(e, n === !0), u(arguments));
+	}
+	init(e) {
+		return this._runTask(Zn(e === !0, this._executor.cwd, h(arguments)), u(arguments));
+	}
+	merge() {
+		return this._runTask(At(h(arguments)), u(arguments));
+	}
+	mergeFromTo(e, n) {
+		return m(e) && m(n) ? this._runTask(At([
+			e,
+			n,
+			...h(arguments)
+		]), u(arguments, !1)) : this._runTask(b("Git.mergeFromTo requires that the 'remote' and 'branch' arguments are supplied as strings"));
+	}
+	outputHandler(e) {
+		return this._executor.outputHandler = e, this;
+	}
+	push() {
+		const e = ce({
+			remote: d(arguments[0], m),
+			branch: d(arguments[1], m)
+		}, h(arguments));
+		return this._runTask(e, u(arguments));
+	}
+	stash() {
+		return this._runTask(g(["stash", ...h(arguments)]), u(arguments));
+	}
+	status() {
+		return this._runTask(zr(h(arguments)), u(arguments));
+	}
+};
+Object.assign(le.prototype, jn(), In(), zn(), Tn(), Hn(), Kn(), On(), er(), pr(), Dr(), Wr());
+const Vr = /* @__PURE__ */ (() => {
+	let t = 0;
+	return () => {
+		t++;
+		const { promise: e, done: n } = (0, import_dist$1.createDeferred)();
+		return {
+			promise: e,
+			done: n,
+			id: t
+		};
+	};
+})();
+var Xr = class {
+	constructor(e = 2) {
+		this.concurrency = e, this.logger = $("", "scheduler"), this.pending = [], this.running = [], this.logger("Constructed, concurrency=%s", e);
+	}
+	schedule() {
+		if (!this.pending.length || this.running.length >= this.concurrency) {
+			this.logger("Schedule attempt ignored, pending=%s running=%s concurrency=%s", this.pending.length, this.running.length, this.concurrency);
+			return;
+		}
+		const e = S(this.running, this.pending.shift());
+		this.logger("Attempting id=%s", e.id), e.done(() => {
+			this.logger("Completing id=", e.id), ct(this.running, e), this.schedule();
+		});
+	}
+	next() {
+		const { promise: e, id: n } = S(this.pending, Vr());
+		return this.logger("Scheduling id=%s", n), this.schedule(), e;
+	}
+};
+function Yr(t, e) {
+	return g([
+		"apply",
+		...e,
+		...t
+	]);
+}
+var he = /* @__PURE__ */ ((t) => (t.CURRENT = "*", t.LINKED = "+", t))(he || {});
+var Qr = class {
+	constructor() {
+		this.all = [], this.branches = {}, this.current = "", this.detached = !1;
+	}
+	push(e, n, r, s, o) {
+		e === "*" && (this.detached = n, this.current = r), this.all.push(r), this.branches[r] = {
+			current: e === "*",
+			linkedWorkTree: e === "+",
+			name: r,
+			commit: s,
+			label: o
+		};
+	}
+};
+const Jr = [new l(/^([*+]\s)?\((?:HEAD )?detached (?:from|at) (\S+)\)\s+([a-z0-9]+)\s(.*)$/, (t, [e, n, r, s]) => {
+	t.push(Nt(e), !0, n, r, s);
+}), new l(/^([*+]\s)?(\S+)\s+([a-z0-9]+)\s?(.*)$/s, (t, [e, n, r, s]) => {
+	t.push(Nt(e), !1, n, r, s);
+})];
+const Zr = new l(/^(\S+)$/s, (t, [e]) => {
+	t.push(he.CURRENT, !1, e, "", "");
+});
+function Nt(t) {
+	return t ? t.charAt(0) : "";
+}
+function me(t, e = !1) {
+	return E(new Qr(), e ? [Zr] : Jr, t);
+}
+var ts = class {
+	constructor() {
+		this.all = [], this.branches = {}, this.errors = [];
+	}
+	get success() {
+		return !this.errors.length;
+	}
+};
+function es(t, e) {
+	return {
+		branch: t,
+		hash: e,
+		success: !0
+	};
+}
+function ns(t) {
+	return {
+		branch: t,
+		hash: null,
+		success: !1
+	};
+}
+const rs = /(\S+)\s+\(\S+\s([^)]+)\)/;
+const pe = /^error[^']+'([^']+)'/m;
+const ss = [new l(rs, (t, [e, n]) => {
+	const r = es(e, n);
+	t.all.push(r), t.branches[e] = r;
+}), new l(pe, (t, [e]) => {
+	const n = ns(e);
+	t.errors.push(n), t.all.push(n), t.branches[e] = n;
+})];
+const gt = (t, e) => E(new ts(), ss, [t, e]);
+function de(t, e) {
+	return e === V.ERROR && pe.test(t);
+}
+function os(t) {
+	const e = [
+		"-d",
+		"-D",
+		"--delete"
+	];
+	return t.some((n) => e.includes(n));
+}
+function is(t) {
+	const e = os(t), n = t.includes("--show-current"), r = ["branch", ...t];
+	return r.length === 1 && r.push("-a"), r.includes("-v") || r.splice(1, 0, "-v"), {
+		format: "utf-8",
+		commands: r,
+		parser(s, o) {
+			return e ? gt(s, o).all[0] : me(s, n);
+		}
+	};
+}
+function as() {
+	return {
+		format: "utf-8",
+		commands: ["branch", "-v"],
+		parser(t) {
+			return me(t);
+		}
+	};
+}
+function us(t, e = !1) {
+	return {
+		format: "utf-8",
+		commands: [
+			"branch",
+			"-v",
+			e ? "-D" : "-d",
+			...t
+		],
+		parser(n, r) {
+			return gt(n, r);
+		},
+		onError({ exitCode: n, stdOut: r }, s, o, i) {
+			if (!de(String(s), n)) return i(s);
+			o(r);
+		}
+	};
+}
+function cs(t, e = !1) {
+	const n = {
+		format: "utf-8",
+		commands: [
+			"branch",
+			"-v",
+			e ? "-D" : "-d",
+			t
+		],
+		parser(r, s) {
+			return gt(r, s).branches[t];
+		},
+		onError({ exitCode: r, stdErr: s, stdOut: o }, i, a, c) {
+			if (!de(String(i), r)) return c(i);
+			throw new at$1(n.parser(F(o), F(s)), String(i));
+		}
+	};
+	return n;
+}
+function fs(t) {
+	return {
+		commands: ["check-ignore", ...t],
+		format: "utf-8",
+		parser: ls
+	};
+}
+function ls(t) {
+	return t.split(/\n/g).map(hs).filter(Boolean);
+}
+function hs(t) {
+	const e = t.trim().replace(/^["']|["']$/g, "");
+	return e && normalize(e);
+}
+const ms = [
+	new l(/From (.+)$/, (t, [e]) => {
+		t.remote = e;
+	}),
+	new l(/\* \[new branch]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
+		t.branches.push({
+			name: e,
+			tracking: n
+		});
+	}),
+	new l(/\* \[new tag]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
+		t.tags.push({
+			name: e,
+			tracking: n
+		});
+	}),
+	new l(/- \[deleted]\s+\S+\s*-> (.+)$/, (t, [e]) => {
+		t.deleted.push({ tracking: e });
+	}),
+	new l(/\s*([^.]+)\.\.(\S+)\s+(\S+)\s*-> (.+)$/, (t, [e, n, r, s]) => {
+		t.updated.push({
+			name: r,
+			tracking: s,
+			to: n,
+			from: e
+		});
+	})
+];
+function ps(t, e) {
+	return E({
+		raw: t,
+		remote: null,
+		branches: [],
+		tags: [],
+		updated: [],
+		deleted: []
+	}, ms, [t, e]);
+}
+function ds(t) {
+	return /^--upload-pack(=|$)/.test(t);
+}
+function gs(t, e, n) {
+	const r = ["fetch", ...n];
+	return t && e && r.push(t, e), r.find(ds) ? b("git.fetch: potential exploit argument blocked.") : {
+		commands: r,
+		format: "utf-8",
+		parser: ps
+	};
+}
+const ys = [new l(/^Renaming (.+) to (.+)$/, (t, [e, n]) => {
+	t.moves.push({
+		from: e,
+		to: n
+	});
+})];
+function ws(t) {
+	return E({ moves: [] }, ys, t);
+}
+function bs(t, e) {
+	return {
+		commands: [
+			"mv",
+			"-v",
+			...v(t),
+			e
+		],
+		format: "utf-8",
+		parser: ws
+	};
+}
+function Ts(t, e, n) {
+	const r = ["pull", ...n];
+	return t && e && r.splice(1, 0, t, e), {
+		commands: r,
+		format: "utf-8",
+		parser(s, o) {
+			return ue(s, o);
+		},
+		onError(s, o, i, a) {
+			const c = Rr(F(s.stdOut), F(s.stdErr));
+			if (c) return a(new at$1(c));
+			a(o);
+		}
+	};
+}
+function ks(t) {
+	const e = {};
+	return ge(t, ([n]) => e[n] = { name: n }), Object.values(e);
+}
+function _s(t) {
+	const e = {};
+	return ge(t, ([n, r, s]) => {
+		Object.hasOwn(e, n) || (e[n] = {
+			name: n,
+			refs: {
+				fetch: "",
+				push: ""
+			}
+		}), s && r && (e[n].refs[s.replace(/[^a-z]/g, "")] = r);
+	}), Object.values(e);
+}
+function ge(t, e) {
+	ut(t, (n) => e(n.split(/\s+/)));
+}
+function vs(t, e, n) {
+	return g([
+		"remote",
+		"add",
+		...n,
+		t,
+		e
+	]);
+}
+function Es(t) {
+	const e = ["remote"];
+	return t && e.push("-v"), {
+		commands: e,
+		format: "utf-8",
+		parser: t ? _s : ks
+	};
+}
+function Ss(t) {
+	const e = [...t];
+	return e[0] !== "ls-remote" && e.unshift("ls-remote"), g(e);
+}
+function Rs(t) {
+	const e = [...t];
+	return e[0] !== "remote" && e.unshift("remote"), g(e);
+}
+function Os(t) {
+	return g([
+		"remote",
+		"remove",
+		t
+	]);
+}
+function Cs(t = {}, e) {
+	const n = oe(t), r = [
+		"stash",
+		"list",
+		...n.commands,
+		...e
+	], s = re(n.splitter, n.fields, pt(r));
+	return dt(r) || {
+		commands: r,
+		format: "utf-8",
+		parser: s
+	};
+}
+function As(t, e) {
+	return X([
+		"add",
+		t,
+		e
+	]);
+}
+function xs(t) {
+	return X(["init", ...t]);
+}
+function X(t) {
+	const e = [...t];
+	return e[0] !== "submodule" && e.unshift("submodule"), g(e);
+}
+function Ns(t) {
+	return X(["update", ...t]);
+}
+var $s = class {
+	constructor(e, n) {
+		this.all = e, this.latest = n;
+	}
+};
+const Ps = function(t, e = !1) {
+	const n = t.split(`
+`).map(Ds).filter(Boolean);
+	e || n.sort(function(s, o) {
+		const i = s.split("."), a = o.split(".");
+		if (i.length === 1 || a.length === 1) return Ms(B(i[0]), B(a[0]));
+		for (let c = 0, y = Math.max(i.length, a.length); c < y; c++) {
+			const w = ye(B(i[c]), B(a[c]));
+			if (w) return w;
+		}
+		return 0;
+	});
+	return new $s(n, e ? n[0] : [...n].reverse().find((s) => s.indexOf(".") >= 0));
+};
+function Ms(t, e) {
+	const n = Number.isNaN(t);
+	return n !== Number.isNaN(e) ? n ? 1 : -1 : n ? ye(t, e) : 0;
+}
+function ye(t, e) {
+	return t === e ? 0 : t > e ? 1 : -1;
+}
+function Ds(t) {
+	return t.trim();
+}
+function B(t) {
+	return typeof t == "string" && parseInt(t.replace(/^\D+/g, ""), 10) || 0;
+}
+function Ls(t = []) {
+	const e = t.some((n) => /^--sort=/.test(n));
+	return {
+		format: "utf-8",
+		commands: [
+			"tag",
+			"-l",
+			...t
+		],
+		parser(n) {
+			return Ps(n, e);
+		}
+	};
+}
+function js(t) {
+	return {
+		format: "utf-8",
+		commands: ["tag", t],
+		parser() {
+			return { name: t };
+		}
+	};
+}
+function Bs(t, e) {
+	return {
+		format: "utf-8",
+		commands: [
+			"tag",
+			"-a",
+			"-m",
+			e,
+			t
+		],
+		parser() {
+			return { name: t };
+		}
+	};
+}
+function f(t, e) {
+	this._plugins = e, this._executor = new Dn(t.baseDir, new Xr(t.maxConcurrentProcesses), e), this._trimmed = t.trimmed;
+}
+(f.prototype = Object.create(le.prototype)).constructor = f;
+f.prototype.customBinary = function(t) {
+	return this._plugins.reconfigure("binary", t), this;
+};
+f.prototype.env = function(t, e) {
+	return arguments.length === 1 && typeof t == "object" ? this._executor.env = t : (this._executor.env = this._executor.env || {})[t] = e, this;
+};
+f.prototype.stashList = function(t) {
+	return this._runTask(Cs(ht(arguments) || {}, K(t) && t || []), u(arguments));
+};
+f.prototype.mv = function(t, e) {
+	return this._runTask(bs(t, e), u(arguments));
+};
+f.prototype.checkoutLatestTag = function(t) {
+	var e = this;
+	return this.pull(function() {
+		e.tags(function(n, r) {
+			e.checkout(r.latest, t);
+		});
+	});
+};
+f.prototype.pull = function(t, e, n, r) {
+	return this._runTask(Ts(d(t, m), d(e, m), h(arguments)), u(arguments));
+};
+f.prototype.fetch = function(t, e) {
+	return this._runTask(gs(d(t, m), d(e, m), h(arguments)), u(arguments));
+};
+f.prototype.tags = function(t, e) {
+	return this._runTask(Ls(h(arguments)), u(arguments));
+};
+f.prototype.rebase = function() {
+	return this._runTask(g(["rebase", ...h(arguments)]), u(arguments));
+};
+f.prototype.reset = function(t) {
+	return this._runTask(An(xn(t), h(arguments)), u(arguments));
+};
+f.prototype.revert = function(t) {
+	const e = u(arguments);
+	return typeof t != "string" ? this._runTask(b("Commit must be a string"), e) : this._runTask(g([
+		"revert",
+		...h(arguments, 0, !0),
+		t
+	]), e);
+};
+f.prototype.addTag = function(t) {
+	const e = typeof t == "string" ? js(t) : b("Git.addTag requires a tag name");
+	return this._runTask(e, u(arguments));
+};
+f.prototype.addAnnotatedTag = function(t, e) {
+	return this._runTask(Bs(t, e), u(arguments));
+};
+f.prototype.deleteLocalBranch = function(t, e, n) {
+	return this._runTask(cs(t, typeof e == "boolean" ? e : !1), u(arguments));
+};
+f.prototype.deleteLocalBranches = function(t, e, n) {
+	return this._runTask(us(t, typeof e == "boolean" ? e : !1), u(arguments));
+};
+f.prototype.branch = function(t, e) {
+	return this._runTask(is(h(arguments)), u(arguments));
+};
+f.prototype.branchLocal = function(t) {
+	return this._runTask(as(), u(arguments));
+};
+f.prototype.raw = function(t) {
+	const e = !Array.isArray(t), n = [].slice.call(e ? arguments : t, 0);
+	for (let s = 0; s < n.length && e; s++) if (!st(n[s])) {
+		n.splice(s, n.length - s);
+		break;
+	}
+	n.push(...h(arguments, 0, !0));
+	var r = u(arguments);
+	return n.length ? this._runTask(g(n, this._trimmed), r) : this._runTask(b("Raw: must supply one or more command to execute"), r);
+};
+f.prototype.submoduleAdd = function(t, e, n) {
+	return this._runTask(As(t, e), u(arguments));
+};
+f.prototype.submoduleUpdate = function(t, e) {
+	return this._runTask(Ns(h(arguments, !0)), u(arguments));
+};
+f.prototype.submoduleInit = function(t, e) {
+	return this._runTask(xs(h(arguments, !0)), u(arguments));
+};
+f.prototype.subModule = function(t, e) {
+	return this._runTask(X(h(arguments)), u(arguments));
+};
+f.prototype.listRemote = function() {
+	return this._runTask(Ss(h(arguments)), u(arguments));
+};
+f.prototype.addRemote = function(t, e, n) {
+	return this._runTask(vs(t, e, h(arguments)), u(arguments));
+};
+f.prototype.removeRemote = function(t, e) {
+	return this._runTask(Os(t), u(arguments));
+};
+f.prototype.getRemotes = function(t, e) {
+	return this._runTask(Es(t === !0), u(arguments));
+};
+f.prototype.remote = function(t, e) {
+	return this._runTask(Rs(h(arguments)), u(arguments));
+};
+f.prototype.tag = function(t, e) {
+	const n = h(arguments);
+	return n[0] !== "tag" && n.unshift("tag"), this._runTask(g(n), u(arguments));
+};
+f.prototype.updateServerInfo = function(t) {
+	return this._runTask(g(["update-server-info"]), u(arguments));
+};
+f.prototype.pushTags = function(t, e) {
+	const n = Mr({ remote: d(t, m) }, h(arguments));
+	return this._runTask(n, u(arguments));
+};
+f.prototype.rm = function(t) {
+	return this._runTask(g([
+		"rm",
+		"-f",
+		...v(t)
+	]), u(arguments));
+};
+f.prototype.rmKeepLocal = function(t) {
+	return this._runTask(g([
+		"rm",
+		"--cached",
+		...v(t)
+	]), u(arguments));
+};
+f.prototype.catFile = function(t, e) {
+	return this._catFile("utf-8", arguments);
+};
+f.prototype.binaryCatFile = function() {
+	return this._catFile("buffer", arguments);
+};
+f.prototype._catFile = function(t, e) {
+	var n = u(e), r = ["cat-file"], s = e[0];
+	if (typeof s == "string") return this._runTask(b("Git.catFile: options must be supplied as an array of strings"), n);
+	Array.isArray(s) && r.push.apply(r, s);
+	const o = t === "buffer" ? Gt(r) : g(r);
+	return this._runTask(o, n);
+};
+f.prototype.diff = function(t, e) {
+	const n = m(t) ? b("git.diff: supplying options as a single string is no longer supported, switch to an array of strings") : g(["diff", ...h(arguments)]);
+	return this._runTask(n, u(arguments));
+};
+f.prototype.diffSummary = function() {
+	return this._runTask(fr(h(arguments, 1)), u(arguments));
+};
+f.prototype.applyPatch = function(t) {
+	const e = G(t) ? Yr(v(t), h([].slice.call(arguments, 1))) : b("git.applyPatch requires one or more string patches as the first argument");
+	return this._runTask(e, u(arguments));
+};
+f.prototype.revparse = function() {
+	const t = ["rev-parse", ...h(arguments, !0)];
+	return this._runTask(g(t, !0), u(arguments));
+};
+f.prototype.clean = function(t, e, n) {
+	const r = un(t), s = r && t.join("") || d(t, m) || "", o = h([].slice.call(arguments, r ? 1 : 0));
+	return this._runTask(on(s, o), u(arguments));
+};
+f.prototype.exec = function(t) {
+	return this._runTask({
+		commands: [],
+		format: "utf-8",
+		parser() {
+			typeof t == "function" && t();
+		}
+	});
+};
+f.prototype.checkIgnore = function(t, e) {
+	return this._runTask(fs(v(d(t, G, []))), u(arguments));
+};
+f.prototype.checkIsRepo = function(t, e) {
+	return this._runTask(We(d(t, m)), u(arguments));
+};
+function Is(t) {
+	return t ? [{
+		type: "spawn.before",
+		action(r, s) {
+			t.aborted && s.kill(new A(void 0, "abort", "Abort already signaled"));
+		}
+	}, {
+		type: "spawn.after",
+		action(r, s) {
+			function o() {
+				s.kill(new A(void 0, "abort", "Abort signal received"));
+			}
+			t.addEventListener("abort", o), s.spawned.on("close", () => t.removeEventListener("abort", o));
+		}
+	}] : void 0;
+}
+const Us = $("", "plugin:allowEnvironment");
+function Fs(t, e = !1) {
+	const n = new Set(t.map((r) => r.toLowerCase().trim()));
+	return {
+		type: "spawn.options",
+		action(r, s) {
+			const o = { ...r.env ?? process.env }, i = new Set(Object.keys(s.env).map((a) => a.toLowerCase().trim()));
+			for (const a of Object.keys(o)) {
+				const c = a.toLowerCase().trim();
+				if (!(!Gs(c) || n.has(c))) {
+					if (i.has(c)) throw new A(void 0, "allowEnvironment", `Use of "${a}" is blocked by the environment guard - add it to the allowEnvironment option to permit it`);
+					Us("removing ambient guarded environment variable %s", a), delete o[a];
+				}
+			}
+			return {
+				...r,
+				env: {
+					...o,
+					GIT_TEST_DISALLOW_ABBREVIATED_OPTIONS: String(!e)
+				}
+			};
+		}
+	};
+}
+function Gs(t) {
+	const e = t.toLowerCase().trim();
+	return e.startsWith("git_") || _$1(e);
+}
+function zs(t = {}) {
+	return {
+		type: "spawn.args",
+		action(e, { env: n }) {
+			for (const r of oe$1(e, n)) if (t[r.category] !== !0) throw new A(void 0, "unsafe", r.message);
+			return e;
+		}
+	};
+}
+function qs(t) {
+	const e = U(t, "-c");
+	return {
+		type: "spawn.args",
+		action(n) {
+			return [...e, ...n];
+		}
+	};
+}
+const $t = (0, import_dist$1.deferred)().promise;
+function Ws({ onClose: t = !0, onExit: e = 50 } = {}) {
+	function n() {
+		let s = -1;
+		const o = {
+			close: (0, import_dist$1.deferred)(),
+			closeTimeout: (0, import_dist$1.deferred)(),
+			exit: (0, import_dist$1.deferred)(),
+			exitTimeout: (0, import_dist$1.deferred)()
+		}, i = Promise.race([t === !1 ? $t : o.closeTimeout.promise, e === !1 ? $t : o.exitTimeout.promise]);
+		return r(t, o.close, o.closeTimeout), r(e, o.exit, o.exitTimeout), {
+			close(a) {
+				s = a, o.close.done();
+			},
+			exit(a) {
+				s = a, o.exit.done();
+			},
+			get exitCode() {
+				return s;
+			},
+			result: i
+		};
+	}
+	function r(s, o, i) {
+		s !== !1 && (s === !0 ? o.promise : o.promise.then(() => wt(s))).then(i.done);
+	}
+	return {
+		type: "spawn.after",
+		async action(s, { spawned: o, close: i }) {
+			const a = n();
+			let c = !0, y = () => {
+				c = !1;
+			};
+			o.stdout?.on("data", y), o.stderr?.on("data", y), o.on("error", y), o.on("close", (w) => a.close(w)), o.on("exit", (w) => a.exit(w));
+			try {
+				await a.result, c && await wt(50), i(a.exitCode);
+			} catch (w) {
+				i(a.exitCode, w);
+			}
+		}
+	};
+}
+const we = $("", "plugin:binary");
+const Hs = "Invalid value supplied for custom binary, requires a single string or an array containing either one or two strings";
+const Ks = "Invalid value supplied for custom binary, restricted characters must be removed or supply the unsafe.allowUnsafeCustomBinary option";
+function Vs(t) {
+	return !t || !/^([a-z]:)?([a-z0-9/.\\_~-]+)$/i.test(t);
+}
+function Pt(t, e) {
+	if (t.length < 1 || t.length > 2) throw new A(void 0, "binary", Hs);
+	if (t.some(Vs)) if (e) we("permitted unsafe binary %o", t);
+	else throw new A(void 0, "binary", Ks);
+	const [r, s] = t;
+	return {
+		binary: r,
+		prefix: s
+	};
+}
+function Xs(t, e = ["git"], n = !1) {
+	let r = Pt(v(e), n);
+	t.on("binary", (s) => {
+		r = Pt(v(s), n), we.info("reconfiguring %o", r);
+	}), t.append("spawn.binary", () => r.binary), t.append("spawn.args", (s) => r.prefix ? [r.prefix, ...s] : s);
+}
+const be = {
+	DISALLOWED_ABBREVIATED: {
+		text: "disallowed abbreviated or ambiguous option",
+		solution: "Unambiguous abbreviated options blocked with unsafe.allowAbbreviatedOptions setting: {message}"
+	},
+	UNKNOWN: {
+		text: "~ unknown ~",
+		solution: void 0
+	}
+};
+function Ys(t) {
+	if (!t) return "UNKNOWN";
+	for (const [e, { text: n }] of Object.entries(be)) if (t.startsWith(`fatal: ${n}`)) return e;
+	return "UNKNOWN";
+}
+var Qs = class extends O {
+	constructor(e = "") {
+		const n = Ys(e);
+		super(void 0, be[n].solution?.replace("{message}", e) ?? e), this.reason = n;
+	}
+};
+function Js(t) {
+	return !!(t.exitCode && t.stdErr.length);
+}
+function Zs(t) {
+	return Buffer.concat([...t.stdOut, ...t.stdErr]);
+}
+function to(t = !1, e = Js, n = Zs) {
+	return (r, s) => !t && r || !e(s) ? r : n(s);
+}
+function eo(t, e) {
+	return t === 128 && e.startsWith("fatal:") ? new Qs(e) : new O(void 0, e);
+}
+function Mt(t) {
+	return {
+		type: "task.error",
+		action(e, n) {
+			const r = t(e.error, {
+				stdErr: n.stdErr,
+				stdOut: n.stdOut,
+				exitCode: n.exitCode
+			});
+			return Buffer.isBuffer(r) ? { error: eo(n.exitCode, r.toString("utf-8")) } : { error: r };
+		}
+	};
+}
+const nt = $("", "plugin:input");
+function no(t) {
+	return {
+		type: "spawn.after",
+		action(e, { commands: n, input: r, spawned: { stdin: s } }) {
+			if (!s) return;
+			const o = t?.([...n]) ?? r;
+			if (!o) return nt("generated zero length content, not writing to stdin");
+			nt("writing %s bytes to stdin", Le(o)), s.on("error", (i) => {
+				i.code !== "EPIPE" && nt("[ERROR] stdin error %o", i);
+			}), s.end(o);
+		}
+	};
+}
+var ro = class {
+	constructor() {
+		this.plugins = /* @__PURE__ */ new Set(), this.events = new EventEmitter();
+	}
+	on(e, n) {
+		this.events.on(e, n);
+	}
+	reconfigure(e, n) {
+		this.events.emit(e, n);
+	}
+	append(e, n) {
+		const r = S(this.plugins, {
+			type: e,
+			action: n
+		});
+		return () => this.plugins.delete(r);
+	}
+	add(e) {
+		const n = [];
+		return v(e).forEach((r) => {
+			r && this.plugins.add(S(n, r));
+		}), () => {
+			n.forEach((r) => {
+				this.plugins.delete(r);
+			});
+		};
+	}
+	exec(e, n, r) {
+		let s = n;
+		const o = Object.freeze(Object.create(r));
+		for (const i of this.plugins) i.type === e && (s = i.action(s, o));
+		return s;
+	}
+};
+function so(t) {
+	const e = "--progress", n = [
+		"checkout",
+		"clone",
+		"fetch",
+		"pull",
+		"push"
+	];
+	return [{
+		type: "spawn.args",
+		action(o, i) {
+			return n.includes(i.method) ? De(o, e) : o;
+		}
+	}, {
+		type: "spawn.after",
+		action(o, i) {
+			i.commands.includes(e) && i.spawned.stderr?.on("data", (a) => {
+				const c = /^([\s\S]+?):\s*(\d+)% \((\d+)\/(\d+)\)/.exec(a.toString("utf8"));
+				c && t({
+					method: i.method,
+					stage: oo(c[1]),
+					progress: p(c[2]),
+					processed: p(c[3]),
+					total: p(c[4])
+				});
+			});
+		}
+	}];
+}
+function oo(t) {
+	return String(t.toLowerCase().split(" ", 1)) || "unknown";
+}
+function io(t) {
+	const e = je(t, ["uid", "gid"]);
+	return {
+		type: "spawn.options",
+		action(n) {
+			return {
+				...e,
+				...n
+			};
+		}
+	};
+}
+function ao() {
+	return {
+		type: "spawn.args",
+		action(t) {
+			const e = [];
+			let n;
+			function r$2(s) {
+				(n = n || []).push(...s);
+			}
+			for (let s = 0; s < t.length; s++) {
+				const o$1 = t[s];
+				if (r(o$1)) {
+					r$2(o(o$1));
+					continue;
+				}
+				if (o$1 === "--") {
+					r$2(t.slice(s + 1).flatMap((i) => r(i) && o(i) || i));
+					break;
+				}
+				e.push(o$1);
+			}
+			return n ? [
+				...e,
+				"--",
+				...n.map(String)
+			] : e;
+		}
+	};
+}
+function uo({ block: t, stdErr: e = !0, stdOut: n = !0 }) {
+	if (t > 0) return {
+		type: "spawn.after",
+		action(r, s) {
+			let o;
+			function i() {
+				o && clearTimeout(o), o = setTimeout(c, t);
+			}
+			function a() {
+				s.spawned.stdout?.off("data", i), s.spawned.stderr?.off("data", i), s.spawned.off("exit", a), s.spawned.off("close", a), o && clearTimeout(o);
+			}
+			function c() {
+				a(), s.kill(new A(void 0, "timeout", "block timeout reached"));
+			}
+			n && s.spawned.stdout?.on("data", i), e && s.spawned.stderr?.on("data", i), s.spawned.on("exit", a), s.spawned.on("close", a), i();
+		}
+	};
+}
+const wo = (t, e) => {
+	const n = new ro(), r = Ge(t && (typeof t == "string" ? { baseDir: t } : t) || {}, e);
+	if (!Lt(r.baseDir)) throw new Ae(r, "Cannot use simple-git on a directory that does not exist");
+	return Array.isArray(r.config) && n.add(qs(r.config)), n.add(zs(r.unsafe)), n.add(Ws(r.completion)), r.abort && n.add(Is(r.abort)), r.progress && n.add(so(r.progress)), r.timeout && n.add(uo(r.timeout)), r.spawnOptions && n.add(io(r.spawnOptions)), n.add(ao()), n.add(no(r.input)), n.add(Mt(to(!0))), r.errors && n.add(Mt(r.errors)), Xs(n, r.binary, r.unsafe?.allowUnsafeCustomBinary), n.add(Fs(r.allowEnvironment ?? [], r.unsafe?.allowAbbreviatedOptions)), new f(r, n);
+};
+// src/platform/git.ts
+/** A git repository on disk. Methods that begin with `try` give undefined instead of throwing. */
+var Repository = class Repository {
+	root;
+	#git;
+	constructor(root) {
+		this.root = root;
+		this.#git = at(root);
+	}
+	/**
+	* Opens the repository that `dir` is in.
+	* @throws FleetError when it is in none, or git refuses it (another user's); UnavailableError without git.
+	*/
+	static async open(dir) {
+		try {
+			const top = (await at(dir).raw("rev-parse", "--show-toplevel")).replace(/\n$/, "");
+			return new Repository(realpathSync(top));
+		} catch (error) {
+			if (error instanceof FleetError) throw error;
+			const text = error instanceof Error ? error.message : String(error);
+			if (/spawn git ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
+			if (/dubious ownership/.test(text)) {
+				const top = /git config --global --add safe\.directory .+/.exec(text);
+				throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
+					hint: top?.[0] ?? `git config --global --add safe.directory ${dir}`,
+					cause: error
+				});
+			}
+			throw new FleetError(`${dir} is not in a git repository`, {
+				hint: "git init",
+				cause: error
+			});
+		}
+	}
+	/** Everything git tracks below `dir` (relative to the top; "" for all), in git's order. */
+	async tracked(dir = "") {
+		return (await this.#git.raw("ls-files", "--stage", "-z", "--", dir === "" ? "." : dir)).split("\0").filter((line) => line !== "").map((line) => {
+			const tab = line.indexOf("	");
+			const [mode, blob = ""] = line.slice(0, tab).split(" ");
+			return {
+				path: line.slice(tab + 1),
+				mode,
+				blob
+			};
+		});
+	}
+	/** What git neither tracks nor ignores, as it would be tracked. */
+	async untracked() {
+		const files = (await this.#git.raw("ls-files", "--others", "--exclude-standard", "-z")).split("\0").filter((file) => file !== "" && !file.endsWith("/"));
+		return Promise.all(files.map(async (file) => {
+			const info = await lstat$1(path$2.join(this.root, file));
+			return {
+				path: file,
+				mode: info.isSymbolicLink() ? "120000" : (info.mode & 64) === 0 ? "100644" : "100755",
+				blob: ""
+			};
+		}));
+	}
+	/** Tracked files that differ from HEAD, relative to the top. */
+	async modified() {
+		return (await this.#git.raw("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")).split("\0").filter((line) => line !== "").map((line) => line.slice(3));
+	}
+	/**
+	* The names of all branches that this clone knows of, its own and the remote's, and the one that is the main one, as far as that is
+	* known: the remote's, or else what is checked out. Null for a shallow clone, which knows some of them.
+	*/
+	async branches() {
+		if ((await this.#git.raw("rev-parse", "--is-shallow-repository")).trim() === "true") return null;
+		const out = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads");
+		const remote = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes");
+		const names = new Set(`${out}\n${remote}`.split("\n").filter((name) => name !== "" && name !== "HEAD"));
+		const target = async (ref) => (await this.#git.raw("symbolic-ref", "--quiet", ref).catch(() => "")).trim().replace(/^refs\/(?:heads|remotes\/[^/]+)\//, "");
+		const main = await target("refs/remotes/origin/HEAD") || await target("HEAD");
+		return {
+			names,
+			main: main === "" ? null : main
+		};
+	}
+	/** Whether it ignores a directory, which need not be there yet: what is in it is no part of the repository. */
+	async ignores(dir) {
+		return await this.#git.raw("check-ignore", "--", `${dir}/`).catch(() => "") !== "";
+	}
+	/** @throws FleetError when there is no commit yet. */
+	async head() {
+		try {
+			const [id = "", subject = ""] = (await this.#git.raw("log", "-1", "--format=%H%n%s")).split("\n");
+			return {
+				id,
+				subject
+			};
+		} catch (error) {
+			throw new FleetError("the repository has no commit yet", {
+				hint: "git add -A && git commit",
+				cause: error
+			});
+		}
+	}
+	/** The first lines of commits' messages, of those that this clone has. `commits`: 40 hex digits each. */
+	async subjects(commits) {
+		if (commits.length === 0) return /* @__PURE__ */ new Map();
+		const out = await this.#git.raw("log", "--ignore-missing", "--no-walk=unsorted", "--format=%H %s", ...commits);
+		return new Map(out.split("\n").filter((line) => line !== "").map((line) => [line.slice(0, 40), line.slice(41)]));
+	}
+	/**
+	* The commit a ref stands for.
+	* @throws FleetError when this clone doesn't have it.
+	*/
+	async commitOf(ref) {
+		try {
+			return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
+		} catch (cause) {
+			throw new FleetError(`git knows no commit '${ref}' here`, {
+				hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
+				cause
+			});
+		}
+	}
+	/** Checks a commit out into a directory of its own, beside what is checked out here. It goes with the scope. */
+	async checkout(commit, into) {
+		await this.#git.raw("worktree", "add", "--quiet", "--detach", "--force", into, commit);
+		const repository = new Repository(realpathSync(into));
+		return Object.assign(repository, { [Symbol.asyncDispose]: async () => {
+			await this.#git.raw("worktree", "remove", "--force", into);
+		} });
+	}
+	/** Whether `ancestor` is `descendant` or one of its ancestors; undefined when `ancestor` isn't in this clone. */
+	async isAncestor(ancestor, descendant) {
+		try {
+			await this.#git.raw("cat-file", "-e", `${ancestor}^{commit}`);
+		} catch {
+			return;
+		}
+		return (await this.#git.raw("merge-base", ancestor, descendant).catch(() => "")).trim() === ancestor;
+	}
+};
+function at(dir) {
+	try {
+		return wo({ baseDir: dir });
+	} catch (error) {
+		throw new FleetError(`${dir} is not a directory`, { cause: error });
+	}
 }
 // src/release/keys.ts
 /**
@@ -15965,7 +20506,7 @@ var require_inherits = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	}
 }));
 // node_modules/util-deprecate/node.js
-var require_node$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
+var require_node = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	/**
 	* For Node.js, simply re-export the core `util.deprecate` function.
 	*/
@@ -15984,7 +20525,7 @@ var require__stream_writable = /* @__PURE__ */ __commonJSMin(((exports, module) 
 	}
 	var Duplex;
 	Writable.WritableState = WritableState;
-	var internalUtil = { deprecate: require_node$1() };
+	var internalUtil = { deprecate: require_node() };
 	var Stream = require_stream();
 	var Buffer = __require("buffer").Buffer;
 	var OurUint8Array = (typeof global !== "undefined" ? global : typeof window !== "undefined" ? window : typeof self !== "undefined" ? self : {}).Uint8Array || function() {};
@@ -18834,7 +23375,7 @@ var require_utils = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	};
 }));
 // src/publish/sftp/budget.ts
-var import_src$1 = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((exports, module) => {
+var import_src = /* @__PURE__ */ __toESM((/* @__PURE__ */ __commonJSMin(((exports, module) => {
 	const { Client } = require_lib();
 	const fs = __require("node:fs");
 	const concat = require_concat_stream();
@@ -20232,7 +24773,7 @@ var SftpSession = class SftpSession {
 		let received;
 		const stopped = Promise.withResolvers();
 		stopped.promise.catch(() => {});
-		const client = new import_src$1.default("bento", {
+		const client = new import_src.default("bento", {
 			error: () => {},
 			end: () => {},
 			close: () => stopped.reject(/* @__PURE__ */ new Error("the server closed the connection"))
@@ -20960,13 +25501,14 @@ function packageVersion() {
 }
 // src/publish/sftp/legacy-scripts.ts
 /** What a host of the 2022 Bento runs, beside its tree: scripts that do what the old ones did. */
-async function legacyScripts(server, { host, kind, attr }) {
+async function legacyScripts(server, { host, kind, attr, sequence }) {
 	const settings = {
 		address: server.address,
 		port: String(server.port),
 		login: loginOf({ name: host }, server),
 		kind,
 		attr,
+		sequence: String(sequence),
 		hostKeys: server.hostKeys.map((key) => key.split(" ").slice(0, 2).join(" ")).join("\n")
 	};
 	const [update, bootstrap] = await Promise.all([template("update.sh"), template("bootstrap.sh")]);
@@ -21191,7 +25733,7 @@ var Publication = class {
 			await work(shipment);
 		} catch (error) {
 			if (error instanceof SftpError) shipment.failure = await explain$1(session, shipment.upload.host, error);
-			else if (error instanceof HostError) shipment.failure = failureOf$2(error);
+			else if (error instanceof HostError) shipment.failure = failureOf$1(error);
 			else throw error;
 		}
 	}
@@ -21292,7 +25834,7 @@ var Publication = class {
 async function* each(items) {
 	yield* items;
 }
-function failureOf$2({ message, hint }) {
+function failureOf$1({ message, hint }) {
 	return hint === void 0 ? { message } : {
 		message,
 		hint
@@ -21542,4282 +26084,6 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
-// src/commands/keys.ts
-/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
-const KEYS = {
-	BENTO_SSH_KEY: "the publisher's ssh key",
-	BENTO_SIGNING_KEY: "the signing key",
-	BENTO_GIT_SSH_KEY: "the ssh key for git",
-	BENTO_CACHE_KEY: "the binary cache's signing key"
-};
-/** Says how a key gets to the command line; the Action says how it gets to the Action. */
-var MissingKeysError = class extends FleetError {
-	names;
-	constructor(names) {
-		super(`${names.map((name) => KEYS[name]).join(" and ")} ${names.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${names.join(" and ")}, or the path of its file as ${names.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
-		this.names = names;
-	}
-};
-/**
-* Takes private keys from the environment, in the order of `names`.
-* @throws MissingKeysError that names all of those that are missing.
-*/
-function keysFromEnvironment(env, ...names) {
-	const sources = names.map((name) => optionalKey(env, name));
-	const missing = names.filter((_, index) => sources[index] === void 0);
-	if (missing.length > 0) throw new MissingKeysError(missing);
-	return sources;
-}
-/** A private key that may be in the environment. */
-function optionalKey(env, name) {
-	const [content, file] = [env[name], env[`${name}_FILE`]];
-	if (content) return { content };
-	return file ? { file } : void 0;
-}
-/** What a key is called in errors. */
-function describeKey(name) {
-	return KEYS[name];
-}
-const PUBLISHER_KEY = "BENTO_SSH_KEY";
-const SIGNING_KEY = "BENTO_SIGNING_KEY";
-/** Without it, git logs in with whatever it finds itself. */
-const GIT_KEY = "BENTO_GIT_SSH_KEY";
-/** Without it, what is built isn't signed. */
-const CACHE_KEY = "BENTO_CACHE_KEY";
-/** Any text that is secret: it says which remembered evaluations are to be believed. */
-const MEMORY_KEY = "BENTO_MEMORY_KEY";
-/** No program that is started has a use for any of them in its environment. */
-const SECRETS$1 = [
-	PUBLISHER_KEY,
-	SIGNING_KEY,
-	GIT_KEY,
-	CACHE_KEY,
-	MEMORY_KEY
-];
-// src/platform/frugal.ts
-/**
-* Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
-* others. V8 would let the part of the heap where new objects are made grow to some 100 MB while a thousand things are under
-* way, and never give it back.
-*/
-function stayFrugal() {
-	setFlagsFromString("--semi-space-growth-factor=1");
-}
-/**
-* Looks early for what isn't in use any more, where that costs nothing: while answers are waited for. V8 would first let the heap
-* become twice as large.
-*/
-function collectEarly() {
-	setFlagsFromString("--heap-growing-percent=10");
-}
-// node_modules/@simple-git/args-pathspec/dist/index.mjs
-const t = /* @__PURE__ */ new WeakMap();
-function c$1(...n) {
-	const e = new String(n);
-	return t.set(e, n), e;
-}
-function r(n) {
-	return n instanceof String && t.has(n);
-}
-function o(n) {
-	return t.get(n) ?? [];
-}
-// node_modules/ms/index.js
-var require_ms = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* Helpers.
-	*/
-	var s = 1e3;
-	var m = s * 60;
-	var h = m * 60;
-	var d = h * 24;
-	var w = d * 7;
-	var y = d * 365.25;
-	/**
-	* Parse or format the given `val`.
-	*
-	* Options:
-	*
-	*  - `long` verbose formatting [false]
-	*
-	* @param {String|Number} val
-	* @param {Object} [options]
-	* @throws {Error} throw an error if val is not a non-empty string or a number
-	* @return {String|Number}
-	* @api public
-	*/
-	module.exports = function(val, options) {
-		options = options || {};
-		var type = typeof val;
-		if (type === "string" && val.length > 0) return parse(val);
-		else if (type === "number" && isFinite(val)) return options.long ? fmtLong(val) : fmtShort(val);
-		throw new Error("val is not a non-empty string or a valid number. val=" + JSON.stringify(val));
-	};
-	/**
-	* Parse the given `str` and return milliseconds.
-	*
-	* @param {String} str
-	* @return {Number}
-	* @api private
-	*/
-	function parse(str) {
-		str = String(str);
-		if (str.length > 100) return;
-		var match = /^(-?(?:\d+)?\.?\d+) *(milliseconds?|msecs?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w|years?|yrs?|y)?$/i.exec(str);
-		if (!match) return;
-		var n = parseFloat(match[1]);
-		switch ((match[2] || "ms").toLowerCase()) {
-			case "years":
-			case "year":
-			case "yrs":
-			case "yr":
-			case "y": return n * y;
-			case "weeks":
-			case "week":
-			case "w": return n * w;
-			case "days":
-			case "day":
-			case "d": return n * d;
-			case "hours":
-			case "hour":
-			case "hrs":
-			case "hr":
-			case "h": return n * h;
-			case "minutes":
-			case "minute":
-			case "mins":
-			case "min":
-			case "m": return n * m;
-			case "seconds":
-			case "second":
-			case "secs":
-			case "sec":
-			case "s": return n * s;
-			case "milliseconds":
-			case "millisecond":
-			case "msecs":
-			case "msec":
-			case "ms": return n;
-			default: return;
-		}
-	}
-	/**
-	* Short format for `ms`.
-	*
-	* @param {Number} ms
-	* @return {String}
-	* @api private
-	*/
-	function fmtShort(ms) {
-		var msAbs = Math.abs(ms);
-		if (msAbs >= d) return Math.round(ms / d) + "d";
-		if (msAbs >= h) return Math.round(ms / h) + "h";
-		if (msAbs >= m) return Math.round(ms / m) + "m";
-		if (msAbs >= s) return Math.round(ms / s) + "s";
-		return ms + "ms";
-	}
-	/**
-	* Long format for `ms`.
-	*
-	* @param {Number} ms
-	* @return {String}
-	* @api private
-	*/
-	function fmtLong(ms) {
-		var msAbs = Math.abs(ms);
-		if (msAbs >= d) return plural(ms, msAbs, d, "day");
-		if (msAbs >= h) return plural(ms, msAbs, h, "hour");
-		if (msAbs >= m) return plural(ms, msAbs, m, "minute");
-		if (msAbs >= s) return plural(ms, msAbs, s, "second");
-		return ms + " ms";
-	}
-	/**
-	* Pluralization helper.
-	*/
-	function plural(ms, msAbs, n, name) {
-		var isPlural = msAbs >= n * 1.5;
-		return Math.round(ms / n) + " " + name + (isPlural ? "s" : "");
-	}
-}));
-// node_modules/debug/src/common.js
-var require_common = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* This is the common logic for both the Node.js and web browser
-	* implementations of `debug()`.
-	*/
-	function setup(env) {
-		createDebug.debug = createDebug;
-		createDebug.default = createDebug;
-		createDebug.coerce = coerce;
-		createDebug.disable = disable;
-		createDebug.enable = enable;
-		createDebug.enabled = enabled;
-		createDebug.humanize = require_ms();
-		createDebug.destroy = destroy;
-		Object.keys(env).forEach((key) => {
-			createDebug[key] = env[key];
-		});
-		/**
-		* The currently active debug mode names, and names to skip.
-		*/
-		createDebug.names = [];
-		createDebug.skips = [];
-		/**
-		* Map of special "%n" handling functions, for the debug "format" argument.
-		*
-		* Valid key names are a single, lower or upper-case letter, i.e. "n" and "N".
-		*/
-		createDebug.formatters = {};
-		/**
-		* Selects a color for a debug namespace
-		* @param {String} namespace The namespace string for the debug instance to be colored
-		* @return {Number|String} An ANSI color code for the given namespace
-		* @api private
-		*/
-		function selectColor(namespace) {
-			let hash = 0;
-			for (let i = 0; i < namespace.length; i++) {
-				hash = (hash << 5) - hash + namespace.charCodeAt(i);
-				hash |= 0;
-			}
-			return createDebug.colors[Math.abs(hash) % createDebug.colors.length];
-		}
-		createDebug.selectColor = selectColor;
-		/**
-		* Create a debugger with the given `namespace`.
-		*
-		* @param {String} namespace
-		* @return {Function}
-		* @api public
-		*/
-		function createDebug(namespace) {
-			let prevTime;
-			let enableOverride = null;
-			let namespacesCache;
-			let enabledCache;
-			function debug(...args) {
-				if (!debug.enabled) return;
-				const self = debug;
-				const curr = Number(/* @__PURE__ */ new Date());
-				self.diff = curr - (prevTime || curr);
-				self.prev = prevTime;
-				self.curr = curr;
-				prevTime = curr;
-				args[0] = createDebug.coerce(args[0]);
-				if (typeof args[0] !== "string") args.unshift("%O");
-				let index = 0;
-				args[0] = args[0].replace(/%([a-zA-Z%])/g, (match, format) => {
-					if (match === "%%") return "%";
-					index++;
-					const formatter = createDebug.formatters[format];
-					if (typeof formatter === "function") {
-						const val = args[index];
-						match = formatter.call(self, val);
-						args.splice(index, 1);
-						index--;
-					}
-					return match;
-				});
-				createDebug.formatArgs.call(self, args);
-				(self.log || createDebug.log).apply(self, args);
-			}
-			debug.namespace = namespace;
-			debug.useColors = createDebug.useColors();
-			debug.color = createDebug.selectColor(namespace);
-			debug.extend = extend;
-			debug.destroy = createDebug.destroy;
-			Object.defineProperty(debug, "enabled", {
-				enumerable: true,
-				configurable: false,
-				get: () => {
-					if (enableOverride !== null) return enableOverride;
-					if (namespacesCache !== createDebug.namespaces) {
-						namespacesCache = createDebug.namespaces;
-						enabledCache = createDebug.enabled(namespace);
-					}
-					return enabledCache;
-				},
-				set: (v) => {
-					enableOverride = v;
-				}
-			});
-			if (typeof createDebug.init === "function") createDebug.init(debug);
-			return debug;
-		}
-		function extend(namespace, delimiter) {
-			const newDebug = createDebug(this.namespace + (typeof delimiter === "undefined" ? ":" : delimiter) + namespace);
-			newDebug.log = this.log;
-			return newDebug;
-		}
-		/**
-		* Enables a debug mode by namespaces. This can include modes
-		* separated by a colon and wildcards.
-		*
-		* @param {String} namespaces
-		* @api public
-		*/
-		function enable(namespaces) {
-			createDebug.save(namespaces);
-			createDebug.namespaces = namespaces;
-			createDebug.names = [];
-			createDebug.skips = [];
-			const split = (typeof namespaces === "string" ? namespaces : "").trim().replace(/\s+/g, ",").split(",").filter(Boolean);
-			for (const ns of split) if (ns[0] === "-") createDebug.skips.push(ns.slice(1));
-			else createDebug.names.push(ns);
-		}
-		/**
-		* Checks if the given string matches a namespace template, honoring
-		* asterisks as wildcards.
-		*
-		* @param {String} search
-		* @param {String} template
-		* @return {Boolean}
-		*/
-		function matchesTemplate(search, template) {
-			let searchIndex = 0;
-			let templateIndex = 0;
-			let starIndex = -1;
-			let matchIndex = 0;
-			while (searchIndex < search.length) if (templateIndex < template.length && (template[templateIndex] === search[searchIndex] || template[templateIndex] === "*")) {
-				if (template[templateIndex] === "*") {
-					starIndex = templateIndex;
-					matchIndex = searchIndex;
-					templateIndex++;
-				} else {
-					searchIndex++;
-					templateIndex++;
-				}
-			} else if (starIndex !== -1) {
-				templateIndex = starIndex + 1;
-				matchIndex++;
-				searchIndex = matchIndex;
-			} else return false;
-			while (templateIndex < template.length && template[templateIndex] === "*") templateIndex++;
-			return templateIndex === template.length;
-		}
-		/**
-		* Disable debug output.
-		*
-		* @return {String} namespaces
-		* @api public
-		*/
-		function disable() {
-			const namespaces = [...createDebug.names, ...createDebug.skips.map((namespace) => "-" + namespace)].join(",");
-			createDebug.enable("");
-			return namespaces;
-		}
-		/**
-		* Returns true if the given mode name is enabled, false otherwise.
-		*
-		* @param {String} name
-		* @return {Boolean}
-		* @api public
-		*/
-		function enabled(name) {
-			for (const skip of createDebug.skips) if (matchesTemplate(name, skip)) return false;
-			for (const ns of createDebug.names) if (matchesTemplate(name, ns)) return true;
-			return false;
-		}
-		/**
-		* Coerce `val`.
-		*
-		* @param {Mixed} val
-		* @return {Mixed}
-		* @api private
-		*/
-		function coerce(val) {
-			if (val instanceof Error) return val.stack || val.message;
-			return val;
-		}
-		/**
-		* XXX DO NOT USE. This is a temporary stub function.
-		* XXX It WILL be removed in the next major release.
-		*/
-		function destroy() {
-			console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
-		}
-		createDebug.enable(createDebug.load());
-		return createDebug;
-	}
-	module.exports = setup;
-}));
-// node_modules/debug/src/browser.js
-var require_browser = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* This is the web browser implementation of `debug()`.
-	*/
-	exports.formatArgs = formatArgs;
-	exports.save = save;
-	exports.load = load;
-	exports.useColors = useColors;
-	exports.storage = localstorage();
-	exports.destroy = (() => {
-		let warned = false;
-		return () => {
-			if (!warned) {
-				warned = true;
-				console.warn("Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
-			}
-		};
-	})();
-	/**
-	* Colors.
-	*/
-	exports.colors = [
-		"#0000CC",
-		"#0000FF",
-		"#0033CC",
-		"#0033FF",
-		"#0066CC",
-		"#0066FF",
-		"#0099CC",
-		"#0099FF",
-		"#00CC00",
-		"#00CC33",
-		"#00CC66",
-		"#00CC99",
-		"#00CCCC",
-		"#00CCFF",
-		"#3300CC",
-		"#3300FF",
-		"#3333CC",
-		"#3333FF",
-		"#3366CC",
-		"#3366FF",
-		"#3399CC",
-		"#3399FF",
-		"#33CC00",
-		"#33CC33",
-		"#33CC66",
-		"#33CC99",
-		"#33CCCC",
-		"#33CCFF",
-		"#6600CC",
-		"#6600FF",
-		"#6633CC",
-		"#6633FF",
-		"#66CC00",
-		"#66CC33",
-		"#9900CC",
-		"#9900FF",
-		"#9933CC",
-		"#9933FF",
-		"#99CC00",
-		"#99CC33",
-		"#CC0000",
-		"#CC0033",
-		"#CC0066",
-		"#CC0099",
-		"#CC00CC",
-		"#CC00FF",
-		"#CC3300",
-		"#CC3333",
-		"#CC3366",
-		"#CC3399",
-		"#CC33CC",
-		"#CC33FF",
-		"#CC6600",
-		"#CC6633",
-		"#CC9900",
-		"#CC9933",
-		"#CCCC00",
-		"#CCCC33",
-		"#FF0000",
-		"#FF0033",
-		"#FF0066",
-		"#FF0099",
-		"#FF00CC",
-		"#FF00FF",
-		"#FF3300",
-		"#FF3333",
-		"#FF3366",
-		"#FF3399",
-		"#FF33CC",
-		"#FF33FF",
-		"#FF6600",
-		"#FF6633",
-		"#FF9900",
-		"#FF9933",
-		"#FFCC00",
-		"#FFCC33"
-	];
-	/**
-	* Currently only WebKit-based Web Inspectors, Firefox >= v31,
-	* and the Firebug extension (any Firefox version) are known
-	* to support "%c" CSS customizations.
-	*
-	* TODO: add a `localStorage` variable to explicitly enable/disable colors
-	*/
-	function useColors() {
-		if (typeof window !== "undefined" && window.process && (window.process.type === "renderer" || window.process.__nwjs)) return true;
-		if (typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/(edge|trident)\/(\d+)/)) return false;
-		let m;
-		return typeof document !== "undefined" && document.documentElement && document.documentElement.style && document.documentElement.style.WebkitAppearance || typeof window !== "undefined" && window.console && (window.console.firebug || window.console.exception && window.console.table) || typeof navigator !== "undefined" && navigator.userAgent && (m = navigator.userAgent.toLowerCase().match(/firefox\/(\d+)/)) && parseInt(m[1], 10) >= 31 || typeof navigator !== "undefined" && navigator.userAgent && navigator.userAgent.toLowerCase().match(/applewebkit\/(\d+)/);
-	}
-	/**
-	* Colorize log arguments if enabled.
-	*
-	* @api public
-	*/
-	function formatArgs(args) {
-		args[0] = (this.useColors ? "%c" : "") + this.namespace + (this.useColors ? " %c" : " ") + args[0] + (this.useColors ? "%c " : " ") + "+" + module.exports.humanize(this.diff);
-		if (!this.useColors) return;
-		const c = "color: " + this.color;
-		args.splice(1, 0, c, "color: inherit");
-		let index = 0;
-		let lastC = 0;
-		args[0].replace(/%[a-zA-Z%]/g, (match) => {
-			if (match === "%%") return;
-			index++;
-			if (match === "%c") lastC = index;
-		});
-		args.splice(lastC, 0, c);
-	}
-	/**
-	* Invokes `console.debug()` when available.
-	* No-op when `console.debug` is not a "function".
-	* If `console.debug` is not available, falls back
-	* to `console.log`.
-	*
-	* @api public
-	*/
-	exports.log = console.debug || console.log || (() => {});
-	/**
-	* Save `namespaces`.
-	*
-	* @param {String} namespaces
-	* @api private
-	*/
-	function save(namespaces) {
-		try {
-			if (namespaces) exports.storage.setItem("debug", namespaces);
-			else exports.storage.removeItem("debug");
-		} catch (error) {}
-	}
-	/**
-	* Load `namespaces`.
-	*
-	* @return {String} returns the previously persisted debug modes
-	* @api private
-	*/
-	function load() {
-		let r;
-		try {
-			r = exports.storage.getItem("debug") || exports.storage.getItem("DEBUG");
-		} catch (error) {}
-		if (!r && typeof process !== "undefined" && "env" in process) r = process.env.DEBUG;
-		return r;
-	}
-	/**
-	* Localstorage attempts to return the localstorage.
-	*
-	* This is necessary because safari throws
-	* when a user disables cookies/localstorage
-	* and you attempt to access it.
-	*
-	* @return {LocalStorage}
-	* @api private
-	*/
-	function localstorage() {
-		try {
-			return localStorage;
-		} catch (error) {}
-	}
-	module.exports = require_common()(exports);
-	const { formatters } = module.exports;
-	/**
-	* Map %j to `JSON.stringify()`, since no Web Inspectors do that by default.
-	*/
-	formatters.j = function(v) {
-		try {
-			return JSON.stringify(v);
-		} catch (error) {
-			return "[UnexpectedJSONParseError]: " + error.message;
-		}
-	};
-}));
-// node_modules/debug/src/node.js
-var require_node = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* Module dependencies.
-	*/
-	const tty = __require("tty");
-	const util = __require("util");
-	/**
-	* This is the Node.js implementation of `debug()`.
-	*/
-	exports.init = init;
-	exports.log = log;
-	exports.formatArgs = formatArgs;
-	exports.save = save;
-	exports.load = load;
-	exports.useColors = useColors;
-	exports.destroy = util.deprecate(() => {}, "Instance method `debug.destroy()` is deprecated and no longer does anything. It will be removed in the next major version of `debug`.");
-	/**
-	* Colors.
-	*/
-	exports.colors = [
-		6,
-		2,
-		3,
-		4,
-		5,
-		1
-	];
-	try {
-		const supportsColor = __require("supports-color");
-		if (supportsColor && (supportsColor.stderr || supportsColor).level >= 2) exports.colors = [
-			20,
-			21,
-			26,
-			27,
-			32,
-			33,
-			38,
-			39,
-			40,
-			41,
-			42,
-			43,
-			44,
-			45,
-			56,
-			57,
-			62,
-			63,
-			68,
-			69,
-			74,
-			75,
-			76,
-			77,
-			78,
-			79,
-			80,
-			81,
-			92,
-			93,
-			98,
-			99,
-			112,
-			113,
-			128,
-			129,
-			134,
-			135,
-			148,
-			149,
-			160,
-			161,
-			162,
-			163,
-			164,
-			165,
-			166,
-			167,
-			168,
-			169,
-			170,
-			171,
-			172,
-			173,
-			178,
-			179,
-			184,
-			185,
-			196,
-			197,
-			198,
-			199,
-			200,
-			201,
-			202,
-			203,
-			204,
-			205,
-			206,
-			207,
-			208,
-			209,
-			214,
-			215,
-			220,
-			221
-		];
-	} catch (error) {}
-	/**
-	* Build up the default `inspectOpts` object from the environment variables.
-	*
-	*   $ DEBUG_COLORS=no DEBUG_DEPTH=10 DEBUG_SHOW_HIDDEN=enabled node script.js
-	*/
-	exports.inspectOpts = Object.keys(process.env).filter((key) => {
-		return /^debug_/i.test(key);
-	}).reduce((obj, key) => {
-		const prop = key.substring(6).toLowerCase().replace(/_([a-z])/g, (_, k) => {
-			return k.toUpperCase();
-		});
-		let val = process.env[key];
-		if (/^(yes|on|true|enabled)$/i.test(val)) val = true;
-		else if (/^(no|off|false|disabled)$/i.test(val)) val = false;
-		else if (val === "null") val = null;
-		else val = Number(val);
-		obj[prop] = val;
-		return obj;
-	}, {});
-	/**
-	* Is stdout a TTY? Colored output is enabled when `true`.
-	*/
-	function useColors() {
-		return "colors" in exports.inspectOpts ? Boolean(exports.inspectOpts.colors) : tty.isatty(process.stderr.fd);
-	}
-	/**
-	* Adds ANSI color escape codes if enabled.
-	*
-	* @api public
-	*/
-	function formatArgs(args) {
-		const { namespace: name, useColors } = this;
-		if (useColors) {
-			const c = this.color;
-			const colorCode = "\x1B[3" + (c < 8 ? c : "8;5;" + c);
-			const prefix = `  ${colorCode};1m${name} \u001B[0m`;
-			args[0] = prefix + args[0].split("\n").join("\n" + prefix);
-			args.push(colorCode + "m+" + module.exports.humanize(this.diff) + "\x1B[0m");
-		} else args[0] = getDate() + name + " " + args[0];
-	}
-	function getDate() {
-		if (exports.inspectOpts.hideDate) return "";
-		return (/* @__PURE__ */ new Date()).toISOString() + " ";
-	}
-	/**
-	* Invokes `util.formatWithOptions()` with the specified arguments and writes to stderr.
-	*/
-	function log(...args) {
-		return process.stderr.write(util.formatWithOptions(exports.inspectOpts, ...args) + "\n");
-	}
-	/**
-	* Save `namespaces`.
-	*
-	* @param {String} namespaces
-	* @api private
-	*/
-	function save(namespaces) {
-		if (namespaces) process.env.DEBUG = namespaces;
-		else delete process.env.DEBUG;
-	}
-	/**
-	* Load `namespaces`.
-	*
-	* @return {String} returns the previously persisted debug modes
-	* @api private
-	*/
-	function load() {
-		return process.env.DEBUG;
-	}
-	/**
-	* Init logic for `debug` instances.
-	*
-	* Create a new `inspectOpts` object in case `useColors` is set
-	* differently for a particular `debug` instance.
-	*/
-	function init(debug) {
-		debug.inspectOpts = {};
-		const keys = Object.keys(exports.inspectOpts);
-		for (let i = 0; i < keys.length; i++) debug.inspectOpts[keys[i]] = exports.inspectOpts[keys[i]];
-	}
-	module.exports = require_common()(exports);
-	const { formatters } = module.exports;
-	/**
-	* Map %o to `util.inspect()`, all on a single line.
-	*/
-	formatters.o = function(v) {
-		this.inspectOpts.colors = this.useColors;
-		return util.inspect(v, this.inspectOpts).split("\n").map((str) => str.trim()).join(" ");
-	};
-	/**
-	* Map %O to `util.inspect()`, allowing multiple lines if needed.
-	*/
-	formatters.O = function(v) {
-		this.inspectOpts.colors = this.useColors;
-		return util.inspect(v, this.inspectOpts);
-	};
-}));
-// node_modules/debug/src/index.js
-var require_src$1 = /* @__PURE__ */ __commonJSMin(((exports, module) => {
-	/**
-	* Detect Electron renderer / nwjs process, which is node, but we should
-	* treat as a browser.
-	*/
-	if (typeof process === "undefined" || process.type === "renderer" || process.browser === true || process.__nwjs) module.exports = require_browser();
-	else module.exports = require_node();
-}));
-// node_modules/@kwsites/file-exists/dist/src/index.js
-var require_src = /* @__PURE__ */ __commonJSMin(((exports, module, this$1) => {
-	var __importDefault = this$1 && this$1.__importDefault || function(mod) {
-		return mod && mod.__esModule ? mod : { "default": mod };
-	};
-	Object.defineProperty(exports, "__esModule", { value: true });
-	const fs_1 = __require("fs");
-	const log = __importDefault(require_src$1()).default("@kwsites/file-exists");
-	function check(path, isFile, isDirectory) {
-		log(`checking %s`, path);
-		try {
-			const stat = fs_1.statSync(path);
-			if (stat.isFile() && isFile) {
-				log(`[OK] path represents a file`);
-				return true;
-			}
-			if (stat.isDirectory() && isDirectory) {
-				log(`[OK] path represents a directory`);
-				return true;
-			}
-			log(`[FAIL] path represents something other than a file or directory`);
-			return false;
-		} catch (e) {
-			if (e.code === "ENOENT") {
-				log(`[FAIL] path is not accessible: %o`, e);
-				return false;
-			}
-			log(`[FATAL] %o`, e);
-			throw e;
-		}
-	}
-	/**
-	* Synchronous validation of a path existing either as a file or as a directory.
-	*
-	* @param {string} path The path to check
-	* @param {number} type One or both of the exported numeric constants
-	*/
-	function exists(path, type = exports.READABLE) {
-		return check(path, (type & exports.FILE) > 0, (type & exports.FOLDER) > 0);
-	}
-	exports.exists = exists;
-	/**
-	* Constant representing a file
-	*/
-	exports.FILE = 1;
-	/**
-	* Constant representing a folder
-	*/
-	exports.FOLDER = 2;
-	/**
-	* Constant representing either a file or a folder
-	*/
-	exports.READABLE = exports.FILE + exports.FOLDER;
-}));
-// node_modules/@kwsites/file-exists/dist/index.js
-var require_dist$1 = /* @__PURE__ */ __commonJSMin(((exports) => {
-	function __export(m) {
-		for (var p in m) if (!exports.hasOwnProperty(p)) exports[p] = m[p];
-	}
-	Object.defineProperty(exports, "__esModule", { value: true });
-	__export(require_src());
-}));
-// node_modules/@kwsites/promise-deferred/dist/index.js
-var require_dist = /* @__PURE__ */ __commonJSMin(((exports) => {
-	Object.defineProperty(exports, "__esModule", { value: true });
-	exports.createDeferred = exports.deferred = void 0;
-	/**
-	* Creates a new `DeferredPromise`
-	*
-	* ```typescript
-	import {deferred} from '@kwsites/promise-deferred`;
-	```
-	*/
-	function deferred() {
-		let done;
-		let fail;
-		let status = "pending";
-		return {
-			promise: new Promise((_done, _fail) => {
-				done = _done;
-				fail = _fail;
-			}),
-			done(result) {
-				if (status === "pending") {
-					status = "resolved";
-					done(result);
-				}
-			},
-			fail(error) {
-				if (status === "pending") {
-					status = "rejected";
-					fail(error);
-				}
-			},
-			get fulfilled() {
-				return status !== "pending";
-			},
-			get status() {
-				return status;
-			}
-		};
-	}
-	exports.deferred = deferred;
-	/**
-	* Alias of the exported `deferred` function, to help consumers wanting to use `deferred` as the
-	* local variable name rather than the factory import name, without needing to rename on import.
-	*
-	* ```typescript
-	import {createDeferred} from '@kwsites/promise-deferred`;
-	```
-	*/
-	exports.createDeferred = deferred;
-}));
-// node_modules/@simple-git/argv-parser/dist/index.mjs
-var import_src = /* @__PURE__ */ __toESM(require_src$1(), 1);
-var import_dist = require_dist$1();
-var import_dist$1 = require_dist();
-function* x$1(e, n) {
-	const t = n === "global";
-	for (const o of e) o.isGlobal === t && (yield o);
-}
-const P$1 = /* @__PURE__ */ new Set([
-	"--add",
-	"--edit",
-	"--remove-section",
-	"--rename-section",
-	"--replace-all",
-	"--unset",
-	"--unset-all",
-	"-e"
-]);
-const S$1 = /* @__PURE__ */ new Set([
-	"--get",
-	"--get-all",
-	"--get-color",
-	"--get-colorbool",
-	"--get-regexp",
-	"--get-urlmatch",
-	"--list",
-	"-l"
-]);
-const E$1 = /* @__PURE__ */ new Set([
-	"edit",
-	"remove-section",
-	"rename-section",
-	"set",
-	"unset"
-]);
-const F$1 = /* @__PURE__ */ new Set([
-	"get",
-	"get-color",
-	"get-colorbool",
-	"list"
-]);
-function A$1(e, n) {
-	for (const { name: o } of x$1(e, "task")) {
-		if (P$1.has(o)) return w(!0, n);
-		if (S$1.has(o)) return w(!1, n);
-	}
-	const t = n.at(0)?.toLowerCase();
-	return t === void 0 ? null : E$1.has(t) ? w(!0, n.slice(1)) : F$1.has(t) ? w(!1, n.slice(1)) : n.length === 1 ? w(!1, n) : w(!0, n);
-}
-function w(e = !1, n = []) {
-	const t = n.at(0)?.toLowerCase();
-	return t === void 0 ? null : {
-		isWrite: e,
-		isRead: !e,
-		key: t,
-		value: n.at(1)
-	};
-}
-function O$1(e, n) {
-	return n.isWrite && n.value !== void 0 ? {
-		key: n.key,
-		value: n.value,
-		scope: e
-	} : {
-		key: n.key,
-		scope: e
-	};
-}
-function G$1(e) {
-	const n = e?.indexOf("=") || -1;
-	return !e || n < 0 ? null : {
-		key: e.slice(0, n).trim().toLowerCase(),
-		value: e.slice(n + 1)
-	};
-}
-function M$1(e) {
-	for (const { name: n } of x$1(e, "task")) switch (n) {
-		case "--global": return "global";
-		case "--system": return "system";
-		case "--worktree": return "worktree";
-		case "--local": return "local";
-		case "--file":
-		case "-f": return "file";
-	}
-	return "local";
-}
-function N$1({ name: e }) {
-	if (e === "-c" || e === "--config") return "inline";
-	if (e === "--config-env") return "env";
-}
-function* $$1(e) {
-	for (const n of e) {
-		const t = N$1(n), o = t && G$1(n.value);
-		o && (yield {
-			...o,
-			scope: t
-		});
-	}
-}
-function D(e, n, t) {
-	const o = {
-		read: [],
-		write: [...$$1(n)]
-	};
-	return e === "config" && L$1(o, M$1(n), A$1(n, t)), o;
-}
-function L$1(e, n, t) {
-	if (t === null) return;
-	const o = O$1(n, t);
-	t.isWrite ? e.write.push(o) : e.read.push(o);
-}
-const C = { short: /* @__PURE__ */ new Map([["c", !0]]) };
-const I$1 = {
-	short: new Map([
-		["C", !0],
-		["P", !1],
-		["h", !1],
-		["p", !1],
-		["v", !1],
-		...C.short.entries()
-	]),
-	long: /* @__PURE__ */ new Set([
-		"attr-source",
-		"config-env",
-		"exec-path",
-		"git-dir",
-		"list-cmds",
-		"namespace",
-		"super-prefix",
-		"work-tree"
-	])
-};
-const R$1 = {
-	clone: {
-		short: /* @__PURE__ */ new Map([
-			["b", !0],
-			["j", !0],
-			["l", !1],
-			["n", !1],
-			["o", !0],
-			["q", !1],
-			["s", !1],
-			["u", !0]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"branch",
-			"config",
-			"jobs",
-			"origin",
-			"upload-pack",
-			"u",
-			"template"
-		])
-	},
-	commit: {
-		short: /* @__PURE__ */ new Map([
-			["C", !0],
-			["F", !0],
-			["c", !0],
-			["m", !0],
-			["t", !0]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"file",
-			"message",
-			"reedit-message",
-			"reuse-message",
-			"template"
-		])
-	},
-	config: {
-		short: /* @__PURE__ */ new Map([
-			["e", !1],
-			["f", !0],
-			["l", !1]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"blob",
-			"comment",
-			"default",
-			"file",
-			"type",
-			"value"
-		])
-	},
-	fetch: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["upload-pack"])
-	},
-	init: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["template"])
-	},
-	pull: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["upload-pack"])
-	},
-	push: {
-		short: /* @__PURE__ */ new Map(),
-		long: /* @__PURE__ */ new Set(["exec", "receive-pack"])
-	},
-	rebase: {
-		short: /* @__PURE__ */ new Map([
-			["X", !0],
-			["f", !1],
-			["i", !1],
-			["k", !1],
-			["m", !1],
-			["n", !1],
-			["q", !1],
-			["r", !1],
-			["s", !0],
-			["v", !1],
-			["x", !0]
-		]),
-		long: /* @__PURE__ */ new Set([
-			"exec",
-			"onto",
-			"strategy",
-			"strategy-option"
-		])
-	}
-};
-const T = {
-	short: /* @__PURE__ */ new Map(),
-	long: /* @__PURE__ */ new Set()
-};
-function B$1(e) {
-	const n = R$1[e ?? ""] ?? T;
-	return {
-		short: new Map([...C.short.entries(), ...n.short.entries()]),
-		long: n.long
-	};
-}
-function b$1(e, n = I$1) {
-	if (e.startsWith("--")) {
-		const t = e.indexOf("=");
-		if (t > 2) return [{
-			name: e.slice(0, t),
-			value: e.slice(t + 1),
-			needsNext: !1
-		}];
-		const o = e.slice(2);
-		return [{
-			name: e,
-			needsNext: n.long.has(o)
-		}];
-	}
-	if (e.length === 2) {
-		const t = e.charAt(1);
-		return [{
-			name: e,
-			needsNext: n.short.get(t) === !0
-		}];
-	}
-	return j$1(e, n.short);
-}
-function j$1(e, n) {
-	const t = e.slice(1).split(""), o = [];
-	for (let a = 0; a < t.length; a++) {
-		const s = t[a], r = n.get(s);
-		if (r === void 0) return [{
-			name: e,
-			needsNext: !1
-		}];
-		if (r) {
-			const i = t.slice(a + 1).join("");
-			if (i && ![...i].every((m) => n.has(m))) return o.push({
-				name: `-${s}`,
-				value: i,
-				needsNext: !1
-			}), o;
-		}
-		o.push({
-			name: `-${s}`,
-			needsNext: r
-		});
-	}
-	return o;
-}
-function W$1(e, n = []) {
-	let t = 0;
-	for (; t < e.length;) {
-		const o = String(e[t]);
-		if (!o.startsWith("-") || o.length < 2) break;
-		const a = b$1(o);
-		let s = t + 1;
-		for (const r of a) {
-			const i = {
-				name: r.name,
-				value: r.value,
-				absorbedNext: !1,
-				isGlobal: !0
-			};
-			r.needsNext && i.value === void 0 && s < e.length && (i.value = String(e[s]), i.absorbedNext = !0, s++), n.push(i);
-		}
-		t = s;
-	}
-	return {
-		flags: n,
-		taskIndex: t
-	};
-}
-function V$1(e, n, t = []) {
-	const o$2 = B$1(n), a = [], s = [];
-	let r$3 = 0;
-	for (; r$3 < e.length;) {
-		const i = e[r$3];
-		if (r(i)) {
-			s.push(...o(i)), r$3++;
-			continue;
-		}
-		const p = String(i);
-		if (p === "--") {
-			for (let d = r$3 + 1; d < e.length; d++) {
-				const g = e[d];
-				r(g) ? s.push(...o(g)) : s.push(String(g));
-			}
-			break;
-		}
-		if (!p.startsWith("-") || p.length < 2) {
-			a.push(p), r$3++;
-			continue;
-		}
-		const m = b$1(p, o$2);
-		let u = r$3 + 1;
-		for (const d of m) {
-			const g = {
-				name: d.name,
-				value: d.value,
-				absorbedNext: !1,
-				isGlobal: !1
-			};
-			d.needsNext && g.value === void 0 && u < e.length && !r(e[u]) && (g.value = String(e[u]), g.absorbedNext = !0, u++), t.push(g);
-		}
-		r$3 = u;
-	}
-	return {
-		flags: t,
-		positionals: a,
-		pathspecs: s
-	};
-}
-function* q$1({ write: e }) {
-	for (const n of e) for (const t of K$1) {
-		const o = t(n.key);
-		o && (yield o);
-	}
-}
-function f$1(e, n, t = String(e)) {
-	const o = typeof e == "string" ? new RegExp(`\\s*${e.toLowerCase()}`) : e;
-	return function(s) {
-		if (o.test(s)) return {
-			category: n,
-			message: `Configuring ${t} is not permitted without enabling ${n}`
-		};
-	};
-}
-function l$1(e, n) {
-	return f$1(new RegExp(`\\s*${e.toLowerCase().replace(/\./g, "(..+)?.")}`), n, e);
-}
-const K$1 = [
-	f$1("alias", "allowUnsafeAlias"),
-	f$1("core.askPass", "allowUnsafeAskPass"),
-	f$1("core.editor", "allowUnsafeEditor"),
-	f$1("core.fsmonitor", "allowUnsafeFsMonitor"),
-	f$1("core.gitProxy", "allowUnsafeGitProxy"),
-	f$1("core.hooksPath", "allowUnsafeHooksPath"),
-	f$1("core.pager", "allowUnsafePager"),
-	f$1("core.sshCommand", "allowUnsafeSshCommand"),
-	l$1("credential.helper", "allowUnsafeCredentialHelper"),
-	l$1("diff.command", "allowUnsafeDiffExternal"),
-	f$1("diff.external", "allowUnsafeDiffExternal"),
-	l$1("difftool.cmd", "allowUnsafeDiffExternal"),
-	l$1("diff.textconv", "allowUnsafeDiffTextConv"),
-	l$1("filter.clean", "allowUnsafeFilter"),
-	l$1("filter.process", "allowUnsafeFilter"),
-	l$1("filter.smudge", "allowUnsafeFilter"),
-	l$1("gpg.program", "allowUnsafeGpgProgram"),
-	f$1("include.path", "allowUnsafeInclude"),
-	l$1("includeIf", "allowUnsafeInclude"),
-	f$1("init.templateDir", "allowUnsafeTemplateDir"),
-	l$1("pager.", "allowUnsafePager"),
-	l$1("merge.driver", "allowUnsafeMergeDriver"),
-	l$1("mergetool.path", "allowUnsafeMergeDriver"),
-	l$1("mergetool.cmd", "allowUnsafeMergeDriver"),
-	l$1("protocol.allow", "allowUnsafeProtocolOverride"),
-	l$1("remote.receivepack", "allowUnsafePack"),
-	l$1("remote.uploadpack", "allowUnsafePack"),
-	f$1("uploadpack.packObjectsHook", "allowUnsafePack"),
-	f$1("sequence.editor", "allowUnsafeEditor"),
-	l$1("submodule.update", "allowUnsafeSubmodule"),
-	l$1("tar.command", "allowUnsafeCommandBinaries"),
-	l$1("trailer.cmd", "allowUnsafeCommandBinaries"),
-	l$1("trailer.command", "allowUnsafeCommandBinaries"),
-	l$1("url.insteadOf", "allowUnsafeUrlRewrite")
-];
-function* H$1(e, n) {
-	for (const t of n) for (const o of X$1) {
-		const a = o(e, t);
-		a && (yield a);
-	}
-}
-function c(e, n, t, { name: o = String(n), globalOnly: a = !1, withValue: s = !1 } = {}) {
-	const r = typeof n == "string" ? new RegExp(`\\s*${n.toLowerCase()}`) : n, i = `Use of ${e ? `${e} with option ` : ""}${o} is not permitted without enabling ${t}`;
-	return function(m, u) {
-		if (!(e && m !== e) && !(a && !u.isGlobal) && !(s && u.value === void 0) && r.test(u.name)) return {
-			category: t,
-			message: i
-		};
-	};
-}
-const h$1 = {
-	globalOnly: !0,
-	withValue: !0
-};
-const X$1 = [
-	c(null, /--(upload|receive)-pack/, "allowUnsafePack", { name: "--upload-pack or --receive-pack" }),
-	c("clone", /^-\w*u/, "allowUnsafePack"),
-	c("clone", "--u", "allowUnsafePack"),
-	c("push", /^--exec$/, "allowUnsafePack", { name: "--exec" }),
-	c("rebase", /^(-x|--ex(ec?)?)$/, "allowUnsafeExec", { name: "-x or --exec" }),
-	c(null, "--template", "allowUnsafeTemplateDir"),
-	c(null, "--exec-path", "allowUnsafeExec", h$1),
-	c(null, "--git-dir", "allowUnsafeConfigPaths", h$1),
-	c(null, "--work-tree", "allowUnsafeConfigPaths", h$1),
-	c(null, /^-C$/, "allowUnsafeConfigPaths", {
-		...h$1,
-		name: "-C"
-	})
-];
-function k(e, n, t) {
-	return [...H$1(e, n), ...q$1(t)];
-}
-function Y$1(...e) {
-	const { flags: n, taskIndex: t } = W$1(e), o = t < e.length ? String(e[t]).toLowerCase() : null, { positionals: s, pathspecs: r } = V$1(o !== null ? e.slice(t + 1) : [], o, n), i = D(o, n, s);
-	return {
-		task: o,
-		flags: n.map(J$1),
-		paths: r,
-		config: i,
-		vulnerabilities: z$1(k(o, n, i))
-	};
-}
-function z$1(e) {
-	return Object.defineProperty(e, "vulnerabilities", { value: e });
-}
-function J$1({ value: e, name: n }) {
-	return e !== void 0 ? {
-		name: n,
-		value: e
-	} : { name: n };
-}
-const y = {
-	editor: "allowUnsafeEditor",
-	git_askpass: "allowUnsafeAskPass",
-	git_config_global: "allowUnsafeConfigPaths",
-	git_config_system: "allowUnsafeConfigPaths",
-	git_config_count: "allowUnsafeConfigEnvCount",
-	git_config_parameters: "allowUnsafeConfigEnvCount",
-	git_config: "allowUnsafeConfigPaths",
-	git_editor: "allowUnsafeEditor",
-	git_exec_path: "allowUnsafeExec",
-	git_external_diff: "allowUnsafeDiffExternal",
-	git_pager: "allowUnsafePager",
-	git_proxy_command: "allowUnsafeGitProxy",
-	git_template_dir: "allowUnsafeTemplateDir",
-	git_sequence_editor: "allowUnsafeEditor",
-	git_ssh: "allowUnsafeSshCommand",
-	git_ssh_command: "allowUnsafeSshCommand",
-	pager: "allowUnsafePager",
-	prefix: "allowUnsafeConfigPaths",
-	ssh_askpass: "allowUnsafeAskPass",
-	visual: "allowUnsafeEditor"
-};
-function* Q$1(e) {
-	const n = parseInt(e.git_config_count ?? "0", 10);
-	for (let t = 0; t < n; t++) {
-		const o = e[`git_config_key_${t}`], a = e[`git_config_value_${t}`];
-		o !== void 0 && (yield {
-			key: o.toLowerCase().trim(),
-			value: a,
-			scope: "env"
-		});
-	}
-}
-function* Z$1(e) {
-	for (const n of Object.keys(e)) if (_$1(n)) {
-		const t = y[n];
-		yield {
-			category: t,
-			message: `Use of "${n.toUpperCase()}" is not permitted without enabling ${t}`
-		};
-	}
-}
-function _$1(e) {
-	return Object.hasOwn(y, e);
-}
-function ee$1(e) {
-	const n = {};
-	for (const [t, o] of Object.entries(e)) {
-		const a = t.toLowerCase().trim();
-		(_$1(a) || a.startsWith("git")) && (n[a] = String(o));
-	}
-	return n;
-}
-function ne$1(e) {
-	const n = ee$1(e), t = {
-		read: [],
-		write: [...Q$1(n)]
-	};
-	return {
-		config: t,
-		vulnerabilities: [...Z$1(n), ...k(null, [], t)]
-	};
-}
-function oe$1(e, n) {
-	return [...Y$1(...e).vulnerabilities, ...ne$1(n).vulnerabilities];
-}
-// node_modules/simple-git/dist/index.mjs
-var O = class extends Error {
-	constructor(e, n) {
-		super(n), this.task = e, Object.setPrototypeOf(this, new.target.prototype);
-	}
-};
-var Ae = class extends O {
-	constructor(e, n) {
-		super(void 0, n), this.config = e;
-	}
-};
-var A = class extends O {
-	constructor(e, n, r) {
-		super(e, r), this.task = e, this.plugin = n, Object.setPrototypeOf(this, new.target.prototype);
-	}
-};
-var at$1 = class extends O {
-	constructor(e, n) {
-		super(void 0, n || String(e)), this.git = e;
-	}
-};
-var xe = class extends O {
-	constructor(e) {
-		super(void 0, e);
-	}
-};
-const I = "\0";
-const W = () => {};
-function Ne(t) {
-	return typeof t != "function" ? W : t;
-}
-function $e(t) {
-	return typeof t == "function" && t !== W;
-}
-function Pe(t, e) {
-	const n = t.indexOf(e);
-	return n <= 0 ? [t, ""] : [t.substr(0, n), t.substr(n + 1)];
-}
-function Me(t, e = 0) {
-	return Dt(t) && t.length > e ? t[e] : void 0;
-}
-function N(t, e = 0) {
-	if (Dt(t) && t.length > e) return t[t.length - 1 - e];
-}
-function Dt(t) {
-	return Bt(t);
-}
-function H(t = "", e = !0, n = `
-`) {
-	return t.split(n).reduce((r, s) => {
-		const o = e ? s.trim() : s;
-		return o && r.push(o), r;
-	}, []);
-}
-function ut(t, e) {
-	return H(t, !0).map((n) => e(n));
-}
-function Lt(t) {
-	return (0, import_dist.exists)(t, import_dist.FOLDER);
-}
-function S(t, e) {
-	return Array.isArray(t) ? t.includes(e) || t.push(e) : t.add(e), e;
-}
-function De(t, e) {
-	return Array.isArray(t) && !t.includes(e) && t.push(e), t;
-}
-function ct(t, e) {
-	if (Array.isArray(t)) {
-		const n = t.indexOf(e);
-		n >= 0 && t.splice(n, 1);
-	} else t.delete(e);
-	return e;
-}
-const ft = Object.prototype.toString.call.bind(Object.prototype.toString);
-function v(t) {
-	return Array.isArray(t) ? t : [t];
-}
-function jt(t) {
-	return t.replace(/[\s-]+(.)/g, (e, n) => n.toUpperCase());
-}
-function L(t) {
-	return v(t).map((e) => e instanceof String ? e : String(e));
-}
-function p(t, e = 0) {
-	if (t == null) return e;
-	const n = parseInt(t, 10);
-	return Number.isNaN(n) ? e : n;
-}
-function U(t, e) {
-	const n = [];
-	for (let r = 0, s = t.length; r < s; r++) n.push(e, t[r]);
-	return n;
-}
-function F(t) {
-	return (Array.isArray(t) ? Buffer.concat(t) : t).toString("utf-8");
-}
-function Le(t) {
-	return t ? Buffer.isBuffer(t) ? t.length : Buffer.byteLength(t) : 0;
-}
-function je(t, e) {
-	const n = {};
-	return e.forEach((r) => {
-		t[r] !== void 0 && (n[r] = t[r]);
-	}), n;
-}
-function wt(t = 0) {
-	return new Promise((e) => setTimeout(e, t));
-}
-function bt(t) {
-	if (t !== !1) return t;
-}
-function d(t, e, n) {
-	return e(t) ? t : arguments.length > 2 ? n : void 0;
-}
-const K = (t) => Array.isArray(t);
-function st(t, e) {
-	const n = r(t) ? "string" : typeof t;
-	return /number|string|boolean/.test(n) && (!e || !e.includes(n));
-}
-const m = (t) => typeof t == "string" || r(t);
-const Be = (t) => m(t) || Buffer.isBuffer(t);
-const G = (t) => m(t) || Array.isArray(t) && t.every(m);
-function lt(t) {
-	return !!t && ft(t) === "[object Object]";
-}
-function Ie(t) {
-	return typeof t == "function";
-}
-const Bt = (t) => t == null || "number|boolean|function".includes(typeof t) ? !1 : typeof t.length == "number";
-var V = /* @__PURE__ */ ((t) => (t[t.SUCCESS = 0] = "SUCCESS", t[t.ERROR = 1] = "ERROR", t[t.NOT_FOUND = -2] = "NOT_FOUND", t[t.UNCLEAN = 128] = "UNCLEAN", t))(V || {});
-var z = class z {
-	constructor(e, n) {
-		this.stdOut = e, this.stdErr = n;
-	}
-	asStrings() {
-		return new z(this.stdOut.toString("utf8"), this.stdErr.toString("utf8"));
-	}
-};
-function Ue() {
-	throw new Error("LineParser:useMatches not implemented");
-}
-var l = class {
-	constructor(e, n) {
-		this.matches = [], this.useMatches = Ue, this.parse = (r, s) => (this.resetMatches(), this._regExp.every((o, i) => this.addMatch(o, i, r(i))) ? this.useMatches(s, this.prepareMatches()) !== !1 : !1), this._regExp = Array.isArray(e) ? e : [e], n && (this.useMatches = n);
-	}
-	resetMatches() {
-		this.matches.length = 0;
-	}
-	prepareMatches() {
-		return this.matches;
-	}
-	addMatch(e, n, r) {
-		const s = r && e.exec(r);
-		return s && this.pushMatch(n, s), !!s;
-	}
-	pushMatch(e, n) {
-		this.matches.push(...n.slice(1));
-	}
-};
-var x = class extends l {
-	addMatch(e, n, r) {
-		return /^remote:\s/.test(String(r)) && super.addMatch(e, n, r);
-	}
-	pushMatch(e, n) {
-		(e > 0 || n.length > 1) && super.pushMatch(e, n);
-	}
-};
-const Fe = {
-	binary: "git",
-	maxConcurrentProcesses: 5,
-	config: [],
-	trimmed: !1
-};
-function Ge(...t) {
-	const e = process.cwd(), n = Object.assign({
-		baseDir: e,
-		...Fe
-	}, ...t.filter((r) => typeof r == "object" && r));
-	return n.baseDir = n.baseDir || e, n.trimmed = n.trimmed === !0, n;
-}
-function It(t, e = []) {
-	return lt(t) ? Object.keys(t).reduce((n, r$1) => {
-		const s = t[r$1];
-		if (r(s)) n.push(s);
-		else if (st(s, ["boolean"])) n.push(r$1 + "=" + s);
-		else if (Array.isArray(s)) for (const o of s) st(o, ["string", "number"]) || n.push(r$1 + "=" + o);
-		else n.push(r$1);
-		return n;
-	}, e) : e;
-}
-function h(t, e = 0, n = !1) {
-	const r = [];
-	for (let s = 0, o = e < 0 ? t.length : e; s < o; s++) "string|number".includes(typeof t[s]) && r.push(String(t[s]));
-	return It(ht(t), r), n || r.push(...ze(t)), r;
-}
-function ze(t) {
-	return L(d(N(t, typeof N(t) == "function" ? 1 : 0), K, []));
-}
-function ht(t) {
-	return d(N(t, Ie(N(t)) ? 1 : 0), lt);
-}
-function u(t, e = !0) {
-	const n = Ne(N(t));
-	return e || $e(n) ? n : void 0;
-}
-function Tt(t, e) {
-	return t(e.stdOut, e.stdErr);
-}
-function E(t, e, n, r = !0) {
-	return v(n).forEach((s) => {
-		for (let o = H(s, r), i = 0, a = o.length; i < a; i++) {
-			const c = (y = 0) => {
-				if (!(i + y >= a)) return o[i + y];
-			};
-			e.some(({ parse: y }) => y(c, t));
-		}
-	}), t;
-}
-const mt = ({ exitCode: t }, e, n, r) => {
-	if (t === V.UNCLEAN && Ve(e)) return n(Buffer.from("false"));
-	r(e);
-};
-const Ut = (t) => t.trim() === "true";
-function We(t) {
-	switch (t) {
-		case "bare": return Ke();
-		case "root": return He();
-	}
-	return {
-		commands: ["rev-parse", "--is-inside-work-tree"],
-		format: "utf-8",
-		onError: mt,
-		parser: Ut
-	};
-}
-function He() {
-	return {
-		commands: ["rev-parse", "--git-dir"],
-		format: "utf-8",
-		onError: mt,
-		parser(e) {
-			return /^\.(git)?$/.test(e.trim());
-		}
-	};
-}
-function Ke() {
-	return {
-		commands: ["rev-parse", "--is-bare-repository"],
-		format: "utf-8",
-		onError: mt,
-		parser: Ut
-	};
-}
-function Ve(t) {
-	return /(Not a git repository|Kein Git-Repository)/i.test(String(t));
-}
-var Xe = class {
-	constructor(e) {
-		this.paths = [], this.files = [], this.folders = [], this.dryRun = e;
-	}
-};
-const Ye = /^[a-z]+\s*/i;
-const Qe = /^[a-z]+\s+[a-z]+\s*/i;
-const Je = /\/$/;
-function Ze(t, e) {
-	const n = new Xe(t), r = t ? Qe : Ye;
-	return H(e).forEach((s) => {
-		const o = s.replace(r, "");
-		n.paths.push(o), (Je.test(o) ? n.folders : n.files).push(o);
-	}), n;
-}
-const Ft = [];
-function tn(t) {
-	return {
-		commands: Ft,
-		format: "empty",
-		parser: t
-	};
-}
-function b(t) {
-	return {
-		commands: Ft,
-		format: "empty",
-		parser() {
-			throw typeof t == "string" ? new xe(t) : t;
-		}
-	};
-}
-function g(t, e = !1) {
-	return {
-		commands: t,
-		format: "utf-8",
-		parser(n) {
-			return e ? String(n).trim() : n;
-		}
-	};
-}
-function Gt(t) {
-	return {
-		commands: t,
-		format: "buffer",
-		parser(e) {
-			return e;
-		}
-	};
-}
-function en(t) {
-	return t.format === "buffer";
-}
-function kt(t) {
-	return t.format === "empty" || !t.commands.length;
-}
-const nn = "Git clean interactive mode is not supported";
-const rn = "Git clean mode parameter (\"n\" or \"f\") is required";
-const sn = "Git clean unknown option found in: ";
-var zt = /* @__PURE__ */ ((t) => (t.DRY_RUN = "n", t.FORCE = "f", t.IGNORED_INCLUDED = "x", t.IGNORED_ONLY = "X", t.EXCLUDING = "e", t.QUIET = "q", t.RECURSIVE = "d", t))(zt || {});
-const qt = /* @__PURE__ */ new Set(["i", ...L(Object.values(zt))]);
-function on(t, e) {
-	const { cleanMode: n, options: r, valid: s } = cn(t);
-	return n ? s.options ? (r.push(...e), r.some(hn) ? b(nn) : an(n, r)) : b(sn + JSON.stringify(t)) : b(rn);
-}
-function an(t, e) {
-	return {
-		commands: [
-			"clean",
-			`-${t}`,
-			...e
-		],
-		format: "utf-8",
-		parser(r) {
-			return Ze(t === "n", r);
-		}
-	};
-}
-function un(t) {
-	return Array.isArray(t) && t.every((e) => qt.has(e));
-}
-function cn(t) {
-	let e, n = [], r = {
-		cleanMode: !1,
-		options: !0
-	};
-	return t.replace(/[^a-z]i/g, "").split("").forEach((s) => {
-		fn(s) ? (e = s, r.cleanMode = !0) : r.options = r.options && ln(n[n.length] = `-${s}`);
-	}), {
-		cleanMode: e,
-		options: n,
-		valid: r
-	};
-}
-function fn(t) {
-	return t === "f" || t === "n";
-}
-function ln(t) {
-	return /^-[a-z]$/i.test(t) && qt.has(t.charAt(1));
-}
-function hn(t) {
-	return /^-[^\-]/.test(t) ? t.indexOf("i") > 0 : t === "--interactive";
-}
-var mn = class {
-	constructor() {
-		this.files = [], this.values = /* @__PURE__ */ Object.create(null);
-	}
-	get all() {
-		return this._all || (this._all = this.files.reduce((e, n) => Object.assign(e, this.values[n]), {})), this._all;
-	}
-	addFile(e) {
-		if (!(e in this.values)) {
-			const n = N(this.files);
-			this.values[e] = n ? Object.create(this.values[n]) : {}, this.files.push(e);
-		}
-		return this.values[e];
-	}
-	addValue(e, n, r) {
-		const s = this.addFile(e);
-		Object.hasOwn(s, n) ? Array.isArray(s[n]) ? s[n].push(r) : s[n] = [s[n], r] : s[n] = r, this._all = void 0;
-	}
-};
-function pn(t) {
-	const e = new mn();
-	for (const n of Wt(t)) e.addValue(n.file, String(n.key), n.value);
-	return e;
-}
-function dn(t, e) {
-	let n = null;
-	const r = [], s = /* @__PURE__ */ new Map();
-	for (const o of Wt(t, e)) o.key === e && (r.push(n = o.value), s.has(o.file) || s.set(o.file, []), s.get(o.file).push(n));
-	return {
-		key: e,
-		paths: Array.from(s.keys()),
-		scopes: s,
-		value: n,
-		values: r
-	};
-}
-function gn(t) {
-	return t.replace(/^(file):/, "");
-}
-function* Wt(t, e = null) {
-	const n = t.split("\0");
-	for (let r = 0, s = n.length - 1; r < s;) {
-		const o = gn(n[r++]);
-		let i = n[r++], a = e;
-		if (i.includes(`
-`)) {
-			const c = Pe(i, `
-`);
-			a = c[0], i = c[1];
-		}
-		yield {
-			file: o,
-			key: a,
-			value: i
-		};
-	}
-}
-var Ht = /* @__PURE__ */ ((t) => (t.system = "system", t.global = "global", t.local = "local", t.worktree = "worktree", t))(Ht || {});
-function Y(t, e) {
-	return typeof t == "string" && Object.hasOwn(Ht, t) ? t : e;
-}
-function yn(t, e, n, r) {
-	const s = ["config", `--${r}`];
-	return n && s.push("--add"), s.push(t, e), {
-		commands: s,
-		format: "utf-8",
-		parser(o) {
-			return o;
-		}
-	};
-}
-function wn(t, e) {
-	const n = [
-		"config",
-		"--null",
-		"--show-origin",
-		"--get-all",
-		t
-	];
-	return e && n.splice(1, 0, `--${e}`), {
-		commands: n,
-		format: "utf-8",
-		parser(r) {
-			return dn(r, t);
-		}
-	};
-}
-function bn(t) {
-	const e = [
-		"config",
-		"--list",
-		"--show-origin",
-		"--null"
-	];
-	return t && e.push(`--${t}`), {
-		commands: e,
-		format: "utf-8",
-		parser(n) {
-			return pn(n);
-		}
-	};
-}
-function Tn() {
-	return {
-		addConfig(t, e, ...n) {
-			return this._runTask(yn(t, e, n[0] === !0, Y(n[1], "local")), u(arguments));
-		},
-		getConfig(t, e) {
-			return this._runTask(wn(t, Y(e, void 0)), u(arguments));
-		},
-		listConfig(...t) {
-			return this._runTask(bn(Y(t[0], void 0)), u(arguments));
-		}
-	};
-}
-var Kt = /* @__PURE__ */ ((t) => (t.ADDED = "A", t.COPIED = "C", t.DELETED = "D", t.MODIFIED = "M", t.RENAMED = "R", t.CHANGED = "T", t.UNMERGED = "U", t.UNKNOWN = "X", t.BROKEN = "B", t))(Kt || {});
-const kn = new Set(Object.values(Kt));
-function _n(t) {
-	return kn.has(t);
-}
-var _t;
-const vn = ["-h"];
-const j = /* @__PURE__ */ Symbol("grepQuery");
-var En = class {
-	constructor() {
-		this[_t] = [];
-	}
-	*[(_t = j, Symbol.iterator)]() {
-		for (const e of this[j]) yield e;
-	}
-	and(...e) {
-		return e.length && this[j].push("--and", "(", ...U(e, "-e"), ")"), this;
-	}
-	param(...e) {
-		return this[j].push(...U(e, "-e")), this;
-	}
-};
-function Sn(...t) {
-	return new En().param(...t);
-}
-function Rn(t) {
-	const e = /* @__PURE__ */ new Set(), n = {};
-	return ut(t, (r) => {
-		const [s, o, i] = r.split(I);
-		e.add(s), (n[s] = n[s] || []).push({
-			line: p(o),
-			path: s,
-			preview: i
-		});
-	}), {
-		paths: e,
-		results: n
-	};
-}
-function On() {
-	return { grep(t) {
-		const e = u(arguments), n = h(arguments);
-		for (const s of vn) if (n.includes(s)) return this._runTask(b(`git.grep: use of "${s}" is not supported.`), e);
-		typeof t == "string" && (t = Sn().param(t));
-		const r = [
-			"grep",
-			"--null",
-			"-n",
-			"--full-name",
-			...n,
-			...t
-		];
-		return this._runTask({
-			commands: r,
-			format: "utf-8",
-			parser(s) {
-				return Rn(s);
-			}
-		}, e);
-	} };
-}
-var Vt = /* @__PURE__ */ ((t) => (t.MIXED = "mixed", t.SOFT = "soft", t.HARD = "hard", t.MERGE = "merge", t.KEEP = "keep", t))(Vt || {});
-const Cn = L(Object.values(Vt));
-function An(t, e) {
-	const n = ["reset"];
-	return Xt(t) && n.push(`--${t}`), n.push(...e), g(n);
-}
-function xn(t) {
-	if (Xt(t)) return t;
-	switch (typeof t) {
-		case "string":
-		case "undefined": return "soft";
-	}
-}
-function Xt(t) {
-	return typeof t == "string" && Cn.includes(t);
-}
-import_src.default.formatters.L = (t) => String(Bt(t) ? t.length : "-");
-import_src.default.formatters.B = (t) => Buffer.isBuffer(t) ? t.toString("utf8") : ft(t);
-function Nn() {
-	return (0, import_src.default)("simple-git");
-}
-function vt(t, e, n) {
-	return !e || !String(e).replace(/\s*/, "") ? n ? (r, ...s) => {
-		t(r, ...s), n(r, ...s);
-	} : t : (r, ...s) => {
-		t(`%s ${r}`, e, ...s), n && n(r, ...s);
-	};
-}
-function $n(t, e, { namespace: n }) {
-	if (typeof t == "string") return t;
-	const r = e && e.namespace || "";
-	return r.startsWith(n) ? r.substr(n.length + 1) : r || n;
-}
-function $(t, e, n, r = Nn()) {
-	const s = t && `[${t}]` || "", o = [], i = typeof e == "string" ? r.extend(e) : e, a = $n(d(e, m), i, r);
-	return y(n);
-	function c(w, T) {
-		return S(o, $(t, a.replace(/^[^:]+/, w), T, r));
-	}
-	function y(w) {
-		const T = w && `[${w}]` || "", k = i && vt(i, T) || W, C = vt(r, `${s} ${T}`, k);
-		return Object.assign(i ? k : C, {
-			label: t,
-			sibling: c,
-			info: C,
-			step: y
-		});
-	}
-}
-const M = class M {
-	constructor(e = "GitExecutor") {
-		this.logLabel = e, this._queue = /* @__PURE__ */ new Map();
-	}
-	withProgress(e) {
-		return this._queue.get(e);
-	}
-	createProgress(e) {
-		const n = M.getName(e.commands[0]);
-		return {
-			task: e,
-			logger: $(this.logLabel, n),
-			name: n
-		};
-	}
-	push(e) {
-		const n = this.createProgress(e);
-		return n.logger("Adding task to the queue, commands = %o", e.commands), this._queue.set(e, n), n;
-	}
-	fatal(e) {
-		for (const [n, { logger: r }] of Array.from(this._queue.entries())) n === e.task ? (r.info("Failed %o", e), r("Fatal exception, any as-yet un-started tasks run through this executor will not be attempted")) : r.info("A fatal exception occurred in a previous task, the queue has been purged: %o", e.message), this.complete(n);
-		if (this._queue.size !== 0) throw new Error(`Queue size should be zero after fatal: ${this._queue.size}`);
-	}
-	complete(e) {
-		this.withProgress(e) && this._queue.delete(e);
-	}
-	attempt(e) {
-		const n = this.withProgress(e);
-		if (!n) throw new O(void 0, "TasksPendingQueue: attempt called for an unknown task");
-		return n.logger("Starting task"), n;
-	}
-	static getName(e = "empty") {
-		return `task:${e}:${++M.counter}`;
-	}
-};
-M.counter = 0;
-let ot = M;
-var Pn = class {
-	constructor(e, n, r) {
-		this._executor = e, this._scheduler = n, this._plugins = r, this._chain = Promise.resolve(), this._queue = new ot();
-	}
-	get cwd() {
-		return this._cwd || this._executor.cwd;
-	}
-	set cwd(e) {
-		this._cwd = e;
-	}
-	get env() {
-		return this._executor.env;
-	}
-	get outputHandler() {
-		return this._executor.outputHandler;
-	}
-	chain() {
-		return this;
-	}
-	push(e) {
-		return this._queue.push(e), this._chain = this._chain.then(() => this.attemptTask(e));
-	}
-	async attemptTask(e) {
-		const n = await this._scheduler.next(), r = () => this._queue.complete(e);
-		try {
-			const { logger: s } = this._queue.attempt(e);
-			return await (kt(e) ? this.attemptEmptyTask(e, s) : this.attemptRemoteTask(e, s));
-		} catch (s) {
-			throw this.onFatalException(e, s);
-		} finally {
-			r(), n();
-		}
-	}
-	onFatalException(e, n) {
-		const r = n instanceof O ? Object.assign(n, { task: e }) : new O(e, n && String(n));
-		return this._chain = Promise.resolve(), this._queue.fatal(r), r;
-	}
-	async attemptRemoteTask(e, n) {
-		const r = this._plugins.exec("spawn.binary", "", this.taskContext(e, e.commands)), s = this._plugins.exec("spawn.args", [...e.commands], this.taskContext(e, e.commands)), o = await this.gitResponse(e, r, s, this.outputHandler, n.step("SPAWN")), i = await this.handleTaskData(e, s, o, n.step("HANDLE"));
-		return n("passing response to task's parser as a %s", e.format), en(e) ? Tt(e.parser, i) : Tt(e.parser, i.asStrings());
-	}
-	async attemptEmptyTask(e, n) {
-		return n("empty task bypassing child process to call to task's parser"), e.parser(this);
-	}
-	handleTaskData(e, n, r, s) {
-		const { exitCode: o, rejection: i, stdOut: a, stdErr: c } = r;
-		return new Promise((y, w) => {
-			s("Preparing to handle process response exitCode=%d stdOut=", o);
-			const { error: T } = this._plugins.exec("task.error", { error: i }, {
-				...this.taskContext(e, n),
-				...r
-			});
-			if (T && e.onError) return s.info("exitCode=%s handling with custom error handler"), e.onError(r, T, (k) => {
-				s.info("custom error handler treated as success"), s("custom error returned a %s", ft(k)), y(new z(Array.isArray(k) ? Buffer.concat(k) : k, Buffer.concat(c)));
-			}, w);
-			if (T) return s.info("handling as error: exitCode=%s stdErr=%s rejection=%o", o, c.length, i), w(T);
-			s.info("retrieving task output complete"), y(new z(Buffer.concat(a), Buffer.concat(c)));
-		});
-	}
-	async gitResponse(e, n, r, s, o) {
-		const i = o.sibling("output"), a = this._plugins.exec("spawn.options", {
-			cwd: this.cwd,
-			env: this.env,
-			windowsHide: !0
-		}, this.taskContext(e, e.commands));
-		return new Promise((c) => {
-			const y = [], w = [];
-			o.info("%s %o", n, r), o("%O", a);
-			let T = this._beforeSpawn(e, r);
-			if (T) return c({
-				stdOut: y,
-				stdErr: w,
-				exitCode: 9901,
-				rejection: T
-			});
-			this._plugins.exec("spawn.before", void 0, {
-				...this.taskContext(e, r),
-				kill(C) {
-					T = C || T;
-				}
-			});
-			const k = spawn(n, r, a);
-			k.stdout.on("data", Et(y, "stdOut", o, i.step("stdOut"))), k.stderr.on("data", Et(w, "stdErr", o, i.step("stdErr"))), k.on("error", Mn(w, o)), s && (o("Passing child process stdOut/stdErr to custom outputHandler"), s(n, k.stdout, k.stderr, [...r])), this._plugins.exec("spawn.after", void 0, {
-				...this.taskContext(e, r),
-				spawned: k,
-				close(C, Te) {
-					c({
-						stdOut: y,
-						stdErr: w,
-						exitCode: C,
-						rejection: T || Te
-					});
-				},
-				kill(C) {
-					k.killed || (T = C, k.kill("SIGINT"));
-				}
-			});
-		});
-	}
-	_beforeSpawn(e, n) {
-		let r;
-		return this._plugins.exec("spawn.before", void 0, {
-			...this.taskContext(e, n),
-			kill(s) {
-				r = s || r;
-			}
-		}), r;
-	}
-	taskContext(e, n) {
-		return {
-			method: String(Me(e.commands) || ""),
-			commands: n,
-			env: { ...this.env },
-			input: kt(e) ? void 0 : e.input
-		};
-	}
-};
-function Mn(t, e) {
-	return (n) => {
-		e("[ERROR] child process exception %o", n), t.push(Buffer.from(String(n.stack), "ascii"));
-	};
-}
-function Et(t, e, n, r) {
-	return (s) => {
-		n("%s received %L bytes", e, s), r("%B", s), t.push(s);
-	};
-}
-var Dn = class {
-	constructor(e, n, r) {
-		this.cwd = e, this._scheduler = n, this._plugins = r, this._chain = this.chain();
-	}
-	chain() {
-		return new Pn(this, this._scheduler, this._plugins);
-	}
-	push(e) {
-		return this._chain.push(e);
-	}
-};
-function Ln(t, e, n = W) {
-	const r = (o) => {
-		n(null, o);
-	}, s = (o) => {
-		o?.task === t && n(o, void 0);
-	};
-	e.then(r, s);
-}
-function St(t, e) {
-	return tn((n) => {
-		if (!Lt(t)) throw new Error(`Git.cwd: cannot change to non-directory "${t}"`);
-		return (e || n).cwd = t;
-	});
-}
-function Q(t) {
-	const e = ["checkout", ...t];
-	return e[1] === "-b" && e.includes("-B") && (e[1] = ct(e, "-B")), g(e);
-}
-function jn() {
-	return {
-		checkout() {
-			return this._runTask(Q(h(arguments, 1)), u(arguments));
-		},
-		checkoutBranch(t, e) {
-			return this._runTask(Q([
-				"-b",
-				t,
-				e,
-				...h(arguments)
-			]), u(arguments));
-		},
-		checkoutLocalBranch(t) {
-			return this._runTask(Q([
-				"-b",
-				t,
-				...h(arguments)
-			]), u(arguments));
-		}
-	};
-}
-const Yt = (t, e, n) => {
-	const r = ["clone", ...n];
-	return m(t) && r.push(c$1(t)), m(e) && r.push(c$1(e)), g(r);
-};
-const Bn = (t, e, n) => (S(n, "--mirror"), Yt(t, e, n));
-function Rt(t, e, n, ...r) {
-	return m(n) ? e(n, d(r[0], m), h(arguments)) : b(`git.${t}() requires a string 'repoPath'`);
-}
-function In() {
-	return {
-		clone(t, ...e) {
-			return this._runTask(Rt("clone", Yt, d(t, m), ...e), u(arguments));
-		},
-		mirror(t, ...e) {
-			return this._runTask(Rt("mirror", Bn, d(t, m), ...e), u(arguments));
-		}
-	};
-}
-const Un = [
-	new l(/^\[([^\s]+)( \([^)]+\))? ([^\]]+)/, (t, [e, n, r]) => {
-		t.branch = e, t.commit = r, t.root = !!n;
-	}),
-	new l(/\s*Author:\s(.+)/i, (t, [e]) => {
-		const n = e.split("<"), r = n.pop();
-		!r || !r.includes("@") || (t.author = {
-			email: r.substr(0, r.length - 1),
-			name: n.join("<").trim()
-		});
-	}),
-	new l(/(\d+)[^,]*(?:,\s*(\d+)[^,]*)(?:,\s*(\d+))/g, (t, [e, n, r]) => {
-		t.summary.changes = parseInt(e, 10) || 0, t.summary.insertions = parseInt(n, 10) || 0, t.summary.deletions = parseInt(r, 10) || 0;
-	}),
-	new l(/^(\d+)[^,]*(?:,\s*(\d+)[^(]+\(([+-]))?/, (t, [e, n, r]) => {
-		t.summary.changes = parseInt(e, 10) || 0;
-		const s = parseInt(n, 10) || 0;
-		r === "-" ? t.summary.deletions = s : r === "+" && (t.summary.insertions = s);
-	})
-];
-function Fn(t) {
-	return E({
-		author: null,
-		branch: "",
-		commit: "",
-		root: !1,
-		summary: {
-			changes: 0,
-			insertions: 0,
-			deletions: 0
-		}
-	}, Un, t);
-}
-function Gn(t, e, n) {
-	return {
-		commands: [
-			"-c",
-			"core.abbrev=40",
-			"commit",
-			...U(t, "-m"),
-			...e,
-			...n
-		],
-		format: "utf-8",
-		parser: Fn
-	};
-}
-function zn() {
-	return { commit(e, ...n) {
-		const r = u(arguments), s = t(e) || Gn(v(e), v(d(n[0], G, [])), [...L(d(n[1], K, [])), ...h(arguments, 0, !0)]);
-		return this._runTask(s, r);
-	} };
-	function t(e) {
-		return !G(e) && b("git.commit: requires the commit message to be supplied as a string/string[]");
-	}
-}
-function qn() {
-	return {
-		count: 0,
-		garbage: 0,
-		inPack: 0,
-		packs: 0,
-		prunePackable: 0,
-		size: 0,
-		sizeGarbage: 0,
-		sizePack: 0
-	};
-}
-const Wn = new l(/([a-z-]+): (\d+)$/, (t, [e, n]) => {
-	const r = jt(e);
-	Object.hasOwn(t, r) && (t[r] = p(n));
-});
-function Hn() {
-	return { countObjects() {
-		return this._runTask({
-			commands: ["count-objects", "--verbose"],
-			format: "utf-8",
-			parser(t) {
-				return E(qn(), [Wn], t);
-			}
-		});
-	} };
-}
-function Kn() {
-	return { firstCommit() {
-		return this._runTask(g([
-			"rev-list",
-			"--max-parents=0",
-			"HEAD"
-		], !0), u(arguments));
-	} };
-}
-function Vn(t, e) {
-	const n = ["hash-object", t];
-	return e && n.push("-w"), g(n, !0);
-}
-var J = class {
-	constructor(e, n, r, s) {
-		this.bare = e, this.path = n, this.existing = r, this.gitDir = s;
-	}
-};
-const Xn = /^Init.+ repository in (.+)$/;
-const Yn = /^Rein.+ in (.+)$/;
-function Qn(t, e, n) {
-	const r = String(n).trim();
-	let s;
-	if (s = Xn.exec(r)) return new J(t, e, !1, s[1]);
-	if (s = Yn.exec(r)) return new J(t, e, !0, s[1]);
-	let o = "";
-	const i = r.split(" ");
-	for (; i.length;) if (i.shift() === "in") {
-		o = i.join(" ");
-		break;
-	}
-	return new J(t, e, /^re/i.test(r), o);
-}
-const Qt = "--bare";
-function Jn(t) {
-	return t.includes(Qt);
-}
-function Zn(t = !1, e, n) {
-	const r = ["init", ...n];
-	return t && !Jn(r) && r.splice(1, 0, Qt), {
-		commands: r,
-		format: "utf-8",
-		parser(s) {
-			return Qn(r.includes("--bare"), e, s);
-		}
-	};
-}
-function tr(t) {
-	return t === void 0 ? b("interpretTrailers called without input content") : {
-		format: "utf-8",
-		parser(e) {
-			return Object.fromEntries(ut(e, (n) => {
-				const r = n.indexOf(":");
-				return [jt(n.substring(0, r).toLowerCase()), n.substring(r + 2).trim()];
-			}));
-		},
-		commands: ["interpret-trailers", "--parse"],
-		input: t
-	};
-}
-function er() {
-	return { interpretTrailers(t) {
-		return this._runTask(tr(d(t, Be)), u(arguments));
-	} };
-}
-var R = /* @__PURE__ */ ((t) => (t.NONE = "", t.STAT = "--stat", t.NUM_STAT = "--numstat", t.NAME_ONLY = "--name-only", t.NAME_STATUS = "--name-status", t))(R || {});
-const Jt = /^--(stat|numstat|name-only|name-status)(=|$)/;
-function pt(t) {
-	for (let e = 0; e < t.length; e++) {
-		const n = Jt.exec(t[e]);
-		if (n) return `--${n[1]}`;
-	}
-	return "";
-}
-function nr(t) {
-	return Jt.test(t);
-}
-var rr = class {
-	constructor() {
-		this.changed = 0, this.deletions = 0, this.insertions = 0, this.files = [];
-	}
-};
-const Ot = [
-	new l(/^(.+)\s+\|\s+(\d+)(\s+[+\-]+)?$/, (t, [e, n, r = ""]) => {
-		t.files.push({
-			file: e.trim(),
-			changes: p(n),
-			insertions: r.replace(/[^+]/g, "").length,
-			deletions: r.replace(/[^-]/g, "").length,
-			binary: !1
-		});
-	}),
-	new l(/^(.+) \|\s+Bin ([0-9.]+) -> ([0-9.]+) ([a-z]+)/, (t, [e, n, r]) => {
-		t.files.push({
-			file: e.trim(),
-			before: p(n),
-			after: p(r),
-			binary: !0
-		});
-	}),
-	new l(/^(.+)\s+\|\s+Bin\s*$/, (t, [e]) => {
-		t.files.push({
-			file: e.trim(),
-			before: 0,
-			after: 0,
-			binary: !0
-		});
-	}),
-	new l(/(\d+) files? changed\s*((?:, \d+ [^,]+){0,2})/, (t, [e, n]) => {
-		const r = /(\d+) i/.exec(n), s = /(\d+) d/.exec(n);
-		t.changed = p(e), t.insertions = p(r?.[1]), t.deletions = p(s?.[1]);
-	})
-];
-const sr = [new l(/(\d+)\t(\d+)\t(.+)$/, (t, [e, n, r]) => {
-	const s = p(e), o = p(n);
-	t.changed++, t.insertions += s, t.deletions += o, t.files.push({
-		file: r,
-		changes: s + o,
-		insertions: s,
-		deletions: o,
-		binary: !1
-	});
-}), new l(/-\t-\t(.+)$/, (t, [e]) => {
-	t.changed++, t.files.push({
-		file: e,
-		after: 0,
-		before: 0,
-		binary: !0
-	});
-})];
-const or = [new l(/(.+)$/, (t, [e]) => {
-	t.changed++, t.files.push({
-		file: e,
-		changes: 0,
-		insertions: 0,
-		deletions: 0,
-		binary: !1
-	});
-})];
-const ir = [new l(/([ACDMRTUXB])([0-9]{0,3})\t(.[^\t]*)(\t(.[^\t]*))?$/, (t, [e, n, r, s, o]) => {
-	t.changed++, t.files.push({
-		file: o ?? r,
-		changes: 0,
-		insertions: 0,
-		deletions: 0,
-		binary: !1,
-		status: bt(_n(e) && e),
-		from: bt(!!o && r !== o && r),
-		similarity: p(n)
-	});
-})];
-const ar = {
-	[R.NONE]: Ot,
-	[R.STAT]: Ot,
-	[R.NUM_STAT]: sr,
-	[R.NAME_STATUS]: ir,
-	[R.NAME_ONLY]: or
-};
-function Zt(t = R.NONE) {
-	const e = ar[t];
-	return (n) => E(new rr(), e, n, !1);
-}
-const te = "òòòòòò ";
-const ee = " òò";
-const ne = " ò ";
-const ur = [
-	"hash",
-	"date",
-	"message",
-	"refs",
-	"author_name",
-	"author_email"
-];
-function cr(t, e) {
-	return e.reduce((n, r, s) => (n[r] = t[s] || "", n), /* @__PURE__ */ Object.create({ diff: null }));
-}
-function re(t = ne, e = ur, n = R.NONE) {
-	const r = Zt(n);
-	return function(s) {
-		const o = H(s.trim(), !1, te).map(function(i) {
-			const a = i.split(ee), c = cr(a[0].split(t), e);
-			return a.length > 1 && a[1].trim() && (c.diff = r(a[1])), c;
-		});
-		return {
-			all: o,
-			latest: o.length && o[0] || null,
-			total: o.length
-		};
-	};
-}
-function fr(t) {
-	let e = pt(t);
-	const n = ["diff"];
-	return e === R.NONE && (e = R.STAT, n.push("--stat=4096")), n.push(...t), dt(n) || {
-		commands: n,
-		format: "utf-8",
-		parser: Zt(e)
-	};
-}
-function dt(t) {
-	const e = t.filter(nr);
-	if (e.length > 1) return b(`Summary flags are mutually exclusive - pick one of ${e.join(",")}`);
-	if (e.length && t.includes("-z")) return b(`Summary flag ${e} parsing is not compatible with null termination option '-z'`);
-}
-var se = /* @__PURE__ */ ((t) => (t[t["--pretty"] = 0] = "--pretty", t[t["max-count"] = 1] = "max-count", t[t.maxCount = 2] = "maxCount", t[t.n = 3] = "n", t[t.file = 4] = "file", t[t.format = 5] = "format", t[t.from = 6] = "from", t[t.to = 7] = "to", t[t.splitter = 8] = "splitter", t[t.symmetric = 9] = "symmetric", t[t.mailMap = 10] = "mailMap", t[t.multiLine = 11] = "multiLine", t[t.strictDate = 12] = "strictDate", t))(se || {});
-function lr(t, e) {
-	const n = [], r = [];
-	return Object.keys(t).forEach((s) => {
-		n.push(s), r.push(String(t[s]));
-	}), [n, r.join(e)];
-}
-function hr(t) {
-	return Object.keys(t).reduce((e, n) => (n in se || (e[n] = t[n]), e), {});
-}
-function oe(t = {}, e = []) {
-	const n = d(t.splitter, m, ne), [s, o] = lr(lt(t.format) ? t.format : {
-		hash: "%H",
-		date: t.strictDate === !1 ? "%ai" : "%aI",
-		message: "%s",
-		refs: "%D",
-		body: t.multiLine ? "%B" : "%b",
-		author_name: t.mailMap !== !1 ? "%aN" : "%an",
-		author_email: t.mailMap !== !1 ? "%aE" : "%ae"
-	}, n), i = [], a = [`--pretty=format:${te}${o}${ee}`, ...e], c = t.n || t["max-count"] || t.maxCount;
-	if (c && a.push(`--max-count=${c}`), t.from || t.to) {
-		const y = t.symmetric !== !1 ? "..." : "..";
-		i.push(`${t.from || ""}${y}${t.to || ""}`);
-	}
-	return m(t.file) && a.push("--follow", c$1(t.file)), It(hr(t), a), {
-		fields: s,
-		splitter: n,
-		commands: [...a, ...i]
-	};
-}
-function mr(t, e, n) {
-	const r = re(t, e, pt(n));
-	return {
-		commands: ["log", ...n],
-		format: "utf-8",
-		parser: r
-	};
-}
-function pr() {
-	return { log(...n) {
-		const r = u(arguments), s = oe(ht(arguments), L(d(arguments[0], K, []))), o = e(...n) || dt(s.commands) || t(s);
-		return this._runTask(o, r);
-	} };
-	function t(n) {
-		return mr(n.splitter, n.fields, n.commands);
-	}
-	function e(n, r) {
-		return m(n) && m(r) && b("git.log(string, string) should be replaced with git.log({ from: string, to: string })");
-	}
-}
-var Z = class {
-	constructor(e, n = null, r) {
-		this.reason = e, this.file = n, this.meta = r;
-	}
-	toString() {
-		return `${this.file}:${this.reason}`;
-	}
-};
-var dr = class {
-	constructor() {
-		this.conflicts = [], this.merges = [], this.result = "success";
-	}
-	get failed() {
-		return this.conflicts.length > 0;
-	}
-	get reason() {
-		return this.result;
-	}
-	toString() {
-		return this.conflicts.length ? `CONFLICTS: ${this.conflicts.join(", ")}` : "OK";
-	}
-};
-var ie = class {
-	constructor() {
-		this.remoteMessages = { all: [] }, this.created = [], this.deleted = [], this.files = [], this.deletions = {}, this.insertions = {}, this.summary = {
-			changes: 0,
-			deletions: 0,
-			insertions: 0
-		};
-	}
-};
-var gr = class {
-	constructor() {
-		this.remote = "", this.hash = {
-			local: "",
-			remote: ""
-		}, this.branch = {
-			local: "",
-			remote: ""
-		}, this.message = "";
-	}
-	toString() {
-		return this.message;
-	}
-};
-function tt(t) {
-	return t.objects = t.objects || {
-		compressing: 0,
-		counting: 0,
-		enumerating: 0,
-		packReused: 0,
-		reused: {
-			count: 0,
-			delta: 0
-		},
-		total: {
-			count: 0,
-			delta: 0
-		}
-	};
-}
-function Ct(t) {
-	const e = /^\s*(\d+)/.exec(t), n = /delta (\d+)/i.exec(t);
-	return {
-		count: p(e && e[1] || "0"),
-		delta: p(n && n[1] || "0")
-	};
-}
-const yr = [
-	new x(/^remote:\s*(enumerating|counting|compressing) objects: (\d+),/i, (t, [e, n]) => {
-		const r = e.toLowerCase(), s = tt(t.remoteMessages);
-		Object.assign(s, { [r]: p(n) });
-	}),
-	new x(/^remote:\s*(enumerating|counting|compressing) objects: \d+% \(\d+\/(\d+)\),/i, (t, [e, n]) => {
-		const r = e.toLowerCase(), s = tt(t.remoteMessages);
-		Object.assign(s, { [r]: p(n) });
-	}),
-	new x(/total ([^,]+), reused ([^,]+), pack-reused (\d+)/i, (t, [e, n, r]) => {
-		const s = tt(t.remoteMessages);
-		s.total = Ct(e), s.reused = Ct(n), s.packReused = p(r);
-	})
-];
-const wr = [
-	new x(/^remote:\s*(.+)$/, (t, [e]) => (t.remoteMessages.all.push(e.trim()), !1)),
-	...yr,
-	new x([/create a (?:pull|merge) request/i, /\s(https?:\/\/\S+)$/], (t, [e]) => {
-		t.remoteMessages.pullRequestUrl = e;
-	}),
-	new x([/found (\d+) vulnerabilities.+\(([^)]+)\)/i, /\s(https?:\/\/\S+)$/], (t, [e, n, r]) => {
-		t.remoteMessages.vulnerabilities = {
-			count: p(e),
-			summary: n,
-			url: r
-		};
-	})
-];
-function ae(t, e) {
-	return E({ remoteMessages: new br() }, wr, e);
-}
-var br = class {
-	constructor() {
-		this.all = [];
-	}
-};
-const vr = [
-	new l(/^\s*(.+?)\s+\|\s+\d+\s*(\+*)(-*)/, (t, [e, n, r]) => {
-		t.files.push(e), n && (t.insertions[e] = n.length), r && (t.deletions[e] = r.length);
-	}),
-	new l(/(\d+)\D+((\d+)\D+\(\+\))?(\D+(\d+)\D+\(-\))?/, (t, [e, , n, , r]) => n !== void 0 || r !== void 0 ? (t.summary.changes = +e || 0, t.summary.insertions = +n || 0, t.summary.deletions = +r || 0, !0) : !1),
-	new l(/^(create|delete) mode \d+ (.+)/, (t, [e, n]) => {
-		S(t.files, n), S(e === "create" ? t.created : t.deleted, n);
-	})
-];
-const Er = [
-	new l(/^from\s(.+)$/i, (t, [e]) => {
-		t.remote = e;
-	}),
-	new l(/^fatal:\s(.+)$/, (t, [e]) => {
-		t.message = e;
-	}),
-	new l(/([a-z0-9]+)\.\.([a-z0-9]+)\s+(\S+)\s+->\s+(\S+)$/, (t, [e, n, r, s]) => {
-		t.branch.local = r, t.hash.local = e, t.branch.remote = s, t.hash.remote = n;
-	})
-];
-const Sr = (t, e) => E(new ie(), vr, [t, e]);
-const ue = (t, e) => Object.assign(new ie(), Sr(t, e), ae(t, e));
-function Rr(t, e) {
-	const n = E(new gr(), Er, [t, e]);
-	return n.message && n;
-}
-const Or = [
-	new l(/^Auto-merging\s+(.+)$/, (t, [e]) => {
-		t.merges.push(e);
-	}),
-	new l(/^CONFLICT\s+\((.+)\): Merge conflict in (.+)$/, (t, [e, n]) => {
-		t.conflicts.push(new Z(e, n));
-	}),
-	new l(/^CONFLICT\s+\((.+\/delete)\): (.+) deleted in (.+) and/, (t, [e, n, r]) => {
-		t.conflicts.push(new Z(e, n, { deleteRef: r }));
-	}),
-	new l(/^CONFLICT\s+\((.+)\):/, (t, [e]) => {
-		t.conflicts.push(new Z(e, null));
-	}),
-	new l(/^Automatic merge failed;\s+(.+)$/, (t, [e]) => {
-		t.result = e;
-	})
-];
-const Cr = (t, e) => Object.assign(Ar(t), ue(t, e));
-const Ar = (t) => E(new dr(), Or, t);
-function At(t) {
-	return t.length ? {
-		commands: ["merge", ...t],
-		format: "utf-8",
-		parser(e, n) {
-			const r = Cr(e, n);
-			if (r.failed) throw new at$1(r);
-			return r;
-		}
-	} : b("Git.merge requires at least one option");
-}
-function xr(t, e, n) {
-	const r = n.includes("deleted"), s = n.includes("tag") || /^refs\/tags/.test(t), o = !n.includes("new");
-	return {
-		deleted: r,
-		tag: s,
-		branch: !s,
-		new: !o,
-		alreadyUpdated: o,
-		local: t,
-		remote: e
-	};
-}
-const Nr = [
-	new l(/^Pushing to (.+)$/, (t, [e]) => {
-		t.repo = e;
-	}),
-	new l(/^updating local tracking ref '(.+)'/, (t, [e]) => {
-		t.ref = {
-			...t.ref || {},
-			local: e
-		};
-	}),
-	new l(/^[=*-]\s+([^:]+):(\S+)\s+\[(.+)]$/, (t, [e, n, r]) => {
-		t.pushed.push(xr(e, n, r));
-	}),
-	new l(/^Branch '([^']+)' set up to track remote branch '([^']+)' from '([^']+)'/, (t, [e, n, r]) => {
-		t.branch = {
-			...t.branch || {},
-			local: e,
-			remote: n,
-			remoteName: r
-		};
-	}),
-	new l(/^([^:]+):(\S+)\s+([a-z0-9]+)\.\.([a-z0-9]+)$/, (t, [e, n, r, s]) => {
-		t.update = {
-			head: {
-				local: e,
-				remote: n
-			},
-			hash: {
-				from: r,
-				to: s
-			}
-		};
-	})
-];
-const $r = (t, e) => {
-	const n = Pr(t, e), r = ae(t, e);
-	return {
-		...n,
-		...r
-	};
-};
-const Pr = (t, e) => E({ pushed: [] }, Nr, [t, e]);
-function Mr(t = {}, e) {
-	return S(e, "--tags"), ce(t, e);
-}
-function ce(t = {}, e) {
-	const n = ["push", ...e];
-	return t.branch && n.splice(1, 0, t.branch), t.remote && n.splice(1, 0, t.remote), ct(n, "-v"), S(n, "--verbose"), S(n, "--porcelain"), {
-		commands: n,
-		format: "utf-8",
-		parser: $r
-	};
-}
-function Dr() {
-	return {
-		showBuffer() {
-			const t = ["show", ...h(arguments, 1)];
-			return t.includes("--binary") || t.splice(1, 0, "--binary"), this._runTask(Gt(t), u(arguments));
-		},
-		show() {
-			const t = ["show", ...h(arguments, 1)];
-			return this._runTask(g(t), u(arguments));
-		}
-	};
-}
-const Lr = /^(.+)\0(.+)$/;
-var jr = class {
-	constructor(e, n, r) {
-		if (this.path = e, this.index = n, this.working_dir = r, n === "R" || r === "R") {
-			const s = Lr.exec(e) || [
-				null,
-				e,
-				e
-			];
-			this.from = s[2] || "", this.path = s[1] || "";
-		}
-	}
-};
-var Br = class {
-	constructor() {
-		this.not_added = [], this.conflicted = [], this.created = [], this.deleted = [], this.ignored = void 0, this.modified = [], this.renamed = [], this.files = [], this.staged = [], this.ahead = 0, this.behind = 0, this.current = null, this.tracking = null, this.detached = !1, this.isClean = () => !this.files.length;
-	}
-};
-function xt(t) {
-	const [e, n] = t.split(I);
-	return {
-		from: n || e,
-		to: e
-	};
-}
-function _(t, e, n) {
-	return [`${t}${e}`, n];
-}
-function et(t, ...e) {
-	return e.map((n) => _(t, n, (r, s) => r.conflicted.push(s)));
-}
-const Ir = new Map([
-	_(" ", "A", (t, e) => t.created.push(e)),
-	_(" ", "D", (t, e) => t.deleted.push(e)),
-	_(" ", "M", (t, e) => t.modified.push(e)),
-	_("A", " ", (t, e) => {
-		t.created.push(e), t.staged.push(e);
-	}),
-	_("A", "M", (t, e) => {
-		t.created.push(e), t.staged.push(e), t.modified.push(e);
-	}),
-	_("D", " ", (t, e) => {
-		t.deleted.push(e), t.staged.push(e);
-	}),
-	_("M", " ", (t, e) => {
-		t.modified.push(e), t.staged.push(e);
-	}),
-	_("M", "M", (t, e) => {
-		t.modified.push(e), t.staged.push(e);
-	}),
-	_("R", " ", (t, e) => {
-		t.renamed.push(xt(e));
-	}),
-	_("R", "M", (t, e) => {
-		const n = xt(e);
-		t.renamed.push(n), t.modified.push(n.to);
-	}),
-	_("!", "!", (t, e) => {
-		(t.ignored = t.ignored || []).push(e);
-	}),
-	_("?", "?", (t, e) => t.not_added.push(e)),
-	...et("A", "A", "U"),
-	...et("D", "D", "U"),
-	...et("U", "A", "D", "U"),
-	["##", (t, e) => {
-		const n = /ahead (\d+)/, r = /behind (\d+)/, s = /^(.+?(?=(?:\.{3}|\s|$)))/, o = /\.{3}(\S*)/, i = /\son\s(\S+?)(?=\.{3}|$)/;
-		let a = n.exec(e);
-		t.ahead = a && +a[1] || 0, a = r.exec(e), t.behind = a && +a[1] || 0, a = s.exec(e), t.current = d(a?.[1], m, null), a = o.exec(e), t.tracking = d(a?.[1], m, null), a = i.exec(e), a && (t.current = d(a?.[1], m, t.current)), t.detached = /\(no branch\)/.test(e);
-	}]
-]);
-const Ur = function(t) {
-	const e = t.split(I), n = new Br();
-	for (let r = 0, s = e.length; r < s;) {
-		let o = e[r++].trim();
-		o && (o.charAt(0) === "R" && (o += I + (e[r++] || "")), Fr(n, o));
-	}
-	return n;
-};
-function Fr(t, e) {
-	const n = e.trim();
-	switch (" ") {
-		case n.charAt(2): return r(n.charAt(0), n.charAt(1), n.slice(3));
-		case n.charAt(1): return r(" ", n.charAt(0), n.slice(2));
-		default: return;
-	}
-	function r(s, o, i) {
-		const a = `${s}${o}`, c = Ir.get(a);
-		c && c(t, i), a !== "##" && a !== "!!" && t.files.push(new jr(i, s, o));
-	}
-}
-const Gr = ["--null", "-z"];
-function zr(t) {
-	return {
-		format: "utf-8",
-		commands: [
-			"status",
-			"--porcelain",
-			"-b",
-			"-u",
-			"--null",
-			...t.filter((n) => !Gr.includes(n))
-		],
-		parser(n) {
-			return Ur(n);
-		}
-	};
-}
-const fe = "installed=false";
-function q(t = 0, e = 0, n = 0, r = "", s = !0) {
-	return Object.defineProperty({
-		major: t,
-		minor: e,
-		patch: n,
-		agent: r,
-		installed: s
-	}, "toString", {
-		value() {
-			return `${this.major}.${this.minor}.${this.patch}`;
-		},
-		configurable: !1,
-		enumerable: !1
-	});
-}
-function qr() {
-	return q(0, 0, 0, "", !1);
-}
-function Wr() {
-	return { version() {
-		return this._runTask({
-			commands: ["--version"],
-			format: "utf-8",
-			parser: Kr,
-			onError(t, e, n, r) {
-				if (t.exitCode === V.NOT_FOUND) return n(Buffer.from(fe));
-				r(e);
-			}
-		});
-	} };
-}
-const Hr = [new l(/version (\d+)\.(\d+)\.(\d+)(?:\s*\((.+)\))?/, (t, [e, n, r, s = ""]) => {
-	Object.assign(t, q(p(e), p(n), p(r), s));
-}), new l(/version (\d+)\.(\d+)\.(\D+)(.+)?$/, (t, [e, n, r, s = ""]) => {
-	Object.assign(t, q(p(e), p(n), r, s));
-})];
-function Kr(t) {
-	return t === fe ? qr() : E(q(0, 0, 0, t), Hr, t);
-}
-var le = class {
-	constructor(e) {
-		this._executor = e;
-	}
-	_runTask(e, n) {
-		const r = this._executor.chain(), s = r.push(e);
-		return n && Ln(e, s, n), Object.create(this, {
-			then: { value: s.then.bind(s) },
-			catch: { value: s.catch.bind(s) },
-			_executor: { value: r }
-		});
-	}
-	add(e) {
-		return this._runTask(g(["add", ...v(e)]), u(arguments));
-	}
-	cwd(e) {
-		const n = u(arguments);
-		return typeof e == "string" ? this._runTask(St(e, this._executor), n) : typeof e?.path == "string" ? this._runTask(St(e.path, e.root && this._executor || void 0), n) : this._runTask(b("Git.cwd: workingDirectory must be supplied as a string"), n);
-	}
-	hashObject(e, n) {
-		return this._runTask(Vn(e, n === !0), u(arguments));
-	}
-	init(e) {
-		return this._runTask(Zn(e === !0, this._executor.cwd, h(arguments)), u(arguments));
-	}
-	merge() {
-		return this._runTask(At(h(arguments)), u(arguments));
-	}
-	mergeFromTo(e, n) {
-		return m(e) && m(n) ? this._runTask(At([
-			e,
-			n,
-			...h(arguments)
-		]), u(arguments, !1)) : this._runTask(b("Git.mergeFromTo requires that the 'remote' and 'branch' arguments are supplied as strings"));
-	}
-	outputHandler(e) {
-		return this._executor.outputHandler = e, this;
-	}
-	push() {
-		const e = ce({
-			remote: d(arguments[0], m),
-			branch: d(arguments[1], m)
-		}, h(arguments));
-		return this._runTask(e, u(arguments));
-	}
-	stash() {
-		return this._runTask(g(["stash", ...h(arguments)]), u(arguments));
-	}
-	status() {
-		return this._runTask(zr(h(arguments)), u(arguments));
-	}
-};
-Object.assign(le.prototype, jn(), In(), zn(), Tn(), Hn(), Kn(), On(), er(), pr(), Dr(), Wr());
-const Vr = /* @__PURE__ */ (() => {
-	let t = 0;
-	return () => {
-		t++;
-		const { promise: e, done: n } = (0, import_dist$1.createDeferred)();
-		return {
-			promise: e,
-			done: n,
-			id: t
-		};
-	};
-})();
-var Xr = class {
-	constructor(e = 2) {
-		this.concurrency = e, this.logger = $("", "scheduler"), this.pending = [], this.running = [], this.logger("Constructed, concurrency=%s", e);
-	}
-	schedule() {
-		if (!this.pending.length || this.running.length >= this.concurrency) {
-			this.logger("Schedule attempt ignored, pending=%s running=%s concurrency=%s", this.pending.length, this.running.length, this.concurrency);
-			return;
-		}
-		const e = S(this.running, this.pending.shift());
-		this.logger("Attempting id=%s", e.id), e.done(() => {
-			this.logger("Completing id=", e.id), ct(this.running, e), this.schedule();
-		});
-	}
-	next() {
-		const { promise: e, id: n } = S(this.pending, Vr());
-		return this.logger("Scheduling id=%s", n), this.schedule(), e;
-	}
-};
-function Yr(t, e) {
-	return g([
-		"apply",
-		...e,
-		...t
-	]);
-}
-var he = /* @__PURE__ */ ((t) => (t.CURRENT = "*", t.LINKED = "+", t))(he || {});
-var Qr = class {
-	constructor() {
-		this.all = [], this.branches = {}, this.current = "", this.detached = !1;
-	}
-	push(e, n, r, s, o) {
-		e === "*" && (this.detached = n, this.current = r), this.all.push(r), this.branches[r] = {
-			current: e === "*",
-			linkedWorkTree: e === "+",
-			name: r,
-			commit: s,
-			label: o
-		};
-	}
-};
-const Jr = [new l(/^([*+]\s)?\((?:HEAD )?detached (?:from|at) (\S+)\)\s+([a-z0-9]+)\s(.*)$/, (t, [e, n, r, s]) => {
-	t.push(Nt(e), !0, n, r, s);
-}), new l(/^([*+]\s)?(\S+)\s+([a-z0-9]+)\s?(.*)$/s, (t, [e, n, r, s]) => {
-	t.push(Nt(e), !1, n, r, s);
-})];
-const Zr = new l(/^(\S+)$/s, (t, [e]) => {
-	t.push(he.CURRENT, !1, e, "", "");
-});
-function Nt(t) {
-	return t ? t.charAt(0) : "";
-}
-function me(t, e = !1) {
-	return E(new Qr(), e ? [Zr] : Jr, t);
-}
-var ts = class {
-	constructor() {
-		this.all = [], this.branches = {}, this.errors = [];
-	}
-	get success() {
-		return !this.errors.length;
-	}
-};
-function es(t, e) {
-	return {
-		branch: t,
-		hash: e,
-		success: !0
-	};
-}
-function ns(t) {
-	return {
-		branch: t,
-		hash: null,
-		success: !1
-	};
-}
-const rs = /(\S+)\s+\(\S+\s([^)]+)\)/;
-const pe = /^error[^']+'([^']+)'/m;
-const ss = [new l(rs, (t, [e, n]) => {
-	const r = es(e, n);
-	t.all.push(r), t.branches[e] = r;
-}), new l(pe, (t, [e]) => {
-	const n = ns(e);
-	t.errors.push(n), t.all.push(n), t.branches[e] = n;
-})];
-const gt = (t, e) => E(new ts(), ss, [t, e]);
-function de(t, e) {
-	return e === V.ERROR && pe.test(t);
-}
-function os(t) {
-	const e = [
-		"-d",
-		"-D",
-		"--delete"
-	];
-	return t.some((n) => e.includes(n));
-}
-function is(t) {
-	const e = os(t), n = t.includes("--show-current"), r = ["branch", ...t];
-	return r.length === 1 && r.push("-a"), r.includes("-v") || r.splice(1, 0, "-v"), {
-		format: "utf-8",
-		commands: r,
-		parser(s, o) {
-			return e ? gt(s, o).all[0] : me(s, n);
-		}
-	};
-}
-function as() {
-	return {
-		format: "utf-8",
-		commands: ["branch", "-v"],
-		parser(t) {
-			return me(t);
-		}
-	};
-}
-function us(t, e = !1) {
-	return {
-		format: "utf-8",
-		commands: [
-			"branch",
-			"-v",
-			e ? "-D" : "-d",
-			...t
-		],
-		parser(n, r) {
-			return gt(n, r);
-		},
-		onError({ exitCode: n, stdOut: r }, s, o, i) {
-			if (!de(String(s), n)) return i(s);
-			o(r);
-		}
-	};
-}
-function cs(t, e = !1) {
-	const n = {
-		format: "utf-8",
-		commands: [
-			"branch",
-			"-v",
-			e ? "-D" : "-d",
-			t
-		],
-		parser(r, s) {
-			return gt(r, s).branches[t];
-		},
-		onError({ exitCode: r, stdErr: s, stdOut: o }, i, a, c) {
-			if (!de(String(i), r)) return c(i);
-			throw new at$1(n.parser(F(o), F(s)), String(i));
-		}
-	};
-	return n;
-}
-function fs(t) {
-	return {
-		commands: ["check-ignore", ...t],
-		format: "utf-8",
-		parser: ls
-	};
-}
-function ls(t) {
-	return t.split(/\n/g).map(hs).filter(Boolean);
-}
-function hs(t) {
-	const e = t.trim().replace(/^["']|["']$/g, "");
-	return e && normalize(e);
-}
-const ms = [
-	new l(/From (.+)$/, (t, [e]) => {
-		t.remote = e;
-	}),
-	new l(/\* \[new branch]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
-		t.branches.push({
-			name: e,
-			tracking: n
-		});
-	}),
-	new l(/\* \[new tag]\s+(\S+)\s*-> (.+)$/, (t, [e, n]) => {
-		t.tags.push({
-			name: e,
-			tracking: n
-		});
-	}),
-	new l(/- \[deleted]\s+\S+\s*-> (.+)$/, (t, [e]) => {
-		t.deleted.push({ tracking: e });
-	}),
-	new l(/\s*([^.]+)\.\.(\S+)\s+(\S+)\s*-> (.+)$/, (t, [e, n, r, s]) => {
-		t.updated.push({
-			name: r,
-			tracking: s,
-			to: n,
-			from: e
-		});
-	})
-];
-function ps(t, e) {
-	return E({
-		raw: t,
-		remote: null,
-		branches: [],
-		tags: [],
-		updated: [],
-		deleted: []
-	}, ms, [t, e]);
-}
-function ds(t) {
-	return /^--upload-pack(=|$)/.test(t);
-}
-function gs(t, e, n) {
-	const r = ["fetch", ...n];
-	return t && e && r.push(t, e), r.find(ds) ? b("git.fetch: potential exploit argument blocked.") : {
-		commands: r,
-		format: "utf-8",
-		parser: ps
-	};
-}
-const ys = [new l(/^Renaming (.+) to (.+)$/, (t, [e, n]) => {
-	t.moves.push({
-		from: e,
-		to: n
-	});
-})];
-function ws(t) {
-	return E({ moves: [] }, ys, t);
-}
-function bs(t, e) {
-	return {
-		commands: [
-			"mv",
-			"-v",
-			...v(t),
-			e
-		],
-		format: "utf-8",
-		parser: ws
-	};
-}
-function Ts(t, e, n) {
-	const r = ["pull", ...n];
-	return t && e && r.splice(1, 0, t, e), {
-		commands: r,
-		format: "utf-8",
-		parser(s, o) {
-			return ue(s, o);
-		},
-		onError(s, o, i, a) {
-			const c = Rr(F(s.stdOut), F(s.stdErr));
-			if (c) return a(new at$1(c));
-			a(o);
-		}
-	};
-}
-function ks(t) {
-	const e = {};
-	return ge(t, ([n]) => e[n] = { name: n }), Object.values(e);
-}
-function _s(t) {
-	const e = {};
-	return ge(t, ([n, r, s]) => {
-		Object.hasOwn(e, n) || (e[n] = {
-			name: n,
-			refs: {
-				fetch: "",
-				push: ""
-			}
-		}), s && r && (e[n].refs[s.replace(/[^a-z]/g, "")] = r);
-	}), Object.values(e);
-}
-function ge(t, e) {
-	ut(t, (n) => e(n.split(/\s+/)));
-}
-function vs(t, e, n) {
-	return g([
-		"remote",
-		"add",
-		...n,
-		t,
-		e
-	]);
-}
-function Es(t) {
-	const e = ["remote"];
-	return t && e.push("-v"), {
-		commands: e,
-		format: "utf-8",
-		parser: t ? _s : ks
-	};
-}
-function Ss(t) {
-	const e = [...t];
-	return e[0] !== "ls-remote" && e.unshift("ls-remote"), g(e);
-}
-function Rs(t) {
-	const e = [...t];
-	return e[0] !== "remote" && e.unshift("remote"), g(e);
-}
-function Os(t) {
-	return g([
-		"remote",
-		"remove",
-		t
-	]);
-}
-function Cs(t = {}, e) {
-	const n = oe(t), r = [
-		"stash",
-		"list",
-		...n.commands,
-		...e
-	], s = re(n.splitter, n.fields, pt(r));
-	return dt(r) || {
-		commands: r,
-		format: "utf-8",
-		parser: s
-	};
-}
-function As(t, e) {
-	return X([
-		"add",
-		t,
-		e
-	]);
-}
-function xs(t) {
-	return X(["init", ...t]);
-}
-function X(t) {
-	const e = [...t];
-	return e[0] !== "submodule" && e.unshift("submodule"), g(e);
-}
-function Ns(t) {
-	return X(["update", ...t]);
-}
-var $s = class {
-	constructor(e, n) {
-		this.all = e, this.latest = n;
-	}
-};
-const Ps = function(t, e = !1) {
-	const n = t.split(`
-`).map(Ds).filter(Boolean);
-	e || n.sort(function(s, o) {
-		const i = s.split("."), a = o.split(".");
-		if (i.length === 1 || a.length === 1) return Ms(B(i[0]), B(a[0]));
-		for (let c = 0, y = Math.max(i.length, a.length); c < y; c++) {
-			const w = ye(B(i[c]), B(a[c]));
-			if (w) return w;
-		}
-		return 0;
-	});
-	return new $s(n, e ? n[0] : [...n].reverse().find((s) => s.indexOf(".") >= 0));
-};
-function Ms(t, e) {
-	const n = Number.isNaN(t);
-	return n !== Number.isNaN(e) ? n ? 1 : -1 : n ? ye(t, e) : 0;
-}
-function ye(t, e) {
-	return t === e ? 0 : t > e ? 1 : -1;
-}
-function Ds(t) {
-	return t.trim();
-}
-function B(t) {
-	return typeof t == "string" && parseInt(t.replace(/^\D+/g, ""), 10) || 0;
-}
-function Ls(t = []) {
-	const e = t.some((n) => /^--sort=/.test(n));
-	return {
-		format: "utf-8",
-		commands: [
-			"tag",
-			"-l",
-			...t
-		],
-		parser(n) {
-			return Ps(n, e);
-		}
-	};
-}
-function js(t) {
-	return {
-		format: "utf-8",
-		commands: ["tag", t],
-		parser() {
-			return { name: t };
-		}
-	};
-}
-function Bs(t, e) {
-	return {
-		format: "utf-8",
-		commands: [
-			"tag",
-			"-a",
-			"-m",
-			e,
-			t
-		],
-		parser() {
-			return { name: t };
-		}
-	};
-}
-function f(t, e) {
-	this._plugins = e, this._executor = new Dn(t.baseDir, new Xr(t.maxConcurrentProcesses), e), this._trimmed = t.trimmed;
-}
-(f.prototype = Object.create(le.prototype)).constructor = f;
-f.prototype.customBinary = function(t) {
-	return this._plugins.reconfigure("binary", t), this;
-};
-f.prototype.env = function(t, e) {
-	return arguments.length === 1 && typeof t == "object" ? this._executor.env = t : (this._executor.env = this._executor.env || {})[t] = e, this;
-};
-f.prototype.stashList = function(t) {
-	return this._runTask(Cs(ht(arguments) || {}, K(t) && t || []), u(arguments));
-};
-f.prototype.mv = function(t, e) {
-	return this._runTask(bs(t, e), u(arguments));
-};
-f.prototype.checkoutLatestTag = function(t) {
-	var e = this;
-	return this.pull(function() {
-		e.tags(function(n, r) {
-			e.checkout(r.latest, t);
-		});
-	});
-};
-f.prototype.pull = function(t, e, n, r) {
-	return this._runTask(Ts(d(t, m), d(e, m), h(arguments)), u(arguments));
-};
-f.prototype.fetch = function(t, e) {
-	return this._runTask(gs(d(t, m), d(e, m), h(arguments)), u(arguments));
-};
-f.prototype.tags = function(t, e) {
-	return this._runTask(Ls(h(arguments)), u(arguments));
-};
-f.prototype.rebase = function() {
-	return this._runTask(g(["rebase", ...h(arguments)]), u(arguments));
-};
-f.prototype.reset = function(t) {
-	return this._runTask(An(xn(t), h(arguments)), u(arguments));
-};
-f.prototype.revert = function(t) {
-	const e = u(arguments);
-	return typeof t != "string" ? this._runTask(b("Commit must be a string"), e) : this._runTask(g([
-		"revert",
-		...h(arguments, 0, !0),
-		t
-	]), e);
-};
-f.prototype.addTag = function(t) {
-	const e = typeof t == "string" ? js(t) : b("Git.addTag requires a tag name");
-	return this._runTask(e, u(arguments));
-};
-f.prototype.addAnnotatedTag = function(t, e) {
-	return this._runTask(Bs(t, e), u(arguments));
-};
-f.prototype.deleteLocalBranch = function(t, e, n) {
-	return this._runTask(cs(t, typeof e == "boolean" ? e : !1), u(arguments));
-};
-f.prototype.deleteLocalBranches = function(t, e, n) {
-	return this._runTask(us(t, typeof e == "boolean" ? e : !1), u(arguments));
-};
-f.prototype.branch = function(t, e) {
-	return this._runTask(is(h(arguments)), u(arguments));
-};
-f.prototype.branchLocal = function(t) {
-	return this._runTask(as(), u(arguments));
-};
-f.prototype.raw = function(t) {
-	const e = !Array.isArray(t), n = [].slice.call(e ? arguments : t, 0);
-	for (let s = 0; s < n.length && e; s++) if (!st(n[s])) {
-		n.splice(s, n.length - s);
-		break;
-	}
-	n.push(...h(arguments, 0, !0));
-	var r = u(arguments);
-	return n.length ? this._runTask(g(n, this._trimmed), r) : this._runTask(b("Raw: must supply one or more command to execute"), r);
-};
-f.prototype.submoduleAdd = function(t, e, n) {
-	return this._runTask(As(t, e), u(arguments));
-};
-f.prototype.submoduleUpdate = function(t, e) {
-	return this._runTask(Ns(h(arguments, !0)), u(arguments));
-};
-f.prototype.submoduleInit = function(t, e) {
-	return this._runTask(xs(h(arguments, !0)), u(arguments));
-};
-f.prototype.subModule = function(t, e) {
-	return this._runTask(X(h(arguments)), u(arguments));
-};
-f.prototype.listRemote = function() {
-	return this._runTask(Ss(h(arguments)), u(arguments));
-};
-f.prototype.addRemote = function(t, e, n) {
-	return this._runTask(vs(t, e, h(arguments)), u(arguments));
-};
-f.prototype.removeRemote = function(t, e) {
-	return this._runTask(Os(t), u(arguments));
-};
-f.prototype.getRemotes = function(t, e) {
-	return this._runTask(Es(t === !0), u(arguments));
-};
-f.prototype.remote = function(t, e) {
-	return this._runTask(Rs(h(arguments)), u(arguments));
-};
-f.prototype.tag = function(t, e) {
-	const n = h(arguments);
-	return n[0] !== "tag" && n.unshift("tag"), this._runTask(g(n), u(arguments));
-};
-f.prototype.updateServerInfo = function(t) {
-	return this._runTask(g(["update-server-info"]), u(arguments));
-};
-f.prototype.pushTags = function(t, e) {
-	const n = Mr({ remote: d(t, m) }, h(arguments));
-	return this._runTask(n, u(arguments));
-};
-f.prototype.rm = function(t) {
-	return this._runTask(g([
-		"rm",
-		"-f",
-		...v(t)
-	]), u(arguments));
-};
-f.prototype.rmKeepLocal = function(t) {
-	return this._runTask(g([
-		"rm",
-		"--cached",
-		...v(t)
-	]), u(arguments));
-};
-f.prototype.catFile = function(t, e) {
-	return this._catFile("utf-8", arguments);
-};
-f.prototype.binaryCatFile = function() {
-	return this._catFile("buffer", arguments);
-};
-f.prototype._catFile = function(t, e) {
-	var n = u(e), r = ["cat-file"], s = e[0];
-	if (typeof s == "string") return this._runTask(b("Git.catFile: options must be supplied as an array of strings"), n);
-	Array.isArray(s) && r.push.apply(r, s);
-	const o = t === "buffer" ? Gt(r) : g(r);
-	return this._runTask(o, n);
-};
-f.prototype.diff = function(t, e) {
-	const n = m(t) ? b("git.diff: supplying options as a single string is no longer supported, switch to an array of strings") : g(["diff", ...h(arguments)]);
-	return this._runTask(n, u(arguments));
-};
-f.prototype.diffSummary = function() {
-	return this._runTask(fr(h(arguments, 1)), u(arguments));
-};
-f.prototype.applyPatch = function(t) {
-	const e = G(t) ? Yr(v(t), h([].slice.call(arguments, 1))) : b("git.applyPatch requires one or more string patches as the first argument");
-	return this._runTask(e, u(arguments));
-};
-f.prototype.revparse = function() {
-	const t = ["rev-parse", ...h(arguments, !0)];
-	return this._runTask(g(t, !0), u(arguments));
-};
-f.prototype.clean = function(t, e, n) {
-	const r = un(t), s = r && t.join("") || d(t, m) || "", o = h([].slice.call(arguments, r ? 1 : 0));
-	return this._runTask(on(s, o), u(arguments));
-};
-f.prototype.exec = function(t) {
-	return this._runTask({
-		commands: [],
-		format: "utf-8",
-		parser() {
-			typeof t == "function" && t();
-		}
-	});
-};
-f.prototype.checkIgnore = function(t, e) {
-	return this._runTask(fs(v(d(t, G, []))), u(arguments));
-};
-f.prototype.checkIsRepo = function(t, e) {
-	return this._runTask(We(d(t, m)), u(arguments));
-};
-function Is(t) {
-	return t ? [{
-		type: "spawn.before",
-		action(r, s) {
-			t.aborted && s.kill(new A(void 0, "abort", "Abort already signaled"));
-		}
-	}, {
-		type: "spawn.after",
-		action(r, s) {
-			function o() {
-				s.kill(new A(void 0, "abort", "Abort signal received"));
-			}
-			t.addEventListener("abort", o), s.spawned.on("close", () => t.removeEventListener("abort", o));
-		}
-	}] : void 0;
-}
-const Us = $("", "plugin:allowEnvironment");
-function Fs(t, e = !1) {
-	const n = new Set(t.map((r) => r.toLowerCase().trim()));
-	return {
-		type: "spawn.options",
-		action(r, s) {
-			const o = { ...r.env ?? process.env }, i = new Set(Object.keys(s.env).map((a) => a.toLowerCase().trim()));
-			for (const a of Object.keys(o)) {
-				const c = a.toLowerCase().trim();
-				if (!(!Gs(c) || n.has(c))) {
-					if (i.has(c)) throw new A(void 0, "allowEnvironment", `Use of "${a}" is blocked by the environment guard - add it to the allowEnvironment option to permit it`);
-					Us("removing ambient guarded environment variable %s", a), delete o[a];
-				}
-			}
-			return {
-				...r,
-				env: {
-					...o,
-					GIT_TEST_DISALLOW_ABBREVIATED_OPTIONS: String(!e)
-				}
-			};
-		}
-	};
-}
-function Gs(t) {
-	const e = t.toLowerCase().trim();
-	return e.startsWith("git_") || _$1(e);
-}
-function zs(t = {}) {
-	return {
-		type: "spawn.args",
-		action(e, { env: n }) {
-			for (const r of oe$1(e, n)) if (t[r.category] !== !0) throw new A(void 0, "unsafe", r.message);
-			return e;
-		}
-	};
-}
-function qs(t) {
-	const e = U(t, "-c");
-	return {
-		type: "spawn.args",
-		action(n) {
-			return [...e, ...n];
-		}
-	};
-}
-const $t = (0, import_dist$1.deferred)().promise;
-function Ws({ onClose: t = !0, onExit: e = 50 } = {}) {
-	function n() {
-		let s = -1;
-		const o = {
-			close: (0, import_dist$1.deferred)(),
-			closeTimeout: (0, import_dist$1.deferred)(),
-			exit: (0, import_dist$1.deferred)(),
-			exitTimeout: (0, import_dist$1.deferred)()
-		}, i = Promise.race([t === !1 ? $t : o.closeTimeout.promise, e === !1 ? $t : o.exitTimeout.promise]);
-		return r(t, o.close, o.closeTimeout), r(e, o.exit, o.exitTimeout), {
-			close(a) {
-				s = a, o.close.done();
-			},
-			exit(a) {
-				s = a, o.exit.done();
-			},
-			get exitCode() {
-				return s;
-			},
-			result: i
-		};
-	}
-	function r(s, o, i) {
-		s !== !1 && (s === !0 ? o.promise : o.promise.then(() => wt(s))).then(i.done);
-	}
-	return {
-		type: "spawn.after",
-		async action(s, { spawned: o, close: i }) {
-			const a = n();
-			let c = !0, y = () => {
-				c = !1;
-			};
-			o.stdout?.on("data", y), o.stderr?.on("data", y), o.on("error", y), o.on("close", (w) => a.close(w)), o.on("exit", (w) => a.exit(w));
-			try {
-				await a.result, c && await wt(50), i(a.exitCode);
-			} catch (w) {
-				i(a.exitCode, w);
-			}
-		}
-	};
-}
-const we = $("", "plugin:binary");
-const Hs = "Invalid value supplied for custom binary, requires a single string or an array containing either one or two strings";
-const Ks = "Invalid value supplied for custom binary, restricted characters must be removed or supply the unsafe.allowUnsafeCustomBinary option";
-function Vs(t) {
-	return !t || !/^([a-z]:)?([a-z0-9/.\\_~-]+)$/i.test(t);
-}
-function Pt(t, e) {
-	if (t.length < 1 || t.length > 2) throw new A(void 0, "binary", Hs);
-	if (t.some(Vs)) if (e) we("permitted unsafe binary %o", t);
-	else throw new A(void 0, "binary", Ks);
-	const [r, s] = t;
-	return {
-		binary: r,
-		prefix: s
-	};
-}
-function Xs(t, e = ["git"], n = !1) {
-	let r = Pt(v(e), n);
-	t.on("binary", (s) => {
-		r = Pt(v(s), n), we.info("reconfiguring %o", r);
-	}), t.append("spawn.binary", () => r.binary), t.append("spawn.args", (s) => r.prefix ? [r.prefix, ...s] : s);
-}
-const be = {
-	DISALLOWED_ABBREVIATED: {
-		text: "disallowed abbreviated or ambiguous option",
-		solution: "Unambiguous abbreviated options blocked with unsafe.allowAbbreviatedOptions setting: {message}"
-	},
-	UNKNOWN: {
-		text: "~ unknown ~",
-		solution: void 0
-	}
-};
-function Ys(t) {
-	if (!t) return "UNKNOWN";
-	for (const [e, { text: n }] of Object.entries(be)) if (t.startsWith(`fatal: ${n}`)) return e;
-	return "UNKNOWN";
-}
-var Qs = class extends O {
-	constructor(e = "") {
-		const n = Ys(e);
-		super(void 0, be[n].solution?.replace("{message}", e) ?? e), this.reason = n;
-	}
-};
-function Js(t) {
-	return !!(t.exitCode && t.stdErr.length);
-}
-function Zs(t) {
-	return Buffer.concat([...t.stdOut, ...t.stdErr]);
-}
-function to(t = !1, e = Js, n = Zs) {
-	return (r, s) => !t && r || !e(s) ? r : n(s);
-}
-function eo(t, e) {
-	return t === 128 && e.startsWith("fatal:") ? new Qs(e) : new O(void 0, e);
-}
-function Mt(t) {
-	return {
-		type: "task.error",
-		action(e, n) {
-			const r = t(e.error, {
-				stdErr: n.stdErr,
-				stdOut: n.stdOut,
-				exitCode: n.exitCode
-			});
-			return Buffer.isBuffer(r) ? { error: eo(n.exitCode, r.toString("utf-8")) } : { error: r };
-		}
-	};
-}
-const nt = $("", "plugin:input");
-function no(t) {
-	return {
-		type: "spawn.after",
-		action(e, { commands: n, input: r, spawned: { stdin: s } }) {
-			if (!s) return;
-			const o = t?.([...n]) ?? r;
-			if (!o) return nt("generated zero length content, not writing to stdin");
-			nt("writing %s bytes to stdin", Le(o)), s.on("error", (i) => {
-				i.code !== "EPIPE" && nt("[ERROR] stdin error %o", i);
-			}), s.end(o);
-		}
-	};
-}
-var ro = class {
-	constructor() {
-		this.plugins = /* @__PURE__ */ new Set(), this.events = new EventEmitter();
-	}
-	on(e, n) {
-		this.events.on(e, n);
-	}
-	reconfigure(e, n) {
-		this.events.emit(e, n);
-	}
-	append(e, n) {
-		const r = S(this.plugins, {
-			type: e,
-			action: n
-		});
-		return () => this.plugins.delete(r);
-	}
-	add(e) {
-		const n = [];
-		return v(e).forEach((r) => {
-			r && this.plugins.add(S(n, r));
-		}), () => {
-			n.forEach((r) => {
-				this.plugins.delete(r);
-			});
-		};
-	}
-	exec(e, n, r) {
-		let s = n;
-		const o = Object.freeze(Object.create(r));
-		for (const i of this.plugins) i.type === e && (s = i.action(s, o));
-		return s;
-	}
-};
-function so(t) {
-	const e = "--progress", n = [
-		"checkout",
-		"clone",
-		"fetch",
-		"pull",
-		"push"
-	];
-	return [{
-		type: "spawn.args",
-		action(o, i) {
-			return n.includes(i.method) ? De(o, e) : o;
-		}
-	}, {
-		type: "spawn.after",
-		action(o, i) {
-			i.commands.includes(e) && i.spawned.stderr?.on("data", (a) => {
-				const c = /^([\s\S]+?):\s*(\d+)% \((\d+)\/(\d+)\)/.exec(a.toString("utf8"));
-				c && t({
-					method: i.method,
-					stage: oo(c[1]),
-					progress: p(c[2]),
-					processed: p(c[3]),
-					total: p(c[4])
-				});
-			});
-		}
-	}];
-}
-function oo(t) {
-	return String(t.toLowerCase().split(" ", 1)) || "unknown";
-}
-function io(t) {
-	const e = je(t, ["uid", "gid"]);
-	return {
-		type: "spawn.options",
-		action(n) {
-			return {
-				...e,
-				...n
-			};
-		}
-	};
-}
-function ao() {
-	return {
-		type: "spawn.args",
-		action(t) {
-			const e = [];
-			let n;
-			function r$2(s) {
-				(n = n || []).push(...s);
-			}
-			for (let s = 0; s < t.length; s++) {
-				const o$1 = t[s];
-				if (r(o$1)) {
-					r$2(o(o$1));
-					continue;
-				}
-				if (o$1 === "--") {
-					r$2(t.slice(s + 1).flatMap((i) => r(i) && o(i) || i));
-					break;
-				}
-				e.push(o$1);
-			}
-			return n ? [
-				...e,
-				"--",
-				...n.map(String)
-			] : e;
-		}
-	};
-}
-function uo({ block: t, stdErr: e = !0, stdOut: n = !0 }) {
-	if (t > 0) return {
-		type: "spawn.after",
-		action(r, s) {
-			let o;
-			function i() {
-				o && clearTimeout(o), o = setTimeout(c, t);
-			}
-			function a() {
-				s.spawned.stdout?.off("data", i), s.spawned.stderr?.off("data", i), s.spawned.off("exit", a), s.spawned.off("close", a), o && clearTimeout(o);
-			}
-			function c() {
-				a(), s.kill(new A(void 0, "timeout", "block timeout reached"));
-			}
-			n && s.spawned.stdout?.on("data", i), e && s.spawned.stderr?.on("data", i), s.spawned.on("exit", a), s.spawned.on("close", a), i();
-		}
-	};
-}
-const wo = (t, e) => {
-	const n = new ro(), r = Ge(t && (typeof t == "string" ? { baseDir: t } : t) || {}, e);
-	if (!Lt(r.baseDir)) throw new Ae(r, "Cannot use simple-git on a directory that does not exist");
-	return Array.isArray(r.config) && n.add(qs(r.config)), n.add(zs(r.unsafe)), n.add(Ws(r.completion)), r.abort && n.add(Is(r.abort)), r.progress && n.add(so(r.progress)), r.timeout && n.add(uo(r.timeout)), r.spawnOptions && n.add(io(r.spawnOptions)), n.add(ao()), n.add(no(r.input)), n.add(Mt(to(!0))), r.errors && n.add(Mt(r.errors)), Xs(n, r.binary, r.unsafe?.allowUnsafeCustomBinary), n.add(Fs(r.allowEnvironment ?? [], r.unsafe?.allowAbbreviatedOptions)), new f(r, n);
-};
-// src/platform/git.ts
-/** A git repository on disk. Methods that begin with `try` give undefined instead of throwing. */
-var Repository = class Repository {
-	root;
-	#git;
-	constructor(root) {
-		this.root = root;
-		this.#git = at(root);
-	}
-	/**
-	* Opens the repository that `dir` is in.
-	* @throws FleetError when it is in none, or git refuses it (another user's); UnavailableError without git.
-	*/
-	static async open(dir) {
-		try {
-			const top = (await at(dir).raw("rev-parse", "--show-toplevel")).replace(/\n$/, "");
-			return new Repository(realpathSync(top));
-		} catch (error) {
-			if (error instanceof FleetError) throw error;
-			const text = error instanceof Error ? error.message : String(error);
-			if (/spawn git ENOENT/.test(text)) throw new UnavailableError("git was not found on this machine", { cause: error });
-			if (/dubious ownership/.test(text)) {
-				const top = /git config --global --add safe\.directory .+/.exec(text);
-				throw new FleetError(`git refuses ${dir}: it belongs to another user`, {
-					hint: top?.[0] ?? `git config --global --add safe.directory ${dir}`,
-					cause: error
-				});
-			}
-			throw new FleetError(`${dir} is not in a git repository`, {
-				hint: "git init",
-				cause: error
-			});
-		}
-	}
-	/** Everything git tracks below `dir` (relative to the top; "" for all), in git's order. */
-	async tracked(dir = "") {
-		return (await this.#git.raw("ls-files", "--stage", "-z", "--", dir === "" ? "." : dir)).split("\0").filter((line) => line !== "").map((line) => {
-			const tab = line.indexOf("	");
-			const [mode, blob = ""] = line.slice(0, tab).split(" ");
-			return {
-				path: line.slice(tab + 1),
-				mode,
-				blob
-			};
-		});
-	}
-	/** What git neither tracks nor ignores, as it would be tracked. */
-	async untracked() {
-		const files = (await this.#git.raw("ls-files", "--others", "--exclude-standard", "-z")).split("\0").filter((file) => file !== "" && !file.endsWith("/"));
-		return Promise.all(files.map(async (file) => {
-			const info = await lstat$1(path$2.join(this.root, file));
-			return {
-				path: file,
-				mode: info.isSymbolicLink() ? "120000" : (info.mode & 64) === 0 ? "100644" : "100755",
-				blob: ""
-			};
-		}));
-	}
-	/** Tracked files that differ from HEAD, relative to the top. */
-	async modified() {
-		return (await this.#git.raw("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames")).split("\0").filter((line) => line !== "").map((line) => line.slice(3));
-	}
-	/**
-	* The names of all branches that this clone knows of, its own and the remote's, and the one that is the main one, as far as that is
-	* known: the remote's, or else what is checked out. Null for a shallow clone, which knows some of them.
-	*/
-	async branches() {
-		if ((await this.#git.raw("rev-parse", "--is-shallow-repository")).trim() === "true") return null;
-		const out = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads");
-		const remote = await this.#git.raw("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes");
-		const names = new Set(`${out}\n${remote}`.split("\n").filter((name) => name !== "" && name !== "HEAD"));
-		const target = async (ref) => (await this.#git.raw("symbolic-ref", "--quiet", ref).catch(() => "")).trim().replace(/^refs\/(?:heads|remotes\/[^/]+)\//, "");
-		const main = await target("refs/remotes/origin/HEAD") || await target("HEAD");
-		return {
-			names,
-			main: main === "" ? null : main
-		};
-	}
-	/** Whether it ignores a directory, which need not be there yet: what is in it is no part of the repository. */
-	async ignores(dir) {
-		return await this.#git.raw("check-ignore", "--", `${dir}/`).catch(() => "") !== "";
-	}
-	/** @throws FleetError when there is no commit yet. */
-	async head() {
-		try {
-			const [id = "", subject = ""] = (await this.#git.raw("log", "-1", "--format=%H%n%s")).split("\n");
-			return {
-				id,
-				subject
-			};
-		} catch (error) {
-			throw new FleetError("the repository has no commit yet", {
-				hint: "git add -A && git commit",
-				cause: error
-			});
-		}
-	}
-	/** The first lines of commits' messages, of those that this clone has. `commits`: 40 hex digits each. */
-	async subjects(commits) {
-		if (commits.length === 0) return /* @__PURE__ */ new Map();
-		const out = await this.#git.raw("log", "--ignore-missing", "--no-walk=unsorted", "--format=%H %s", ...commits);
-		return new Map(out.split("\n").filter((line) => line !== "").map((line) => [line.slice(0, 40), line.slice(41)]));
-	}
-	/**
-	* The commit a ref stands for.
-	* @throws FleetError when this clone doesn't have it.
-	*/
-	async commitOf(ref) {
-		try {
-			return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
-		} catch (cause) {
-			throw new FleetError(`git knows no commit '${ref}' here`, {
-				hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
-				cause
-			});
-		}
-	}
-	/** Checks a commit out into a directory of its own, beside what is checked out here. It goes with the scope. */
-	async checkout(commit, into) {
-		await this.#git.raw("worktree", "add", "--quiet", "--detach", "--force", into, commit);
-		const repository = new Repository(realpathSync(into));
-		return Object.assign(repository, { [Symbol.asyncDispose]: async () => {
-			await this.#git.raw("worktree", "remove", "--force", into);
-		} });
-	}
-	/** Whether `ancestor` is `descendant` or one of its ancestors; undefined when `ancestor` isn't in this clone. */
-	async isAncestor(ancestor, descendant) {
-		try {
-			await this.#git.raw("cat-file", "-e", `${ancestor}^{commit}`);
-		} catch {
-			return;
-		}
-		return (await this.#git.raw("merge-base", ancestor, descendant).catch(() => "")).trim() === ancestor;
-	}
-};
-function at(dir) {
-	try {
-		return wo({ baseDir: dir });
-	} catch (error) {
-		throw new FleetError(`${dir} is not a directory`, { cause: error });
-	}
-}
-// src/publish/publishers.ts
-/**
-* All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
-* is wrong with one (another host key, a lock that is held) stops everything before anything is done.
-*/
-var Publishers = class Publishers {
-	#reachable;
-	/** Why the others are not. */
-	#unreachable;
-	#resources;
-	#several;
-	constructor(reachable, unreachable, resources) {
-		this.#reachable = reachable;
-		this.#unreachable = unreachable;
-		this.#resources = resources;
-		this.#several = reachable.size + unreachable.size > 1;
-	}
-	/** @throws UnavailableError, UnreachableError when no way is open. */
-	static async open(ways) {
-		try {
-			var _usingCtx$12 = _usingCtx();
-			const resources = _usingCtx$12.a(new AsyncDisposableStack());
-			const reachable = /* @__PURE__ */ new Map();
-			const unreachable = /* @__PURE__ */ new Map();
-			for (const { name, open } of ways) try {
-				reachable.set(name, resources.use(await open()));
-			} catch (error) {
-				if (!(error instanceof UnreachableError)) throw error;
-				unreachable.set(name, error);
-			}
-			const [first] = unreachable.values();
-			if (reachable.size === 0 && first !== void 0) throw first;
-			return new Publishers(reachable, unreachable, resources.move());
-		} catch (_) {
-			_usingCtx$12.e = _;
-		} finally {
-			await _usingCtx$12.d();
-		}
-	}
-	/**
-	* Begins to open them, which takes a dozen round trips, and doesn't wait for it. At the end of the scope they are closed;
-	* `giveUp` is called if they are not even open by then. `opened` throws what `open` does.
-	*/
-	static opening(ways, giveUp) {
-		const opened = Publishers.open(ways);
-		let isSettled = false;
-		const settled = opened.catch(() => null).finally(() => {
-			isSettled = true;
-		});
-		return {
-			opened,
-			[Symbol.asyncDispose]: async () => {
-				if (!isSettled) giveUp();
-				await (await settled)?.[Symbol.asyncDispose]();
-			}
-		};
-	}
-	/**
-	* Reads what hosts are given now, and takes the locks unless `lock` is null.
-	* @throws UnavailableError, UnreachableError when there is no way left.
-	*/
-	async read(hosts, lock) {
-		const current = /* @__PURE__ */ new Map();
-		for (const [name, publisher] of this.#reachable) try {
-			const [, read] = await Promise.all([lock === null ? void 0 : publisher.lock(lock.owner, lock), publisher.readCurrent(hosts)]);
-			current.set(name, read);
-		} catch (error) {
-			if (!(error instanceof UnreachableError)) throw error;
-			this.#reachable.delete(name);
-			this.#unreachable.set(name, error);
-			if (this.#reachable.size === 0) throw error;
-		}
-		return (host) => {
-			const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)]);
-			const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)]);
-			return new Map([...read, ...others]);
-		};
-	}
-	/** The envelopes of a host's earlier releases, wherever they are kept. */
-	async readHistory(host) {
-		const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
-		return [...new Set(found.flat())];
-	}
-	/** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
-	async fetchArchive(host, archive, into) {
-		for (const publisher of this.#reachable.values()) if (await publisher.fetchArchive(host, archive, into)) return true;
-		return false;
-	}
-	/** The publishers that a release can go to now. */
-	get names() {
-		return [...this.#reachable.keys()];
-	}
-	/** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
-	get statusSource() {
-		const publishers = [...this.#reachable.values()];
-		const source = publishers.find((publisher) => "readReports" in publisher);
-		if (source !== void 0) return source;
-		const nowhere = {
-			state: "nowhere",
-			reason: NO_REPORTS
-		};
-		return {
-			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
-			readReports: async (hosts) => new Map(hosts.map((host) => [host, nowhere])),
-			readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }]))
-		};
-	}
-	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
-	async publish(coming, onProgress) {
-		const progress = /* @__PURE__ */ new Map();
-		const parcels = this.#several ? await allOf(coming) : null;
-		const done = await Promise.allSettled([...this.#reachable].map(async ([name, publisher]) => {
-			const uploads = parcels?.filter(({ to }) => to.includes(name)).map(({ upload }) => upload) ?? uploadsOf(coming);
-			return [...await this.#publishAt(publisher, uploads, (one) => {
-				progress.set(name, one);
-				onProgress(sum([...progress.values()]));
-			})].map(([host, failure]) => ({
-				host,
-				failure: failure && this.#attributed(failure, name)
-			}));
-		}));
-		const failures = /* @__PURE__ */ new Map();
-		for (const one of done) {
-			if (one.status === "rejected") throw one.reason;
-			for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
-		}
-		return failures;
-	}
-	async [Symbol.asyncDispose]() {
-		await this.#resources.disposeAsync();
-	}
-	/** While there is another way, one that breaks is its hosts' failure alone. */
-	async #publishAt(publisher, uploads, onProgress) {
-		try {
-			return await publisher.publish(uploads, onProgress);
-		} catch (error) {
-			if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
-			const failure = failureOf$1(error);
-			return new Map(uploads.map(({ host }) => [host, failure]));
-		}
-	}
-	#named(current, name) {
-		return current.state === "failed" ? {
-			state: "failed",
-			error: this.#attributed(current.error, name)
-		} : current;
-	}
-	/** Where there is only one publisher, there is no need to say at which. */
-	#attributed(failure, name) {
-		return this.#several ? {
-			...failure,
-			message: `${name}: ${failure.message}`
-		} : failure;
-	}
-};
-async function* uploadsOf(parcels) {
-	for await (const { upload } of parcels) yield upload;
-}
-async function allOf(coming) {
-	const all = [];
-	for await (const one of coming) all.push(one);
-	return all;
-}
-const UNREAD = {
-	state: "failed",
-	error: { message: "what is published could not be read" }
-};
-const NO_REPORTS = "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
-/** Its message says where. */
-function unreached(error) {
-	return {
-		state: "failed",
-		error: failureOf$1(error)
-	};
-}
-function failureOf$1({ message, hint }) {
-	return hint === void 0 ? { message } : {
-		message,
-		hint
-	};
-}
-/** Two failures of one host as one. */
-function join(first, second) {
-	if (first === null || second === null) return first ?? second;
-	return {
-		...first,
-		message: `${first.message}; ${second.message}`
-	};
-}
-function sum(all) {
-	return {
-		hosts: Math.min(...all.map(({ hosts }) => hosts)),
-		sent: all.reduce((total, { sent }) => total + sent, 0)
-	};
-}
 // src/duration.ts
 /** "3 hours": the largest unit that fits, of a time in milliseconds. */
 function duration(milliseconds) {
@@ -25846,8 +26112,8 @@ function parseDuration(text) {
 const BY = "reported by the Bento of 2022";
 /** It polls every quarter of an hour, and says nothing when there is nothing new. */
 const PATIENCE = 27e5;
-/** `date +%Y%m%d-%H%M`, the system's store path without its directory, and what became of it. */
-const NAME$1 = /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)\.log\.gz$/;
+/** `date +%Y%m%d-%H%M`, the system's store path without its directory, what became of it, and, unless 2022's own scripts did it, of which release. */
+const NAME$1 = /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)(?:_(\d{1,16}))?\.log\.gz$/;
 const OUTCOMES$1 = {
 	success: "success",
 	failure: "failed",
@@ -25868,7 +26134,7 @@ function statusOfLogs(known) {
 		health: told,
 		reason: "nothing has been published for it yet"
 	};
-	if (newest === void 0 || newest.modified <= changed) {
+	if (newest === void 0 || !isOf(newest, published.sequence, changed)) {
 		const waiting = now - changed;
 		const pending = {
 			...heard,
@@ -25935,16 +26201,24 @@ function statusOfLogs(known) {
 		}
 	}
 }
+/**
+* Whether it tells of what is published. One that came after it may be of a build that began before, unless it says of which
+* release it is. Of the same second, it can't be of what came in that second: nothing is built as fast.
+*/
+function isOf(log, sequence, changed) {
+	return log.sequence === null ? log.modified > changed : log.sequence === sequence;
+}
 /** By the time at which it came; hosts' clocks don't count. */
 function newestLog({ logs, now }) {
 	let newest;
 	for (const { name, isFile, modified } of logs) {
-		const [, version, result] = NAME$1.exec(name) ?? [];
+		const [, version, result, sequence] = NAME$1.exec(name) ?? [];
 		if (!isFile || version === void 0 || result === void 0) continue;
 		const log = {
 			name,
 			version,
 			result,
+			sequence: sequence === void 0 ? null : Number(sequence),
 			modified: Math.min(now, modified)
 		};
 		if (newest === void 0 || log.modified > newest.modified || log.modified === newest.modified && log.name > newest.name) newest = log;
@@ -25958,11 +26232,11 @@ function nothing$1() {
 		lastOutcome: null
 	};
 }
-function saidBy({ version, result, modified }) {
+function saidBy({ version, result, sequence, modified }) {
 	return {
 		running: {
 			toplevel: `/nix/store/${version}`,
-			sequence: null
+			sequence: OUTCOMES$1[result] === "success" ? sequence : null
 		},
 		lastContact: new Date(modified).toISOString(),
 		lastOutcome: OUTCOMES$1[result]
@@ -26018,10 +26292,11 @@ function needsAttention(state) {
 	}
 }
 // src/results.ts
-/** What a command's document means for its exit status: 1 when a host failed, or the server has a fault, 3 when a cache has. */
+/** What a command's document means for its exit status: 1 when a host, or what stands for one there, failed; 3 when a cache has. */
 function exitStatus(document) {
 	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
 	if (document.command === "flake-update") return document.flakes.some(({ status }) => status === "failed") ? 1 : 0;
+	if (document.command === "init --update") return document.files.some(({ status }) => status === "kept") ? 1 : 0;
 	if (failedHosts(document).length > 0) return 1;
 	return document.command === "build" && document.push?.error ? 3 : 0;
 }
@@ -26045,6 +26320,7 @@ function failedHosts(document) {
 		case "render":
 		case "plan":
 		case "init":
+		case "init --update":
 		case "keygen":
 		case "host list":
 		case "host add":
@@ -26230,7 +26506,7 @@ function healthOf(known, sync) {
 	const other = otherThanConfirmed(known);
 	if (other !== null) return {
 		is: "drifted",
-		reason: `it runs ${other}, and not what it confirmed`
+		reason: driftOf(other)
 	};
 	if (heartbeat?.content.reboot && !isOutdated(known)) return {
 		is: "reboot-pending",
@@ -26245,12 +26521,23 @@ function healthOf(known, sync) {
 function otherThanConfirmed(known) {
 	const { published, heartbeat, report } = known;
 	const running = heartbeat?.content.running ?? null;
-	if (running === null || isStaged(known) || isOutdated(known)) return null;
+	if (heartbeat === null || running === null || isStaged(known) || isOutdated(known)) return null;
 	const confirmed = report !== null && CONFIRMED.includes(report.content.outcome) ? report.content : null;
 	const applied = heartbeat?.content.sequence ?? null;
 	const isApplied = published !== null && (applied === published.sequence || confirmed?.sequence === published.sequence);
 	const expected = [isApplied ? published.toplevel : null, confirmed !== null && (isApplied || confirmed.sequence === applied) ? confirmed.to : null].filter((system) => system !== null);
-	return expected.length === 0 || expected.includes(running) ? null : running;
+	if (expected.length === 0 || expected.includes(running)) return null;
+	return {
+		running,
+		heartbeat: heartbeat.content,
+		confirmed: expected
+	};
+}
+/** Why it runs another system, as far as its heartbeat tells. */
+function driftOf({ running, heartbeat, confirmed }) {
+	const { booted, profile } = heartbeat;
+	if (booted === running && profile !== null && confirmed.includes(profile)) return `it was started with ${running}, and not with its release, which boots by default: on it, 'bento-agent upgrade --again' goes back to the release, 'bento-agent rollback' stays with what runs for good`;
+	return `it runs ${running}, and not what it confirmed`;
 }
 const CONFIRMED = [
 	"success",
@@ -26602,8 +26889,8 @@ var GitRemote = class GitRemote {
 			"-o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlMaster=no",
 			...hostKeys.length === 0 ? [] : [
 				`-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${quoted$2(knownHosts)} -o GlobalKnownHostsFile=/dev/null`,
-				"-o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o VerifyHostKeyDNS=no -o ControlPath=none",
-				.../^ssh( |$)/.test(settings.sshCommand ?? "ssh") ? [NO_KNOWN_HOSTS_COMMAND] : []
+				"-o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o VerifyHostKeyDNS=no -o CheckHostIP=no -o ControlPath=none",
+				.../^ssh( |$)/.test(settings.sshCommand ?? "ssh") ? [WHERE_KNOWN] : []
 			],
 			...key === null ? [] : [`-i ${quoted$2(key)} -o IdentitiesOnly=yes`]
 		].join(" ");
@@ -26754,8 +27041,11 @@ var GitRemote = class GitRemote {
 };
 /** What ssh calls the remote in its file of pinned host keys, whatever its address. */
 const HOST_ALIAS = "bento-git";
-/** For the shell: an ssh since 8.5 believes no program of this user's either; one before that has no such option. */
-const NO_KNOWN_HOSTS_COMMAND = "$(ssh -F none -G -o KnownHostsCommand=none host > /dev/null 2>&1 && echo -o KnownHostsCommand=none)";
+/**
+* For the shell, the options that not every ssh knows: one since 8.5 is to believe no program of this user's either, and those of some
+* distributions no server that proves itself by Kerberos, which shows no host key.
+*/
+const WHERE_KNOWN = "$(for option in KnownHostsCommand=none GSSAPIKeyExchange=no; do ssh -F none -G -o \"$option\" host > /dev/null 2>&1 && printf \" -o %s\" \"$option\"; done)";
 /** Nothing that this user has set up for repositories of their own, and nothing in the background. */
 const CONFIG = `[core]
 	repositoryformatversion = 0
@@ -27023,8 +27313,8 @@ function hintFor$1(problem) {
 */
 async function waysOut(context, { dir, server, git }) {
 	try {
-		var _usingCtx$11 = _usingCtx();
-		const keys = _usingCtx$11.a(new AsyncDisposableStack());
+		var _usingCtx$12 = _usingCtx();
+		const keys = _usingCtx$12.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -27058,9 +27348,9 @@ async function waysOut(context, { dir, server, git }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$11.e = _;
+		_usingCtx$12.e = _;
 	} finally {
-		await _usingCtx$11.d();
+		await _usingCtx$12.d();
 	}
 }
 // src/commands/status.ts
@@ -27081,12 +27371,12 @@ const SILENCE = 15e3;
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$10 = _usingCtx();
-		return await _usingCtx$10.a(await FleetStatus.open(context, options)).read();
+		var _usingCtx$11 = _usingCtx();
+		return await _usingCtx$11.a(await FleetStatus.open(context, options)).read();
 	} catch (_) {
-		_usingCtx$10.e = _;
+		_usingCtx$11.e = _;
 	} finally {
-		await _usingCtx$10.d();
+		await _usingCtx$11.d();
 	}
 }
 /** The fleet, looked at once or again and again over one connection. */
@@ -27217,14 +27507,17 @@ function parseFailOn(text) {
 // src/commands/build/prune.ts
 /** Systems of each host that stay alive, beside the one that it runs. */
 const KEEP = 3;
+/** Milliseconds. */
+const ABANDONED = 6048e5;
 /**
-* Removes gc roots: of each host's systems all but the last three, what it reports to run and what is published for it, and all of hosts that the fleet
-* has no more. What isn't known for certain stays.
+* Removes gc roots: of each host's systems all but the last three, the one that it has now, what it reports to run and what is
+* published for it, and all of hosts that the fleet has no more. What isn't known for certain stays.
 */
-async function prune(context, { fleet: dir, roots, hosts, isWhole }) {
+async function prune(context, { fleet: dir, roots, hosts, isWhole, isUnmerged }) {
 	const fleet = await loadFleet(dir);
 	const warnings = [];
-	const running = await runningSystems(context, fleet, warnings);
+	await removeAbandoned(roots);
+	const running = await systemsInUse(context, fleet, isUnmerged, warnings);
 	if (running === null) return {
 		pruned: [],
 		warnings
@@ -27247,7 +27540,9 @@ async function prune(context, { fleet: dir, roots, hosts, isWhole }) {
 			continue;
 		}
 		const all = await rootsIn(place);
-		const old = hasLeft ? all : all.slice(KEEP).filter(({ target }) => !keeps?.has(target));
+		const now = hosts.find(({ name }) => name === host)?.toplevel;
+		const isOld = ({ target }) => target !== now && !keeps?.has(target);
+		const old = hasLeft ? all : all.slice(KEEP).filter(isOld);
 		for (const root of old) {
 			await removeRoot(root);
 			pruned.push({
@@ -27265,9 +27560,8 @@ async function prune(context, { fleet: dir, roots, hosts, isWhole }) {
 }
 /** Removes from a cache in a directory what no fleet's gc roots on this machine need. Why it doesn't goes to `warnings`. */
 async function pruneCacheOf(context, nix, cache, roots, warnings) {
-	const all = allRoots(context.env);
 	const kept = async () => {
-		const fleets = [roots, ...(await directoriesIn(all)).map((name) => path$2.join(all, name))];
+		const fleets = [roots, ...await placesOfRoots(context.env)];
 		const places = await Promise.all(fleets.map(async (fleet) => (await directoriesIn(fleet)).map((host) => path$2.join(fleet, host))));
 		const found = await Promise.all([...new Set(places.flat())].map(rootsIn));
 		return [...new Set(found.flat().map(({ target }) => target))];
@@ -27288,38 +27582,38 @@ async function pruneCacheOf(context, nix, cache, roots, warnings) {
 	}
 }
 /** What each host says it runs, and what is published for it; null when nobody can be asked now. */
-async function runningSystems(context, fleet, warnings) {
-	const { server } = fleet;
+async function systemsInUse(context, fleet, isUnmerged, warnings) {
 	const known = /* @__PURE__ */ new Map();
-	const source = optionalKey(context.env, PUBLISHER_KEY);
-	if (server === null || source === void 0) {
-		const why = server === null ? "fleet.yaml has no server that hosts report to" : `there is no ${PUBLISHER_KEY} to ask with`;
+	const why = fleet.server === null && fleet.git === null ? "fleet.yaml has no server that hosts report to" : fleet.server !== null && optionalKey(context.env, "BENTO_SSH_KEY") === void 0 ? `there is no ${PUBLISHER_KEY} to ask with` : null;
+	if (isUnmerged && (why !== null || fleet.server === null)) return known;
+	if (why !== null) {
 		warnings.push(`--prune: what hosts run is not known here, as ${why}; the last ${KEEP} systems of each are kept`);
 		return known;
 	}
 	const hosts = fleet.hosts.filter((host) => host.declared);
 	try {
 		try {
-			var _usingCtx$9 = _usingCtx();
-			const key = _usingCtx$9.a(await openPrivateKey(source, describeKey(PUBLISHER_KEY)));
-			const publisher = _usingCtx$9.a(await SftpPublisher.connect(server, key, {
-				signal: context.signal,
-				say: context.output.info
+			var _usingCtx$10 = _usingCtx();
+			const ways = _usingCtx$10.a(await waysOut(context, {
+				...fleet,
+				git: fleet.server === null ? fleet.git : null
 			}));
-			for (const { name, state, running, published } of await statusesOf(publisher, hosts, fleet.signers)) {
+			const publishers = _usingCtx$10.a(await Publishers.open(ways.list));
+			for (const { name, state, running, published } of await statusesOf(publishers.statusSource, hosts, fleet.signers)) {
 				const wanted = [running?.toplevel, published?.toplevel].filter((system) => typeof system === "string");
 				if (running === null && state === "unknown") known.set(name, "unknown");
 				else known.set(name, new Set(wanted));
 			}
 			return known;
 		} catch (_) {
-			_usingCtx$9.e = _;
+			_usingCtx$10.e = _;
 		} finally {
-			await _usingCtx$9.d();
+			await _usingCtx$10.d();
 		}
 	} catch (error) {
 		if (!(error instanceof UnavailableError)) throw error;
-		warnings.push(`--prune: nothing was removed, as hosts' reports can't be read now: ${error.message}`);
+		const what = fleet.server === null ? "what is published" : "hosts' reports";
+		warnings.push(`--prune: nothing was removed, as ${what} can't be read now: ${error.message}`);
 		return null;
 	}
 }
@@ -27327,7 +27621,19 @@ async function directoriesIn(place) {
 	return (await readdir$1(place, { withFileTypes: true }).catch((error) => {
 		if (error.code === "ENOENT") return [];
 		throw error;
-	})).flatMap((entry) => entry.isDirectory() ? entry.name : []).sort();
+	})).flatMap((entry) => entry.isDirectory() && !entry.name.startsWith(".") ? entry.name : []).sort();
+}
+/** What builds that were killed have left. No build takes so long. */
+async function removeAbandoned(roots) {
+	const names = (await readdir$1(roots).catch(() => [])).filter((name) => name.startsWith(BUILDING));
+	for (const name of names) {
+		const place = path$2.join(roots, name);
+		const info = await stat$1(place).catch(() => void 0);
+		if (info !== void 0 && Date.now() - info.mtimeMs > ABANDONED) await rm$1(place, {
+			recursive: true,
+			force: true
+		});
+	}
 }
 // node_modules/ansi-styles/index.js
 const ANSI_BACKGROUND_OFFSET = 10;
@@ -29336,7 +29642,7 @@ var BuildProgress = class {
 		const type = this.#expected.get(101) || this.#sum(101) > 0 ? 101 : 100;
 		const fetched = this.#sum(type);
 		return {
-			building: [...this.#building.values()].map(nameOf),
+			building: [...this.#building.values()].map(nameOf$1),
 			built: this.#built,
 			toBuild: this.#toBuild,
 			fetched,
@@ -29473,38 +29779,55 @@ function buildProgress(done, hosts, state) {
 // src/commands/build/targets.ts
 /** Milliseconds between changes of the progress line. */
 const TICK = 100;
-/** Builds what isn't there yet, all at once, and says meanwhile how far it is. */
-async function buildTargets(context, nix, targets) {
-	const missing = await invalidPaths(nix, targets.map(({ output }) => output));
-	const wanted = targets.filter(({ output }) => missing.has(output));
-	const outcomes = new Map(targets.map(({ host }) => [host.name, { kind: "built" }]));
-	const plans = new Map(targets.map(({ host }) => [host.name, {
-		build: 0,
-		fetch: 0,
-		download: 0,
-		unpacked: 0
-	}]));
-	const builders = /* @__PURE__ */ new Map();
-	if (wanted.length === 0) return {
-		outcomes,
-		plans,
-		builders
-	};
-	const planned = await planBuilds(nix, wanted.map(({ drv }) => drv));
-	const built = await buildAndTell(context, nix, wanted, {
-		total: targets.length,
-		builders
-	});
-	for (const [index, { host }] of wanted.entries()) {
-		const [outcome, plan] = [built[index], planned[index]];
-		if (outcome !== void 0) outcomes.set(host.name, outcome);
-		if (plan !== void 0) plans.set(host.name, plan);
+/**
+* Builds what isn't there yet, all at once, and says meanwhile how far it is. Whatever is there or built has a gc root of its host's
+* below `roots`, and is never without one.
+*/
+async function buildTargets(context, nix, targets, roots) {
+	try {
+		var _usingCtx$9 = _usingCtx();
+		const missing = await invalidPaths(nix, targets.map(({ output }) => output));
+		const wanted = targets.filter(({ output }) => missing.has(output));
+		const outcomes = new Map(targets.map(({ host }) => [host.name, { kind: "built" }]));
+		const plans = new Map(targets.map(({ host }) => [host.name, {
+			build: 0,
+			fetch: 0,
+			download: 0,
+			unpacked: 0
+		}]));
+		const builders = /* @__PURE__ */ new Map();
+		const keep = (some) => addRoots(nix, some.map(({ host, output }) => ({
+			storePath: output,
+			directory: path$2.join(roots, host.name)
+		})));
+		await keep(targets.filter((target) => !wanted.includes(target)));
+		if (wanted.length === 0) return {
+			outcomes,
+			plans,
+			builders
+		};
+		_usingCtx$9.a(await keepOnceBuilt(nix, roots, wanted.map(({ output }) => output)));
+		const planned = await planBuilds(nix, wanted.map(({ drv }) => drv));
+		const built = await buildAndTell(context, nix, wanted, {
+			total: targets.length,
+			builders
+		});
+		for (const [index, { host }] of wanted.entries()) {
+			const [outcome, plan] = [built[index], planned[index]];
+			if (outcome !== void 0) outcomes.set(host.name, outcome);
+			if (plan !== void 0) plans.set(host.name, plan);
+		}
+		await keep(wanted.filter(({ host }) => outcomes.get(host.name)?.kind === "built"));
+		return {
+			outcomes,
+			plans,
+			builders
+		};
+	} catch (_) {
+		_usingCtx$9.e = _;
+	} finally {
+		await _usingCtx$9.d();
 	}
-	return {
-		outcomes,
-		plans,
-		builders
-	};
 }
 /** `total` is the number of hosts with those that are built already; `builders` gets those that can't be used. */
 async function buildAndTell({ output }, nix, wanted, { total, builders }) {
@@ -29521,8 +29844,8 @@ async function buildAndTell({ output }, nix, wanted, { total, builders }) {
 		return await buildAll(nix, wanted, (event) => {
 			progress.see(event);
 			if (event.kind === "start" && event.type === 105) {
-				building.set(event.id, nameOf(event.path));
-				group.line(`building ${nameOf(event.path)}`);
+				building.set(event.id, nameOf$1(event.path));
+				group.line(`building ${nameOf$1(event.path)}`);
 			}
 			if (event.kind === "message") {
 				const [, builder, why] = /cannot build on '([^'\n]+)': (.+)/.exec(withoutColours(event.text)) ?? [];
@@ -29539,6 +29862,22 @@ async function buildAndTell({ output }, nix, wanted, { total, builders }) {
 		output.done();
 		group.end();
 	}
+}
+// src/commands/build/trust.ts
+/**
+* What is to be said of a key with which nothing is signed that hosts take, as far as fleet.yaml tells; null for nothing. A fleet that
+* names no binary cache has set its hosts up in another way.
+* @throws FleetError where hosts know another key by the same name, which can't be meant.
+*/
+function distrustOf({ publicKey }, fleet) {
+	const known = fleet.substituters.map(({ key }) => key);
+	if (known.length === 0 || known.includes(publicKey)) return null;
+	const name = nameOf(publicKey);
+	if (known.some((key) => nameOf(key) === name)) throw new FleetError(`the key that signs is another than the one called ${name} under substituters in fleet.yaml`, { hint: `hosts would refuse all that it signs: its public half is ${publicKey}; correct it there, or give the right key` });
+	return `${name}, the key that signs, is not under substituters in fleet.yaml: hosts take what it signs only if they trust it for another reason`;
+}
+function nameOf(key) {
+	return key.replace(/:.*/, "");
 }
 // src/secrets/age.ts
 /** Larger than anything that is kept as a secret. */
@@ -29614,7 +29953,7 @@ function secretFile(host, name) {
 */
 async function secretNames(fleet, host) {
 	for (const place of [SECRETS_DIR, path$2.posix.join(SECRETS_DIR, host)]) {
-		const info = await lstat$1(path$2.join(fleet, place)).catch(missing);
+		const info = await lstat$1(path$2.join(fleet, place)).catch(missing$1);
 		if (info === void 0) return [];
 		if (!info.isDirectory()) throw new FleetError("it is no directory", {
 			at: { file: place },
@@ -29625,7 +29964,7 @@ async function secretNames(fleet, host) {
 }
 /** The directories below secrets/, which should all be hosts' names. */
 async function secretHosts(fleet) {
-	return (await readdir$1(path$2.join(fleet, "secrets"), { withFileTypes: true }).catch(missing) ?? []).filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
+	return (await readdir$1(path$2.join(fleet, "secrets"), { withFileTypes: true }).catch(missing$1) ?? []).filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
 }
 /**
 * The content of a secret's file.
@@ -29650,7 +29989,7 @@ async function readSecretFile(fleet, file) {
 		await handle.close();
 	}
 }
-function missing(error) {
+function missing$1(error) {
 	if (error.code !== "ENOENT") throw error;
 }
 // src/fleet/rendered.ts
@@ -32542,6 +32881,209 @@ function neverPushed(workflow, branches) {
 function runsBento({ jobs }) {
 	return jobs.flatMap((job) => [job, ...job.steps]).some(({ keys: { uses, run } }) => texts([uses, run]).some((text) => /\bbento\b/i.test(text)));
 }
+// src/commands/original-workflows.ts
+/**
+* Bento's own workflows by their name, as they lie beside what runs: in the bundle, a newer pin of an action would be a newer bundle, and
+* nobody but a person makes one.
+*/
+async function originalWorkflows() {
+	const read = async (name) => [name, await readFile$1(path$2.join(packageRoot(), ".github/workflows", `${name}.yml`), "utf8")];
+	return Object.fromEntries(await Promise.all(COPIED.map(read)));
+}
+// src/commands/init/copied-files.ts
+/** What is copied from Bento's own utils/ into a fleet's. */
+const UTILS = [
+	"bento.nix",
+	"bento",
+	"fleet.nix",
+	"runner.nix",
+	"agent"
+];
+/** The module of a host and its agent are made for each other, and so is all that either of them is made of. */
+const OF_MACHINES = [
+	"bento.nix",
+	"bento",
+	"agent"
+];
+/** All that `bento init` copies. `place`: the fleet's directory in its repository, `.` for all of it. */
+async function copiedFiles(place) {
+	const utils = path$2.join(packageRoot(), "utils");
+	const shipped = await Promise.all(UTILS.map((name) => filesIn(utils, name)));
+	const workflows = workflowCopies({
+		version: packageVersion(),
+		fleet: place,
+		originals: await originalWorkflows()
+	});
+	return [...shipped.flat(), ...Object.entries(workflows).map(([file, text]) => {
+		const here = path$2.posix.relative(place, file);
+		return {
+			file: here,
+			content: Buffer.from(text),
+			executable: false,
+			part: here
+		};
+	})];
+}
+async function filesIn(utils, name) {
+	const info = await lstat$1(path$2.join(utils, name));
+	if (info.isDirectory()) {
+		const names = (await readdir$1(path$2.join(utils, name))).sort();
+		return (await Promise.all(names.map((one) => filesIn(utils, `${name}/${one}`)))).flat();
+	}
+	const file = `utils/${name}`;
+	return [{
+		file,
+		content: await readFile$1(path$2.join(utils, name)),
+		executable: (info.mode & 64) !== 0,
+		part: partOf(file)
+	}];
+}
+/** The part that a file is of, also one that only an older Bento had. */
+function partOf(file) {
+	const [, name = ""] = /^utils\/([^/]+)/.exec(file) ?? [];
+	return OF_MACHINES.includes(name) ? "utils/bento.nix" : file;
+}
+/** The directory of Bento's that a file is in, or itself: utils/agent, .github/workflows. */
+function placeOf(file) {
+	return file.replace(/(?<=^(?:\.\.\/)*(?:utils|\.github)\/[^/]+)\/.*/, "");
+}
+/** As git knows a file, by mode and blob: with `git cat-file blob` a fleet's repository gives back what was copied. */
+function idOf({ content, executable }) {
+	const blob = createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex");
+	return `${executable ? "100755" : "100644"} ${blob}`;
+}
+/** Looks without following links below `top`: what is behind one isn't this fleet's. */
+async function presentAt(top, file) {
+	const parts = path$2.relative(top, file).split(path$2.sep);
+	for (const [index] of parts.entries()) {
+		const place = path$2.join(top, ...parts.slice(0, index + 1));
+		const info = await lstat$1(place).catch(missing);
+		if (info === null) return { kind: "missing" };
+		if (info.isSymbolicLink()) return {
+			kind: "link",
+			at: place
+		};
+		if (index === parts.length - 1) {
+			if (!info.isFile()) return {
+				kind: "file",
+				id: ""
+			};
+			return {
+				kind: "file",
+				id: idOf({
+					content: await readFile$1(file),
+					executable: (info.mode & 64) !== 0
+				})
+			};
+		}
+	}
+	return { kind: "missing" };
+}
+function missing(error) {
+	if (error.code === "ENOENT" || error.code === "ENOTDIR") return null;
+	throw error;
+}
+// src/commands/init/lock.ts
+/** Which Bento a fleet's copies are of, and what they were: what its owner has changed since is told by it. */
+const LOCK_FILE = "bento.lock";
+/** No place outside of utils/ and of a repository's workflows: what is recorded there may be removed. */
+function isPlace(file) {
+	if (path$2.posix.normalize(file) !== file || file.includes("\0")) return false;
+	return /^utils\/.|^(?:\.\.\/)*\.github\/workflows\/bento[^/]*\.yml$/.test(file);
+}
+const schema = object({
+	version: literal(1),
+	bento: string().regex(/^\d+\.\d+\.\d+$/),
+	files: record(string().refine(isPlace), string().regex(/^100(?:644|755) [0-9a-f]{40}$/))
+});
+/**
+* What is recorded in a fleet; null where nothing is, as in those of before there was a record.
+* @throws FleetError when it can't be read.
+*/
+async function readLock$1(fleet) {
+	let text;
+	try {
+		text = await readFile$1(path$2.join(fleet, LOCK_FILE), "utf8");
+	} catch (error) {
+		const { code } = error;
+		if (code === "ENOENT") return null;
+		throw broken(`can't be read (${code})`, error);
+	}
+	try {
+		const { bento, files } = schema.parse(JSON.parse(text));
+		return {
+			bento,
+			files: new Map(Object.entries(files))
+		};
+	} catch (error) {
+		throw broken("is not as bento init has written it", error);
+	}
+}
+function broken(what, cause) {
+	return new FleetError(`${LOCK_FILE} ${what}`, {
+		hint: `git checkout -- ${LOCK_FILE}`,
+		cause
+	});
+}
+function lockText({ bento, files }) {
+	const sorted = [...files].sort(([one], [other]) => one < other ? -1 : 1);
+	return `${JSON.stringify({
+		version: 1,
+		bento,
+		files: Object.fromEntries(sorted)
+	}, null, 2)}\n`;
+}
+/** Whether a version is newer than another: `1.10.0` than `1.9.3`. */
+function isNewer(version, than) {
+	const parts = (one) => one.split(".").map(Number);
+	const [left, right] = [parts(version), parts(than)];
+	const at = left.findIndex((part, index) => part !== right[index]);
+	return at !== -1 && (left[at] ?? 0) > (right[at] ?? 0);
+}
+// src/commands/init/copy-warnings.ts
+/** The agent itself: a fleet without it has its modules from elsewhere, or by another name. */
+const AGENT = "utils/agent/bento-agent";
+/** At most one: what `bento init` copied into this fleet is of another Bento than this. */
+async function copyWarnings(fleet, repository) {
+	if (fleet.file === null) return [];
+	try {
+		const dir = await realpath(fleet.dir);
+		const lock = await readLock$1(dir);
+		if (lock !== null && isNewer(lock.bento, packageVersion())) return [`bento init --update of Bento ${lock.bento} was here, and this is ${packageVersion()}: update this one`];
+		const originals = await copiedFiles(path$2.relative(repository.root, dir).split(path$2.sep).join("/") || ".");
+		return lock === null ? await unrecorded(dir, repository, originals) : await recorded(dir, repository, originals, lock);
+	} catch (error) {
+		if (!(error instanceof FleetError)) throw error;
+		return [`${error.message}${error.hint === void 0 ? "" : ` (${error.hint})`}`];
+	}
+}
+const ADVICE = "bento init --update brings it up to date, with --dry-run it says how";
+/** By what was copied, not by what is there: somebody's own changes are no older version. */
+async function recorded(dir, repository, originals, lock) {
+	const now = new Map(originals.map((original) => [original.file, idOf(original)]));
+	const older = [];
+	for (const [file, id] of lock.files) if (now.get(file) !== id && (await presentAt(repository.root, path$2.join(dir, file))).kind === "file") older.push(file);
+	if (older.length === 0) return [];
+	const version = lock.bento === packageVersion() ? "another" : lock.bento;
+	return [`${named(older)} of Bento ${version} ${are(older)} here, and this is ${packageVersion()}: ${ADVICE}`];
+}
+/** A fleet of before there was a record: whether it is older, or somebody's own, nobody knows. */
+async function unrecorded(dir, repository, originals) {
+	if ((await presentAt(repository.root, path$2.join(dir, AGENT))).kind !== "file") return [];
+	const others = [];
+	for (const original of originals) {
+		const present = await presentAt(repository.root, path$2.join(dir, original.file));
+		if (present.kind === "file" && present.id !== idOf(original)) others.push(original.file);
+	}
+	if (others.length === 0) return [];
+	return [`${named(others)} ${are(others)} not what Bento ${packageVersion()} has: ${ADVICE}`];
+}
+function named([first, ...others]) {
+	return `${first}${others.length === 0 ? "" : ` and ${others.length} more`}`;
+}
+function are(files) {
+	return files.length === 1 ? "is" : "are";
+}
 // src/commands/check.ts
 const DEFAULT_TIMEOUT = 6e5;
 /**
@@ -32588,6 +33130,7 @@ async function check(context, options) {
 				...warnings,
 				...fleet.warnings,
 				...undeclaredWarnings(fleet),
+				...await copyWarnings(fleet, open.repository),
 				...await workflowWarnings(open.repository)
 			],
 			hosts: checks
@@ -32721,6 +33264,8 @@ async function build(context, options) {
 		if (url !== null) storeAddress(url);
 		const source = options.signKey === null ? optionalKey(context.env, CACHE_KEY) : { file: options.signKey };
 		const key = _usingCtx$4.a(source === void 0 ? null : await openCacheKey(source, describeKey(CACHE_KEY)));
+		const distrust = key === null ? null : distrustOf(key, await loadFleet(options.fleet));
+		if (distrust !== null) context.output.info(distrust);
 		const checked = await check(context, {
 			...options,
 			derivations: true
@@ -32734,16 +33279,14 @@ async function build(context, options) {
 				output: toplevel
 			}] : [];
 		});
-		const { outcomes, plans, builders } = await buildTargets(context, nix, targets);
+		const roots = options.roots ?? await defaultRoots(context.env, options.fleet);
+		if (options.roots !== null) await noteRoots(context.env, roots);
+		const { outcomes, plans, builders } = await buildTargets(context, nix, targets, roots);
 		const isBuilt = ({ host }) => outcomes.get(host.name)?.kind === "built";
 		const built = targets.filter(isBuilt);
 		const logs = options.logs ?? defaultLogs(context.env);
 		const failures = await failuresOf(context, nix, outcomes, logs);
-		const roots = options.roots ?? await defaultRoots(context.env, options.fleet);
-		await addRoots(nix, built.map(({ host, output }) => ({
-			storePath: output,
-			directory: path$2.join(roots, host.name)
-		})));
+		await refreshRoots(roots, checked.hosts);
 		const hosts = await parallel(checked.hosts, availableParallelism(), async (host) => {
 			const error = failures.get(host.name);
 			if (error !== void 0) return {
@@ -32767,7 +33310,11 @@ async function build(context, options) {
 				packages: await packageChanges(nix, base, toplevel)
 			};
 		});
-		const warnings = [...checked.warnings, ...unbuildableWarnings(outcomes, builders)];
+		const warnings = [
+			...checked.warnings,
+			...unbuildableWarnings(outcomes, builders),
+			...distrust === null ? [] : [distrust]
+		];
 		const document = {
 			...checked,
 			command: "build",
@@ -32775,7 +33322,7 @@ async function build(context, options) {
 			hosts
 		};
 		const paths = built.map(({ output }) => output);
-		if (key !== null) {
+		if (key !== null && paths.length > 0) {
 			if (!await signClosures(nix, key, paths) && !(url !== null && isBinaryCache(url))) throw new UnavailableError("what was built can't be signed: the Nix daemon lets only users that it trusts sign", { hint: "push to a binary cache (file://, s3:// or https://), where what is uploaded is signed on the way" });
 			document.signedBy = key.publicKey;
 		}
@@ -32794,7 +33341,8 @@ async function build(context, options) {
 			fleet: options.fleet,
 			roots,
 			hosts,
-			isWhole
+			isWhole,
+			isUnmerged: options.isUnmerged ?? false
 		});
 		const cache = url === null ? null : cacheDirectory(url);
 		if (cache !== null && document.push?.error === null) document.prunedCache = await pruneCacheOf(context, nix, cache, roots, more);
@@ -33348,7 +33896,7 @@ async function deploy(context, options) {
 			command: "deploy",
 			dryRun: options.dryRun
 		};
-		const { warnings } = fleet;
+		const warnings = [...fleet.warnings, ...await copyWarnings(fleet, opened.repository)];
 		const blocking = await blockingHosts(context, publishers, planner, preparedBefore, options);
 		if (blocking.length > 0) {
 			const reason = `an earlier wave is not done: ${blocking.map(({ name }) => name).join(", ")}`;
@@ -34688,4 +35236,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { DEFAULT_TIMEOUT as $, packageRoot as $t, changeText as A, string as An, warnings as At, lockFor as B, KEY_NAME as Bn, parseDuration as Bt, folded as C, readersIn as Cn, decrypt as Ct, deployWord as D, int as Dn, size as Dt, deployDetail as E, boolean as En, painter as Et, describeError as F, Nix as Fn, statusOptions as Ft, failed as G, BentoError as Gn, MEMORY_KEY as Gt, openAll as H, temporaryDirectory as Hn, Repository as Ht, failureLines as I, run as In, waysOut as It, withArchive as J, InterruptedError as Jn, SECRETS$1 as Jt, failing as K, FleetError as Kn, MissingKeysError as Kt, locationOf as L, difference as Ln, exitStatus as Lt, grouped as M, parallel as Mn, FleetStatus as Mt, pushText as N, _usingCtx as Nn, parseFailOn as Nt, renderDeploy as O, literal as On, table as Ot, renderCheck as P, writeFileAtomically as Pn, status as Pt, build as Q, optionalKey as Qt, flakeUpdate as R, packageChanges as Rn, failedHosts as Rt, code as S, canReceive as Sn, MAX_SECRET as St, plain as T, _enum as Tn, count as Tt, published as U, inert as Un, CACHE_KEY as Ut, signAndPublish as V, makeCacheKey as Vn, Publishers as Vt, unchanged as W, inertLine as Wn, GIT_KEY as Wt, nextManifest as X, UnreachableError as Xn, describeKey as Xt, isSameRelease as Y, UnavailableError as Yn, SIGNING_KEY as Yt, gateOf as Z, formatLocation as Zn, keysFromEnvironment as Zt, releaseText as _, splitPatterns as _n, isSecretName as _t, renderKeygen as a, flight as an, failureOf as at, watchLines as b, hostName as bn, secretHosts as bt, flakeUpdateMarkdown as c, requireSigner as cn, openFleetAt as ct, deliverStatus as d, openPrivateKey as dn, archive as dt, packageVersion as en, check as et, report as f, findFleet as fn, AGENT_FILE as ft, look as g, selectHosts as gn, checkSecretName as gt, contactText as h, parseShard as hn, SECRETS_DIR as ht, renderInit as i, list as in, evaluateFleet as it, costText as j, require_dist$2 as jn, EACH as jt, baseText as k, object as kn, tally as kt, renderFlakeUpdate as l, storePath as ln, openMemory as lt, changeLine as m, parseWave as mn, staleFiles as mt, renderHostEdit as n, SILENCE$2 as nn, workflowCopies as nt, renderPlan as o, ignoreSftpError as on, loadRenderedFleet as ot, plan as p, loadFleet as pn, renderedFiles as pt, prepare as q, HostError as qn, PUBLISHER_KEY as qt, renderHostList as r, SftpSession as rn, compareWith as rt, renderRender as s, open as sn, openFleet as st, renderFiles as t, LOCK_DIRECTORY as tn, COPIED as tt, onInterrupt as u, needsOpenSsh as un, withFlakeHosts as ut, renderHostStatus as v, FLEET_FILE as vn, readSecretFile as vt, markdownTable as w, readersOf as wn, encrypt as wt, worstFirst as x, parseSshTarget as xn, secretNames as xt, renderStatus as y, parseFleetFile as yn, secretFile as yt, deploy as z, parsePackages as zn, OUTCOMES as zt };
+export { DEFAULT_TIMEOUT as $, literal as $n, packageVersion as $t, changeText as A, KEY_NAME as An, secretHosts as At, lockFor as B, parseShard as Bn, warnings as Bt, folded as C, parallel as Cn, renderedFiles as Ct, deployWord as D, difference as Dn, isSecretName as Dt, deployDetail as E, run as En, checkSecretName as Et, describeError as F, inert as Fn, count as Ft, failed as G, hostName as Gn, statusOptions as Gt, openAll as H, splitPatterns as Hn, FleetStatus as Ht, failureLines as I, inertLine as In, painter as It, withArchive as J, readersIn as Jn, exitStatus as Jt, failing as K, parseSshTarget as Kn, waysOut as Kt, locationOf as L, findFleet as Ln, size as Lt, grouped as M, temporaryDirectory as Mn, MAX_SECRET as Mt, pushText as N, replaceFiles as Nn, decrypt as Nt, renderDeploy as O, packageChanges as On, readSecretFile as Ot, renderCheck as P, writeFileAtomically as Pn, encrypt as Pt, build as Q, int as Qn, packageRoot as Qt, flakeUpdate as R, loadFleet as Rn, table as Rt, code as S, Publishers as Sn, AGENT_FILE as St, plain as T, Nix as Tn, SECRETS_DIR as Tt, published as U, FLEET_FILE as Un, parseFailOn as Ut, signAndPublish as V, selectHosts as Vn, EACH as Vt, unchanged as W, parseFleetFile as Wn, status as Wt, nextManifest as X, _enum as Xn, OUTCOMES as Xt, isSameRelease as Y, readersOf as Yn, failedHosts as Yt, gateOf as Z, boolean as Zn, parseDuration as Zt, releaseText as _, SECRETS$1 as _n, openFleet as _t, renderKeygen as a, ignoreSftpError as an, HostError as ar, UTILS as at, watchLines as b, keysFromEnvironment as bn, withFlakeHosts as bt, flakeUpdateMarkdown as c, storePath as cn, UnreachableError as cr, partOf as ct, deliverStatus as d, Repository as dn, originalWorkflows as dt, LOCK_DIRECTORY as en, object as er, check as et, report as f, CACHE_KEY as fn, workflowCopies as ft, look as g, PUBLISHER_KEY as gn, loadRenderedFleet as gt, contactText as h, MissingKeysError as hn, failureOf as ht, renderInit as i, flight as in, FleetError as ir, readLock$1 as it, costText as j, makeCacheKey as jn, secretNames as jt, baseText as k, parsePackages as kn, secretFile as kt, renderFlakeUpdate as l, needsOpenSsh as ln, formatLocation as lr, placeOf as lt, changeLine as m, MEMORY_KEY as mn, evaluateFleet as mt, renderHostEdit as n, SftpSession as nn, require_dist$2 as nr, isNewer as nt, renderPlan as o, open as on, InterruptedError as or, copiedFiles as ot, plan as p, GIT_KEY as pn, compareWith as pt, prepare as q, canReceive as qn, runGit as qt, renderHostList as r, list as rn, BentoError as rr, lockText as rt, renderRender as s, requireSigner as sn, UnavailableError as sr, idOf as st, renderFiles as t, SILENCE$2 as tn, string as tr, LOCK_FILE as tt, onInterrupt as u, openPrivateKey as un, presentAt as ut, renderHostStatus as v, SIGNING_KEY as vn, openFleetAt as vt, markdownTable as w, _usingCtx as wn, staleFiles as wt, worstFirst as x, optionalKey as xn, archive as xt, renderStatus as y, describeKey as yn, openMemory as yt, deploy as z, parseWave as zn, tally as zt };
