@@ -91,6 +91,7 @@ in
     ./bento/git.nix
     ./bento/health-checks.nix
     ./bento/local.nix
+    ./bento/max-silent-time.nix
     ./bento/notifications.nix
     ./bento/reboot.nix
     ./bento/secrets.nix

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
 import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
@@ -94,6 +95,30 @@ test("output that nobody reads to its end", async () => {
   expect(await machine.running()).toBe(manifest.toplevel);
   expect(await machine.bootDefault()).toBe(manifest.toplevel);
   expect(await world.report("desk")).toMatchObject({ outcome: "success", sequence: manifest.sequence });
+});
+
+test("an interrupt at the terminal, and an agent that is killed: what they have started ends with them", async () => {
+  const pid = machine.path("run/builder");
+  for (const how of ["interrupted", "killed"]) {
+    await using build = await Hold.make(machine, "build");
+    const waits = `derivation {
+      name = "waits"; system = builtins.currentSystem; builder = "/bin/sh";
+      args = [ "-c" ''echo $$ > ${pid}; ${build.script}'' ];
+    }`;
+    await world.publish("desk", system(how, `environment.systemPackages = [ (${waits}) ];`));
+    const keys = new PassThrough();
+    const attempt = how === "interrupted" ? terminal("upgrade", keys) : machine.startAgent();
+    await build.reached();
+    const builder = `/proc/${(await readFile(pid, "utf8")).trim()}`;
+    expect(existsSync(builder)).toBe(true);
+    if (how === "interrupted") keys.write("\x03");
+    else kill([attempt.pid]);
+    await vi.waitFor(() => expect([existsSync(builder), machine.processes()]).toEqual([false, []]), {
+      timeout: 30_000,
+      interval: 50,
+    });
+    await rm(pid);
+  }
 });
 
 test("an interrupt at the terminal ends it, and what isn't confirmed is undone by the next run", async () => {

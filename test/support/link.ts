@@ -21,6 +21,8 @@ export interface LinkOptions {
   lockstep?: number;
   /** Every byte takes so many milliseconds, in each direction. */
   delay?: number;
+  /** No more than so many bytes pass in a second, in each direction of each connection. */
+  rate?: number;
   /** By the number of the connection, from 1. */
   trouble?: (connection: number) => Trouble | undefined;
 }
@@ -88,9 +90,9 @@ export class Link implements AsyncDisposable {
       socket.on("error", end);
       socket.on("close", () => this.#sockets.delete(socket));
     }
-    const { cut, hold, lockstep, delay, trouble } = this.#options;
-    if (delay !== undefined || trouble !== undefined) {
-      this.#pass(client, server, delay ?? 0, trouble?.(this.connections));
+    const { cut, hold, lockstep, delay, rate, trouble } = this.#options;
+    if (delay !== undefined || trouble !== undefined || rate !== undefined) {
+      this.#pass(client, server, delay ?? 0, rate ?? Number.POSITIVE_INFINITY, trouble?.(this.connections));
       return;
     }
     const limit = (direction: Direction) =>
@@ -145,8 +147,8 @@ export class Link implements AsyncDisposable {
     });
   }
 
-  /** A line of a certain length, and perhaps a bad one. */
-  #pass(client: net.Socket, server: net.Socket, delay: number, trouble: Trouble | undefined): void {
+  /** A line of a certain length and width, and perhaps a bad one. */
+  #pass(client: net.Socket, server: net.Socket, delay: number, rate: number, trouble: Trouble | undefined): void {
     let passed = 0;
     let isTroubled = false;
     const after = (act: () => void) => setTimeout(act, delay).unref();
@@ -157,6 +159,10 @@ export class Link implements AsyncDisposable {
         passed += piece.length;
         this.passed[direction] += piece.length;
         after(() => to.writable && to.write(piece));
+        if (Number.isFinite(rate)) {
+          from.pause();
+          setTimeout(() => from.resume(), (1000 * piece.length) / rate).unref();
+        }
         if (trouble === undefined || passed < trouble.bytes) return;
         isTroubled = true;
         this.troubled += 1;

@@ -270,9 +270,10 @@ poll_with_heartbeat() {
   if [ "$fetcher" = "$agent/fetchers/sftp" ] && [ "$reporter" = "$fetcher" ]; then
     BENTO_HEARTBEAT=$heartbeat poll_server "$1" "$BENTO_POLL_TIMEOUT"
   else
-    local patience=$BENTO_POLL_TIMEOUT status=0 said
-    [ "$fetcher" != "$agent/fetchers/git" ] || patience=$BENTO_FETCH_TIMEOUT
-    poll_server "$1" "$patience" || status=$?
+    local patience=("$BENTO_POLL_TIMEOUT") status=0 said
+    # git can't get an envelope without the release.
+    [ "$fetcher" != "$agent/fetchers/git" ] || patience=("$BENTO_FETCH_SILENCE" fetching)
+    poll_server "$1" "${patience[@]}" || status=$?
     [ "$status" -eq 0 ] || [ "$status" -eq 65 ] || return "$status"
     said=$problem
     deliver

@@ -86,7 +86,7 @@ build_from_source() {
   local options=("${cache_options[@]}" --option fallback true)
   if [ "$manifest_kind" = flake ]; then
     # In quotes, so that a dot is a part of the name; and a flake reference's fragment is percent-encoded.
-    logged nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs "${options[@]}" \
+    logged watched "$BENTO_BUILD_SILENCE" nix_progress nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs "${options[@]}" \
       --out-link "$root" \
       "path:$tree#nixosConfigurations.\"${manifest_attr//%/%25}\".config.system.build.toplevel" || build_status=$?
   else
@@ -102,8 +102,12 @@ build_from_source() {
       fi
       search_path=nixpkgs=$pinned:$search_path
     fi
-    NIX_PATH=$search_path logged nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" "${options[@]}" \
-      --out-link "$root" || build_status=$?
+    NIX_PATH=$search_path logged watched "$BENTO_BUILD_SILENCE" nix_progress \
+      nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" "${options[@]}" --out-link "$root" || build_status=$?
+  fi
+  if [ "$build_status" -eq 124 ]; then
+    problem="its build was ended: for $BENTO_BUILD_SILENCE s it has said nothing (services.bento.maxSilentTime.build) after: $(said_before_end)"
+    return 1
   fi
   if [ "$build_status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
     problem=$(no_space_or "$(nix_store_dir)" "it does not build: $(nix_error)")
@@ -112,20 +116,28 @@ build_from_source() {
   built=$(readlink -f "$root")
 }
 
+# said_before_end: the last line of a build that was ended, but for what Nix says of that.
+said_before_end() {
+  tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | tail -c 20000 | printable | grep -v '^error: interrupted by the user' |
+    tail -n 1 | grep . || echo 'nothing at all'
+}
+
 # is_cache_to_blame: whether a build failed over what it got, or didn't get, from a cache. Nix 2.8 aborts over one that it
 # can't reach.
 is_cache_to_blame() {
-  [ "$build_status" -ne 0 ] && [ "${#caches[@]}" -gt 0 ] || return 1
+  [ "$build_status" -ne 0 ] && [ "$build_status" -ne 124 ] && [ "${#caches[@]}" -gt 0 ] || return 1
   [ "$build_status" -eq 134 ] || tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | printable |
     grep -qE "^(error|warning): .*(unable to download|substitut|timed out|binary cache|hash mismatch importing)"
 }
 
-# pinned_nixpkgs FILE: fetches the nixpkgs that the release was checked with, unless it is there, and prints its store path.
+# pinned_nixpkgs FILE: fetches the nixpkgs that the release was checked with, unless it is there, and prints its store path. Nix
+# itself gives up a download that has stalled.
 pinned_nixpkgs() {
   local url hash
   url=$(jq -er '.url | strings' "$1") && hash=$(jq -er '.hash | strings' "$1") || return 1
   # shellcheck disable=SC2016 # the variables are Nix's
-  apart nix-instantiate --eval --json --read-write-mode --argstr url "$url" --argstr hash "$hash" \
+  apart watched "$BENTO_BUILD_SILENCE" nix_progress nix-instantiate --eval --json --read-write-mode \
+    --argstr url "$url" --argstr hash "$hash" \
     --expr '{ url, hash }: "${builtins.fetchTarball { inherit url; sha256 = hash; }}"' 2>> "${attempt_log:-/dev/null}" |
     jq -er .
 }

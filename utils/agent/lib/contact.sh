@@ -4,11 +4,13 @@
 # Set where somebody at the machine does without it.
 offline=
 
-# poll_server FILE SECONDS: the envelope goes to FILE. Fails with $problem, and with status 75 when it is worth trying
-# later; with 65 when the fetcher itself refuses what there is.
+# poll_server FILE SECONDS [fetching]: the envelope goes to FILE. Fails with $problem, and with status 75 when it is worth trying
+# later; with 65 when the fetcher itself refuses what there is. `fetching`: it may get the release along with that, which takes as
+# long as it takes, and SECONDS are those in which nothing comes.
 poll_server() {
-  local status=0 said=$BENTO_RUN/fetcher.err
-  apart timeout --kill-after=5 "$2" "$fetcher" poll > "$1" 2> "$said" || status=$?
+  local status=0 said=$BENTO_RUN/fetcher.err within=(timeout --kill-after=5 "$2")
+  [ -z "${3:-}" ] || within=(watched "$2" fetched)
+  apart "${within[@]}" "$fetcher" poll > "$1" 2> "$said" || status=$?
   [ -z "$attempt_log" ] || [ ! -s "$said" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   case $status in
     0) return ;;

@@ -10,14 +10,14 @@ realise_toplevel() {
     is_offered || return 1
     mark_log
     # No job and no builder: were there a derivation of it here, it still would not be built.
-    logged timeout --kill-after=10 "$BENTO_CACHE_TIMEOUT" nix-store --realise "$manifest_toplevel" "${cache_options[@]}" \
+    logged watched "$BENTO_CACHE_TIMEOUT" nix_progress nix-store --realise "$manifest_toplevel" "${cache_options[@]}" \
       --option fallback false --max-jobs 0 --option builders '' --add-root "$1" --indirect || status=$?
   else
     logged nix-store --realise "$manifest_toplevel" --add-root "$1" --indirect || status=$?
   fi
   case $status in
     0) [ -x "$1/bin/switch-to-configuration" ] || { problem="$manifest_toplevel is no NixOS system"; return 1; } ;;
-    124 | 137) problem="it was not fetched within $BENTO_CACHE_TIMEOUT s; what has come stays, and it goes on from there"; return 1 ;;
+    124) problem="nothing more of it has come for $BENTO_CACHE_TIMEOUT s; what has come stays, and it goes on from there"; return 1 ;;
     *) distrusted || problem=$(no_space_or "$(nix_store_dir)" "it could not be fetched from $(told "${caches[@]}"): $(nix_error)"); return 1 ;;
   esac
 }
@@ -32,7 +32,7 @@ is_offered() {
     return 1
   fi
   mark_log
-  apart timeout --kill-after=10 "$BENTO_FETCH_TIMEOUT" nix-store --realise --dry-run "$manifest_toplevel" "${cache_options[@]}" \
+  apart timeout --kill-after=10 "$BENTO_CACHE_TIMEOUT" nix-store --realise --dry-run "$manifest_toplevel" "${cache_options[@]}" \
     > "$said" 2>&1 || status=$?
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   if [ "$status" -ne 0 ]; then

@@ -4,16 +4,19 @@
 
 # fetch_release: fails with $problem; with status 75 when the server could not be reached.
 fetch_release() {
-  local fresh=$BENTO_STATE/release.new status=0 said=$BENTO_RUN/fetcher.err
+  local fresh=$BENTO_STATE/release.new status=0 said=$BENTO_RUN/fetcher.err patience=("$BENTO_FETCH_SILENCE" fetched)
+  is_own_fetcher || patience=("$BENTO_FETCH_TIMEOUT" unknown_progress)
   remove_tree "$fresh"
   if has_files; then
-    apart "$fetcher" fetch "$manifest" "$fresh" > "$said" 2>&1 || status=$?
+    apart watched "${patience[@]}" "$fetcher" fetch "$manifest" "$fresh" > "$said" 2>&1 || status=$?
   else
     mkdir "$fresh" 2> "$said" || status=$?
   fi
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   if [ "$status" -ne 0 ]; then
-    problem=$(no_space_or "$BENTO_STATE" "it could not be fetched: $(last_words "$said")")
+    problem=$(last_words "$said")
+    [ "$status" -ne 124 ] || problem=$(stalled "${patience[0]}")
+    problem=$(no_space_or "$BENTO_STATE" "it could not be fetched: $problem")
     remove_tree "$fresh"
     [ "$status" -eq 75 ] && return 75
     return 1
@@ -26,6 +29,14 @@ fetch_release() {
   remove_tree "$BENTO_STATE/release.next"
   mv -T "$fresh" "$BENTO_STATE/release.next" || { problem="$BENTO_STATE/release.next could not be replaced"; return 1; }
 }
+
+# stalled SECONDS: why watched has ended a fetch.
+stalled() {
+  if is_own_fetcher; then echo "nothing more has come for $1 s"; else echo "it was not done within $1 s"; fi
+}
+
+# is_own_fetcher: whether it is one of those beside the agent, of which is known what a fetch leaves on the disk meanwhile.
+is_own_fetcher() { [[ $fetcher == "$agent/fetchers/"* ]]; }
 
 # keep_release: what manifest_* describe runs. Where its files aren't there, those of the release before go all the same.
 keep_release() {

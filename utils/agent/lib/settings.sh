@@ -52,10 +52,13 @@ load_settings() {
   # What the guard leaves beyond these, and how long a poll may take.
   export BENTO_GUARD_SLACK=${BENTO_GUARD_SLACK:-30}
   export BENTO_POLL_TIMEOUT=${BENTO_POLL_TIMEOUT:-120}
-  # For a poll that may bring the release along: git can't get one without the other.
-  export BENTO_FETCH_TIMEOUT=${BENTO_FETCH_TIMEOUT:-3600}
+  # Seconds in which nothing more comes of a release, or of a build, before it is ended, see lib/watched.sh; and for the whole fetch by
+  # another fetcher than Bento's own, of which nobody knows what has come.
+  export BENTO_FETCH_SILENCE=${BENTO_FETCH_SILENCE:-600}
+  export BENTO_FETCH_TIMEOUT=${BENTO_FETCH_TIMEOUT:-86400}
+  export BENTO_BUILD_SILENCE=${BENTO_BUILD_SILENCE:-21600}
   # Whether the fleet's binary caches are asked beside this machine's own: fleet or none. Seconds for a connection to a
-  # cache; for its first answer, and for any silence of it; for the download of a system.
+  # cache; for its first answer, and for any silence of it; for what Nix asks and gets beside a build.
   export BENTO_CACHES=${BENTO_CACHES:-fleet}
   export BENTO_CACHE_CONNECT_TIMEOUT=${BENTO_CACHE_CONNECT_TIMEOUT:-3}
   export BENTO_CACHE_DEADLINE=${BENTO_CACHE_DEADLINE:-15}
@@ -90,7 +93,8 @@ load_settings() {
   export BENTO_SELF_UPDATE=${BENTO_SELF_UPDATE:-}
   export BENTO_SELF_UPDATE_INTERVAL=${BENTO_SELF_UPDATE_INTERVAL:-86400}
   for name in BENTO_CONFIRM_PASSES BENTO_CONFIRM_TIMEOUT BENTO_CONFIRM_SETTLE BENTO_HEALTH_TIMEOUT BENTO_ACTIVATION_TIMEOUT \
-    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT BENTO_FETCH_TIMEOUT \
+    BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT \
+    BENTO_FETCH_SILENCE BENTO_FETCH_TIMEOUT BENTO_BUILD_SILENCE \
     BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT \
     BENTO_CACHE_CONNECT_TIMEOUT BENTO_CACHE_DEADLINE BENTO_CACHE_TIMEOUT \
     BENTO_SELF_UPDATE_INTERVAL BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do

@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# What may take as long as it likes, and is ended when it has stopped getting on: a download from a server that has gone silent, a
+# build that waits for something that never comes. A line may be slow, so no deadline can tell the two apart; what is looked at is
+# what has come of it.
+
+# watched SILENCE MEASURE COMMAND…: runs COMMAND in a session of its own, and so in a process group of its own, and ends all of that
+# when for SILENCE seconds nothing has changed in what MEASURE, a function that is given COMMAND's process id, prints. Fails with 124
+# then, and otherwise as COMMAND does. What COMMAND does ends with the agent, too, however that comes to its end.
+watched() {
+  local silence=$1 measure=$2 status=0 self=$BASHPID child watcher note=$BENTO_RUN/silent
+  shift 2
+  [ ! -e "$note" ] || rm -f "$note"
+  setsid "$@" < /dev/null &
+  child=$!
+  watch "$child" "$silence" "$measure" "$self" "$note" < /dev/null > /dev/null 2>&1 &
+  watcher=$!
+  # What is killed below is nothing that this shell should tell of.
+  disown "$watcher"
+  wait "$child" || status=$?
+  kill -KILL "$watcher" 2> /dev/null || true
+  [ "$status" -eq 0 ] || [ ! -e "$note" ] || status=124
+  return "$status"
+}
+
+# watch CHILD SILENCE MEASURE PARENT NOTE: looks on, as a program of its own, so that it is there when the agent isn't any more. It
+# counts seconds in which it ran: nothing gets on in a machine that sleeps, and no clock setting counts.
+watch() {
+  local child=$1 silence=$2 measure=$3 parent=$4 note=$5 quiet=0 between pause=0 before now
+  trap 'end_watched "$child"; exit' TERM INT
+  between=$((silence / 20))
+  [ "$between" -ge 1 ] || between=1
+  [ "$between" -le 60 ] || between=60
+  # Waits for nothing, and starts no program each second.
+  exec {never}<> <(:)
+  before=$("$measure" "$child")
+  while is_child_of "$parent" && kill -0 "$$" 2> /dev/null; do
+    read -r -t 1 -u "$never" _ || true
+    pause=$((pause + 1))
+    [ "$pause" -ge "$between" ] || continue
+    now=$("$measure" "$child")
+    if [ "$now" = "$before" ]; then quiet=$((quiet + pause)); else quiet=0; fi
+    pause=0 before=$now
+    if [ "$quiet" -ge "$silence" ]; then
+      : > "$note"
+      break
+    fi
+  done
+  end_watched "$child"
+}
+
+# is_child_of PID: whether it still is, which ends with PID.
+is_child_of() {
+  local said
+  read -r said < "/proc/$BASHPID/stat" || return 1
+  # The second word is a name in parentheses, which may hold anything.
+  said=${said##*) } said=${said#* }
+  [ "${said%% *}" = "$1" ]
+}
+
+# end_watched CHILD: asks the group to end, and ends it ten seconds later: Nix has builders of its own to end.
+end_watched() {
+  # The number alone for the moment before it leads its group.
+  kill -TERM -- "-$1" 2> /dev/null || kill -TERM "$1" 2> /dev/null || return 0
+  await 10 group_is_gone "$1" || kill -KILL -- "-$1" 2> /dev/null || true
+}
+
+# What has come of a fetch, by Bento's own fetchers: the archive, the repository, the release that is unpacked or staged.
+fetched() {
+  du -sb "$BENTO_STATE"/.archive.new "$BENTO_STATE"/{git,.git.new,branch.new,release.new} 2> /dev/null || true
+}
+
+# Of somebody else's nothing is known, so it is given a time for the whole.
+unknown_progress() { :; }
+
+# What has come of Nix's work: what was said of it, and what Nix itself has written, such as a large path that it downloads, has got
+# into memory, as it does with a tarball, or was told by a daemon that does all of it.
+nix_progress() {
+  log_size
+  grep -hE '^([rw]char|VmHWM):' "/proc/$1/io" "/proc/$1/status" 2> /dev/null || true
+}
