@@ -164,9 +164,9 @@ judge_last_resort() {
   finish rolled-back 'it cut this machine off, until a restart brought the system before it back'
 }
 
-# restart_if_due: where the policy says so, now.
+# restart_if_due: where the policy says so, now. One that would bring in something else than what runs isn't meant.
 restart_if_due() {
-  needs_reboot || is_staged || return 0
+  is_staged || { needs_reboot && [ "$(running_system)" = "$(booting_system)" ]; } || return 0
   case $BENTO_REBOOT in
     never) return ;;
     window)
