@@ -38,12 +38,14 @@ upgrade() {
     if [ "$status" -ne 65 ]; then
       say "$problem"
       judge_last_resort no
+      [ "$status" -ne 75 ] || note_contact no
       give_up "$status"
     fi
     refused=$problem
   }
   in_contact=1
   judge_last_resort yes
+  note_contact yes
   if [ ! -s "$envelope" ]; then
     say "nothing has been published for $BENTO_HOST yet"
     leave 0
@@ -166,7 +168,13 @@ finish() {
       # To the fleet, a machine that could not go back is one more failure, whose reason says it.
       [ "$outcome" = rolled-back ] || outcome=failed
       ;;
-    failed | inconclusive) remember_failure || true ;;
+    failed | inconclusive)
+      remember_failure || true
+      # A restart has shown nothing, and was undone: it is to be taken again.
+      if [ "$from" != "$to" ] && [ "$(read_state applied.json .toplevel)" = "$to" ] && [ "$(booting_system)" = "$from" ]; then
+        forget_applied "$from" || true
+      fi
+      ;;
   esac
   if [ -n "$updating" ] && [ "$outcome" = success ]; then outcome=auto-updated; fi
   say "$outcome${reason:+: $reason}"
