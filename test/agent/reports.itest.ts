@@ -1,8 +1,11 @@
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { copyFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { Link, type LinkOptions } from "../support/link.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill, succeed } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
@@ -11,7 +14,7 @@ import { World } from "../support/world.ts";
 /** Reports when the server isn't there to take them. */
 let world: World;
 beforeAll(async () => {
-  world = await World.make({ hosts: ["late", "week"] });
+  world = await World.make({ hosts: ["late", "week", "thin"] });
 });
 afterAll(async () => world?.[Symbol.asyncDispose]());
 
@@ -116,4 +119,70 @@ test("a server that is gone for a week: the machine asks, grows by nothing, and 
   // Of those before, the oldest made room.
   expect(outcomes.at(-1)).toBe("success");
   expect(outcomes.length).toBeLessThanOrEqual(52);
+});
+
+/** The server, as a machine has it, behind a line of this kind until the scope ends. */
+async function behind(machine: Machine, options: LinkOptions) {
+  await using resources = new AsyncDisposableStack();
+  const link = resources.use(await Link.to(world.server.port, options));
+  const file = machine.path("etc/bento.json");
+  const text = await readFile(file, "utf8");
+  await writeFile(file, world.agentSettings({ server: { port: link.port } }));
+  resources.defer(() => writeFile(file, text));
+  const kept = resources.move();
+  return { link, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+test("an uplink that breaks after some bytes, each time: all that waits gets there, what matters first", async () => {
+  const machine = await world.machine("thin");
+  await world.publish("thin", channelHost("thin", 'environment.etc."word" = "thin";'));
+  {
+    await using line = await behind(machine, {});
+    expect((await machine.agent()).status).toBe(0);
+    // The poll, the release, contact before and after its activation, and one for the report with its log.
+    expect(line.link.connections).toBe(5);
+  }
+  const report = JSON.parse(await readFile(machine.path("state/last.json"), "utf8"));
+  const reports = path.join(world.server.chroot("thin"), "reports");
+  const base = Date.now() + 1000;
+  const names: string[] = [];
+  for (let n = 0; n < 12; n++) {
+    const name = `${base + n}-${report.sequence}`;
+    const text = JSON.stringify({ ...report, outcome: "failed", reason: `${n}` });
+    await writeFile(machine.path(`state/spool/${name}.json`), text);
+    // More than ever gets through.
+    const log = n === 6 ? `${randomBytes(90_000).toString("base64")}\nits end` : `log ${n}`;
+    await writeFile(machine.path(`state/spool/${name}.log.gz`), gzipSync(log));
+    names.push(name);
+  }
+  const onServer = async () => (await readdir(reports)).filter((name) => names.includes(name.replace(/\..*/, "")));
+  const said: string[] = [];
+  {
+    await using line = await behind(machine, { trouble: () => ({ bytes: 45_000, how: "cut" }) });
+    for (let poll = 0; poll < 6 && (await spooled(machine)).length > 0; poll++) {
+      said.push((await machine.agent()).stderr);
+      // No report waits for a log.
+      expect(
+        (await spooled(machine)).filter((name) => name.endsWith(".json")),
+        said.join(""),
+      ).toEqual([]);
+      // One that is asked for more while a log waits has it told.
+      expect(await world.report("thin")).toMatchObject({ reason: "11" });
+      const left = (await spooled(machine)).length;
+      expect((await onServer()).length + left, said.join("")).toBe(24);
+    }
+    expect(line.link.troubled, said.join("")).toBe(3);
+    expect(await spooled(machine), said.join("")).toEqual([]);
+    expect(await machine.state("undelivered")).toBeUndefined();
+    const before = line.link.connections;
+    expect((await machine.agent()).stderr).toMatch(/^up to date with release \d+\n$/);
+    expect(line.link.connections - before).toBe(1);
+  }
+  expect(said[0]).toMatch(/\nthe log could not be delivered now, and is kept: /);
+  // The reader takes them in the order in which they were written.
+  await using publisher = await world.connect();
+  const read = (await publisher.readAttempts(["thin"], { count: 12, log: 0 })).get("thin");
+  expect(read?.state === "read" && read.attempts.map(({ name }) => name)).toEqual(names.toReversed());
+  const cut = gunzipSync(await readFile(path.join(reports, `${names[6]}.log.gz`))).toString();
+  expect(cut).toMatch(/^… the rest of this log is on the machine alone: .*\n[^\n]{19000,20000}\nits end$/);
 });

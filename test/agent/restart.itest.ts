@@ -9,7 +9,7 @@ import { channelHost, type Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["ways", "kernel", "inhibited", "avoided", "chosen", "stays", "panics"];
+const hosts = ["ways", "kernel", "inhibited", "avoided", "chosen", "stays", "panics", "offline", "fails"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -305,4 +305,105 @@ long("a restart that cuts the machine off is undone by another one", async () =>
   expect((await machine.agent(settings)).stderr).toMatch(/^release \d+ cut this machine off before/);
   expect(await machine.state("applied.json")).toMatchObject({ sequence: before.manifest.sequence });
   expect(await restarts(machine)).toBe(2);
+});
+
+test("a restart without contact: what it has brought in is judged when there is contact, and not before", async () => {
+  const machine = await world.machine("offline");
+  const settings = await restartable(machine, { BENTO_REBOOT: "never" });
+  const impatient = { ...settings, BENTO_CONFIRM_TIMEOUT: "1", BENTO_RECOVERY_TIMEOUT: "1" };
+  const cutOff = () => writeFile(machine.path("run/wedged"), "");
+  const connect = () => rm(machine.path("run/wedged"));
+  const publish = (version: string) =>
+    world.publish("offline", channelHost("offline", `${ssh(machine)} ${kernel(version)}`));
+  const waits =
+    /^(this machine was .*\n(.*not confirmed yet.*\n)*)?release \d+ is confirmed when there is contact, .*\n$/;
+  const upgraded = async (version: string) => {
+    const release = await publish(version);
+    const { status, stderr } = await machine.agent(settings);
+    expect(status, stderr).toBe(0);
+    return release;
+  };
+
+  // One that is never restarted because of that.
+  await upgraded("6.18.4");
+  await machine.restart();
+  await cutOff();
+  for (let poll = 0; poll < 2; poll++) {
+    const { status, stderr } = await machine.agent(impatient);
+    expect(stderr).toMatch(waits);
+    expect(status).toBe(75);
+    await machine.restart();
+  }
+  await connect();
+  expect((await machine.agent(settings)).stderr).toMatch(
+    /^this machine was restarted into release \d+\nconfirmation 1 of 1\nup to date with release \d+\n$/,
+  );
+  expect(await machine.state("trial.json")).toBeUndefined();
+  expect(await world.outcomes("offline")).toEqual(["success"]);
+
+  // One that would be, and had no contact before the restart either.
+  const resort = { ...impatient, BENTO_LAST_RESORT: "2" };
+  await upgraded("6.18.5");
+  await cutOff();
+  expect((await machine.agent(resort)).status).toBe(75);
+  await machine.restart();
+  expect((await machine.agent(resort)).stderr).toMatch(waits);
+  await machine.healthCheck("job", "exit 1");
+  await connect();
+  const judged = await machine.agent({ ...resort, BENTO_CONFIRM_TIMEOUT: "5" });
+  expect(judged.stderr).toMatch(/\nrolled-back: after a restart: the health check job failed: nothing was said\n/);
+  expect(await restarts(machine)).toBe(1);
+  await rm(machine.path("checks/job"));
+  await machine.restart();
+
+  // One that had, and is restarted into the system before, where it has none either: that says nothing, and it is taken again.
+  const release = await upgraded("6.18.6");
+  await machine.restart();
+  await cutOff();
+  expect((await machine.agent(resort)).stderr).toMatch(
+    /\ninconclusive: after a restart: no contact: .*, the last resort\n/,
+  );
+  await machine.restart();
+  for (let poll = 0; poll < 3; poll++) expect((await machine.agent(resort)).status).toBe(75);
+  await connect();
+  const again = await machine.agent(settings);
+  expect(again.stderr).toMatch(/\nsuccess\n/);
+  expect(await machine.running()).toBe(release.manifest.toplevel);
+  expect(await machine.state("bad.json")).toHaveLength(1);
+
+  // A server that answers, and refuses it, is no missing contact.
+  await machine.restart();
+  expect((await machine.agent({ ...impatient, BENTO_KEY: world.signingKey.file })).stderr).toMatch(
+    /\nfailed: after a restart: no contact: .* refused the login /,
+  );
+  expect(await machine.state("trial.json")).toBeUndefined();
+}, 240_000);
+
+test("a restart that is due is made also while the next release fails, or waits", async () => {
+  const machine = await world.machine("fails");
+  const window = `${hoursFromNow(2)}-${hoursFromNow(4)}`;
+  const settings = await restartable(machine, {
+    BENTO_REBOOT: "window",
+    BENTO_REBOOT_WINDOW: window,
+    BENTO_BACKOFF: "3600",
+  });
+  await world.publish("fails", channelHost("fails", kernel("6.18.2")));
+  expect((await machine.agent(settings)).status).toBe(0);
+  const broken = channelHost("fails", 'environment.etc."word" = throw "no such word";');
+  await world.publish("fails", broken, { evaluate: false });
+  const failed = await machine.agent(settings);
+  expect(failed.stderr).toMatch(
+    new RegExp(`\nfailed: .*no such word.*\na restart is needed, and waits for ${window}\n$`),
+  );
+  expect(failed.status).toBe(1);
+  expect(await restarts(machine)).toBe(0);
+  const waiting = await machine.agent({ ...settings, BENTO_REBOOT: "now" });
+  expect(waiting.stderr).toMatch(/^release \d+ failed before, and is tried again in \d+ s\nrestarting this machine: /);
+  expect(await restarts(machine)).toBe(1);
+
+  // What would boot is not what runs: a restart would bring in another system than the one that needs it.
+  await rm(machine.path("profiles/system"));
+  await symlink(machine.factory, machine.path("profiles/system"));
+  expect((await machine.agent({ ...settings, BENTO_REBOOT: "now" })).stderr).toMatch(/^release .* again in \d+ s\n$/);
+  expect(await restarts(machine)).toBe(1);
 });

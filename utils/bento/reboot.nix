@@ -55,8 +55,9 @@ in
       description = ''
         Minutes without contact after which this machine is restarted into the system before, when an upgrade has cut it
         off and going back to that system didn't help, or when a restart into a new system has. 0 never does. This is for
-        what an activation leaves behind in the kernel; it is done once for each release, and never for a machine that is
-        merely offline.
+        what an activation leaves behind in the kernel; it is done once for each release. A machine that had no contact
+        before a restart either is merely offline, and has a day: what the restart has brought in is judged as soon as
+        there is contact.
       '';
     };
   };

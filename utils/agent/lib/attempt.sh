@@ -6,7 +6,7 @@
 begin_attempt() {
   said_mark=0
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
-  guard='' slow='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
+  guard='' slow='' in_contact='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
   manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets='' ended=''
   attempt_log=$BENTO_STATE/attempt.log
   # The log of one that has ended goes with its report.
@@ -37,7 +37,8 @@ upgrade() {
     come_to suspended "$(suspension)"
     exit 0
   fi
-  if has_undelivered; then deliver; fi
+  # Their logs can wait until nothing waits for them.
+  if has_undelivered_reports; then deliver_reports || true; fi
 
   # 2. What there is for this host; what it is now goes the same way.
   local envelope=$BENTO_RUN/envelope refused=''
@@ -46,14 +47,17 @@ upgrade() {
     if [ "$status" -ne 65 ]; then
       come_to "$(name_of_failure "$status")" "$problem"
       judge_last_resort no
+      [ "$status" -ne 75 ] || note_contact no
       give_up "$status"
     fi
     refused=$problem
   }
+  in_contact=1
   judge_last_resort yes
+  note_contact yes
   if [ ! -s "$envelope" ]; then
     come_to nothing "nothing has been published for $BENTO_HOST yet"
-    exit 0
+    leave 0
   fi
 
   # 3. Is it this fleet's, this host's, and new?
@@ -75,13 +79,11 @@ upgrade() {
     else
       stay_with_other
     fi
-    restart_if_due
-    exit 0
+    leave 0
   fi
   if is_staged && [ "$(sequence_of trial.json)" = "$manifest_sequence" ]; then
     come_to restart "release $manifest_sequence takes effect at the next restart"
-    restart_if_due
-    exit 0
+    leave 0
   fi
   local left=
   if [ -z "$again" ]; then
@@ -90,11 +92,11 @@ upgrade() {
   fi
   if [ -n "$left" ]; then
     come_to waiting "release $manifest_sequence failed before, and is tried again in $left s"
-    exit 0
+    leave 0
   fi
   if ! has_room || ! remember_seen; then
     come_to failed "no space is left on the disk of $BENTO_STATE: nothing was done"
-    exit 1
+    leave 1
   fi
   say "release $manifest_sequence: $manifest_subject"
 
@@ -182,7 +184,13 @@ finish() {
       # To the fleet, a machine that could not go back is one more failure, whose reason says it.
       [ "$outcome" = rolled-back ] || outcome=failed
       ;;
-    failed | inconclusive) remember_failure || true ;;
+    failed | inconclusive)
+      remember_failure || true
+      # A restart has shown nothing, and was undone: it is to be taken again.
+      if [ "$from" != "$to" ] && [ "$(read_state applied.json .toplevel)" = "$to" ] && [ "$(booting_system)" = "$from" ]; then
+        forget_applied "$from" || true
+      fi
+      ;;
   esac
   if [ -n "$updating" ] && [ "$outcome" = success ]; then outcome=auto-updated; fi
   come_to "$outcome" "$outcome${reason:+: $reason}"
@@ -210,7 +218,9 @@ finish() {
     restart_machine "$reason"
     [ "$unreported" = 0 ] || rm -f "$BENTO_STATE/ending.json"
   else
-    [ "$status" -ne 0 ] || restart_if_due
+    # Also one that an earlier release has made due. Without contact the machine stays as it is: it is by contact that what a restart
+    # brings in is judged.
+    case $status$outcome$in_contact in 0* | *failed1 | *refused1 | *rolled-back1) restart_if_due ;; esac
   fi
   exit "$status"
 }
@@ -252,6 +262,13 @@ end_again() {
   finish "$outcome" "$(read_state ending.json .reason)"
 }
 
+# leave STATUS: there is nothing more to do for a release now, but for what has waited for such a moment.
+leave() {
+  deliver_logs
+  restart_if_due
+  exit "$1"
+}
+
 # give_up STATUS: of a fetcher that failed.
 give_up() { if [ "$1" -eq 75 ]; then exit 75; else exit 1; fi; }
 
@@ -276,7 +293,7 @@ poll_with_heartbeat() {
     poll_server "$1" "${patience[@]}" || status=$?
     [ "$status" -eq 0 ] || [ "$status" -eq 65 ] || return "$status"
     said=$problem
-    deliver
+    deliver_reports || true
     problem=$said
     return "$status"
   fi
@@ -300,7 +317,7 @@ refuse() {
   hash=$(sha256sum < "$1" | cut -d' ' -f1)
   if [ "$(read_state refused.json .envelope)" = "$hash" ]; then
     come_to refused "refused as before: $problem"
-    exit 1
+    leave 1
   fi
   refusing=$hash
   # What it says of itself counts for nothing.
@@ -318,5 +335,5 @@ skip_bad() {
     finish refused "it is what $why, and is not tried again"
   fi
   come_to bad "release $manifest_sequence $why, and is not tried again"
-  exit 0
+  leave 0
 }

@@ -4,7 +4,8 @@
 # A restart brings in what nothing has confirmed yet: another kernel, or a system that can't be switched to while the
 # machine runs. So it is a trial, as an activation is one. Two more files in BENTO_STATE tell of it:
 #
-#   trial.json         what the next restart brings in, { staged }: whether it could not even be activated before
+#   trial.json         what the next restart brings in, { staged, offline, waits }: whether it could not even be activated before;
+#                      whether the last poll before the restart had no contact; whether there was none after it yet
 #   last-resort.json   a release that cut the machine off so that only a restart could help, and the polls since then
 #                      that found nobody, { misses }
 #
@@ -75,6 +76,7 @@ resolve_trial() {
     trial_was_avoided "$booted"
     return
   fi
+  if [ "$(read_state trial.json .waits)" = true ] && may_be_offline && is_offline; then wait_for_contact; fi
   say "this machine was restarted into release $manifest_sequence"
   if confirm_restart; then
     resolved=trial.json
@@ -83,6 +85,7 @@ resolve_trial() {
     return
   fi
   reason="after a restart: $problem"
+  if may_be_offline && is_offline; then wait_for_contact; fi
   resolved=trial.json
   if [ "$BENTO_LAST_RESORT" -eq 0 ]; then finish failed "$reason"; fi
   # With contact it isn't the network.
@@ -98,8 +101,42 @@ resolve_trial() {
 # confirm_restart: networks and services may take longer to come up with a machine than to come back.
 confirm_restart() {
   confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)) ||
-    { { contact_returns || contact_comes_late; } && confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); }
+    { { contact_returns || { ! may_be_offline && contact_comes_late; }; } && confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); }
 }
+
+# may_be_offline: whether it says nothing about what is on trial when there is no contact: there was none before the restart either.
+# That is believed for a day, since a machine that has lost its power while it was offline may have a kernel now with which it
+# never comes back. Where nothing would be done about it anyway, it is believed for ever.
+may_be_offline() {
+  [ "$BENTO_LAST_RESORT" -gt 0 ] || return 0
+  [ "$(read_state trial.json .offline)" = true ] && [ "$(uptime_seconds)" -lt 86400 ]
+}
+
+# is_offline: whether nobody answers. One who says no has answered. Sets $problem.
+is_offline() {
+  local status=0
+  contact "$BENTO_POLL_TIMEOUT" || status=$?
+  [ "$status" -eq 75 ]
+}
+
+# wait_for_contact: what is on trial stays so until there is contact, with which it can be judged.
+wait_for_contact() {
+  [ "$(read_state trial.json .waits)" = true ] || change_trial '.waits = true'
+  say "release $manifest_sequence is confirmed when there is contact, which there wasn't since the restart: ${problem#no contact: }"
+  exit 75
+}
+
+# note_contact CONTACT: a poll had it (yes) or didn't (no).
+note_contact() {
+  [ -e "$BENTO_STATE/trial.json" ] && [ "$(read_state trial.json .bootId)" = "$(boot_id)" ] || return 0
+  case $1:$(read_state trial.json .offline) in
+    no:) change_trial '.offline = true' ;;
+    yes:true) change_trial '.offline = false' ;;
+  esac
+}
+
+# change_trial JQ-FILTER
+change_trial() { jq "$1" "$BENTO_STATE/trial.json" 2> /dev/null | write_state trial.json || true; }
 
 # trial_was_avoided BOOTED: the machine booted another system.
 trial_was_avoided() {
@@ -164,9 +201,9 @@ judge_last_resort() {
   finish rolled-back 'it cut this machine off, until a restart brought the system before it back'
 }
 
-# restart_if_due: where the policy says so, now.
+# restart_if_due: where the policy says so, now. One that would bring in something else than what runs isn't meant.
 restart_if_due() {
-  needs_reboot || is_staged || return 0
+  is_staged || { needs_reboot && [ "$(running_system)" = "$(booting_system)" ]; } || return 0
   case $BENTO_REBOOT in
     never) return ;;
     window)

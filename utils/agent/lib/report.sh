@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What this host says of itself. Reports wait in $BENTO_STATE/spool until they are delivered, and are named by when
+# What this host says of itself. Reports wait in $BENTO_STATE/spool until they are delivered (lib/deliver.sh), and are named by when
 # their attempt began, so that one delivered twice is still one.
 
 # Bytes of a log that are kept, before compression; its end is what matters.
@@ -48,51 +48,6 @@ write_report() {
   # On disk before it has its name, as in write_state: what is in the spool is delivered as it is.
   sync "$BENTO_STATE/.report.new" &&
     mv -T "$BENTO_STATE/.report.new" "$BENTO_STATE/spool/$1.json" && sync "$BENTO_STATE/spool"
-}
-
-# deliver: the heartbeat, and what is in the spool, oldest first; what can't be delivered now stays. `latest.json`
-# goes last: a reader that wants only the newest needs one name.
-deliver() {
-  local reports=("$BENTO_STATE/spool/"*.json) status=0 file files=() said=$BENTO_RUN/reporter.err
-  [ -e "${reports[0]}" ] || reports=()
-  # A week without a server must not fill the disk.
-  while [ "${#reports[@]}" -gt 50 ]; do
-    rm -f "${reports[0]}" "${reports[0]%.json}.log.gz"
-    reports=("${reports[@]:1}")
-  done
-  for file in "${reports[@]}"; do
-    [ ! -e "${file%.json}.log.gz" ] || files+=("${file%.json}.log.gz")
-    files+=("$file")
-  done
-  local latest=()
-  if [ "${#reports[@]}" -gt 0 ] && cp "${reports[-1]}" "$BENTO_RUN/latest.json"; then
-    latest=("$BENTO_RUN/latest.json")
-  fi
-  write_heartbeat || return 0
-  local delivered=() old=()
-  [ ! -e "$BENTO_STATE/delivered" ] || mapfile -t delivered < "$BENTO_STATE/delivered"
-  if [ "${#reports[@]}" -gt 0 ] && [ "${#delivered[@]}" -gt "$BENTO_KEEP_REPORTS" ]; then
-    old=("${delivered[@]:0:${#delivered[@]}-BENTO_KEEP_REPORTS}")
-  fi
-  BENTO_OLD_REPORTS=${old[*]} apart timeout --kill-after=5 "$BENTO_POLL_TIMEOUT" \
-    "$reporter" report "${files[@]}" "${latest[@]}" "$heartbeat" > "$said" 2>&1 || status=$?
-  case $status in
-    0 | 69)
-      # 69: there is nowhere to deliver to, and there won't be.
-      if [ "$status" -eq 0 ] && [ "${#reports[@]}" -gt 0 ]; then
-        reports=("${reports[@]##*/}")
-        printf '%s\n' "${delivered[@]:${#old[@]}}" "${reports[@]%.json}" | write_state delivered || true
-      fi
-      rm -f "${files[@]}"
-      ;;
-    *) [ "${#files[@]}" -eq 0 ] || say "the report could not be delivered now, and is kept: $(last_words "$said")" ;;
-  esac
-}
-
-# has_undelivered: whether reports wait.
-has_undelivered() {
-  local reports=("$BENTO_STATE/spool/"*.json)
-  [ -e "${reports[0]}" ]
 }
 
 # poll_interval: the seconds between two polls at most, by BENTO_INTERVAL; nothing where that can't be said. It is worked out once

@@ -19,6 +19,7 @@
 #   history/       see lib/history.sh
 #   release/       the release that runs, and release.next the one that was fetched last; see lib/release.sh
 #   secrets/       see lib/secrets.sh
+#   undelivered    see lib/deliver.sh
 #   delivered      the names of the reports that are on the server, one a line, oldest first
 #
 # Each is written to a temporary name, synced and renamed. One that can't be read counts as absent.

@@ -32,7 +32,8 @@ show_status() {
   if [ -n "$(running_agent)" ]; then printf "now        an upgrade is running; 'bento-agent log -f' follows it\n"; fi
   next=$(next_poll)
   [ -z "$next" ] || printf 'next poll  %s\n' "$next"
-  printf 'undelivered reports: %s\n' "$(undelivered)"
+  printf 'undelivered reports: %s\n' "$(undelivered json)"
+  [ "$(undelivered log.gz)" -eq 0 ] || printf 'undelivered logs: %s\n' "$(undelivered log.gz)"
 }
 
 status_json() {
@@ -46,7 +47,7 @@ status_json() {
     --argjson sequence "$(sequence_of applied.json)" --arg last "$(read_state last.json tojson)" \
     --argjson suspended "$(suspension_json)" --argjson reboot "$reboot" --argjson upgrading "$running" --argjson apart "$apart" \
     --arg time "$poll_time" --arg result "$poll_result" --arg text "$poll_text" \
-    --arg next "$(next_poll)" --argjson undelivered "$(undelivered)" '
+    --arg next "$(next_poll)" --argjson undelivered "$(undelivered json)" '
       def text: if . == "" then null else . end;
       { version: 1, host: $host, agent: $agent, running: ($running | text), booted: ($booted | text),
         boots: ($boots | text), sequence: (if $sequence == 0 then null else $sequence end),
@@ -64,7 +65,8 @@ read_poll() {
   poll_text=$(scrub <<< "$poll_text" | tr -c '[:print:]\n' '?')
 }
 
-undelivered() { find "$BENTO_STATE/spool" -name '*.json' 2> /dev/null | wc -l; }
+# undelivered KIND: how many files that end with that wait.
+undelivered() { find "$BENTO_STATE/spool" -name "*.$1" 2> /dev/null | wc -l; }
 
 # next_poll: when the timer starts the next attempt; nothing where there is no timer.
 next_poll() {
