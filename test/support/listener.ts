@@ -28,7 +28,6 @@ export class Listener implements AsyncDisposable {
       [
         ...["--accept", "--inetd"],
         ...addresses.map((address) => `--listen=${address}`),
-        // Another Nix than this machine's has its programs there; see scripts/lib/other-nix.sh.
         ...Object.keys(all).map((name) => `--setenv=${name}`),
         ...["bash", machine.agentFile, ...args],
       ],
