@@ -98,7 +98,7 @@ long("a server that goes away during the confirmation is not the release's fault
   expect(await world.outcomes("gone")).toEqual(["inconclusive", "success"]);
 });
 
-test("a release that fails a health check is undone; when what was wrong is mended, it can be tried again", async () => {
+test("a release that fails a health check is undone", async () => {
   const machine = await world.machine("sick");
   await machine.healthCheck("dns", 'echo "nothing from 9.9.9.9"; [ ! -e $MACHINE/etc/sick ]');
   const { manifest } = await world.publish("sick", channelHost("sick", 'environment.etc."sick" = "yes";'));
@@ -107,14 +107,18 @@ test("a release that fails a health check is undone; when what was wrong is mend
   expect(status).toBe(1);
   expect(await machine.running()).toBe(machine.factory);
   expect(await world.report("sick")).toMatchObject({ outcome: "rolled-back", sequence: manifest.sequence });
+});
 
+test("what was undone can be tried again, when what was wrong is mended", async () => {
+  const machine = await world.machine("sick");
+  const { sequence, to } = await world.report("sick");
   const again = () => machine.agent(SHORT, ["upgrade", "--again"]);
   const bad = await machine.state("bad.json");
   const asBefore = await again();
   expect(asBefore.stderr).toMatch(/\nactivating \S+\n(.*\n)*rolled-back: the health check dns failed: /);
   expect(asBefore.status).toBe(1);
   expect(await machine.state("bad.json")).toEqual(bad);
-  const waits = `release ${manifest.sequence} cut this machine off before, and is not tried again`;
+  const waits = `release ${sequence} cut this machine off before, and is not tried again`;
   expect((await machine.agent()).stderr).toBe(`${waits}\n`);
   const shown = await machine.agent({}, ["status"]);
   expect(shown.stdout).toMatch(
@@ -129,10 +133,10 @@ test("a release that fails a health check is undone; when what was wrong is mend
   const mended = await again();
   expect(mended.stderr).toMatch(/\nconfirmation 1 of 1\nsuccess\n$/);
   expect(mended.status).toBe(0);
-  expect(await machine.running()).toBe(manifest.toplevel);
+  expect(await machine.running()).toBe(to);
   // It isn't bad any more, and would be taken after another one, too.
   expect(await machine.state("bad.json")).toEqual([]);
-  expect((await machine.agent()).stderr).toBe(`up to date with release ${manifest.sequence}\n`);
+  expect((await machine.agent()).stderr).toBe(`up to date with release ${sequence}\n`);
   expect(await world.outcomes("sick")).toEqual(["rolled-back", "rolled-back", "success"]);
   expect(await machine.agent({}, ["upgrade", "--agian"])).toMatchObject({ status: 2 });
 });
@@ -154,7 +158,7 @@ test("a release that doesn't build costs nothing, and is tried again later", asy
   expect(await world.report("broken")).toMatchObject({ outcome: "failed", from: machine.factory, to: null });
 
   const waiting = await machine.agent();
-  expect(waiting.stderr).toMatch(/^release \d+ failed before, and is tried again in (29\d|3\d\d) s\n$/);
+  expect(waiting.stderr).toMatch(/^release \d+ failed before, and is tried again in [123]\d\d s\n$/);
   expect(waiting.status).toBe(0);
   expect((await machine.agent({}, ["upgrade", "--again"])).status).toBe(1);
   expect(await world.outcomes("broken")).toEqual(["failed", "failed"]);

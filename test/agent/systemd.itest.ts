@@ -284,4 +284,23 @@ describeBooted("on systemd", () => {
     expect(decrypted).toBeGreaterThan(0);
     expect(decrypted).toBeLessThan(initialised);
   });
+
+  test("an older system that was chosen at the boot menu is known for one, and boots for good when somebody says so", async () => {
+    const newer = await machine.run("readlink -f /nix/var/nix/profiles/system");
+    const older = await machine.run(
+      "readlink -f $(ls -d /nix/var/nix/profiles/system-*-link | sort -V | tail -n 2 | head -n 1)",
+    );
+    await machine.powerOff();
+    await machine.boot(`ln -s ${older} /run/current-system; ln -s ${older} /run/booted-system`);
+    // Its cable went with its first start.
+    await machine.run(`ip link add ${cable.interface} type veth peer name nowhere`);
+    const status = async () => JSON.parse(await machine.run(`${good.command.path}/bin/bento-agent status --json`));
+    expect(await status()).toMatchObject({ running: older, booted: older, boots: newer, startedApart: true });
+    const args = "-y --offline --reason 'the new one has no sound'";
+    const back = await machine.exec(`MACHINE=/ ${good.command.path}/bin/bento-agent rollback ${args} 2>&1`);
+    expect(back.stdout).toMatch(/\nrolled-back: by hand, by root: the new one has no sound\n/);
+    expect(await machine.run("readlink -f /nix/var/nix/profiles/system")).toBe(older);
+    expect(await machine.run("readlink /boot/default")).toBe(older);
+    expect(await status()).toMatchObject({ running: older, boots: older, startedApart: false });
+  });
 });

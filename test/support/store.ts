@@ -27,6 +27,8 @@ export async function makeStore(world: string): Promise<PrivateStore> {
     NIX_STATE_DIR: path.join(nix, "var"),
     NIX_LOG_DIR: path.join(nix, "log"),
     NIX_CONF_DIR: path.join(nix, "conf"),
+    // Where `scripts/test --nix` has another one: Nix starts itself.
+    ...(process.env.NIX_BIN_DIR ? { NIX_BIN_DIR: process.env.NIX_BIN_DIR } : {}),
     // No cache is asked, and no sandbox is made: the tiny nixpkgs builds with this machine's /bin/sh.
     NIX_CONFIG: [
       "experimental-features = nix-command flakes",
