@@ -5,8 +5,8 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { succeed } from "./programs.ts";
 
-/** What becomes of a request: the file; its first half; no answer at all; the end of the connection; or this status. */
-export type Answer = "file" | "half" | "silence" | "hangup" | number;
+/** What becomes of a request: the file; its first half; a byte now and then, for ever; no answer at all; the end of the connection; or this status. */
+export type Answer = "file" | "half" | "trickle" | "silence" | "hangup" | number;
 
 const NIX = ["--extra-experimental-features", "nix-command"];
 
@@ -34,6 +34,11 @@ export class BinaryCache implements AsyncDisposable {
       this.names.add(request.headers.host);
       const answer = this.answer(pathname);
       if (answer === "silence") return;
+      if (answer === "trickle") {
+        response.writeHead(200, { "content-length": 1_000_000 });
+        const trickle = setInterval(() => response.write("\n"), 100);
+        return response.on("close", () => clearInterval(trickle));
+      }
       if (answer === "hangup") return request.socket.destroy();
       if (typeof answer === "number") return response.writeHead(answer).end();
       const content = await readFile(path.join(dir, path.normalize(pathname))).catch(() => null);
@@ -62,25 +67,18 @@ export class BinaryCache implements AsyncDisposable {
     return { url: this.url, key: this.publicKey };
   }
 
-  /** Copies a closure there, signed unless told otherwise. */
-  async push(system: string, { signed = true } = {}): Promise<void> {
-    await succeed("nix", [...NIX, "copy", "--to", `file://${this.dir}`, system]);
-    if (signed) {
-      await succeed("nix", [
-        ...NIX,
-        "store",
-        "sign",
-        "-r",
-        "-k",
-        this.#keyFile,
-        "--store",
-        `file://${this.dir}`,
-        system,
-      ]);
-    }
+  /** Copies closures there at once, signed. */
+  async push(...systems: string[]): Promise<void> {
+    await this.pushUnsigned(...systems);
+    const store = ["--store", `file://${this.dir}`];
+    await succeed("nix", [...NIX, "store", "sign", "-r", "-k", this.#keyFile, ...store, ...systems]);
+  }
+
+  async pushUnsigned(...systems: string[]): Promise<void> {
+    await succeed("nix", [...NIX, "copy", "--to", `file://${this.dir}`, ...systems]);
     await writeFile(
       path.join(this.dir, "nix-cache-info"),
-      `StoreDir: ${path.dirname(system)}\nWantMassQuery: 1\nPriority: 30\n`,
+      `StoreDir: ${path.dirname(systems[0] ?? "")}\nWantMassQuery: 1\nPriority: 30\n`,
     );
   }
 

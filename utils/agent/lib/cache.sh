@@ -93,6 +93,19 @@ leave_out() {
   caches=("${kept[@]}")
 }
 
+# leave_out_fleet WHY: leaves out the fleet's caches, where Nix has waited for what they have as long as it may. Something comes now and
+# then, so Nix itself would wait for ever, and again in the build that is made instead.
+leave_out_fleet() {
+  local url own slow=()
+  for url in "${caches[@]}"; do
+    for own in "${fleet_caches[@]}"; do
+      if [ "${url%/}" = "${own%/}" ]; then slow+=("$url"); break; fi
+    done
+  done
+  for url in "${slow[@]}"; do leave_out "$url" "$1"; done
+  set_cache_options
+}
+
 # set_cache_options: what Nix is told of $caches. The lists are whole, since Nix 2.3 can't add to one of keys.
 # fleet.yaml's caches are told apart from the machine's by nothing: each path's signature is what counts.
 set_cache_options() {

@@ -4,6 +4,8 @@
 
 # What URLs begin with of the cache that is forwarded now, as the server reaches it and as it is reached here.
 forwarded='' forward_here=''
+# What is reached without a proxy otherwise.
+proxied=''
 
 # open_forward TARGET: TARGET is ADDRESS:PORT, what the server connects to. Sets the above, or fails with $problem.
 open_forward() {
@@ -22,6 +24,10 @@ open_forward() {
     return 1
   fi
   forwarded=http://$1 forward_here=http://127.0.0.1:$port
+  # A proxy that this machine has for the world outside (networking.proxy) knows nothing of its loopback.
+  proxied=${no_proxy-${NO_PROXY-}}
+  export no_proxy=127.0.0.1${proxied:+,$proxied}
+  export NO_PROXY=$no_proxy
 }
 
 # forward_trouble: prints why what goes through it gets no answer, as ssh has it; nothing when ssh has nothing to say.
@@ -39,6 +45,8 @@ close_forward() {
   [ -n "${forward_pid:-}" ] || return 0
   kill "$forward_pid" 2> /dev/null || true
   wait "$forward_pid" 2> /dev/null || true
+  # What was not set may be empty from here on.
+  [ -z "$forwarded" ] || export no_proxy=$proxied NO_PROXY=$proxied
   forward_pid='' forwarded='' forward_here=''
 }
 

@@ -10,21 +10,25 @@ realise_toplevel() {
     is_offered || return 1
     mark_log
     # No job and no builder: were there a derivation of it here, it still would not be built.
-    logged watched "$BENTO_CACHE_TIMEOUT" nix_progress nix-store --realise "$manifest_toplevel" "${cache_options[@]}" \
+    logged timeout --kill-after=10 "$BENTO_CACHE_TIMEOUT" nix-store --realise "$manifest_toplevel" "${cache_options[@]}" \
       --option fallback false --max-jobs 0 --option builders '' --add-root "$1" --indirect || status=$?
   else
     logged nix-store --realise "$manifest_toplevel" --add-root "$1" --indirect || status=$?
   fi
   case $status in
     0) [ -x "$1/bin/switch-to-configuration" ] || { problem="$manifest_toplevel is no NixOS system"; return 1; } ;;
-    124) problem="nothing more of it has come for $BENTO_CACHE_TIMEOUT s; what has come stays, and it goes on from there"; return 1 ;;
+    124 | 137)
+      problem="it was not fetched within $BENTO_CACHE_TIMEOUT s; what has come stays, and it goes on from there"
+      leave_out_fleet "it was too slow"
+      return 1
+      ;;
     *) distrusted || problem=$(no_space_or "$(nix_store_dir)" "it could not be fetched from $(told "${caches[@]}"): $(nix_error)"); return 1 ;;
   esac
 }
 
 # is_offered: whether the caches have all of it, as far as they say, before any of it is downloaded. Fails with $problem.
 is_offered() {
-  local said=$BENTO_RUN/offered status=0 missing
+  local said=$BENTO_RUN/offered status=0 missing patience
   problem="no cache has $manifest_toplevel"
   if [ "${#caches[@]}" -eq 0 ]; then
     problem+="${left_out:+: none answers ($left_out)}"
@@ -32,10 +36,17 @@ is_offered() {
     return 1
   fi
   mark_log
-  apart timeout --kill-after=10 "$BENTO_CACHE_TIMEOUT" nix-store --realise --dry-run "$manifest_toplevel" "${cache_options[@]}" \
+  # Some hundreds of small answers, many at a time.
+  patience=$((40 * BENTO_CACHE_DEADLINE))
+  [ "$patience" -le "$BENTO_CACHE_TIMEOUT" ] || patience=$BENTO_CACHE_TIMEOUT
+  apart timeout --kill-after=10 "$patience" nix-store --realise --dry-run "$manifest_toplevel" "${cache_options[@]}" \
     > "$said" 2>&1 || status=$?
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
-  if [ "$status" -ne 0 ]; then
+  if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+    problem="what the caches have could not be found out within $patience s"
+    leave_out_fleet "it was too slow"
+    return 1
+  elif [ "$status" -ne 0 ]; then
     problem="what the caches have could not be found out: $(nix_error)"
     return 1
   fi

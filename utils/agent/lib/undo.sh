@@ -35,7 +35,7 @@ rollback() {
   from=$(running_system)
   is_system "$from" || { say "what runs here is no NixOS system: $BENTO_RUNNING"; exit 2; }
   if [ -n "$target" ]; then
-    to=$(readlink -e "$target") || to=
+    to=$(readlink -e "$target") || usage "$target is not on this machine (any more); 'bento rollback' releases what it is made of once more"
     is_system "$to" || usage "$target is no NixOS system"
   elif is_staged; then
     say "release $(sequence_of trial.json) waits for a restart, and does not run yet; --to can name what to go back to"
