@@ -7,7 +7,7 @@ import { addFlakeHosts, flakesOf, loadFleet } from "../fleet/load.ts";
 import { staleFiles } from "../fleet/rendered.ts";
 import type { JobLimits } from "../nix/batch.ts";
 import { type Evaluation, evaluateHosts, inspectFlakes } from "../nix/evaluate.ts";
-import { EvaluationMemory, isPure, memoryKey } from "../nix/memory.ts";
+import { EvaluationMemory, isPure, memoryKey } from "../nix/remembered-evaluations.ts";
 import type { Nix } from "../nix/nix.ts";
 import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";

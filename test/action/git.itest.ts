@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { FleetRepository } from "../support/fleet.ts";
 import { GitServer } from "../support/git-server.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
+import { succeed } from "../support/programs.ts";
 import { World } from "../support/world.ts";
 import { push, schedule } from "./events.ts";
 import { TestGitHub } from "./github.ts";
@@ -63,10 +64,19 @@ async function status(known: Expressions): Promise<Step> {
   });
 }
 
+/** Every file at the sftp server, by what changes when it is written or replaced; a lock that is taken and given back leaves none. */
+const atServer = () =>
+  succeed("find", [world.server.root, "-type", "f", "-printf", "%P %i %s %T@ %C@\\n"]).then((text) =>
+    text.split("\n").sort(),
+  );
+
 test("deploy.yml publishes at the server and in git", async () => {
+  const before = await atServer();
   const step = await deploy(secrets);
   expect(step.status, step.stdout).toBe(0);
   expect(step.outputs["changed-hosts"]).toBe('["laptop-anna","laptop-ben","nas","router"]');
+  // An envelope and an archive for each.
+  expect((await atServer()).filter((file) => !before.includes(file))).toHaveLength(8);
   const inGit = await server.git("show", "refs/heads/bento/nas:envelope");
   expect(`${inGit}\n`).toBe(await readFile(path.join(world.server.chroot("nas"), "releases/current"), "utf8"));
 });
@@ -75,8 +85,10 @@ test("without a key for git the server isn't written to either, and the step say
   await fleet.edit("hosts/nas/configuration.nix", "pkgs.postgresql", "pkgs.curl");
   await fleet.commit("A change");
   const { "secrets.BENTO_GIT_SSH_KEY": _, ...others } = secrets;
+  const before = [await atServer(), await server.git("for-each-ref")];
   const step = await deploy(others);
   expect(step.status).toBe(1);
+  expect([await atServer(), await server.git("for-each-ref")]).toEqual(before);
   expect(step.annotations("error").map(({ data }) => data)).toEqual([
     expect.stringMatching(/refused the ssh key\n→ .*the Action's input 'git-ssh-key'$/),
   ]);

@@ -199,7 +199,7 @@ async function expectShell(script: string): Promise<void> {
 
 /** Programs that a reader has, or that the page tells to get. What they take is theirs. */
 const OTHERS = new Set(
-  "cat cd cp export gh git journalctl ln mkdir nix nix-env nix-shell podman readlink scp sed set sleep source ssh sshd systemctl".split(
+  "cat cd cp export gh git journalctl ln mkdir nix nix-env nix-shell podman readlink scp sed set sleep source ssh ssh-keygen sshd systemctl".split(
     " ",
   ),
 );

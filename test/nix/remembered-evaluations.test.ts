@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { EvaluationMemory } from "../../src/nix/memory.ts";
+import { EvaluationMemory } from "../../src/nix/remembered-evaluations.ts";
 import { scratch } from "../platform/scratch.ts";
 import { succeed } from "../support/programs.ts";
 
