@@ -31319,7 +31319,7 @@ function flakeArguments({ passthrough }) {
 		url
 	])];
 }
-// src/nix/memory.ts
+// src/nix/remembered-evaluations.ts
 /** Raised when what is remembered has another form. */
 const FORMAT = 1;
 /** Milliseconds after its last use that something is forgotten. */
