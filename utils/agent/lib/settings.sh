@@ -58,7 +58,7 @@ load_settings() {
   export BENTO_FETCH_TIMEOUT=${BENTO_FETCH_TIMEOUT:-86400}
   export BENTO_BUILD_SILENCE=${BENTO_BUILD_SILENCE:-21600}
   # Whether the fleet's binary caches are asked beside this machine's own: fleet or none. Seconds for a connection to a
-  # cache; for its first answer, and for any silence of it; for what Nix asks and gets beside a build.
+  # cache; for its first answer, and for any silence of it; for the download of a system. (For newer inputs that is a silence.)
   export BENTO_CACHES=${BENTO_CACHES:-fleet}
   export BENTO_CACHE_CONNECT_TIMEOUT=${BENTO_CACHE_CONNECT_TIMEOUT:-3}
   export BENTO_CACHE_DEADLINE=${BENTO_CACHE_DEADLINE:-15}
