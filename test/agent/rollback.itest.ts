@@ -170,6 +170,16 @@ test("a release that doesn't build costs nothing, and is tried again later", asy
   expect(await machine.state("retry.json")).toBeUndefined();
 });
 
+test("of a configuration that NixOS refuses, it is told which assertions have failed", async () => {
+  const machine = await world.machine("broken");
+  const assertions = 'throw "\\nFailed assertions:\\n- a key is missing\\n- and a door"';
+  const wrong = { files: { "configuration.nix": `{ networking.hostName = ${assertions}; }\n` } };
+  await world.publish("broken", wrong, { evaluate: false });
+  expect((await machine.agent()).stderr).toMatch(
+    /\nfailed: it does not build: Failed assertions: - a key is missing - and a door\n$/,
+  );
+});
+
 test("a release whose activation fails is undone", async () => {
   const machine = await world.machine("fails");
   const script = shell("activationScript", "echo could not mount /srv >&2; exit 1");

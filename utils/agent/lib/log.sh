@@ -37,12 +37,17 @@ last_words() {
 mark_log() { log_mark=$(log_size); }
 
 # nix_error: what Nix said was wrong, in one line. Its first line with a text is the cause; what follows is what that was the cause
-# of. What a newer Nix can't build it names alone, and says below it why; so does each of what two hashes there were.
+# of. What a newer Nix can't build it names alone, and says below it why; so does each of what two hashes there were, and NixOS of
+# which assertions have failed.
 nix_error() {
   tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | tail -c 20000 | printable |
     awk '
-      !said && /^error: ./ { said = $0; next }
-      said && !over && /^(Reason|Required system|Required features|specified|got): / { $1 = $1; said = said " " $0; next }
+      !said && /^(error: .|Failed assertions:)/ { said = $0; listed = /^Failed/; next }
+      said && !over && (/^(Reason|Required system|Required features|specified|got): / || listed && /^- /) {
+        $1 = $1
+        said = said " " $0
+        next
+      }
       said { over = 1 }
       END { if (said) print said }
     ' | grep . || last_words "$attempt_log"
