@@ -99,9 +99,14 @@ describe.skipIf(libs.length === 0)(
         lib,
         `${root}/utils/bento.nix { services.openssh.enable = true;
         services.bento = { enable = true; configFile = ${file}; }; }`,
-        "{ value = { inherit (config.nix.settings) substituters trusted-public-keys; }; }",
+        "{ value = { inherit (config.nix.settings) substituters trusted-public-keys connect-timeout; }; }",
       );
-      expect(value).toEqual({ substituters: ["https://cache.example.org"], "trusted-public-keys": ["far-1:AAAA"] });
+      expect(value).toEqual({
+        substituters: ["https://cache.example.org"],
+        "trusted-public-keys": ["far-1:AAAA"],
+        // Whoever calls Nix there waits as long as an upgrade.
+        "connect-timeout": 3,
+      });
     });
   },
 );

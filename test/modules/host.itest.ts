@@ -106,18 +106,20 @@ describe.skipIf(!nixpkgs)("a host", () => {
     const server = { address: "fleet.example.org", port: 22, loginPrefix: "b-", hostKeys: ["ssh-ed25519 AAAA"] };
     const fleet = { version: 1, server, git: null, signers: ["ssh-ed25519 BBBB"], substituters: [] };
     await writeFile(settings, JSON.stringify(fleet));
-    const told = async (more: string): Promise<{ inputs: string[]; command: string; caches: string[] }> =>
+    const told = async (more: string): Promise<{ inputs: string[]; command: string; caches: string[]; nix: string }> =>
       await evaluate(
         `{
           imports = [ ${root}/utils/bento.nix ];
           ${MACHINE}
           services.openssh.enable = true;
+          nix.extraOptions = "connect-timeout = 60\n";
           services.bento = { enable = true; host = "far"; configFile = ${settings}; ${more} };
         }`,
         `let command = config.services.bento.command.text; in {
           command = builtins.unsafeDiscardStringContext command;
           inputs = lib.filter (lib.hasSuffix "-bento.json.drv") (builtins.attrNames (builtins.getContext command));
           caches = config.nix.binaryCaches;
+          nix = config.nix.extraOptions;
         }`,
       );
     const asItIs = await told("");
@@ -138,6 +140,14 @@ describe.skipIf(!nixpkgs)("a host", () => {
     });
     expect(other.caches).toContain(near.url);
     expect(asItIs.caches).not.toContain(near.url);
+    // Whoever calls Nix there by hand waits no longer for a dead cache than an upgrade, unless the machine says otherwise: the last counts.
+    expect(other.nix).toMatch(
+      /^connect-timeout = 3\ndownload-attempts = 2\nfallback = true\nstalled-download-timeout = 15\n(?:.*\n)*connect-timeout = 60\n/,
+    );
+    expect(asItIs.nix).not.toContain("fallback");
+    expect((await told(`substituters = [ { url = "${near.url}"; key = "k"; } ]; caches.scope = "agent";`)).nix).toBe(
+      asItIs.nix,
+    );
   });
 
   test("kernels are where the boot loader keeps them", async () => {

@@ -7,6 +7,16 @@ let
 
   # Those that this machine reaches by itself: one that is forwarded is there while the agent needs it (lib/forward.sh).
   substituters = lib.filter (cache: !(cache ? over)) cfg.substituters;
+
+  # For nix.conf: a cache that is dead shall cost nobody more than seconds. Nix's own limits are none for a connection, five minutes
+  # for silence, and five attempts; and without fallback, one that it knows from before and that is gone fails what could be built.
+  patience = {
+    connect-timeout = cfg.caches.connectTimeout;
+    download-attempts = 2;
+    fallback = true;
+    stalled-download-timeout = cfg.caches.deadline;
+  };
+  line = name: value: "${name} = ${if lib.isBool value then lib.boolToString value else toString value}\n";
 in
 {
   options.services.bento.caches = {
@@ -15,7 +25,8 @@ in
       default = "machine";
       description = ''
         Who on this machine uses and trusts the binary caches of fleet.yaml, beside those that it has anyway. machine:
-        Nix as a whole, also for an administrator at a shell. agent: only upgrades. none: nobody.
+        Nix as a whole, also for an administrator at a shell, and then it waits for no cache longer than upgrades do. agent: only
+        upgrades. none: nobody.
       '';
     };
     connectTimeout = mkOption {
@@ -44,14 +55,18 @@ in
 
     # fleet.yaml's binary caches, beside those that this machine has anyway: the lists are merged with NixOS's own. It isn't
     # extra-substituters, which comes before substituters in nix.conf, and there the later line replaces the one before.
-    # The agent tells Nix by itself how long to wait, and which of them to ask. The options' names changed with 22.05.
+    # The agent tells Nix by itself how long to wait, and which of them to ask; whoever else calls Nix here has what patience says.
+    # The options' names changed with 22.05, and a line of nix.conf that comes later counts.
     nix = mkIf (substituters != [ ] && cfg.caches.scope == "machine") (
       if options.nix ? settings then {
-        settings.substituters = map (cache: cache.url) substituters;
-        settings.trusted-public-keys = map (cache: cache.key) substituters;
+        settings = lib.mapAttrs (_: mkDefault) patience // {
+          substituters = map (cache: cache.url) substituters;
+          trusted-public-keys = map (cache: cache.key) substituters;
+        };
       } else {
         binaryCaches = map (cache: cache.url) substituters;
         binaryCachePublicKeys = map (cache: cache.key) substituters;
+        extraOptions = lib.mkBefore (lib.concatStrings (lib.mapAttrsToList line patience));
       }
     );
   };
