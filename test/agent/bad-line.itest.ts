@@ -114,7 +114,7 @@ async function isTriedAgain(commit: string, reason: RegExp): Promise<void> {
 describe("what doesn't get on", () => {
   const { sftp, git } = { sftp: () => swept.ways.sftp, git: () => swept.ways.git };
 
-  test("a line so slow that a release takes longer than any silence would be suffered: it comes", async () => {
+  long("a line so slow that a release takes longer than any silence would be suffered: it comes", async () => {
     const commit = await swept.publish(sftp(), large(200_000));
     await using _line = await behind({ rate: 15_000 });
     const begun = performance.now();
@@ -146,7 +146,7 @@ describe("what doesn't get on", () => {
     await swept.converges(sftp(), commit, { harmless: /^failed$/ });
   });
 
-  test("git: a server that stops within a pack: the poll is ended, and the next one gets all of it", async () => {
+  long("git: a server that stops within a pack: the poll is ended, and the next one gets all of it", async () => {
     const commit = await swept.publish(git(), large(400_000));
     const [settings, hook] = ["git/.gitconfig", "git/stops"].map((name) => path.join(swept.world.dir, name));
     await writeFile(hook ?? "", `#!/bin/sh\n"$@" | { head -c 200000; exec sleep 1000; }\n`, { mode: 0o755 });

@@ -96,7 +96,7 @@ long("a system that isn't confirmed any more is not gone back to, and the releas
   expect(await machine.state("applied.json")).toEqual(applied);
 });
 
-test("cut off before the confirmation, it is undone by the next run, as an upgrade is", async () => {
+long("cut off before the confirmation, it is undone by the next run, as an upgrade is", async () => {
   const third = await machine.running();
   await using check = await Hold.make(machine, "check");
   await machine.healthCheck("check", check.script);

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { nixString } from "../../src/nix/nix.ts";
 import { makeKey } from "../support/keys.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
@@ -144,7 +145,7 @@ test("a system without an agent is never activated on a machine that has one", a
   expect(await world.report("leaves")).toMatchObject({ outcome: "failed", sequence: manifest.sequence });
 });
 
-test("an agent of before this can't prove itself, and is confirmed by the one that activates it", async () => {
+long("an agent of before this can't prove itself, and is confirmed by the one that activates it", async () => {
   const machine = await machineWithAgent("older");
   const older = machine.path("etc/older-agent");
   await writeFile(older, `echo "bento-agent: there is no '$1'; see bento-agent help" >&2\nexit 2\n`);
@@ -156,7 +157,7 @@ test("an agent of before this can't prove itself, and is confirmed by the one th
   expect((await machine.agent(SHORT)).stderr).toMatch(/^rolled-back: the health check old failed: nothing was said$/m);
 });
 
-test("what succeeds, and hasn't done so three times in time, is inconclusive: nothing has failed", async () => {
+long("what succeeds, and hasn't done so three times in time, is inconclusive: nothing has failed", async () => {
   const machine = await machineWithAgent("slow");
   const before = await machine.running();
   const { manifest } = await world.publish("slow", withAgent(machine, {}, 'environment.etc.motd = "new";'));

@@ -4,6 +4,7 @@ import { readFile, rm } from "node:fs/promises";
 import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, kill, type Running, start } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
@@ -64,7 +65,7 @@ test("a terminal that goes away while it is built, and nobody's answer: the upgr
   expect(await machine.bootDefault()).toBe(manifest.toplevel);
 });
 
-test("one that goes away during the confirmation: the same, also of going back", async () => {
+long("one that goes away during the confirmation: the same, also of going back", async () => {
   const before = await machine.running();
   for (const [words, expected] of [
     ["upgrade", "success"],
@@ -84,7 +85,7 @@ test("one that goes away during the confirmation: the same, also of going back",
   }
 });
 
-test("output that nobody reads to its end", async () => {
+long("output that nobody reads to its end", async () => {
   const { manifest } = await world.publish("desk", system("three"));
   const { stdout } = await exec(
     "bash",

@@ -7,6 +7,7 @@ import { BinaryCache } from "../support/binary-cache.ts";
 import type { FleetRepository } from "../support/fleet.ts";
 import { GitServer } from "../support/git-server.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, start, succeed } from "../support/programs.ts";
 import { withFleet } from "../support/with-fleet.ts";
@@ -117,7 +118,7 @@ async function keygen(name: string, ...args: string[]): Promise<string> {
 
 const halfIn = async (file: string) => (await readFile(file, "utf8")).trim();
 
-test("the publisher's: beside the old one, then instead of it; no machine has to know", async () => {
+long("the publisher's: beside the old one, then instead of it; no machine has to know", async () => {
   const dir = await keygen("publisher");
   const stolen = publisher;
   const key = await halfIn(path.join(dir, "publisher.pub"));
@@ -266,67 +267,70 @@ test("the server's: pinned beside the old one, then instead of it, and only then
   expect(await states()).toEqual({ router: "up-to-date", "laptop-anna": "up-to-date" });
 });
 
-test("git's: the deploy key at the remote and in the environment; the remote's own is pinned in two releases", async () => {
-  const old = await makeKey(path.join(world.dir, "git-key"));
-  const fresh = await makeKey(path.join(world.dir, "git-key-2"));
-  // What it has by now; it has been changed above.
-  const read = [(await readFile(`${router.key.file}.pub`, "utf8")).trim()];
-  await using git = await GitServer.make(path.join(world.dir, "git"), { write: [old.publicKey], read });
-  const { publicKey: pinned } = git.hostKey;
-  await change("A git remote", (content) => {
-    content.git = { remote: git.remote, hostKeys: [pinned] };
-  });
-  gitKey = old.file;
-  await deploy();
-  // From the server it learns of the remote; from then on its releases come from there.
-  expect(await upgrade(router)).toBe("success");
-  const byGit = { BENTO_FETCHER: "git", BENTO_REPORTER: "sftp" };
-  const goesOut = async () => {
-    await edit();
+long(
+  "git's: the deploy key at the remote and in the environment; the remote's own is pinned in two releases",
+  async () => {
+    const old = await makeKey(path.join(world.dir, "git-key"));
+    const fresh = await makeKey(path.join(world.dir, "git-key-2"));
+    // What it has by now; it has been changed above.
+    const read = [(await readFile(`${router.key.file}.pub`, "utf8")).trim()];
+    await using git = await GitServer.make(path.join(world.dir, "git"), { write: [old.publicKey], read });
+    const { publicKey: pinned } = git.hostKey;
+    await change("A git remote", (content) => {
+      content.git = { remote: git.remote, hostKeys: [pinned] };
+    });
+    gitKey = old.file;
     await deploy();
-    return upgrade(router, byGit);
-  };
-  expect(await goesOut()).toBe("success");
+    // From the server it learns of the remote; from then on its releases come from there.
+    expect(await upgrade(router)).toBe("success");
+    const byGit = { BENTO_FETCHER: "git", BENTO_REPORTER: "sftp" };
+    const goesOut = async () => {
+      await edit();
+      await deploy();
+      return upgrade(router, byGit);
+    };
+    expect(await goesOut()).toBe("success");
 
-  await git.allow({ write: [old.publicKey, fresh.publicKey], read });
-  gitKey = fresh.file;
-  expect(await goesOut()).toBe("success");
-  await git.allow({ write: [fresh.publicKey], read });
-  gitKey = old.file;
-  await edit();
-  const before = await git.git("for-each-ref");
-  const refused = await bento(["deploy", "--hosts", hosts], options());
-  expect(refused).toMatchObject({ status: 3, stderr: expect.stringMatching(/denied|refused|permission/i) });
-  expect(await git.git("for-each-ref")).toBe(before);
-  gitKey = fresh.file;
-  await deploy();
-  expect(await upgrade(router, byGit)).toBe("success");
+    await git.allow({ write: [old.publicKey, fresh.publicKey], read });
+    gitKey = fresh.file;
+    expect(await goesOut()).toBe("success");
+    await git.allow({ write: [fresh.publicKey], read });
+    gitKey = old.file;
+    await edit();
+    const before = await git.git("for-each-ref");
+    const refused = await bento(["deploy", "--hosts", hosts], options());
+    expect(refused).toMatchObject({ status: 3, stderr: expect.stringMatching(/denied|refused|permission/i) });
+    expect(await git.git("for-each-ref")).toBe(before);
+    gitKey = fresh.file;
+    await deploy();
+    expect(await upgrade(router, byGit)).toBe("success");
 
-  const next = await makeKey(path.join(world.dir, "git-host-key-2"));
-  await change("A second host key of the remote's", (content) => void content.git?.hostKeys.push(next.publicKey));
-  await deploy();
-  expect(await upgrade(router, byGit)).toBe("success");
-  await git.replaceHostKey(next);
-  expect(await goesOut()).toBe("success");
-  await change("The old one out", (content) => void content.git?.hostKeys.shift());
-  await deploy();
-  expect(await upgrade(router, byGit)).toBe("success");
-  // Who has the old one now is somebody in between.
-  await git.replaceHostKey(await makeKey(path.join(world.dir, "git-host-key-3")));
-  expect((await router.agent(byGit, ["contact"])).stdout).toBe("wrong-host-key\n");
-  await git.replaceHostKey(next);
-  expect((await router.agent(byGit, ["contact"])).stdout).toBe("known\n");
-  expect(await upgrade(anna)).toBe("success");
-  expect(await states()).toEqual({ router: "up-to-date", "laptop-anna": "up-to-date" });
+    const next = await makeKey(path.join(world.dir, "git-host-key-2"));
+    await change("A second host key of the remote's", (content) => void content.git?.hostKeys.push(next.publicKey));
+    await deploy();
+    expect(await upgrade(router, byGit)).toBe("success");
+    await git.replaceHostKey(next);
+    expect(await goesOut()).toBe("success");
+    await change("The old one out", (content) => void content.git?.hostKeys.shift());
+    await deploy();
+    expect(await upgrade(router, byGit)).toBe("success");
+    // Who has the old one now is somebody in between.
+    await git.replaceHostKey(await makeKey(path.join(world.dir, "git-host-key-3")));
+    expect((await router.agent(byGit, ["contact"])).stdout).toBe("wrong-host-key\n");
+    await git.replaceHostKey(next);
+    expect((await router.agent(byGit, ["contact"])).stdout).toBe("known\n");
+    expect(await upgrade(anna)).toBe("success");
+    expect(await states()).toEqual({ router: "up-to-date", "laptop-anna": "up-to-date" });
 
-  await change("No git remote", (content) => {
-    delete content.git;
-  });
-  gitKey = undefined;
-  await deploy();
-  expect(await upgrade(router)).toBe("success");
-  expect(await upgrade(anna)).toBe("success");
-});
+    await change("No git remote", (content) => {
+      delete content.git;
+    });
+    gitKey = undefined;
+    await deploy();
+    expect(await upgrade(router)).toBe("success");
+    expect(await upgrade(anna)).toBe("success");
+  },
+);
 
 test("the cache's: a second entry with the same address, signed with the new key, and the old entry out", async () => {
   await using cache = await BinaryCache.start(path.join(world.dir, "cache"), "cache-1");
