@@ -9,7 +9,11 @@ import { channelHost, type Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
+<<<<<<< HEAD
 const hosts = ["ways", "kernel", "inhibited", "avoided", "chosen", "stays", "panics", "offline", "fails"];
+=======
+const hosts = ["ways", "kernel", "inhibited", "avoided", "stays", "panics", "offline", "before", "again", "fails"];
+>>>>>>> wt-A
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -307,30 +311,38 @@ long("a restart that cuts the machine off is undone by another one", async () =>
   expect(await restarts(machine)).toBe(2);
 });
 
-test("a restart without contact: what it has brought in is judged when there is contact, and not before", async () => {
-  const machine = await world.machine("offline");
+/** A machine whose contact can be cut, and whose kernel is another one with each release. */
+async function offlineAtWill(name: string) {
+  const machine = await world.machine(name);
   const settings = await restartable(machine, { BENTO_REBOOT: "never" });
   const impatient = { ...settings, BENTO_CONFIRM_TIMEOUT: "1", BENTO_RECOVERY_TIMEOUT: "1" };
-  const cutOff = () => writeFile(machine.path("run/wedged"), "");
-  const connect = () => rm(machine.path("run/wedged"));
-  const publish = (version: string) =>
-    world.publish("offline", channelHost("offline", `${ssh(machine)} ${kernel(version)}`));
-  const waits =
-    /^(this machine was .*\n(.*not confirmed yet.*\n)*)?release \d+ is confirmed when there is contact, .*\n$/;
-  const upgraded = async (version: string) => {
-    const release = await publish(version);
-    const { status, stderr } = await machine.agent(settings);
-    expect(status, stderr).toBe(0);
-    return release;
+  return {
+    machine,
+    settings,
+    impatient,
+    resort: { ...impatient, BENTO_LAST_RESORT: "2" },
+    cutOff: () => writeFile(machine.path("run/wedged"), ""),
+    connect: () => rm(machine.path("run/wedged")),
+    upgraded: async (version: string) => {
+      const release = await world.publish(name, channelHost(name, `${ssh(machine)} ${kernel(version)}`));
+      const { status, stderr } = await machine.agent(settings);
+      expect(status, stderr).toBe(0);
+      return release;
+    },
   };
+}
 
-  // One that is never restarted because of that.
+const WAITS =
+  /^(this machine was .*\n(.*not confirmed yet.*\n)*)?release \d+ is confirmed when there is contact, .*\n$/;
+
+test("a restart without contact: what it has brought in is judged when there is contact, and not before", async () => {
+  const { machine, settings, impatient, cutOff, connect, upgraded } = await offlineAtWill("offline");
   await upgraded("6.18.4");
   await machine.restart();
   await cutOff();
   for (let poll = 0; poll < 2; poll++) {
     const { status, stderr } = await machine.agent(impatient);
-    expect(stderr).toMatch(waits);
+    expect(stderr).toMatch(WAITS);
     expect(status).toBe(75);
     await machine.restart();
   }
@@ -341,42 +353,44 @@ test("a restart without contact: what it has brought in is judged when there is 
   expect(await machine.state("trial.json")).toBeUndefined();
   expect(await world.outcomes("offline")).toEqual(["success"]);
 
-  // One that would be, and had no contact before the restart either.
-  const resort = { ...impatient, BENTO_LAST_RESORT: "2" };
+  // A server that answers, and refuses it, is no missing contact.
   await upgraded("6.18.5");
+  await machine.restart();
+  const refused = { ...impatient, BENTO_CONFIRM_TIMEOUT: "10", BENTO_KEY: world.signingKey.file };
+  expect((await machine.agent(refused)).stderr).toMatch(/\nfailed: after a restart: no contact: .* refused the login /);
+  expect(await machine.state("trial.json")).toBeUndefined();
+});
+
+test("one that had no contact before the restart either is not restarted again for want of it", async () => {
+  const { machine, resort, cutOff, connect, upgraded } = await offlineAtWill("before");
+  await upgraded("6.18.4");
   await cutOff();
   expect((await machine.agent(resort)).status).toBe(75);
   await machine.restart();
-  expect((await machine.agent(resort)).stderr).toMatch(waits);
+  expect((await machine.agent(resort)).stderr).toMatch(WAITS);
+  expect(await restarts(machine)).toBe(0);
   await machine.healthCheck("job", "exit 1");
   await connect();
-  const judged = await machine.agent({ ...resort, BENTO_CONFIRM_TIMEOUT: "5" });
+  const judged = await machine.agent({ ...resort, BENTO_CONFIRM_TIMEOUT: "10" });
   expect(judged.stderr).toMatch(/\nrolled-back: after a restart: the health check job failed: nothing was said\n/);
   expect(await restarts(machine)).toBe(1);
-  await rm(machine.path("checks/job"));
-  await machine.restart();
+});
 
-  // One that had, and is restarted into the system before, where it has none either: that says nothing, and it is taken again.
-  const release = await upgraded("6.18.6");
+test("one that had it, and has none with the system before either: that says nothing, and it is taken again", async () => {
+  const { machine, settings, resort, cutOff, connect, upgraded } = await offlineAtWill("again");
+  const release = await upgraded("6.18.4");
   await machine.restart();
   await cutOff();
   expect((await machine.agent(resort)).stderr).toMatch(
     /\ninconclusive: after a restart: no contact: .*, the last resort\n/,
   );
+  expect(await machine.bootDefault()).toBe(machine.factory);
   await machine.restart();
   for (let poll = 0; poll < 3; poll++) expect((await machine.agent(resort)).status).toBe(75);
   await connect();
-  const again = await machine.agent(settings);
-  expect(again.stderr).toMatch(/\nsuccess\n/);
+  expect((await machine.agent(settings)).stderr).toMatch(/\nsuccess\n/);
   expect(await machine.running()).toBe(release.manifest.toplevel);
-  expect(await machine.state("bad.json")).toHaveLength(1);
-
-  // A server that answers, and refuses it, is no missing contact.
-  await machine.restart();
-  expect((await machine.agent({ ...impatient, BENTO_KEY: world.signingKey.file })).stderr).toMatch(
-    /\nfailed: after a restart: no contact: .* refused the login /,
-  );
-  expect(await machine.state("trial.json")).toBeUndefined();
+  expect(await machine.state("bad.json")).toBeUndefined();
 }, 240_000);
 
 test("a restart that is due is made also while the next release fails, or waits", async () => {

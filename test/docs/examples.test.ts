@@ -145,13 +145,17 @@ describe("commands", () => {
     for (const simple of simpleCommands(script)) await expectAccepted(simple);
   });
 
-  test.each(ofKind("script"))("$at: a script that shellcheck has nothing to say against", async ({ text }) => {
+  test.each(ofKind("script"))("$at: a script that shellcheck has nothing to say against", async ({ page, text }) => {
     await expectShell(text);
     const { status, stdout } = await exec("shellcheck", ["-"], { input: `${text}\n` });
     expect(status, stdout).toBe(0);
     // Somebody must run it, too.
-    const [, name = ""] = /^# (fetch-[a-z-]+): /m.exec(text) ?? [];
-    expect(readFileSync(path.join(root, "test/agent/fetchers.itest.ts"), "utf8")).toContain(`example("${name}")`);
+    const [, name = ""] = /^# ([a-z-]+): /m.exec(text) ?? [];
+    const runs =
+      page === "docs/health-checks.md"
+        ? ["test/docs/health-checks.itest.ts", `check("${name}"`]
+        : ["test/agent/fetchers.itest.ts", `example("${name}")`];
+    expect(readFileSync(path.join(root, runs[0] ?? ""), "utf8")).toContain(runs[1]);
   });
 
   test("what isn't accepted is seen", async () => {

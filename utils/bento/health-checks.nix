@@ -40,7 +40,7 @@ in
         Executables of the repository, or packages whose bin/ has some, that tell by their exit status whether this
         machine does its job. A new system stays only if all of them succeed three times in a row after its activation,
         and the server can be reached; otherwise the machine goes back. They run as root, each for 30 seconds at most,
-        and by their names a report says which one failed. Add one for what would make you drive to the machine.
+        and by their names a report says which one failed: see docs/health-checks.md. Add one for what would make you drive to the machine.
       '';
     };
   };

@@ -100,8 +100,16 @@ resolve_trial() {
 
 # confirm_restart: networks and services may take longer to come up with a machine than to come back.
 confirm_restart() {
-  confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)) ||
-    { { contact_returns || { ! may_be_offline && contact_comes_late; }; } && confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); }
+  local why
+  if confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); then return; fi
+  why=$problem
+  if contact_returns || { ! may_be_offline && contact_comes_late; }; then
+    confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT))
+    return
+  fi
+  # A try that the recovery time cut short tells less.
+  problem=$why
+  return 1
 }
 
 # may_be_offline: whether it says nothing about what is on trial when there is no contact: there was none before the restart either.
