@@ -9,11 +9,19 @@ import { channelHost, type Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-<<<<<<< HEAD
-const hosts = ["ways", "kernel", "inhibited", "avoided", "chosen", "stays", "panics", "offline", "fails"];
-=======
-const hosts = ["ways", "kernel", "inhibited", "avoided", "stays", "panics", "offline", "before", "again", "fails"];
->>>>>>> wt-A
+const hosts = [
+  "ways",
+  "kernel",
+  "inhibited",
+  "avoided",
+  "chosen",
+  "stays",
+  "panics",
+  "offline",
+  "before",
+  "again",
+  "fails",
+];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
