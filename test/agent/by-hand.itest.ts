@@ -4,8 +4,8 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
-import { kill } from "../support/programs.ts";
-import { channelHost, type Release } from "../support/release.ts";
+import { kill, succeed } from "../support/programs.ts";
+import { channelHost, forgetSystems, type Release } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 // The tests follow the life of one machine: an upgrade takes seconds.
@@ -45,6 +45,15 @@ test("a release can be undone by hand, as safely as it came", async () => {
   // Made the boot default, it can be stopped.
   first = await upgrade(system("first", `system.bootScript = ''if [ -e $MACHINE/hold ]; then ${hold.script}; fi'';`));
   const second = await upgrade(system("second"));
+
+  // What it goes back to is kept by the agent itself, whatever becomes of generations; what nobody keeps is gone, and that is said.
+  await succeed("nix-env", ["--profile", machine.path("profiles/system"), "--delete-generations", "old"]);
+  await forgetSystems();
+  const gone = `${world.store.dir}/${"0".repeat(32)}-nixos-system-hand`;
+  expect(await rollback("--to", gone)).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining(`${gone} is not on this machine`),
+  });
 
   // Nobody is there to be asked.
   expect(await machine.agent({}, ["rollback"])).toMatchObject({ status: 2, stderr: expect.stringContaining("-y") });
