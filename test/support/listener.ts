@@ -28,8 +28,7 @@ export class Listener implements AsyncDisposable {
       [
         ...["--accept", "--inetd"],
         ...addresses.map((address) => `--listen=${address}`),
-        // Another Nix than this machine's has its programs there; see scripts/lib/other-nix.sh.
-        ...[...Object.keys(all), ...(process.env.NIX_BIN_DIR ? ["NIX_BIN_DIR"] : [])].map((name) => `--setenv=${name}`),
+        ...Object.keys(all).map((name) => `--setenv=${name}`),
         ...["bash", machine.agentFile, ...args],
       ],
       { env: all },
