@@ -79,6 +79,8 @@ export class Machine {
       BENTO_SSH_CONFIG: this.path("etc/ssh/ssh_config"),
       BENTO_HEALTH_CHECKS: this.path("checks"),
       BENTO_GUARD: guard(),
+      // Another Nix than this machine's has its programs there (scripts/lib/other-nix.sh), also for what sshd or systemd starts.
+      ...(process.env.NIX_BIN_DIR ? { NIX_BIN_DIR: process.env.NIX_BIN_DIR } : {}),
       ...(guard() === "systemd" ? { PATH: `${this.path("bin")}:${process.env.PATH}` } : {}),
       // Long where waiting for it would mean that something is wrong: these machines can be slow.
       BENTO_CONFIRM_TIMEOUT: "60",
