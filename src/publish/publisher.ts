@@ -52,7 +52,7 @@ export interface ReportReader {
   /** What hosts said: `heartbeat.json` and the newest report of each. */
   readReports(hosts: readonly string[]): Promise<Map<string, HostReports>>;
 
-  /** The reports of each host's last attempts, newest first, and the end of the newest log. */
+  /** The reports of each host's last attempts, newest first, and the end of the newest one's log, if that is there yet. */
   readAttempts(hosts: readonly string[], asked: AttemptsAsked): Promise<Map<string, HostAttempts>>;
 }
 

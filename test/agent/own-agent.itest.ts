@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { nixString } from "../../src/nix/nix.ts";
 import { makeKey } from "../support/keys.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
+import { ownAgent } from "../support/own-agent.ts";
 import { channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
@@ -21,21 +21,9 @@ const SHORT = { BENTO_CONFIRM_TIMEOUT: "6" };
 
 /** What a host is to run: a system whose bento-agent is this one, with settings of its own; and more definitions. */
 function withAgent(machine: Machine, settings: Record<string, string> = {}, more = "", program = machine.agentFile) {
-  const environment = { ...machine.env, PATH: process.env.PATH ?? "", ...settings };
-  const script = [
-    "#!/bin/sh",
-    ...Object.entries(environment).map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'`),
-    `exec bash ${program} "$@"`,
-  ];
   return channelHost(
     machine.name,
-    `environment.systemPackages = [
-      (derivation {
-        name = "bento-agent"; system = builtins.currentSystem; builder = "/bin/sh";
-        text = ${nixString(`${script.join("\n")}\n`)};
-        args = [ "-c" "PATH=/run/current-system/sw/bin:/usr/bin:/bin; mkdir -p $out/bin; printf %s \\"$text\\" > $out/bin/bento-agent; chmod +x $out/bin/bento-agent" ];
-      })
-    ];
+    `environment.systemPackages = [ ${ownAgent(machine, settings, program)} ];
     ${more}`,
   );
 }

@@ -1,8 +1,9 @@
-import { cp, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fullAt, killedAt, LONG, type Place, placesOf, powerLostAt, sweep } from "../support/cut-off.ts";
 import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
+import { ownAgent } from "../support/own-agent.ts";
 import { kill, succeed } from "../support/programs.ts";
 import { Swept } from "../support/swept.ts";
 
@@ -233,6 +234,51 @@ describe.runIf(isTold("kinds"))("what is special", () => {
         await swept.converges(sftp, commit);
         return !isOver;
       });
+    },
+    LONG,
+  );
+});
+
+// The last, since a machine that has run a system with an agent takes none without.
+describe.runIf(isTold("own-agent"))("its own agent", () => {
+  long(
+    "a release that its own agent proves, cut off anywhere from the poll to the report",
+    async () => {
+      const { sftp } = swept.ways;
+      const { machine } = swept;
+      // Another one each time, as a release's settings are other ones; it tells that it was asked.
+      const asked = machine.path("etc/asked");
+      await machine.healthCheck("asked", `echo "$BENTO_KEEP_REPORTS" > ${asked}`);
+      const publish = () => {
+        const settings = { BENTO_KEEP_REPORTS: String(1000 + swept.releases + 1) };
+        return swept.publish(sftp, `environment.systemPackages = [ ${ownAgent(machine, settings)} ];`);
+      };
+      const converges = async (commit: string) => {
+        await swept.converges(sftp, commit);
+        expect(await readFile(asked, "utf8")).toBe(`${1000 + swept.releases}\n`);
+      };
+      await converges(await publish());
+      const first = await publish();
+      const places = await placesOf(swept.run(sftp));
+      await converges(first);
+      await sweep("its own agent: killed", places.length, [0, 20], async (n) => {
+        const commit = await publish();
+        const isCut = await killedAt(places[n - 1] as Place, swept.run(sftp));
+        await converges(commit);
+        return isCut;
+      });
+      const second = await publish();
+      const { changes } = await powerLostAt(Number.POSITIVE_INFINITY, swept.run(sftp));
+      await converges(second);
+      await sweep("its own agent: power lost", changes, [0, 20], async (n) => {
+        const commit = await publish();
+        const { isOver } = await powerLostAt(n, swept.run(sftp));
+        await swept.boots();
+        await converges(commit);
+        return !isOver;
+      });
+      await rm(machine.path("checks/asked"));
+      await swept.converges(sftp, await publish());
     },
     LONG,
   );

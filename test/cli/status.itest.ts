@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { stripVTControlCharacters } from "node:util";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { statusDocumentSchema } from "../../src/results/schema.ts";
 import type { StatusDocument } from "../../src/results.ts";
@@ -65,7 +66,12 @@ test("--host tells what became of its last attempts, newest first by when they c
   // Its clock is ten years off: what counts is when the server got it.
   const wrong = { started: "2036-01-01T00:00:00.000Z", finished: "2036-01-01T00:00:45.000Z", sequence: 1, commit };
   await fleet.report("router", "failed", { ...wrong, reason: "attribute 'nginxx' missing" }, "first\n", 600);
-  await fleet.report("router", "success", {}, "line one\nline two\n");
+  await fleet.report("router", "success");
+  // That of the attempt before isn't taken for it.
+  expect(await status("--host", "router", "--log")).toMatchObject({ stdout: "", status: 1 });
+  const reports = (await readdir(fleet.reports("router"))).filter((name) => /^\d+-\d+\./.test(name));
+  const [unlogged = ""] = reports.filter((name) => !reports.includes(name.replace(/json$/, "log.gz")));
+  await fleet.put("router", unlogged.replace(/json$/, "log.gz"), gzipSync("line one\nline two\n"));
   const { stdout, status: code } = await status("--host", "router");
   const lines = stdout.split("\n");
   expect(lines[0]).toBe("✓ router up to date");

@@ -32,8 +32,9 @@ export async function readAttempts(
       .slice(0, Math.max(1, count));
     const files = await flight(...newest.map(({ filename, attrs }) => readAttempt(session, dir, filename, attrs.size)));
     const attempts = files.filter((file) => file !== undefined);
-    const found = attempts.flatMap(({ name }) => entries.find((entry) => isLogOf(name, entry)) ?? []);
-    const [logged] = log > 0 ? found : [];
+    // Not that of another attempt: over a thin line a log comes long after its report.
+    const [last] = log > 0 ? attempts : [];
+    const logged = last && entries.find((entry) => isLogOf(last.name, entry));
     const text = logged && (await readLog(session, `${dir}/${logged.filename}`, logged.attrs.size, log));
     return { state: "read", attempts: attempts.slice(0, count), log: text ?? null };
   } catch (error) {
