@@ -58,7 +58,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
 
   // 2. All of it, at once; and it stays.
   const roots = options.roots ?? (await defaultRoots(context.env, options.fleet));
-  if (options.roots !== null) await noteRoots(context.env, roots);
+  const unnoted = options.roots === null ? null : await noteRoots(context.env, roots);
   const { outcomes, plans, builders } = await buildTargets(context, nix, targets, roots);
   const isBuilt = ({ host }: Target) => outcomes.get(host.name)?.kind === "built";
   const built = targets.filter(isBuilt);
@@ -83,7 +83,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   const warnings = [
     ...checked.warnings,
     ...unbuildableWarnings(outcomes, builders),
-    ...(distrust === null ? [] : [distrust]),
+    ...[distrust, unnoted].filter((warning) => warning !== null),
   ];
   const document: CheckDocument = { ...checked, command: "build", warnings, hosts };
 

@@ -1,7 +1,7 @@
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { sourceOf } from "../../src/commands/build/places.ts";
+import { noteRoots, sourceOf } from "../../src/commands/build/places.ts";
 import type { Nix } from "../../src/nix/nix.ts";
 import { claimCache, pruneCache } from "../../src/nix/prune-cache.ts";
 import { scratch } from "../platform/scratch.ts";
@@ -45,6 +45,13 @@ test("a place is known by an id of its own, which is the same each time, and not
   expect((await stat(path.join(dir.path, "bento/cache-source"))).mode & 0o777).toBe(0o600);
   await using other = await scratch();
   expect((await sourceOf({ XDG_STATE_HOME: other.path })).line.slice(0, 32)).not.toBe(one.line.slice(0, 32));
+});
+
+test("where nothing can be kept, that is said, and no bug", async () => {
+  const env = { XDG_STATE_HOME: "/proc/state" };
+  await expect(sourceOf(env)).rejects.toThrow("/proc/state/bento/cache-source can't be written (ENOENT)");
+  await using dir = await scratch();
+  expect(await noteRoots(env, dir.path)).toContain("/proc/state/bento/roots can't be written to (ENOENT)");
 });
 
 test("what a cache had of the machine's id is replaced in its place, and nothing of others", async () => {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { PassThrough } from "node:stream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { packageRoot } from "../../src/platform/package.ts";
@@ -10,7 +11,7 @@ import { CLI, onlyEnvironment } from "../cli/bento.ts";
 import { buildServerImage, Container } from "../support/container.ts";
 import { type KeyPair, makeKey } from "../support/keys.ts";
 import { sshOptions } from "../support/logins.ts";
-import { exec, succeed } from "../support/programs.ts";
+import { exec, kill, start, succeed } from "../support/programs.ts";
 import { type WorldDirectory, worldDirectory } from "../support/world-directory.ts";
 
 /**
@@ -69,27 +70,58 @@ describe.skipIf(missing.length > 0)(`the container${missing.length ? ` (needs ${
 
   /** The administrator's edit of fleet.yaml, and `bento render`, which replaces fleet.json by a new file. */
   async function setHosts(...names: string[]) {
+    await setFleet(names);
+  }
+
+  async function setFleet(names: string[], more: object = {}) {
     const hosts = Object.fromEntries(names.map((name) => [name, { key: keys[name]?.publicKey }]));
     const publishers = [keys.publisher?.publicKey];
     const settings = { address: "127.0.0.1", hostKeys: [hostKey], publishers };
-    await writeFile(at("fleet/fleet.yaml"), stringify({ server: settings, signers: [keys.signing?.publicKey], hosts }));
+    await writeFile(
+      at("fleet/fleet.yaml"),
+      stringify({ server: settings, signers: [keys.signing?.publicKey], hosts, ...more }),
+    );
     await succeed(process.execPath, [CLI, "render", "--fleet", at("fleet")]);
     await git("add", "-A");
-    await git("commit", "-q", "-m", `the hosts ${names}`);
+    await git("commit", "-q", "-m", `the hosts ${names}, ${Object.keys(more)}`);
   }
 
-  /** The agent's own fetcher. */
-  async function poll(host: string) {
+  /** How the agent's own fetcher is called. */
+  async function fetcher(host: string, ...args: string[]) {
     const [program = "", ...before] = await server.inNetwork();
     await mkdir(at("run"), { recursive: true });
-    return exec(program, [...before, "bash", path.join(packageRoot(), "utils/agent/fetchers/sftp"), "poll"], {
-      env: {
-        BENTO_HOST: host,
-        BENTO_RUN: at("run"),
-        BENTO_CONFIG: at("fleet/utils/bento.json"),
-        BENTO_KEY: keys[host]?.file,
-      },
+    const env = {
+      BENTO_HOST: host,
+      BENTO_RUN: at("run"),
+      BENTO_CONFIG: at("fleet/utils/bento.json"),
+      BENTO_KEY: keys[host]?.file,
+    };
+    const words = [...before, "bash", path.join(packageRoot(), "utils/agent/fetchers/sftp"), ...args];
+    return [program, words, { env }] as const;
+  }
+
+  async function poll(host: string) {
+    return exec(...(await fetcher(host, "poll")));
+  }
+
+  /** What a host is given of the cache at an address, as the server sees that, through the server; and what ssh said of it. */
+  async function throughServer(host: string, target: string): Promise<{ stdout: string; said: string }> {
+    const [program = "", ...before] = await server.inNetwork();
+    const log = at("run/forward.log");
+    const [sftp, words, options] = await fetcher(host, "forward", target, log);
+    // It ends with its input.
+    const input = new PassThrough();
+    const forwarding = start(sftp, words, { ...options, input });
+    const ended = forwarding.done.then(({ stderr }) => {
+      throw new Error(`no way to ${target}: ${stderr}`);
     });
+    const [port] = await Promise.race([once(forwarding.child.stdout ?? forwarding.child, "data"), ended]);
+    ended.catch(() => {});
+    const url = `http://127.0.0.1:${String(port).trim()}/nix-cache-info`;
+    const { stdout } = await exec(program, [...before, "curl", "-qsS", "--max-time", "20", url]);
+    input.end();
+    await forwarding.done;
+    return { stdout, said: await readFile(log, "utf8") };
   }
 
   async function client(name: "ssh" | "sftp" | "scp", who: string, args: string[], input = "") {
@@ -200,6 +232,44 @@ describe.skipIf(missing.length > 0)(`the container${missing.length ? ` (needs ${
       `put ${at("key-nas.pub")} /releases/x\n`,
     );
     expect(write.status).toBe(1);
+  });
+
+  test("cache: { over: ssh }: hosts get the cache that the container reaches, and nothing else through it", async () => {
+    const [program = "", ...before] = await server.inNetwork();
+    const info = "StoreDir: /nix/store\n";
+    const script = `require("node:http").createServer((_, response) => response.end(${JSON.stringify(info)})).listen(5000, "127.0.0.1", () => console.log("listens"))`;
+    const cache = start(program, [...before, process.execPath, "-e", script]);
+    try {
+      await once(cache.child.stdout ?? cache.child, "data");
+      const from = server.logged;
+      await setFleet(["nas", "router"], {
+        substituters: [{ url: "http://127.0.0.1:5000", key: `cache-1:${"A".repeat(43)}=` }],
+        cache: { over: "ssh" },
+      });
+      await server.says(/set up; hosts: 2/, from);
+      await server.says(/Server listening/, from);
+      for (const host of ["nas", "router"]) {
+        expect(await throughServer(host, "127.0.0.1:5000")).toMatchObject({ stdout: info });
+      }
+      for (const target of ["127.0.0.1:22", "127.0.0.1:5001", "localhost:5000"]) {
+        const { stdout, said } = await throughServer("nas", target);
+        expect([stdout, said]).toEqual(["", expect.stringContaining("administratively prohibited")]);
+      }
+      const publisher = await client("ssh", "publisher", ["-W", "127.0.0.1:5000", "bento@127.0.0.1"]);
+      expect(publisher.stderr).toMatch(/administratively prohibited|forwarding failed/);
+      expect((await server.exec("bento-server-check")).stdout).toBe("the server is as it should be; hosts: 2\n");
+
+      // Without it, as before.
+      const without = server.logged;
+      await setHosts("nas", "router");
+      await server.says(/set up; hosts: 2/, without);
+      await server.says(/Server listening/, without);
+      const { stdout, said } = await throughServer("nas", "127.0.0.1:5000");
+      expect([stdout, said]).toEqual(["", expect.stringContaining("administratively prohibited")]);
+    } finally {
+      kill([cache.pid], "SIGTERM");
+      await cache.done;
+    }
   });
 
   test("ends at once, and a new container goes on with the same key and the same chroots", async () => {

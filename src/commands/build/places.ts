@@ -2,6 +2,7 @@ import { createHash, createHmac, randomBytes } from "node:crypto";
 import { link, readdir, readFile, realpath, rm, stat, symlink } from "node:fs/promises";
 import { homedir, hostname } from "node:os";
 import path from "node:path";
+import { UnavailableError } from "../../errors.ts";
 import type { CacheSource } from "../../nix/prune-cache.ts";
 import { makeDirectory, writeFileAtomically } from "../../platform/files.ts";
 
@@ -26,15 +27,25 @@ function allRoots(env: NodeJS.ProcessEnv): string {
   return path.join(stateDirectory(env), "roots");
 }
 
-/** Remembers a place of gc roots that was asked for, so that what they keep alive counts wherever it is looked at. */
-export async function noteRoots(env: NodeJS.ProcessEnv, roots: string): Promise<void> {
-  await makeDirectory(roots);
-  const place = await realpath(roots);
-  const id = createHash("sha256").update(place).digest("hex").slice(0, 8);
-  await makeDirectory(allRoots(env));
-  await symlink(place, path.join(allRoots(env), `${path.basename(place)}-${id}`)).catch((error) => {
-    if (error.code !== "EEXIST") throw error;
-  });
+/**
+ * Remembers a place of gc roots that was asked for, so that what they keep alive counts wherever it is looked at. Gives what is to be
+ * said where that can't be written down, which is no reason to build nothing.
+ */
+export async function noteRoots(env: NodeJS.ProcessEnv, roots: string): Promise<string | null> {
+  try {
+    await makeDirectory(roots);
+    const place = await realpath(roots);
+    const id = createHash("sha256").update(place).digest("hex").slice(0, 8);
+    await makeDirectory(allRoots(env));
+    await symlink(place, path.join(allRoots(env), `${path.basename(place)}-${id}`)).catch((error) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+    return null;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    return `--roots: ${allRoots(env)} can't be written to (${code}), so a build with --prune elsewhere doesn't know of ${roots}`;
+  }
 }
 
 /** The directories of gc roots, each with one for each host, of all fleets, and where else they were asked for. */
@@ -65,12 +76,21 @@ async function secretIn(file: string): Promise<string> {
   const known = await readFile(file, "utf8").catch(() => null);
   if (known !== null) return known;
   const own = `${file}.${randomBytes(6).toString("hex")}`;
-  await writeFileAtomically(own, randomBytes(16).toString("hex"), 0o600);
-  await link(own, file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
-  await rm(own);
-  return readFile(file, "utf8");
+  try {
+    await writeFileAtomically(own, randomBytes(16).toString("hex"), 0o600);
+    await link(own, file).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+    await rm(own);
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === undefined) throw cause;
+    throw new UnavailableError(`${file} can't be written (${code})`, {
+      hint: "XDG_STATE_HOME says where Bento keeps what stays from one build to the next",
+      cause,
+    });
+  }
 }
 
 /** The logs of builds that failed. */
