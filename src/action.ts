@@ -1,3 +1,5 @@
+// GitHub has Node 24; another server's runner has what its image has, and Node 22 has no AsyncDisposableStack.
+import "core-js/actual/async-disposable-stack/index.js";
 import { randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
