@@ -1,5 +1,5 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { A as changeText, Bn as parseShard, C as folded, D as deployWord, E as deployDetail, F as describeError, Fn as inert, Ft as count$1, Hn as splitPatterns, In as inertLine, It as painter, L as locationOf, M as grouped, N as pushText, O as renderDeploy, P as renderCheck, Q as build, R as flakeUpdate, S as code, T as plain, Ut as parseFailOn, Vt as EACH, Wt as status, Yt as failedHosts, Z as gateOf, Zt as parseDuration, _ as releaseText, _n as SECRETS, c as flakeUpdateMarkdown, d as deliverStatus, et as check, f as report, fn as CACHE_KEY, g as look, gn as PUBLISHER_KEY, h as contactText, hn as MissingKeysError, ir as FleetError, j as costText, k as baseText, l as renderFlakeUpdate, lr as formatLocation, mn as MEMORY_KEY, o as renderPlan, or as InterruptedError, p as plan, pn as GIT_KEY, sr as UnavailableError, u as onInterrupt, vn as SIGNING_KEY, w as markdownTable, x as worstFirst, xn as optionalKey, y as renderStatus, z as deploy, zn as parseWave, zt as tally } from "./shared3.js";
+import { A as changeText, Bn as parseShard, C as folded, D as deployWord, E as deployDetail, F as describeError, Fn as inert, Ft as count$1, Hn as splitPatterns, In as inertLine, It as painter, L as locationOf, M as grouped, N as pushText, O as renderDeploy, P as renderCheck, Q as build, R as flakeUpdate, S as code, T as plain, Ut as parseFailOn, Vt as EACH, Wt as status, Yt as failedHosts, Z as gateOf, Zt as parseDuration, _ as releaseText, _n as SECRETS, c as flakeUpdateMarkdown, d as deliverStatus, et as check, f as report, fn as CACHE_KEY, g as look, gn as PUBLISHER_KEY, h as contactText, hn as MissingKeysError, ir as FleetError, j as costText, k as baseText, l as renderFlakeUpdate, lr as formatLocation, mn as MEMORY_KEY, o as renderPlan, or as InterruptedError, p as plan, pn as GIT_KEY, sr as UnavailableError, u as onInterrupt, ur as require_async_disposable_stack, vn as SIGNING_KEY, w as markdownTable, x as worstFirst, xn as optionalKey, y as renderStatus, z as deploy, zn as parseWave, zt as tally } from "./shared3.js";
 import { randomUUID } from "node:crypto";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import * as fs from "fs";
 import { constants as constants$2, promises } from "fs";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
 import * as crypto from "crypto";
-// src/commands/github/comment.ts
+require_async_disposable_stack();
 /**
 * Puts a report on a pull request: over the one that was there before, which is told by its mark and by its author, since anybody
 * can write a mark.
