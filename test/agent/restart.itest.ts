@@ -367,7 +367,7 @@ test("a restart without contact: what it has brought in is judged when there is 
   const refused = { ...impatient, BENTO_CONFIRM_TIMEOUT: "10", BENTO_KEY: world.signingKey.file };
   expect((await machine.agent(refused)).stderr).toMatch(/\nfailed: after a restart: no contact: .* refused the login /);
   expect(await machine.state("trial.json")).toBeUndefined();
-});
+}, 240_000);
 
 test("one that had no contact before the restart either is not restarted again for want of it", async () => {
   const { machine, resort, cutOff, connect, upgraded } = await offlineAtWill("before");
