@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { succeed } from "./programs.ts";
 
-/** What becomes of a request: the file; its first half; a byte now and then, for ever; no answer at all; the end of the connection; or this status. */
+/** What becomes of a request: the file; its first half; a byte now and then; no answer at all; the end of the connection; or this status. */
 export type Answer = "file" | "half" | "trickle" | "silence" | "hangup" | number;
 
 const NIX = ["--extra-experimental-features", "nix-command"];
@@ -34,15 +34,17 @@ export class BinaryCache implements AsyncDisposable {
       this.names.add(request.headers.host);
       const answer = this.answer(pathname);
       if (answer === "silence") return;
-      if (answer === "trickle") {
-        response.writeHead(200, { "content-length": 1_000_000 });
-        const trickle = setInterval(() => response.write("\n"), 100);
-        return response.on("close", () => clearInterval(trickle));
-      }
       if (answer === "hangup") return request.socket.destroy();
       if (typeof answer === "number") return response.writeHead(answer).end();
       const content = await readFile(path.join(dir, path.normalize(pathname))).catch(() => null);
       if (content === null) return response.writeHead(404).end();
+      if (answer === "trickle") {
+        // What it is, so that nothing is wrong with it but the time that it takes.
+        response.writeHead(200, { "content-length": content.length });
+        let at = 0;
+        const trickle = setInterval(() => response.write(content.subarray(at, ++at)), 200);
+        return response.on("close", () => clearInterval(trickle));
+      }
       return response.end(answer === "half" ? content.subarray(0, content.length / 2) : content);
     });
   }
