@@ -240,7 +240,7 @@ describe("a system that somebody chose at the boot menu", () => {
     expect(await agent("upgrade", "--again")).toBe(`up to date with release ${newer.sequence}\n`);
   });
 
-  test("stays until there is another release, or for good", async () => {
+  long("stays until there is another release, or for good", async () => {
     await machine.restart(older.toplevel);
     const next = await world.publish("chosen", system("next"));
     expect(await agent()).toMatch(/\nsuccess\n$/);
@@ -369,7 +369,7 @@ test("a restart without contact: what it has brought in is judged when there is 
   expect(await machine.state("trial.json")).toBeUndefined();
 }, 240_000);
 
-test("one that had no contact before the restart either is not restarted again for want of it", async () => {
+long("one that had no contact before the restart either is not restarted again for want of it", async () => {
   const { machine, resort, cutOff, connect, upgraded } = await offlineAtWill("before");
   await upgraded("6.18.4");
   await cutOff();
@@ -384,22 +384,26 @@ test("one that had no contact before the restart either is not restarted again f
   expect(await restarts(machine)).toBe(1);
 });
 
-test("one that had it, and has none with the system before either: that says nothing, and it is taken again", async () => {
-  const { machine, settings, resort, cutOff, connect, upgraded } = await offlineAtWill("again");
-  const release = await upgraded("6.18.4");
-  await machine.restart();
-  await cutOff();
-  expect((await machine.agent(resort)).stderr).toMatch(
-    /\ninconclusive: after a restart: no contact: .*, the last resort\n/,
-  );
-  expect(await machine.bootDefault()).toBe(machine.factory);
-  await machine.restart();
-  for (let poll = 0; poll < 3; poll++) expect((await machine.agent(resort)).status).toBe(75);
-  await connect();
-  expect((await machine.agent(settings)).stderr).toMatch(/\nsuccess\n/);
-  expect(await machine.running()).toBe(release.manifest.toplevel);
-  expect(await machine.state("bad.json")).toBeUndefined();
-}, 240_000);
+long(
+  "one that had it, and has none with the system before either: that says nothing, and it is taken again",
+  async () => {
+    const { machine, settings, resort, cutOff, connect, upgraded } = await offlineAtWill("again");
+    const release = await upgraded("6.18.4");
+    await machine.restart();
+    await cutOff();
+    expect((await machine.agent(resort)).stderr).toMatch(
+      /\ninconclusive: after a restart: no contact: .*, the last resort\n/,
+    );
+    expect(await machine.bootDefault()).toBe(machine.factory);
+    await machine.restart();
+    for (let poll = 0; poll < 3; poll++) expect((await machine.agent(resort)).status).toBe(75);
+    await connect();
+    expect((await machine.agent(settings)).stderr).toMatch(/\nsuccess\n/);
+    expect(await machine.running()).toBe(release.manifest.toplevel);
+    expect(await machine.state("bad.json")).toBeUndefined();
+  },
+  240_000,
+);
 
 test("a restart that is due is made also while the next release fails, or waits", async () => {
   const machine = await world.machine("fails");
