@@ -15163,8 +15163,8 @@ function storeUrlProblem(text) {
 	if (!/^\/\//.test(rest) || !URL.canParse(text)) return `must be an address as ${example(scheme)} is one`;
 	if (/^\/\/[^/?#]*@[^/?#]*@/.test(rest)) return "must have %40 for an '@' in its password";
 	const { host, pathname } = new URL(text);
-	if (scheme === "file" ? host !== "" || pathname === "/" : host === "") return `must be an address as ${example(scheme)} is one`;
-	if (/^-/.test(decodeURIComponent(host))) return "must name a host, and no host's name begins with '-'";
+	if (/%(?![0-9a-f]{2})/i.test(host) || (scheme === "file" ? host !== "" || pathname === "/" : host === "")) return `must be an address as ${example(scheme)} is one`;
+	if (/^(?:-|%2d)/i.test(host)) return "must name a host, and no host's name begins with '-'";
 	return null;
 }
 function example(scheme) {
@@ -28277,7 +28277,7 @@ async function legacyScripts(server, { host, kind, attr, sequence }) {
 	const [update, bootstrap] = await Promise.all([template("update.sh"), template("bootstrap.sh")]);
 	const filled = bootstrap.replace(/@([a-zA-Z]+)@/g, (whole, name) => {
 		const value = settings[name];
-		return value === void 0 ? whole : quoted$3(value);
+		return value === void 0 ? whole : quoted$2(value);
 	});
 	return [script("update.sh", update), script("bootstrap.sh", filled)];
 }
@@ -28293,7 +28293,7 @@ function script(path, text) {
 	};
 }
 /** One word for a shell. */
-function quoted$3(text) {
+function quoted$2(text) {
 	return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 // src/publish/sftp/tree.ts
@@ -29618,6 +29618,11 @@ function formatEntry$1({ key, value }) {
 function escaped$1(text) {
 	return text.replaceAll("\\", "\\\\").replaceAll("\"", "\\\"");
 }
+// src/platform/shell-word.ts
+/** A word as a POSIX shell takes it, whatever is in it: in quotes, unless it needs none. */
+function shellWord(word) {
+	return /^[\w.,/:@+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
 // src/platform/git-remote.ts
 /** Milliseconds without a word from the remote, after which it is taken to hang. */
 const SILENCE$1 = 3e5;
@@ -29651,11 +29656,11 @@ var GitRemote = class GitRemote {
 			settings.sshCommand ?? "ssh",
 			"-o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlMaster=no",
 			...hostKeys.length === 0 ? [] : [
-				`-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${quoted$2(knownHosts)} -o GlobalKnownHostsFile=/dev/null`,
+				`-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${shellWord(knownHosts)} -o GlobalKnownHostsFile=/dev/null`,
 				"-o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o VerifyHostKeyDNS=no -o CheckHostIP=no -o ControlPath=none",
 				.../^ssh( |$)/.test(settings.sshCommand ?? "ssh") ? [WHERE_KNOWN] : []
 			],
-			...key === null ? [] : [`-i ${quoted$2(key)} -o IdentitiesOnly=yes`]
+			...key === null ? [] : [`-i ${shellWord(key)} -o IdentitiesOnly=yes`]
 		].join(" ");
 		return new GitRemote(directory, options, {
 			GIT_DIR: repository,
@@ -29831,10 +29836,6 @@ const CONFIG = `[core]
 `;
 function input(lines) {
 	return Buffer.from(lines.map((line) => `${line}\n`).join(""));
-}
-/** For the shell that git hands the ssh command to. */
-function quoted$2(word) {
-	return `'${word.replaceAll("'", "'\\''")}'`;
 }
 /** Of git-push(1)'s summary, `[remote rejected] (reason)`, what is for people. */
 function refusal$1(summary) {
@@ -37999,4 +38000,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { DEFAULT_TIMEOUT as $, literal as $n, packageVersion as $t, changeText as A, KEY_NAME as An, secretHosts as At, lockFor as B, parseShard as Bn, warnings as Bt, folded as C, parallel as Cn, renderedFiles as Ct, deployWord as D, difference as Dn, isSecretName as Dt, deployDetail as E, run as En, checkSecretName as Et, describeError as F, inert as Fn, count as Ft, failed as G, hostName as Gn, statusOptions as Gt, openAll as H, splitPatterns as Hn, FleetStatus as Ht, failureLines as I, inertLine as In, painter as It, withArchive as J, readersIn as Jn, exitStatus as Jt, failing as K, parseSshTarget as Kn, waysOut as Kt, locationOf as L, findFleet as Ln, size as Lt, grouped as M, temporaryDirectory as Mn, MAX_SECRET as Mt, pushText as N, replaceFiles as Nn, decrypt as Nt, renderDeploy as O, packageChanges as On, readSecretFile as Ot, renderCheck as P, writeFileAtomically as Pn, encrypt as Pt, build as Q, int as Qn, packageRoot as Qt, flakeUpdate as R, loadFleet as Rn, table as Rt, code as S, Publishers as Sn, AGENT_FILE as St, plain as T, Nix as Tn, SECRETS_DIR as Tt, published as U, FLEET_FILE as Un, parseFailOn as Ut, signAndPublish as V, selectHosts as Vn, EACH as Vt, unchanged as W, parseFleetFile as Wn, status as Wt, nextManifest as X, _enum as Xn, OUTCOMES as Xt, isSameRelease as Y, readersOf as Yn, failedHosts as Yt, gateOf as Z, boolean as Zn, parseDuration as Zt, releaseText as _, SECRETS$1 as _n, openFleet as _t, renderKeygen as a, ignoreSftpError as an, HostError as ar, UTILS as at, watchLines as b, keysFromEnvironment as bn, withFlakeHosts as bt, flakeUpdateMarkdown as c, storePath as cn, UnreachableError as cr, partOf as ct, deliverStatus as d, Repository as dn, originalWorkflows as dt, LOCK_DIRECTORY as en, object as er, check as et, report as f, CACHE_KEY as fn, workflowCopies as ft, look as g, PUBLISHER_KEY as gn, loadRenderedFleet as gt, contactText as h, MissingKeysError as hn, failureOf as ht, renderInit as i, flight as in, FleetError as ir, readLock$1 as it, costText as j, makeCacheKey as jn, secretNames as jt, baseText as k, parsePackages as kn, secretFile as kt, renderFlakeUpdate as l, needsOpenSsh as ln, formatLocation as lr, placeOf as lt, changeLine as m, MEMORY_KEY as mn, evaluateFleet as mt, renderHostEdit as n, SftpSession as nn, require_dist$2 as nr, isNewer as nt, renderPlan as o, open as on, InterruptedError as or, copiedFiles as ot, plan as p, GIT_KEY as pn, compareWith as pt, prepare as q, canReceive as qn, runGit as qt, renderHostList as r, list as rn, BentoError as rr, lockText as rt, renderRender as s, requireSigner as sn, UnavailableError as sr, idOf as st, renderFiles as t, SILENCE$2 as tn, string as tr, LOCK_FILE as tt, onInterrupt as u, openPrivateKey as un, require_async_disposable_stack as ur, presentAt as ut, renderHostStatus as v, SIGNING_KEY as vn, openFleetAt as vt, markdownTable as w, _usingCtx as wn, staleFiles as wt, worstFirst as x, optionalKey as xn, archive as xt, renderStatus as y, describeKey as yn, openMemory as yt, deploy as z, parseWave as zn, tally as zt };
+export { DEFAULT_TIMEOUT as $, int as $n, packageRoot as $t, changeText as A, parsePackages as An, secretHosts as At, lockFor as B, parseWave as Bn, warnings as Bt, folded as C, Publishers as Cn, renderedFiles as Ct, deployWord as D, run as Dn, isSecretName as Dt, deployDetail as E, Nix as En, checkSecretName as Et, describeError as F, writeFileAtomically as Fn, count as Ft, failed as G, parseFleetFile as Gn, statusOptions as Gt, openAll as H, selectHosts as Hn, FleetStatus as Ht, failureLines as I, inert as In, painter as It, withArchive as J, canReceive as Jn, runGit as Jt, failing as K, hostName as Kn, waysOut as Kt, locationOf as L, inertLine as Ln, size as Lt, grouped as M, makeCacheKey as Mn, MAX_SECRET as Mt, pushText as N, temporaryDirectory as Nn, decrypt as Nt, renderDeploy as O, difference as On, readSecretFile as Ot, renderCheck as P, replaceFiles as Pn, encrypt as Pt, build as Q, boolean as Qn, parseDuration as Qt, flakeUpdate as R, findFleet as Rn, table as Rt, code as S, optionalKey as Sn, AGENT_FILE as St, plain as T, _usingCtx as Tn, SECRETS_DIR as Tt, published as U, splitPatterns as Un, parseFailOn as Ut, signAndPublish as V, parseShard as Vn, EACH as Vt, unchanged as W, FLEET_FILE as Wn, status as Wt, nextManifest as X, readersOf as Xn, failedHosts as Xt, isSameRelease as Y, readersIn as Yn, exitStatus as Yt, gateOf as Z, _enum as Zn, OUTCOMES as Zt, releaseText as _, PUBLISHER_KEY as _n, openFleet as _t, renderKeygen as a, flight as an, FleetError as ar, UTILS as at, watchLines as b, describeKey as bn, withFlakeHosts as bt, flakeUpdateMarkdown as c, requireSigner as cn, UnavailableError as cr, partOf as ct, deliverStatus as d, openPrivateKey as dn, require_async_disposable_stack as dr, originalWorkflows as dt, packageVersion as en, literal as er, check as et, report as f, Repository as fn, workflowCopies as ft, look as g, MissingKeysError as gn, loadRenderedFleet as gt, contactText as h, MEMORY_KEY as hn, failureOf as ht, renderInit as i, list as in, BentoError as ir, readLock$1 as it, costText as j, KEY_NAME as jn, secretNames as jt, baseText as k, packageChanges as kn, secretFile as kt, renderFlakeUpdate as l, storePath as ln, UnreachableError as lr, placeOf as lt, changeLine as m, GIT_KEY as mn, evaluateFleet as mt, renderHostEdit as n, SILENCE$2 as nn, string as nr, isNewer as nt, renderPlan as o, ignoreSftpError as on, HostError as or, copiedFiles as ot, plan as p, CACHE_KEY as pn, compareWith as pt, prepare as q, parseSshTarget as qn, shellWord as qt, renderHostList as r, SftpSession as rn, require_dist$2 as rr, lockText as rt, renderRender as s, open as sn, InterruptedError as sr, idOf as st, renderFiles as t, LOCK_DIRECTORY as tn, object as tr, LOCK_FILE as tt, onInterrupt as u, needsOpenSsh as un, formatLocation as ur, presentAt as ut, renderHostStatus as v, SECRETS$1 as vn, openFleetAt as vt, markdownTable as w, parallel as wn, staleFiles as wt, worstFirst as x, keysFromEnvironment as xn, archive as xt, renderStatus as y, SIGNING_KEY as yn, openMemory as yt, deploy as z, loadFleet as zn, tally as zt };

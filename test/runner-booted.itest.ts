@@ -2,6 +2,7 @@ import { chmod, mkdir } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
 import { makeCacheKey } from "../src/nix/cache-key.ts";
+import { shellWord } from "../src/platform/shell-word.ts";
 import type { CheckDocument, HostCheck } from "../src/results.ts";
 import { pullRequest, push } from "./action/events.ts";
 import { definition } from "./action/runner.ts";
@@ -9,7 +10,7 @@ import { Cable } from "./support/booted.ts";
 import { ownStore } from "./support/booted-module.ts";
 import type { FleetRepository } from "./support/fleet.ts";
 import { type Exit, exec, start, succeed } from "./support/programs.ts";
-import { missing, quoted, RunnerMachine, type Service } from "./support/runner-machine.ts";
+import { missing, RunnerMachine, type Service } from "./support/runner-machine.ts";
 import { World } from "./support/world.ts";
 
 const needs = missing.length > 0 ? ` (needs ${missing.join(", ")})` : "";
@@ -327,7 +328,7 @@ describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
       "sudo -n true",
     ];
     const attempts = [...reads, ...writes];
-    const script = attempts.map((one) => `if { ${one}; } > /dev/null 2>&1; then echo ${quoted(one)}; fi`).join("\n");
+    const script = attempts.map((one) => `if { ${one}; } > /dev/null 2>&1; then echo ${shellWord(one)}; fi`).join("\n");
     const tried = await runner.job("bento", `${script}\necho tried; ps --no-headers -eo user | sort -u`);
     expect(tried.output.trim().split("\n")).toEqual(["tried", "bento-runner"]);
     const where = await runner.job(

@@ -16,10 +16,11 @@ export function storeUrlProblem(text: string): string | null {
   if (!/^\/\//.test(rest) || !URL.canParse(text)) return `must be an address as ${example(scheme)} is one`;
   if (/^\/\/[^/?#]*@[^/?#]*@/.test(rest)) return "must have %40 for an '@' in its password";
   const { host, pathname } = new URL(text);
-  if (scheme === "file" ? host !== "" || pathname === "/" : host === "")
+  const isHalf = /%(?![0-9a-f]{2})/i.test(host);
+  if (isHalf || (scheme === "file" ? host !== "" || pathname === "/" : host === ""))
     return `must be an address as ${example(scheme)} is one`;
   // To ssh it would be an option.
-  if (/^-/.test(decodeURIComponent(host))) return "must name a host, and no host's name begins with '-'";
+  if (/^(?:-|%2d)/i.test(host)) return "must name a host, and no host's name begins with '-'";
   return null;
 }
 

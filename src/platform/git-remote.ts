@@ -4,6 +4,7 @@ import { UnavailableError } from "../errors.ts";
 import { remoteConfig } from "./git-config.ts";
 import { remoteError, withoutLogin } from "./git-error.ts";
 import { type GitOptions, type GitResult, runGit } from "./git-run.ts";
+import { shellWord } from "./shell-word.ts";
 import { type TemporaryDirectory, temporaryDirectory } from "./temporary.ts";
 
 export interface RemoteOptions {
@@ -66,11 +67,11 @@ export class GitRemote implements AsyncDisposable {
       ...(hostKeys.length === 0
         ? []
         : [
-            `-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${quoted(knownHosts)} -o GlobalKnownHostsFile=/dev/null`,
+            `-o HostKeyAlias=${HOST_ALIAS} -o UserKnownHostsFile=${shellWord(knownHosts)} -o GlobalKnownHostsFile=/dev/null`,
             "-o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o VerifyHostKeyDNS=no -o CheckHostIP=no -o ControlPath=none",
             ...(/^ssh( |$)/.test(settings.sshCommand ?? "ssh") ? [WHERE_KNOWN] : []),
           ]),
-      ...(key === null ? [] : [`-i ${quoted(key)} -o IdentitiesOnly=yes`]),
+      ...(key === null ? [] : [`-i ${shellWord(key)} -o IdentitiesOnly=yes`]),
     ].join(" ");
     return new GitRemote(directory, options, { GIT_DIR: repository, GIT_SSH_COMMAND: ssh });
   }
@@ -223,11 +224,6 @@ const CONFIG = `[core]
 
 function input(lines: readonly string[]): Buffer {
   return Buffer.from(lines.map((line) => `${line}\n`).join(""));
-}
-
-/** For the shell that git hands the ssh command to. */
-function quoted(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /** Of git-push(1)'s summary, `[remote rejected] (reason)`, what is for people. */

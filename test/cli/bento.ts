@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { packageRoot } from "../../src/platform/package.ts";
+import { shellWord } from "../../src/platform/shell-word.ts";
 import { type Exit, processesWith, type Running, type StartOptions, start, succeed } from "../support/programs.ts";
 
 export const CLI = path.join(packageRoot(), "dist/cli.js");
@@ -77,7 +78,7 @@ export async function bentoJson<T>(args: readonly string[], options: StartOption
 
 /** Starts it on a terminal, which shows stdout and stderr in one. */
 export function startOnTerminal(args: readonly string[], options: StartOptions = {}): Promise<RunningBento> {
-  const words = [process.execPath, CLI, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  const words = [process.execPath, CLI, ...args].map(shellWord);
   return startTidy("script", ["-qec", words.join(" "), "/dev/null"], options);
 }
 

@@ -31,6 +31,8 @@ test.each([
   ["ssh-ng://", "must be an address as ssh-ng://cache.example.org is one"],
   ["file://srv/cache", "must be an address as file:///srv/cache is one"],
   ["ssh://-oProxyCommand=x", "must name a host, and no host's name begins with '-'"],
+  ["ssh://%2DoProxyCommand=x", "must name a host, and no host's name begins with '-'"],
+  ["ssh://cache%zz.example.org", "must be an address as ssh://cache.example.org is one"],
 ])("no address of a store: %s", (url, problem) => {
   expect(storeUrlProblem(url)).toEqual(problem);
 });

@@ -1,4 +1,5 @@
 import { nixString } from "../../src/nix/nix.ts";
+import { shellWord } from "../../src/platform/shell-word.ts";
 import type { Machine } from "./machine.ts";
 
 /**
@@ -13,7 +14,7 @@ export function ownAgent(
   const environment = { ...machine.env, PATH: process.env.PATH ?? "", ...settings };
   const script = [
     "#!/bin/sh",
-    ...Object.entries(environment).map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'`),
+    ...Object.entries(environment).map(([name, value]) => `export ${name}=${shellWord(value)}`),
     `exec bash ${program} "$@"`,
   ];
   return `(derivation {

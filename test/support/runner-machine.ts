@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { packageRoot } from "../../src/platform/package.ts";
+import { shellWord } from "../../src/platform/shell-word.ts";
 import { BootedMachine, type Cable } from "./booted.ts";
 import { installNamed, missing as missingToBoot, ownStore } from "./booted-module.ts";
 import { exec, succeed } from "./programs.ts";
@@ -234,7 +235,7 @@ export class RunnerMachine implements AsyncDisposable {
       systemd-tmpfiles --create /etc/tmpfiles.d/00-nixos.conf
       cd "$(mktemp -d)"
       rm -rf /etc/nix/nix.conf; mkdir -p /etc/nix
-      export out=/etc/nix/nix.conf extraOptions=${quoted(evaluated.nixConf.extraOptions)}
+      export out=/etc/nix/nix.conf extraOptions=${shellWord(evaluated.nixConf.extraOptions)}
       ${evaluated.nixConf.buildCommand}
       chmod 644 /etc/nix/nix.conf
       # What the units name is a system's, and as valid and as alive.
@@ -332,7 +333,3 @@ function makeUser({ name, group, home, extraGroups }: Evaluated["users"][number]
 const BUILDERS = ["nixbld1", "nixbld2", "nixbld3", "nixbld4"].map((name) => {
   return { name, group: "nixbld", home: "/var/empty", extraGroups: ["nixbld"] };
 });
-
-export function quoted(word: string): string {
-  return `'${word.replaceAll("'", "'\\''")}'`;
-}

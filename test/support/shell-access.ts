@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { shellWord } from "../../src/platform/shell-word.ts";
 import { makeKey } from "./keys.ts";
 import type { Machine } from "./machine.ts";
 import { kill } from "./programs.ts";
@@ -35,7 +36,7 @@ export class ShellAccess implements AsyncDisposable {
     const agent = `#!/bin/sh\nexec bash '${machine.agentFile}' "$@"\n`;
     await writeFile(path.join(bin, "bento-agent"), agent, { mode: 0o755 });
     const variables = Object.entries({ ...machine.env, PATH: `${bin}:${machine.env.PATH ?? process.env.PATH}` });
-    const exports = variables.map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`).join("");
+    const exports = variables.map(([name, value]) => `export ${name}=${shellWord(value)}\n`).join("");
     // One line, since `$SSH_ORIGINAL_COMMAND` is a shell's, as it is without a command that is forced.
     const login = `#!/bin/sh\n${exports}${setup}\nexec sh -c "$SSH_ORIGINAL_COMMAND"\n`;
     const sshd = await startRootSshd(dir, { hostKey, key, script: login }, machine.env);

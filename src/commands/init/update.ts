@@ -8,6 +8,7 @@ import { type Replacement, replaceFiles } from "../../platform/files.ts";
 import { Repository } from "../../platform/git.ts";
 import { runGit } from "../../platform/git-run.ts";
 import { packageVersion } from "../../platform/package.ts";
+import { shellWord } from "../../platform/shell-word.ts";
 import { temporaryDirectory } from "../../platform/temporary.ts";
 import type { InitUpdateDocument } from "../../results.ts";
 import type { Context } from "../context.ts";
@@ -96,7 +97,7 @@ export async function update(context: Context, options: UpdateOptions): Promise<
 function keptSteps(kept: readonly PlannedFile[], lock: Lock | null): string[] {
   const isRecorded = (file: string) => lock?.files.has(file) ?? false;
   const places = new Set(kept.map(({ file }) => (isRecorded(file) ? file : placeOf(file))));
-  const command = ["bento init --update", ...[...places].map((place) => `--take ${quoted(place)}`)].join(" ");
+  const command = ["bento init --update", ...[...places].map((place) => `--take ${shellWord(place)}`)].join(" ");
   return [
     ...(kept.every(({ file }) => isRecorded(file)) ? [] : ["git log -p -- PLACE says what was changed there"]),
     `${command} takes Bento's; then make your own changes again, and commit`,
@@ -214,8 +215,4 @@ async function difference(file: string, before: Buffer, after: Buffer): Promise<
   }
   const args = ["diff", "--no-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-prefix"];
   return (await runGit(work.path, [...args, `a/${name}`, `b/${name}`])).stdout.toString("utf8");
-}
-
-function quoted(file: string): string {
-  return /^[\w.,/+-]+$/.test(file) ? file : `'${file.replaceAll("'", "'\\''")}'`;
 }
