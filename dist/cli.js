@@ -4188,7 +4188,7 @@ async function init(context, options) {
 	const repository = await repositoryOf(real);
 	const top = repository ?? real;
 	const place = posix(path.relative(top, real)) || ".";
-	if (place !== "." && !options.subdirectory) throw new FleetError(`${real} is within the git repository in ${top}`, { hint: `git init -b main '${options.directory}' makes it one of its own first; or bento init --subdirectory, whose workflows go into ${top}/.github` });
+	if (place !== "." && !options.subdirectory) throw new FleetError(`${real} is within the git repository in ${top}`, { hint: `git init -b main ${shellWord(options.directory)} makes it one of its own first; or bento init --subdirectory, whose workflows go into ${top}/.github` });
 	await mkdir(path.join(fleet, "hosts"), { recursive: true });
 	const files = [];
 	for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));

@@ -7,6 +7,7 @@ import { fleetTemplate } from "../fleet/template.ts";
 import { writeFileAtomically } from "../platform/files.ts";
 import { Repository } from "../platform/git.ts";
 import { packageRoot, packageVersion } from "../platform/package.ts";
+import { shellWord } from "../platform/shell-word.ts";
 import type { FileResult, InitDocument } from "../results.ts";
 import { workflowCopies } from "../workflows/copies.ts";
 import type { Context } from "./context.ts";
@@ -57,7 +58,7 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   const place = posix(path.relative(top, real)) || ".";
   if (place !== "." && !options.subdirectory) {
     throw new FleetError(`${real} is within the git repository in ${top}`, {
-      hint: `git init -b main '${options.directory}' makes it one of its own first; or bento init --subdirectory, whose workflows go into ${top}/.github`,
+      hint: `git init -b main ${shellWord(options.directory)} makes it one of its own first; or bento init --subdirectory, whose workflows go into ${top}/.github`,
     });
   }
 

@@ -90,7 +90,7 @@ test("a fleet within a repository: its workflows are at the top, where GitHub lo
   expect(await bento(["init", "infra/fleet"], { cwd: repo.dir })).toEqual({
     status: 2,
     stdout: "",
-    stderr: `error: ${fleet} is within the git repository in ${repo.dir}\n→ git init -b main 'infra/fleet' makes it one of its own first; or bento init --subdirectory, whose workflows go into ${repo.dir}/.github\n`,
+    stderr: `error: ${fleet} is within the git repository in ${repo.dir}\n→ git init -b main infra/fleet makes it one of its own first; or bento init --subdirectory, whose workflows go into ${repo.dir}/.github\n`,
   });
   expect(existsSync(path.join(repo.dir, "infra"))).toBe(false);
   const { document } = await bentoJson<InitDocument>(["init", "--subdirectory", "infra/fleet"], { cwd: repo.dir });
