@@ -10,8 +10,9 @@ export default defineConfig({
     globalSetup: [],
     // As src/main.ts does for Node 22.
     setupFiles: ["core-js/actual/async-disposable-stack/index.js"],
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
-    maxWorkers: 2,
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
+    // Two cores, of which a test that waits leaves some.
+    maxWorkers: 3,
   },
 });

@@ -48,6 +48,9 @@ export interface JobLimits {
 /** Bytes that one job may print. */
 export const MAX_OUTPUT = 16 * 1024 * 1024;
 
+/** Milliseconds: an evaluation has no builders to end, and Nix 2.8 doesn't hear that it is asked. */
+const GRACE = 2_000;
+
 /**
  * Evaluates jobs one after the other in one process, which reads and parses what they share only once, and gives the results
  * of those that it came to: all of them, or up to and including the first that failed. Nix can't go on after an error, so
@@ -116,6 +119,7 @@ async function evaluateExpressions(
       },
       onStart,
       kill: kill.signal,
+      grace: GRACE,
     });
     lines.end();
     if (results.length < jobs.length) {
@@ -139,7 +143,8 @@ async function evaluateFlake(
   const command = ["eval", "--json", "--show-trace", ...job.arguments, installable, "--apply", apply];
   // A cached evaluation reads no files.
   const aloud = job.aloud ? ["-v", "--option", "eval-cache", "false"] : [];
-  const run = await nix.run("nix", [...command, ...aloud, ...SAFE], { timeout, maxOutput: MAX_OUTPUT, onStart });
+  const limits = { timeout, grace: GRACE, maxOutput: MAX_OUTPUT };
+  const run = await nix.run("nix", [...command, ...aloud, ...SAFE], { ...limits, onStart });
   const { status, stderr } = run;
   const duration = time();
   if (status === 0 && !run.overflowed) return { ok: true, value: JSON.parse(run.stdout), stderr, duration };

@@ -19,6 +19,8 @@ export interface RunOptions {
   onStart?: (pid: number) => void;
   /** Milliseconds after which the program is ended and the result says `timedOut`. */
   timeout?: number;
+  /** Milliseconds between asking it to end and killing it. Default 10 s. */
+  grace?: number;
   /** Bytes of stdout and of stderr kept, each; a program that prints more is ended. Default 64 MiB. */
   maxOutput?: number;
   /** Called with each piece of stdout as it comes: for output that is no text. */
@@ -99,7 +101,7 @@ export async function run(program: string, args: readonly string[], options: Run
     const child = slot.child;
     if (child?.pid === undefined || killTimer) return;
     child.kill("SIGTERM");
-    killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
+    killTimer = setTimeout(() => child.kill("SIGKILL"), options.grace ?? KILL_GRACE);
   };
   const take = (into: Collector) => (data: Buffer) => {
     if (!into.add(data)) {

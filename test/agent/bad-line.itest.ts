@@ -49,9 +49,7 @@ function random(seed: number): () => number {
 }
 
 describe.each(["sftp", "git"] as const)("%s", (name) => {
-  const run = name === "sftp" ? test : long;
-
-  run("a line of 100 ms in each direction: one attempt, told once", async () => {
+  long("a line of 100 ms in each direction: one attempt, told once", async () => {
     const way = swept.ways[name];
     const commit = await swept.publish(way);
     await using _line = await behind({ delay: 100 });
@@ -62,7 +60,7 @@ describe.each(["sftp", "git"] as const)("%s", (name) => {
     await swept.converges(way, commit);
   });
 
-  run(
+  long(
     "a line on which every other connection ends, or falls silent, somewhere: the machine comes to its release, and tells it once",
     async () => {
       const way = swept.ways[name];

@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Clock } from "../support/clock.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { succeed } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
@@ -21,10 +22,13 @@ const another = (host: string, definitions = "") => {
   return channelHost(host, `environment.etc."number" = "${number}"; ${definitions}`);
 };
 
-test.each([
-  ["ahead", TEN_YEARS],
-  ["behind", -TEN_YEARS],
-])("a clock that is ten years %s, and is put right in the middle, changes nothing", async (host, seconds) => {
+test("a clock that is ten years ahead, and is put right in the middle, changes nothing", () =>
+  wrong("ahead", TEN_YEARS));
+long("a clock that is ten years behind, and is put right in the middle, changes nothing", () =>
+  wrong("behind", -TEN_YEARS),
+);
+
+async function wrong(host: string, seconds: number): Promise<void> {
   const machine: Machine = await world.machine(host);
   const clock = await Clock.make(machine.dir);
   const upgrade = (env: Record<string, string> = {}) => machine.agent({ ...clock.env, ...env });
@@ -76,4 +80,4 @@ test.each([
   // Each told once, under names that follow the wrong clock.
   const names = await readdir(path.join(world.server.chroot(host), "reports"));
   expect(names.filter((name) => /^\d+-\d+\.json$/.test(name))).toHaveLength(4);
-});
+}

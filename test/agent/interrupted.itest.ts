@@ -143,7 +143,7 @@ test("killed during the confirmation: a next run before the guard's deadline put
   expect((await readdir(machine.path("run/bento"))).filter((name) => name.startsWith("guard-"))).toEqual([]);
 });
 
-test("the agent killed, and then its guard while it goes back: the next run goes back from the start", async () => {
+long("the agent killed, and then its guard while it goes back: the next run goes back from the start", async () => {
   const machine = await world.machine("guarded");
   const pipe = machine.path("run/back.reached");
   // Where there is a pipe it stops, which is only later.

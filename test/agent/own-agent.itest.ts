@@ -63,7 +63,7 @@ test("a release whose own agent can't reach the server is undone, and the next o
   expect(await machine.running()).toBe(next.manifest.toplevel);
 });
 
-test("a release that would never poll again is undone: systemd doesn't understand when to", async () => {
+long("a release that would never poll again is undone: systemd doesn't understand when to", async () => {
   const machine = await machineWithAgent("interval");
   const before = await machine.running();
   await world.publish("interval", withAgent(machine, { BENTO_INTERVAL: "every 5 minutes" }));
@@ -76,7 +76,7 @@ test("a release that would never poll again is undone: systemd doesn't understan
   expect(await machine.running()).toBe(manifest.toplevel);
 });
 
-test("a release that would not be taken by its own agent is undone: its signer isn't one any more", async () => {
+long("a release that would not be taken by its own agent is undone: its signer isn't one any more", async () => {
   const machine = await machineWithAgent("signer");
   const other = await makeKey(machine.path("etc/other"));
   const settings = await settingsFile(machine, "signers", world.agentSettings({ signers: [other.publicKey] }));

@@ -18,35 +18,38 @@ afterAll(async () => world?.[Symbol.asyncDispose]());
 const ssh = (machine: Machine) =>
   `environment.etc."ssh/ssh_config" = "Match exec \\"test -e ${machine.path("run/wedged")}\\"\\n  ProxyCommand false\\n";`;
 
-test("where going back doesn't bring the server back, the machine is restarted; then the release is known to be bad", async () => {
-  const machine = await world.machine("stays");
-  const settings = await restartable(machine, { BENTO_REBOOT: "never", BENTO_LAST_RESORT: "2" });
-  const before = await world.publish("stays", channelHost("stays", ssh(machine)));
-  expect((await machine.agent(settings)).status).toBe(0);
-  const wedge = `${ssh(machine)} system.activationScript = "touch ${machine.path("run/wedged")}";`;
-  const release = await world.publish("stays", channelHost("stays", wedge));
+long(
+  "where going back doesn't bring the server back, the machine is restarted; then the release is known to be bad",
+  async () => {
+    const machine = await world.machine("stays");
+    const settings = await restartable(machine, { BENTO_REBOOT: "never", BENTO_LAST_RESORT: "2" });
+    const before = await world.publish("stays", channelHost("stays", ssh(machine)));
+    expect((await machine.agent(settings)).status).toBe(0);
+    const wedge = `${ssh(machine)} system.activationScript = "touch ${machine.path("run/wedged")}";`;
+    const release = await world.publish("stays", channelHost("stays", wedge));
 
-  const impatient = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "1" };
-  const cut = await machine.agent(impatient);
-  expect(cut.stderr).toMatch(/\nno contact yet; in 2 s this machine is restarted\n/);
-  expect(cut.stderr).toMatch(/\ninconclusive: no contact: .*; restarted into \S+, the last resort\n/);
-  expect(cut.status).toBe(1);
-  expect(await machine.running()).toBe(before.manifest.toplevel);
-  expect(await restarts(machine)).toBe(1);
+    const impatient = { ...settings, BENTO_CONFIRM_TIMEOUT: "3", BENTO_RECOVERY_TIMEOUT: "1" };
+    const cut = await machine.agent(impatient);
+    expect(cut.stderr).toMatch(/\nno contact yet; in 2 s this machine is restarted\n/);
+    expect(cut.stderr).toMatch(/\ninconclusive: no contact: .*; restarted into \S+, the last resort\n/);
+    expect(cut.status).toBe(1);
+    expect(await machine.running()).toBe(before.manifest.toplevel);
+    expect(await restarts(machine)).toBe(1);
 
-  // Not at once, since the network comes up with the machine: that is still the restart's doing.
-  await machine.restart();
-  expect((await machine.agent(impatient)).status).toBe(75);
-  await rm(machine.path("run/wedged"));
-  const back = await machine.agent(settings);
-  expect(back.stderr).toMatch(
-    /rolled-back: it cut this machine off, until a restart brought the system before it back\n$/,
-  );
-  expect(await stateIn(world, "stays", release)).toMatchObject({ state: "rolled-back" });
-  expect(await world.outcomes("stays")).toEqual(["success", "rolled-back"]);
-  expect((await machine.agent(settings)).stderr).toMatch(/^release \d+ cut this machine off before/);
-  expect(await restarts(machine)).toBe(1);
-});
+    // Not at once, since the network comes up with the machine: that is still the restart's doing.
+    await machine.restart();
+    expect((await machine.agent(impatient)).status).toBe(75);
+    await rm(machine.path("run/wedged"));
+    const back = await machine.agent(settings);
+    expect(back.stderr).toMatch(
+      /rolled-back: it cut this machine off, until a restart brought the system before it back\n$/,
+    );
+    expect(await stateIn(world, "stays", release)).toMatchObject({ state: "rolled-back" });
+    expect(await world.outcomes("stays")).toEqual(["success", "rolled-back"]);
+    expect((await machine.agent(settings)).stderr).toMatch(/^release \d+ cut this machine off before/);
+    expect(await restarts(machine)).toBe(1);
+  },
+);
 
 long("a restart that cuts the machine off is undone by another one", async () => {
   const machine = await world.machine("panics");

@@ -109,7 +109,7 @@ test("a release that fails a health check is undone", async () => {
   expect(await world.report("sick")).toMatchObject({ outcome: "rolled-back", sequence: manifest.sequence });
 });
 
-test("what was undone can be tried again, when what was wrong is mended", async () => {
+long("what was undone can be tried again, when what was wrong is mended", async () => {
   const machine = await world.machine("sick");
   const { sequence, to } = await world.report("sick");
   const again = () => machine.agent(SHORT, ["upgrade", "--again"]);

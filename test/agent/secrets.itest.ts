@@ -4,6 +4,7 @@ import path from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill, succeed } from "../support/programs.ts";
 import { encrypt } from "../support/secrets.ts";
@@ -182,7 +183,7 @@ test("who follows a log sees no secret in it, and none stays in it", async () =>
   await expect(succeed("grep", ["-r", "leaked-value", machine.path("state")])).rejects.toThrow("status 1");
 });
 
-test("going back by hand brings back the secrets that the system before had, for the next start as well", async () => {
+long("going back by hand brings back the secrets that the system before had, for the next start as well", async () => {
   await world.publish("web", { dir: await release("before-value", 'environment.etc."zone" = "CET";') });
   expect((await machine.agent()).status).toBe(0);
   const before = await machine.running();

@@ -5,6 +5,7 @@ import { packageRoot } from "../../src/platform/package.ts";
 import { GitServer } from "../support/git-server.ts";
 import { believesAnybody } from "../support/hostile-ssh-config.ts";
 import { makeKey } from "../support/keys.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill, processesWith, succeed } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
@@ -57,7 +58,7 @@ test("a connection that ssh keeps for later is not what confirms a release", asy
   );
 });
 
-test("nor is one that it keeps to a jump host", async () => {
+long("nor is one that it keeps to a jump host", async () => {
   const machine = await world.machine("jumping");
   const dir = path.join(world.dir, "jump");
   await mkdir(dir);

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import { gitRepository } from "../platform/git.ts";
 import { writeTree } from "../platform/scratch.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, familyOf, kill, succeed } from "../support/programs.ts";
 import { buildChannelHost, channelHost, forgetSystems } from "../support/release.ts";
@@ -185,35 +186,34 @@ async function begun({ files }: { files: Record<string, string> }, name: RegExp)
     .filter((stored) => name.test(stored));
 }
 
-test.each([
-  ["derivations", /\.drv$/, 0],
-  ["sources", /-greet$/, 0],
-  ["sources, by a clock that was ten years ahead,", /-greet$/, 10 * 365 * 86_400],
-])(
-  "%s that a power cut has left empty are made again before anything is built from them",
-  async (what, name, ahead) => {
-    const since = now();
-    // Of a package that the running system has, the derivation is kept by it.
-    await world.publish("nas", channelHost("nas", "environment.systemPackages = [ pkgs.htop ];"), { evaluate: false });
-    expect((await machine.agent()).status).toBe(0);
-    const content = withCommand(what);
-    const stored = await begun(content, name);
-    expect(stored.length).toBeGreaterThan(0);
-    for (const file of stored) {
-      await chmod(file, 0o644);
-      await truncate(file, 0);
-      await chmod(file, 0o444);
-    }
-    await noted(since + ahead);
-    await world.publish("nas", content, { evaluate: false });
-    const { stderr } = await machine.agent();
-    expect(stderr).toContain(`${stored[0]} is damaged, and is taken out of the store\n`);
-    expect(stderr).toMatch(/\nsuccess\n$/);
-    expect(await succeed(path.join(await machine.running(), "sw/bin/greet"), [])).toBe(what);
-    for (const file of stored) expect(await isWhole(file)).toBe(true);
-    expect(existsSync(note())).toBe(false);
-  },
-);
+const left = "that a power cut has left empty are made again before anything is built from them";
+test(`derivations ${left}`, () => leftEmpty("derivations", /\.drv$/));
+test(`sources ${left}`, () => leftEmpty("sources", /-greet$/));
+long(`sources, by a clock that was ten years ahead, ${left}`, () => leftEmpty("clock", /-greet$/, 10 * 365 * 86_400));
+
+/** Of a system that has begun to be built, those of which the name is `name`; `ahead` in seconds is how wrong the clock was. */
+async function leftEmpty(what: string, name: RegExp, ahead = 0): Promise<void> {
+  const since = now();
+  // Of a package that the running system has, the derivation is kept by it.
+  await world.publish("nas", channelHost("nas", "environment.systemPackages = [ pkgs.htop ];"), { evaluate: false });
+  expect((await machine.agent()).status).toBe(0);
+  const content = withCommand(what);
+  const stored = await begun(content, name);
+  expect(stored.length).toBeGreaterThan(0);
+  for (const file of stored) {
+    await chmod(file, 0o644);
+    await truncate(file, 0);
+    await chmod(file, 0o444);
+  }
+  await noted(since + ahead);
+  await world.publish("nas", content, { evaluate: false });
+  const { stderr } = await machine.agent();
+  expect(stderr).toContain(`${stored[0]} is damaged, and is taken out of the store\n`);
+  expect(stderr).toMatch(/\nsuccess\n$/);
+  expect(await succeed(path.join(await machine.running(), "sw/bin/greet"), [])).toBe(what);
+  for (const file of stored) expect(await isWhole(file)).toBe(true);
+  expect(existsSync(note())).toBe(false);
+}
 
 test("what is missing in the store is made again, too, and what was there before is not looked at", async () => {
   const old = await buildChannelHost(channelHost("nas", `environment.etc.serial = "${++serial}";`), world.dir);

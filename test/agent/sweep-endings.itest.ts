@@ -147,7 +147,7 @@ describe.each(Object.entries(endings))("%s: an attempt", (name, ending) => {
       await ending.publish();
       const places = await placesOf(run, [0, 1]);
       await converges(first, system);
-      await sweep(`${name}: killed`, places.length, [isShort ? 12 : 0, isShort ? 12 : 6], async (n) => {
+      await sweep(`${name}: killed`, places.length, [isShort ? 4 : 0, isShort ? 12 : 6], async (n) => {
         await rm(machine.path("state/retry.json"), { force: true });
         const before = await reports();
         await ending.publish();

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { readlink, rm, writeFile } from "node:fs/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect } from "vitest";
 import { killedAt, LONG, type Place, placesOf, powerLostAt, sweep } from "../support/cut-off.ts";
 import { long } from "../support/long.ts";
 import { kill } from "../support/programs.ts";
@@ -85,7 +85,6 @@ async function settled(kind: keyof typeof kinds): Promise<void> {
 
 describe.each(["kernel", "staged"] as const)("%s", (kind) => {
   const count = [1, 12] as const;
-  const run = kind === "kernel" ? test : long;
   const toRun = () => swept.run(swept.ways.sftp, settings);
   const publish = () => swept.publish(swept.ways.sftp, kinds[kind](swept.releases + 1));
 
@@ -106,7 +105,7 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
     LONG,
   );
 
-  run(
+  long(
     "before the restart the power is lost, anywhere",
     async () => {
       await settled(kind);
@@ -125,7 +124,7 @@ describe.each(["kernel", "staged"] as const)("%s", (kind) => {
     LONG,
   );
 
-  run(
+  long(
     "after the restart the agent is killed, anywhere",
     async () => {
       await settled(kind);

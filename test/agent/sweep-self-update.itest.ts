@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect } from "vitest";
 import {
   comesToRest,
   killedAt,
@@ -14,6 +14,7 @@ import {
   runsUntil,
   sweep,
 } from "../support/cut-off.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { kill } from "../support/programs.ts";
 import { World } from "../support/world.ts";
@@ -83,7 +84,7 @@ async function converges(before: ReadonlyMap<string, unknown>): Promise<void> {
   await comesToRest(machine);
 }
 
-test(
+long(
   "whose agent is killed anywhere: the next runs come to the newest inputs, and tell of them once",
   async () => {
     await move();
@@ -99,7 +100,7 @@ test(
   LONG,
 );
 
-test(
+long(
   "during which the power is lost anywhere: it boots, and the next runs come to the newest inputs, and tell of them once",
   async () => {
     await move();

@@ -40,8 +40,8 @@ test("an attempt whose end was reported, after which the power is lost: what it 
 
 const told = new Set(process.env.BENTO_TEST_SWEEP_WAYS?.split(","));
 const ways = [
-  ["sftp", "unsynced", [2, 20]],
-  ["sftp", "contents", [2, 20]],
+  ["sftp", "unsynced", [1, 20]],
+  ["sftp", "contents", [0, 20]],
   ["git", "unsynced", [0, 10]],
   ["git", "contents", [0, 10]],
   ["branch", "unsynced", [0, 10]],

@@ -242,35 +242,38 @@ test("whether the server lets a machine in: contact says it in one word, and boo
   expect(await readdir(machine.path("run/bento"))).toEqual(["bootstrap"]);
 });
 
-test("bootstrap's connection breaks during the activation: the upgrade goes on by itself, and the next run shows it", async () => {
-  await deploy("laptop-anna");
-  const { machine, env, script, run } = await bootstrapOf("laptop-anna");
-  await using hold = await Hold.make(machine, "confirm");
-  await machine.healthCheck("confirm", hold.script);
-  const input = await readFile(script, "utf8");
-  const connection = start("setsid", ["bash", "-c", "sh 2>&1 | { read -r _; }"], { env, input });
-  await hold.reached();
-  expect(await machine.running()).not.toBe(machine.factory);
-  expect(await machine.bootDefault()).toBe(machine.factory);
-  await connection.done;
+long(
+  "bootstrap's connection breaks during the activation: the upgrade goes on by itself, and the next run shows it",
+  async () => {
+    await deploy("laptop-anna");
+    const { machine, env, script, run } = await bootstrapOf("laptop-anna");
+    await using hold = await Hold.make(machine, "confirm");
+    await machine.healthCheck("confirm", hold.script);
+    const input = await readFile(script, "utf8");
+    const connection = start("setsid", ["bash", "-c", "sh 2>&1 | { read -r _; }"], { env, input });
+    await hold.reached();
+    expect(await machine.running()).not.toBe(machine.factory);
+    expect(await machine.bootDefault()).toBe(machine.factory);
+    await connection.done;
 
-  const again = start("sh", [script], { env });
-  // Somebody else looks at it, until the modem hangs up.
-  const seen = machine.path("seen");
-  const watching = start("setsid", ["bash", "-c", 'sh "$0" 2>&1 | tee "$1"', script, seen], { env });
-  await exec("bash", ["-c", 'until grep -qs "^activating " "$0"; do sleep 0.05; done', seen]);
-  process.kill(-watching.pid, "SIGHUP");
-  await watching.done;
-  await hold.letGo();
-  const { status, stderr } = await again.done;
-  expect(stderr).toMatch(
-    /^bootstrap: an upgrade that was started before is still going on:\nrelease \d+: .*\n(?:.*\n)*success\n$/,
-  );
-  expect(status).toBe(0);
-  expect(await machine.bootDefault()).toBe(await machine.running());
-  expect(await machine.running()).not.toBe(machine.factory);
-  expect((await run()).stderr).toMatch(/^up to date with release /);
-});
+    const again = start("sh", [script], { env });
+    // Somebody else looks at it, until the modem hangs up.
+    const seen = machine.path("seen");
+    const watching = start("setsid", ["bash", "-c", 'sh "$0" 2>&1 | tee "$1"', script, seen], { env });
+    await exec("bash", ["-c", 'until grep -qs "^activating " "$0"; do sleep 0.05; done', seen]);
+    process.kill(-watching.pid, "SIGHUP");
+    await watching.done;
+    await hold.letGo();
+    const { status, stderr } = await again.done;
+    expect(stderr).toMatch(
+      /^bootstrap: an upgrade that was started before is still going on:\nrelease \d+: .*\n(?:.*\n)*success\n$/,
+    );
+    expect(status).toBe(0);
+    expect(await machine.bootDefault()).toBe(await machine.running());
+    expect(await machine.running()).not.toBe(machine.factory);
+    expect((await run()).stderr).toMatch(/^up to date with release /);
+  },
+);
 
 // From the 2022 Bento.
 

@@ -107,7 +107,8 @@ const trees: Record<string, Hostile> = {
     file: "sock",
   },
   large: {
-    files: { ...well, image: "" },
+    // Not empty before: where git's index has a size of 0, git reads all of what there is now.
+    files: { ...well, image: "x" },
     spoil: (dir) => truncate(path.join(dir, "image"), 2 * 1024 ** 3),
     message: "the tree is larger than 1024 MiB, at hosts/large/image",
     file: "image",
@@ -232,7 +233,7 @@ const trees: Record<string, Hostile> = {
     message: /./,
   },
   "flake-large": {
-    files: { ...flake('"x"'), image: "" },
+    files: { ...flake('"x"'), image: "x" },
     spoil: (dir) => truncate(path.join(dir, "image"), 3 * 1024 ** 3),
     message: "the tree is larger than 1024 MiB, at hosts/flake-large/image",
     file: "image",

@@ -249,7 +249,7 @@ test("an administrator's: who comes can read what is rekeyed, and who leaves can
   expect(await readFile(router.path("run/bento-secrets/token"), "utf8")).toBe("a value");
 });
 
-test("the server's: pinned beside the old one, then instead of it, and only then the old one out", async () => {
+long("the server's: pinned beside the old one, then instead of it, and only then the old one out", async () => {
   const fresh = await makeKey(path.join(world.dir, "new-host-key"));
   await change("A second host key", ({ server }) => void server.hostKeys.push(fresh.publicKey));
   await deploy();
@@ -332,7 +332,7 @@ long(
   },
 );
 
-test("the cache's: a second entry with the same address, signed with the new key, and the old entry out", async () => {
+long("the cache's: a second entry with the same address, signed with the new key, and the old entry out", async () => {
   await using cache = await BinaryCache.start(path.join(world.dir, "cache"), "cache-1");
   const keys = await keygen("cache", "--cache", "cache-2");
   const newKey = await halfIn(path.join(keys, "cache.pub"));

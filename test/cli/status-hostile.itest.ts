@@ -3,6 +3,7 @@ import path from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { HostStatus, StatusDocument } from "../../src/results.ts";
+import { long } from "../support/long.ts";
 import { MAX_RESIDENT, residentPeak } from "../support/peak.ts";
 import { succeed } from "../support/programs.ts";
 import { StatusFleet } from "../support/status-fleet.ts";
@@ -175,7 +176,7 @@ test("clocks ten years off: neither the host's word nor its files' times make it
   expect((await look()).host).toMatchObject({ state: "silent" });
 });
 
-test("a flood of 100,000 reports", async () => {
+long("a flood of 100,000 reports", async () => {
   await fleet.beat("hostile");
   await fleet.report("hostile", "success", {}, "log\n");
   const script = 'cd "$0" && seq 1000000000000 1000000099999 | sed "s/$/-1.json/" | xargs touch';

@@ -3,6 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { TriggerDocument } from "../../src/results.ts";
 import { Hold } from "../support/hold.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { type Content, channelHost } from "../support/release.ts";
 import { ShellAccess } from "../support/shell-access.ts";
@@ -147,23 +148,27 @@ function talkative(lines: number): Content {
   );
 }
 
-test("a log is followed to its end, however long; what is more than anybody reads isn't sent", async () => {
-  const { manifest } = await world.publish("nas", talkative(3_000));
-  const long = await trigger("nas");
-  expect(long.stderr).toMatch(/line 1 0/);
-  // Beyond 8 MiB.
-  expect(long.stderr).toMatch(/line 2999 0/);
-  expect(long.stderr).toMatch(/ success\n$/);
-  expect([long.status, await nas.running()]).toEqual([0, manifest.toplevel]);
+long(
+  "a log is followed to its end, however long; what is more than anybody reads isn't sent",
+  async () => {
+    const { manifest } = await world.publish("nas", talkative(3_000));
+    const long = await trigger("nas");
+    expect(long.stderr).toMatch(/line 1 0/);
+    // Beyond 8 MiB.
+    expect(long.stderr).toMatch(/line 2999 0/);
+    expect(long.stderr).toMatch(/ success\n$/);
+    expect([long.status, await nas.running()]).toEqual([0, manifest.toplevel]);
 
-  await world.publish("nas", talkative(12_000));
-  const endless = await bentoJson<TriggerDocument>(args("nas"), options());
-  expect(endless.stderr).toMatch(/line 1 0/);
-  expect(endless.stderr).not.toMatch(/line 11999 0/);
-  expect(endless.stderr).toMatch(/ it says more than is followed here; .*\n(.*\n)*.* success\n$/);
-  expect(endless.document.hosts).toMatchObject([{ status: "ok", outcome: "success" }]);
-  expect(endless.status).toBe(0);
-}, 180_000);
+    await world.publish("nas", talkative(12_000));
+    const endless = await bentoJson<TriggerDocument>(args("nas"), options());
+    expect(endless.stderr).toMatch(/line 1 0/);
+    expect(endless.stderr).not.toMatch(/line 11999 0/);
+    expect(endless.stderr).toMatch(/ it says more than is followed here; .*\n(.*\n)*.* success\n$/);
+    expect(endless.document.hosts).toMatchObject([{ status: "ok", outcome: "success" }]);
+    expect(endless.status).toBe(0);
+  },
+  180_000,
+);
 
 test("an upgrade that is running already is joined", async () => {
   await using hold = await Hold.make(nas, "check");

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { DeployDocument, PlanDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
+import { long } from "../support/long.ts";
 import { withFleet } from "../support/with-fleet.ts";
 import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf, startBento } from "./bento.ts";
@@ -69,7 +70,7 @@ test("nor before they have reported that they are well", async () => {
   expect(status).toBe(1);
 });
 
-test("--wait waits until they have", async () => {
+long("--wait waits until they have", async () => {
   const running = await startBento(["deploy", "--wave", "2", "--wait", "10m"], { cwd: fleet.dir, env: env() });
   let said = "";
   await new Promise<void>((resolve) => {

@@ -6,6 +6,7 @@ import { parse, stringify } from "yaml";
 import { packageRoot } from "../../src/platform/package.ts";
 import { CLI, onlyEnvironment } from "../cli/bento.ts";
 import { type GitRepository, gitRepository } from "../platform/git.ts";
+import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { type Exit, exec } from "../support/programs.ts";
 import { ShellAccess } from "../support/shell-access.ts";
@@ -111,7 +112,7 @@ test("a flake at the root: each host gets what its include names", async () => {
   expect(await check()).toMatchObject([{ name: "router", status: "ok", warnings: [], error: null }]);
 });
 
-test("a system that can't be confirmed: the machine is back where it was", async () => {
+long("a system that can't be confirmed: the machine is back where it was", async () => {
   await repository.commit(replaced('networking.gateway = "127.0.0.9";'));
   const deployed = await run("bento deploy --hosts router");
   expect(deployed.status, deployed.stdout + deployed.stderr).toBe(0);
