@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../src/platform/temporary.ts";
+import { environmentsOf } from "../support/derivation.ts";
 import { exec, succeed } from "../support/programs.ts";
 import { evaluate, json, lib, MACHINE, nixpkgs, once, root } from "./nixos.ts";
 
@@ -76,8 +77,7 @@ describe.skipIf(!nixpkgs)("a host", () => {
 
     test("has its health checks in one directory, under their own names; what is none is refused", async () => {
       const drv = (await router()).inputs.find((input) => input.endsWith("-bento-health-checks.drv")) ?? "";
-      const shown = await succeed("nix", ["--extra-experimental-features", "nix-command", "show-derivation", drv]);
-      const { checks = "", buildCommand = "" } = JSON.parse(shown)[drv].env;
+      const [{ checks = "", buildCommand = "" } = {}] = await environmentsOf([drv]);
       await using scratch = await temporaryDirectory();
       const place = (name: string) => path.join(scratch.path, name);
       await mkdir(place("package/bin"), { recursive: true });
@@ -132,8 +132,8 @@ describe.skipIf(!nixpkgs)("a host", () => {
       substituters = [ { url = "${near.url}"; key = "${near.key}"; } ];
     `);
     const drv = other.inputs[0] ?? "";
-    const shown = await succeed("nix", ["--extra-experimental-features", "nix-command", "show-derivation", drv]);
-    expect(JSON.parse(JSON.parse(shown)[drv].env.text)).toEqual({
+    const [environment] = await environmentsOf([drv]);
+    expect(JSON.parse(environment?.text ?? "")).toEqual({
       ...fleet,
       server: { ...server, address: "10.0.0.1", port: 2222 },
       substituters: [near],

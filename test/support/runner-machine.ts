@@ -10,6 +10,7 @@ import { packageRoot } from "../../src/platform/package.ts";
 import { shellWord } from "../../src/platform/shell-word.ts";
 import { BootedMachine, type Cable } from "./booted.ts";
 import { installNamed, missing as missingToBoot, ownStore } from "./booted-module.ts";
+import { environmentsOf } from "./derivation.ts";
 import { exec, succeed } from "./programs.ts";
 
 const { BENTO_TEST_NIXPKGS: nixpkgs = "", BENTO_TEST_GITHUB_RUNNERS: githubRunners = "" } = process.env;
@@ -307,13 +308,7 @@ async function installFiles(machine: BootedMachine, evaluated: Evaluated): Promi
 
 /** Of derivations, those that only write a text: as nixpkgs' writeText and its like make them. */
 async function textsOf(derivations: readonly string[]) {
-  // Its name until Nix 2.19.
-  const show = (command: string[]) => exec("nix", [...NIX, ...command, ...derivations], { env: ownStore });
-  const old = await show(["show-derivation"]);
-  const { stdout } = old.status === 0 ? old : await show(["derivation", "show"]);
-  const parsed = JSON.parse(stdout);
-  const shown = Object.values(parsed.derivations ?? parsed) as { env: Record<string, string> }[];
-  return shown.flatMap(({ env }) => {
+  return (await environmentsOf(derivations, ownStore)).flatMap((env) => {
     const { out, text: content, buildCommand = "", executable } = env;
     if (!out || !content) return [];
     const [, file = ""] = /^n=\$out(\S*)$/m.exec(buildCommand) ?? [];
