@@ -16680,7 +16680,7 @@ async function run(program, args, options = {}) {
 		const child = slot.child;
 		if (child?.pid === void 0 || killTimer) return;
 		child.kill("SIGTERM");
-		killTimer = setTimeout(() => child.kill("SIGKILL"), KILL_GRACE);
+		killTimer = setTimeout(() => child.kill("SIGKILL"), options.grace ?? KILL_GRACE);
 	};
 	const take = (into) => (data) => {
 		if (!into.add(data)) {
@@ -17750,7 +17750,7 @@ function stateDirectory(env) {
 /** One line for each place whose builds are pushed there, which alone knows what of them is still wanted. */
 const SOURCES = "bento-sources";
 /** Milliseconds that what is there stays in any case: a push may be under way, or a host that has just asked. */
-const GRACE = 864e5;
+const GRACE$1 = 864e5;
 const NARINFO = /^[0-9a-df-np-sv-z]{32}\.narinfo$/;
 /** Before the name of what is put aside. */
 const ASIDE = ".pruned-";
@@ -17868,7 +17868,7 @@ async function usedNars(dir) {
 /** Bytes of a file that has been there for longer than a day; undefined for anything else. */
 async function oldSize(file, now) {
 	const info = await lstat$1(file).catch(() => void 0);
-	return info?.isFile() && now - info.mtimeMs > GRACE ? info.size : void 0;
+	return info?.isFile() && now - info.mtimeMs > GRACE$1 ? info.size : void 0;
 }
 /** The hash parts of store paths and of all that they need. */
 async function closureHashes(nix, paths) {
@@ -33093,6 +33093,8 @@ function write$2(gzip, block) {
 // src/nix/batch.ts
 /** Bytes that one job may print. */
 const MAX_OUTPUT = 16777216;
+/** Milliseconds: an evaluation has no builders to end, and Nix 2.8 doesn't hear that it is asked. */
+const GRACE = 2e3;
 /**
 * Evaluates jobs one after the other in one process, which reads and parses what they share only once, and gives the results
 * of those that it came to: all of them, or up to and including the first that failed. Nix can't go on after an error, so
@@ -33149,7 +33151,8 @@ async function evaluateExpressions(nix, jobs, first, timeout, onStart) {
 				if (said.length + lines.pending() > 16777216) end("overflowed");
 			},
 			onStart,
-			kill: kill.signal
+			kill: kill.signal,
+			grace: GRACE
 		});
 		lines.end();
 		if (results.length < jobs.length) {
@@ -33185,13 +33188,17 @@ async function evaluateFlake(nix, job, timeout, onStart) {
 		"eval-cache",
 		"false"
 	] : [];
+	const limits = {
+		timeout,
+		grace: GRACE,
+		maxOutput: MAX_OUTPUT
+	};
 	const run = await nix.run("nix", [
 		...command,
 		...aloud,
 		...SAFE
 	], {
-		timeout,
-		maxOutput: MAX_OUTPUT,
+		...limits,
 		onStart
 	});
 	const { status, stderr } = run;

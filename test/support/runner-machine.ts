@@ -11,7 +11,7 @@ import { shellWord } from "../../src/platform/shell-word.ts";
 import { BootedMachine, type Cable } from "./booted.ts";
 import { installNamed, missing as missingToBoot, ownStore } from "./booted-module.ts";
 import { environmentsOf } from "./derivation.ts";
-import { exec, succeed } from "./programs.ts";
+import { succeed } from "./programs.ts";
 
 const { BENTO_TEST_NIXPKGS: nixpkgs = "", BENTO_TEST_GITHUB_RUNNERS: githubRunners = "" } = process.env;
 
@@ -25,9 +25,6 @@ export const missing: readonly string[] = [
       ]),
   ...(["/usr/sbin/nginx", "/usr/bin/nix-daemon"].every(existsSync) ? [] : ["nginx", "nix-bin"]),
 ];
-
-/** The machine's programs and Nix, with nothing else of the tests' own. */
-const NIX = ["--extra-experimental-features", "nix-command"];
 
 /** What services.bento-runner makes of a NixOS 20.09. */
 interface Evaluated {
