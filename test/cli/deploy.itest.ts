@@ -325,7 +325,7 @@ test("what is of an older Bento in the fleet is deployed, and it is said how tha
   await fleet.write("bento.lock", JSON.stringify({ version: 1, bento: "0.0.1", files: recorded }));
   await fleet.commit("An older Bento's");
   const args = ["--no-eval", "--hosts", "router", "--dry-run"];
-  const warning = `utils/bento.nix of Bento 0.0.1 is here, and this is ${packageVersion()}: bento init --update brings it up to date, with --dry-run it says how`;
+  const warning = `utils/bento.nix is of Bento 0.0.1, and this is ${packageVersion()}: bento init --update brings it up to date, with --dry-run it says how`;
   const { status, stdout } = await deploy(args);
   expect([status, stdout.split("\n")]).toEqual([0, expect.arrayContaining([`warning: ${warning}`])]);
   expect((await deployJson(args)).document.warnings).toEqual([warning]);

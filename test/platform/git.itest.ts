@@ -102,6 +102,7 @@ test("head of a repository without a commit says what to do", async () => {
   const error = await thrownBy((await Repository.open(repo.dir)).head());
   expect(error).toBeInstanceOf(FleetError);
   expect([error.message, error.hint]).toEqual(["the repository has no commit yet", "git add -A && git commit"]);
+  expect((await thrownBy(repository.commitOf("HEAD"))).message).toBe(error.message);
 });
 
 test("commitOf: a branch, a tag, an abbreviation; and what this clone doesn't have", async () => {
