@@ -15,6 +15,7 @@ import { plan } from "./commands/plan.ts";
 import { report } from "./commands/report.ts";
 import { deliverStatus } from "./commands/status/outlets.ts";
 import { EACH, status } from "./commands/status.ts";
+import { machineError } from "./errors.ts";
 import { actionsOutput, addSummary, annotate, fail, printForeign, setOutput } from "./platform/actions.ts";
 import { onInterrupt } from "./platform/interrupt.ts";
 import { annotations } from "./render/annotations.ts";
@@ -140,7 +141,7 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (thrown) {
-  const error = thrown instanceof MissingKeysError ? missingInputs(thrown) : thrown;
+  const error = thrown instanceof MissingKeysError ? missingInputs(thrown) : machineError(thrown);
   // Whatever was thrown, the run is red.
   fail(describeError(error, painter(false)).replace(/^error: /, ""));
 }

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { machineError, UnavailableError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import { type Shard, selectHosts, shardOf } from "../fleet/select.ts";
 import { packageChanges } from "../nix/difference.ts";
@@ -48,7 +49,11 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   const base = await baseCommit(open, options, warnings);
   const nix = await Nix.find(options.nix, context.signal);
   const memory = openMemory(context.env);
-  await memory.forgetOld();
+  await memory.forgetOld().catch((thrown: unknown) => {
+    const error = machineError(thrown);
+    if (!(error instanceof UnavailableError)) throw error;
+    warnings.push(`evaluations are not remembered: ${error.message}`);
+  });
   const evaluator = {
     context,
     nix,
