@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { cp, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
-import { FLEET_FILE, parseFleetFile } from "../fleet/parse.ts";
+import { checkFleetText, FLEET_FILE } from "../fleet/parse.ts";
 import { fleetTemplate } from "../fleet/template.ts";
 import { makeDirectory, writeFileAtomically } from "../platform/files.ts";
 import { Repository } from "../platform/git.ts";
@@ -54,7 +54,7 @@ export async function init(context: Context, options: InitOptions): Promise<Init
     publishers: await publicKeys(context, options.keys, "publisher"),
     signers: await publicKeys(context, options.keys, "signing"),
   });
-  requireFleetFile(text);
+  checkFleetText(text);
 
   // GitHub reads the workflows at a repository's top, and no others.
   const real = await realPlace(fleet);
@@ -88,18 +88,6 @@ export async function init(context: Context, options: InitOptions): Promise<Init
     "git add -A && git commit, then: bento check",
   ];
   return { version: 1, command: "init", fleet, files, next };
-}
-
-/** @throws FleetError for what an option can't be; where that would stand helps nobody, since there is no such file yet. */
-function requireFleetFile(text: string): void {
-  try {
-    parseFleetFile(text);
-  } catch (error) {
-    if (!(error instanceof FleetError)) throw error;
-    throw new FleetError(error.message.replaceAll(new RegExp(`^${FLEET_FILE}:\\d+:\\d+: `, "gm"), ""), {
-      cause: error,
-    });
-  }
 }
 
 /** What the fleet has of this Bento's: not what was there before and is another. */

@@ -58,6 +58,21 @@ export function parseFleetFile(file: string): ParsedFleet {
   return { content: result.data, locate };
 }
 
+/**
+ * Looks at a text that is no fleet.yaml yet, but made of a command's options.
+ * @throws FleetError that says what is wrong, and not where: that would help nobody.
+ */
+export function checkFleetText(text: string): void {
+  try {
+    parseFleetFile(text);
+  } catch (error) {
+    if (!(error instanceof FleetError)) throw error;
+    throw new FleetError(error.message.replaceAll(new RegExp(`^${FLEET_FILE}:\\d+:\\d+: `, "gm"), ""), {
+      cause: error,
+    });
+  }
+}
+
 /** More than these are one mistake's echo. */
 const MAX_PROBLEMS = 20;
 

@@ -356,6 +356,9 @@ test("host add refuses what would be wrong, and leaves fleet.yaml as it is", asy
     [["printer", "--key", taken], /printer and nas have the same key|nas and printer have the same key/],
     [["printer", "--key-file", "/nonexistent"], /the key can't be read from \/nonexistent \(ENOENT\)/],
     [["Laser Printer", "--key", key], /must be a host name/],
+    // Not: to bring its configuration to where no host may have one.
+    [["Nobody", "--key", key], /^error: hosts\.Nobody must be a host name: /],
+    [["nobody", "--path", "/etc"], /^error: hosts\.nobody\.path must be a path inside the fleet, /],
     [["printer", "--group", "Ü"], /must be lower-case letters/],
   ] as const) {
     const { status, stdout, stderr } = await inFleet("host", "add", ...args);
