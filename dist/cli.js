@@ -1,16 +1,16 @@
 #!/usr/bin/env node
-import { $ as DEFAULT_TIMEOUT, $n as int, $t as packageRoot, An as parsePackages, At as secretHosts, B as lockFor, Bn as parseWave, Bt as warnings, Cn as Publishers, Ct as renderedFiles, Dn as run, Dt as isSecretName, En as Nix, Et as checkSecretName, F as describeError, Fn as writeFileAtomically, Ft as count, G as failed$2, Gn as parseFleetFile, Gt as statusOptions, H as openAll, Hn as selectHosts, Ht as FleetStatus, I as failureLines, In as inert, It as painter, J as withArchive, Jn as canReceive, Jt as runGit, K as failing, Kn as hostName, Kt as waysOut, Ln as inertLine, Lt as size, Mn as makeCacheKey, Mt as MAX_SECRET, Nn as temporaryDirectory, Nt as decrypt, O as renderDeploy, On as difference$1, Ot as readSecretFile, P as renderCheck, Pn as replaceFiles, Pt as encrypt, Q as build, Qn as boolean, Qt as parseDuration, R as flakeUpdate, Rn as findFleet, Rt as table, St as AGENT_FILE, Tn as _usingCtx, Tt as SECRETS_DIR, U as published, Un as splitPatterns, V as signAndPublish, Vn as parseShard, W as unchanged, Wn as FLEET_FILE, Wt as status, X as nextManifest, Xn as readersOf, Y as isSameRelease, Yn as readersIn, Yt as exitStatus, Zn as _enum, Zt as OUTCOMES, _n as PUBLISHER_KEY, _t as openFleet, a as renderKeygen, an as flight, ar as FleetError, at as UTILS, b as watchLines, bn as describeKey, bt as withFlakeHosts, c as flakeUpdateMarkdown, cn as requireSigner, cr as UnavailableError, ct as partOf, d as deliverStatus, dn as openPrivateKey, dr as require_async_disposable_stack, dt as originalWorkflows, en as packageVersion, er as literal$1, et as check, f as report, fn as Repository, ft as workflowCopies, gt as loadRenderedFleet, ht as failureOf, i as renderInit, in as list$1, ir as BentoError, it as readLock, jn as KEY_NAME, jt as secretNames, k as baseText, kn as packageChanges, kt as secretFile, l as renderFlakeUpdate, ln as storePath, lr as UnreachableError, lt as placeOf, m as changeLine, mt as evaluateFleet, n as renderHostEdit, nn as SILENCE$1, nr as string, nt as isNewer, o as renderPlan, on as ignoreSftpError, or as HostError, ot as copiedFiles, p as plan, pt as compareWith, q as prepare, qn as parseSshTarget, qt as shellWord, r as renderHostList, rn as SftpSession, rr as require_dist, rt as lockText, s as renderRender, sn as open$2, sr as InterruptedError, st as idOf, t as renderFiles, tn as LOCK_DIRECTORY, tr as object, tt as LOCK_FILE, u as onInterrupt, un as needsOpenSsh, ut as presentAt, v as renderHostStatus, vn as SECRETS, vt as openFleetAt, wn as parallel, wt as staleFiles, xn as keysFromEnvironment, xt as archive, y as renderStatus, yn as SIGNING_KEY, yt as openMemory, z as deploy, zn as loadFleet, zt as tally } from "./shared3.js";
-import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { $ as loadRenderedFleet, $n as table, $t as FLEET_FILE, A as LOCK_FILE, An as renderStatus, At as LOCK_DIRECTORY, B as originalWorkflows, Bt as openPrivateKey, C as prepare, Ct as status, D as build, Dt as runGit, E as nextManifest, Et as shellWord, F as copiedFiles, Fn as OUTCOMES, Ft as ignoreSftpError, G as readSecretFile, Gt as parallel, H as SECRETS_DIR, Ht as run, I as idOf, In as parseDuration, It as open$1, J as secretNames, Jt as loadFleet, K as secretFile, Kt as Repository, L as partOf, Lt as requireSigner, M as lockText, Mt as SftpSession, N as readLock, Nn as exitStatus, Nt as list$1, O as DEFAULT_TIMEOUT, Ot as packageRoot, P as UTILS, Pt as flight, Q as compareWith, Qn as size, Qt as splitPatterns, R as placeOf, Rt as storePath, S as failing, Sn as keysFromEnvironment, T as isSameRelease, Tn as changeLine, Tt as waysOut, U as checkSecretName, Un as renderDeploy, Ut as Publishers, V as workflowCopies, Vt as temporaryDirectory, W as isSecretName, Wn as baseText, Wt as _usingCtx, X as decrypt, Xn as count, Xt as parseShard, Y as MAX_SECRET, Yn as renderCheck, Yt as parseWave, Z as encrypt, Zn as painter, Zt as selectHosts, _ as signAndPublish, _t as makeDirectory, a as renderKeygen, an as readersIn, ar as inert, at as evaluateFleet, b as unchanged, bn as SIGNING_KEY, c as flakeUpdateMarkdown, cn as boolean, cr as FleetError, ct as withFlakeHosts, d as deliverStatus, dn as object, dr as UnavailableError, dt as Nix, en as checkFleetText, er as tally, et as openFleet, f as report, fn as string, fr as UnreachableError, ft as difference$1, g as lockFor, gt as makeCacheKey, h as deploy, hr as require_async_disposable_stack, ht as KEY_NAME, i as renderInit, in as canReceive, it as staleFiles, j as isNewer, jn as watchLines, jt as SILENCE$1, k as check, kn as renderHostStatus, kt as packageVersion, l as renderFlakeUpdate, ln as int, lr as HostError, lt as archive, m as flakeUpdate, mr as machineError, mt as parsePackages, n as renderHostEdit, nn as hostName, nr as describeError, nt as AGENT_FILE, o as renderPlan, on as readersOf, or as inertLine, ot as failureOf, p as plan, pn as require_dist, pt as packageChanges, q as secretHosts, qt as findFleet, r as renderHostList, rn as parseSshTarget, rr as failureLines, rt as renderedFiles, s as renderRender, sn as _enum, sr as BentoError, st as openMemory, t as renderFiles, tn as parseFleetFile, tr as warnings, tt as openFleetAt, u as onInterrupt, un as literal$1, ur as InterruptedError, ut as homeOf, v as openAll, vn as PUBLISHER_KEY, vt as replaceFiles, w as withArchive, wt as statusOptions, x as failed$2, xn as describeKey, xt as FleetStatus, y as published, yn as SECRETS, yt as writeFileAtomically, z as presentAt, zt as needsOpenSsh } from "./shared3.js";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import path from "node:path";
-import fs, { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { StringDecoder } from "node:string_decoder";
-import { stripVTControlCharacters } from "node:util";
 import { setTimeout } from "node:timers/promises";
-import childProcess, { spawn } from "node:child_process";
-import { EventEmitter } from "node:events";
+import { stripVTControlCharacters } from "node:util";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { addAbortSignal } from "node:stream";
+import { EventEmitter } from "node:events";
+import fs, { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import childProcess, { spawn } from "node:child_process";
+import { StringDecoder } from "node:string_decoder";
 import process$1 from "node:process";
 require_async_disposable_stack();
 /**
@@ -3420,8 +3420,9 @@ async function show$1(options, work, text) {
 		const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
 		process.stdout.write(printed === "" || printed.endsWith("\n") ? printed : `${printed}\n`);
 		process.exitCode = exitStatus(document);
-	} catch (error) {
+	} catch (thrown) {
 		run.context.output.done();
+		const error = machineError(thrown);
 		process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
 		process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
 	}
@@ -3583,7 +3584,7 @@ async function rollback(context, options) {
 }
 /** Those of foreign envelopes that are really this host's. */
 async function manifestsOf(envelopes, host, signers) {
-	return (await Promise.all(envelopes.map((envelope) => open$2(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
+	return (await Promise.all(envelopes.map((envelope) => open$1(envelope, host.name, signers)))).flatMap((one) => one.ok ? [one.manifest] : []);
 }
 /** A ref's commit by its whole name, as manifests have it, where this clone knows it. */
 async function resolved({ repository }, wanted) {
@@ -3724,6 +3725,50 @@ function addDeployCommands(bento) {
 		...nixOptions(options)
 	}), (document, { paint, verbose }) => renderDeploy(document, paint, verbose)));
 }
+// src/cli/environment.ts
+const ENVIRONMENT = [
+	{
+		name: "BENTO_SSH_KEY",
+		what: "the publisher's private key; or BENTO_SSH_KEY_FILE, its file"
+	},
+	{
+		name: "BENTO_SIGNING_KEY",
+		what: "the key that signs releases; or BENTO_SIGNING_KEY_FILE, its file"
+	},
+	{
+		name: "BENTO_GIT_SSH_KEY",
+		what: "the key to push releases to a git remote with, where git itself has none; or BENTO_GIT_SSH_KEY_FILE, its file"
+	},
+	{
+		name: "BENTO_CACHE_KEY",
+		what: "the key that signs what was built; or BENTO_CACHE_KEY_FILE, its file"
+	},
+	{
+		name: "BENTO_MEMORY_KEY",
+		what: "a secret text: only evaluations that were remembered with it are believed"
+	},
+	{
+		name: "BENTO_EVALUATIONS",
+		what: "where evaluations are remembered (default: below $XDG_CACHE_HOME/bento), and after a colon where else they may be read"
+	},
+	{
+		name: "VISUAL, EDITOR",
+		what: "what bento secret edit opens a secret with"
+	},
+	{
+		name: "NAME",
+		what: "the same as --hosts"
+	},
+	{
+		name: "NO_COLOR",
+		what: "the same as --no-color, when it is not empty"
+	}
+];
+/** As `help` shows options. */
+function environmentHelp(help) {
+	const width = Math.max(...ENVIRONMENT.map(({ name }) => name.length));
+	return ENVIRONMENT.map(({ name, what }) => help.formatItem(name, width, what, help)).join("\n");
+}
 // src/fleet/edit.ts
 var import_dist = require_dist();
 /** Text in, text out: fleet.yaml with one more host, its comments and order as they were. */
@@ -3731,6 +3776,8 @@ function withHost(text, name, host) {
 	const document = (0, import_dist.parseDocument)(text, { stringKeys: true });
 	if (document.hasIn(["hosts", name])) throw new FleetError(`there is a host '${name}' already`, { at: { file: FLEET_FILE } });
 	if (!(0, import_dist.isMap)(document.get("hosts"))) document.set("hosts", document.createNode({}));
+	const hosts = document.get("hosts");
+	if ((0, import_dist.isMap)(hosts) && hosts.items.length === 0) hosts.flow = false;
 	const { key, path: place, groups, ssh } = host;
 	document.setIn(["hosts", name], document.createNode({
 		...key === void 0 ? {} : { key },
@@ -3818,14 +3865,16 @@ async function hostList(options) {
 async function hostAdd(context, options) {
 	const { fleet, name, keyFile, ...given } = options;
 	const place = given.path ?? `hosts/${name}`;
-	const directory = path.join(fleet, place);
-	if (!existsSync(path.join(directory, "flake.nix")) && !existsSync(path.join(directory, "configuration.nix"))) throw new FleetError(`there is neither ${place}/configuration.nix nor ${place}/flake.nix`, { hint: `bring the machine's configuration into the fleet first: scp -r root@${name}:/etc/nixos ${place}` });
 	const key = keyFile === void 0 ? given.key : await readPublicKey(path.resolve(context.cwd, keyFile));
-	const before = await readFile(path.join(fleet, FLEET_FILE), "utf8").catch(() => "");
-	await editFleetFile(fleet, (text) => withHost(text, name, {
+	const entry = {
 		...given,
 		...key === void 0 ? {} : { key }
-	}));
+	};
+	checkFleetText(withHost("", name, entry));
+	const directory = path.join(fleet, place);
+	if (!existsSync(path.join(directory, "flake.nix")) && !existsSync(path.join(directory, "configuration.nix"))) throw new FleetError(`there is neither ${place}/configuration.nix nor ${place}/flake.nix`, { hint: `bring the machine's configuration into the fleet first: scp -r root@${name}:/etc/nixos ${place}` });
+	const before = await readFile(path.join(fleet, FLEET_FILE), "utf8").catch(() => "");
+	await editFleetFile(fleet, (text) => withHost(text, name, entry));
 	try {
 		await loadFleet(fleet);
 	} catch (error) {
@@ -4174,6 +4223,7 @@ async function init(context, options) {
 	const fleet = path.resolve(context.cwd, options.directory);
 	if (existsSync(path.join(fleet, "fleet.yaml"))) throw new FleetError(`there is a ${FLEET_FILE} in ${fleet} already`, { hint: "edit it, and then run bento render" });
 	if (options.server === null && options.hostKeys.length > 0) throw new FleetError("--host-key says how to know a server, but there is no --server");
+	if (options.server !== null && options.hostKeys.length === 0) throw new FleetError("--server needs the server's public host key, to pin it: --host-key", { hint: `scp root@${options.server}:/etc/ssh/ssh_host_ed25519_key.pub server.pub, and then: --host-key "$(cat server.pub)"` });
 	const text = fleetTemplate({
 		server: options.server === null ? null : {
 			address: options.server,
@@ -4183,13 +4233,13 @@ async function init(context, options) {
 		publishers: await publicKeys(context, options.keys, "publisher"),
 		signers: await publicKeys(context, options.keys, "signing")
 	});
-	parseFleetFile(text);
+	checkFleetText(text);
 	const real = await realPlace(fleet);
 	const repository = await repositoryOf(real);
 	const top = repository ?? real;
 	const place = posix(path.relative(top, real)) || ".";
 	if (place !== "." && !options.subdirectory) throw new FleetError(`${real} is within the git repository in ${top}`, { hint: `git init -b main ${shellWord(options.directory)} makes it one of its own first; or bento init --subdirectory, whose workflows go into ${top}/.github` });
-	await mkdir(path.join(fleet, "hosts"), { recursive: true });
+	await makeDirectory(path.join(fleet, "hosts"));
 	const files = [];
 	for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
 	const copied = {
@@ -4276,7 +4326,7 @@ async function copyOnce(source, fleet, file) {
 		file,
 		status: "unchanged"
 	};
-	await mkdir(path.dirname(target), { recursive: true });
+	await makeDirectory(path.dirname(target));
 	await cp(source, target, {
 		recursive: true,
 		errorOnExist: true,
@@ -5129,7 +5179,7 @@ function reachable(fleet, patterns) {
 }
 function reachableHost({ name, ssh }) {
 	const target = ssh === null ? null : parseSshTarget(ssh);
-	if (target === null) throw new FleetError(`fleet.yaml doesn't say how ${name} is reached`, { hint: `ssh: root@ADDRESS, in its entry; or add it with bento host add ${name} --ssh` });
+	if (target === null) throw new FleetError(`fleet.yaml doesn't say how ${name} is reached`, { hint: "ssh: root@ADDRESS, in its entry" });
 	return {
 		name,
 		target
@@ -5448,10 +5498,7 @@ async function keygen(context, options) {
 		const file = path.join(directory, name);
 		if (existsSync(file)) throw new FleetError(`${file} is there already`, { hint: "keys are never overwritten: choose another directory" });
 	}
-	await mkdir(directory, {
-		recursive: true,
-		mode: 448
-	});
+	await makeDirectory(directory, 448);
 	const keys = [];
 	for (const name of names) {
 		const file = path.join(directory, name);
@@ -5496,6 +5543,174 @@ async function keygen(context, options) {
 /** The directory itself, or the one that it would be made in. */
 function nearestExisting(directory) {
 	return existsSync(directory) ? directory : nearestExisting(path.dirname(directory));
+}
+// src/commands/secret/list.ts
+/** What each host has, and whether it is encrypted to those who should read it, as far as the files say it without a key. */
+async function secretList(options) {
+	const fleet = await loadFleet(options.fleet);
+	const tracked = await trackedSecrets(fleet.dir);
+	const hosts = [];
+	for (const host of selectHosts(fleet.hosts, options.hosts)) {
+		const secrets = (await secretNames(fleet.dir, host.name)).map(async (name) => {
+			const file = secretFile(host.name, name);
+			const problem = await problemOf(fleet, host, name).catch(toProblem);
+			const untracked = tracked !== null && !tracked.has(file);
+			const status = problem === "stale" ? "stale" : problem ? "unusable" : untracked ? "untracked" : "ok";
+			return {
+				name,
+				file,
+				status,
+				problem: status === "unusable" ? problem : null
+			};
+		});
+		hosts.push({
+			name: host.name,
+			secrets: await Promise.all(secrets)
+		});
+	}
+	return {
+		version: 1,
+		command: "secret list",
+		hosts,
+		warnings: (await secretHosts(fleet.dir)).filter((name) => !fleet.hosts.some((host) => host.name === name)).map((name) => `${SECRETS_DIR}/${name} belongs to no host: git rm -r ${SECRETS_DIR}/${name}`)
+	};
+}
+/** What is wrong with a secret's file, as far as it shows; null when nothing is. */
+async function problemOf(fleet, host, name) {
+	if (!isSecretName(name)) return "its name is none that a secret can have";
+	const is = readersIn(await readSecretFile(fleet.dir, secretFile(host.name, name)));
+	if (is === null) return "it is no file of age's";
+	if (host.key === null) return `${host.name} has no key in fleet.yaml yet`;
+	return JSON.stringify(is) === JSON.stringify(readersOf([host.key, ...fleet.administrators])) ? null : "stale";
+}
+function toProblem(error) {
+	if (error instanceof HostError) return error.message;
+	throw error;
+}
+/** The files below secrets/ that git tracks, relative to the fleet; null outside of a repository. */
+async function trackedSecrets(fleet) {
+	try {
+		const repository = await Repository.open(fleet);
+		const prefix = path.relative(repository.root, await realpath(fleet));
+		const entries = await repository.tracked(path.posix.join(prefix, SECRETS_DIR));
+		return new Set(entries.map((entry) => path.posix.relative(prefix, entry.path)));
+	} catch (error) {
+		if (error instanceof FleetError) return null;
+		throw error;
+	}
+}
+// src/commands/secret/decrypting.ts
+/** @throws FleetError when one of those that the user named can't be read, or there is none to try. */
+async function identityFiles({ cwd, env }, { identities }) {
+	if (identities.length === 0) {
+		const usual = ["id_ed25519", "id_rsa"].map((name) => path.join(homeOf(env), ".ssh", name));
+		const found = await Promise.all(usual.map((file) => access(file).then(() => [file], () => [])));
+		if (found.flat().length > 0) return found.flat();
+		throw new FleetError(`there is no key to decrypt with: no ${usual.join(", no ")}`, { hint: "-i FILE says which: the private key of one of fleet.yaml's administrators" });
+	}
+	const files = identities.map((file) => path.resolve(cwd, file));
+	for (const file of files) await access(file).catch((error) => {
+		throw new FleetError(`the private key ${file} can't be read (${error.code})`);
+	});
+	return files;
+}
+/** What is in a secret's file, which is named relative to the fleet. @throws HostError with that name. */
+async function openSecret(context, fleet, file, identities) {
+	const content = await readSecretFile(fleet.dir, file);
+	try {
+		return await decrypt(content, identities, context.signal);
+	} catch (error) {
+		if (!(error instanceof HostError)) throw error;
+		throw new HostError(error.message, {
+			at: { file },
+			...error.hint === void 0 ? {} : { hint: error.hint },
+			cause: error
+		});
+	}
+}
+// src/commands/secret/receivers.ts
+/** @throws FleetError for a host without a key that age can encrypt to. */
+function receivers(hosts) {
+	return hosts.map((host) => {
+		const { key } = host;
+		if (key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet, and a secret is encrypted to it`, { hint: "on the machine: cat /etc/ssh/ssh_host_ed25519_key.pub, and put it there" });
+		if (!canReceive(key)) throw new FleetError(`${host.name} has an ${key.split(" ")[0]} key, which age can't encrypt to`, { hint: "give it its ssh-ed25519 key: on the machine, cat /etc/ssh/ssh_host_ed25519_key.pub" });
+		return {
+			...host,
+			key
+		};
+	});
+}
+/** Whom a secret of the host is encrypted to. */
+function recipients(fleet, host) {
+	return [host.key, ...fleet.administrators];
+}
+// src/commands/secret/results.ts
+/** What became of one secret of a host. */
+function result(host, name, status) {
+	return {
+		name,
+		file: secretFile(host.name, name),
+		status,
+		error: null
+	};
+}
+/** What became of all of them, with what is to be said of that. */
+function edited(command, fleet, hosts) {
+	const written = hosts.some(([, secrets]) => secrets.some(({ status }) => status === "written"));
+	return {
+		version: 1,
+		command,
+		hosts: hosts.map(([{ name }, secrets]) => ({
+			name,
+			status: secrets.some(({ status }) => status === "failed") ? "failed" : "ok",
+			secrets
+		})),
+		warnings: written && fleet.administrators.length === 0 ? ["fleet.yaml has no administrators: nobody but the host itself can read this, to edit or to rekey it"] : []
+	};
+}
+// src/commands/secret/rekey.ts
+/**
+* Encrypts secrets anew after keys have changed: of hosts, or of administrators. One that can't be decrypted is left as it is, and
+* its host has failed.
+*/
+async function secretRekey(context, options) {
+	const fleet = await loadFleet(options.fleet);
+	const work = [];
+	for (const host of selectHosts(fleet.hosts, options.hosts)) {
+		const chosen = (await secretNames(fleet.dir, host.name)).filter((name) => options.name === null || name === options.name);
+		const [receiver] = chosen.length === 0 ? [] : receivers([host]);
+		if (receiver !== void 0) work.push([receiver, chosen]);
+	}
+	if (work.length === 0) throw new FleetError("there is no such secret", { hint: "bento secret list shows all of them" });
+	const identities = await identityFiles(context, options);
+	const done = [];
+	for (const [host, names] of work) {
+		const results = [];
+		for (const name of names) results.push(await rekey(context, fleet, host, name, identities));
+		done.push([host, results]);
+	}
+	return edited("secret rekey", fleet, done);
+}
+async function rekey(context, fleet, host, name, identities) {
+	const file = secretFile(host.name, name);
+	try {
+		const [is, should] = [readersIn(await readSecretFile(fleet.dir, file)), readersOf(recipients(fleet, host))];
+		if (should.others === 0 && JSON.stringify(is) === JSON.stringify(should)) return result(host, name, "unchanged");
+		const value = await openSecret(context, fleet, file, identities);
+		const text = await encrypt(value, recipients(fleet, host), context.signal);
+		await writeFileAtomically(path.join(fleet.dir, file), text);
+		return result(host, name, "written");
+	} catch (error) {
+		if (!(error instanceof HostError)) throw error;
+		return {
+			...result(host, name, "failed"),
+			error: {
+				file,
+				...failureOf(error)
+			}
+		};
+	}
 }
 // src/platform/editor.ts
 /** The file systems that never reach a disk, but for swap, by their numbers in statfs(2): tmpfs, ramfs. */
@@ -5667,7 +5882,7 @@ async function secretEdit(context, options) {
 	const identities = having.length === 0 ? [] : await identityFiles(context, options);
 	let before = Buffer.alloc(0);
 	for (const [index, host] of having.entries()) {
-		const value = await open(context, fleet, secretFile(host.name, name), identities);
+		const value = await openSecret(context, fleet, secretFile(host.name, name), identities);
 		if (index > 0 && !value.equals(before)) throw new FleetError(`${having[0]?.name} and ${host.name} have different values of '${name}'`, { hint: "edit each host's own, or give all of them a new value with bento secret set" });
 		before = value;
 	}
@@ -5685,112 +5900,12 @@ async function secretRemove(options) {
 	for (const host of having) await rm(path.join(fleet.dir, secretFile(host.name, name)));
 	return edited("secret remove", fleet, having.map((host) => [host, [result(host, name, "removed")]]));
 }
-/** What each host has, and whether it is encrypted to those who should read it, as far as the files say it without a key. */
-async function secretList(options) {
-	const fleet = await loadFleet(options.fleet);
-	const tracked = await trackedSecrets(fleet.dir);
-	const hosts = [];
-	for (const host of selectHosts(fleet.hosts, options.hosts)) {
-		const secrets = (await secretNames(fleet.dir, host.name)).map(async (name) => {
-			const file = secretFile(host.name, name);
-			const problem = await problemOf(fleet, host, name).catch(toProblem);
-			const untracked = tracked !== null && !tracked.has(file);
-			const status = problem === "stale" ? "stale" : problem ? "unusable" : untracked ? "untracked" : "ok";
-			return {
-				name,
-				file,
-				status,
-				problem: status === "unusable" ? problem : null
-			};
-		});
-		hosts.push({
-			name: host.name,
-			secrets: await Promise.all(secrets)
-		});
-	}
-	return {
-		version: 1,
-		command: "secret list",
-		hosts,
-		warnings: (await secretHosts(fleet.dir)).filter((name) => !fleet.hosts.some((host) => host.name === name)).map((name) => `${SECRETS_DIR}/${name} belongs to no host: git rm -r ${SECRETS_DIR}/${name}`)
-	};
-}
-/**
-* Encrypts secrets anew after keys have changed: of hosts, or of administrators. One that can't be decrypted is left as it is, and
-* its host has failed.
-*/
-async function secretRekey(context, options) {
-	const fleet = await loadFleet(options.fleet);
-	const work = [];
-	for (const host of selectHosts(fleet.hosts, options.hosts)) {
-		const chosen = (await secretNames(fleet.dir, host.name)).filter((name) => options.name === null || name === options.name);
-		const [receiver] = chosen.length === 0 ? [] : receivers([host]);
-		if (receiver !== void 0) work.push([receiver, chosen]);
-	}
-	if (work.length === 0) throw new FleetError("there is no such secret", { hint: "bento secret list shows all of them" });
-	const identities = await identityFiles(context, options);
-	const done = [];
-	for (const [host, names] of work) {
-		const results = [];
-		for (const name of names) results.push(await rekey(context, fleet, host, name, identities));
-		done.push([host, results]);
-	}
-	return edited("secret rekey", fleet, done);
-}
-async function rekey(context, fleet, host, name, identities) {
-	const file = secretFile(host.name, name);
-	try {
-		const [is, should] = [readersIn(await readSecretFile(fleet.dir, file)), readersOf(recipients(fleet, host))];
-		if (should.others === 0 && JSON.stringify(is) === JSON.stringify(should)) return result(host, name, "unchanged");
-		const value = await open(context, fleet, file, identities);
-		const text = await encrypt(value, recipients(fleet, host), context.signal);
-		await writeFileAtomically(path.join(fleet.dir, file), text);
-		return result(host, name, "written");
-	} catch (error) {
-		if (!(error instanceof HostError)) throw error;
-		return {
-			...result(host, name, "failed"),
-			error: {
-				file,
-				...failureOf(error)
-			}
-		};
-	}
-}
 /** Encrypts to all of the hosts before anything is written. */
 async function write(context, fleet, hosts, name, value) {
 	const texts = [];
 	for (const host of hosts) texts.push([host, await encrypt(value, recipients(fleet, host), context.signal)]);
 	for (const [host, text] of texts) await writeFileAtomically(path.join(fleet.dir, secretFile(host.name, name)), text);
 	return hosts.map((host) => [host, [result(host, name, "written")]]);
-}
-async function open(context, fleet, file, identities) {
-	const content = await readSecretFile(fleet.dir, file);
-	try {
-		return await decrypt(content, identities, context.signal);
-	} catch (error) {
-		if (!(error instanceof HostError)) throw error;
-		throw new HostError(error.message, {
-			at: { file },
-			...error.hint === void 0 ? {} : { hint: error.hint },
-			cause: error
-		});
-	}
-}
-function recipients(fleet, host) {
-	return [host.key, ...fleet.administrators];
-}
-/** @throws FleetError for a host without a key that age can encrypt to. */
-function receivers(hosts) {
-	return hosts.map((host) => {
-		const { key } = host;
-		if (key === null) throw new FleetError(`${host.name} has no key in fleet.yaml yet, and a secret is encrypted to it`, { hint: "on the machine: cat /etc/ssh/ssh_host_ed25519_key.pub, and put it there" });
-		if (!canReceive(key)) throw new FleetError(`${host.name} has an ${key.split(" ")[0]} key, which age can't encrypt to`, { hint: "give it its ssh-ed25519 key: on the machine, cat /etc/ssh/ssh_host_ed25519_key.pub" });
-		return {
-			...host,
-			key
-		};
-	});
 }
 async function hostsWith(fleet, hosts, name) {
 	const having = [];
@@ -5802,69 +5917,10 @@ function nowhere(hosts, name) {
 	const who = others.length === 0 ? `${first} has no` : `none of ${[first, ...others].join(", ")} has a`;
 	return new FleetError(`${who} secret '${name}'`, { hint: "bento secret list shows what there is" });
 }
-/** @throws FleetError when one of those that the user named can't be read, or there is none to try. */
-async function identityFiles({ cwd, env }, { identities }) {
-	if (identities.length === 0) {
-		const usual = ["id_ed25519", "id_rsa"].map((name) => path.join(env.HOME || homedir(), ".ssh", name));
-		const found = await Promise.all(usual.map((file) => access(file).then(() => [file], () => [])));
-		if (found.flat().length > 0) return found.flat();
-		throw new FleetError(`there is no key to decrypt with: no ${usual.join(", no ")}`, { hint: "-i FILE says which: the private key of one of fleet.yaml's administrators" });
-	}
-	const files = identities.map((file) => path.resolve(cwd, file));
-	for (const file of files) await access(file).catch((error) => {
-		throw new FleetError(`the private key ${file} can't be read (${error.code})`);
-	});
-	return files;
-}
 function checkValue(value) {
 	if (value.length === 0) throw new FleetError("the value is empty, and nothing was written", { hint: "bento secret remove takes one away" });
 	if (value.length > MAX_SECRET) throw new FleetError(`a secret has at most ${MAX_SECRET / 1024 ** 2} MiB`);
 	return value;
-}
-/** What is wrong with a secret's file, as far as it shows; null when nothing is. */
-async function problemOf(fleet, host, name) {
-	if (!isSecretName(name)) return "its name is none that a secret can have";
-	const is = readersIn(await readSecretFile(fleet.dir, secretFile(host.name, name)));
-	if (is === null) return "it is no file of age's";
-	if (host.key === null) return `${host.name} has no key in fleet.yaml yet`;
-	return JSON.stringify(is) === JSON.stringify(readersOf([host.key, ...fleet.administrators])) ? null : "stale";
-}
-function toProblem(error) {
-	if (error instanceof HostError) return error.message;
-	throw error;
-}
-/** The files below secrets/ that git tracks, relative to the fleet; null outside of a repository. */
-async function trackedSecrets(fleet) {
-	try {
-		const repository = await Repository.open(fleet);
-		const prefix = path.relative(repository.root, await realpath(fleet));
-		const entries = await repository.tracked(path.posix.join(prefix, SECRETS_DIR));
-		return new Set(entries.map((entry) => path.posix.relative(prefix, entry.path)));
-	} catch (error) {
-		if (error instanceof FleetError) return null;
-		throw error;
-	}
-}
-function result(host, name, status) {
-	return {
-		name,
-		file: secretFile(host.name, name),
-		status,
-		error: null
-	};
-}
-function edited(command, fleet, hosts) {
-	const written = hosts.some(([, secrets]) => secrets.some(({ status }) => status === "written"));
-	return {
-		version: 1,
-		command,
-		hosts: hosts.map(([{ name }, secrets]) => ({
-			name,
-			status: secrets.some(({ status }) => status === "failed") ? "failed" : "ok",
-			secrets
-		})),
-		warnings: written && fleet.administrators.length === 0 ? ["fleet.yaml has no administrators: nobody but the host itself can read this, to edit or to rekey it"] : []
-	};
 }
 // src/render/secret.ts
 function renderSecretEdit(document, paint) {
@@ -6360,14 +6416,12 @@ async function hosts(fleet) {
 // src/cli.ts
 /** The command line: every command, in the order in which help and the reference list them; their options stand in src/cli/. */
 function program() {
-	const bento = new Command("bento").description("Keeps a fleet of NixOS machines up to date from one git repository.").version(packageVersion()).exitOverride().addHelpText("after", `
+	const bento = new Command("bento").description("Keeps a fleet of NixOS machines up to date from one git repository.").version(packageVersion()).exitOverride().addHelpText("after", ({ command }) => `
 Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
 done; 3 a server or a tool could not be reached or run; 130 interrupted.
-Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
-BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_GIT_SSH_KEY_FILE, the key to push
-releases to a git remote with, where git itself has none; BENTO_CACHE_KEY or BENTO_CACHE_KEY_FILE, the key that signs
-what was built; BENTO_MEMORY_KEY, a secret text: only evaluations that were remembered with it are believed;
-BENTO_EVALUATIONS, where they are, and after a colon where else they may be read; NAME, as --hosts; NO_COLOR.`);
+
+Environment:
+${environmentHelp(helpOf(command))}`);
 	addFleetCommands(bento);
 	addReachCommands(bento);
 	addSecretCommands(bento);
@@ -6383,6 +6437,12 @@ BENTO_EVALUATIONS, where they are, and after a colon where else they may be read
 		fleet
 	}), ({ text }) => text));
 	return bento;
+}
+/** How help is laid out for who reads it. */
+function helpOf(command) {
+	const help = command.createHelp();
+	help.prepareContext({ helpWidth: process.stdout.columns ?? 80 });
+	return help;
 }
 // src/main.ts
 const USAGE_ERROR = 2;

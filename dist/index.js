@@ -1,16 +1,16 @@
 import { n as __commonJSMin, r as __require } from "./shared2.js";
-import { A as changeText, Bn as parseWave, C as folded, D as deployWord, E as deployDetail, F as describeError, Ft as count$1, In as inert, It as painter, L as locationOf, Ln as inertLine, M as grouped, N as pushText, O as renderDeploy, P as renderCheck, Q as build, Qt as parseDuration, R as flakeUpdate, S as code, Sn as optionalKey, T as plain, Un as splitPatterns, Ut as parseFailOn, Vn as parseShard, Vt as EACH, Wt as status, Xt as failedHosts, Z as gateOf, _ as releaseText, _n as PUBLISHER_KEY, ar as FleetError, c as flakeUpdateMarkdown, cr as UnavailableError, d as deliverStatus, dr as require_async_disposable_stack, et as check, f as report, g as look, gn as MissingKeysError, h as contactText, hn as MEMORY_KEY, j as costText, k as baseText, l as renderFlakeUpdate, mn as GIT_KEY, o as renderPlan, p as plan, pn as CACHE_KEY, sr as InterruptedError, u as onInterrupt, ur as formatLocation, vn as SECRETS, w as markdownTable, x as worstFirst, y as renderStatus, yn as SIGNING_KEY, z as deploy, zt as tally } from "./shared3.js";
-import { randomUUID } from "node:crypto";
+import { An as renderStatus, Bn as plain, Cn as optionalKey, Ct as status, D as build, Dn as look, En as contactText, Gn as changeText, Hn as deployWord, In as parseDuration, Jn as pushText, Kn as costText, Ln as code, Mn as worstFirst, On as releaseText, Pn as failedHosts, Qt as splitPatterns, Rn as folded, St as parseFailOn, Un as renderDeploy, Vn as deployDetail, Wn as baseText, Xn as count$1, Xt as parseShard, Yn as renderCheck, Yt as parseWave, Zn as painter, _n as MissingKeysError, ar as inert, bn as SIGNING_KEY, bt as EACH, c as flakeUpdateMarkdown, cr as FleetError, d as deliverStatus, dr as UnavailableError, er as tally, f as report, gn as MEMORY_KEY, h as deploy, hn as GIT_KEY, hr as require_async_disposable_stack, ir as locationOf, k as check, l as renderFlakeUpdate, m as flakeUpdate, mn as CACHE_KEY, mr as machineError, nr as describeError, o as renderPlan, or as inertLine, p as plan, pr as formatLocation, qn as grouped, u as onInterrupt, ur as InterruptedError, vn as PUBLISHER_KEY, wn as gateOf, yn as SECRETS, zn as markdownTable } from "./shared3.js";
 import { writeFile as writeFile$1 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { readFileSync } from "node:fs";
+import { setTimeout as setTimeout$1 } from "node:timers/promises";
+import { randomUUID } from "node:crypto";
 import * as os from "os";
 import os$1, { EOL } from "os";
-import * as fs from "fs";
-import { constants as constants$2, promises } from "fs";
-import { setTimeout as setTimeout$1 } from "node:timers/promises";
 import * as crypto from "crypto";
+import * as fs from "fs";
+import { constants as constants$1, promises } from "fs";
+import { readFileSync } from "node:fs";
 require_async_disposable_stack();
 /**
 * Puts a report on a pull request: over the one that was there before, which is told by its mark and by its author, since anybody
@@ -16644,7 +16644,7 @@ var Summary = class {
 			const pathFromEnv = process.env[SUMMARY_ENV_VAR];
 			if (!pathFromEnv) throw new Error(`Unable to find environment variable for $${SUMMARY_ENV_VAR}. Check if your runtime environment supports job summaries.`);
 			try {
-				yield access(pathFromEnv, constants$2.R_OK | constants$2.W_OK);
+				yield access(pathFromEnv, constants$1.R_OK | constants$1.W_OK);
 			} catch (_a) {
 				throw new Error(`Unable to access summary file: '${pathFromEnv}'. Check if the file has correct read/write permissions.`);
 			}
@@ -17132,253 +17132,7 @@ function actionsOutput() {
 		}
 	};
 }
-// src/platform/event.ts
-/** What begins a workflow on code that somebody with the right to has put into this repository. */
-const OWN = /* @__PURE__ */ new Set([
-	"push",
-	"merge_group",
-	"schedule",
-	"workflow_dispatch",
-	"repository_dispatch"
-]);
-const COMMIT = /^[0-9a-f]{40}$/;
-/**
-* Reads the event's payload. What a pull request's author has a say in (branches) is taken as text only.
-* @throws FleetError when the file can't be read.
-*/
-function readEvent(file) {
-	if (!file) return {
-		pullRequest: null,
-		isFork: false,
-		isUnmerged: false,
-		base: null,
-		head: null
-	};
-	let payload;
-	try {
-		payload = JSON.parse(readFileSync(file, "utf8")) ?? {};
-	} catch (cause) {
-		throw new FleetError(`the event's payload can't be read: ${file}`, { cause });
-	}
-	const { pull_request: pull, workflow_run: run, merge_group: group, issue, repository: own } = payload;
-	const base = pull?.base?.sha ?? group?.base_sha;
-	const { head_branch: branch, head_sha: commit, head_repository: repository } = run ?? {};
-	const owner = repository?.owner?.login;
-	const isPull = pull !== void 0 && pull !== null;
-	const isRun = run !== void 0 && run !== null;
-	const isOwn = typeof own?.full_name === "string" && repository?.full_name === own.full_name;
-	const isOwnRun = isRun && OWN.has(`${run.event}`) && isOwn;
-	return {
-		pullRequest: typeof pull?.number === "number" ? pull.number : null,
-		isFork: isPull && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
-		isUnmerged: isPull || Boolean(issue?.pull_request) || isRun && !isOwnRun,
-		base: typeof base === "string" && COMMIT.test(base) ? base : null,
-		head: typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit) ? {
-			owner,
-			branch,
-			commit
-		} : null
-	};
-}
-// src/render/annotations.ts
-/** GitHub shows no more of one level for a step. */
-const MAX = 10;
-/** What stands beside the code of a pull request: each failed host's cause at its file and line, and warnings. */
-function annotations(document, fleet) {
-	if (document.command === "status") return [];
-	const failures = document.hosts.flatMap(({ name, error }) => error === null ? [] : [failure(name, error, fleet)]);
-	const warnings = document.warnings.map((message) => ({
-		level: "warning",
-		title: "Bento",
-		message
-	}));
-	return [...capped(failures, "error", "failed host"), ...capped(warnings, "warning", "warning")];
-}
-function failure(name, error, fleet) {
-	const at = locationOf(error);
-	const message = error.hint === void 0 ? error.message : `${error.message}\n→ ${error.hint}`;
-	if (at === void 0) return {
-		level: "error",
-		title: name,
-		message
-	};
-	const { file, ...place } = at;
-	return {
-		level: "error",
-		title: name,
-		message,
-		file: fleet === "." ? file : `${fleet}/${file}`,
-		...place
-	};
-}
-/** The last one that is shown counts those that aren't. */
-function capped(all, level, noun) {
-	if (all.length <= MAX) return [...all];
-	const rest = all.length - 9;
-	return [...all.slice(0, 9), {
-		level,
-		title: "Bento",
-		message: `${count$1(rest, `more ${noun}`)}: see the summary`
-	}];
-}
-// src/action.ts
-const COMMANDS = [
-	"plan",
-	"check",
-	"report",
-	"build",
-	"deploy",
-	"status",
-	"flake-update"
-];
-/** The inputs that private keys come in, by the variables that the command line has them in; secrets of a repository have those names, too. */
-const KEY_INPUTS = {
-	[PUBLISHER_KEY]: "ssh-key",
-	[SIGNING_KEY]: "signing-key",
-	[GIT_KEY]: "git-ssh-key",
-	[CACHE_KEY]: "cache-key"
-};
-/** GitHub ends a job of its own runners' after six hours, whatever it waits for. */
-const LONGEST_WAIT = 18e6;
-/** All inputs, validated before anything happens. action.yml describes them. */
-function readInputs() {
-	const command = COMMANDS.find((name) => name === input("command"));
-	if (command === void 0) throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
-	const event = readEvent(process.env.GITHUB_EVENT_PATH);
-	if (event.isFork && process.env.RUNNER_ENVIRONMENT === "self-hosted") throw new FleetError("a pull request of a fork is not run on a self-hosted runner, where its code would stay", { hint: "run checks of pull requests on runs-on: ubuntu-latest" });
-	const [cacheKey, push] = [secretInput(KEY_INPUTS[CACHE_KEY]), pushOf(input("push"))];
-	const isHandedOn = cacheKey !== "" || optionalKey(process.env, "BENTO_CACHE_KEY") !== void 0 || push !== null;
-	const isSigning = command === "deploy" || command === "build" && isHandedOn;
-	if (event.isUnmerged && isHandedOn) throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", { hint: `give cache-key (${CACHE_KEY}) and push to the job that runs after the merge, on: push` });
-	const wait = parseDuration(input("wait") || "0");
-	if (wait > LONGEST_WAIT && process.env.RUNNER_ENVIRONMENT === "github-hosted") throw new FleetError(`the input 'wait' is ${input("wait")}, and GitHub ends a job after 6 hours, in the middle of it`, { hint: "wait 5h at most; a wave whose hosts need longer is published when its job is run again" });
-	const timeout = input("timeout");
-	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
-	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
-	const token = secretInput("token");
-	const secrets = {
-		[PUBLISHER_KEY]: secretInput(KEY_INPUTS[PUBLISHER_KEY]),
-		[SIGNING_KEY]: secretInput(KEY_INPUTS[SIGNING_KEY]),
-		[GIT_KEY]: secretInput(KEY_INPUTS[GIT_KEY]),
-		[CACHE_KEY]: cacheKey,
-		[MEMORY_KEY]: secretInput("memory-key") || process.env["BENTO_MEMORY_KEY"] || (isSigning ? keyOfJob() : "")
-	};
-	const env = {
-		...process.env,
-		...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== ""))
-	};
-	for (const name of SECRETS) delete process.env[name];
-	return {
-		command,
-		place,
-		fleet: path.resolve(process.env.GITHUB_WORKSPACE ?? ".", place),
-		hosts: splitPatterns(input("hosts")),
-		shard: input("shard") === "" ? null : parseShard(input("shard")),
-		shards: count("shards"),
-		dirty: false,
-		documents: lines("documents"),
-		...baseOf(input("base"), event),
-		event,
-		pullRequest: count("pull-request") ?? event.pullRequest,
-		token,
-		comment: flag("comment"),
-		html: input("html"),
-		failOn: input("fail-on") === "" ? null : parseFailOn(input("fail-on")),
-		tracking: {
-			issue: flag("issue"),
-			commitStatus: flag("commit-status")
-		},
-		dryRun: flag("dry-run"),
-		force: flag("force"),
-		prune: flag("prune"),
-		push,
-		evaluate: flag("evaluate"),
-		wave: input("wave") === "" ? null : parseWave(input("wave")),
-		wait,
-		nix: {
-			overrideInputs: pairs("override-input"),
-			options: pairs("option"),
-			searchPath: lines("include")
-		},
-		timeout: Number(timeout) * 1e3,
-		env
-	};
-}
-/**
-* What signs or publishes believes no evaluation that anybody else has left on the machine or in a cache of the CI's: unless told
-* which ones to, those of this very job, whose steps alone know the runtime's token.
-*/
-function keyOfJob() {
-	return `job ${process.env.ACTIONS_RUNTIME_TOKEN || randomUUID()}`;
-}
-/** Where to: an address, or what fleet.yaml says. */
-function pushOf(text) {
-	if (text === "" || text === "false") return null;
-	return text === "true" ? true : text;
-}
-/** A whole number from 1, or null where there is none. */
-function count(name) {
-	const text = input(name);
-	if (text === "") return null;
-	if (!/^[1-9]\d{0,8}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
-	return Number(text);
-}
-function flag(name) {
-	try {
-		return booleanInput(name);
-	} catch (cause) {
-		throw new FleetError(`the input '${name}' must be true or false, not '${input(name)}'`, { cause });
-	}
-}
-function pairs(name) {
-	return lines(name).map((line) => {
-		const [, first, second] = /^(\S+)\s+(.+)$/.exec(line) ?? [];
-		if (first === void 0 || second === void 0) throw new FleetError(`the input '${name}' needs a name and a value on each line, and has '${line}'`);
-		return [first, second];
-	});
-}
-/** The commit to compare with: the one asked for, or what a pull request would be merged into. */
-function baseOf(given, event) {
-	return given === "" ? {
-		base: event.base,
-		baseOptional: true
-	} : {
-		base: given,
-		baseOptional: false
-	};
-}
-function runCommand(context, inputs) {
-	switch (inputs.command) {
-		case "check": return check(context, inputs);
-		case "report": return report(context, { files: inputs.documents });
-		case "build": return build(context, {
-			...inputs,
-			roots: null,
-			logs: null,
-			signKey: null,
-			isUnmerged: inputs.event.isUnmerged
-		});
-		case "deploy": return deploy(context, inputs);
-		case "status": return status(context, {
-			...inputs,
-			attempts: inputs.html === "" ? null : EACH
-		});
-	}
-}
-function text(document) {
-	const paint = painter(false);
-	switch (document.command) {
-		case "check":
-		case "build": return renderCheck(document, paint, false);
-		case "deploy":
-		case "rollback": return renderDeploy(document, paint, false);
-		case "status": return renderStatus(document, paint, Date.now());
-	}
-}
-function changedHosts(document) {
-	if (document.command === "status") return [];
-	return document.hosts.filter(({ status }) => status === "changed" || status === "published").map((host) => host.name);
-}
+// src/action/github.ts
 /** Comments on the pull request that a check is of. Without the right to, the summary is all there is. */
 async function commentOn(document, inputs, signal) {
 	const { event, token, place, comment: isWanted } = inputs;
@@ -17432,6 +17186,269 @@ async function trackStatus(document, inputs, signal) {
 	if (commitStatus) await attempt("no commit status", "statuses", () => markCommits(github, document, inputs.place));
 	if (issue) await attempt("no issue", "issues", () => trackTrouble(github, document, inputs.place));
 }
+// src/platform/event.ts
+/** What begins a workflow on code that somebody with the right to has put into this repository. */
+const OWN = /* @__PURE__ */ new Set([
+	"push",
+	"merge_group",
+	"schedule",
+	"workflow_dispatch",
+	"repository_dispatch"
+]);
+const COMMIT = /^[0-9a-f]{40}$/;
+/**
+* Reads the event's payload. What a pull request's author has a say in (branches) is taken as text only.
+* @throws FleetError when the file can't be read.
+*/
+function readEvent(file) {
+	if (!file) return {
+		pullRequest: null,
+		isFork: false,
+		isUnmerged: false,
+		base: null,
+		head: null
+	};
+	let payload;
+	try {
+		payload = JSON.parse(readFileSync(file, "utf8")) ?? {};
+	} catch (cause) {
+		throw new FleetError(`the event's payload can't be read: ${file}`, { cause });
+	}
+	const { pull_request: pull, workflow_run: run, merge_group: group, issue, repository: own } = payload;
+	const base = pull?.base?.sha ?? group?.base_sha;
+	const { head_branch: branch, head_sha: commit, head_repository: repository } = run ?? {};
+	const owner = repository?.owner?.login;
+	const isPull = pull !== void 0 && pull !== null;
+	const isRun = run !== void 0 && run !== null;
+	const isOwn = typeof own?.full_name === "string" && repository?.full_name === own.full_name;
+	const isOwnRun = isRun && OWN.has(`${run.event}`) && isOwn;
+	return {
+		pullRequest: typeof pull?.number === "number" ? pull.number : null,
+		isFork: isPull && pull.head?.repo?.full_name !== pull.base?.repo?.full_name,
+		isUnmerged: isPull || Boolean(issue?.pull_request) || isRun && !isOwnRun,
+		base: typeof base === "string" && COMMIT.test(base) ? base : null,
+		head: typeof owner === "string" && typeof branch === "string" && typeof commit === "string" && COMMIT.test(commit) ? {
+			owner,
+			branch,
+			commit
+		} : null
+	};
+}
+// src/action/inputs.ts
+const COMMANDS = [
+	"plan",
+	"check",
+	"report",
+	"build",
+	"deploy",
+	"status",
+	"flake-update"
+];
+/** The inputs that private keys come in, by the variables that the command line has them in; secrets of a repository have those names, too. */
+const KEY_INPUTS = {
+	[PUBLISHER_KEY]: "ssh-key",
+	[SIGNING_KEY]: "signing-key",
+	[GIT_KEY]: "git-ssh-key",
+	[CACHE_KEY]: "cache-key"
+};
+/** GitHub ends a job of its own runners' after six hours, whatever it waits for. */
+const LONGEST_WAIT = 18e6;
+/** All inputs, validated before anything happens. action.yml describes them. */
+function readInputs() {
+	const command = COMMANDS.find((name) => name === input("command"));
+	if (command === void 0) throw new FleetError(`the input 'command' must be one of ${COMMANDS.join(", ")}, not '${input("command")}'`);
+	const event = readEvent(process.env.GITHUB_EVENT_PATH);
+	if (event.isFork && process.env.RUNNER_ENVIRONMENT === "self-hosted") throw new FleetError("a pull request of a fork is not run on a self-hosted runner, where its code would stay", { hint: "run checks of pull requests on runs-on: ubuntu-latest" });
+	const [cacheKey, push] = [secretInput(KEY_INPUTS[CACHE_KEY]), pushOf(input("push"))];
+	const isHandedOn = cacheKey !== "" || optionalKey(process.env, "BENTO_CACHE_KEY") !== void 0 || push !== null;
+	const isSigning = command === "deploy" || command === "build" && isHandedOn;
+	if (event.isUnmerged && isHandedOn) throw new FleetError("what a pull request builds is neither signed nor pushed: nobody has agreed to it yet", { hint: `give cache-key (${CACHE_KEY}) and push to the job that runs after the merge, on: push` });
+	const wait = readWait();
+	const timeout = readTimeout();
+	const place = path.normalize(input("fleet") || ".").replace(/(?<=.)\/$/, "");
+	const token = secretInput("token");
+	const secrets = {
+		[PUBLISHER_KEY]: secretInput(KEY_INPUTS[PUBLISHER_KEY]),
+		[SIGNING_KEY]: secretInput(KEY_INPUTS[SIGNING_KEY]),
+		[GIT_KEY]: secretInput(KEY_INPUTS[GIT_KEY]),
+		[CACHE_KEY]: cacheKey,
+		[MEMORY_KEY]: secretInput("memory-key") || process.env["BENTO_MEMORY_KEY"] || (isSigning ? keyOfJob() : "")
+	};
+	const env = {
+		...process.env,
+		...Object.fromEntries(Object.entries(secrets).filter(([, value]) => value !== ""))
+	};
+	for (const name of SECRETS) delete process.env[name];
+	return {
+		command,
+		place,
+		fleet: path.resolve(process.env.GITHUB_WORKSPACE ?? ".", place),
+		hosts: splitPatterns(input("hosts")),
+		shard: input("shard") === "" ? null : parseShard(input("shard")),
+		shards: count("shards"),
+		dirty: false,
+		documents: lines("documents"),
+		...baseOf(input("base"), event),
+		event,
+		pullRequest: count("pull-request") ?? event.pullRequest,
+		token,
+		comment: flag("comment"),
+		html: input("html"),
+		failOn: input("fail-on") === "" ? null : parseFailOn(input("fail-on")),
+		tracking: {
+			issue: flag("issue"),
+			commitStatus: flag("commit-status")
+		},
+		dryRun: flag("dry-run"),
+		force: flag("force"),
+		prune: flag("prune"),
+		push,
+		evaluate: flag("evaluate"),
+		wave: input("wave") === "" ? null : parseWave(input("wave")),
+		wait,
+		nix: {
+			overrideInputs: pairs("override-input"),
+			options: pairs("option"),
+			searchPath: lines("include")
+		},
+		timeout,
+		env
+	};
+}
+/** Milliseconds to wait. @throws FleetError for more than a job of GitHub's own runners has. */
+function readWait() {
+	const wait = parseDuration(input("wait") || "0");
+	if (wait <= LONGEST_WAIT || process.env.RUNNER_ENVIRONMENT !== "github-hosted") return wait;
+	throw new FleetError(`the input 'wait' is ${input("wait")}, and GitHub ends a job after 6 hours, in the middle of it`, { hint: "wait 5h at most; a wave whose hosts need longer is published when its job is run again" });
+}
+/** Milliseconds for one host's evaluation. */
+function readTimeout() {
+	const timeout = input("timeout");
+	if (!/^[1-9]\d{0,8}$/.test(timeout)) throw new FleetError(`the input 'timeout' must be seconds, not '${timeout}'`);
+	return Number(timeout) * 1e3;
+}
+/**
+* What signs or publishes believes no evaluation that anybody else has left on the machine or in a cache of the CI's: unless told
+* which ones to, those of this very job, whose steps alone know the runtime's token.
+*/
+function keyOfJob() {
+	return `job ${process.env.ACTIONS_RUNTIME_TOKEN || randomUUID()}`;
+}
+/** Where to: an address, or what fleet.yaml says. */
+function pushOf(text) {
+	if (text === "" || text === "false") return null;
+	return text === "true" ? true : text;
+}
+/** A whole number from 1, or null where there is none. */
+function count(name) {
+	const text = input(name);
+	if (text === "") return null;
+	if (!/^[1-9]\d{0,8}$/.test(text)) throw new FleetError(`the input '${name}' must be a whole number, not '${text}'`);
+	return Number(text);
+}
+function flag(name) {
+	try {
+		return booleanInput(name);
+	} catch (cause) {
+		throw new FleetError(`the input '${name}' must be true or false, not '${input(name)}'`, { cause });
+	}
+}
+function pairs(name) {
+	return lines(name).map((line) => {
+		const [, first, second] = /^(\S+)\s+(.+)$/.exec(line) ?? [];
+		if (first === void 0 || second === void 0) throw new FleetError(`the input '${name}' needs a name and a value on each line, and has '${line}'`);
+		return [first, second];
+	});
+}
+/** The commit to compare with: the one asked for, or what a pull request would be merged into. */
+function baseOf(given, event) {
+	return given === "" ? {
+		base: event.base,
+		baseOptional: true
+	} : {
+		base: given,
+		baseOptional: false
+	};
+}
+/** A key that isn't there, in the words of whoever reads a workflow. */
+function missingInputs({ message, names }) {
+	const given = Object.entries(KEY_INPUTS).filter(([name]) => names.includes(name)).map(([name, key]) => `${key}: \${{ secrets.${name} }}`).join(" and ");
+	return new FleetError(message, { hint: `give the step ${given}, and the job the environment that has it as a secret and lets this branch use it; bento keygen makes the keys` });
+}
+// src/render/annotations.ts
+/** GitHub shows no more of one level for a step. */
+const MAX = 10;
+/** What stands beside the code of a pull request: each failed host's cause at its file and line, and warnings. */
+function annotations(document, fleet) {
+	if (document.command === "status") return [];
+	const failures = document.hosts.flatMap(({ name, error }) => error === null ? [] : [failure(name, error, fleet)]);
+	const warnings = document.warnings.map((message) => ({
+		level: "warning",
+		title: "Bento",
+		message
+	}));
+	return [...capped(failures, "error", "failed host"), ...capped(warnings, "warning", "warning")];
+}
+function failure(name, error, fleet) {
+	const at = locationOf(error);
+	const message = error.hint === void 0 ? error.message : `${error.message}\n→ ${error.hint}`;
+	if (at === void 0) return {
+		level: "error",
+		title: name,
+		message
+	};
+	const { file, ...place } = at;
+	return {
+		level: "error",
+		title: name,
+		message,
+		file: fleet === "." ? file : `${fleet}/${file}`,
+		...place
+	};
+}
+/** The last one that is shown counts those that aren't. */
+function capped(all, level, noun) {
+	if (all.length <= MAX) return [...all];
+	const rest = all.length - 9;
+	return [...all.slice(0, 9), {
+		level,
+		title: "Bento",
+		message: `${count$1(rest, `more ${noun}`)}: see the summary`
+	}];
+}
+// src/action.ts
+function runCommand(context, inputs) {
+	switch (inputs.command) {
+		case "check": return check(context, inputs);
+		case "report": return report(context, { files: inputs.documents });
+		case "build": return build(context, {
+			...inputs,
+			roots: null,
+			logs: null,
+			signKey: null,
+			isUnmerged: inputs.event.isUnmerged
+		});
+		case "deploy": return deploy(context, inputs);
+		case "status": return status(context, {
+			...inputs,
+			attempts: inputs.html === "" ? null : EACH
+		});
+	}
+}
+function text(document) {
+	const paint = painter(false);
+	switch (document.command) {
+		case "check":
+		case "build": return renderCheck(document, paint, false);
+		case "deploy":
+		case "rollback": return renderDeploy(document, paint, false);
+		case "status": return renderStatus(document, paint, Date.now());
+	}
+}
+function changedHosts(document) {
+	if (document.command === "status") return [];
+	return document.hosts.filter(({ status }) => status === "changed" || status === "published").map((host) => host.name);
+}
 /** What the matrices of later jobs are made of. */
 async function makePlan(context, inputs) {
 	const document = await plan(context, inputs);
@@ -17458,11 +17475,6 @@ async function leaveDocument(document, command = document.command) {
 	const file = path.join(process.env.RUNNER_TEMP ?? tmpdir(), `bento-${command}.json`);
 	await writeFile$1(file, JSON.stringify(document, null, 2));
 	setOutput("document", file);
-}
-/** A key that isn't there, in the words of whoever reads a workflow. */
-function missingInputs({ message, names }) {
-	const given = Object.entries(KEY_INPUTS).filter(([name]) => names.includes(name)).map(([name, key]) => `${key}: \${{ secrets.${name} }}`).join(" and ");
-	return new FleetError(message, { hint: `give the step ${given}, and the job the environment that has it as a secret and lets this branch use it; bento keygen makes the keys` });
 }
 async function main() {
 	const inputs = readInputs();
@@ -17507,7 +17519,7 @@ async function main() {
 try {
 	await main();
 } catch (thrown) {
-	const error = thrown instanceof MissingKeysError ? missingInputs(thrown) : thrown;
+	const error = thrown instanceof MissingKeysError ? missingInputs(thrown) : machineError(thrown);
 	fail(describeError(error, painter(false)).replace(/^error: /, ""));
 }
 export {};

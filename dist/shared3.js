@@ -1,26 +1,26 @@
 import { i as __toESM, n as __commonJSMin, r as __require, t as require_lib } from "./shared2.js";
-import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
 import { appendFile, copyFile as copyFile$1, cp, link, lstat as lstat$1, lutimes, mkdir as mkdir$1, mkdtemp, open as open$3, readFile as readFile$1, readdir as readdir$1, readlink, realpath, rename as rename$1, rm as rm$1, rmdir as rmdir$1, stat as stat$1, symlink as symlink$1, utimes, writeFile as writeFile$1 } from "node:fs/promises";
 import { availableParallelism, constants, homedir, hostname, tmpdir, userInfo } from "node:os";
 import path$2, { normalize } from "node:path";
-import { closeSync, constants as constants$1, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
-import net, { isIPv4, isIPv6 } from "node:net";
-import { StringDecoder } from "node:string_decoder";
+import { setImmediate as setImmediate$1, setTimeout as setTimeout$1 } from "node:timers/promises";
 import { promisify, stripVTControlCharacters, styleText } from "node:util";
-import { AsyncLocalStorage } from "node:async_hooks";
-import { subscribe } from "node:diagnostics_channel";
+import { createHash, createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
 import * as os$1 from "os";
-import * as events from "events";
-import * as child from "child_process";
-import * as path$1 from "path";
 import * as fs$1 from "fs";
-import { setTimeout as setTimeout$1 } from "timers";
-import { setImmediate as setImmediate$1, setTimeout as setTimeout$2 } from "node:timers/promises";
-import { setFlagsFromString } from "node:v8";
-import { spawn } from "node:child_process";
+import * as path$1 from "path";
+import * as events from "events";
+import net, { isIPv4, isIPv6 } from "node:net";
 import { EventEmitter, once } from "node:events";
+import { subscribe } from "node:diagnostics_channel";
 import { createGunzip, createGzip, gunzip, gunzipSync } from "node:zlib";
 import { fileURLToPath } from "node:url";
+import { AsyncLocalStorage } from "node:async_hooks";
+import * as child from "child_process";
+import { setTimeout as setTimeout$2 } from "timers";
+import { closeSync, constants as constants$2, createReadStream, existsSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, realpathSync, renameSync, statSync, symlinkSync, writeFileSync, writeSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { spawn } from "node:child_process";
+import { StringDecoder } from "node:string_decoder";
 // node_modules/core-js/internals/global-this.js
 var require_global_this = /* @__PURE__ */ __commonJSMin(((exports, module, this$2) => {
 	var check = function(it) {
@@ -2797,6 +2797,30 @@ var InterruptedError = class extends BentoError {
 		super("interrupted");
 	}
 };
+/** What a machine says no with, by Node's names for it. */
+const REFUSALS = {
+	EACCES: "permission denied",
+	EDQUOT: "the disk quota is used up",
+	EIO: "the disk failed",
+	EMFILE: "too many files are open",
+	ENAMETOOLONG: "the name is too long",
+	ENOSPC: "no space is left",
+	ENOTDIR: "a part of it is no directory",
+	EPERM: "not permitted",
+	EROFS: "the file system is read-only"
+};
+/** Of a directory that is to be made, so are these; elsewhere, something looked for a file that it should not have. */
+const MKDIR_REFUSALS = {
+	EEXIST: "there is a file",
+	ENOENT: "it can't be made there"
+};
+/** What was thrown; where the machine's file system has refused something, which is no bug, the error that says so. */
+function machineError(thrown) {
+	if (!(thrown instanceof Error) || thrown instanceof BentoError) return thrown;
+	const { code = "", syscall, path } = thrown;
+	const why = REFUSALS[code] ?? (syscall === "mkdir" ? MKDIR_REFUSALS[code] : void 0);
+	return why === void 0 || path === void 0 ? thrown : new UnavailableError(`${path}: ${why}`, { cause: thrown });
+}
 /** `file:line:column`, as compilers print it, as far as it is known. */
 function formatLocation(at) {
 	return [
@@ -2805,6 +2829,2855 @@ function formatLocation(at) {
 		at.column
 	].filter((part) => part !== void 0).join(":");
 }
+// src/inert.ts
+/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
+function inert(text) {
+	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
+}
+/** The same on one line, at most `limit` characters of it. */
+function inertLine(text, limit = 500) {
+	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
+	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
+function clip(text, limit) {
+	if (text.length <= limit) return text;
+	const head = text.slice(0, Math.floor(limit / 2));
+	const tail = text.slice(text.length - Math.ceil(limit / 2));
+	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
+}
+// src/render/failure.ts
+/** Where a failure is, or undefined where nobody knows. */
+function locationOf(failure) {
+	const { file, line, column } = failure;
+	if (file === void 0) return void 0;
+	return {
+		file: inertLine(file),
+		...line === void 0 ? {} : { line },
+		...column === void 0 ? {} : { column }
+	};
+}
+/** A host's failure in lines: the place, the cause, what to do; with `trace` also all that the tool said. */
+function failureLines(failure, paint, trace) {
+	const at = locationOf(failure);
+	return [
+		at === void 0 ? inertLine(failure.message) : `${paint("bold", formatLocation(at))}: ${inertLine(failure.message)}`,
+		...failure.hint === void 0 ? [] : [paint("dim", `→ ${inertLine(failure.hint)}`)],
+		...trace && failure.trace !== void 0 ? inert(failure.trace).trimEnd().split("\n").map((line) => paint("dim", line)) : []
+	];
+}
+/** What is thrown, as text for a person. What a user can cause has no stack trace; a bug has. */
+function describeError(error, paint) {
+	if (!(error instanceof BentoError)) {
+		const text = error instanceof Error ? error.stack ?? error.message : String(error);
+		return `${paint("red", "error:")} this is a bug in Bento: ${inert(text)}`;
+	}
+	const place = error.at === void 0 ? "" : `${formatLocation(error.at)}: `;
+	const hint = error.hint === void 0 ? "" : `\n${paint("dim", `→ ${inert(error.hint)}`)}`;
+	return `${paint("red", "error:")} ${inert(place + error.message)}${hint}`;
+}
+// node_modules/ansi-styles/index.js
+const ANSI_BACKGROUND_OFFSET = 10;
+const wrapAnsi16 = (offset = 0) => (code) => `\u001B[${code + offset}m`;
+const wrapAnsi256 = (offset = 0) => (code) => `\u001B[${38 + offset};5;${code}m`;
+const wrapAnsi16m = (offset = 0) => (red, green, blue) => `\u001B[${38 + offset};2;${red};${green};${blue}m`;
+const styles = {
+	modifier: {
+		reset: [0, 0],
+		bold: [1, 22],
+		dim: [2, 22],
+		italic: [3, 23],
+		underline: [4, 24],
+		overline: [53, 55],
+		inverse: [7, 27],
+		hidden: [8, 28],
+		strikethrough: [9, 29]
+	},
+	color: {
+		black: [30, 39],
+		red: [31, 39],
+		green: [32, 39],
+		yellow: [33, 39],
+		blue: [34, 39],
+		magenta: [35, 39],
+		cyan: [36, 39],
+		white: [37, 39],
+		blackBright: [90, 39],
+		gray: [90, 39],
+		grey: [90, 39],
+		redBright: [91, 39],
+		greenBright: [92, 39],
+		yellowBright: [93, 39],
+		blueBright: [94, 39],
+		magentaBright: [95, 39],
+		cyanBright: [96, 39],
+		whiteBright: [97, 39]
+	},
+	bgColor: {
+		bgBlack: [40, 49],
+		bgRed: [41, 49],
+		bgGreen: [42, 49],
+		bgYellow: [43, 49],
+		bgBlue: [44, 49],
+		bgMagenta: [45, 49],
+		bgCyan: [46, 49],
+		bgWhite: [47, 49],
+		bgBlackBright: [100, 49],
+		bgGray: [100, 49],
+		bgGrey: [100, 49],
+		bgRedBright: [101, 49],
+		bgGreenBright: [102, 49],
+		bgYellowBright: [103, 49],
+		bgBlueBright: [104, 49],
+		bgMagentaBright: [105, 49],
+		bgCyanBright: [106, 49],
+		bgWhiteBright: [107, 49]
+	}
+};
+Object.keys(styles.modifier);
+const foregroundColorNames = Object.keys(styles.color);
+const backgroundColorNames = Object.keys(styles.bgColor);
+[...foregroundColorNames, ...backgroundColorNames];
+function assembleStyles() {
+	const codes = /* @__PURE__ */ new Map();
+	for (const [groupName, group] of Object.entries(styles)) {
+		for (const [styleName, style] of Object.entries(group)) {
+			styles[styleName] = {
+				open: `\u001B[${style[0]}m`,
+				close: `\u001B[${style[1]}m`
+			};
+			group[styleName] = styles[styleName];
+			codes.set(style[0], style[1]);
+		}
+		Object.defineProperty(styles, groupName, {
+			value: group,
+			enumerable: false
+		});
+	}
+	Object.defineProperty(styles, "codes", {
+		value: codes,
+		enumerable: false
+	});
+	styles.color.close = "\x1B[39m";
+	styles.bgColor.close = "\x1B[49m";
+	styles.color.ansi = wrapAnsi16();
+	styles.color.ansi256 = wrapAnsi256();
+	styles.color.ansi16m = wrapAnsi16m();
+	styles.bgColor.ansi = wrapAnsi16(ANSI_BACKGROUND_OFFSET);
+	styles.bgColor.ansi256 = wrapAnsi256(ANSI_BACKGROUND_OFFSET);
+	styles.bgColor.ansi16m = wrapAnsi16m(ANSI_BACKGROUND_OFFSET);
+	Object.defineProperties(styles, {
+		rgbToAnsi256: {
+			value(red, green, blue) {
+				if (red === green && green === blue) {
+					if (red < 8) return 16;
+					if (red > 248) return 231;
+					return Math.round((red - 8) / 247 * 24) + 232;
+				}
+				return 16 + 36 * Math.round(red / 255 * 5) + 6 * Math.round(green / 255 * 5) + Math.round(blue / 255 * 5);
+			},
+			enumerable: false
+		},
+		hexToRgb: {
+			value(hex) {
+				const matches = /[a-f\d]{6}|[a-f\d]{3}/i.exec(hex.toString(16));
+				if (!matches) return [
+					0,
+					0,
+					0
+				];
+				let [colorString] = matches;
+				if (colorString.length === 3) colorString = [...colorString].map((character) => character + character).join("");
+				const integer = Number.parseInt(colorString, 16);
+				return [
+					integer >> 16 & 255,
+					integer >> 8 & 255,
+					integer & 255
+				];
+			},
+			enumerable: false
+		},
+		hexToAnsi256: {
+			value: (hex) => styles.rgbToAnsi256(...styles.hexToRgb(hex)),
+			enumerable: false
+		},
+		ansi256ToAnsi: {
+			value(code) {
+				if (code < 8) return 30 + code;
+				if (code < 16) return 90 + (code - 8);
+				let red;
+				let green;
+				let blue;
+				if (code >= 232) {
+					red = ((code - 232) * 10 + 8) / 255;
+					green = red;
+					blue = red;
+				} else {
+					code -= 16;
+					const remainder = code % 36;
+					red = Math.floor(code / 36) / 5;
+					green = Math.floor(remainder / 6) / 5;
+					blue = remainder % 6 / 5;
+				}
+				const value = Math.max(red, green, blue) * 2;
+				if (value === 0) return 30;
+				let result = 30 + (Math.round(blue) << 2 | Math.round(green) << 1 | Math.round(red));
+				if (value === 2) result += 60;
+				return result;
+			},
+			enumerable: false
+		},
+		rgbToAnsi: {
+			value: (red, green, blue) => styles.ansi256ToAnsi(styles.rgbToAnsi256(red, green, blue)),
+			enumerable: false
+		},
+		hexToAnsi: {
+			value: (hex) => styles.ansi256ToAnsi(styles.hexToAnsi256(hex)),
+			enumerable: false
+		}
+	});
+	return styles;
+}
+const ansiStyles = assembleStyles();
+const ambiguousRanges = [
+	161,
+	161,
+	164,
+	164,
+	167,
+	168,
+	170,
+	170,
+	173,
+	174,
+	176,
+	180,
+	182,
+	186,
+	188,
+	191,
+	198,
+	198,
+	208,
+	208,
+	215,
+	216,
+	222,
+	225,
+	230,
+	230,
+	232,
+	234,
+	236,
+	237,
+	240,
+	240,
+	242,
+	243,
+	247,
+	250,
+	252,
+	252,
+	254,
+	254,
+	257,
+	257,
+	273,
+	273,
+	275,
+	275,
+	283,
+	283,
+	294,
+	295,
+	299,
+	299,
+	305,
+	307,
+	312,
+	312,
+	319,
+	322,
+	324,
+	324,
+	328,
+	331,
+	333,
+	333,
+	338,
+	339,
+	358,
+	359,
+	363,
+	363,
+	462,
+	462,
+	464,
+	464,
+	466,
+	466,
+	468,
+	468,
+	470,
+	470,
+	472,
+	472,
+	474,
+	474,
+	476,
+	476,
+	593,
+	593,
+	609,
+	609,
+	708,
+	708,
+	711,
+	711,
+	713,
+	715,
+	717,
+	717,
+	720,
+	720,
+	728,
+	731,
+	733,
+	733,
+	735,
+	735,
+	768,
+	879,
+	913,
+	929,
+	931,
+	937,
+	945,
+	961,
+	963,
+	969,
+	1025,
+	1025,
+	1040,
+	1103,
+	1105,
+	1105,
+	8208,
+	8208,
+	8211,
+	8214,
+	8216,
+	8217,
+	8220,
+	8221,
+	8224,
+	8226,
+	8228,
+	8231,
+	8240,
+	8240,
+	8242,
+	8243,
+	8245,
+	8245,
+	8251,
+	8251,
+	8254,
+	8254,
+	8308,
+	8308,
+	8319,
+	8319,
+	8321,
+	8324,
+	8364,
+	8364,
+	8451,
+	8451,
+	8453,
+	8453,
+	8457,
+	8457,
+	8467,
+	8467,
+	8470,
+	8470,
+	8481,
+	8482,
+	8486,
+	8486,
+	8491,
+	8491,
+	8531,
+	8532,
+	8539,
+	8542,
+	8544,
+	8555,
+	8560,
+	8569,
+	8585,
+	8585,
+	8592,
+	8601,
+	8632,
+	8633,
+	8658,
+	8658,
+	8660,
+	8660,
+	8679,
+	8679,
+	8704,
+	8704,
+	8706,
+	8707,
+	8711,
+	8712,
+	8715,
+	8715,
+	8719,
+	8719,
+	8721,
+	8721,
+	8725,
+	8725,
+	8730,
+	8730,
+	8733,
+	8736,
+	8739,
+	8739,
+	8741,
+	8741,
+	8743,
+	8748,
+	8750,
+	8750,
+	8756,
+	8759,
+	8764,
+	8765,
+	8776,
+	8776,
+	8780,
+	8780,
+	8786,
+	8786,
+	8800,
+	8801,
+	8804,
+	8807,
+	8810,
+	8811,
+	8814,
+	8815,
+	8834,
+	8835,
+	8838,
+	8839,
+	8853,
+	8853,
+	8857,
+	8857,
+	8869,
+	8869,
+	8895,
+	8895,
+	8978,
+	8978,
+	9312,
+	9449,
+	9451,
+	9547,
+	9552,
+	9587,
+	9600,
+	9615,
+	9618,
+	9621,
+	9632,
+	9633,
+	9635,
+	9641,
+	9650,
+	9651,
+	9654,
+	9655,
+	9660,
+	9661,
+	9664,
+	9665,
+	9670,
+	9672,
+	9675,
+	9675,
+	9678,
+	9681,
+	9698,
+	9701,
+	9711,
+	9711,
+	9733,
+	9734,
+	9737,
+	9737,
+	9742,
+	9743,
+	9756,
+	9756,
+	9758,
+	9758,
+	9792,
+	9792,
+	9794,
+	9794,
+	9824,
+	9825,
+	9827,
+	9829,
+	9831,
+	9834,
+	9836,
+	9837,
+	9839,
+	9839,
+	9886,
+	9887,
+	9919,
+	9919,
+	9926,
+	9933,
+	9935,
+	9939,
+	9941,
+	9953,
+	9955,
+	9955,
+	9960,
+	9961,
+	9963,
+	9969,
+	9972,
+	9972,
+	9974,
+	9977,
+	9979,
+	9980,
+	9982,
+	9983,
+	10045,
+	10045,
+	10102,
+	10111,
+	11094,
+	11097,
+	12872,
+	12879,
+	57344,
+	63743,
+	65024,
+	65039,
+	65533,
+	65533,
+	127232,
+	127242,
+	127248,
+	127277,
+	127280,
+	127337,
+	127344,
+	127373,
+	127375,
+	127376,
+	127387,
+	127404,
+	917760,
+	917999,
+	983040,
+	1048573,
+	1048576,
+	1114109
+];
+const fullwidthRanges = [
+	12288,
+	12288,
+	65281,
+	65376,
+	65504,
+	65510
+];
+const wideRanges = [
+	4352,
+	4447,
+	8986,
+	8987,
+	9001,
+	9002,
+	9193,
+	9196,
+	9200,
+	9200,
+	9203,
+	9203,
+	9725,
+	9726,
+	9748,
+	9749,
+	9776,
+	9783,
+	9800,
+	9811,
+	9855,
+	9855,
+	9866,
+	9871,
+	9875,
+	9875,
+	9889,
+	9889,
+	9898,
+	9899,
+	9917,
+	9918,
+	9924,
+	9925,
+	9934,
+	9934,
+	9940,
+	9940,
+	9962,
+	9962,
+	9970,
+	9971,
+	9973,
+	9973,
+	9978,
+	9978,
+	9981,
+	9981,
+	9989,
+	9989,
+	9994,
+	9995,
+	10024,
+	10024,
+	10060,
+	10060,
+	10062,
+	10062,
+	10067,
+	10069,
+	10071,
+	10071,
+	10133,
+	10135,
+	10160,
+	10160,
+	10175,
+	10175,
+	11035,
+	11036,
+	11088,
+	11088,
+	11093,
+	11093,
+	11904,
+	11929,
+	11931,
+	12019,
+	12032,
+	12245,
+	12272,
+	12287,
+	12289,
+	12350,
+	12353,
+	12438,
+	12441,
+	12543,
+	12549,
+	12591,
+	12593,
+	12686,
+	12688,
+	12773,
+	12783,
+	12830,
+	12832,
+	12871,
+	12880,
+	42124,
+	42128,
+	42182,
+	43360,
+	43388,
+	44032,
+	55203,
+	63744,
+	64255,
+	65040,
+	65049,
+	65072,
+	65106,
+	65108,
+	65126,
+	65128,
+	65131,
+	94176,
+	94180,
+	94192,
+	94198,
+	94208,
+	101594,
+	101631,
+	101664,
+	101760,
+	101874,
+	101888,
+	102801,
+	102816,
+	102866,
+	110576,
+	110579,
+	110581,
+	110587,
+	110589,
+	110590,
+	110592,
+	110888,
+	110898,
+	110898,
+	110928,
+	110930,
+	110933,
+	110933,
+	110948,
+	110952,
+	110960,
+	111355,
+	119552,
+	119638,
+	119648,
+	119670,
+	126980,
+	126980,
+	127183,
+	127183,
+	127374,
+	127374,
+	127377,
+	127386,
+	127406,
+	127406,
+	127488,
+	127490,
+	127504,
+	127547,
+	127552,
+	127560,
+	127568,
+	127569,
+	127584,
+	127589,
+	127744,
+	127776,
+	127789,
+	127797,
+	127799,
+	127868,
+	127870,
+	127891,
+	127904,
+	127946,
+	127951,
+	127955,
+	127968,
+	127984,
+	127988,
+	127988,
+	127992,
+	128062,
+	128064,
+	128064,
+	128066,
+	128252,
+	128255,
+	128317,
+	128331,
+	128334,
+	128336,
+	128359,
+	128378,
+	128378,
+	128405,
+	128406,
+	128420,
+	128420,
+	128507,
+	128591,
+	128640,
+	128709,
+	128716,
+	128716,
+	128720,
+	128722,
+	128725,
+	128729,
+	128732,
+	128735,
+	128747,
+	128748,
+	128756,
+	128764,
+	128986,
+	128986,
+	128992,
+	129003,
+	129008,
+	129008,
+	129292,
+	129338,
+	129340,
+	129349,
+	129351,
+	129535,
+	129648,
+	129660,
+	129664,
+	129734,
+	129736,
+	129736,
+	129740,
+	129757,
+	129759,
+	129771,
+	129775,
+	129786,
+	131072,
+	196605,
+	196608,
+	262141
+];
+// node_modules/get-east-asian-width/utilities.js
+/**
+Binary search on a sorted flat array of [start, end] pairs.
+
+@param {number[]} ranges - Flat array of inclusive [start, end] range pairs, e.g. [0, 5, 10, 20].
+@param {number} codePoint - The value to search for.
+@returns {boolean} Whether the value falls within any of the ranges.
+*/
+const isInRange = (ranges, codePoint) => {
+	let low = 0;
+	let high = Math.floor(ranges.length / 2) - 1;
+	while (low <= high) {
+		const mid = Math.floor((low + high) / 2);
+		const i = mid * 2;
+		if (codePoint < ranges[i]) high = mid - 1;
+		else if (codePoint > ranges[i + 1]) low = mid + 1;
+		else return true;
+	}
+	return false;
+};
+// node_modules/get-east-asian-width/lookup.js
+const commonCjkCodePoint = 19968;
+const [wideFastPathStart, wideFastPathEnd] = /* #__PURE__ */ findWideFastPathRange(wideRanges);
+function findWideFastPathRange(ranges) {
+	let fastPathStart = ranges[0];
+	let fastPathEnd = ranges[1];
+	for (let index = 0; index < ranges.length; index += 2) {
+		const start = ranges[index];
+		const end = ranges[index + 1];
+		if (commonCjkCodePoint >= start && commonCjkCodePoint <= end) return [start, end];
+		if (end - start > fastPathEnd - fastPathStart) {
+			fastPathStart = start;
+			fastPathEnd = end;
+		}
+	}
+	return [fastPathStart, fastPathEnd];
+}
+const isAmbiguous = (codePoint) => {
+	if (codePoint < 161 || codePoint > 1114109) return false;
+	return isInRange(ambiguousRanges, codePoint);
+};
+const isFullwidth = (codePoint) => {
+	if (codePoint < 12288 || codePoint > 65510) return false;
+	return isInRange(fullwidthRanges, codePoint);
+};
+const isWide = (codePoint) => {
+	if (codePoint >= wideFastPathStart && codePoint <= wideFastPathEnd) return true;
+	if (codePoint < 4352 || codePoint > 262141) return false;
+	return isInRange(wideRanges, codePoint);
+};
+// node_modules/get-east-asian-width/index.js
+function validate$1(codePoint) {
+	if (!Number.isSafeInteger(codePoint)) throw new TypeError(`Expected a code point, got \`${typeof codePoint}\`.`);
+}
+function eastAsianWidth(codePoint, { ambiguousAsWide = false } = {}) {
+	validate$1(codePoint);
+	if (isFullwidth(codePoint) || isWide(codePoint) || ambiguousAsWide && isAmbiguous(codePoint)) return 2;
+	return 1;
+}
+// node_modules/is-fullwidth-code-point/index.js
+function isFullwidthCodePoint(codePoint) {
+	if (!Number.isInteger(codePoint)) return false;
+	return isFullwidth(codePoint) || isWide(codePoint);
+}
+// node_modules/slice-ansi/tokenize-ansi.js
+const ESCAPE_CODE_POINT = 27;
+const C1_DCS_CODE_POINT = 144;
+const C1_SOS_CODE_POINT = 152;
+const C1_CSI_CODE_POINT = 155;
+const C1_ST_CODE_POINT = 156;
+const C1_OSC_CODE_POINT = 157;
+const C1_PM_CODE_POINT = 158;
+const C1_APC_CODE_POINT = 159;
+const ESCAPES = /* @__PURE__ */ new Set([
+	ESCAPE_CODE_POINT,
+	C1_DCS_CODE_POINT,
+	C1_SOS_CODE_POINT,
+	C1_CSI_CODE_POINT,
+	C1_ST_CODE_POINT,
+	C1_OSC_CODE_POINT,
+	C1_PM_CODE_POINT,
+	C1_APC_CODE_POINT
+]);
+const ESCAPE = "\x1B";
+const ANSI_BELL = "\x07";
+const ANSI_CSI = "[";
+const ANSI_OSC = "]";
+const ANSI_DCS = "P";
+const ANSI_SOS = "X";
+const ANSI_PM = "^";
+const ANSI_APC = "_";
+const ANSI_SGR_TERMINATOR = "m";
+const ANSI_OSC_TERMINATOR = "\\";
+const ANSI_STRING_TERMINATOR = `${ESCAPE}${ANSI_OSC_TERMINATOR}`;
+const C1_OSC = "";
+const C1_STRING_TERMINATOR = "";
+const ANSI_HYPERLINK_ESC_PREFIX = `${ESCAPE}${ANSI_OSC}8;`;
+const ANSI_HYPERLINK_C1_PREFIX = `${C1_OSC}8;`;
+const ANSI_HYPERLINK_ESC_CLOSE = `${ANSI_HYPERLINK_ESC_PREFIX};`;
+const ANSI_HYPERLINK_C1_CLOSE = `${ANSI_HYPERLINK_C1_PREFIX};`;
+const CODE_POINT_0 = "0".codePointAt(0);
+const CODE_POINT_9 = "9".codePointAt(0);
+const CODE_POINT_SEMICOLON = ";".codePointAt(0);
+const CODE_POINT_COLON = ":".codePointAt(0);
+const CODE_POINT_CSI_PARAMETER_START = "0".codePointAt(0);
+const CODE_POINT_CSI_PARAMETER_END = "?".codePointAt(0);
+const CODE_POINT_CSI_INTERMEDIATE_START = " ".codePointAt(0);
+const CODE_POINT_CSI_INTERMEDIATE_END = "/".codePointAt(0);
+const CODE_POINT_CSI_FINAL_START = "@".codePointAt(0);
+const CODE_POINT_CSI_FINAL_END = "~".codePointAt(0);
+const REGIONAL_INDICATOR_SYMBOL_LETTER_A = 127462;
+const REGIONAL_INDICATOR_SYMBOL_LETTER_Z = 127487;
+const SGR_RESET_CODE = 0;
+const SGR_EXTENDED_FOREGROUND_CODE = 38;
+const SGR_DEFAULT_FOREGROUND_CODE = 39;
+const SGR_EXTENDED_BACKGROUND_CODE = 48;
+const SGR_DEFAULT_BACKGROUND_CODE = 49;
+const SGR_COLOR_TYPE_ANSI_256 = 5;
+const SGR_COLOR_TYPE_TRUECOLOR = 2;
+const SGR_ANSI_256_FRAGMENT_LENGTH = 3;
+const SGR_TRUECOLOR_FRAGMENT_LENGTH = 5;
+const SGR_ANSI_256_LAST_PARAMETER_OFFSET = 2;
+const SGR_TRUECOLOR_LAST_PARAMETER_OFFSET = 4;
+const VARIATION_SELECTOR_16_CODE_POINT = 65039;
+const COMBINING_ENCLOSING_KEYCAP_CODE_POINT = 8419;
+const EMOJI_PRESENTATION_GRAPHEME_REGEX = /\p{Emoji_Presentation}/u;
+const GRAPHEME_SEGMENTER = new Intl.Segmenter(void 0, { granularity: "grapheme" });
+const endCodeNumbers = /* @__PURE__ */ new Set();
+for (const [, end] of ansiStyles.codes) endCodeNumbers.add(end);
+function isSgrParameterCharacter(codePoint) {
+	return codePoint >= CODE_POINT_0 && codePoint <= CODE_POINT_9 || codePoint === CODE_POINT_SEMICOLON || codePoint === CODE_POINT_COLON;
+}
+function isCsiParameterCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_PARAMETER_START && codePoint <= CODE_POINT_CSI_PARAMETER_END;
+}
+function isCsiIntermediateCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_INTERMEDIATE_START && codePoint <= CODE_POINT_CSI_INTERMEDIATE_END;
+}
+function isCsiFinalCharacter(codePoint) {
+	return codePoint >= CODE_POINT_CSI_FINAL_START && codePoint <= CODE_POINT_CSI_FINAL_END;
+}
+function isRegionalIndicatorCodePoint(codePoint) {
+	return codePoint >= REGIONAL_INDICATOR_SYMBOL_LETTER_A && codePoint <= REGIONAL_INDICATOR_SYMBOL_LETTER_Z;
+}
+function createControlParseResult(code, endIndex) {
+	return {
+		token: {
+			type: "control",
+			code
+		},
+		endIndex
+	};
+}
+function isEmojiStyleGrapheme(grapheme) {
+	if (EMOJI_PRESENTATION_GRAPHEME_REGEX.test(grapheme)) return true;
+	for (const character of grapheme) {
+		const codePoint = character.codePointAt(0);
+		if (codePoint === VARIATION_SELECTOR_16_CODE_POINT || codePoint === COMBINING_ENCLOSING_KEYCAP_CODE_POINT) return true;
+	}
+	return false;
+}
+function getGraphemeWidth(grapheme) {
+	let regionalIndicatorCount = 0;
+	for (const character of grapheme) {
+		const codePoint = character.codePointAt(0);
+		if (isFullwidthCodePoint(codePoint)) return 2;
+		if (isRegionalIndicatorCodePoint(codePoint)) regionalIndicatorCount++;
+	}
+	if (regionalIndicatorCount >= 1) return 2;
+	if (isEmojiStyleGrapheme(grapheme)) return 2;
+	return 1;
+}
+function getSgrPrefix(code) {
+	if (code.startsWith("")) return "";
+	return `${ESCAPE}${ANSI_CSI}`;
+}
+function createSgrCode(prefix, values) {
+	return `${prefix}${values.join(";")}${ANSI_SGR_TERMINATOR}`;
+}
+function getSgrFragments(code) {
+	const fragments = [];
+	const sgrPrefix = getSgrPrefix(code);
+	let parameterString;
+	if (code.startsWith(`${ESCAPE}${ANSI_CSI}`)) parameterString = code.slice(2, -1);
+	else if (code.startsWith("")) parameterString = code.slice(1, -1);
+	else return fragments;
+	const rawCodes = parameterString.length === 0 ? [String(SGR_RESET_CODE)] : parameterString.split(";");
+	let index = 0;
+	while (index < rawCodes.length) {
+		const codeNumber = Number.parseInt(rawCodes[index], 10);
+		if (Number.isNaN(codeNumber)) {
+			index++;
+			continue;
+		}
+		if (codeNumber === SGR_RESET_CODE) {
+			fragments.push({ type: "reset" });
+			index++;
+			continue;
+		}
+		if (codeNumber === SGR_EXTENDED_FOREGROUND_CODE || codeNumber === SGR_EXTENDED_BACKGROUND_CODE) {
+			const colorType = Number.parseInt(rawCodes[index + 1], 10);
+			if (colorType === SGR_COLOR_TYPE_ANSI_256 && index + SGR_ANSI_256_LAST_PARAMETER_OFFSET < rawCodes.length) {
+				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_ANSI_256_FRAGMENT_LENGTH));
+				fragments.push({
+					type: "start",
+					code: openCode,
+					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+				});
+				index += SGR_ANSI_256_FRAGMENT_LENGTH;
+				continue;
+			}
+			if (colorType === SGR_COLOR_TYPE_TRUECOLOR && index + SGR_TRUECOLOR_LAST_PARAMETER_OFFSET < rawCodes.length) {
+				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_TRUECOLOR_FRAGMENT_LENGTH));
+				fragments.push({
+					type: "start",
+					code: openCode,
+					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+				});
+				index += SGR_TRUECOLOR_FRAGMENT_LENGTH;
+				continue;
+			}
+			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+			fragments.push({
+				type: "start",
+				code: openCode,
+				endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
+			});
+			index++;
+			continue;
+		}
+		if (endCodeNumbers.has(codeNumber)) {
+			fragments.push({
+				type: "end",
+				endCode: ansiStyles.color.ansi(codeNumber)
+			});
+			index++;
+			continue;
+		}
+		const mappedEndCode = ansiStyles.codes.get(codeNumber);
+		if (mappedEndCode !== void 0) {
+			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+			fragments.push({
+				type: "start",
+				code: openCode,
+				endCode: ansiStyles.color.ansi(mappedEndCode)
+			});
+			index++;
+			continue;
+		}
+		const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
+		fragments.push({
+			type: "start",
+			code: openCode,
+			endCode: ansiStyles.reset.open
+		});
+		index++;
+	}
+	if (fragments.length === 0) fragments.push({ type: "reset" });
+	return fragments;
+}
+function parseCsiCode(string, index) {
+	const escapeCodePoint = string.codePointAt(index);
+	let sequenceStartIndex;
+	if (escapeCodePoint === ESCAPE_CODE_POINT) {
+		if (string[index + 1] !== ANSI_CSI) return;
+		sequenceStartIndex = index + 2;
+	} else if (escapeCodePoint === C1_CSI_CODE_POINT) sequenceStartIndex = index + 1;
+	else return;
+	let hasCanonicalSgrParameters = true;
+	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
+		const codePoint = string.codePointAt(sequenceIndex);
+		if (isCsiFinalCharacter(codePoint)) {
+			const code = string.slice(index, sequenceIndex + 1);
+			if (string[sequenceIndex] !== ANSI_SGR_TERMINATOR || !hasCanonicalSgrParameters) return createControlParseResult(code, sequenceIndex + 1);
+			return {
+				token: {
+					type: "sgr",
+					code,
+					fragments: getSgrFragments(code)
+				},
+				endIndex: sequenceIndex + 1
+			};
+		}
+		if (isCsiParameterCharacter(codePoint)) {
+			if (!isSgrParameterCharacter(codePoint)) hasCanonicalSgrParameters = false;
+			continue;
+		}
+		if (isCsiIntermediateCharacter(codePoint)) {
+			hasCanonicalSgrParameters = false;
+			continue;
+		}
+		const endIndex = sequenceIndex;
+		return createControlParseResult(string.slice(index, endIndex), endIndex);
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseHyperlinkCode(string, index) {
+	let hyperlinkPrefix;
+	let hyperlinkClose;
+	const codePoint = string.codePointAt(index);
+	if (codePoint === ESCAPE_CODE_POINT && string.startsWith(ANSI_HYPERLINK_ESC_PREFIX, index)) {
+		hyperlinkPrefix = ANSI_HYPERLINK_ESC_PREFIX;
+		hyperlinkClose = ANSI_HYPERLINK_ESC_CLOSE;
+	} else if (codePoint === C1_OSC_CODE_POINT && string.startsWith(ANSI_HYPERLINK_C1_PREFIX, index)) {
+		hyperlinkPrefix = ANSI_HYPERLINK_C1_PREFIX;
+		hyperlinkClose = ANSI_HYPERLINK_C1_CLOSE;
+	} else return;
+	const uriStart = string.indexOf(";", index + hyperlinkPrefix.length);
+	if (uriStart === -1) return createControlParseResult(string.slice(index), string.length);
+	for (let sequenceIndex = uriStart + 1; sequenceIndex < string.length; sequenceIndex++) {
+		const character = string[sequenceIndex];
+		if (character === ANSI_BELL) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 1),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: ANSI_BELL
+			},
+			endIndex: sequenceIndex + 1
+		};
+		if (character === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 2),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: ANSI_STRING_TERMINATOR
+			},
+			endIndex: sequenceIndex + 2
+		};
+		if (character === C1_STRING_TERMINATOR) return {
+			token: {
+				type: "hyperlink",
+				code: string.slice(index, sequenceIndex + 1),
+				action: sequenceIndex === uriStart + 1 ? "close" : "open",
+				closePrefix: hyperlinkClose,
+				terminator: C1_STRING_TERMINATOR
+			},
+			endIndex: sequenceIndex + 1
+		};
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseControlStringCode(string, index) {
+	const codePoint = string.codePointAt(index);
+	let sequenceStartIndex;
+	let supportsBellTerminator = false;
+	switch (codePoint) {
+		case ESCAPE_CODE_POINT:
+			switch (string[index + 1]) {
+				case ANSI_OSC:
+					sequenceStartIndex = index + 2;
+					supportsBellTerminator = true;
+					break;
+				case ANSI_DCS:
+				case ANSI_SOS:
+				case ANSI_PM:
+				case ANSI_APC:
+					sequenceStartIndex = index + 2;
+					break;
+				case ANSI_OSC_TERMINATOR: return createControlParseResult(ANSI_STRING_TERMINATOR, index + 2);
+				default: return;
+			}
+			break;
+		case C1_OSC_CODE_POINT:
+			sequenceStartIndex = index + 1;
+			supportsBellTerminator = true;
+			break;
+		case C1_DCS_CODE_POINT:
+		case C1_SOS_CODE_POINT:
+		case C1_PM_CODE_POINT:
+		case C1_APC_CODE_POINT:
+			sequenceStartIndex = index + 1;
+			break;
+		case C1_ST_CODE_POINT: return createControlParseResult(C1_STRING_TERMINATOR, index + 1);
+		default: return;
+	}
+	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
+		if (supportsBellTerminator && string[sequenceIndex] === ANSI_BELL) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
+		if (string[sequenceIndex] === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 2), sequenceIndex + 2);
+		if (string[sequenceIndex] === C1_STRING_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
+	}
+	return createControlParseResult(string.slice(index), string.length);
+}
+function parseAnsiCode(string, index) {
+	const codePoint = string.codePointAt(index);
+	if (codePoint === ESCAPE_CODE_POINT || codePoint === C1_OSC_CODE_POINT) {
+		const hyperlinkCode = parseHyperlinkCode(string, index);
+		if (hyperlinkCode) return hyperlinkCode;
+	}
+	const controlStringCode = parseControlStringCode(string, index);
+	if (controlStringCode) return controlStringCode;
+	return parseCsiCode(string, index);
+}
+function appendTrailingAnsiTokens(string, index, tokens) {
+	while (index < string.length) {
+		const nextCodePoint = string.codePointAt(index);
+		if (!ESCAPES.has(nextCodePoint)) break;
+		const escapeCode = parseAnsiCode(string, index);
+		if (!escapeCode) break;
+		tokens.push(escapeCode.token);
+		index = escapeCode.endIndex;
+	}
+	return index;
+}
+function parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments) {
+	const segment = graphemeSegments.containing(index);
+	if (!segment || segment.index !== index) return;
+	return {
+		token: {
+			type: "character",
+			value: segment.segment,
+			visibleWidth: getGraphemeWidth(segment.segment),
+			isGraphemeContinuation: false
+		},
+		endIndex: index + segment.segment.length
+	};
+}
+function collectVisibleCharacters(string) {
+	const visibleCharacters = [];
+	let index = 0;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				index = code.endIndex;
+				continue;
+			}
+		}
+		const value = String.fromCodePoint(codePoint);
+		visibleCharacters.push({
+			value,
+			visibleWidth: 1,
+			isGraphemeContinuation: false
+		});
+		index += value.length;
+	}
+	return visibleCharacters;
+}
+function applyGraphemeMetadata(visibleCharacters) {
+	if (visibleCharacters.length === 0) return;
+	const visibleString = visibleCharacters.map(({ value }) => value).join("");
+	const scalarOffsets = [];
+	let scalarOffset = 0;
+	for (const visibleCharacter of visibleCharacters) {
+		scalarOffsets.push(scalarOffset);
+		scalarOffset += visibleCharacter.value.length;
+	}
+	let scalarIndex = 0;
+	for (const segment of GRAPHEME_SEGMENTER.segment(visibleString)) {
+		while (scalarIndex < visibleCharacters.length && scalarOffsets[scalarIndex] < segment.index) scalarIndex++;
+		let graphemeIndex = scalarIndex;
+		let isFirstInGrapheme = true;
+		while (graphemeIndex < visibleCharacters.length && scalarOffsets[graphemeIndex] < segment.index + segment.segment.length) {
+			visibleCharacters[graphemeIndex].visibleWidth = isFirstInGrapheme ? getGraphemeWidth(segment.segment) : 0;
+			visibleCharacters[graphemeIndex].isGraphemeContinuation = !isFirstInGrapheme;
+			isFirstInGrapheme = false;
+			graphemeIndex++;
+		}
+		scalarIndex = graphemeIndex;
+	}
+}
+function tokenizeAnsiWithVisibleSegmentation(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
+	const tokens = [];
+	const visibleCharacters = collectVisibleCharacters(string);
+	applyGraphemeMetadata(visibleCharacters);
+	let index = 0;
+	let visibleCharacterIndex = 0;
+	let visibleCount = 0;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				tokens.push(code.token);
+				index = code.endIndex;
+				continue;
+			}
+		}
+		const value = String.fromCodePoint(codePoint);
+		const visibleCharacter = visibleCharacters[visibleCharacterIndex];
+		let visibleWidth = isFullwidthCodePoint(codePoint) ? 2 : value.length;
+		if (visibleCharacter) visibleWidth = visibleCharacter.visibleWidth;
+		const token = {
+			type: "character",
+			value,
+			visibleWidth,
+			isGraphemeContinuation: visibleCharacter ? visibleCharacter.isGraphemeContinuation : false
+		};
+		tokens.push(token);
+		index += value.length;
+		visibleCharacterIndex++;
+		visibleCount += token.visibleWidth;
+		if (visibleCount >= endCharacter) {
+			const nextVisibleCharacter = visibleCharacters[visibleCharacterIndex];
+			if (!nextVisibleCharacter || !nextVisibleCharacter.isGraphemeContinuation) {
+				index = appendTrailingAnsiTokens(string, index, tokens);
+				break;
+			}
+		}
+	}
+	return tokens;
+}
+function areValuesInSameGrapheme(leftValue, rightValue) {
+	const pair = `${leftValue}${rightValue}`;
+	const splitIndex = leftValue.length;
+	for (const segment of GRAPHEME_SEGMENTER.segment(pair)) {
+		if (segment.index === splitIndex) return false;
+		if (segment.index > splitIndex) return true;
+	}
+	return true;
+}
+function hasAnsiSplitContinuationAhead(string, startIndex, previousVisibleValue, graphemeSegments) {
+	if (!previousVisibleValue) return false;
+	let index = startIndex;
+	let hasAnsiCode = false;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				hasAnsiCode = true;
+				index = code.endIndex;
+				continue;
+			}
+		}
+		if (!hasAnsiCode) return false;
+		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
+		if (!characterToken) return true;
+		return areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value);
+	}
+	return false;
+}
+function tokenizeAnsi(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
+	const tokens = [];
+	const graphemeSegments = GRAPHEME_SEGMENTER.segment(string);
+	let index = 0;
+	let visibleCount = 0;
+	let previousVisibleValue;
+	let hasAnsiSinceLastVisible = false;
+	while (index < string.length) {
+		const codePoint = string.codePointAt(index);
+		if (ESCAPES.has(codePoint)) {
+			const code = parseAnsiCode(string, index);
+			if (code) {
+				tokens.push(code.token);
+				index = code.endIndex;
+				hasAnsiSinceLastVisible = true;
+				continue;
+			}
+		}
+		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
+		if (!characterToken) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+		if (hasAnsiSinceLastVisible && previousVisibleValue && areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+		tokens.push(characterToken.token);
+		index = characterToken.endIndex;
+		visibleCount += characterToken.token.visibleWidth;
+		hasAnsiSinceLastVisible = false;
+		previousVisibleValue = characterToken.token.value;
+		if (visibleCount >= endCharacter) {
+			if (hasAnsiSplitContinuationAhead(string, index, previousVisibleValue, graphemeSegments)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
+			index = appendTrailingAnsiTokens(string, index, tokens);
+			break;
+		}
+	}
+	return tokens;
+}
+// node_modules/slice-ansi/index.js
+function applySgrFragments(activeStyles, fragments) {
+	for (const fragment of fragments) switch (fragment.type) {
+		case "reset":
+			activeStyles.clear();
+			break;
+		case "end":
+			activeStyles.delete(fragment.endCode);
+			break;
+		case "start":
+			activeStyles.delete(fragment.endCode);
+			activeStyles.set(fragment.endCode, fragment.code);
+	}
+	return activeStyles;
+}
+function undoAnsiCodes(activeStyles) {
+	return [...activeStyles.keys()].reverse().join("");
+}
+function closeHyperlink(hyperlinkToken) {
+	return `${hyperlinkToken.closePrefix}${hyperlinkToken.terminator}`;
+}
+function shouldIncludeSgrAfterEnd(token, activeStyles) {
+	let hasStartFragment = false;
+	let hasClosingEffect = false;
+	for (const fragment of token.fragments) {
+		if (fragment.type === "start") {
+			hasStartFragment = true;
+			continue;
+		}
+		if (fragment.type === "reset" && activeStyles.size > 0) {
+			hasClosingEffect = true;
+			continue;
+		}
+		if (fragment.type === "end" && activeStyles.has(fragment.endCode)) hasClosingEffect = true;
+	}
+	return hasClosingEffect && !hasStartFragment;
+}
+function applySgrToken({ token, isPastEnd, activeStyles, returnValue, include, activeHyperlink, position }) {
+	if (isPastEnd && !shouldIncludeSgrAfterEnd(token, activeStyles)) return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+	activeStyles = applySgrFragments(activeStyles, token.fragments);
+	if (include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyHyperlinkToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (isPastEnd && (token.action !== "close" || !activeHyperlink)) return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+	if (token.action === "open") activeHyperlink = token;
+	else if (token.action === "close") activeHyperlink = void 0;
+	if (include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyControlToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (!isPastEnd && include) returnValue += token.code;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+function applyCharacterToken({ token, start, activeStyles, activeHyperlink, position, returnValue, include }) {
+	if (!include && position >= start && !token.isGraphemeContinuation) {
+		include = true;
+		returnValue = [...activeStyles.values()].join("");
+		if (activeHyperlink) returnValue += activeHyperlink.code;
+	}
+	if (include) returnValue += token.value;
+	position += token.visibleWidth;
+	return {
+		activeStyles,
+		activeHyperlink,
+		position,
+		returnValue,
+		include
+	};
+}
+const tokenHandlers = {
+	sgr: applySgrToken,
+	hyperlink: applyHyperlinkToken,
+	control: applyControlToken,
+	character: applyCharacterToken
+};
+function applyToken(parameters) {
+	const tokenHandler = tokenHandlers[parameters.token.type];
+	if (!tokenHandler) {
+		const { activeStyles, activeHyperlink, position, returnValue, include } = parameters;
+		return {
+			activeStyles,
+			activeHyperlink,
+			position,
+			returnValue,
+			include
+		};
+	}
+	return tokenHandler(parameters);
+}
+function createHasContinuationAheadMap(tokens) {
+	const hasContinuationAhead = Array.from({ length: tokens.length }, () => false);
+	let nextCharacterIsContinuation = false;
+	for (let tokenIndex = tokens.length - 1; tokenIndex >= 0; tokenIndex--) {
+		const token = tokens[tokenIndex];
+		hasContinuationAhead[tokenIndex] = nextCharacterIsContinuation;
+		if (token.type === "character") nextCharacterIsContinuation = Boolean(token.isGraphemeContinuation);
+	}
+	return hasContinuationAhead;
+}
+function sliceAnsi(string, start, end) {
+	const tokens = tokenizeAnsi(string, { endCharacter: end });
+	const hasContinuationAhead = createHasContinuationAheadMap(tokens);
+	let activeStyles = /* @__PURE__ */ new Map();
+	let activeHyperlink;
+	let position = 0;
+	let returnValue = "";
+	let include = false;
+	for (const [tokenIndex, token] of tokens.entries()) {
+		let isPastEnd = end !== void 0 && position >= end;
+		if (isPastEnd && token.type !== "character" && hasContinuationAhead[tokenIndex]) isPastEnd = false;
+		if (isPastEnd && token.type === "character" && !token.isGraphemeContinuation) break;
+		({activeStyles, activeHyperlink, position, returnValue, include} = applyToken({
+			token,
+			isPastEnd,
+			start,
+			activeStyles,
+			activeHyperlink,
+			position,
+			returnValue,
+			include
+		}));
+	}
+	if (!include) return "";
+	if (activeHyperlink) returnValue += closeHyperlink(activeHyperlink);
+	returnValue += undoAnsiCodes(activeStyles);
+	return returnValue;
+}
+// node_modules/ansi-regex/index.js
+const ST = String.raw`(?:\u001B\u005C|\u009C)`;
+const stringControls = String.raw`\u0018\u001A\u001B\u0080-\u009F`;
+const osc = String.raw`(?:\u001B\]|\u009D)[^\u0007${stringControls}]*(?:\u0007|${ST})`;
+const controlString = String.raw`(?:\u001B[PX^_k]|[\u0090\u0098\u009E\u009F])[^${stringControls}]*${ST}`;
+const pattern = `${String.raw`\u001B\](?:P[\dA-Fa-f]{7}|R)(?:\u0007|${ST})?`}|${osc}|${controlString}|${String.raw`(?:\u001B\[|\u009B)[\u0030-\u003F]*[\u0020-\u002F]*[\u0040-\u007E]`}|${String.raw`\u001B(?:[\u0020-\u002F]+[\u0030-\u007E]|[\dA-PR-TZcf-oq-uy=><~|}])`}`;
+function ansiRegex({ onlyFirst = false } = {}) {
+	return new RegExp(pattern, onlyFirst ? void 0 : "g");
+}
+// node_modules/strip-ansi/index.js
+const regex = ansiRegex();
+function stripAnsi(string) {
+	if (typeof string !== "string") throw new TypeError(`Expected a \`string\`, got \`${typeof string}\``);
+	if (!string.includes("\x1B") && !string.includes("")) return string;
+	return string.replace(regex, "");
+}
+// node_modules/string-width/index.js
+/**
+Logic:
+- Segment graphemes to match how terminals render clusters.
+- Width rules:
+1. Skip non-printing clusters (Default_Ignorable, Control, Format except spacing prepended concatenation marks like ARABIC NUMBER SIGN, pure nonspacing/enclosing Mark). Tabs are ignored by design. Lone surrogates are measured as U+FFFD, which is how they are written out.
+2. Clusters starting with an RGI emoji (\p{RGI_Emoji}), regional indicators, or a digit/#/* with VS16 are double-width, even with trailing extenders (e.g., a dangling ZWJ, an extra variation selector, or a spacing mark). Only a stray emoji modifier adds its own swatch width.
+A wide BMP emoji followed by VS15 (text presentation) is one column; anything after the VS15 is ignored.
+3. Minimally-qualified emoji ZWJ sequences (2+ Extended_Pictographic) are double-width, except that a stray emoji modifier after the sequence adds its own swatch width. An unqualified keycap (no VS16) is text, so it uses the width of its base.
+4. A cluster starting with Hangul (jamo or a precomposed syllable) is one syllable block with the width of its first code point (plus stray emoji modifiers), as in iTerm, Ghostty, and kitty.
+5. Otherwise sum the East Asian Width of every visible code point in the cluster: the base plus trailing spacing marks (including Thai/Lao AM), stray emoji modifiers, Indic conjunct consonants, and halfwidth dakuten/handakuten. Nothing after a ZWJ is counted.
+6. Spacing prepended concatenation marks (e.g., ARABIC NUMBER SIGN before digits) are one column each, unless the following glyph is wide (East Asian Wide or emoji, but not in VS15 text style), which takes them into its own cell.
+*/
+const segmenter = new Intl.Segmenter();
+const nonAsciiOrControlRegex = /[^\u{20}-\u{7E}]/v;
+const prependedConcatenationMarks = String.raw`\u{600}-\u{605}\u{6DD}\u{890}\u{891}\u{8E2}\u{110BD}\u{110CD}`;
+const prependedConcatenationMarksRegex = new RegExp(`^[${prependedConcatenationMarks}]+`, "v");
+const visibleCharacterRegex = new RegExp(String.raw`[^\p{Default_Ignorable_Code_Point}\p{Control}\p{Enclosing_Mark}\p{Nonspacing_Mark}[\p{Format}--[${prependedConcatenationMarks}]]]`, "v");
+const emojiPrefixRegex = /^(?:\p{RGI_Emoji}|\p{Regional_Indicator}{1,2}|[\d#*]\u{FE0F})/v;
+const textPresentationEmojiRegex = /^[\p{Emoji_Presentation}--[\u{10000}-\u{10FFFF}]]\u{FE0E}/v;
+function strayEmojiModifierCount(string, fromIndex) {
+	if (fromIndex >= string.length) return 0;
+	const modifierRegex = /(?<![\p{Emoji_Modifier_Base}\u{200D}])\p{Emoji_Modifier}/gv;
+	modifierRegex.lastIndex = fromIndex;
+	let count = 0;
+	while (modifierRegex.test(string)) count++;
+	return count;
+}
+const emojiZwjSequenceRegex = /\u{200D}\p{Extended_Pictographic}/v;
+function baseVisible(segment) {
+	const index = segment.search(visibleCharacterRegex);
+	return index === -1 ? void 0 : segment.slice(index);
+}
+function isHangul(codePoint) {
+	return codePoint >= 4352 && codePoint <= 4607 || codePoint >= 43360 && codePoint <= 43388 || codePoint >= 44032 && codePoint <= 55203 || codePoint >= 55216 && codePoint <= 55238 || codePoint >= 55243 && codePoint <= 55291;
+}
+function visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions) {
+	let width = 0;
+	for (const character of visibleSegment) {
+		if (character === "‍") break;
+		if (visibleCharacterRegex.test(character)) width += eastAsianWidth(character.codePointAt(0), eastAsianWidthOptions);
+	}
+	return width;
+}
+function clusterWidth(segment, eastAsianWidthOptions) {
+	const firstCodePoint = segment.codePointAt(0);
+	const marks = firstCodePoint === 69821 || firstCodePoint === 69837 || firstCodePoint >= 1536 && firstCodePoint <= 2303 ? prependedConcatenationMarksRegex.exec(segment) : void 0;
+	if (marks) {
+		const rest = segment.slice(marks[0].length);
+		const restWidth = clusterWidth(rest, eastAsianWidthOptions);
+		const visibleRest = baseVisible(rest);
+		return restWidth >= 2 && (eastAsianWidth(visibleRest.codePointAt(0), eastAsianWidthOptions) === 2 || emojiPrefixRegex.test(visibleRest) || emojiZwjSequenceRegex.test(visibleRest)) ? restWidth : [...marks[0]].length + restWidth;
+	}
+	const visibleSegment = baseVisible(segment);
+	if (visibleSegment === void 0) return 0;
+	if (isHangul(firstCodePoint)) return eastAsianWidth(firstCodePoint, eastAsianWidthOptions) + strayEmojiModifierCount(segment, 1) * 2;
+	if (textPresentationEmojiRegex.test(visibleSegment)) return 1;
+	const emoji = emojiPrefixRegex.exec(visibleSegment);
+	if (emoji) return 2 + strayEmojiModifierCount(visibleSegment, emoji[0].length) * 2;
+	const zwjSequence = emojiZwjSequenceRegex.exec(visibleSegment);
+	return zwjSequence ? 2 + strayEmojiModifierCount(visibleSegment, zwjSequence.index + zwjSequence[0].length) * 2 : visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions);
+}
+function unicodeWidth(string, ambiguousIsNarrow) {
+	let width = 0;
+	const firstNonAsciiIndex = string.search(nonAsciiOrControlRegex);
+	if (firstNonAsciiIndex > 1) {
+		width = firstNonAsciiIndex - 1;
+		string = string.slice(width);
+	}
+	let suffixStart = string.length;
+	while (suffixStart > 0) {
+		const codePoint = string.codePointAt(suffixStart - 1);
+		if (codePoint < 32 || codePoint > 126) break;
+		suffixStart--;
+	}
+	if (suffixStart + 1 < string.length) {
+		width += string.length - suffixStart - 1;
+		string = string.slice(0, suffixStart + 1);
+	}
+	if (!/[^\u{20}-\u{7E}\u{4E00}-\u{9FFF}\u{AC00}-\u{D7A3}]/v.test(string)) return width + string.length + string.replaceAll(/[\u{20}-\u{7E}]/gv, "").length;
+	string = string.toWellFormed();
+	string = string.replaceAll(/(?<=[\u{16D63}-\u{16D6A}])[\u{16D63}-\u{16D6A}]+/gv, "");
+	const eastAsianWidthOptions = { ambiguousAsWide: !ambiguousIsNarrow };
+	for (const { segment } of segmenter.segment(string)) {
+		if (segment.length === 1) {
+			if (visibleCharacterRegex.test(segment)) width += eastAsianWidth(segment.codePointAt(0), eastAsianWidthOptions);
+			continue;
+		}
+		width += clusterWidth(segment, eastAsianWidthOptions);
+	}
+	return width;
+}
+function stringWidth(input, options = {}) {
+	if (typeof input !== "string" || input.length === 0) return 0;
+	const { ambiguousIsNarrow = true, countAnsiEscapeCodes = false } = options;
+	let string = input;
+	if (!countAnsiEscapeCodes && (string.includes("\x1B") || string.includes(""))) string = stripAnsi(string);
+	return nonAsciiOrControlRegex.test(string) ? unicodeWidth(string, ambiguousIsNarrow) : string.length;
+}
+// src/render/terminal.ts
+function painter(colour) {
+	return (style, text) => colour ? styleText(style, text, { validateStream: false }) : text;
+}
+/** Lines up the cells of each row by two spaces; the last cell of a row is as long as it likes. */
+function table(rows) {
+	const widths = [];
+	for (const row of rows) row.slice(0, -1).forEach((cell, column) => {
+		widths[column] = Math.max(widths[column] ?? 0, stringWidth(cell));
+	});
+	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - stringWidth(cell))).join("  ").trimEnd());
+}
+/** The beginning of a line, as much of it as there are columns for. */
+function cutTo(line, columns) {
+	return stringWidth(line) <= columns ? line : `${sliceAnsi(line, 0, columns - 1)}…`;
+}
+/** "1 host", "3 hosts". */
+function count(number, noun) {
+	return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+/** "12 B", "3.4 MiB". */
+function size(bytes) {
+	const units = [
+		"B",
+		"KiB",
+		"MiB",
+		"GiB",
+		"TiB"
+	];
+	let amount = bytes;
+	let unit = 0;
+	while (amount >= 1024 && unit < units.length - 1) {
+		amount /= 1024;
+		unit += 1;
+	}
+	return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
+}
+/** How many hosts there are of each kind, in the order of `kinds`: "4 hosts: 3 ok, 1 failed". */
+function tally(found, kinds) {
+	const parts = kinds.map((kind) => [found.filter((one) => one === kind).length, kind]).filter(([number]) => number > 0).map(([number, kind]) => `${number} ${kind}`);
+	return `${count(found.length, "host")}: ${parts.join(", ")}`;
+}
+function warnings(texts, paint) {
+	return texts.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`);
+}
+// src/render/check.ts
+const MARKS$2 = {
+	ok: ["✓", "green"],
+	unchanged: ["·", "dim"],
+	changed: ["~", "cyan"],
+	failed: ["✗", "red"],
+	skipped: ["-", "dim"]
+};
+/** Packages that are named; the others are counted. */
+const MAX_PACKAGES = 8;
+/** Hosts of which the same is to be said, in the order in which the first of each stands. */
+function grouped(hosts) {
+	const groups = /* @__PURE__ */ new Map();
+	for (const host of hosts) {
+		const { status, packages, reboot, warnings, error } = host;
+		const key = status !== "changed" || packages === null || error !== null ? `host ${host.name}` : JSON.stringify([
+			status,
+			packages,
+			reboot,
+			warnings,
+			host.base === null
+		]);
+		groups.set(key, [...groups.get(key) ?? [], host]);
+	}
+	return [...groups.values()];
+}
+/** The names of a group: all of few, and the number of many. */
+function groupName(group) {
+	const names = group.map((host) => host.name);
+	return names.length <= 4 ? names.join(", ") : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
+}
+/** The table of a check or a build for a terminal. With `verbose`, failures carry the whole of what Nix said. */
+function renderCheck(document, paint, verbose) {
+	const groups = grouped(document.hosts);
+	const lines = table(groups.flatMap((group) => {
+		const [host] = group;
+		if (host === void 0) return [];
+		const [mark, style] = MARKS$2[host.status];
+		return [[
+			paint(style, mark),
+			groupName(group),
+			paint(style, host.status),
+			detail(host, document)
+		]];
+	})).flatMap((line, index) => {
+		const host = groups[index]?.[0];
+		return host === void 0 ? [line] : [line, ...below(host, paint, verbose).map((text) => `    ${text}`)];
+	});
+	const statuses = document.hosts.map((host) => host.status);
+	const compared = document.base === null ? "" : ` (compared with ${baseText(document.base)})`;
+	return [
+		...lines,
+		...warnings(document.warnings, paint),
+		...document.signedBy === void 0 ? [] : [`signed with ${inertLine(document.signedBy.replace(/:.*/, ""))}`],
+		...document.push === void 0 ? [] : pushLines(document.push, paint),
+		...(document.pruned ?? []).map(({ host, toplevel, hasLeft }) => `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`),
+		...document.prunedCache?.paths ? [`removed from the cache: ${count(document.prunedCache.paths, "path")}, ${size(document.prunedCache.bytes)}`] : [],
+		"",
+		`${tally(statuses, [
+			"failed",
+			"changed",
+			"ok",
+			"unchanged",
+			"skipped"
+		])}${compared}`
+	].join("\n");
+}
+/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB; signed there: 3 paths" */
+function pushText({ url, paths, bytes, signed, error }) {
+	if (error !== null) return `not pushed to ${inertLine(url)}`;
+	const what = paths === 0 ? "all of it was there" : `${count(paths, "path")}, ${size(bytes)}`;
+	const more = signed === 0 ? "" : `; signed there: ${count(signed, "path")}`;
+	return `pushed to ${inertLine(url)}: ${what}${more}`;
+}
+/** The same, and why it went no further. */
+function pushLines(push, paint) {
+	if (push.error === null) return [pushText(push)];
+	return [paint("red", pushText(push)), ...failureLines(push.error, paint, true).map((text) => `    ${text}`)];
+}
+/** A commit's name as short as git prints it; any other ref as it is. */
+function baseText(base) {
+	return /^[0-9a-f]{40}$/.test(base) ? base.slice(0, 12) : inertLine(base);
+}
+function detail(host, document) {
+	const parts = [document.command === "check" && host.status === "ok" && host.remembered ? "as remembered" : costText(host, document)];
+	if (host.status === "changed") parts.push(changeText$1(host));
+	if (host.reboot) parts.push("needs a reboot");
+	if (!host.reproducible && host.status !== "failed" && host.status !== "skipped") parts.push("not reproducible");
+	return parts.filter((text) => text !== "").join("; ");
+}
+/** "12 to build, 3 to fetch (1.2 MiB)", or nothing when all of it is there. */
+function planText({ plan }) {
+	if (plan === null) return "";
+	const download = plan.download === null || plan.download === 0 ? "" : ` (${size(plan.download)})`;
+	const parts = [plan.build > 0 ? `${plan.build} to build` : "", plan.fetch > 0 ? `${plan.fetch} to fetch${download}` : ""].filter((text) => text !== "");
+	return parts.length === 0 ? "nothing to build" : parts.join(", ");
+}
+/** What a host would cost, and of a build, what it has cost. */
+function costText(host, { command }) {
+	if (command === "check") return planText(host);
+	if (host.status === "failed" || host.status === "skipped") return "";
+	return planText(host).replace(/(\d) to build/, "$1 built").replace(/(\d) to fetch/, "$1 fetched");
+}
+/** "+curl 8.17.0, nginx 1.28 → 1.29", of a host that changes. */
+function changeText$1({ base, packages }) {
+	if (base === null) return "a new host";
+	if (packages === null) return "";
+	if (packages.length === 0) return "no package changes its version";
+	const named = packages.slice(0, MAX_PACKAGES).map(({ name, from, to }) => {
+		if (from === null) return `+${name} ${to}`;
+		if (to === null) return `-${name} ${from}`;
+		return `${name} ${from} → ${to}`;
+	});
+	const rest = packages.length - named.length;
+	return inertLine([...named, ...rest > 0 ? [`and ${count(rest, "more package")}`] : []].join(", "));
+}
+function below(host, paint, verbose) {
+	return [...host.error === null ? [] : failureLines(host.error, paint, verbose), ...host.warnings.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`)];
+}
+// src/render/deploy.ts
+const MARKS$1 = {
+	published: ["✓", "green"],
+	unchanged: ["·", "dim"],
+	skipped: ["-", "yellow"],
+	failed: ["✗", "red"]
+};
+function renderDeploy(document, paint, verbose) {
+	const lines = table(document.hosts.map((host) => {
+		const [mark, style] = MARKS$1[host.status];
+		return [
+			paint(style, mark),
+			host.name,
+			paint(style, deployWord(host, document)),
+			deployDetail(host)
+		];
+	})).flatMap((line, index) => {
+		const error = document.hosts[index]?.error;
+		return error ? [line, ...failureLines(error, paint, verbose).map((text) => `    ${text}`)] : [line];
+	});
+	const statuses = document.hosts.map((host) => host.status);
+	return [
+		...lines,
+		...warnings(document.warnings, paint),
+		"",
+		tally(statuses, [
+			"failed",
+			"published",
+			"unchanged",
+			"skipped"
+		]) + (document.dryRun ? " (dry run: nothing was done)" : "")
+	].join("\n");
+}
+/** A dry run has published nothing. */
+function deployWord({ status }, { dryRun }) {
+	return dryRun && status === "published" ? "would be published" : status;
+}
+function deployDetail({ reason, sequence, commit }) {
+	if (reason !== null) return inertLine(reason);
+	return sequence === null ? "" : `release ${sequence} of ${(commit ?? "").slice(0, 12)}`;
+}
+// src/render/markdown.ts
+/**
+* Text as it is, on one line of GitHub's markdown: nothing in it is markup, a link, a mention or a reference. Each character that
+* markdown or HTML gives a meaning becomes an HTML entity. Mentions and references are looked for in what was rendered, where
+* an entity is the character again: a space without width keeps `@` and `#` apart from what they would refer to.
+*/
+function plain(text, limit = 500) {
+	return inertLine(text, limit).replace(/@(?=\w)|#(?=\d)/g, "$&​").replace(/[^\p{L}\p{N} .,;()/+=%-]|(?<=[wW]{3})\./gu, (letter) => `&#${letter.codePointAt(0)};`);
+}
+/** The same in the look of code. */
+function code(text, limit = 500) {
+	return `<code>${plain(text, limit)}</code>`;
+}
+/** A table; cells are markdown already. */
+function markdownTable(heading, rows) {
+	const line = (cells) => `| ${cells.join(" | ")} |`;
+	return [
+		line(heading),
+		line(heading.map(() => "---")),
+		...rows.map(line)
+	].join("\n");
+}
+/** Something long behind a line to click on; `text` is foreign. */
+function folded$1(title, text, limit) {
+	return `<details><summary>${title}</summary><pre>${clip(text, limit).replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "�").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replace(/\n(?=\n)/g, "\n&#8203;")}</pre></details>`;
+}
+// src/duration.ts
+/** "3 hours": the largest unit that fits, of a time in milliseconds. */
+function duration$1(milliseconds) {
+	const [size, name] = [
+		[864e5, "day"],
+		[36e5, "hour"],
+		[6e4, "minute"],
+		[1e3, "second"]
+	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
+	const count = Math.max(0, Math.floor(milliseconds / size));
+	return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
+/** Milliseconds of `90s`, `30m`, `2h` or `1d`; `0` is none. @throws FleetError for anything else. */
+function parseDuration(text) {
+	const [, count, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+	if (text === "0") return 0;
+	if (count === void 0) throw new FleetError(`a duration is a number with s, m, h or d, such as 30m, and not '${text}'`);
+	return Number(count) * 1e3 * ({
+		s: 1,
+		m: 60,
+		h: 3600,
+		d: 86400
+	}[unit] ?? 0);
+}
+// src/results/status.ts
+/** What can become of one attempt on a host. */
+const OUTCOMES$1 = [
+	"success",
+	"unchanged",
+	"failed",
+	"rolled-back",
+	"inconclusive",
+	"refused",
+	"auto-updated"
+];
+/** Every state there is, the worst first. */
+const FLEET_STATES = [
+	"failed",
+	"rolled-back",
+	"refused",
+	"unknown",
+	"silent",
+	"inconclusive",
+	"drifted",
+	"suspended",
+	"reboot-pending",
+	"applying",
+	"pending",
+	"new",
+	"unreported",
+	"auto-updated",
+	"up-to-date"
+];
+/** The states in which somebody has to look at a host. */
+function needsAttention(state) {
+	switch (state) {
+		case "failed":
+		case "rolled-back":
+		case "inconclusive":
+		case "refused":
+		case "drifted":
+		case "silent":
+		case "unknown": return true;
+		case "up-to-date":
+		case "pending":
+		case "applying":
+		case "auto-updated":
+		case "reboot-pending":
+		case "suspended":
+		case "new":
+		case "unreported": return false;
+	}
+}
+// src/results.ts
+/** What a command's document means for its exit status: 1 when a host, or what stands for one there, failed; 3 when a cache has. */
+function exitStatus(document) {
+	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
+	if (document.command === "flake-update") return document.flakes.some(({ status }) => status === "failed") ? 1 : 0;
+	if (document.command === "init --update") return document.files.some(({ status }) => status === "kept") ? 1 : 0;
+	if (failedHosts(document).length > 0) return 1;
+	return document.command === "build" && document.push?.error ? 3 : 0;
+}
+/** The hosts that make a run red, by name. */
+function failedHosts(document) {
+	switch (document.command) {
+		case "check":
+		case "build":
+		case "deploy":
+		case "rollback":
+		case "server check":
+		case "secret set":
+		case "secret edit":
+		case "secret remove":
+		case "secret rekey":
+		case "trigger":
+		case "push":
+		case "diff": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
+		case "status": return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
+		case "completion":
+		case "render":
+		case "plan":
+		case "init":
+		case "init --update":
+		case "keygen":
+		case "host list":
+		case "host add":
+		case "host remove":
+		case "secret list":
+		case "bootstrap":
+		case "ssh-config":
+		case "flake-update": return [];
+	}
+}
+// src/render/status.ts
+/** What each state looks like, with and without colours. */
+const LOOKS = {
+	failed: ["✗", "red"],
+	"rolled-back": ["↩", "red"],
+	refused: ["⊘", "red"],
+	unknown: ["?", "red"],
+	silent: ["○", "red"],
+	inconclusive: ["~", "yellow"],
+	drifted: ["≠", "yellow"],
+	suspended: ["-", "yellow"],
+	"reboot-pending": ["!", "yellow"],
+	applying: ["▸", "cyan"],
+	pending: ["…", "cyan"],
+	new: ["+", "cyan"],
+	unreported: ["·", "cyan"],
+	"auto-updated": ["↑", "green"],
+	"up-to-date": ["✓", "green"]
+};
+/** The fleet as a table, worst first. `now` in milliseconds since 1970. */
+function renderStatus({ hosts }, paint, now) {
+	const states = hosts.map((host) => host.state);
+	return [
+		...statusTable(hosts, paint, now),
+		"",
+		tally(states, FLEET_STATES).replaceAll("-", " ")
+	].join("\n");
+}
+/** The lines of the table, the heading first. */
+function statusTable(hosts, paint, now) {
+	const rows = worstFirst(hosts).map((host) => {
+		const [mark, style] = look(host.state);
+		return [
+			paint(style, mark),
+			host.name,
+			paint(style, words(host.state)),
+			contactText(host, now),
+			releaseText(host),
+			host.reason === null ? "" : inertLine(host.reason)
+		];
+	});
+	return table([[
+		"",
+		"HOST",
+		"STATE",
+		"LAST CONTACT",
+		"PUBLISHED",
+		"REASON"
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** One host, and what became of its last attempts, newest first. */
+function renderHostStatus(host, paint, now) {
+	const [mark, style] = look(host.state);
+	const facts = [
+		["published", host.published && `${releaseText(host)}, release ${host.published.sequence} of ${host.published.issued}`],
+		["runs", host.running && `${inertLine(host.running.toplevel)}${releaseOf(host.running.sequence)}`],
+		["last contact", contactText(host, now)],
+		["agent", host.agent && inertLine(host.agent)],
+		["wave", host.wave === null ? null : String(host.wave)],
+		["groups", host.groups.join(", ") || null]
+	];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	const lines = table(facts.flatMap(([name, value]) => value === null ? [] : [[`  ${paint("dim", name)}`, value]]));
+	return [
+		`${paint(style, mark)} ${paint("bold", host.name)} ${paint(style, words(host.state))}${reason}`,
+		...lines,
+		"",
+		...historyLines(host, paint)
+	].join("\n");
+}
+function historyLines({ history }, paint) {
+	if (history === null || history.length === 0) return ["No attempt is known."];
+	const rows = history.map((attempt) => [
+		attempt.received.replace(/T(\d\d:\d\d):.*$/, " $1"),
+		paint(attempt.outcome === "success" || attempt.outcome === "unchanged" ? "green" : "yellow", words(attempt.outcome)),
+		attempt.duration === null ? "" : took(attempt.duration),
+		`${attempt.commit?.slice(0, 12) ?? ""} ${inertLine(attempt.subject ?? "", 40)}`.trim(),
+		systemsText(attempt),
+		inertLine(attempt.reason ?? "")
+	]);
+	return table([[
+		"TIME (UTC)",
+		"OUTCOME",
+		"TOOK",
+		"COMMIT",
+		"SYSTEM",
+		"REASON"
+	].map((text) => paint("dim", text)), ...rows]);
+}
+/** "a1b2c3d4 → e5f6a7b8 nixos-system-router-26.05": the beginning of each hash, and the name of the newer one. */
+function systemsText({ from, to }) {
+	const [before, after] = [from, to].map((system) => system === null ? null : inertLine(path$2.posix.basename(system)));
+	const short = (name) => name.slice(0, 8);
+	const name = (after ?? before ?? "").slice(33, 73);
+	if (!before || !after || before === after) return `${short(after ?? before ?? "")} ${name}`.trim();
+	return `${short(before)} → ${short(after)} ${name}`.trim();
+}
+/** Seconds as "45 s", "12 min", "1 h 5 min". */
+function took(seconds) {
+	if (seconds < 60) return `${seconds} s`;
+	const minutes = Math.floor(seconds / 60);
+	if (minutes < 60) return `${minutes} min`;
+	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+function releaseOf(sequence) {
+	return sequence === null ? "" : `, of release ${sequence}`;
+}
+/** A state or an outcome for people: "rolled back". */
+function words(state) {
+	return state.replaceAll("-", " ");
+}
+function worstFirst(hosts) {
+	const rank = (host) => FLEET_STATES.indexOf(host.state);
+	return [...hosts].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
+}
+function look(state) {
+	return LOOKS[state];
+}
+/** `now` in milliseconds since 1970. */
+function contactText({ lastContact }, now) {
+	if (lastContact === null) return "never";
+	const age = now - Date.parse(lastContact);
+	return age < 1e3 ? "just now" : `${duration$1(age)} ago`;
+}
+function releaseText({ published }) {
+	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
+}
+/** What a terminal of this size shows of the fleet: the worst, as much as there is room for. */
+function watchLines(document, paint, { columns, rows, trouble, now }) {
+	const [heading = "", ...lines] = statusTable(document.hosts, paint, now);
+	const last = [tally(document.hosts.map((host) => host.state), FLEET_STATES).replaceAll("-", " "), paint("dim", `as of ${document.time.slice(11, 19)} UTC`)];
+	if (trouble !== "") last.push(paint("yellow", `! ${trouble}`));
+	const room = Math.max(0, rows - 2 - last.length);
+	const shown = lines.length <= room ? lines : lines.slice(0, Math.max(0, room - 1));
+	const left = lines.length - shown.length;
+	const more = left > 0 ? [paint("dim", `… and ${count(left, "host")} more`)] : [];
+	return [
+		heading,
+		...shown,
+		...more,
+		"",
+		...last
+	].slice(0, rows).map((line) => cutTo(line, columns));
+}
+/** "2026-11-23 12:00:00 router: up to date → failed: why" */
+function changeLine(time, before, host) {
+	const states = before === void 0 || before.state === host.state ? [host.state] : [before.state, host.state];
+	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
+	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
+}
+// src/reports/gate.ts
+function gateOf(state) {
+	switch (state) {
+		case "up-to-date":
+		case "auto-updated":
+		case "reboot-pending": return "open";
+		case "pending":
+		case "applying":
+		case "new":
+		case "silent":
+		case "suspended":
+		case "inconclusive": return "wait";
+		case "failed":
+		case "rolled-back":
+		case "refused":
+		case "drifted":
+		case "unknown":
+		case "unreported": return "closed";
+	}
+}
+/** For people: why the next wave isn't published because of this host. */
+function gateReason({ state, reason, published }) {
+	const release = published === null ? "" : ` release ${published.sequence} of ${published.commit.slice(0, 12)}`;
+	const why = reason === null ? "" : `: ${reason}`;
+	switch (state) {
+		case "pending":
+		case "applying":
+		case "new": return `it has not reported yet what became of${release || " its release"}${why}`;
+		case "failed": return `it failed with${release}${why}`;
+		case "rolled-back": return `it rolled${release} back${why}`;
+		case "refused": return `it refused${release || " what was published"}${why}`;
+		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
+	}
+}
+// node_modules/@actions/io/lib/io-util.js
+var __awaiter$3 = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+const { chmod, copyFile, lstat, mkdir, open: open$2, readdir, rename, rm, rmdir, stat, symlink, unlink } = fs$1.promises;
+const IS_WINDOWS$1 = process.platform === "win32";
+fs$1.constants.O_RDONLY;
+function exists$1(fsPath) {
+	return __awaiter$3(this, void 0, void 0, function* () {
+		try {
+			yield stat(fsPath);
+		} catch (err) {
+			if (err.code === "ENOENT") return false;
+			throw err;
+		}
+		return true;
+	});
+}
+/**
+* On OSX/Linux, true if path starts with '/'. On Windows, true for paths like:
+* \, \hello, \\hello\share, C:, and C:\hello (and corresponding alternate separator cases).
+*/
+function isRooted(p) {
+	p = normalizeSeparators(p);
+	if (!p) throw new Error("isRooted() parameter \"p\" cannot be empty");
+	if (IS_WINDOWS$1) return p.startsWith("\\") || /^[A-Z]:/i.test(p);
+	return p.startsWith("/");
+}
+/**
+* Best effort attempt to determine whether a file exists and is executable.
+* @param filePath    file path to check
+* @param extensions  additional file extensions to try
+* @return if file exists and is executable, returns the file path. otherwise empty string.
+*/
+function tryGetExecutablePath(filePath, extensions) {
+	return __awaiter$3(this, void 0, void 0, function* () {
+		let stats = void 0;
+		try {
+			stats = yield stat(filePath);
+		} catch (err) {
+			if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
+		}
+		if (stats && stats.isFile()) {
+			if (IS_WINDOWS$1) {
+				const upperExt = path$1.extname(filePath).toUpperCase();
+				if (extensions.some((validExt) => validExt.toUpperCase() === upperExt)) return filePath;
+			} else if (isUnixExecutable(stats)) return filePath;
+		}
+		const originalFilePath = filePath;
+		for (const extension of extensions) {
+			filePath = originalFilePath + extension;
+			stats = void 0;
+			try {
+				stats = yield stat(filePath);
+			} catch (err) {
+				if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
+			}
+			if (stats && stats.isFile()) {
+				if (IS_WINDOWS$1) {
+					try {
+						const directory = path$1.dirname(filePath);
+						const upperName = path$1.basename(filePath).toUpperCase();
+						for (const actualName of yield readdir(directory)) if (upperName === actualName.toUpperCase()) {
+							filePath = path$1.join(directory, actualName);
+							break;
+						}
+					} catch (err) {
+						console.log(`Unexpected error attempting to determine the actual case of the file '${filePath}': ${err}`);
+					}
+					return filePath;
+				} else if (isUnixExecutable(stats)) return filePath;
+			}
+		}
+		return "";
+	});
+}
+function normalizeSeparators(p) {
+	p = p || "";
+	if (IS_WINDOWS$1) {
+		p = p.replace(/\//g, "\\");
+		return p.replace(/\\\\+/g, "\\");
+	}
+	return p.replace(/\/\/+/g, "/");
+}
+function isUnixExecutable(stats) {
+	return (stats.mode & 1) > 0 || (stats.mode & 8) > 0 && process.getgid !== void 0 && stats.gid === process.getgid() || (stats.mode & 64) > 0 && process.getuid !== void 0 && stats.uid === process.getuid();
+}
+// node_modules/@actions/io/lib/io.js
+var __awaiter$2 = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+/**
+* Returns path of a tool had the tool actually been invoked.  Resolves via paths.
+* If you check and the tool does not exist, it will throw.
+*
+* @param     tool              name of the tool
+* @param     check             whether to check if tool exists
+* @returns   Promise<string>   path to tool
+*/
+function which(tool, check) {
+	return __awaiter$2(this, void 0, void 0, function* () {
+		if (!tool) throw new Error("parameter 'tool' is required");
+		if (check) {
+			const result = yield which(tool, false);
+			if (!result) {
+				if (IS_WINDOWS$1) throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also verify the file has a valid extension for an executable file.`);
+				else throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also check the file mode to verify the file is executable.`);
+			}
+			return result;
+		}
+		const matches = yield findInPath(tool);
+		if (matches && matches.length > 0) return matches[0];
+		return "";
+	});
+}
+/**
+* Returns a list of all occurrences of the given tool on the system path.
+*
+* @returns   Promise<string[]>  the paths of the tool
+*/
+function findInPath(tool) {
+	return __awaiter$2(this, void 0, void 0, function* () {
+		if (!tool) throw new Error("parameter 'tool' is required");
+		const extensions = [];
+		if (IS_WINDOWS$1 && process.env["PATHEXT"]) {
+			for (const extension of process.env["PATHEXT"].split(path$1.delimiter)) if (extension) extensions.push(extension);
+		}
+		if (isRooted(tool)) {
+			const filePath = yield tryGetExecutablePath(tool, extensions);
+			if (filePath) return [filePath];
+			return [];
+		}
+		if (tool.includes(path$1.sep)) return [];
+		const directories = [];
+		if (process.env.PATH) {
+			for (const p of process.env.PATH.split(path$1.delimiter)) if (p) directories.push(p);
+		}
+		const matches = [];
+		for (const directory of directories) {
+			const filePath = yield tryGetExecutablePath(path$1.join(directory, tool), extensions);
+			if (filePath) matches.push(filePath);
+		}
+		return matches;
+	});
+}
+// node_modules/@actions/exec/lib/toolrunner.js
+var __awaiter$1 = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+const IS_WINDOWS = process.platform === "win32";
+var ToolRunner = class extends events.EventEmitter {
+	constructor(toolPath, args, options) {
+		super();
+		if (!toolPath) throw new Error("Parameter 'toolPath' cannot be null or empty.");
+		this.toolPath = toolPath;
+		this.args = args || [];
+		this.options = options || {};
+	}
+	_debug(message) {
+		if (this.options.listeners && this.options.listeners.debug) this.options.listeners.debug(message);
+	}
+	_getCommandString(options, noPrefix) {
+		const toolPath = this._getSpawnFileName();
+		const args = this._getSpawnArgs(options);
+		let cmd = noPrefix ? "" : "[command]";
+		if (IS_WINDOWS) {
+			if (this._isCmdFile()) {
+				cmd += toolPath;
+				for (const a of args) cmd += ` ${a}`;
+			} else if (options.windowsVerbatimArguments) {
+				cmd += `"${toolPath}"`;
+				for (const a of args) cmd += ` ${a}`;
+			} else {
+				cmd += this._windowsQuoteCmdArg(toolPath);
+				for (const a of args) cmd += ` ${this._windowsQuoteCmdArg(a)}`;
+			}
+		} else {
+			cmd += toolPath;
+			for (const a of args) cmd += ` ${a}`;
+		}
+		return cmd;
+	}
+	_processLineBuffer(data, strBuffer, onLine) {
+		try {
+			let s = strBuffer + data.toString();
+			let n = s.indexOf(os$1.EOL);
+			while (n > -1) {
+				onLine(s.substring(0, n));
+				s = s.substring(n + os$1.EOL.length);
+				n = s.indexOf(os$1.EOL);
+			}
+			return s;
+		} catch (err) {
+			this._debug(`error processing line. Failed with error ${err}`);
+			return "";
+		}
+	}
+	_getSpawnFileName() {
+		if (IS_WINDOWS) {
+			if (this._isCmdFile()) return process.env["COMSPEC"] || "cmd.exe";
+		}
+		return this.toolPath;
+	}
+	_getSpawnArgs(options) {
+		if (IS_WINDOWS) {
+			if (this._isCmdFile()) {
+				let argline = `/D /S /C "${this._windowsQuoteCmdArg(this.toolPath)}`;
+				for (const a of this.args) {
+					argline += " ";
+					argline += options.windowsVerbatimArguments ? a : this._windowsQuoteCmdArg(a);
+				}
+				argline += "\"";
+				return [argline];
+			}
+		}
+		return this.args;
+	}
+	_endsWith(str, end) {
+		return str.endsWith(end);
+	}
+	_isCmdFile() {
+		const upperToolPath = this.toolPath.toUpperCase();
+		return this._endsWith(upperToolPath, ".CMD") || this._endsWith(upperToolPath, ".BAT");
+	}
+	_windowsQuoteCmdArg(arg) {
+		if (!this._isCmdFile()) return this._uvQuoteCmdArg(arg);
+		if (!arg) return "\"\"";
+		const cmdSpecialChars = [
+			" ",
+			"	",
+			"&",
+			"(",
+			")",
+			"[",
+			"]",
+			"{",
+			"}",
+			"^",
+			"=",
+			";",
+			"!",
+			"'",
+			"+",
+			",",
+			"`",
+			"~",
+			"|",
+			"<",
+			">",
+			"\""
+		];
+		let needsQuotes = false;
+		for (const char of arg) if (cmdSpecialChars.some((x) => x === char)) {
+			needsQuotes = true;
+			break;
+		}
+		if (!needsQuotes) return arg;
+		let reverse = "\"";
+		let quoteHit = true;
+		for (let i = arg.length; i > 0; i--) {
+			reverse += arg[i - 1];
+			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
+			else if (arg[i - 1] === "\"") {
+				quoteHit = true;
+				reverse += "\"";
+			} else quoteHit = false;
+		}
+		reverse += "\"";
+		return reverse.split("").reverse().join("");
+	}
+	_uvQuoteCmdArg(arg) {
+		if (!arg) return "\"\"";
+		if (!arg.includes(" ") && !arg.includes("	") && !arg.includes("\"")) return arg;
+		if (!arg.includes("\"") && !arg.includes("\\")) return `"${arg}"`;
+		let reverse = "\"";
+		let quoteHit = true;
+		for (let i = arg.length; i > 0; i--) {
+			reverse += arg[i - 1];
+			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
+			else if (arg[i - 1] === "\"") {
+				quoteHit = true;
+				reverse += "\\";
+			} else quoteHit = false;
+		}
+		reverse += "\"";
+		return reverse.split("").reverse().join("");
+	}
+	_cloneExecOptions(options) {
+		options = options || {};
+		const result = {
+			cwd: options.cwd || process.cwd(),
+			env: options.env || process.env,
+			silent: options.silent || false,
+			windowsVerbatimArguments: options.windowsVerbatimArguments || false,
+			failOnStdErr: options.failOnStdErr || false,
+			ignoreReturnCode: options.ignoreReturnCode || false,
+			delay: options.delay || 1e4
+		};
+		result.outStream = options.outStream || process.stdout;
+		result.errStream = options.errStream || process.stderr;
+		return result;
+	}
+	_getSpawnOptions(options, toolPath) {
+		options = options || {};
+		const result = {};
+		result.cwd = options.cwd;
+		result.env = options.env;
+		result["windowsVerbatimArguments"] = options.windowsVerbatimArguments || this._isCmdFile();
+		if (options.windowsVerbatimArguments) result.argv0 = `"${toolPath}"`;
+		return result;
+	}
+	/**
+	* Exec a tool.
+	* Output will be streamed to the live console.
+	* Returns promise with return code
+	*
+	* @param     tool     path to tool to exec
+	* @param     options  optional exec options.  See ExecOptions
+	* @returns   number
+	*/
+	exec() {
+		return __awaiter$1(this, void 0, void 0, function* () {
+			if (!isRooted(this.toolPath) && (this.toolPath.includes("/") || IS_WINDOWS && this.toolPath.includes("\\"))) this.toolPath = path$1.resolve(process.cwd(), this.options.cwd || process.cwd(), this.toolPath);
+			this.toolPath = yield which(this.toolPath, true);
+			return new Promise((resolve, reject) => __awaiter$1(this, void 0, void 0, function* () {
+				this._debug(`exec tool: ${this.toolPath}`);
+				this._debug("arguments:");
+				for (const arg of this.args) this._debug(`   ${arg}`);
+				const optionsNonNull = this._cloneExecOptions(this.options);
+				if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(this._getCommandString(optionsNonNull) + os$1.EOL);
+				const state = new ExecState(optionsNonNull, this.toolPath);
+				state.on("debug", (message) => {
+					this._debug(message);
+				});
+				if (this.options.cwd && !(yield exists$1(this.options.cwd))) return reject(/* @__PURE__ */ new Error(`The cwd: ${this.options.cwd} does not exist!`));
+				const fileName = this._getSpawnFileName();
+				const cp = child.spawn(fileName, this._getSpawnArgs(optionsNonNull), this._getSpawnOptions(this.options, fileName));
+				let stdbuffer = "";
+				if (cp.stdout) cp.stdout.on("data", (data) => {
+					if (this.options.listeners && this.options.listeners.stdout) this.options.listeners.stdout(data);
+					if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(data);
+					stdbuffer = this._processLineBuffer(data, stdbuffer, (line) => {
+						if (this.options.listeners && this.options.listeners.stdline) this.options.listeners.stdline(line);
+					});
+				});
+				let errbuffer = "";
+				if (cp.stderr) cp.stderr.on("data", (data) => {
+					state.processStderr = true;
+					if (this.options.listeners && this.options.listeners.stderr) this.options.listeners.stderr(data);
+					if (!optionsNonNull.silent && optionsNonNull.errStream && optionsNonNull.outStream) (optionsNonNull.failOnStdErr ? optionsNonNull.errStream : optionsNonNull.outStream).write(data);
+					errbuffer = this._processLineBuffer(data, errbuffer, (line) => {
+						if (this.options.listeners && this.options.listeners.errline) this.options.listeners.errline(line);
+					});
+				});
+				cp.on("error", (err) => {
+					state.processError = err.message;
+					state.processExited = true;
+					state.processClosed = true;
+					state.CheckComplete();
+				});
+				cp.on("exit", (code) => {
+					state.processExitCode = code;
+					state.processExited = true;
+					this._debug(`Exit code ${code} received from tool '${this.toolPath}'`);
+					state.CheckComplete();
+				});
+				cp.on("close", (code) => {
+					state.processExitCode = code;
+					state.processExited = true;
+					state.processClosed = true;
+					this._debug(`STDIO streams have closed for tool '${this.toolPath}'`);
+					state.CheckComplete();
+				});
+				state.on("done", (error, exitCode) => {
+					if (stdbuffer.length > 0) this.emit("stdline", stdbuffer);
+					if (errbuffer.length > 0) this.emit("errline", errbuffer);
+					cp.removeAllListeners();
+					if (error) reject(error);
+					else resolve(exitCode);
+				});
+				if (this.options.input) {
+					if (!cp.stdin) throw new Error("child process missing stdin");
+					cp.stdin.end(this.options.input);
+				}
+			}));
+		});
+	}
+};
+/**
+* Convert an arg string to an array of args. Handles escaping
+*
+* @param    argString   string of arguments
+* @returns  string[]    array of arguments
+*/
+function argStringToArray(argString) {
+	const args = [];
+	let inQuotes = false;
+	let escaped = false;
+	let arg = "";
+	function append(c) {
+		if (escaped && c !== "\"") arg += "\\";
+		arg += c;
+		escaped = false;
+	}
+	for (let i = 0; i < argString.length; i++) {
+		const c = argString.charAt(i);
+		if (c === "\"") {
+			if (!escaped) inQuotes = !inQuotes;
+			else append(c);
+			continue;
+		}
+		if (c === "\\" && escaped) {
+			append(c);
+			continue;
+		}
+		if (c === "\\" && inQuotes) {
+			escaped = true;
+			continue;
+		}
+		if (c === " " && !inQuotes) {
+			if (arg.length > 0) {
+				args.push(arg);
+				arg = "";
+			}
+			continue;
+		}
+		append(c);
+	}
+	if (arg.length > 0) args.push(arg.trim());
+	return args;
+}
+var ExecState = class ExecState extends events.EventEmitter {
+	constructor(options, toolPath) {
+		super();
+		this.processClosed = false;
+		this.processError = "";
+		this.processExitCode = 0;
+		this.processExited = false;
+		this.processStderr = false;
+		this.delay = 1e4;
+		this.done = false;
+		this.timeout = null;
+		if (!toolPath) throw new Error("toolPath must not be empty");
+		this.options = options;
+		this.toolPath = toolPath;
+		if (options.delay) this.delay = options.delay;
+	}
+	CheckComplete() {
+		if (this.done) return;
+		if (this.processClosed) this._setResult();
+		else if (this.processExited) this.timeout = setTimeout$2(ExecState.HandleTimeout, this.delay, this);
+	}
+	_debug(message) {
+		this.emit("debug", message);
+	}
+	_setResult() {
+		let error;
+		if (this.processExited) {
+			if (this.processError) error = /* @__PURE__ */ new Error(`There was an error when attempting to execute the process '${this.toolPath}'. This may indicate the process failed to start. Error: ${this.processError}`);
+			else if (this.processExitCode !== 0 && !this.options.ignoreReturnCode) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed with exit code ${this.processExitCode}`);
+			else if (this.processStderr && this.options.failOnStdErr) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed because one or more lines were written to the STDERR stream`);
+		}
+		if (this.timeout) {
+			clearTimeout(this.timeout);
+			this.timeout = null;
+		}
+		this.done = true;
+		this.emit("done", error, this.processExitCode);
+	}
+	static HandleTimeout(state) {
+		if (state.done) return;
+		if (!state.processClosed && state.processExited) {
+			const message = `The STDIO streams did not close within ${state.delay / 1e3} seconds of the exit event from process '${state.toolPath}'. This may indicate a child process inherited the STDIO streams and has not yet exited.`;
+			state._debug(message);
+		}
+		state._setResult();
+	}
+};
+// node_modules/@actions/exec/lib/exec.js
+var __awaiter = function(thisArg, _arguments, P, generator) {
+	function adopt(value) {
+		return value instanceof P ? value : new P(function(resolve) {
+			resolve(value);
+		});
+	}
+	return new (P || (P = Promise))(function(resolve, reject) {
+		function fulfilled(value) {
+			try {
+				step(generator.next(value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function rejected(value) {
+			try {
+				step(generator["throw"](value));
+			} catch (e) {
+				reject(e);
+			}
+		}
+		function step(result) {
+			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
+		}
+		step((generator = generator.apply(thisArg, _arguments || [])).next());
+	});
+};
+/**
+* Exec a command.
+* Output will be streamed to the live console.
+* Returns promise with return code
+*
+* @param     commandLine        command to execute (can include additional args). Must be correctly escaped.
+* @param     args               optional arguments for tool. Escaping is handled by the lib.
+* @param     options            optional exec options.  See ExecOptions
+* @returns   Promise<number>    exit code
+*/
+function exec(commandLine, args, options) {
+	return __awaiter(this, void 0, void 0, function* () {
+		const commandArgs = argStringToArray(commandLine);
+		if (commandArgs.length === 0) throw new Error(`Parameter 'commandLine' cannot be null or empty.`);
+		const toolPath = commandArgs[0];
+		args = commandArgs.slice(1).concat(args || []);
+		return new ToolRunner(toolPath, args, options).exec();
+	});
+}
+// src/commands/keys.ts
+/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
+const KEYS = {
+	BENTO_SSH_KEY: "the publisher's ssh key",
+	BENTO_SIGNING_KEY: "the signing key",
+	BENTO_GIT_SSH_KEY: "the ssh key for git",
+	BENTO_CACHE_KEY: "the binary cache's signing key"
+};
+/** Says how a key gets to the command line; the Action says how it gets to the Action. */
+var MissingKeysError = class extends FleetError {
+	names;
+	constructor(names) {
+		super(`${names.map((name) => KEYS[name]).join(" and ")} ${names.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${names.join(" and ")}, or the path of its file as ${names.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
+		this.names = names;
+	}
+};
+/**
+* Takes private keys from the environment, in the order of `names`.
+* @throws MissingKeysError that names all of those that are missing.
+*/
+function keysFromEnvironment(env, ...names) {
+	const sources = names.map((name) => optionalKey(env, name));
+	const missing = names.filter((_, index) => sources[index] === void 0);
+	if (missing.length > 0) throw new MissingKeysError(missing);
+	return sources;
+}
+/** A private key that may be in the environment. */
+function optionalKey(env, name) {
+	const [content, file] = [env[name], env[`${name}_FILE`]];
+	if (content) return { content };
+	return file ? { file } : void 0;
+}
+/** What a key is called in errors. */
+function describeKey(name) {
+	return KEYS[name];
+}
+const PUBLISHER_KEY = "BENTO_SSH_KEY";
+const SIGNING_KEY = "BENTO_SIGNING_KEY";
+/** Without it, git logs in with whatever it finds itself. */
+const GIT_KEY = "BENTO_GIT_SSH_KEY";
+/** Without it, what is built isn't signed. */
+const CACHE_KEY = "BENTO_CACHE_KEY";
+/** Any text that is secret: it says which remembered evaluations are to be believed. */
+const MEMORY_KEY = "BENTO_MEMORY_KEY";
+/** No program that is started has a use for any of them in its environment. */
+const SECRETS$1 = [
+	PUBLISHER_KEY,
+	SIGNING_KEY,
+	GIT_KEY,
+	CACHE_KEY,
+	MEMORY_KEY
+];
 // src/fleet/cache-over-ssh.ts
 /**
 * What of a cache's URL the server connects hosts to: `127.0.0.1:5000`, `[::1]:5000`, as sshd's PermitOpen has it. Null unless it is
@@ -10343,7 +13216,7 @@ const _safeParseAsync = (_Err) => async (schema, value, _ctx) => {
 };
 const COMPILE_INVALID = /* @__PURE__ */ Symbol.for("zod.compile.invalid");
 const COMPILE_FALLBACK = /* @__PURE__ */ Symbol.for("zod.compile.fallback");
-const validate$1 = ((schema, value, _ctx) => {
+const validate = ((schema, value, _ctx) => {
 	const validator = schema._zod.bag.validator;
 	if (validator !== void 0) {
 		if (validator(value) !== COMPILE_INVALID) return true;
@@ -10463,7 +13336,7 @@ function nanoidOfLength(length) {
 	return new RegExp(`^[a-zA-Z0-9_-]{${length}}$`);
 }
 /** ISO 8601-1 duration regex. Does not support the 8601-2 extensions like negative durations or fractional/negative components. */
-const duration$1 = /^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$/;
+const duration = /^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$/;
 /** A regex for any UUID-like identifier: 8-4-4-4-12 hex pattern */
 const guid = /^([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})$/;
 /** Returns a regex for validating an RFC 9562/4122 UUID.
@@ -11160,7 +14033,7 @@ const $ZodISOTime = /*@__PURE__*/ $constructor("$ZodISOTime", (inst, def) => {
 	$ZodStringFormat.init(inst, def);
 });
 const $ZodISODuration = /*@__PURE__*/ $constructor("$ZodISODuration", (inst, def) => {
-	def.pattern ?? (def.pattern = duration$1);
+	def.pattern ?? (def.pattern = duration);
 	$ZodStringFormat.init(inst, def);
 });
 const $ZodIPv4 = /*@__PURE__*/ $constructor("$ZodIPv4", (inst, def) => {
@@ -12392,7 +15265,7 @@ function bucketFor(state, inst) {
 	return bucket;
 }
 let handoff;
-const open$2 = [];
+const open$1 = [];
 const memo = {
 	alloc(_inst, payload, empty) {
 		const bucket = handoff;
@@ -12403,7 +15276,7 @@ const memo = {
 			issues: null
 		};
 		bucket.set(payload.value, entry);
-		open$2.push(entry);
+		open$1.push(entry);
 		return empty;
 	},
 	guard(inst) {
@@ -12469,10 +15342,10 @@ const memo = {
 					return payload;
 				}
 				handoff = bucket;
-				const depth = open$2.length;
+				const depth = open$1.length;
 				const result = base(payload, ctx);
 				handoff = void 0;
-				const entry = open$2.length > depth ? open$2.pop() : void 0;
+				const entry = open$1.length > depth ? open$1.pop() : void 0;
 				if (result instanceof Promise) return result.then((r) => {
 					if (entry) entry.issues = r.issues.length ? cloneIssues(r.issues) : NO_ISSUES;
 					return r;
@@ -14244,7 +17117,7 @@ const ZodType = /*@__PURE__*/ $constructor("ZodType", (inst, def) => {
 		own(this, "spa", value);
 	},
 	validate(data, params) {
-		return validate$1(this, data, params);
+		return validate(this, data, params);
 	},
 	validateAsync(data, params) {
 		return validateAsync$1(this, data, params);
@@ -15243,7 +18116,7 @@ const cache = strictObject({
 });
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
 const nixpkgsPin = strictObject({
-	url: url().describe("A tarball's."),
+	url: url("must be a URL, https://…").describe("A tarball's."),
 	hash: string().regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='").describe("What is in it, `sha256-…=`, as `nix-prefetch-url --unpack` or a flake.lock has it.")
 });
 const host = strictObject({
@@ -15303,10 +18176,18 @@ function parseFleetFile(file) {
 			column: col
 		};
 	};
-	const syntax = document.errors.map((error) => ({
-		at: place(error.code === "DUPLICATE_KEY" ? skipBlanks(text, error.pos[0]) : error.pos[0]),
-		text: firstLine(error.message)
-	}));
+	const syntax = document.errors.map((error) => {
+		if (error.code !== "DUPLICATE_KEY") return {
+			at: place(error.pos[0]),
+			text: firstLine(error.message)
+		};
+		const offset = skipBlanks(text, error.pos[0]);
+		const [key = ""] = /^[^\s:]*/.exec(text.slice(offset)) ?? [];
+		return {
+			at: place(offset),
+			text: `the key ${key} is there twice`
+		};
+	});
 	if (syntax.length > 0) throw problemsError(syntax);
 	let value;
 	try {
@@ -15329,6 +18210,18 @@ function parseFleetFile(file) {
 		content: result.data,
 		locate
 	};
+}
+/**
+* Looks at a text that is no fleet.yaml yet, but made of a command's options.
+* @throws FleetError that says what is wrong, and not where: that would help nobody.
+*/
+function checkFleetText(text) {
+	try {
+		parseFleetFile(text);
+	} catch (error) {
+		if (!(error instanceof FleetError)) throw error;
+		throw new FleetError(error.message.replaceAll(new RegExp(`^${FLEET_FILE}:\\d+:\\d+: `, "gm"), ""), { cause: error });
+	}
 }
 /** More than these are one mistake's echo. */
 const MAX_PROBLEMS = 20;
@@ -15367,6 +18260,17 @@ function problems(issue, locate) {
 		at: locate(issue.path),
 		text: `${where} must be one of: ${issue.values.join(", ")}`
 	}];
+	if (issue.code === "too_big" && issue.message.startsWith("Too big")) return [{
+		at: locate(issue.path),
+		text: `${where} must be ${issue.maximum} at most`
+	}];
+	if (issue.code === "too_small" && issue.message.startsWith("Too small")) {
+		const least = issue.origin === "int" || issue.origin === "number" ? `be ${issue.minimum} at least` : "not be empty";
+		return [{
+			at: locate(issue.path),
+			text: `${where} must ${least}`
+		}];
+	}
 	return [{
 		at: locate(issue.path),
 		text: `${where} ${issue.message.replace(/^Invalid input: /, "")}`
@@ -15659,7 +18563,7 @@ function declaredHosts(dir, { content, locate }) {
 		const needed = kind === "flake" ? "flake.nix" : config;
 		if (!isFile(path$2.join(dir, place, needed))) throw new FleetError(`${name}: there is no ${path$2.posix.join(place, kind === "flake" ? "" : config)}${kind === "flake" ? "/flake.nix" : ""}`, {
 			at: locate(["hosts", name]),
-			hint: `add it, or take the host out: bento host remove ${name}`
+			hint: entry.path === void 0 ? `add it, or take the host out: bento host remove ${name}` : `add it, or say in its path where it is; or take the host out: bento host remove ${name}`
 		});
 		if (content.server) {
 			const login = loginOf({ name }, content.server);
@@ -15752,2385 +18656,6 @@ function isDirectory(place) {
 function sortHosts(hosts) {
 	return [...hosts].sort((a, b) => a.name < b.name ? -1 : 1);
 }
-// src/inert.ts
-/** Text from elsewhere (Nix logs, host reports, commit subjects) with control and bidirectional characters made visible. */
-function inert(text) {
-	return text.replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, "�");
-}
-/** The same on one line, at most `limit` characters of it. */
-function inertLine(text, limit = 500) {
-	const line = inert(text).replace(/[\t\n ]+/g, " ").trim();
-	return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
-}
-/** At most about `limit` characters of a long text: its beginning and its end, by whole lines, and what was left out between. */
-function clip(text, limit) {
-	if (text.length <= limit) return text;
-	const head = text.slice(0, Math.floor(limit / 2));
-	const tail = text.slice(text.length - Math.ceil(limit / 2));
-	return `${head.slice(0, head.lastIndexOf("\n") + 1) || `${head}\n`}…\n${tail.slice(tail.indexOf("\n") + 1) || tail}`;
-}
-// src/platform/files.ts
-/**
-* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
-* content or the new. Directories on the way are made.
-*/
-async function writeFileAtomically(file, content, mode = 420) {
-	await makeDirectory(path$2.dirname(file));
-	const temporary = temporaryBeside(file);
-	try {
-		await writeSynced(temporary, content, mode);
-		await rename$1(temporary, file);
-	} catch (error) {
-		await rm$1(temporary, { force: true });
-		throw error;
-	}
-}
-/**
-* Replaces several files, or none of them: all are written beside those that they replace before the first is renamed, and what fails
-* after that puts back what was there. Directories on the way are made, and those that are left empty go.
-*/
-async function replaceFiles(replacements) {
-	const written = [];
-	const changed = [];
-	try {
-		for (const { file, content, mode } of replacements) {
-			const temporary = content === null ? null : temporaryBeside(file);
-			written.push({
-				file,
-				temporary,
-				backup: temporaryBeside(file)
-			});
-			if (temporary === null || content === null) continue;
-			await makeDirectory(path$2.dirname(file));
-			await writeSynced(temporary, content, mode ?? 420);
-		}
-		for (const one of written) {
-			await copyFile$1(one.file, one.backup).catch(unlessMissing);
-			changed.push(one);
-			await (one.temporary === null ? rm$1(one.file, { force: true }) : rename$1(one.temporary, one.file));
-		}
-	} catch (error) {
-		for (const { file, backup } of changed) await rename$1(backup, file).catch(() => rm$1(file, { force: true }));
-		throw error;
-	} finally {
-		for (const { temporary, backup } of written) {
-			if (temporary !== null) await rm$1(temporary, { force: true });
-			await rm$1(backup, { force: true });
-		}
-	}
-	for (const { file, content } of replacements) if (content === null) await removeEmpty(path$2.dirname(file));
-}
-function temporaryBeside(file) {
-	return path$2.join(path$2.dirname(file), `.${path$2.basename(file)}.${randomBytes(6).toString("hex")}`);
-}
-async function writeSynced(file, content, mode) {
-	const handle = await open$3(file, "wx", mode);
-	try {
-		await handle.writeFile(content);
-		await handle.sync();
-	} finally {
-		await handle.close();
-	}
-}
-function unlessMissing(error) {
-	if (error.code !== "ENOENT") throw error;
-}
-/** Removes directories from here upwards, up to the first in which there is something. */
-async function removeEmpty(dir) {
-	try {
-		await rmdir$1(dir);
-	} catch {
-		return;
-	}
-	await removeEmpty(path$2.dirname(dir));
-}
-/**
-* Makes a directory and those above it, unless they are there. Node's own `recursive` tries for ever where a file system has
-* the parent, and says that it hasn't, as /proc does.
-*/
-async function makeDirectory(dir) {
-	try {
-		await mkdir$1(dir);
-	} catch (error) {
-		const { code } = error;
-		if (code === "ENOENT" && path$2.dirname(dir) !== dir) {
-			await makeDirectory(path$2.dirname(dir));
-			await mkdir$1(dir).catch(unlessThere);
-		} else await unlessThere(error);
-	}
-	async function unlessThere(error) {
-		if (!(await stat$1(dir).catch(() => void 0))?.isDirectory()) throw error;
-	}
-}
-// src/nix/build-log.ts
-/** A line without an end is cut here, in characters. */
-const MAX_LINE$1 = 1048576;
-/** Text of a build without its colours, and without anything else that would act on a terminal. */
-function inertLog(text) {
-	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
-}
-/**
-* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
-* has the end that is known.
-*/
-async function saveLog(nix, { drv, tail }, directory) {
-	await makeDirectory(directory);
-	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
-	const temporary = `${file}.new`;
-	const handle = await open$3(temporary, "w", 420);
-	try {
-		const decoder = new StringDecoder("utf8");
-		let rest = "";
-		let size = 0;
-		const write = (text) => {
-			if (text !== "") size += writeSync(handle.fd, inertLog(text));
-		};
-		const { status } = await nix.run("nix-store", ["--read-log", drv], {
-			keepNothing: true,
-			onStdout: (data) => {
-				rest += decoder.write(data);
-				const end = rest.length > MAX_LINE$1 ? rest.length : rest.lastIndexOf("\n") + 1;
-				write(rest.slice(0, end));
-				rest = rest.slice(end);
-			}
-		});
-		write(rest + decoder.end());
-		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
-		await handle.close();
-		await rename$1(temporary, file);
-		return file;
-	} catch (error) {
-		await handle.close().catch(() => {});
-		await rm$1(temporary, { force: true });
-		throw error;
-	}
-}
-/** Removes logs that nobody will look at any more. What isn't one, by its name, stays. */
-async function removeOldLogs(directory, now = Date.now()) {
-	const names = await readdir$1(directory).catch(() => []);
-	for (const name of names.filter((name) => /^[0-9a-z]{32}-.*\.log(?:\.new)?$/.test(name))) {
-		const file = path$2.join(directory, name);
-		const { mtimeMs } = await stat$1(file);
-		if (now - mtimeMs > 2592e6) await rm$1(file, { force: true });
-	}
-}
-// src/platform/temporary.ts
-/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
-async function temporaryDirectory() {
-	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
-	return {
-		path: dir,
-		[Symbol.asyncDispose]: () => rm$1(dir, {
-			recursive: true,
-			force: true,
-			maxRetries: 3
-		})
-	};
-}
-/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
-async function temporarySecretFile(name, content) {
-	const dir = await temporaryDirectory();
-	const file = path$2.join(dir.path, name);
-	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
-		mode: 384,
-		flag: "wx"
-	});
-	return {
-		path: file,
-		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
-	};
-}
-// src/nix/cache-key.ts
-/** Before the 32 bytes of a seed, PKCS #8 of an ed25519 key has these (RFC 8410). */
-const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
-const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
-/**
-* Makes a key usable by Nix. `what` says in errors which key it is.
-* @throws FleetError for a key that is malformed or can't be read. Its text is never part of it.
-*/
-async function openCacheKey(source, what) {
-	const key = ("content" in source ? source.content : await readKey$1(source.file, what)).trim();
-	const publicKey = publicHalf$1(key);
-	if (publicKey === void 0) throw new FleetError(`${what} is not a secret key of a binary cache`, { hint: "it is one line, NAME:BASE64, as bento keygen --cache NAME or nix-store --generate-binary-cache-key makes it" });
-	const copy = await temporarySecretFile("cache-key", key);
-	return {
-		file: copy.path,
-		publicKey,
-		[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
-	};
-}
-async function readKey$1(file, what) {
-	return readFile$1(file, "utf8").catch((error) => {
-		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
-	});
-}
-/** Undefined for what is no secret key, or one whose halves don't belong together. */
-function publicHalf$1(key) {
-	const [, name, body = ""] = /^([^\s:]+):([A-Za-z0-9+/]{86}==)$/.exec(key) ?? [];
-	if (name === void 0) return void 0;
-	const bytes = Buffer.from(body, "base64");
-	const seed = createPrivateKey({
-		key: Buffer.concat([PKCS8, bytes.subarray(0, 32)]),
-		format: "der",
-		type: "pkcs8"
-	});
-	const half = Buffer.from(createPublicKey(seed).export({ format: "jwk" }).x ?? "", "base64url");
-	return half.equals(bytes.subarray(32)) ? `${name}:${half.toString("base64")}` : void 0;
-}
-/** A new key of this name: both halves, each a line as Nix has it. */
-function makeCacheKey(name) {
-	const { d = "", x = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
-	const [seed, half] = [Buffer.from(d, "base64url"), Buffer.from(x, "base64url")];
-	return {
-		secretKey: `${name}:${Buffer.concat([seed, half]).toString("base64")}`,
-		publicKey: `${name}:${half.toString("base64")}`
-	};
-}
-// src/nix/difference.ts
-/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
-const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
-/**
-* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
-* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
-* @throws UnavailableError when Nix can't tell.
-*/
-async function packageChanges(nix, from, to) {
-	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
-	return difference(before, after);
-}
-/** Names with their versions, of all packages that one closure has and the other hasn't. */
-function difference(before, after) {
-	const changes = [];
-	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
-		const from = versions(before.get(name));
-		const to = versions(after.get(name));
-		if (from !== to) changes.push({
-			name,
-			from,
-			to
-		});
-	}
-	return changes;
-}
-async function packagesOf(nix, root) {
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		root
-	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return parsePackages(run.stdout);
-}
-/** The outputs of a package that are not its main one are the same package. */
-const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
-/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
-function parsePackages(paths) {
-	const packages = /* @__PURE__ */ new Map();
-	for (const line of paths.split("\n")) {
-		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
-		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
-		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
-		if (base.startsWith("nixos-system-")) continue;
-		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
-	}
-	return packages;
-}
-function versions(found) {
-	return found === void 0 ? null : [...found].sort().join(", ");
-}
-// node_modules/@actions/io/lib/io-util.js
-var __awaiter$3 = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-const { chmod, copyFile, lstat, mkdir, open: open$1, readdir, rename, rm, rmdir, stat, symlink, unlink } = fs$1.promises;
-const IS_WINDOWS$1 = process.platform === "win32";
-fs$1.constants.O_RDONLY;
-function exists$1(fsPath) {
-	return __awaiter$3(this, void 0, void 0, function* () {
-		try {
-			yield stat(fsPath);
-		} catch (err) {
-			if (err.code === "ENOENT") return false;
-			throw err;
-		}
-		return true;
-	});
-}
-/**
-* On OSX/Linux, true if path starts with '/'. On Windows, true for paths like:
-* \, \hello, \\hello\share, C:, and C:\hello (and corresponding alternate separator cases).
-*/
-function isRooted(p) {
-	p = normalizeSeparators(p);
-	if (!p) throw new Error("isRooted() parameter \"p\" cannot be empty");
-	if (IS_WINDOWS$1) return p.startsWith("\\") || /^[A-Z]:/i.test(p);
-	return p.startsWith("/");
-}
-/**
-* Best effort attempt to determine whether a file exists and is executable.
-* @param filePath    file path to check
-* @param extensions  additional file extensions to try
-* @return if file exists and is executable, returns the file path. otherwise empty string.
-*/
-function tryGetExecutablePath(filePath, extensions) {
-	return __awaiter$3(this, void 0, void 0, function* () {
-		let stats = void 0;
-		try {
-			stats = yield stat(filePath);
-		} catch (err) {
-			if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
-		}
-		if (stats && stats.isFile()) {
-			if (IS_WINDOWS$1) {
-				const upperExt = path$1.extname(filePath).toUpperCase();
-				if (extensions.some((validExt) => validExt.toUpperCase() === upperExt)) return filePath;
-			} else if (isUnixExecutable(stats)) return filePath;
-		}
-		const originalFilePath = filePath;
-		for (const extension of extensions) {
-			filePath = originalFilePath + extension;
-			stats = void 0;
-			try {
-				stats = yield stat(filePath);
-			} catch (err) {
-				if (err.code !== "ENOENT") console.log(`Unexpected error attempting to determine if executable file exists '${filePath}': ${err}`);
-			}
-			if (stats && stats.isFile()) {
-				if (IS_WINDOWS$1) {
-					try {
-						const directory = path$1.dirname(filePath);
-						const upperName = path$1.basename(filePath).toUpperCase();
-						for (const actualName of yield readdir(directory)) if (upperName === actualName.toUpperCase()) {
-							filePath = path$1.join(directory, actualName);
-							break;
-						}
-					} catch (err) {
-						console.log(`Unexpected error attempting to determine the actual case of the file '${filePath}': ${err}`);
-					}
-					return filePath;
-				} else if (isUnixExecutable(stats)) return filePath;
-			}
-		}
-		return "";
-	});
-}
-function normalizeSeparators(p) {
-	p = p || "";
-	if (IS_WINDOWS$1) {
-		p = p.replace(/\//g, "\\");
-		return p.replace(/\\\\+/g, "\\");
-	}
-	return p.replace(/\/\/+/g, "/");
-}
-function isUnixExecutable(stats) {
-	return (stats.mode & 1) > 0 || (stats.mode & 8) > 0 && process.getgid !== void 0 && stats.gid === process.getgid() || (stats.mode & 64) > 0 && process.getuid !== void 0 && stats.uid === process.getuid();
-}
-// node_modules/@actions/io/lib/io.js
-var __awaiter$2 = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-/**
-* Returns path of a tool had the tool actually been invoked.  Resolves via paths.
-* If you check and the tool does not exist, it will throw.
-*
-* @param     tool              name of the tool
-* @param     check             whether to check if tool exists
-* @returns   Promise<string>   path to tool
-*/
-function which(tool, check) {
-	return __awaiter$2(this, void 0, void 0, function* () {
-		if (!tool) throw new Error("parameter 'tool' is required");
-		if (check) {
-			const result = yield which(tool, false);
-			if (!result) {
-				if (IS_WINDOWS$1) throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also verify the file has a valid extension for an executable file.`);
-				else throw new Error(`Unable to locate executable file: ${tool}. Please verify either the file path exists or the file can be found within a directory specified by the PATH environment variable. Also check the file mode to verify the file is executable.`);
-			}
-			return result;
-		}
-		const matches = yield findInPath(tool);
-		if (matches && matches.length > 0) return matches[0];
-		return "";
-	});
-}
-/**
-* Returns a list of all occurrences of the given tool on the system path.
-*
-* @returns   Promise<string[]>  the paths of the tool
-*/
-function findInPath(tool) {
-	return __awaiter$2(this, void 0, void 0, function* () {
-		if (!tool) throw new Error("parameter 'tool' is required");
-		const extensions = [];
-		if (IS_WINDOWS$1 && process.env["PATHEXT"]) {
-			for (const extension of process.env["PATHEXT"].split(path$1.delimiter)) if (extension) extensions.push(extension);
-		}
-		if (isRooted(tool)) {
-			const filePath = yield tryGetExecutablePath(tool, extensions);
-			if (filePath) return [filePath];
-			return [];
-		}
-		if (tool.includes(path$1.sep)) return [];
-		const directories = [];
-		if (process.env.PATH) {
-			for (const p of process.env.PATH.split(path$1.delimiter)) if (p) directories.push(p);
-		}
-		const matches = [];
-		for (const directory of directories) {
-			const filePath = yield tryGetExecutablePath(path$1.join(directory, tool), extensions);
-			if (filePath) matches.push(filePath);
-		}
-		return matches;
-	});
-}
-// node_modules/@actions/exec/lib/toolrunner.js
-var __awaiter$1 = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-const IS_WINDOWS = process.platform === "win32";
-var ToolRunner = class extends events.EventEmitter {
-	constructor(toolPath, args, options) {
-		super();
-		if (!toolPath) throw new Error("Parameter 'toolPath' cannot be null or empty.");
-		this.toolPath = toolPath;
-		this.args = args || [];
-		this.options = options || {};
-	}
-	_debug(message) {
-		if (this.options.listeners && this.options.listeners.debug) this.options.listeners.debug(message);
-	}
-	_getCommandString(options, noPrefix) {
-		const toolPath = this._getSpawnFileName();
-		const args = this._getSpawnArgs(options);
-		let cmd = noPrefix ? "" : "[command]";
-		if (IS_WINDOWS) {
-			if (this._isCmdFile()) {
-				cmd += toolPath;
-				for (const a of args) cmd += ` ${a}`;
-			} else if (options.windowsVerbatimArguments) {
-				cmd += `"${toolPath}"`;
-				for (const a of args) cmd += ` ${a}`;
-			} else {
-				cmd += this._windowsQuoteCmdArg(toolPath);
-				for (const a of args) cmd += ` ${this._windowsQuoteCmdArg(a)}`;
-			}
-		} else {
-			cmd += toolPath;
-			for (const a of args) cmd += ` ${a}`;
-		}
-		return cmd;
-	}
-	_processLineBuffer(data, strBuffer, onLine) {
-		try {
-			let s = strBuffer + data.toString();
-			let n = s.indexOf(os$1.EOL);
-			while (n > -1) {
-				onLine(s.substring(0, n));
-				s = s.substring(n + os$1.EOL.length);
-				n = s.indexOf(os$1.EOL);
-			}
-			return s;
-		} catch (err) {
-			this._debug(`error processing line. Failed with error ${err}`);
-			return "";
-		}
-	}
-	_getSpawnFileName() {
-		if (IS_WINDOWS) {
-			if (this._isCmdFile()) return process.env["COMSPEC"] || "cmd.exe";
-		}
-		return this.toolPath;
-	}
-	_getSpawnArgs(options) {
-		if (IS_WINDOWS) {
-			if (this._isCmdFile()) {
-				let argline = `/D /S /C "${this._windowsQuoteCmdArg(this.toolPath)}`;
-				for (const a of this.args) {
-					argline += " ";
-					argline += options.windowsVerbatimArguments ? a : this._windowsQuoteCmdArg(a);
-				}
-				argline += "\"";
-				return [argline];
-			}
-		}
-		return this.args;
-	}
-	_endsWith(str, end) {
-		return str.endsWith(end);
-	}
-	_isCmdFile() {
-		const upperToolPath = this.toolPath.toUpperCase();
-		return this._endsWith(upperToolPath, ".CMD") || this._endsWith(upperToolPath, ".BAT");
-	}
-	_windowsQuoteCmdArg(arg) {
-		if (!this._isCmdFile()) return this._uvQuoteCmdArg(arg);
-		if (!arg) return "\"\"";
-		const cmdSpecialChars = [
-			" ",
-			"	",
-			"&",
-			"(",
-			")",
-			"[",
-			"]",
-			"{",
-			"}",
-			"^",
-			"=",
-			";",
-			"!",
-			"'",
-			"+",
-			",",
-			"`",
-			"~",
-			"|",
-			"<",
-			">",
-			"\""
-		];
-		let needsQuotes = false;
-		for (const char of arg) if (cmdSpecialChars.some((x) => x === char)) {
-			needsQuotes = true;
-			break;
-		}
-		if (!needsQuotes) return arg;
-		let reverse = "\"";
-		let quoteHit = true;
-		for (let i = arg.length; i > 0; i--) {
-			reverse += arg[i - 1];
-			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
-			else if (arg[i - 1] === "\"") {
-				quoteHit = true;
-				reverse += "\"";
-			} else quoteHit = false;
-		}
-		reverse += "\"";
-		return reverse.split("").reverse().join("");
-	}
-	_uvQuoteCmdArg(arg) {
-		if (!arg) return "\"\"";
-		if (!arg.includes(" ") && !arg.includes("	") && !arg.includes("\"")) return arg;
-		if (!arg.includes("\"") && !arg.includes("\\")) return `"${arg}"`;
-		let reverse = "\"";
-		let quoteHit = true;
-		for (let i = arg.length; i > 0; i--) {
-			reverse += arg[i - 1];
-			if (quoteHit && arg[i - 1] === "\\") reverse += "\\";
-			else if (arg[i - 1] === "\"") {
-				quoteHit = true;
-				reverse += "\\";
-			} else quoteHit = false;
-		}
-		reverse += "\"";
-		return reverse.split("").reverse().join("");
-	}
-	_cloneExecOptions(options) {
-		options = options || {};
-		const result = {
-			cwd: options.cwd || process.cwd(),
-			env: options.env || process.env,
-			silent: options.silent || false,
-			windowsVerbatimArguments: options.windowsVerbatimArguments || false,
-			failOnStdErr: options.failOnStdErr || false,
-			ignoreReturnCode: options.ignoreReturnCode || false,
-			delay: options.delay || 1e4
-		};
-		result.outStream = options.outStream || process.stdout;
-		result.errStream = options.errStream || process.stderr;
-		return result;
-	}
-	_getSpawnOptions(options, toolPath) {
-		options = options || {};
-		const result = {};
-		result.cwd = options.cwd;
-		result.env = options.env;
-		result["windowsVerbatimArguments"] = options.windowsVerbatimArguments || this._isCmdFile();
-		if (options.windowsVerbatimArguments) result.argv0 = `"${toolPath}"`;
-		return result;
-	}
-	/**
-	* Exec a tool.
-	* Output will be streamed to the live console.
-	* Returns promise with return code
-	*
-	* @param     tool     path to tool to exec
-	* @param     options  optional exec options.  See ExecOptions
-	* @returns   number
-	*/
-	exec() {
-		return __awaiter$1(this, void 0, void 0, function* () {
-			if (!isRooted(this.toolPath) && (this.toolPath.includes("/") || IS_WINDOWS && this.toolPath.includes("\\"))) this.toolPath = path$1.resolve(process.cwd(), this.options.cwd || process.cwd(), this.toolPath);
-			this.toolPath = yield which(this.toolPath, true);
-			return new Promise((resolve, reject) => __awaiter$1(this, void 0, void 0, function* () {
-				this._debug(`exec tool: ${this.toolPath}`);
-				this._debug("arguments:");
-				for (const arg of this.args) this._debug(`   ${arg}`);
-				const optionsNonNull = this._cloneExecOptions(this.options);
-				if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(this._getCommandString(optionsNonNull) + os$1.EOL);
-				const state = new ExecState(optionsNonNull, this.toolPath);
-				state.on("debug", (message) => {
-					this._debug(message);
-				});
-				if (this.options.cwd && !(yield exists$1(this.options.cwd))) return reject(/* @__PURE__ */ new Error(`The cwd: ${this.options.cwd} does not exist!`));
-				const fileName = this._getSpawnFileName();
-				const cp = child.spawn(fileName, this._getSpawnArgs(optionsNonNull), this._getSpawnOptions(this.options, fileName));
-				let stdbuffer = "";
-				if (cp.stdout) cp.stdout.on("data", (data) => {
-					if (this.options.listeners && this.options.listeners.stdout) this.options.listeners.stdout(data);
-					if (!optionsNonNull.silent && optionsNonNull.outStream) optionsNonNull.outStream.write(data);
-					stdbuffer = this._processLineBuffer(data, stdbuffer, (line) => {
-						if (this.options.listeners && this.options.listeners.stdline) this.options.listeners.stdline(line);
-					});
-				});
-				let errbuffer = "";
-				if (cp.stderr) cp.stderr.on("data", (data) => {
-					state.processStderr = true;
-					if (this.options.listeners && this.options.listeners.stderr) this.options.listeners.stderr(data);
-					if (!optionsNonNull.silent && optionsNonNull.errStream && optionsNonNull.outStream) (optionsNonNull.failOnStdErr ? optionsNonNull.errStream : optionsNonNull.outStream).write(data);
-					errbuffer = this._processLineBuffer(data, errbuffer, (line) => {
-						if (this.options.listeners && this.options.listeners.errline) this.options.listeners.errline(line);
-					});
-				});
-				cp.on("error", (err) => {
-					state.processError = err.message;
-					state.processExited = true;
-					state.processClosed = true;
-					state.CheckComplete();
-				});
-				cp.on("exit", (code) => {
-					state.processExitCode = code;
-					state.processExited = true;
-					this._debug(`Exit code ${code} received from tool '${this.toolPath}'`);
-					state.CheckComplete();
-				});
-				cp.on("close", (code) => {
-					state.processExitCode = code;
-					state.processExited = true;
-					state.processClosed = true;
-					this._debug(`STDIO streams have closed for tool '${this.toolPath}'`);
-					state.CheckComplete();
-				});
-				state.on("done", (error, exitCode) => {
-					if (stdbuffer.length > 0) this.emit("stdline", stdbuffer);
-					if (errbuffer.length > 0) this.emit("errline", errbuffer);
-					cp.removeAllListeners();
-					if (error) reject(error);
-					else resolve(exitCode);
-				});
-				if (this.options.input) {
-					if (!cp.stdin) throw new Error("child process missing stdin");
-					cp.stdin.end(this.options.input);
-				}
-			}));
-		});
-	}
-};
-/**
-* Convert an arg string to an array of args. Handles escaping
-*
-* @param    argString   string of arguments
-* @returns  string[]    array of arguments
-*/
-function argStringToArray(argString) {
-	const args = [];
-	let inQuotes = false;
-	let escaped = false;
-	let arg = "";
-	function append(c) {
-		if (escaped && c !== "\"") arg += "\\";
-		arg += c;
-		escaped = false;
-	}
-	for (let i = 0; i < argString.length; i++) {
-		const c = argString.charAt(i);
-		if (c === "\"") {
-			if (!escaped) inQuotes = !inQuotes;
-			else append(c);
-			continue;
-		}
-		if (c === "\\" && escaped) {
-			append(c);
-			continue;
-		}
-		if (c === "\\" && inQuotes) {
-			escaped = true;
-			continue;
-		}
-		if (c === " " && !inQuotes) {
-			if (arg.length > 0) {
-				args.push(arg);
-				arg = "";
-			}
-			continue;
-		}
-		append(c);
-	}
-	if (arg.length > 0) args.push(arg.trim());
-	return args;
-}
-var ExecState = class ExecState extends events.EventEmitter {
-	constructor(options, toolPath) {
-		super();
-		this.processClosed = false;
-		this.processError = "";
-		this.processExitCode = 0;
-		this.processExited = false;
-		this.processStderr = false;
-		this.delay = 1e4;
-		this.done = false;
-		this.timeout = null;
-		if (!toolPath) throw new Error("toolPath must not be empty");
-		this.options = options;
-		this.toolPath = toolPath;
-		if (options.delay) this.delay = options.delay;
-	}
-	CheckComplete() {
-		if (this.done) return;
-		if (this.processClosed) this._setResult();
-		else if (this.processExited) this.timeout = setTimeout$1(ExecState.HandleTimeout, this.delay, this);
-	}
-	_debug(message) {
-		this.emit("debug", message);
-	}
-	_setResult() {
-		let error;
-		if (this.processExited) {
-			if (this.processError) error = /* @__PURE__ */ new Error(`There was an error when attempting to execute the process '${this.toolPath}'. This may indicate the process failed to start. Error: ${this.processError}`);
-			else if (this.processExitCode !== 0 && !this.options.ignoreReturnCode) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed with exit code ${this.processExitCode}`);
-			else if (this.processStderr && this.options.failOnStdErr) error = /* @__PURE__ */ new Error(`The process '${this.toolPath}' failed because one or more lines were written to the STDERR stream`);
-		}
-		if (this.timeout) {
-			clearTimeout(this.timeout);
-			this.timeout = null;
-		}
-		this.done = true;
-		this.emit("done", error, this.processExitCode);
-	}
-	static HandleTimeout(state) {
-		if (state.done) return;
-		if (!state.processClosed && state.processExited) {
-			const message = `The STDIO streams did not close within ${state.delay / 1e3} seconds of the exit event from process '${state.toolPath}'. This may indicate a child process inherited the STDIO streams and has not yet exited.`;
-			state._debug(message);
-		}
-		state._setResult();
-	}
-};
-// node_modules/@actions/exec/lib/exec.js
-var __awaiter = function(thisArg, _arguments, P, generator) {
-	function adopt(value) {
-		return value instanceof P ? value : new P(function(resolve) {
-			resolve(value);
-		});
-	}
-	return new (P || (P = Promise))(function(resolve, reject) {
-		function fulfilled(value) {
-			try {
-				step(generator.next(value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function rejected(value) {
-			try {
-				step(generator["throw"](value));
-			} catch (e) {
-				reject(e);
-			}
-		}
-		function step(result) {
-			result.done ? resolve(result.value) : adopt(result.value).then(fulfilled, rejected);
-		}
-		step((generator = generator.apply(thisArg, _arguments || [])).next());
-	});
-};
-/**
-* Exec a command.
-* Output will be streamed to the live console.
-* Returns promise with return code
-*
-* @param     commandLine        command to execute (can include additional args). Must be correctly escaped.
-* @param     args               optional arguments for tool. Escaping is handled by the lib.
-* @param     options            optional exec options.  See ExecOptions
-* @returns   Promise<number>    exit code
-*/
-function exec(commandLine, args, options) {
-	return __awaiter(this, void 0, void 0, function* () {
-		const commandArgs = argStringToArray(commandLine);
-		if (commandArgs.length === 0) throw new Error(`Parameter 'commandLine' cannot be null or empty.`);
-		const toolPath = commandArgs[0];
-		args = commandArgs.slice(1).concat(args || []);
-		return new ToolRunner(toolPath, args, options).exec();
-	});
-}
-// src/platform/process.ts
-/**
-* Milliseconds between asking a program to end and killing it. Nix first ends its builders and lets go of its locks, which takes
-* a busy machine a while; killed before, it leaves builders without a daemon running for good.
-*/
-const KILL_GRACE = 1e4;
-const spawning = new AsyncLocalStorage();
-let listening = false;
-function listen() {
-	if (listening) return;
-	listening = true;
-	subscribe("child_process", (message) => {
-		const slot = spawning.getStore();
-		if (!slot || slot.child !== void 0) return;
-		const child = message.process;
-		slot.child = child;
-		child.once("spawn", () => slot.spawned(child));
-	});
-}
-/**
-* Runs `program` with an argument vector, never through a shell, and gives its exit status and output. A status other than
-* zero is a result, not an error.
-*
-* @throws UnavailableError when the program isn't there; InterruptedError when `signal` aborted it.
-*/
-async function run(program, args, options = {}) {
-	if (options.signal?.aborted) throw new InterruptedError();
-	listen();
-	const maxOutput = options.maxOutput ?? 67108864;
-	const out = options.keepNothing ? nothingKept : collector(maxOutput);
-	const err = options.keepNothing ? nothingKept : collector(maxOutput);
-	let timedOut = false;
-	let overflowed = false;
-	let killTimer;
-	let unwanted = false;
-	const slot = { spawned: (child) => {
-		child.stdin?.on("error", () => {});
-		if (child.pid !== void 0) options.onStart?.(child.pid);
-		if (unwanted) end();
-	} };
-	const end = () => {
-		unwanted = true;
-		const child = slot.child;
-		if (child?.pid === void 0 || killTimer) return;
-		child.kill("SIGTERM");
-		killTimer = setTimeout(() => child.kill("SIGKILL"), options.grace ?? KILL_GRACE);
-	};
-	const take = (into) => (data) => {
-		if (!into.add(data)) {
-			overflowed = true;
-			end();
-		}
-	};
-	const decoder = new StringDecoder("utf8");
-	const timeout = options.timeout === void 0 ? void 0 : setTimeout(() => {
-		timedOut = true;
-		end();
-	}, options.timeout);
-	options.signal?.addEventListener("abort", end);
-	options.kill?.addEventListener("abort", end);
-	if (options.kill?.aborted) end();
-	try {
-		const status = await spawning.run(slot, () => exec(`"${program}"`, [...args], {
-			silent: true,
-			ignoreReturnCode: true,
-			...options.cwd === void 0 ? {} : { cwd: options.cwd },
-			env: environment(options.env),
-			input: options.input ?? Buffer.alloc(0),
-			listeners: {
-				stdout: (data) => {
-					take(out)(data);
-					options.onStdout?.(data);
-				},
-				stderr: (data) => {
-					take(err)(data);
-					options.onStderr?.(decoder.write(data));
-				}
-			}
-		}));
-		if (options.signal?.aborted) throw new InterruptedError();
-		const signalNumber = slot.child?.signalCode ? constants.signals[slot.child.signalCode] : 0;
-		return {
-			status: status ?? 128 + signalNumber,
-			stdout: out.text(),
-			stderr: err.text(),
-			timedOut,
-			overflowed
-		};
-	} catch (error) {
-		if (options.signal?.aborted) throw new InterruptedError();
-		if (error instanceof Error && /unable to locate executable|ENOENT/i.test(error.message)) throw new UnavailableError(`${program} was not found on this machine`, { cause: error });
-		throw error;
-	} finally {
-		clearTimeout(timeout);
-		clearTimeout(killTimer);
-		options.signal?.removeEventListener("abort", end);
-		options.kill?.removeEventListener("abort", end);
-	}
-}
-/** @actions/exec replaces the environment where it is given one, so this makes the whole of it. */
-function environment(changes = {}) {
-	const whole = {
-		...process.env,
-		...changes
-	};
-	return Object.fromEntries(Object.entries(whole).filter((pair) => pair[1] !== void 0));
-}
-const nothingKept = {
-	add: () => true,
-	text: () => ""
-};
-function collector(limit) {
-	const pieces = [];
-	let size = 0;
-	return {
-		add(data) {
-			if (size + data.length > limit) return false;
-			pieces.push(data);
-			size += data.length;
-			return true;
-		},
-		text: () => Buffer.concat(pieces).toString("utf8")
-	};
-}
-// src/nix/nix.ts
-const NO_PASSTHROUGH = {
-	overrideInputs: [],
-	options: [],
-	searchPath: []
-};
-/** Nix's programs, found once; every call carries the same options. */
-var Nix = class Nix {
-	version;
-	passthrough;
-	#signal;
-	constructor(version, passthrough, signal) {
-		this.version = version;
-		this.passthrough = passthrough;
-		this.#signal = signal;
-	}
-	/** @throws UnavailableError when Nix is missing or too old. */
-	static async find(passthrough = NO_PASSTHROUGH, signal) {
-		let version;
-		try {
-			version = (await run("nix-store", ["--version"], signal ? { signal } : {})).stdout.trim().split(" ").at(-1) ?? "";
-		} catch (error) {
-			if (!(error instanceof UnavailableError)) throw error;
-			throw new UnavailableError("Nix was not found on this machine (no nix-store in PATH)", {
-				hint: "install it: https://nixos.org/download, or apt-get install nix-bin",
-				cause: error
-			});
-		}
-		const [major = 0, minor = 0] = version.split(".").map(Number);
-		if (major < 2 || major === 2 && minor < 8) throw new UnavailableError(`Nix ${version} is too old: 2.8 is the first that works`);
-		return new Nix(version, passthrough, signal);
-	}
-	/**
-	* Runs one of Nix's programs. Its standard input is empty and its standard error free of colours; pull requests' flakes can
-	* set no options (`nixConfig`), and evaluation builds nothing (import-from-derivation is off).
-	*/
-	async run(program, args, options = {}) {
-		const common = [
-			...program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [],
-			...program === "nix" ? [
-				"--option",
-				"accept-flake-config",
-				"false"
-			] : [],
-			...this.passthrough.options.flatMap(([name, value]) => [
-				"--option",
-				name,
-				value
-			])
-		];
-		const attempt = () => run(program, [...args, ...common], {
-			...options,
-			...this.#signal ? { signal: this.#signal } : {}
-		});
-		let result = await attempt();
-		const tries = options.onStderr === void 0 ? 3 : 0;
-		for (let again = 0; again < tries && collided(result.status, result.stderr); again++) result = await attempt();
-		return result;
-	}
-};
-/** Whether a program ended because another one had the store's database. As a warning it says so too, and goes on. */
-function collided(status, stderr) {
-	return status !== 0 && /^\s*error: .*SQLite database .* is busy/m.test(stderr);
-}
-/** A Nix string literal. */
-function nixString(text) {
-	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
-}
-// src/nix/activity.ts
-/** Kinds of results (`ResultType`). */
-const LOG_LINE = 101;
-const PROGRESS = 105;
-const SET_EXPECTED = 106;
-/** A line that is longer is nobody's log, and is left out. */
-const MAX_LINE = 1048576;
-/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
-function eventReader(onEvent) {
-	let rest = "";
-	let isTooLong = false;
-	return (piece) => {
-		const lines = (rest + piece).split("\n");
-		rest = lines.pop() ?? "";
-		for (const line of lines) {
-			const event = isTooLong ? void 0 : parseEvent(line);
-			isTooLong = false;
-			if (event !== void 0) onEvent(event);
-		}
-		if (rest.length > MAX_LINE) {
-			rest = "";
-			isTooLong = true;
-		}
-	};
-}
-/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
-function parseEvent(line) {
-	if (line === "") return void 0;
-	if (!line.startsWith("@nix ")) return {
-		kind: "message",
-		level: /^error:/.test(line) ? 0 : 1,
-		text: line
-	};
-	let said;
-	try {
-		said = JSON.parse(line.slice(5)) ?? {};
-	} catch {
-		return;
-	}
-	const { action, id, type, level } = said;
-	const fields = Array.isArray(said.fields) ? said.fields : [];
-	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
-		kind: "message",
-		level,
-		text: said.msg
-	};
-	if (typeof id !== "number") return void 0;
-	if (action === "stop") return {
-		kind: "stop",
-		id
-	};
-	if (typeof type !== "number") return void 0;
-	const [first, second] = fields;
-	if (action === "start") return {
-		kind: "start",
-		id,
-		type,
-		path: typeof first === "string" ? first : ""
-	};
-	if (action !== "result") return void 0;
-	if (type === LOG_LINE && typeof first === "string") return {
-		kind: "log",
-		id,
-		line: first
-	};
-	if (typeof first !== "number" || typeof second !== "number") return void 0;
-	if (type === PROGRESS) return {
-		kind: "progress",
-		id,
-		done: first,
-		expected: second
-	};
-	if (type === SET_EXPECTED) return {
-		kind: "expected",
-		id,
-		type: first,
-		expected: second
-	};
-}
-// src/nix/failure-message.ts
-/**
-* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
-* knows of the fleet.
-*/
-/** Where something is, as a line of its own below what is said of it. */
-const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
-function withoutColours(text) {
-	return text.replace(/\x1b\[[0-9;]*m/g, "");
-}
-/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
-function withoutOurs(text) {
-	const kept = [];
-	let ours = false;
-	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
-		ours = true;
-		while (kept.at(-1)?.trim() === "") kept.pop();
-		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
-	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
-		ours = false;
-		kept.push(line);
-	}
-	return kept.join("\n");
-}
-/** The line with the innermost error's message. */
-function causeLine(lines) {
-	let found;
-	lines.forEach((line, index) => {
-		const below = lines[index + 1] ?? "";
-		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
-	});
-	return found;
-}
-function messageAt(lines, at) {
-	const block = messageBlock(lines, at);
-	const assertions = assertionsIn(block);
-	if (assertions.length > 0) return assertions.join("; ");
-	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
-	const [, reason] = /^Cannot build '.*'\.\n\s*Reason: (.*?)\.?$/m.exec(block.replace(/^\s*error:\s*/, "")) ?? [];
-	if (reason !== void 0) return `${first.replace(/\.$/, "")}: ${reason}`;
-	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
-	if (asserted) return `${asserted[1]} failed: ${first}`;
-	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
-	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
-	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
-	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
-}
-function assertionsIn(block) {
-	if (!/Failed assertions:/.test(block)) return [];
-	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
-}
-/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
-function definitionsIn(block) {
-	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
-}
-function knownIssues(lines, at) {
-	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
-	if (heading < 0) return [];
-	const rest = lines.slice(heading + 1);
-	const end = rest.findIndex((line) => !/^\s*- /.test(line));
-	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
-}
-/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
-function messageBlock(lines, at) {
-	const block = [lines[at] ?? ""];
-	for (const line of lines.slice(at + 1)) {
-		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
-		block.push(line);
-	}
-	return block.join("\n");
-}
-/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
-function frameAbove(lines, at) {
-	let start = at - 1;
-	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
-	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
-}
-function lastWords(lines, status) {
-	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
-}
-function refusedPackage(block) {
-	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
-	return older ?? newer;
-}
-// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
-function _usingCtx() {
-	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
-		var n = Error();
-		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
-	}, e = {}, n = [];
-	function using(r, e) {
-		if (null != e) {
-			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
-			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
-			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
-			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
-			t && (o = function o() {
-				try {
-					t.call(e);
-				} catch (r) {
-					return Promise.reject(r);
-				}
-			}), n.push({
-				v: e,
-				d: o,
-				a: r
-			});
-		} else r && n.push({
-			d: e,
-			a: r
-		});
-		return e;
-	}
-	return {
-		e,
-		u: using.bind(null, !1),
-		a: using.bind(null, !0),
-		d: function d() {
-			var o, t = this.e, s = 0;
-			function next() {
-				for (; o = n.pop();) try {
-					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
-					if (o.d) {
-						var r = o.d.call(o.v);
-						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
-					} else s |= 1;
-				} catch (r) {
-					return err(r);
-				}
-				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
-				if (t !== e) throw t;
-			}
-			function err(n) {
-				return t = t !== e ? new r(n, t) : n, next();
-			}
-			return next();
-		}
-	};
-}
-// src/nix/cache-signatures.ts
-/** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
-const AT_ONCE = 1e3;
-/**
-* Signs what a binary cache has already, where hosts that trust the key alone wouldn't take it: pushed without a key, or with
-* another one. What is signed is what this machine's store has: where the cache has something else under the same name, it
-* gets no signature, whoever has put it there. `paths` are closures whole. Gives how many were signed.
-* @throws UnavailableError when some can't be, or the cache can't be asked.
-*/
-async function signInCache(nix, cache, key, paths) {
-	const unsigned = await untrusted(nix, cache, key, paths);
-	if (unsigned.length === 0) return 0;
-	await copySignatures(nix, cache, key, unsigned);
-	const left = await untrusted(nix, cache, key, unsigned);
-	const [first] = left;
-	if (first === void 0) return unsigned.length;
-	throw new UnavailableError(`it has other builds of ${left.length} of these paths, which another key has signed, or none: such as ${first}`, { hint: "they get no signature of this build's; take them out, or begin a new cache" });
-}
-/** Those that the cache has, and a host that trusts this key alone would refuse. Nothing that is remembered counts. */
-async function untrusted(nix, cache, { publicKey }, paths) {
-	const options = [
-		"--no-contents",
-		"--sigs-needed",
-		"1",
-		"--option",
-		"trusted-public-keys",
-		publicKey
-	];
-	const found = [];
-	for (const some of parts(paths)) {
-		const run = await nix.run("nix", [
-			"store",
-			"verify",
-			...options,
-			...AFRESH,
-			"--store",
-			cache,
-			...some
-		]);
-		const said = withoutColours(run.stderr);
-		const refused = [...said.matchAll(/^path '([^'\n]+)' is untrusted$/gm)].flatMap(([, stored]) => stored ?? []);
-		if (run.status !== 0 && !(run.status === 2 && refused.length > 0)) throw failed$1(said);
-		found.push(...refused);
-	}
-	return found;
-}
-/** Whatever was asked of a cache before: it may have been emptied, or filled by somebody else, since. */
-const AFRESH = [
-	"--option",
-	"narinfo-cache-positive-ttl",
-	"0",
-	"--option",
-	"narinfo-cache-negative-ttl",
-	"0"
-];
-/**
-* Signs these paths in a cache of narinfos alone, made of what this machine's store knows, and has Nix copy the signatures,
-* which it does only where size, hash and references are the same. So it needs no right to sign in either store.
-*/
-async function copySignatures(nix, cache, { file }, paths) {
-	try {
-		var _usingCtx$17 = _usingCtx();
-		const temporary = _usingCtx$17.a(await temporaryDirectory());
-		const own = `file://${path$2.join(temporary.path, "narinfos")}`;
-		await mkdir$1(path$2.join(temporary.path, "narinfos"));
-		for (const some of parts(paths)) {
-			const known = await nix.run("nix-store", ["--dump-db", ...some]);
-			if (known.status !== 0) throw failed$1(known.stderr);
-			for (const [name, text] of narinfos(known.stdout)) await writeFile$1(path$2.join(temporary.path, "narinfos", name), text);
-			for (const args of [[
-				"sign",
-				"--key-file",
-				file,
-				"--store",
-				own,
-				...some
-			], [
-				"copy-sigs",
-				...AFRESH,
-				"--substituter",
-				own,
-				"--store",
-				cache,
-				...some
-			]]) {
-				const run = await nix.run("nix", ["store", ...args]);
-				if (run.status !== 0) throw failed$1(run.stderr);
-			}
-		}
-	} catch (_) {
-		_usingCtx$17.e = _;
-	} finally {
-		await _usingCtx$17.d();
-	}
-}
-/** Names and texts of narinfos, from what `nix-store --dump-db` prints: path, hash, size, deriver, and references, a line each. */
-function narinfos(registration) {
-	const found = [];
-	const lines = registration.split("\n");
-	const next = () => lines.shift() ?? "";
-	while (lines.length > 1) {
-		const [stored, hash, size] = [
-			next(),
-			next(),
-			next()
-		];
-		next();
-		const references = Array.from({ length: Number(next()) }, () => path$2.basename(next()));
-		const fields = {
-			StorePath: stored,
-			URL: "nar/none",
-			Compression: "none",
-			FileHash: `sha256:${hash.replace(/^sha256:/, "")}`,
-			FileSize: size,
-			NarHash: `sha256:${hash.replace(/^sha256:/, "")}`,
-			NarSize: size,
-			References: references.join(" ")
-		};
-		const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
-		found.push([`${path$2.basename(stored).slice(0, 32)}.narinfo`, text.join("")]);
-	}
-	return found;
-}
-function parts(paths) {
-	const all = [...new Set(paths)];
-	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
-}
-function failed$1(stderr) {
-	return new UnavailableError(`what is there can't be signed: ${(withoutColours(stderr).trim().split("\n").at(-1) ?? "").replace(/^error: */, "")}`);
-}
-// src/nix/push.ts
-/** How often it is tried. */
-const ATTEMPTS$1 = 6;
-/** Milliseconds. */
-const WAIT = 2e3;
-/** What is no trouble of the network's, and is the same a minute later. */
-const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
-/**
-* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
-* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
-* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
-*/
-async function push(nix, url, paths, options) {
-	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
-	/** What was under way when an attempt ended is copied again by the next. */
-	const copied = /* @__PURE__ */ new Set();
-	const [first] = paths;
-	if (first === void 0) return {
-		paths: 0,
-		bytes: 0,
-		signed: 0
-	};
-	const address = storeAddress(url);
-	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
-	for (let attempt = 1;; attempt++) {
-		const error = await copy$1(nix, withKey(address, options.key), paths, (path) => {
-			copied.add(path);
-			onProgress(copied.size);
-		});
-		if (error === null) {
-			const signed = options.key === void 0 ? 0 : await signOthers(nix, address, options.key, paths, copied);
-			return {
-				paths: copied.size,
-				bytes: await sizeOf(nix, [...copied]),
-				signed
-			};
-		}
-		if (attempt >= ATTEMPTS$1 || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
-		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
-		onRetry(hidden(error, url), wait);
-		await setTimeout$2(wait, void 0, { signal }).catch(() => {
-			throw new InterruptedError();
-		});
-	}
-}
-/** Signs what was there before. A key that the address names is its user's own business. */
-async function signOthers(nix, address, key, paths, copied) {
-	if (withKey(address, key) === address) return 0;
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		...new Set(paths)
-	]);
-	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
-	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
-		if (!(error instanceof UnavailableError)) throw error;
-		const more = error.hint === void 0 ? {} : { hint: error.hint };
-		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
-	});
-}
-/** One run of Nix's: its error, or null. */
-async function copy$1(nix, url, paths, onCopied) {
-	const copying = /* @__PURE__ */ new Map();
-	const errors = [];
-	let ssh = "";
-	const read = eventReader((event) => {
-		switch (event.kind) {
-			case "start":
-				if (event.type === 100) copying.set(event.id, event.path);
-				return;
-			case "stop": {
-				const path = copying.get(event.id);
-				copying.delete(event.id);
-				if (path !== void 0) onCopied(path);
-				return;
-			}
-			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
-			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
-		}
-	});
-	const args = [
-		"copy",
-		"-v",
-		"--log-format",
-		"internal-json",
-		...AFRESH,
-		"--to",
-		url,
-		...new Set(paths)
-	];
-	const { status } = await nix.run("nix", args, {
-		onStderr: read,
-		keepNothing: true
-	});
-	read("\n");
-	if (status === 0) return null;
-	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
-}
-/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
-function isBinaryCache(url) {
-	return /^(?:file|s3|https?):/.test(url);
-}
-/** Nix takes the path of the key's file as a setting of the store. */
-function withKey(address, key) {
-	if (key === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
-	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
-}
-/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
-async function sizeOf(nix, paths) {
-	let size = 0;
-	for (let begin = 0; begin < paths.length; begin += 1e3) {
-		const run = await nix.run("nix-store", [
-			"--query",
-			"--size",
-			...paths.slice(begin, begin + 1e3)
-		]);
-		for (const line of run.stdout.split("\n")) size += Number(line);
-	}
-	return size;
-}
-/**
-* The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
-* @throws FleetError for an address that is none.
-*/
-function storeAddress(url) {
-	const problem = storeUrlProblem(url);
-	if (problem !== null) throw new FleetError(`'${shown(url)}' is no address of a Nix store: it ${problem}`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
-	const address = new URL(url);
-	if (address.protocol !== "file:") return url;
-	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
-	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
-	return address.href;
-}
-/** Where a cache is that is a directory; null for any other. */
-function cacheDirectory(url) {
-	return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
-}
-/**
-* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
-* that they ask it before cache.nixos.org, whose priority is 40.
-*/
-async function describeCache(directory, storeDir) {
-	await makeDirectory(directory).catch((error) => {
-		throw new UnavailableError(`${directory} can't be made (${error.code})`);
-	});
-	const file = path$2.join(directory, "nix-cache-info");
-	const text = await readFile$1(file, "utf8").catch(() => "");
-	const missing = [
-		`StoreDir: ${storeDir}`,
-		"WantMassQuery: 1",
-		"Priority: 30"
-	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
-	if (missing.length === 0) return;
-	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
-		throw new UnavailableError(`${file} can't be written (${error.code})`);
-	});
-}
-/** An address without a password or a token in it, for people. */
-function shown(url) {
-	const login = loginIn(url);
-	if (login === null) return url;
-	const { before, user, password, after } = login;
-	return `${before}${password === null && /^https?:/.test(url) ? "…" : user}${password === null ? "" : ":…"}@${after}`;
-}
-/** What Nix says of an address has it in it, as it was written or as a URL has it. */
-function hidden(text, url) {
-	const login = loginIn(url);
-	const written = login?.password ?? (/^https?:/.test(url) ? login?.user : void 0);
-	let without = text;
-	for (const secret of written ? spellings(written) : []) without = without.replaceAll(secret, "…");
-	return without.split("\n").join(" ");
-}
-/** What stands before the last `@` of an address' authority; of one that is malformed, before its last `@`, since a password may be why. */
-function loginIn(url) {
-	const [, before, login, after] = (URL.canParse(url) ? /^([^/]*:\/\/)([^/?#]*)@(.*)$/s : /^([^/]*:\/\/)(.*)@(.*)$/s).exec(url) ?? [];
-	if (before === void 0 || login === void 0 || after === void 0) return null;
-	const [, user = "", password] = /^([^:]*)(?::(.*))?$/s.exec(login) ?? [];
-	return {
-		before,
-		user,
-		password: password ?? null,
-		after
-	};
-}
-/** The longest first, since one may be in another. */
-function spellings(secret) {
-	const address = new URL("http://host");
-	address.password = secret;
-	let plain = secret;
-	try {
-		plain = decodeURIComponent(secret);
-	} catch {}
-	return [.../* @__PURE__ */ new Set([
-		secret,
-		plain,
-		address.password,
-		encodeURIComponent(plain)
-	])].sort((a, b) => b.length - a.length);
-}
-// src/platform/parallel.ts
-/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
-async function* ahead(items, limit, work) {
-	const begun = [];
-	for (const item of items) {
-		const result = work(item);
-		result.catch(() => {});
-		begun.push(result);
-		const first = begun.length > limit ? begun.shift() : void 0;
-		if (first !== void 0) yield await first;
-	}
-	for (const result of begun) yield await result;
-}
-/**
-* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
-* is begun; the first one is thrown when what was under way has ended.
-*/
-async function parallel(items, limit, work) {
-	const results = new Array(items.length);
-	const queue = items.entries();
-	const errors = [];
-	const worker = async () => {
-		for (const [index, item] of queue) {
-			try {
-				results[index] = await work(item, index);
-			} catch (error) {
-				errors.push(error);
-			}
-			if (errors.length > 0) return;
-		}
-	};
-	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-	if (errors.length > 0) throw errors[0];
-	return results;
-}
-// src/nix/roots.ts
-/**
-* Keeps store paths alive, each with a gc root in its `directory`, named after it. Asking again makes it the newest.
-* @throws UnavailableError when Nix can't.
-*/
-async function addRoots(nix, wanted) {
-	const known = await knownRoots();
-	await parallel(wanted, availableParallelism(), async ({ storePath, directory }) => {
-		const root = path$2.join(directory, path$2.basename(storePath));
-		if (known.has(root) && await readlink(root).catch(() => null) === storePath) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
-		else await addRoot(nix, storePath, root);
-	});
-}
-/** The indirect roots that Nix knows of; none where it doesn't let itself be looked at. */
-async function knownRoots() {
-	const directory = path$2.join(process.env.NIX_STATE_DIR || "/nix/var/nix", "gcroots/auto");
-	const names = await readdir$1(directory).catch(() => []);
-	const roots = await Promise.all(names.map((name) => readlink(path$2.join(directory, name)).catch(() => [])));
-	return new Set(roots.flat());
-}
-async function addRoot(nix, storePath, root) {
-	await makeDirectory(path$2.dirname(root));
-	const run = await nix.run("nix-store", [
-		"--realise",
-		storePath,
-		"--add-root",
-		root,
-		"--indirect"
-	]);
-	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
-}
-/** Makes the gc roots of systems the newest of their hosts', where there are any: what hosts have now doesn't grow old. */
-async function refreshRoots(roots, systems) {
-	await parallel(systems, availableParallelism(), async ({ name, toplevel }) => {
-		if (toplevel === null) return;
-		const root = path$2.join(roots, name, path$2.basename(toplevel));
-		if (await readlink(root).catch(() => null) === toplevel) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
-	});
-}
-/** What the directories of `keepOnceBuilt` begin with, which no host's name does. */
-const BUILDING = ".building-";
-/**
-* Keeps store paths alive as soon as they are there, although they are not yet: until the end of the scope, a collection of
-* garbage that comes between a build and its own root takes nothing away. The roots are below `directory`, where the daemon, which
-* may have another /tmp, finds them.
-* @throws UnavailableError when Nix can't.
-*/
-async function keepOnceBuilt(nix, directory, storePaths) {
-	try {
-		var _usingCtx$16 = _usingCtx();
-		if (storePaths.length === 0) return { [Symbol.asyncDispose]: async () => {} };
-		await makeDirectory(directory);
-		const dir = await mkdtemp(path$2.join(directory, BUILDING));
-		const cleanup = _usingCtx$16.a(new AsyncDisposableStack());
-		cleanup.defer(() => rm$1(dir, {
-			recursive: true,
-			force: true
-		}));
-		const links = await registerLinks(nix, dir, storePaths.length);
-		for (const [index, storePath] of storePaths.entries()) {
-			const link = links[index];
-			if (link === void 0) throw new UnavailableError(`no gc root could be made in ${dir}`);
-			await symlink$1(storePath, `${link}.new`);
-			await rename$1(`${link}.new`, link);
-		}
-		const made = cleanup.move();
-		return { [Symbol.asyncDispose]: () => made.disposeAsync() };
-	} catch (_) {
-		_usingCtx$16.e = _;
-	} finally {
-		await _usingCtx$16.d();
-	}
-}
-async function registerLinks(nix, dir, count) {
-	const file = path$2.join(dir, "bento-root");
-	await writeFile$1(file, "");
-	for (let attempt = 1;; attempt++) {
-		const added = await nix.run("nix-store", ["--add", file]);
-		const same = Array.from({ length: count }, () => added.stdout.trim());
-		const made = added.status === 0 ? await nix.run("nix-store", [
-			"--realise",
-			...same,
-			"--add-root",
-			path$2.join(dir, "root"),
-			"--indirect"
-		]) : added;
-		if (made.status === 0) break;
-		if (attempt === 3) throw new UnavailableError(`no gc root could be made in ${dir}: ${made.stderr.trim()}`);
-	}
-	return (await rootsIn(dir)).map((root) => root.file);
-}
-/** The gc roots of a directory, the newest first. What else is there is none. */
-async function rootsIn(directory) {
-	const names = await readdir$1(directory).catch((error) => {
-		if (error.code === "ENOENT") return [];
-		throw error;
-	});
-	return (await Promise.all(names.map(async (name) => {
-		const file = path$2.join(directory, name);
-		const info = await lstat$1(file);
-		return info.isSymbolicLink() ? [{
-			file,
-			target: await readlink(file),
-			made: info.mtimeMs
-		}] : [];
-	}))).flat().sort((a, b) => b.made - a.made);
-}
-async function removeRoot({ file }) {
-	await rm$1(file, { force: true });
-}
-// src/nix/sign.ts
-/**
-* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed. Gives false when the Nix
-* daemon doesn't let this user: signatures are then only where paths are pushed to with the key.
-* @throws UnavailableError when Nix can't for another reason.
-*/
-async function signClosures(nix, key, paths) {
-	if (paths.length === 0) return true;
-	const run = await nix.run("nix", [
-		"store",
-		"sign",
-		"--recursive",
-		"--key-file",
-		key.file,
-		...new Set(paths)
-	]);
-	if (/not privileged to add signatures/.test(run.stderr)) return false;
-	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
-	return true;
-}
-// src/nix/build-errors.ts
-const DRV = /'(\/[^'\n]+\.drv)'/;
-/**
-* Reads an error of Nix's about builds. Up to 2.28 it says `builder for 'X.drv' failed with …` and `a 'SYSTEM' with features
-* {…} is required to build 'X.drv'`; later versions say `Cannot build 'X.drv'`, and below it `Reason: …`.
-*/
-function parseBuildError(message) {
-	const text = withoutColours(message).replace(/^\s*error: */, "").trim();
-	const drv = DRV.exec(text)?.[1];
-	if (drv === void 0) return {
-		kind: "other",
-		text
-	};
-	if (/^build of '/.test(text)) return { kind: "dependent" };
-	if (/\bdependenc(?:y|ies)\b[^\n]*\bfailed\b/.test(text)) return { kind: "dependent" };
-	const needs = platformIn(text);
-	if (needs !== void 0) return {
-		kind: "unbuildable",
-		drv,
-		needs
-	};
-	const [line = ""] = text.split("\n");
-	const said = line.replace(` for '${drv}'`, "").replace(`'${drv}'`, nameOf$1(drv)).replace(/[:;]$/, "");
-	return {
-		kind: "failed",
-		drv,
-		reason: /^\s*Reason: (.*?)\.?$/m.exec(text)?.[1] ?? said
-	};
-}
-function platformIn(text) {
-	const [, system, features] = /a '([^']+)' with features \{([^}]*)\} is required to build/.exec(text) ?? [];
-	if (system !== void 0) return {
-		system,
-		features: list$1(features)
-	};
-	if (!/Reason: (?:platform mismatch|missing system features|required system or feature not available)/.test(text)) return;
-	return {
-		system: /Required system: '([^']+)'/.exec(text)?.[1] ?? null,
-		features: list$1(/(?:Required features:|Required system: '[^']+' with features) \{([^}]*)\}/.exec(text)?.[1])
-	};
-}
-function list$1(text = "") {
-	return text.split(",").flatMap((word) => word.trim() || []);
-}
-/** A derivation's name without its place and hash: `nginx-1.29.3`. */
-function nameOf$1(drv) {
-	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
-}
-// src/commands/build/failures.ts
-/**
-* Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
-* with the first host that needs it.
-*/
-async function failuresOf({ output }, nix, outcomes, directory) {
-	const failures = /* @__PURE__ */ new Map();
-	const needing = hostsByCulprit(outcomes);
-	const logs = /* @__PURE__ */ new Map();
-	for (const [drv, { culprit, hosts }] of needing) {
-		const file = await saveLog(nix, culprit, directory);
-		logs.set(drv, file);
-		output.folded(`the end of ${nameOf$1(drv)}'s log, which ${hosts.join(", ")} need${hosts.length === 1 ? "s" : ""}`, inertLog(culprit.tail.join("\n")));
-	}
-	for (const [host, outcome] of outcomes) {
-		if (outcome.kind !== "failed") continue;
-		const { culprits, message } = outcome;
-		const [first] = culprits;
-		if (first === void 0) {
-			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
-			continue;
-		}
-		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
-		const file = logs.get(first.drv);
-		const isShown = (needing.get(first.drv)?.hosts ?? [])[0] === host;
-		failures.set(host, {
-			message: inertLine(`${nameOf$1(first.drv)} failed to build: ${first.reason}${more}`),
-			derivation: first.drv,
-			...file === void 0 ? {} : {
-				log: file,
-				hint: `the whole log: ${file}`
-			},
-			...isShown ? { trace: inertLog(first.tail.join("\n")) } : {}
-		});
-	}
-	return failures;
-}
-/** What didn't build, and the hosts that need it. */
-function hostsByCulprit(outcomes) {
-	const found = /* @__PURE__ */ new Map();
-	for (const [host, outcome] of outcomes) for (const culprit of outcome.kind === "failed" ? outcome.culprits : []) {
-		const known = found.get(culprit.drv) ?? {
-			culprit,
-			hosts: []
-		};
-		known.hosts.push(host);
-		found.set(culprit.drv, known);
-	}
-	return found;
-}
-/**
-* What is to be said of hosts that aren't built here, one line for all with the same reason. `builders` are those that couldn't be
-* used, and why.
-*/
-function unbuildableWarnings(outcomes, builders) {
-	const hosts = /* @__PURE__ */ new Map();
-	for (const [host, outcome] of outcomes) {
-		if (outcome.kind !== "unbuildable") continue;
-		const needs = describe$3(outcome.needs);
-		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
-	}
-	const lost = [...builders].map(([builder, why]) => inertLine(`${builder} can't be used now: ${why}`));
-	const hint = lost.length > 0 ? lost.join("; ") : "see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS";
-	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (${hint})`);
-}
-function describe$3({ system, features }) {
-	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
-	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
-}
-// src/commands/build/places.ts
-/**
-* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
-* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
-*/
-async function defaultRoots(env, fleet) {
-	const place = await realpath(fleet);
-	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
-	const identity = repository && workspace ? [
-		server,
-		repository,
-		path$2.relative(await realpath(workspace), place)
-	].join(" ") : place;
-	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
-	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
-	return path$2.join(allRoots(env), `${name}-${id}`);
-}
-/** Where the gc roots of all fleets are that this user builds on this machine. */
-function allRoots(env) {
-	return path$2.join(stateDirectory(env), "roots");
-}
-/**
-* Remembers a place of gc roots that was asked for, so that what they keep alive counts wherever it is looked at. Gives what is to be
-* said where that can't be written down, which is no reason to build nothing.
-*/
-async function noteRoots(env, roots) {
-	try {
-		await makeDirectory(roots);
-		const place = await realpath(roots);
-		const id = createHash("sha256").update(place).digest("hex").slice(0, 8);
-		await makeDirectory(allRoots(env));
-		await symlink$1(place, path$2.join(allRoots(env), `${path$2.basename(place)}-${id}`)).catch((error) => {
-			if (error.code !== "EEXIST") throw error;
-		});
-		return null;
-	} catch (error) {
-		const { code } = error;
-		if (code === void 0) throw error;
-		return `--roots: ${allRoots(env)} can't be written to (${code}), so a build with --prune elsewhere doesn't know of ${roots}`;
-	}
-}
-/** The directories of gc roots, each with one for each host, of all fleets, and where else they were asked for. */
-async function placesOfRoots(env) {
-	const places = (await readdir$1(allRoots(env)).catch(() => [])).map(async (name) => {
-		const place = path$2.join(allRoots(env), name);
-		return (await stat$1(place).catch(() => void 0))?.isDirectory() ? [await realpath(place)] : [];
-	});
-	return (await Promise.all(places)).flat();
-}
-/**
-* What tells this machine and this state directory from others that fill the same cache. It is for everybody to read, which
-* machine-id(5) isn't: so it is made of that, which a machine's copy has another of, and of something secret of this directory's.
-*/
-async function sourceOf(env) {
-	const machine = (await readFile$1("/etc/machine-id", "utf8").catch(() => hostname())).trim();
-	const state = stateDirectory(env);
-	const secret = await secretIn(path$2.join(state, "cache-source"));
-	return {
-		line: `${createHmac("sha256", secret).update(machine).digest("hex").slice(0, 32)} ${state}`,
-		former: `${machine} ${state}`
-	};
-}
-/** A secret that is made once, whole, and by one of those who need it first at the same time. */
-async function secretIn(file) {
-	const known = await readFile$1(file, "utf8").catch(() => null);
-	if (known !== null) return known;
-	const own = `${file}.${randomBytes(6).toString("hex")}`;
-	try {
-		await writeFileAtomically(own, randomBytes(16).toString("hex"), 384);
-		await link(own, file).catch((error) => {
-			if (error.code !== "EEXIST") throw error;
-		});
-		await rm$1(own);
-		return await readFile$1(file, "utf8");
-	} catch (cause) {
-		const { code } = cause;
-		if (code === void 0) throw cause;
-		throw new UnavailableError(`${file} can't be written (${code})`, {
-			hint: "XDG_STATE_HOME says where Bento keeps what stays from one build to the next",
-			cause
-		});
-	}
-}
-/** The logs of builds that failed. */
-function defaultLogs(env) {
-	return path$2.join(stateDirectory(env), "logs");
-}
-function stateDirectory(env) {
-	return path$2.join(env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state"), "bento");
-}
-// src/nix/prune-cache.ts
-/** One line for each place whose builds are pushed there, which alone knows what of them is still wanted. */
-const SOURCES = "bento-sources";
-/** Milliseconds that what is there stays in any case: a push may be under way, or a host that has just asked. */
-const GRACE$1 = 864e5;
-const NARINFO = /^[0-9a-df-np-sv-z]{32}\.narinfo$/;
-/** Before the name of what is put aside. */
-const ASIDE = ".pruned-";
-const FILES = 64;
-/** Notes in a cache that this place fills it. @throws UnavailableError when that can't be written. */
-async function claimCache(dir, source) {
-	const known = await sourcesOf(dir);
-	if (known.includes(source.line)) return;
-	const failed = (what) => (cause) => {
-		throw new UnavailableError(`${what} (${cause.code})`, { cause });
-	};
-	await makeDirectory(dir).catch(failed(`${dir} can't be made`));
-	const file = path$2.join(dir, SOURCES);
-	const cannot = failed(`${file} can't be written`);
-	if (known.includes(source.former)) await replaceLine(file, source).catch(cannot);
-	else await appendFile(file, `${source.line}\n`).catch(cannot);
-}
-/** In its place, byte for byte: another machine may add its own line at the same time, and would lose it to a new file. */
-async function replaceLine(file, { line, former }) {
-	const text = await readFile$1(file);
-	const at = Buffer.concat([Buffer.from("\n"), text]).indexOf(`\n${former}\n`);
-	if (at < 0 || Buffer.byteLength(line) !== Buffer.byteLength(former)) return appendFile(file, `${line}\n`);
-	const handle = await open$3(file, "r+");
-	try {
-		await handle.write(line, at);
-		await handle.sync();
-	} finally {
-		await handle.close();
-	}
-}
-/** Others' lines. That of this place as it was before counts as its own until it has another. */
-async function othersIn(dir, { line, former }) {
-	const all = await sourcesOf(dir);
-	return all.filter((one) => one !== line && (one !== former || all.includes(line)));
-}
-async function sourcesOf(dir) {
-	return (await readFile$1(path$2.join(dir, SOURCES), "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
-}
-/**
-* Removes from a binary cache in a directory what none of the store paths in `kept` needs, as they are told when it is asked. What was
-* put there within a day stays. What says that a path is there is first put aside; then it is asked again what is kept, since a
-* push that has seen it just before, and so left it out, made its roots before that; and only then it goes, and the path after it.
-* Whatever ends it leaves nothing that is promised and missing.
-* @throws UnavailableError, with nothing removed, when others fill the cache as well, or what is needed can't be told.
-*/
-async function pruneCache(nix, dir, { kept, source, now }) {
-	const others = await othersIn(dir, source);
-	if (others.length > 0) throw new UnavailableError(`others push there, too, and what of theirs is still wanted isn't known here: ${others[0]}`, { hint: `let each have a cache of its own, or, if that one is gone, take its line out of ${path$2.join(dir, SOURCES)}` });
-	const before = await closureHashes(nix, await kept());
-	const place = (name) => path$2.join(dir, name);
-	await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name) && !before.has(name.slice(0, 32))), FILES, async (name) => {
-		if (await oldSize(place(name), now) !== void 0) await rename$1(place(name), place(ASIDE + name));
-	});
-	const wanted = await closureHashes(nix, await kept());
-	const aside = (await readdir$1(dir)).filter((name) => name.startsWith(ASIDE) && NARINFO.test(name.slice(8)));
-	await parallel(aside, FILES, async (name) => {
-		const own = name.slice(8);
-		if (!wanted.has(own.slice(0, 32))) return;
-		await link(place(name), place(own)).catch((error) => {
-			if (error.code !== "EEXIST") throw error;
-		});
-		await rm$1(place(name));
-	});
-	const gone = aside.filter((name) => !wanted.has(name.slice(8).slice(0, 32)));
-	await parallel(gone, FILES, (name) => rm$1(place(name), { force: true }));
-	return {
-		paths: gone.length,
-		bytes: await pruneNars(dir, now)
-	};
-}
-/**
-* The same of the files that paths are packed in, but that those which are put aside stay for a day: a push that has found one there,
-* and so doesn't upload it, may not have said yet that its path is there; `mendCache` brings it back. Gives the bytes that were removed.
-*/
-async function pruneNars(dir, now) {
-	const before = await usedNars(dir);
-	await parallel((await narsIn(dir)).filter((name) => !name.startsWith(ASIDE) && !before.has(name)), FILES, async (name) => {
-		const file = path$2.join(dir, "nar", name);
-		if (await oldSize(file, now) === void 0) return;
-		await utimes(file, now / 1e3, now / 1e3);
-		await rename$1(file, path$2.join(dir, "nar", ASIDE + name));
-	});
-	await mendCache(dir);
-	return (await parallel((await narsIn(dir)).filter((name) => name.startsWith(ASIDE)), FILES, async (name) => {
-		const file = path$2.join(dir, "nar", name);
-		const size = await oldSize(file, now);
-		if (size !== void 0) await rm$1(file, { force: true });
-		return size ?? 0;
-	})).reduce((sum, size) => sum + size, 0);
-}
-/** Brings back what was put aside, and is promised: to be called after a push, which may have found it there while it was. */
-async function mendCache(dir) {
-	const aside = (await narsIn(dir)).filter((name) => name.startsWith(ASIDE));
-	if (aside.length === 0) return;
-	const used = await usedNars(dir);
-	const there = new Set(await narsIn(dir));
-	await parallel(aside, FILES, async (name) => {
-		const own = name.slice(8);
-		if (!used.has(own) || there.has(own)) return;
-		await rename$1(path$2.join(dir, "nar", name), path$2.join(dir, "nar", own)).catch((error) => {
-			if (error.code !== "ENOENT") throw error;
-		});
-	});
-}
-async function narsIn(dir) {
-	return readdir$1(path$2.join(dir, "nar")).catch(() => []);
-}
-/** The files, in nar/, of all paths that the cache promises. */
-async function usedNars(dir) {
-	const nars = await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name)), FILES, async (name) => {
-		return /^URL: nar\/([^/\n]+)$/m.exec(await readFile$1(path$2.join(dir, name), "utf8"))?.[1];
-	});
-	return new Set(nars);
-}
-/** Bytes of a file that has been there for longer than a day; undefined for anything else. */
-async function oldSize(file, now) {
-	const info = await lstat$1(file).catch(() => void 0);
-	return info?.isFile() && now - info.mtimeMs > GRACE$1 ? info.size : void 0;
-}
-/** The hash parts of store paths and of all that they need. */
-async function closureHashes(nix, paths) {
-	const hashes = /* @__PURE__ */ new Set();
-	for (let begin = 0; begin < paths.length; begin += 1e3) {
-		const run = await nix.run("nix-store", [
-			"--query",
-			"--requisites",
-			...paths.slice(begin, begin + 1e3)
-		]);
-		if (run.status !== 0) throw new UnavailableError(`what is kept can't be told: ${run.stderr.trim()}`);
-		for (const line of run.stdout.split("\n")) hashes.add(path$2.basename(line).slice(0, 32));
-	}
-	return hashes;
-}
-// src/publish/publishers.ts
-/**
-* All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
-* is wrong with one (another host key, a lock that is held) stops everything before anything is done.
-*/
-var Publishers = class Publishers {
-	#reachable;
-	/** Why the others are not. */
-	#unreachable;
-	#resources;
-	#several;
-	constructor(reachable, unreachable, resources) {
-		this.#reachable = reachable;
-		this.#unreachable = unreachable;
-		this.#resources = resources;
-		this.#several = reachable.size + unreachable.size > 1;
-	}
-	/** @throws UnavailableError, UnreachableError when no way is open. */
-	static async open(ways) {
-		try {
-			var _usingCtx$15 = _usingCtx();
-			const resources = _usingCtx$15.a(new AsyncDisposableStack());
-			const reachable = /* @__PURE__ */ new Map();
-			const unreachable = /* @__PURE__ */ new Map();
-			for (const { name, open } of ways) try {
-				reachable.set(name, resources.use(await open()));
-			} catch (error) {
-				if (!(error instanceof UnreachableError)) throw error;
-				unreachable.set(name, error);
-			}
-			const [first] = unreachable.values();
-			if (reachable.size === 0 && first !== void 0) throw first;
-			return new Publishers(reachable, unreachable, resources.move());
-		} catch (_) {
-			_usingCtx$15.e = _;
-		} finally {
-			await _usingCtx$15.d();
-		}
-	}
-	/**
-	* Begins to open them, which takes a dozen round trips, and doesn't wait for it. At the end of the scope they are closed;
-	* `giveUp` is called if they are not even open by then. `opened` throws what `open` does.
-	*/
-	static opening(ways, giveUp) {
-		const opened = Publishers.open(ways);
-		let isSettled = false;
-		const settled = opened.catch(() => null).finally(() => {
-			isSettled = true;
-		});
-		return {
-			opened,
-			[Symbol.asyncDispose]: async () => {
-				if (!isSettled) giveUp();
-				await (await settled)?.[Symbol.asyncDispose]();
-			}
-		};
-	}
-	/**
-	* Reads what hosts are given now, and takes the locks unless `lock` is null.
-	* @throws UnavailableError, UnreachableError when there is no way left.
-	*/
-	async read(hosts, lock) {
-		const current = /* @__PURE__ */ new Map();
-		for (const [name, publisher] of this.#reachable) try {
-			const [, read] = await Promise.all([lock === null ? void 0 : publisher.lock(lock.owner, lock), publisher.readCurrent(hosts)]);
-			current.set(name, read);
-		} catch (error) {
-			if (!(error instanceof UnreachableError)) throw error;
-			this.#reachable.delete(name);
-			this.#unreachable.set(name, error);
-			if (this.#reachable.size === 0) throw error;
-		}
-		return (host) => {
-			const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)]);
-			const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)]);
-			return new Map([...read, ...others]);
-		};
-	}
-	/** The envelopes of a host's earlier releases, wherever they are kept. */
-	async readHistory(host) {
-		const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
-		return [...new Set(found.flat())];
-	}
-	/** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
-	async fetchArchive(host, archive, into) {
-		for (const publisher of this.#reachable.values()) if (await publisher.fetchArchive(host, archive, into)) return true;
-		return false;
-	}
-	/** The publishers that a release can go to now. */
-	get names() {
-		return [...this.#reachable.keys()];
-	}
-	/** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
-	get statusSource() {
-		const publishers = [...this.#reachable.values()];
-		const source = publishers.find((publisher) => "readReports" in publisher);
-		if (source !== void 0) return source;
-		const nowhere = {
-			state: "nowhere",
-			reason: NO_REPORTS
-		};
-		return {
-			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
-			readReports: async (hosts) => new Map(hosts.map((host) => [host, nowhere])),
-			readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }]))
-		};
-	}
-	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
-	async publish(coming, onProgress) {
-		const progress = /* @__PURE__ */ new Map();
-		const parcels = this.#several ? await allOf(coming) : null;
-		const done = await Promise.allSettled([...this.#reachable].map(async ([name, publisher]) => {
-			const uploads = parcels?.filter(({ to }) => to.includes(name)).map(({ upload }) => upload) ?? uploadsOf(coming);
-			return [...await this.#publishAt(publisher, uploads, (one) => {
-				progress.set(name, one);
-				onProgress(sum([...progress.values()]));
-			})].map(([host, failure]) => ({
-				host,
-				failure: failure && this.#attributed(failure, name)
-			}));
-		}));
-		const failures = /* @__PURE__ */ new Map();
-		for (const one of done) {
-			if (one.status === "rejected") throw one.reason;
-			for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
-		}
-		return failures;
-	}
-	async [Symbol.asyncDispose]() {
-		await this.#resources.disposeAsync();
-	}
-	/** While there is another way, one that breaks is its hosts' failure alone. */
-	async #publishAt(publisher, uploads, onProgress) {
-		try {
-			return await publisher.publish(uploads, onProgress);
-		} catch (error) {
-			if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
-			const failure = failureOf$2(error);
-			return new Map(uploads.map(({ host }) => [host, failure]));
-		}
-	}
-	#named(current, name) {
-		return current.state === "failed" ? {
-			state: "failed",
-			error: this.#attributed(current.error, name)
-		} : current;
-	}
-	/** Where there is only one publisher, there is no need to say at which. */
-	#attributed(failure, name) {
-		return this.#several ? {
-			...failure,
-			message: `${name}: ${failure.message}`
-		} : failure;
-	}
-};
-async function* uploadsOf(parcels) {
-	for await (const { upload } of parcels) yield upload;
-}
-async function allOf(coming) {
-	const all = [];
-	for await (const one of coming) all.push(one);
-	return all;
-}
-const UNREAD = {
-	state: "failed",
-	error: { message: "what is published could not be read" }
-};
-const NO_REPORTS = "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
-/** Its message says where. */
-function unreached(error) {
-	return {
-		state: "failed",
-		error: failureOf$2(error)
-	};
-}
-function failureOf$2({ message, hint }) {
-	return hint === void 0 ? { message } : {
-		message,
-		hint
-	};
-}
-/** Two failures of one host as one. */
-function join(first, second) {
-	if (first === null || second === null) return first ?? second;
-	return {
-		...first,
-		message: `${first.message}; ${second.message}`
-	};
-}
-function sum(all) {
-	return {
-		hosts: Math.min(...all.map(({ hosts }) => hosts)),
-		sent: all.reduce((total, { sent }) => total + sent, 0)
-	};
-}
-// src/commands/keys.ts
-/** Private keys by the names of their variables: `NAME` in the environment holds a key's text, `NAME_FILE` a file's path. */
-const KEYS = {
-	BENTO_SSH_KEY: "the publisher's ssh key",
-	BENTO_SIGNING_KEY: "the signing key",
-	BENTO_GIT_SSH_KEY: "the ssh key for git",
-	BENTO_CACHE_KEY: "the binary cache's signing key"
-};
-/** Says how a key gets to the command line; the Action says how it gets to the Action. */
-var MissingKeysError = class extends FleetError {
-	names;
-	constructor(names) {
-		super(`${names.map((name) => KEYS[name]).join(" and ")} ${names.length > 1 ? "are" : "is"} missing`, { hint: `put it into the environment as ${names.join(" and ")}, or the path of its file as ${names.map((name) => `${name}_FILE`).join(" and ")}; bento keygen makes both` });
-		this.names = names;
-	}
-};
-/**
-* Takes private keys from the environment, in the order of `names`.
-* @throws MissingKeysError that names all of those that are missing.
-*/
-function keysFromEnvironment(env, ...names) {
-	const sources = names.map((name) => optionalKey(env, name));
-	const missing = names.filter((_, index) => sources[index] === void 0);
-	if (missing.length > 0) throw new MissingKeysError(missing);
-	return sources;
-}
-/** A private key that may be in the environment. */
-function optionalKey(env, name) {
-	const [content, file] = [env[name], env[`${name}_FILE`]];
-	if (content) return { content };
-	return file ? { file } : void 0;
-}
-/** What a key is called in errors. */
-function describeKey(name) {
-	return KEYS[name];
-}
-const PUBLISHER_KEY = "BENTO_SSH_KEY";
-const SIGNING_KEY = "BENTO_SIGNING_KEY";
-/** Without it, git logs in with whatever it finds itself. */
-const GIT_KEY = "BENTO_GIT_SSH_KEY";
-/** Without it, what is built isn't signed. */
-const CACHE_KEY = "BENTO_CACHE_KEY";
-/** Any text that is secret: it says which remembered evaluations are to be believed. */
-const MEMORY_KEY = "BENTO_MEMORY_KEY";
-/** No program that is started has a use for any of them in its environment. */
-const SECRETS$1 = [
-	PUBLISHER_KEY,
-	SIGNING_KEY,
-	GIT_KEY,
-	CACHE_KEY,
-	MEMORY_KEY
-];
 // src/platform/frugal.ts
 /**
 * Keeps the memory of this process small, at the cost of some processor time: for work on many things that mostly waits for
@@ -22123,12 +22648,13 @@ var Repository = class Repository {
 	}
 	/**
 	* The commit a ref stands for.
-	* @throws FleetError when this clone doesn't have it.
+	* @throws FleetError when this clone doesn't have it, or has none at all.
 	*/
 	async commitOf(ref) {
 		try {
 			return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
 		} catch (cause) {
+			await this.head();
 			throw new FleetError(`git knows no commit '${ref}' here`, {
 				hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
 				cause
@@ -22160,15 +22686,450 @@ function at(dir) {
 		throw new FleetError(`${dir} is not a directory`, { cause: error });
 	}
 }
+// src/platform/parallel.ts
+/** Does `work` for every item, `limit` ahead of whoever takes the results, which come in the items' order. */
+async function* ahead(items, limit, work) {
+	const begun = [];
+	for (const item of items) {
+		const result = work(item);
+		result.catch(() => {});
+		begun.push(result);
+		const first = begun.length > limit ? begun.shift() : void 0;
+		if (first !== void 0) yield await first;
+	}
+	for (const result of begun) yield await result;
+}
+/**
+* Does `work` for every item, at most `limit` at a time, and gives the results in the items' order. After an error nothing more
+* is begun; the first one is thrown when what was under way has ended.
+*/
+async function parallel(items, limit, work) {
+	const results = new Array(items.length);
+	const queue = items.entries();
+	const errors = [];
+	const worker = async () => {
+		for (const [index, item] of queue) {
+			try {
+				results[index] = await work(item, index);
+			} catch (error) {
+				errors.push(error);
+			}
+			if (errors.length > 0) return;
+		}
+	};
+	await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
+	if (errors.length > 0) throw errors[0];
+	return results;
+}
+// \0@oxc-project+runtime@0.158.0/helpers/esm/usingCtx.js
+function _usingCtx() {
+	var r = "function" == typeof SuppressedError ? SuppressedError : function(r, e) {
+		var n = Error();
+		return n.name = "SuppressedError", n.error = r, n.suppressed = e, n;
+	}, e = {}, n = [];
+	function using(r, e) {
+		if (null != e) {
+			if (Object(e) !== e) throw new TypeError("using declarations can only be used with objects, functions, null, or undefined.");
+			if (r) var o = e[Symbol.asyncDispose || Symbol["for"]("Symbol.asyncDispose")];
+			if (void 0 === o && (o = e[Symbol.dispose || Symbol["for"]("Symbol.dispose")], r)) var t = o;
+			if ("function" != typeof o) throw new TypeError("Object is not disposable.");
+			t && (o = function o() {
+				try {
+					t.call(e);
+				} catch (r) {
+					return Promise.reject(r);
+				}
+			}), n.push({
+				v: e,
+				d: o,
+				a: r
+			});
+		} else r && n.push({
+			d: e,
+			a: r
+		});
+		return e;
+	}
+	return {
+		e,
+		u: using.bind(null, !1),
+		a: using.bind(null, !0),
+		d: function d() {
+			var o, t = this.e, s = 0;
+			function next() {
+				for (; o = n.pop();) try {
+					if (!o.a && 1 === s) return s = 0, n.push(o), Promise.resolve().then(next);
+					if (o.d) {
+						var r = o.d.call(o.v);
+						if (o.a) return s |= 2, Promise.resolve(r).then(next, err);
+					} else s |= 1;
+				} catch (r) {
+					return err(r);
+				}
+				if (1 === s) return t !== e ? Promise.reject(t) : Promise.resolve();
+				if (t !== e) throw t;
+			}
+			function err(n) {
+				return t = t !== e ? new r(n, t) : n, next();
+			}
+			return next();
+		}
+	};
+}
+// src/publish/publishers.ts
+/**
+* All ways out of a fleet, together. One that can't be reached is its hosts' failure while another can be; anything else that
+* is wrong with one (another host key, a lock that is held) stops everything before anything is done.
+*/
+var Publishers = class Publishers {
+	#reachable;
+	/** Why the others are not. */
+	#unreachable;
+	#resources;
+	#several;
+	constructor(reachable, unreachable, resources) {
+		this.#reachable = reachable;
+		this.#unreachable = unreachable;
+		this.#resources = resources;
+		this.#several = reachable.size + unreachable.size > 1;
+	}
+	/** @throws UnavailableError, UnreachableError when no way is open. */
+	static async open(ways) {
+		try {
+			var _usingCtx$17 = _usingCtx();
+			const resources = _usingCtx$17.a(new AsyncDisposableStack());
+			const reachable = /* @__PURE__ */ new Map();
+			const unreachable = /* @__PURE__ */ new Map();
+			for (const { name, open } of ways) try {
+				reachable.set(name, resources.use(await open()));
+			} catch (error) {
+				if (!(error instanceof UnreachableError)) throw error;
+				unreachable.set(name, error);
+			}
+			const [first] = unreachable.values();
+			if (reachable.size === 0 && first !== void 0) throw first;
+			return new Publishers(reachable, unreachable, resources.move());
+		} catch (_) {
+			_usingCtx$17.e = _;
+		} finally {
+			await _usingCtx$17.d();
+		}
+	}
+	/**
+	* Begins to open them, which takes a dozen round trips, and doesn't wait for it. At the end of the scope they are closed;
+	* `giveUp` is called if they are not even open by then. `opened` throws what `open` does.
+	*/
+	static opening(ways, giveUp) {
+		const opened = Publishers.open(ways);
+		let isSettled = false;
+		const settled = opened.catch(() => null).finally(() => {
+			isSettled = true;
+		});
+		return {
+			opened,
+			[Symbol.asyncDispose]: async () => {
+				if (!isSettled) giveUp();
+				await (await settled)?.[Symbol.asyncDispose]();
+			}
+		};
+	}
+	/**
+	* Reads what hosts are given now, and takes the locks unless `lock` is null.
+	* @throws UnavailableError, UnreachableError when there is no way left.
+	*/
+	async read(hosts, lock) {
+		const current = /* @__PURE__ */ new Map();
+		for (const [name, publisher] of this.#reachable) try {
+			const [, read] = await Promise.all([lock === null ? void 0 : publisher.lock(lock.owner, lock), publisher.readCurrent(hosts)]);
+			current.set(name, read);
+		} catch (error) {
+			if (!(error instanceof UnreachableError)) throw error;
+			this.#reachable.delete(name);
+			this.#unreachable.set(name, error);
+			if (this.#reachable.size === 0) throw error;
+		}
+		return (host) => {
+			const read = [...current].map(([name, all]) => [name, this.#named(all.get(host) ?? UNREAD, name)]);
+			const others = [...this.#unreachable].map(([name, error]) => [name, unreached(error)]);
+			return new Map([...read, ...others]);
+		};
+	}
+	/** The envelopes of a host's earlier releases, wherever they are kept. */
+	async readHistory(host) {
+		const found = await Promise.all([...this.#reachable.values()].map((publisher) => publisher.readHistory(host)));
+		return [...new Set(found.flat())];
+	}
+	/** Brings an archive that a host was given into the file `into`; false when nobody has it any more. */
+	async fetchArchive(host, archive, into) {
+		for (const publisher of this.#reachable.values()) if (await publisher.fetchArchive(host, archive, into)) return true;
+		return false;
+	}
+	/** The publishers that a release can go to now. */
+	get names() {
+		return [...this.#reachable.keys()];
+	}
+	/** Where to ask how hosts are: a publisher that has reports, if one can be reached. */
+	get statusSource() {
+		const publishers = [...this.#reachable.values()];
+		const source = publishers.find((publisher) => "readReports" in publisher);
+		if (source !== void 0) return source;
+		const nowhere = {
+			state: "nowhere",
+			reason: NO_REPORTS
+		};
+		return {
+			readCurrent: async (hosts) => await publishers[0]?.readCurrent(hosts) ?? /* @__PURE__ */ new Map(),
+			readReports: async (hosts) => new Map(hosts.map((host) => [host, nowhere])),
+			readAttempts: async (hosts) => new Map(hosts.map((host) => [host, { state: "missing" }]))
+		};
+	}
+	/** Puts releases up, at all publishers at once. A host's failure is that at any of them. */
+	async publish(coming, onProgress) {
+		const progress = /* @__PURE__ */ new Map();
+		const parcels = this.#several ? await allOf(coming) : null;
+		const done = await Promise.allSettled([...this.#reachable].map(async ([name, publisher]) => {
+			const uploads = parcels?.filter(({ to }) => to.includes(name)).map(({ upload }) => upload) ?? uploadsOf(coming);
+			return [...await this.#publishAt(publisher, uploads, (one) => {
+				progress.set(name, one);
+				onProgress(sum([...progress.values()]));
+			})].map(([host, failure]) => ({
+				host,
+				failure: failure && this.#attributed(failure, name)
+			}));
+		}));
+		const failures = /* @__PURE__ */ new Map();
+		for (const one of done) {
+			if (one.status === "rejected") throw one.reason;
+			for (const { host, failure } of one.value) failures.set(host, join(failures.get(host) ?? null, failure));
+		}
+		return failures;
+	}
+	async [Symbol.asyncDispose]() {
+		await this.#resources.disposeAsync();
+	}
+	/** While there is another way, one that breaks is its hosts' failure alone. */
+	async #publishAt(publisher, uploads, onProgress) {
+		try {
+			return await publisher.publish(uploads, onProgress);
+		} catch (error) {
+			if (!Array.isArray(uploads) || !(error instanceof UnavailableError)) throw error;
+			const failure = failureOf$2(error);
+			return new Map(uploads.map(({ host }) => [host, failure]));
+		}
+	}
+	#named(current, name) {
+		return current.state === "failed" ? {
+			state: "failed",
+			error: this.#attributed(current.error, name)
+		} : current;
+	}
+	/** Where there is only one publisher, there is no need to say at which. */
+	#attributed(failure, name) {
+		return this.#several ? {
+			...failure,
+			message: `${name}: ${failure.message}`
+		} : failure;
+	}
+};
+async function* uploadsOf(parcels) {
+	for await (const { upload } of parcels) yield upload;
+}
+async function allOf(coming) {
+	const all = [];
+	for await (const one of coming) all.push(one);
+	return all;
+}
+const UNREAD = {
+	state: "failed",
+	error: { message: "what is published could not be read" }
+};
+const NO_REPORTS = "git has no reports: bento-agent status on the machine says how it is; or give the fleet a server to report to";
+/** Its message says where. */
+function unreached(error) {
+	return {
+		state: "failed",
+		error: failureOf$2(error)
+	};
+}
+function failureOf$2({ message, hint }) {
+	return hint === void 0 ? { message } : {
+		message,
+		hint
+	};
+}
+/** Two failures of one host as one. */
+function join(first, second) {
+	if (first === null || second === null) return first ?? second;
+	return {
+		...first,
+		message: `${first.message}; ${second.message}`
+	};
+}
+function sum(all) {
+	return {
+		hosts: Math.min(...all.map(({ hosts }) => hosts)),
+		sent: all.reduce((total, { sent }) => total + sent, 0)
+	};
+}
+// src/platform/process.ts
+/**
+* Milliseconds between asking a program to end and killing it. Nix first ends its builders and lets go of its locks, which takes
+* a busy machine a while; killed before, it leaves builders without a daemon running for good.
+*/
+const KILL_GRACE = 1e4;
+const spawning = new AsyncLocalStorage();
+let listening = false;
+function listen() {
+	if (listening) return;
+	listening = true;
+	subscribe("child_process", (message) => {
+		const slot = spawning.getStore();
+		if (!slot || slot.child !== void 0) return;
+		const child = message.process;
+		slot.child = child;
+		child.once("spawn", () => slot.spawned(child));
+	});
+}
+/**
+* Runs `program` with an argument vector, never through a shell, and gives its exit status and output. A status other than
+* zero is a result, not an error.
+*
+* @throws UnavailableError when the program isn't there; InterruptedError when `signal` aborted it.
+*/
+async function run(program, args, options = {}) {
+	if (options.signal?.aborted) throw new InterruptedError();
+	listen();
+	const maxOutput = options.maxOutput ?? 67108864;
+	const out = options.keepNothing ? nothingKept : collector(maxOutput);
+	const err = options.keepNothing ? nothingKept : collector(maxOutput);
+	let timedOut = false;
+	let overflowed = false;
+	let killTimer;
+	let unwanted = false;
+	const slot = { spawned: (child) => {
+		child.stdin?.on("error", () => {});
+		if (child.pid !== void 0) options.onStart?.(child.pid);
+		if (unwanted) end();
+	} };
+	const end = () => {
+		unwanted = true;
+		const child = slot.child;
+		if (child?.pid === void 0 || killTimer) return;
+		child.kill("SIGTERM");
+		killTimer = setTimeout(() => child.kill("SIGKILL"), options.grace ?? KILL_GRACE);
+	};
+	const take = (into) => (data) => {
+		if (!into.add(data)) {
+			overflowed = true;
+			end();
+		}
+	};
+	const decoder = new StringDecoder("utf8");
+	const timeout = options.timeout === void 0 ? void 0 : setTimeout(() => {
+		timedOut = true;
+		end();
+	}, options.timeout);
+	options.signal?.addEventListener("abort", end);
+	options.kill?.addEventListener("abort", end);
+	if (options.kill?.aborted) end();
+	try {
+		const status = await spawning.run(slot, () => exec(`"${program}"`, [...args], {
+			silent: true,
+			ignoreReturnCode: true,
+			...options.cwd === void 0 ? {} : { cwd: options.cwd },
+			env: environment(options.env),
+			input: options.input ?? Buffer.alloc(0),
+			listeners: {
+				stdout: (data) => {
+					take(out)(data);
+					options.onStdout?.(data);
+				},
+				stderr: (data) => {
+					take(err)(data);
+					options.onStderr?.(decoder.write(data));
+				}
+			}
+		}));
+		if (options.signal?.aborted) throw new InterruptedError();
+		const signalNumber = slot.child?.signalCode ? constants.signals[slot.child.signalCode] : 0;
+		return {
+			status: status ?? 128 + signalNumber,
+			stdout: out.text(),
+			stderr: err.text(),
+			timedOut,
+			overflowed
+		};
+	} catch (error) {
+		if (options.signal?.aborted) throw new InterruptedError();
+		if (error instanceof Error && /unable to locate executable|ENOENT/i.test(error.message)) throw new UnavailableError(`${program} was not found on this machine`, { cause: error });
+		throw error;
+	} finally {
+		clearTimeout(timeout);
+		clearTimeout(killTimer);
+		options.signal?.removeEventListener("abort", end);
+		options.kill?.removeEventListener("abort", end);
+	}
+}
+/** @actions/exec replaces the environment where it is given one, so this makes the whole of it. */
+function environment(changes = {}) {
+	const whole = {
+		...process.env,
+		...changes
+	};
+	return Object.fromEntries(Object.entries(whole).filter((pair) => pair[1] !== void 0));
+}
+const nothingKept = {
+	add: () => true,
+	text: () => ""
+};
+function collector(limit) {
+	const pieces = [];
+	let size = 0;
+	return {
+		add(data) {
+			if (size + data.length > limit) return false;
+			pieces.push(data);
+			size += data.length;
+			return true;
+		},
+		text: () => Buffer.concat(pieces).toString("utf8")
+	};
+}
+// src/platform/temporary.ts
+/** Makes a directory of mode 0700 that is removed when it goes out of scope: `await using dir = await temporaryDirectory()`. */
+async function temporaryDirectory() {
+	const dir = await mkdtemp(path$2.join(process.env.RUNNER_TEMP || tmpdir(), "bento-"));
+	return {
+		path: dir,
+		[Symbol.asyncDispose]: () => rm$1(dir, {
+			recursive: true,
+			force: true,
+			maxRetries: 3
+		})
+	};
+}
+/** Writes a secret to a file of mode 0600 in a directory of its own; both go with the scope. */
+async function temporarySecretFile(name, content) {
+	const dir = await temporaryDirectory();
+	const file = path$2.join(dir.path, name);
+	await writeFile$1(file, content.endsWith("\n") ? content : `${content}\n`, {
+		mode: 384,
+		flag: "wx"
+	});
+	return {
+		path: file,
+		[Symbol.asyncDispose]: () => dir[Symbol.asyncDispose]()
+	};
+}
 // src/release/keys.ts
 /**
 * Makes a private key usable by ssh-keygen. `what` says in errors which key it is, such as "the signing key".
 * @throws FleetError for a key that is malformed, protected by a passphrase, or can't be read. Its text is never part of it.
 */
 async function openPrivateKey(source, what) {
-	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey(source.file, what)).replaceAll("\r", "").trim());
+	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey$1(source.file, what)).replaceAll("\r", "").trim());
 	try {
-		const publicKey = await publicHalf(copy.path, what);
+		const publicKey = await publicHalf$1(copy.path, what);
 		return {
 			file: copy.path,
 			publicKey,
@@ -22179,12 +23140,12 @@ async function openPrivateKey(source, what) {
 		throw error;
 	}
 }
-async function readKey(file, what) {
+async function readKey$1(file, what) {
 	return readFile$1(file, "utf8").catch((error) => {
 		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
 	});
 }
-async function publicHalf(file, what) {
+async function publicHalf$1(file, what) {
 	const result = await run("ssh-keygen", [
 		"-y",
 		"-P",
@@ -22424,9 +23385,9 @@ function sequenceOf(text) {
 }
 async function isSigned(payload, signature, signers) {
 	try {
-		var _usingCtx$14 = _usingCtx();
+		var _usingCtx$16 = _usingCtx();
 		if (isPlainlySigned(payload, signature, "bento-release", signers)) return true;
-		const dir = _usingCtx$14.a(await temporaryDirectory());
+		const dir = _usingCtx$16.a(await temporaryDirectory());
 		const allowed = path$2.join(dir.path, "allowed_signers");
 		const signatureFile = path$2.join(dir.path, "signature");
 		await writeFile$1(allowed, allowedSigners(signers));
@@ -22445,9 +23406,9 @@ async function isSigned(payload, signature, signers) {
 			signatureFile
 		], { input: payload }).catch(needsOpenSsh)).status === 0;
 	} catch (_) {
-		_usingCtx$14.e = _;
+		_usingCtx$16.e = _;
 	} finally {
-		await _usingCtx$14.d();
+		await _usingCtx$16.d();
 	}
 }
 /** The lines of an allowed_signers file (ssh-keygen(1)). */
@@ -22645,8 +23606,8 @@ async function fetchFile(session, file, size, into) {
 	const { requests } = session;
 	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
 		try {
-			var _usingCtx$13 = _usingCtx();
-			const copy = _usingCtx$13.a(await open$3(into, "w", 384));
+			var _usingCtx$15 = _usingCtx();
+			const copy = _usingCtx$15.a(await open$3(into, "w", 384));
 			try {
 				const stats = await requests.fstat(handle);
 				if (!stats.isFile() || stats.size !== size) return false;
@@ -22665,9 +23626,9 @@ async function fetchFile(session, file, size, into) {
 				await requests.close(handle);
 			}
 		} catch (_) {
-			_usingCtx$13.e = _;
+			_usingCtx$15.e = _;
 		} finally {
-			await _usingCtx$13.d();
+			await _usingCtx$15.d();
 		}
 	}).catch(ignoreSftpError) ?? false;
 }
@@ -22677,7 +23638,7 @@ const LISTINGS = 16;
 * What is in a directory: two flights, where it isn't a very long one. Of one that somebody may have filled, at most `limit` names, and
 * a few more: the rest is not asked for.
 */
-async function list(session, dir, limit = Number.POSITIVE_INFINITY) {
+async function list$1(session, dir, limit = Number.POSITIVE_INFINITY) {
 	const { requests } = session;
 	return session.withHandle(() => requests.openDirectory(dir), async (handle) => {
 		const entries = [];
@@ -22754,7 +23715,7 @@ const UNPACKING$1 = 65536;
 async function readAttempts(session, host, { count, log }) {
 	const dir = `/${host}/reports`;
 	try {
-		const entries = await list(session, dir, MAX_NAMES);
+		const entries = await list$1(session, dir, MAX_NAMES);
 		const attempts = (await flight(...entries.filter(({ filename, attrs }) => REPORT.test(filename) && attrs.isFile() && attrs.size <= MAX_REPORT$1).sort((a, b) => b.attrs.mtime - a.attrs.mtime || (a.filename < b.filename ? 1 : -1)).slice(0, Math.max(1, count)).map(({ filename, attrs }) => readAttempt(session, dir, filename, attrs.size)))).filter((file) => file !== void 0);
 		const [last] = log > 0 ? attempts : [];
 		const logged = last && entries.find((entry) => isLogOf(last.name, entry));
@@ -27771,7 +28732,7 @@ function gaveUp(first, last) {
 async function backOff({ backoff, attempts, signal, say }, attempt, error) {
 	const delay = backoff * 2 ** (attempt - 1) * (.5 + Math.random());
 	say(`${error.message}; trying again in ${(delay / 1e3).toFixed(1)} s (${attempt} of ${attempts})`);
-	await setTimeout$2(delay, void 0, { signal }).catch(() => {
+	await setTimeout$1(delay, void 0, { signal }).catch(() => {
 		throw new InterruptedError();
 	});
 }
@@ -27783,7 +28744,7 @@ const TIME_TO_LIVE = 3e5;
 /** Milliseconds between two looks at a lock that somebody else has; half of it, and as much again by chance. */
 const POLL = 2e3;
 /** Tries without an owner in sight: by then it isn't a lock that is in the way. */
-const ATTEMPTS = 10;
+const ATTEMPTS$1 = 10;
 const MAX_LOCK = 4096;
 /**
 * The fleet's lock: a file that is made whole under a name of its own, and then renamed, which fails while there is another.
@@ -27831,7 +28792,7 @@ var SftpLock = class {
 		let isFirst = true;
 		try {
 			let handle = await open();
-			for (let misses = 0; misses < ATTEMPTS; misses++) {
+			for (let misses = 0; misses < ATTEMPTS$1; misses++) {
 				const stopwatch = new Stopwatch();
 				const answers = Promise.allSettled([session.requests.write(handle, this.#content, 0), session.requests.rename(temporary, LOCK$1)]);
 				asked();
@@ -27861,8 +28822,8 @@ var SftpLock = class {
 				}
 				const left = (options.wait ?? 0) - waiting.elapsed;
 				if (left <= 0) throw this.#heldBy(holder, options.wait ?? 0);
-				options.onWait?.(describe$2(holder.content));
-				await setTimeout$2(Math.min(left, POLL * (.5 + Math.random())), void 0, { signal }).catch(() => {
+				options.onWait?.(describe$3(holder.content));
+				await setTimeout$1(Math.min(left, POLL * (.5 + Math.random())), void 0, { signal }).catch(() => {
 					throw new InterruptedError();
 				});
 				misses = -1;
@@ -27931,7 +28892,7 @@ var SftpLock = class {
 	#heldBy({ content, age }, waited) {
 		const since = `last seen ${Math.max(0, age)} s ago`;
 		const enough = waited > 0 ? `; waited for ${Math.round(waited / 1e3)} s` : "";
-		return new UnavailableError(`another deploy holds the fleet's lock: ${describe$2(content)}, ${since}${enough}`, { hint: `wait for it (--wait 10m); if it is dead, its lock ends ${this.#timeToLive / 1e3} s after it was last seen` });
+		return new UnavailableError(`another deploy holds the fleet's lock: ${describe$3(content)}, ${since}${enough}`, { hint: `wait for it (--wait 10m); if it is dead, its lock ends ${this.#timeToLive / 1e3} s after it was last seen` });
 	}
 };
 const MARK = "stale-";
@@ -27958,7 +28919,7 @@ function explainDirectory(error) {
 	if (error instanceof SftpError && error.code === "denied") throw new UnavailableError("the publisher may not write to /.bento/ on the server", { cause: error });
 	throw error;
 }
-function describe$2(content) {
+function describe$3(content) {
 	try {
 		const { owner, host, pid } = JSON.parse(content.toString("utf8"));
 		return `${owner} (process ${pid} on ${host})`;
@@ -28034,9 +28995,9 @@ function garbage(host, names, keep, mine) {
 * renaming them was all that was left to do.
 */
 async function removeAllTemporaries(session) {
-	const hosts = (await list(session, "/")).map((entry) => entry.filename).filter((name) => !name.startsWith("."));
+	const hosts = (await list$1(session, "/")).map((entry) => entry.filename).filter((name) => !name.startsWith("."));
 	await Promise.all(hosts.map(async (host) => {
-		const names = (await list(session, releases(host)).catch(ignoreSftpError) ?? []).map((entry) => entry.filename).filter((name) => TEMPORARY.test(name));
+		const names = (await list$1(session, releases(host)).catch(ignoreSftpError) ?? []).map((entry) => entry.filename).filter((name) => TEMPORARY.test(name));
 		await Promise.all(names.map((name) => session.requests.unlink(`${releases(host)}/${name}`).catch(ignoreSftpError)));
 	}));
 }
@@ -28075,7 +29036,7 @@ var Leftovers = class Leftovers {
 		this.#entries = entries;
 	}
 	static async find(session) {
-		return new Leftovers(await list(session, "/.bento").catch(ignoreSftpError) ?? []);
+		return new Leftovers(await list$1(session, "/.bento").catch(ignoreSftpError) ?? []);
 	}
 	/**
 	* Removes it. Where a lock was taken over, its former owner's temporary files go first, and the mark that says so last. Gives
@@ -28328,7 +29289,7 @@ var Trees = class {
 	*/
 	async send(session, upload) {
 		const { host } = upload;
-		const before = flight(list(session, trees(host)), session.requests.readlink(`${trees(host)}/${CURRENT}`).catch(missingIsUndefined), session.requests.stat(lastChange(host)));
+		const before = flight(list$1(session, trees(host)), session.requests.readlink(`${trees(host)}/${CURRENT}`).catch(missingIsUndefined), session.requests.stat(lastChange(host)));
 		before.catch(() => {});
 		try {
 			const sent = await this.#send(session, upload);
@@ -28387,14 +29348,14 @@ async function switchTree(session, host, tree, link) {
 	const { requests } = session;
 	await flight(requests.symlink(tree.name, link), requests.replace(link, `${trees(host)}/${CURRENT}`));
 	await session.withHandle(() => requests.open(lastChange(host), "w"), async (handle) => {
-		await flight(requests.write(handle, changeText$1(tree.sequence), 0), requests.close(handle));
+		await flight(requests.write(handle, changeText(tree.sequence), 0), requests.close(handle));
 	});
 }
 /**
 * Old clients compare lines of `ls -l`, which have a size and a time in minutes: so the size tells two releases of one minute
 * apart, by the tenth of a second.
 */
-function changeText$1(sequence) {
+function changeText(sequence) {
 	return Buffer.from(`release ${sequence}\n${"\n".repeat(Math.floor(sequence / 100) % 600)}`);
 }
 /** Removes trees that nobody reads any more. What can't be removed is tried again at the next deploy. */
@@ -28402,7 +29363,7 @@ async function removeOldTrees(session, host, { old }) {
 	await Promise.all(old.map((name) => removeAll(session, `${trees(host)}/${name}`).catch(ignoreSftpError)));
 }
 async function removeAll(session, dir) {
-	await flight(...(await list(session, dir)).filter(({ filename }) => filename !== "." && filename !== "..").map(({ filename, attrs }) => attrs.isDirectory() ? removeAll(session, `${dir}/${filename}`) : session.requests.unlink(`${dir}/${filename}`)));
+	await flight(...(await list$1(session, dir)).filter(({ filename }) => filename !== "." && filename !== "..").map(({ filename, attrs }) => attrs.isDirectory() ? removeAll(session, `${dir}/${filename}`) : session.requests.unlink(`${dir}/${filename}`)));
 	await session.requests.removeDirectory(dir);
 }
 // src/publish/sftp/publication.ts
@@ -28556,7 +29517,7 @@ var Publication = class {
 		const { host, envelope, archive, keep } = shipment.upload;
 		this.#count(shipment, -shipment.sent);
 		shipment.pointer = this.#temporaries.make(host, "current");
-		const [entries, tree] = await flight(list(session, releases(host)).catch(ignoreSftpError), this.#trees?.send(session, shipment.upload) ?? Promise.resolve(null), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive, onAsked));
+		const [entries, tree] = await flight(list$1(session, releases(host)).catch(ignoreSftpError), this.#trees?.send(session, shipment.upload) ?? Promise.resolve(null), writeFile(session, shipment.pointer, [Buffer.from(envelope)]), archive === null ? Promise.resolve() : this.#sendArchive(session, shipment, archive, onAsked));
 		shipment.tree = tree;
 		const sequence = this.#published.get(host);
 		shipment.garbage = garbage(host, [...(entries ?? []).map((entry) => entry.filename), ...sequence === void 0 ? [] : [`${sequence}.json`]], keep, this.#temporaries);
@@ -28608,7 +29569,7 @@ function failureOf$1({ message, hint }) {
 const MAX_LOGS = 1e4;
 /** What a host of the 2022 Bento has left in its logs, and when its configuration changed; undefined when it left none. */
 async function readLogs(session, host) {
-	const [entries, change] = await flight(list(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError), session.requests.stat(lastChange(host)).catch(ignoreSftpError));
+	const [entries, change] = await flight(list$1(session, `/${host}/logs`, MAX_LOGS).catch(ignoreSftpError), session.requests.stat(lastChange(host)).catch(ignoreSftpError));
 	const logs = entries?.filter(({ filename }) => filename !== "." && filename !== "..").map(({ filename, attrs }) => ({
 		name: filename,
 		isFile: attrs.isFile(),
@@ -28645,7 +29606,7 @@ async function readPointer(session, host) {
 }
 /** The envelopes of a host's earlier releases. */
 async function readPastPointers(session, host) {
-	return (await flight(...pastPointers((await list(session, releases(host)).catch(ignoreSftpError) ?? []).map((entry) => entry.filename)).slice(0, MAX_PAST_READ).map((name) => readFile(session, `${releases(host)}/${name}`, MAX_ENVELOPE).catch(ignoreSftpError)))).flatMap((file) => file === void 0 ? [] : [file.bytes.toString("utf8")]);
+	return (await flight(...pastPointers((await list$1(session, releases(host)).catch(ignoreSftpError) ?? []).map((entry) => entry.filename)).slice(0, MAX_PAST_READ).map((name) => readFile(session, `${releases(host)}/${name}`, MAX_ENVELOPE).catch(ignoreSftpError)))).flatMap((file) => file === void 0 ? [] : [file.bytes.toString("utf8")]);
 }
 /**
 * What a host said; `now` is the server's time in milliseconds. `hasTree`: whether hosts of the 2022 Bento may be there, which
@@ -28847,37 +29808,13 @@ var SftpPublisher = class SftpPublisher {
 		return new Map(results);
 	}
 };
-// src/duration.ts
-/** "3 hours": the largest unit that fits, of a time in milliseconds. */
-function duration(milliseconds) {
-	const [size, name] = [
-		[864e5, "day"],
-		[36e5, "hour"],
-		[6e4, "minute"],
-		[1e3, "second"]
-	].find(([size]) => milliseconds >= size) ?? [1e3, "second"];
-	const count = Math.max(0, Math.floor(milliseconds / size));
-	return `${count} ${name}${count === 1 ? "" : "s"}`;
-}
-/** Milliseconds of `90s`, `30m`, `2h` or `1d`; `0` is none. @throws FleetError for anything else. */
-function parseDuration(text) {
-	const [, count, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-	if (text === "0") return 0;
-	if (count === void 0) throw new FleetError(`a duration is a number with s, m, h or d, such as 30m, and not '${text}'`);
-	return Number(count) * 1e3 * ({
-		s: 1,
-		m: 60,
-		h: 3600,
-		d: 86400
-	}[unit] ?? 0);
-}
 // src/reports/logs.ts
 const BY = "reported by the Bento of 2022";
 /** It polls every quarter of an hour, and says nothing when there is nothing new. */
 const PATIENCE = 27e5;
 /** `date +%Y%m%d-%H%M`, the system's store path without its directory, what became of it, and, unless 2022's own scripts did it, of which release. */
 const NAME$1 = /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)(?:_(\d{1,16}))?\.log\.gz$/;
-const OUTCOMES$1 = {
+const OUTCOMES = {
 	success: "success",
 	failure: "failed",
 	rollback: "rolled-back",
@@ -28907,7 +29844,7 @@ function statusOfLogs(known) {
 			...pending,
 			state: "silent",
 			health: "silent",
-			reason: `no log for ${duration(waiting)}; ${BY}`
+			reason: `no log for ${duration$1(waiting)}; ${BY}`
 		};
 		if (newest === void 0) return {
 			...pending,
@@ -28999,100 +29936,11 @@ function saidBy({ version, result, sequence, modified }) {
 	return {
 		running: {
 			toplevel: `/nix/store/${version}`,
-			sequence: OUTCOMES$1[result] === "success" ? sequence : null
+			sequence: OUTCOMES[result] === "success" ? sequence : null
 		},
 		lastContact: new Date(modified).toISOString(),
-		lastOutcome: OUTCOMES$1[result]
+		lastOutcome: OUTCOMES[result]
 	};
-}
-// src/results/status.ts
-/** What can become of one attempt on a host. */
-const OUTCOMES = [
-	"success",
-	"unchanged",
-	"failed",
-	"rolled-back",
-	"inconclusive",
-	"refused",
-	"auto-updated"
-];
-/** Every state there is, the worst first. */
-const FLEET_STATES = [
-	"failed",
-	"rolled-back",
-	"refused",
-	"unknown",
-	"silent",
-	"inconclusive",
-	"drifted",
-	"suspended",
-	"reboot-pending",
-	"applying",
-	"pending",
-	"new",
-	"unreported",
-	"auto-updated",
-	"up-to-date"
-];
-/** The states in which somebody has to look at a host. */
-function needsAttention(state) {
-	switch (state) {
-		case "failed":
-		case "rolled-back":
-		case "inconclusive":
-		case "refused":
-		case "drifted":
-		case "silent":
-		case "unknown": return true;
-		case "up-to-date":
-		case "pending":
-		case "applying":
-		case "auto-updated":
-		case "reboot-pending":
-		case "suspended":
-		case "new":
-		case "unreported": return false;
-	}
-}
-// src/results.ts
-/** What a command's document means for its exit status: 1 when a host, or what stands for one there, failed; 3 when a cache has. */
-function exitStatus(document) {
-	if (document.command === "server check") return document.findings.length === 0 ? 0 : 1;
-	if (document.command === "flake-update") return document.flakes.some(({ status }) => status === "failed") ? 1 : 0;
-	if (document.command === "init --update") return document.files.some(({ status }) => status === "kept") ? 1 : 0;
-	if (failedHosts(document).length > 0) return 1;
-	return document.command === "build" && document.push?.error ? 3 : 0;
-}
-/** The hosts that make a run red, by name. */
-function failedHosts(document) {
-	switch (document.command) {
-		case "check":
-		case "build":
-		case "deploy":
-		case "rollback":
-		case "server check":
-		case "secret set":
-		case "secret edit":
-		case "secret remove":
-		case "secret rekey":
-		case "trigger":
-		case "push":
-		case "diff": return document.hosts.filter((host) => host.status === "failed").map((host) => host.name);
-		case "status": return document.hosts.filter((host) => document.failOn.includes(host.state)).map((host) => host.name);
-		case "completion":
-		case "render":
-		case "plan":
-		case "init":
-		case "init --update":
-		case "keygen":
-		case "host list":
-		case "host add":
-		case "host remove":
-		case "secret list":
-		case "bootstrap":
-		case "ssh-config":
-		case "flake-update": return [];
-	}
 }
 // src/reports/schema.ts
 /**
@@ -29125,7 +29973,7 @@ const reportSchema = object({
 	sequence,
 	digest: line.nullable().catch(null),
 	commit,
-	outcome: _enum(OUTCOMES),
+	outcome: _enum(OUTCOMES$1),
 	reason: line.nullable().catch(null),
 	from: path,
 	to: path,
@@ -29260,7 +30108,7 @@ function healthOf(known, sync) {
 	const age = now - contact;
 	if (age > (sync === "applying" ? Math.max(patience(known), POLLS * INTERVAL) : patience(known))) return {
 		is: "silent",
-		reason: `not heard of for ${duration(age)}`
+		reason: `not heard of for ${duration$1(age)}`
 	};
 	if (heartbeat?.content.suspended) return {
 		is: "suspended",
@@ -30077,8 +30925,8 @@ function hintFor$1(problem) {
 */
 async function waysOut(context, { dir, server, git }) {
 	try {
-		var _usingCtx$12 = _usingCtx();
-		const keys = _usingCtx$12.a(new AsyncDisposableStack());
+		var _usingCtx$14 = _usingCtx();
+		const keys = _usingCtx$14.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -30112,9 +30960,9 @@ async function waysOut(context, { dir, server, git }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$12.e = _;
+		_usingCtx$14.e = _;
 	} finally {
-		await _usingCtx$12.d();
+		await _usingCtx$14.d();
 	}
 }
 // src/commands/status.ts
@@ -30135,12 +30983,12 @@ const SILENCE = 15e3;
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$11 = _usingCtx();
-		return await _usingCtx$11.a(await FleetStatus.open(context, options)).read();
+		var _usingCtx$13 = _usingCtx();
+		return await _usingCtx$13.a(await FleetStatus.open(context, options)).read();
 	} catch (_) {
-		_usingCtx$11.e = _;
+		_usingCtx$13.e = _;
 	} finally {
-		await _usingCtx$11.d();
+		await _usingCtx$13.d();
 	}
 }
 /** The fleet, looked at once or again and again over one connection. */
@@ -30267,6 +31115,1294 @@ function parseFailOn(text) {
 		const meant = nearest(name, FLEET_STATES);
 		throw new FleetError(`there is no state '${inertLine(name, 50)}' to fail on`, { hint: meant ? `did you mean '${meant}'?` : `the states are: ${FLEET_STATES.join(", ")}; or none` });
 	});
+}
+// src/platform/files.ts
+/**
+* Replaces a file by a whole new one: written beside it under a temporary name, synced, renamed. Whoever reads it sees the old
+* content or the new. Directories on the way are made.
+*/
+async function writeFileAtomically(file, content, mode = 420) {
+	await makeDirectory(path$2.dirname(file));
+	const temporary = temporaryBeside(file);
+	try {
+		await writeSynced(temporary, content, mode);
+		await rename$1(temporary, file);
+	} catch (error) {
+		await rm$1(temporary, { force: true });
+		throw error instanceof Error && "path" in error ? Object.assign(error, { path: file }) : error;
+	}
+}
+/**
+* Replaces several files, or none of them: all are written beside those that they replace before the first is renamed, and what fails
+* after that puts back what was there. Directories on the way are made, and those that are left empty go.
+*/
+async function replaceFiles(replacements) {
+	const written = [];
+	const changed = [];
+	try {
+		for (const { file, content, mode } of replacements) {
+			const temporary = content === null ? null : temporaryBeside(file);
+			written.push({
+				file,
+				temporary,
+				backup: temporaryBeside(file)
+			});
+			if (temporary === null || content === null) continue;
+			await makeDirectory(path$2.dirname(file));
+			await writeSynced(temporary, content, mode ?? 420);
+		}
+		for (const one of written) {
+			await copyFile$1(one.file, one.backup).catch(unlessMissing);
+			changed.push(one);
+			await (one.temporary === null ? rm$1(one.file, { force: true }) : rename$1(one.temporary, one.file));
+		}
+	} catch (error) {
+		for (const { file, backup } of changed) await rename$1(backup, file).catch(() => rm$1(file, { force: true }));
+		throw error;
+	} finally {
+		for (const { temporary, backup } of written) {
+			if (temporary !== null) await rm$1(temporary, { force: true });
+			await rm$1(backup, { force: true });
+		}
+	}
+	for (const { file, content } of replacements) if (content === null) await removeEmpty(path$2.dirname(file));
+}
+function temporaryBeside(file) {
+	return path$2.join(path$2.dirname(file), `.${path$2.basename(file)}.${randomBytes(6).toString("hex")}`);
+}
+async function writeSynced(file, content, mode) {
+	const handle = await open$3(file, "wx", mode);
+	try {
+		await handle.writeFile(content);
+		await handle.sync();
+	} finally {
+		await handle.close();
+	}
+}
+function unlessMissing(error) {
+	if (error.code !== "ENOENT") throw error;
+}
+/** Removes directories from here upwards, up to the first in which there is something. */
+async function removeEmpty(dir) {
+	try {
+		await rmdir$1(dir);
+	} catch {
+		return;
+	}
+	await removeEmpty(path$2.dirname(dir));
+}
+/**
+* Makes a directory and those above it, unless they are there. Node's own `recursive` tries for ever where a file system has
+* the parent, and says that it hasn't, as /proc does.
+*/
+async function makeDirectory(dir, mode = 511) {
+	try {
+		await mkdir$1(dir, { mode });
+	} catch (error) {
+		const { code } = error;
+		if (code === "ENOENT" && path$2.dirname(dir) !== dir) {
+			await makeDirectory(path$2.dirname(dir), mode);
+			await mkdir$1(dir, { mode }).catch(unlessThere);
+		} else await unlessThere(error);
+	}
+	async function unlessThere(error) {
+		if (!(await stat$1(dir).catch(() => void 0))?.isDirectory()) throw error;
+	}
+}
+// src/nix/build-log.ts
+/** A line without an end is cut here, in characters. */
+const MAX_LINE$1 = 1048576;
+/** Text of a build without its colours, and without anything else that would act on a terminal. */
+function inertLog(text) {
+	return inert(stripVTControlCharacters(text.replaceAll("\r\n", "\n")));
+}
+/**
+* Writes the whole log of a build that failed to a file in `directory`, and gives the file's path. Where Nix keeps no logs, it
+* has the end that is known.
+*/
+async function saveLog(nix, { drv, tail }, directory) {
+	await makeDirectory(directory);
+	const file = path$2.join(directory, `${path$2.basename(drv, ".drv")}.log`);
+	const temporary = `${file}.new`;
+	const handle = await open$3(temporary, "w", 420);
+	try {
+		const decoder = new StringDecoder("utf8");
+		let rest = "";
+		let size = 0;
+		const write = (text) => {
+			if (text !== "") size += writeSync(handle.fd, inertLog(text));
+		};
+		const { status } = await nix.run("nix-store", ["--read-log", drv], {
+			keepNothing: true,
+			onStdout: (data) => {
+				rest += decoder.write(data);
+				const end = rest.length > MAX_LINE$1 ? rest.length : rest.lastIndexOf("\n") + 1;
+				write(rest.slice(0, end));
+				rest = rest.slice(end);
+			}
+		});
+		write(rest + decoder.end());
+		if (status !== 0 || size === 0) write(`${tail.join("\n")}\n`);
+		await handle.close();
+		await rename$1(temporary, file);
+		return file;
+	} catch (error) {
+		await handle.close().catch(() => {});
+		await rm$1(temporary, { force: true });
+		throw error;
+	}
+}
+/** Removes logs that nobody will look at any more. What isn't one, by its name, stays. */
+async function removeOldLogs(directory, now = Date.now()) {
+	const names = await readdir$1(directory).catch(() => []);
+	for (const name of names.filter((name) => /^[0-9a-z]{32}-.*\.log(?:\.new)?$/.test(name))) {
+		const file = path$2.join(directory, name);
+		const { mtimeMs } = await stat$1(file);
+		if (now - mtimeMs > 2592e6) await rm$1(file, { force: true });
+	}
+}
+// src/nix/cache-key.ts
+/** Before the 32 bytes of a seed, PKCS #8 of an ed25519 key has these (RFC 8410). */
+const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
+const KEY_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+/**
+* Makes a key usable by Nix. `what` says in errors which key it is.
+* @throws FleetError for a key that is malformed or can't be read. Its text is never part of it.
+*/
+async function openCacheKey(source, what) {
+	const key = ("content" in source ? source.content : await readKey(source.file, what)).trim();
+	const publicKey = publicHalf(key);
+	if (publicKey === void 0) throw new FleetError(`${what} is not a secret key of a binary cache`, { hint: "it is one line, NAME:BASE64, as bento keygen --cache NAME or nix-store --generate-binary-cache-key makes it" });
+	const copy = await temporarySecretFile("cache-key", key);
+	return {
+		file: copy.path,
+		publicKey,
+		[Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]()
+	};
+}
+async function readKey(file, what) {
+	return readFile$1(file, "utf8").catch((error) => {
+		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
+	});
+}
+/** Undefined for what is no secret key, or one whose halves don't belong together. */
+function publicHalf(key) {
+	const [, name, body = ""] = /^([^\s:]+):([A-Za-z0-9+/]{86}==)$/.exec(key) ?? [];
+	if (name === void 0) return void 0;
+	const bytes = Buffer.from(body, "base64");
+	const seed = createPrivateKey({
+		key: Buffer.concat([PKCS8, bytes.subarray(0, 32)]),
+		format: "der",
+		type: "pkcs8"
+	});
+	const half = Buffer.from(createPublicKey(seed).export({ format: "jwk" }).x ?? "", "base64url");
+	return half.equals(bytes.subarray(32)) ? `${name}:${half.toString("base64")}` : void 0;
+}
+/** A new key of this name: both halves, each a line as Nix has it. */
+function makeCacheKey(name) {
+	const { d = "", x = "" } = generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" });
+	const [seed, half] = [Buffer.from(d, "base64url"), Buffer.from(x, "base64url")];
+	return {
+		secretKey: `${name}:${Buffer.concat([seed, half]).toString("base64")}`,
+		publicKey: `${name}:${half.toString("base64")}`
+	};
+}
+// src/nix/difference.ts
+/** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
+const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
+/**
+* The packages of which two closures have other versions, by name. Of derivations (`.drv`) they are all that building the
+* systems takes, and nothing needs to be built to tell; of systems that are built, they are what is in them.
+* @throws UnavailableError when Nix can't tell.
+*/
+async function packageChanges(nix, from, to) {
+	const [before, after] = await Promise.all([packagesOf(nix, from), packagesOf(nix, to)]);
+	return difference(before, after);
+}
+/** Names with their versions, of all packages that one closure has and the other hasn't. */
+function difference(before, after) {
+	const changes = [];
+	for (const name of [.../* @__PURE__ */ new Set([...before.keys(), ...after.keys()])].sort()) {
+		const from = versions(before.get(name));
+		const to = versions(after.get(name));
+		if (from !== to) changes.push({
+			name,
+			from,
+			to
+		});
+	}
+	return changes;
+}
+async function packagesOf(nix, root) {
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		root
+	]);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return parsePackages(run.stdout);
+}
+/** The outputs of a package that are not its main one are the same package. */
+const OUTPUT = /-(?:bin|lib|dev|man|doc|devdoc|info|debug|data|static|out|terminfo|getent|libgcc)$/;
+/** Reads store paths, one a line. Only those count that have a version in their name, as Nix tells it: at `-` and a digit. */
+function parsePackages(paths) {
+	const packages = /* @__PURE__ */ new Map();
+	for (const line of paths.split("\n")) {
+		const [, name = "", drv] = /\/[0-9a-z]{32}-(.*?)(\.drv)?$/.exec(line) ?? [];
+		const [, base, version] = /^(.*?)-(\d.*)$/.exec(drv === void 0 ? name.replace(OUTPUT, "") : name) ?? [];
+		if (base === void 0 || version === void 0 || NOT_A_PACKAGE.test(version)) continue;
+		if (base.startsWith("nixos-system-")) continue;
+		packages.set(base, (packages.get(base) ?? /* @__PURE__ */ new Set()).add(version));
+	}
+	return packages;
+}
+function versions(found) {
+	return found === void 0 ? null : [...found].sort().join(", ");
+}
+// src/nix/nix.ts
+const NO_PASSTHROUGH = {
+	overrideInputs: [],
+	options: [],
+	searchPath: []
+};
+/** Nix's programs, found once; every call carries the same options. */
+var Nix = class Nix {
+	version;
+	passthrough;
+	#signal;
+	constructor(version, passthrough, signal) {
+		this.version = version;
+		this.passthrough = passthrough;
+		this.#signal = signal;
+	}
+	/** @throws UnavailableError when Nix is missing or too old. */
+	static async find(passthrough = NO_PASSTHROUGH, signal) {
+		let version;
+		try {
+			version = (await run("nix-store", ["--version"], signal ? { signal } : {})).stdout.trim().split(" ").at(-1) ?? "";
+		} catch (error) {
+			if (!(error instanceof UnavailableError)) throw error;
+			throw new UnavailableError("Nix was not found on this machine (no nix-store in PATH)", {
+				hint: "install it: https://nixos.org/download, or apt-get install nix-bin",
+				cause: error
+			});
+		}
+		const [major = 0, minor = 0] = version.split(".").map(Number);
+		if (major < 2 || major === 2 && minor < 8) throw new UnavailableError(`Nix ${version} is too old: 2.8 is the first that works`);
+		return new Nix(version, passthrough, signal);
+	}
+	/**
+	* Runs one of Nix's programs. Its standard input is empty and its standard error free of colours; pull requests' flakes can
+	* set no options (`nixConfig`), and evaluation builds nothing (import-from-derivation is off).
+	*/
+	async run(program, args, options = {}) {
+		const common = [
+			...program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [],
+			...program === "nix" ? [
+				"--option",
+				"accept-flake-config",
+				"false"
+			] : [],
+			...this.passthrough.options.flatMap(([name, value]) => [
+				"--option",
+				name,
+				value
+			])
+		];
+		const attempt = () => run(program, [...args, ...common], {
+			...options,
+			...this.#signal ? { signal: this.#signal } : {}
+		});
+		let result = await attempt();
+		const tries = options.onStderr === void 0 ? 3 : 0;
+		for (let again = 0; again < tries && collided(result.status, result.stderr); again++) result = await attempt();
+		return result;
+	}
+};
+/** Whether a program ended because another one had the store's database. As a warning it says so too, and goes on. */
+function collided(status, stderr) {
+	return status !== 0 && /^\s*error: .*SQLite database .* is busy/m.test(stderr);
+}
+/** A Nix string literal. */
+function nixString(text) {
+	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
+}
+// src/nix/activity.ts
+/** Kinds of results (`ResultType`). */
+const LOG_LINE = 101;
+const PROGRESS = 105;
+const SET_EXPECTED = 106;
+/** A line that is longer is nobody's log, and is left out. */
+const MAX_LINE = 1048576;
+/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
+function eventReader(onEvent) {
+	let rest = "";
+	let isTooLong = false;
+	return (piece) => {
+		const lines = (rest + piece).split("\n");
+		rest = lines.pop() ?? "";
+		for (const line of lines) {
+			const event = isTooLong ? void 0 : parseEvent(line);
+			isTooLong = false;
+			if (event !== void 0) onEvent(event);
+		}
+		if (rest.length > MAX_LINE) {
+			rest = "";
+			isTooLong = true;
+		}
+	};
+}
+/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
+function parseEvent(line) {
+	if (line === "") return void 0;
+	if (!line.startsWith("@nix ")) return {
+		kind: "message",
+		level: /^error:/.test(line) ? 0 : 1,
+		text: line
+	};
+	let said;
+	try {
+		said = JSON.parse(line.slice(5)) ?? {};
+	} catch {
+		return;
+	}
+	const { action, id, type, level } = said;
+	const fields = Array.isArray(said.fields) ? said.fields : [];
+	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
+		kind: "message",
+		level,
+		text: said.msg
+	};
+	if (typeof id !== "number") return void 0;
+	if (action === "stop") return {
+		kind: "stop",
+		id
+	};
+	if (typeof type !== "number") return void 0;
+	const [first, second] = fields;
+	if (action === "start") return {
+		kind: "start",
+		id,
+		type,
+		path: typeof first === "string" ? first : ""
+	};
+	if (action !== "result") return void 0;
+	if (type === LOG_LINE && typeof first === "string") return {
+		kind: "log",
+		id,
+		line: first
+	};
+	if (typeof first !== "number" || typeof second !== "number") return void 0;
+	if (type === PROGRESS) return {
+		kind: "progress",
+		id,
+		done: first,
+		expected: second
+	};
+	if (type === SET_EXPECTED) return {
+		kind: "expected",
+		id,
+		type: first,
+		expected: second
+	};
+}
+// src/nix/failure-message.ts
+/**
+* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
+* knows of the fleet.
+*/
+/** Where something is, as a line of its own below what is said of it. */
+const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
+function withoutColours(text) {
+	return text.replace(/\x1b\[[0-9;]*m/g, "");
+}
+/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
+function withoutOurs(text) {
+	const kept = [];
+	let ours = false;
+	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
+		ours = true;
+		while (kept.at(-1)?.trim() === "") kept.pop();
+		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
+	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
+		ours = false;
+		kept.push(line);
+	}
+	return kept.join("\n");
+}
+/** The line with the innermost error's message. */
+function causeLine(lines) {
+	let found;
+	lines.forEach((line, index) => {
+		const below = lines[index + 1] ?? "";
+		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
+	});
+	return found;
+}
+function messageAt(lines, at) {
+	const block = messageBlock(lines, at);
+	const assertions = assertionsIn(block);
+	if (assertions.length > 0) return assertions.join("; ");
+	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
+	const [, reason] = /^Cannot build '.*'\.\n\s*Reason: (.*?)\.?$/m.exec(block.replace(/^\s*error:\s*/, "")) ?? [];
+	if (reason !== void 0) return `${first.replace(/\.$/, "")}: ${reason}`;
+	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
+	if (asserted) return `${asserted[1]} failed: ${first}`;
+	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
+	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
+	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
+	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
+}
+function assertionsIn(block) {
+	if (!/Failed assertions:/.test(block)) return [];
+	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
+}
+/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
+function definitionsIn(block) {
+	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
+}
+function knownIssues(lines, at) {
+	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
+	if (heading < 0) return [];
+	const rest = lines.slice(heading + 1);
+	const end = rest.findIndex((line) => !/^\s*- /.test(line));
+	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
+}
+/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
+function messageBlock(lines, at) {
+	const block = [lines[at] ?? ""];
+	for (const line of lines.slice(at + 1)) {
+		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
+		block.push(line);
+	}
+	return block.join("\n");
+}
+/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
+function frameAbove(lines, at) {
+	let start = at - 1;
+	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
+	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
+}
+function lastWords(lines, status) {
+	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
+}
+function refusedPackage(block) {
+	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
+	return older ?? newer;
+}
+// src/nix/cache-signatures.ts
+/** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
+const AT_ONCE = 1e3;
+/**
+* Signs what a binary cache has already, where hosts that trust the key alone wouldn't take it: pushed without a key, or with
+* another one. What is signed is what this machine's store has: where the cache has something else under the same name, it
+* gets no signature, whoever has put it there. `paths` are closures whole. Gives how many were signed.
+* @throws UnavailableError when some can't be, or the cache can't be asked.
+*/
+async function signInCache(nix, cache, key, paths) {
+	const unsigned = await untrusted(nix, cache, key, paths);
+	if (unsigned.length === 0) return 0;
+	await copySignatures(nix, cache, key, unsigned);
+	const left = await untrusted(nix, cache, key, unsigned);
+	const [first] = left;
+	if (first === void 0) return unsigned.length;
+	throw new UnavailableError(`it has other builds of ${left.length} of these paths, which another key has signed, or none: such as ${first}`, { hint: "they get no signature of this build's; take them out, or begin a new cache" });
+}
+/** Those that the cache has, and a host that trusts this key alone would refuse. Nothing that is remembered counts. */
+async function untrusted(nix, cache, { publicKey }, paths) {
+	const options = [
+		"--no-contents",
+		"--sigs-needed",
+		"1",
+		"--option",
+		"trusted-public-keys",
+		publicKey
+	];
+	const found = [];
+	for (const some of parts(paths)) {
+		const run = await nix.run("nix", [
+			"store",
+			"verify",
+			...options,
+			...AFRESH,
+			"--store",
+			cache,
+			...some
+		]);
+		const said = withoutColours(run.stderr);
+		const refused = [...said.matchAll(/^path '([^'\n]+)' is untrusted$/gm)].flatMap(([, stored]) => stored ?? []);
+		if (run.status !== 0 && !(run.status === 2 && refused.length > 0)) throw failed$1(said);
+		found.push(...refused);
+	}
+	return found;
+}
+/** Whatever was asked of a cache before: it may have been emptied, or filled by somebody else, since. */
+const AFRESH = [
+	"--option",
+	"narinfo-cache-positive-ttl",
+	"0",
+	"--option",
+	"narinfo-cache-negative-ttl",
+	"0"
+];
+/**
+* Signs these paths in a cache of narinfos alone, made of what this machine's store knows, and has Nix copy the signatures,
+* which it does only where size, hash and references are the same. So it needs no right to sign in either store.
+*/
+async function copySignatures(nix, cache, { file }, paths) {
+	try {
+		var _usingCtx$12 = _usingCtx();
+		const temporary = _usingCtx$12.a(await temporaryDirectory());
+		const own = `file://${path$2.join(temporary.path, "narinfos")}`;
+		await mkdir$1(path$2.join(temporary.path, "narinfos"));
+		for (const some of parts(paths)) {
+			const known = await nix.run("nix-store", ["--dump-db", ...some]);
+			if (known.status !== 0) throw failed$1(known.stderr);
+			for (const [name, text] of narinfos(known.stdout)) await writeFile$1(path$2.join(temporary.path, "narinfos", name), text);
+			for (const args of [[
+				"sign",
+				"--key-file",
+				file,
+				"--store",
+				own,
+				...some
+			], [
+				"copy-sigs",
+				...AFRESH,
+				"--substituter",
+				own,
+				"--store",
+				cache,
+				...some
+			]]) {
+				const run = await nix.run("nix", ["store", ...args]);
+				if (run.status !== 0) throw failed$1(run.stderr);
+			}
+		}
+	} catch (_) {
+		_usingCtx$12.e = _;
+	} finally {
+		await _usingCtx$12.d();
+	}
+}
+/** Names and texts of narinfos, from what `nix-store --dump-db` prints: path, hash, size, deriver, and references, a line each. */
+function narinfos(registration) {
+	const found = [];
+	const lines = registration.split("\n");
+	const next = () => lines.shift() ?? "";
+	while (lines.length > 1) {
+		const [stored, hash, size] = [
+			next(),
+			next(),
+			next()
+		];
+		next();
+		const references = Array.from({ length: Number(next()) }, () => path$2.basename(next()));
+		const fields = {
+			StorePath: stored,
+			URL: "nar/none",
+			Compression: "none",
+			FileHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			FileSize: size,
+			NarHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			NarSize: size,
+			References: references.join(" ")
+		};
+		const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
+		found.push([`${path$2.basename(stored).slice(0, 32)}.narinfo`, text.join("")]);
+	}
+	return found;
+}
+function parts(paths) {
+	const all = [...new Set(paths)];
+	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
+}
+function failed$1(stderr) {
+	return new UnavailableError(`what is there can't be signed: ${(withoutColours(stderr).trim().split("\n").at(-1) ?? "").replace(/^error: */, "")}`);
+}
+// src/nix/push.ts
+/** How often it is tried. */
+const ATTEMPTS = 6;
+/** Milliseconds. */
+const WAIT = 2e3;
+/** What is no trouble of the network's, and is the same a minute later. */
+const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
+/**
+* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
+* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
+* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
+*/
+async function push(nix, url, paths, options) {
+	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
+	/** What was under way when an attempt ended is copied again by the next. */
+	const copied = /* @__PURE__ */ new Set();
+	const [first] = paths;
+	if (first === void 0) return {
+		paths: 0,
+		bytes: 0,
+		signed: 0
+	};
+	const address = storeAddress(url);
+	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
+	for (let attempt = 1;; attempt++) {
+		const error = await copy$1(nix, withKey(address, options.key), paths, (path) => {
+			copied.add(path);
+			onProgress(copied.size);
+		});
+		if (error === null) {
+			const signed = options.key === void 0 ? 0 : await signOthers(nix, address, options.key, paths, copied);
+			return {
+				paths: copied.size,
+				bytes: await sizeOf(nix, [...copied]),
+				signed
+			};
+		}
+		if (attempt >= ATTEMPTS || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
+		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
+		onRetry(hidden(error, url), wait);
+		await setTimeout$1(wait, void 0, { signal }).catch(() => {
+			throw new InterruptedError();
+		});
+	}
+}
+/** Signs what was there before. A key that the address names is its user's own business. */
+async function signOthers(nix, address, key, paths, copied) {
+	if (withKey(address, key) === address) return 0;
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		...new Set(paths)
+	]);
+	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
+	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
+		if (!(error instanceof UnavailableError)) throw error;
+		const more = error.hint === void 0 ? {} : { hint: error.hint };
+		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
+	});
+}
+/** One run of Nix's: its error, or null. */
+async function copy$1(nix, url, paths, onCopied) {
+	const copying = /* @__PURE__ */ new Map();
+	const errors = [];
+	let ssh = "";
+	const read = eventReader((event) => {
+		switch (event.kind) {
+			case "start":
+				if (event.type === 100) copying.set(event.id, event.path);
+				return;
+			case "stop": {
+				const path = copying.get(event.id);
+				copying.delete(event.id);
+				if (path !== void 0) onCopied(path);
+				return;
+			}
+			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
+			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
+		}
+	});
+	const args = [
+		"copy",
+		"-v",
+		"--log-format",
+		"internal-json",
+		...AFRESH,
+		"--to",
+		url,
+		...new Set(paths)
+	];
+	const { status } = await nix.run("nix", args, {
+		onStderr: read,
+		keepNothing: true
+	});
+	read("\n");
+	if (status === 0) return null;
+	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+}
+/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
+function isBinaryCache(url) {
+	return /^(?:file|s3|https?):/.test(url);
+}
+/** Nix takes the path of the key's file as a setting of the store. */
+function withKey(address, key) {
+	if (key === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
+	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
+}
+/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
+async function sizeOf(nix, paths) {
+	let size = 0;
+	for (let begin = 0; begin < paths.length; begin += 1e3) {
+		const run = await nix.run("nix-store", [
+			"--query",
+			"--size",
+			...paths.slice(begin, begin + 1e3)
+		]);
+		for (const line of run.stdout.split("\n")) size += Number(line);
+	}
+	return size;
+}
+/**
+* The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
+* @throws FleetError for an address that is none.
+*/
+function storeAddress(url) {
+	const problem = storeUrlProblem(url);
+	if (problem !== null) throw new FleetError(`'${shown(url)}' is no address of a Nix store: it ${problem}`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
+	const address = new URL(url);
+	if (address.protocol !== "file:") return url;
+	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
+	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
+	return address.href;
+}
+/** Where a cache is that is a directory; null for any other. */
+function cacheDirectory$1(url) {
+	return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
+}
+/**
+* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
+* that they ask it before cache.nixos.org, whose priority is 40.
+*/
+async function describeCache(directory, storeDir) {
+	await makeDirectory(directory).catch((error) => {
+		throw new UnavailableError(`${directory} can't be made (${error.code})`);
+	});
+	const file = path$2.join(directory, "nix-cache-info");
+	const text = await readFile$1(file, "utf8").catch(() => "");
+	const missing = [
+		`StoreDir: ${storeDir}`,
+		"WantMassQuery: 1",
+		"Priority: 30"
+	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
+	if (missing.length === 0) return;
+	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
+		throw new UnavailableError(`${file} can't be written (${error.code})`);
+	});
+}
+/** An address without a password or a token in it, for people. */
+function shown(url) {
+	const login = loginIn(url);
+	if (login === null) return url;
+	const { before, user, password, after } = login;
+	return `${before}${password === null && /^https?:/.test(url) ? "…" : user}${password === null ? "" : ":…"}@${after}`;
+}
+/** What Nix says of an address has it in it, as it was written or as a URL has it. */
+function hidden(text, url) {
+	const login = loginIn(url);
+	const written = login?.password ?? (/^https?:/.test(url) ? login?.user : void 0);
+	let without = text;
+	for (const secret of written ? spellings(written) : []) without = without.replaceAll(secret, "…");
+	return without.split("\n").join(" ");
+}
+/** What stands before the last `@` of an address' authority; of one that is malformed, before its last `@`, since a password may be why. */
+function loginIn(url) {
+	const [, before, login, after] = (URL.canParse(url) ? /^([^/]*:\/\/)([^/?#]*)@(.*)$/s : /^([^/]*:\/\/)(.*)@(.*)$/s).exec(url) ?? [];
+	if (before === void 0 || login === void 0 || after === void 0) return null;
+	const [, user = "", password] = /^([^:]*)(?::(.*))?$/s.exec(login) ?? [];
+	return {
+		before,
+		user,
+		password: password ?? null,
+		after
+	};
+}
+/** The longest first, since one may be in another. */
+function spellings(secret) {
+	const address = new URL("http://host");
+	address.password = secret;
+	let plain = secret;
+	try {
+		plain = decodeURIComponent(secret);
+	} catch {}
+	return [.../* @__PURE__ */ new Set([
+		secret,
+		plain,
+		address.password,
+		encodeURIComponent(plain)
+	])].sort((a, b) => b.length - a.length);
+}
+// src/nix/roots.ts
+/**
+* Keeps store paths alive, each with a gc root in its `directory`, named after it. Asking again makes it the newest.
+* @throws UnavailableError when Nix can't.
+*/
+async function addRoots(nix, wanted) {
+	const known = await knownRoots();
+	await parallel(wanted, availableParallelism(), async ({ storePath, directory }) => {
+		const root = path$2.join(directory, path$2.basename(storePath));
+		if (known.has(root) && await readlink(root).catch(() => null) === storePath) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+		else await addRoot(nix, storePath, root);
+	});
+}
+/** The indirect roots that Nix knows of; none where it doesn't let itself be looked at. */
+async function knownRoots() {
+	const directory = path$2.join(process.env.NIX_STATE_DIR || "/nix/var/nix", "gcroots/auto");
+	const names = await readdir$1(directory).catch(() => []);
+	const roots = await Promise.all(names.map((name) => readlink(path$2.join(directory, name)).catch(() => [])));
+	return new Set(roots.flat());
+}
+async function addRoot(nix, storePath, root) {
+	await makeDirectory(path$2.dirname(root));
+	const run = await nix.run("nix-store", [
+		"--realise",
+		storePath,
+		"--add-root",
+		root,
+		"--indirect"
+	]);
+	if (run.status !== 0) throw new UnavailableError(`no gc root could be made at ${root}: ${run.stderr.trim()}`);
+}
+/** Makes the gc roots of systems the newest of their hosts', where there are any: what hosts have now doesn't grow old. */
+async function refreshRoots(roots, systems) {
+	await parallel(systems, availableParallelism(), async ({ name, toplevel }) => {
+		if (toplevel === null) return;
+		const root = path$2.join(roots, name, path$2.basename(toplevel));
+		if (await readlink(root).catch(() => null) === toplevel) await lutimes(root, /* @__PURE__ */ new Date(), /* @__PURE__ */ new Date());
+	});
+}
+/** What the directories of `keepOnceBuilt` begin with, which no host's name does. */
+const BUILDING = ".building-";
+/**
+* Keeps store paths alive as soon as they are there, although they are not yet: until the end of the scope, a collection of
+* garbage that comes between a build and its own root takes nothing away. The roots are below `directory`, where the daemon, which
+* may have another /tmp, finds them.
+* @throws UnavailableError when Nix can't.
+*/
+async function keepOnceBuilt(nix, directory, storePaths) {
+	try {
+		var _usingCtx$11 = _usingCtx();
+		if (storePaths.length === 0) return { [Symbol.asyncDispose]: async () => {} };
+		await makeDirectory(directory);
+		const dir = await mkdtemp(path$2.join(directory, BUILDING));
+		const cleanup = _usingCtx$11.a(new AsyncDisposableStack());
+		cleanup.defer(() => rm$1(dir, {
+			recursive: true,
+			force: true
+		}));
+		const links = await registerLinks(nix, dir, storePaths.length);
+		for (const [index, storePath] of storePaths.entries()) {
+			const link = links[index];
+			if (link === void 0) throw new UnavailableError(`no gc root could be made in ${dir}`);
+			await symlink$1(storePath, `${link}.new`);
+			await rename$1(`${link}.new`, link);
+		}
+		const made = cleanup.move();
+		return { [Symbol.asyncDispose]: () => made.disposeAsync() };
+	} catch (_) {
+		_usingCtx$11.e = _;
+	} finally {
+		await _usingCtx$11.d();
+	}
+}
+async function registerLinks(nix, dir, count) {
+	const file = path$2.join(dir, "bento-root");
+	await writeFile$1(file, "");
+	for (let attempt = 1;; attempt++) {
+		const added = await nix.run("nix-store", ["--add", file]);
+		const same = Array.from({ length: count }, () => added.stdout.trim());
+		const made = added.status === 0 ? await nix.run("nix-store", [
+			"--realise",
+			...same,
+			"--add-root",
+			path$2.join(dir, "root"),
+			"--indirect"
+		]) : added;
+		if (made.status === 0) break;
+		if (attempt === 3) throw new UnavailableError(`no gc root could be made in ${dir}: ${made.stderr.trim()}`);
+	}
+	return (await rootsIn(dir)).map((root) => root.file);
+}
+/** The gc roots of a directory, the newest first. What else is there is none. */
+async function rootsIn(directory) {
+	const names = await readdir$1(directory).catch((error) => {
+		if (error.code === "ENOENT") return [];
+		throw error;
+	});
+	return (await Promise.all(names.map(async (name) => {
+		const file = path$2.join(directory, name);
+		const info = await lstat$1(file);
+		return info.isSymbolicLink() ? [{
+			file,
+			target: await readlink(file),
+			made: info.mtimeMs
+		}] : [];
+	}))).flat().sort((a, b) => b.made - a.made);
+}
+async function removeRoot({ file }) {
+	await rm$1(file, { force: true });
+}
+// src/nix/sign.ts
+/**
+* Signs store paths, and all that they need, one by one: nothing else that is in the store is signed. Gives false when the Nix
+* daemon doesn't let this user: signatures are then only where paths are pushed to with the key.
+* @throws UnavailableError when Nix can't for another reason.
+*/
+async function signClosures(nix, key, paths) {
+	if (paths.length === 0) return true;
+	const run = await nix.run("nix", [
+		"store",
+		"sign",
+		"--recursive",
+		"--key-file",
+		key.file,
+		...new Set(paths)
+	]);
+	if (/not privileged to add signatures/.test(run.stderr)) return false;
+	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
+	return true;
+}
+// src/nix/build-errors.ts
+const DRV = /'(\/[^'\n]+\.drv)'/;
+/**
+* Reads an error of Nix's about builds. Up to 2.28 it says `builder for 'X.drv' failed with …` and `a 'SYSTEM' with features
+* {…} is required to build 'X.drv'`; later versions say `Cannot build 'X.drv'`, and below it `Reason: …`.
+*/
+function parseBuildError(message) {
+	const text = withoutColours(message).replace(/^\s*error: */, "").trim();
+	const drv = DRV.exec(text)?.[1];
+	if (drv === void 0) return {
+		kind: "other",
+		text
+	};
+	if (/^build of '/.test(text)) return { kind: "dependent" };
+	if (/\bdependenc(?:y|ies)\b[^\n]*\bfailed\b/.test(text)) return { kind: "dependent" };
+	const needs = platformIn(text);
+	if (needs !== void 0) return {
+		kind: "unbuildable",
+		drv,
+		needs
+	};
+	const [line = ""] = text.split("\n");
+	const said = line.replace(` for '${drv}'`, "").replace(`'${drv}'`, nameOf$1(drv)).replace(/[:;]$/, "");
+	return {
+		kind: "failed",
+		drv,
+		reason: /^\s*Reason: (.*?)\.?$/m.exec(text)?.[1] ?? said
+	};
+}
+function platformIn(text) {
+	const [, system, features] = /a '([^']+)' with features \{([^}]*)\} is required to build/.exec(text) ?? [];
+	if (system !== void 0) return {
+		system,
+		features: list(features)
+	};
+	if (!/Reason: (?:platform mismatch|missing system features|required system or feature not available)/.test(text)) return;
+	return {
+		system: /Required system: '([^']+)'/.exec(text)?.[1] ?? null,
+		features: list(/(?:Required features:|Required system: '[^']+' with features) \{([^}]*)\}/.exec(text)?.[1])
+	};
+}
+function list(text = "") {
+	return text.split(",").flatMap((word) => word.trim() || []);
+}
+/** A derivation's name without its place and hash: `nginx-1.29.3`. */
+function nameOf$1(drv) {
+	return drv.replace(/^.*\/[0-9a-z]{32}-/, "").replace(/\.drv$/, "");
+}
+// src/commands/build/failures.ts
+/**
+* Why hosts didn't build, by name. The log of each derivation that failed is kept whole in `directory`, and its end is shown
+* with the first host that needs it.
+*/
+async function failuresOf({ output }, nix, outcomes, directory) {
+	const failures = /* @__PURE__ */ new Map();
+	const needing = hostsByCulprit(outcomes);
+	const logs = /* @__PURE__ */ new Map();
+	for (const [drv, { culprit, hosts }] of needing) {
+		const file = await saveLog(nix, culprit, directory);
+		logs.set(drv, file);
+		output.folded(`the end of ${nameOf$1(drv)}'s log, which ${hosts.join(", ")} need${hosts.length === 1 ? "s" : ""}`, inertLog(culprit.tail.join("\n")));
+	}
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "failed") continue;
+		const { culprits, message } = outcome;
+		const [first] = culprits;
+		if (first === void 0) {
+			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
+			continue;
+		}
+		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
+		const file = logs.get(first.drv);
+		const isShown = (needing.get(first.drv)?.hosts ?? [])[0] === host;
+		failures.set(host, {
+			message: inertLine(`${nameOf$1(first.drv)} failed to build: ${first.reason}${more}`),
+			derivation: first.drv,
+			...file === void 0 ? {} : {
+				log: file,
+				hint: `the whole log: ${file}`
+			},
+			...isShown ? { trace: inertLog(first.tail.join("\n")) } : {}
+		});
+	}
+	return failures;
+}
+/** What didn't build, and the hosts that need it. */
+function hostsByCulprit(outcomes) {
+	const found = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) for (const culprit of outcome.kind === "failed" ? outcome.culprits : []) {
+		const known = found.get(culprit.drv) ?? {
+			culprit,
+			hosts: []
+		};
+		known.hosts.push(host);
+		found.set(culprit.drv, known);
+	}
+	return found;
+}
+/**
+* What is to be said of hosts that aren't built here, one line for all with the same reason. `builders` are those that couldn't be
+* used, and why.
+*/
+function unbuildableWarnings(outcomes, builders) {
+	const hosts = /* @__PURE__ */ new Map();
+	for (const [host, outcome] of outcomes) {
+		if (outcome.kind !== "unbuildable") continue;
+		const needs = describe$2(outcome.needs);
+		hosts.set(needs, [...hosts.get(needs) ?? [], host]);
+	}
+	const lost = [...builders].map(([builder, why]) => inertLine(`${builder} can't be used now: ${why}`));
+	const hint = lost.length > 0 ? lost.join("; ") : "see 'builders' in nix.conf(5), or boot.binfmt.emulatedSystems on NixOS";
+	return [...hosts].map(([needs, names]) => `${names.join(", ")}: not built, as neither this machine nor a remote builder of its own builds ${needs} (${hint})`);
+}
+function describe$2({ system, features }) {
+	const wanted = features.length === 0 ? "" : `features ${features.join(", ")}`;
+	return inertLine([system ?? (features.length === 0 ? "what it needs" : ""), wanted].filter(Boolean).join(" with "));
+}
+// src/platform/user-directories.ts
+/** What can be made again. */
+function cacheDirectory(env) {
+	return path$2.join(env.XDG_CACHE_HOME || path$2.join(homeOf(env), ".cache"), "bento");
+}
+/** What stays from one run to the next. */
+function stateDirectory(env) {
+	return path$2.join(env.XDG_STATE_HOME || path$2.join(homeOf(env), ".local/state"), "bento");
+}
+/** A program that systemd starts may have no HOME. */
+function homeOf(env) {
+	return env.HOME || homedir();
+}
+// src/commands/build/places.ts
+/**
+* The gc roots of a fleet's hosts: a directory of the fleet's own, since two fleets may have hosts of the same name. A fleet is
+* known by where it is; on Actions, where each runner has a place of its own for it, by its repository.
+*/
+async function defaultRoots(env, fleet) {
+	const place = await realpath(fleet);
+	const { GITHUB_REPOSITORY: repository, GITHUB_SERVER_URL: server = "", GITHUB_WORKSPACE: workspace } = env;
+	const identity = repository && workspace ? [
+		server,
+		repository,
+		path$2.relative(await realpath(workspace), place)
+	].join(" ") : place;
+	const id = createHash("sha256").update(identity).digest("hex").slice(0, 8);
+	const name = path$2.basename(repository && workspace && repository || place) || "fleet";
+	return path$2.join(allRoots(env), `${name}-${id}`);
+}
+/** Where the gc roots of all fleets are that this user builds on this machine. */
+function allRoots(env) {
+	return path$2.join(stateDirectory(env), "roots");
+}
+/**
+* Remembers a place of gc roots that was asked for, so that what they keep alive counts wherever it is looked at. Gives what is to be
+* said where that can't be written down, which is no reason to build nothing.
+*/
+async function noteRoots(env, roots) {
+	try {
+		await makeDirectory(roots);
+		const place = await realpath(roots);
+		const id = createHash("sha256").update(place).digest("hex").slice(0, 8);
+		await makeDirectory(allRoots(env));
+		await symlink$1(place, path$2.join(allRoots(env), `${path$2.basename(place)}-${id}`)).catch((error) => {
+			if (error.code !== "EEXIST") throw error;
+		});
+		return null;
+	} catch (error) {
+		const { code } = error;
+		if (code === void 0) throw error;
+		return `--roots: ${allRoots(env)} can't be written to (${code}), so a build with --prune elsewhere doesn't know of ${roots}`;
+	}
+}
+/** The directories of gc roots, each with one for each host, of all fleets, and where else they were asked for. */
+async function placesOfRoots(env) {
+	const places = (await readdir$1(allRoots(env)).catch(() => [])).map(async (name) => {
+		const place = path$2.join(allRoots(env), name);
+		return (await stat$1(place).catch(() => void 0))?.isDirectory() ? [await realpath(place)] : [];
+	});
+	return (await Promise.all(places)).flat();
+}
+/**
+* What tells this machine and this state directory from others that fill the same cache. It is for everybody to read, which
+* machine-id(5) isn't: so it is made of that, which a machine's copy has another of, and of something secret of this directory's.
+*/
+async function sourceOf(env) {
+	const machine = (await readFile$1("/etc/machine-id", "utf8").catch(() => hostname())).trim();
+	const state = stateDirectory(env);
+	const secret = await secretIn(path$2.join(state, "cache-source"));
+	return {
+		line: `${createHmac("sha256", secret).update(machine).digest("hex").slice(0, 32)} ${state}`,
+		former: `${machine} ${state}`
+	};
+}
+/** A secret that is made once, whole, and by one of those who need it first at the same time. */
+async function secretIn(file) {
+	const known = await readFile$1(file, "utf8").catch(() => null);
+	if (known !== null) return known;
+	const own = `${file}.${randomBytes(6).toString("hex")}`;
+	try {
+		await writeFileAtomically(own, randomBytes(16).toString("hex"), 384);
+		await link(own, file).catch((error) => {
+			if (error.code !== "EEXIST") throw error;
+		});
+		await rm$1(own);
+		return await readFile$1(file, "utf8");
+	} catch (cause) {
+		const { code } = cause;
+		if (code === void 0) throw cause;
+		throw new UnavailableError(`${file} can't be written (${code})`, {
+			hint: "XDG_STATE_HOME says where Bento keeps what stays from one build to the next",
+			cause
+		});
+	}
+}
+/** The logs of builds that failed. */
+function defaultLogs(env) {
+	return path$2.join(stateDirectory(env), "logs");
+}
+// src/nix/prune-cache.ts
+/** One line for each place whose builds are pushed there, which alone knows what of them is still wanted. */
+const SOURCES = "bento-sources";
+/** Milliseconds that what is there stays in any case: a push may be under way, or a host that has just asked. */
+const GRACE$1 = 864e5;
+const NARINFO = /^[0-9a-df-np-sv-z]{32}\.narinfo$/;
+/** Before the name of what is put aside. */
+const ASIDE = ".pruned-";
+const FILES = 64;
+/** Notes in a cache that this place fills it. @throws UnavailableError when that can't be written. */
+async function claimCache(dir, source) {
+	const known = await sourcesOf(dir);
+	if (known.includes(source.line)) return;
+	const failed = (what) => (cause) => {
+		throw new UnavailableError(`${what} (${cause.code})`, { cause });
+	};
+	await makeDirectory(dir).catch(failed(`${dir} can't be made`));
+	const file = path$2.join(dir, SOURCES);
+	const cannot = failed(`${file} can't be written`);
+	if (known.includes(source.former)) await replaceLine(file, source).catch(cannot);
+	else await appendFile(file, `${source.line}\n`).catch(cannot);
+}
+/** In its place, byte for byte: another machine may add its own line at the same time, and would lose it to a new file. */
+async function replaceLine(file, { line, former }) {
+	const text = await readFile$1(file);
+	const at = Buffer.concat([Buffer.from("\n"), text]).indexOf(`\n${former}\n`);
+	if (at < 0 || Buffer.byteLength(line) !== Buffer.byteLength(former)) return appendFile(file, `${line}\n`);
+	const handle = await open$3(file, "r+");
+	try {
+		await handle.write(line, at);
+		await handle.sync();
+	} finally {
+		await handle.close();
+	}
+}
+/** Others' lines. That of this place as it was before counts as its own until it has another. */
+async function othersIn(dir, { line, former }) {
+	const all = await sourcesOf(dir);
+	return all.filter((one) => one !== line && (one !== former || all.includes(line)));
+}
+async function sourcesOf(dir) {
+	return (await readFile$1(path$2.join(dir, SOURCES), "utf8").catch(() => "")).split("\n").filter((line) => line !== "");
+}
+/**
+* Removes from a binary cache in a directory what none of the store paths in `kept` needs, as they are told when it is asked. What was
+* put there within a day stays. What says that a path is there is first put aside; then it is asked again what is kept, since a
+* push that has seen it just before, and so left it out, made its roots before that; and only then it goes, and the path after it.
+* Whatever ends it leaves nothing that is promised and missing.
+* @throws UnavailableError, with nothing removed, when others fill the cache as well, or what is needed can't be told.
+*/
+async function pruneCache(nix, dir, { kept, source, now }) {
+	const others = await othersIn(dir, source);
+	if (others.length > 0) throw new UnavailableError(`others push there, too, and what of theirs is still wanted isn't known here: ${others[0]}`, { hint: `let each have a cache of its own, or, if that one is gone, take its line out of ${path$2.join(dir, SOURCES)}` });
+	const before = await closureHashes(nix, await kept());
+	const place = (name) => path$2.join(dir, name);
+	await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name) && !before.has(name.slice(0, 32))), FILES, async (name) => {
+		if (await oldSize(place(name), now) !== void 0) await rename$1(place(name), place(ASIDE + name));
+	});
+	const wanted = await closureHashes(nix, await kept());
+	const aside = (await readdir$1(dir)).filter((name) => name.startsWith(ASIDE) && NARINFO.test(name.slice(8)));
+	await parallel(aside, FILES, async (name) => {
+		const own = name.slice(8);
+		if (!wanted.has(own.slice(0, 32))) return;
+		await link(place(name), place(own)).catch((error) => {
+			if (error.code !== "EEXIST") throw error;
+		});
+		await rm$1(place(name));
+	});
+	const gone = aside.filter((name) => !wanted.has(name.slice(8).slice(0, 32)));
+	await parallel(gone, FILES, (name) => rm$1(place(name), { force: true }));
+	return {
+		paths: gone.length,
+		bytes: await pruneNars(dir, now)
+	};
+}
+/**
+* The same of the files that paths are packed in, but that those which are put aside stay for a day: a push that has found one there,
+* and so doesn't upload it, may not have said yet that its path is there; `mendCache` brings it back. Gives the bytes that were removed.
+*/
+async function pruneNars(dir, now) {
+	const before = await usedNars(dir);
+	await parallel((await narsIn(dir)).filter((name) => !name.startsWith(ASIDE) && !before.has(name)), FILES, async (name) => {
+		const file = path$2.join(dir, "nar", name);
+		if (await oldSize(file, now) === void 0) return;
+		await utimes(file, now / 1e3, now / 1e3);
+		await rename$1(file, path$2.join(dir, "nar", ASIDE + name));
+	});
+	await mendCache(dir);
+	return (await parallel((await narsIn(dir)).filter((name) => name.startsWith(ASIDE)), FILES, async (name) => {
+		const file = path$2.join(dir, "nar", name);
+		const size = await oldSize(file, now);
+		if (size !== void 0) await rm$1(file, { force: true });
+		return size ?? 0;
+	})).reduce((sum, size) => sum + size, 0);
+}
+/** Brings back what was put aside, and is promised: to be called after a push, which may have found it there while it was. */
+async function mendCache(dir) {
+	const aside = (await narsIn(dir)).filter((name) => name.startsWith(ASIDE));
+	if (aside.length === 0) return;
+	const used = await usedNars(dir);
+	const there = new Set(await narsIn(dir));
+	await parallel(aside, FILES, async (name) => {
+		const own = name.slice(8);
+		if (!used.has(own) || there.has(own)) return;
+		await rename$1(path$2.join(dir, "nar", name), path$2.join(dir, "nar", own)).catch((error) => {
+			if (error.code !== "ENOENT") throw error;
+		});
+	});
+}
+async function narsIn(dir) {
+	return readdir$1(path$2.join(dir, "nar")).catch(() => []);
+}
+/** The files, in nar/, of all paths that the cache promises. */
+async function usedNars(dir) {
+	const nars = await parallel((await readdir$1(dir)).filter((name) => NARINFO.test(name)), FILES, async (name) => {
+		return /^URL: nar\/([^/\n]+)$/m.exec(await readFile$1(path$2.join(dir, name), "utf8"))?.[1];
+	});
+	return new Set(nars);
+}
+/** Bytes of a file that has been there for longer than a day; undefined for anything else. */
+async function oldSize(file, now) {
+	const info = await lstat$1(file).catch(() => void 0);
+	return info?.isFile() && now - info.mtimeMs > GRACE$1 ? info.size : void 0;
+}
+/** The hash parts of store paths and of all that they need. */
+async function closureHashes(nix, paths) {
+	const hashes = /* @__PURE__ */ new Set();
+	for (let begin = 0; begin < paths.length; begin += 1e3) {
+		const run = await nix.run("nix-store", [
+			"--query",
+			"--requisites",
+			...paths.slice(begin, begin + 1e3)
+		]);
+		if (run.status !== 0) throw new UnavailableError(`what is kept can't be told: ${run.stderr.trim()}`);
+		for (const line of run.stdout.split("\n")) hashes.add(path$2.basename(line).slice(0, 32));
+	}
+	return hashes;
 }
 // src/commands/build/prune.ts
 /** Systems of each host that stay alive, beside the one that it runs. */
@@ -30399,1676 +32535,6 @@ async function removeAbandoned(roots) {
 		});
 	}
 }
-// node_modules/ansi-styles/index.js
-const ANSI_BACKGROUND_OFFSET = 10;
-const wrapAnsi16 = (offset = 0) => (code) => `\u001B[${code + offset}m`;
-const wrapAnsi256 = (offset = 0) => (code) => `\u001B[${38 + offset};5;${code}m`;
-const wrapAnsi16m = (offset = 0) => (red, green, blue) => `\u001B[${38 + offset};2;${red};${green};${blue}m`;
-const styles = {
-	modifier: {
-		reset: [0, 0],
-		bold: [1, 22],
-		dim: [2, 22],
-		italic: [3, 23],
-		underline: [4, 24],
-		overline: [53, 55],
-		inverse: [7, 27],
-		hidden: [8, 28],
-		strikethrough: [9, 29]
-	},
-	color: {
-		black: [30, 39],
-		red: [31, 39],
-		green: [32, 39],
-		yellow: [33, 39],
-		blue: [34, 39],
-		magenta: [35, 39],
-		cyan: [36, 39],
-		white: [37, 39],
-		blackBright: [90, 39],
-		gray: [90, 39],
-		grey: [90, 39],
-		redBright: [91, 39],
-		greenBright: [92, 39],
-		yellowBright: [93, 39],
-		blueBright: [94, 39],
-		magentaBright: [95, 39],
-		cyanBright: [96, 39],
-		whiteBright: [97, 39]
-	},
-	bgColor: {
-		bgBlack: [40, 49],
-		bgRed: [41, 49],
-		bgGreen: [42, 49],
-		bgYellow: [43, 49],
-		bgBlue: [44, 49],
-		bgMagenta: [45, 49],
-		bgCyan: [46, 49],
-		bgWhite: [47, 49],
-		bgBlackBright: [100, 49],
-		bgGray: [100, 49],
-		bgGrey: [100, 49],
-		bgRedBright: [101, 49],
-		bgGreenBright: [102, 49],
-		bgYellowBright: [103, 49],
-		bgBlueBright: [104, 49],
-		bgMagentaBright: [105, 49],
-		bgCyanBright: [106, 49],
-		bgWhiteBright: [107, 49]
-	}
-};
-Object.keys(styles.modifier);
-const foregroundColorNames = Object.keys(styles.color);
-const backgroundColorNames = Object.keys(styles.bgColor);
-[...foregroundColorNames, ...backgroundColorNames];
-function assembleStyles() {
-	const codes = /* @__PURE__ */ new Map();
-	for (const [groupName, group] of Object.entries(styles)) {
-		for (const [styleName, style] of Object.entries(group)) {
-			styles[styleName] = {
-				open: `\u001B[${style[0]}m`,
-				close: `\u001B[${style[1]}m`
-			};
-			group[styleName] = styles[styleName];
-			codes.set(style[0], style[1]);
-		}
-		Object.defineProperty(styles, groupName, {
-			value: group,
-			enumerable: false
-		});
-	}
-	Object.defineProperty(styles, "codes", {
-		value: codes,
-		enumerable: false
-	});
-	styles.color.close = "\x1B[39m";
-	styles.bgColor.close = "\x1B[49m";
-	styles.color.ansi = wrapAnsi16();
-	styles.color.ansi256 = wrapAnsi256();
-	styles.color.ansi16m = wrapAnsi16m();
-	styles.bgColor.ansi = wrapAnsi16(ANSI_BACKGROUND_OFFSET);
-	styles.bgColor.ansi256 = wrapAnsi256(ANSI_BACKGROUND_OFFSET);
-	styles.bgColor.ansi16m = wrapAnsi16m(ANSI_BACKGROUND_OFFSET);
-	Object.defineProperties(styles, {
-		rgbToAnsi256: {
-			value(red, green, blue) {
-				if (red === green && green === blue) {
-					if (red < 8) return 16;
-					if (red > 248) return 231;
-					return Math.round((red - 8) / 247 * 24) + 232;
-				}
-				return 16 + 36 * Math.round(red / 255 * 5) + 6 * Math.round(green / 255 * 5) + Math.round(blue / 255 * 5);
-			},
-			enumerable: false
-		},
-		hexToRgb: {
-			value(hex) {
-				const matches = /[a-f\d]{6}|[a-f\d]{3}/i.exec(hex.toString(16));
-				if (!matches) return [
-					0,
-					0,
-					0
-				];
-				let [colorString] = matches;
-				if (colorString.length === 3) colorString = [...colorString].map((character) => character + character).join("");
-				const integer = Number.parseInt(colorString, 16);
-				return [
-					integer >> 16 & 255,
-					integer >> 8 & 255,
-					integer & 255
-				];
-			},
-			enumerable: false
-		},
-		hexToAnsi256: {
-			value: (hex) => styles.rgbToAnsi256(...styles.hexToRgb(hex)),
-			enumerable: false
-		},
-		ansi256ToAnsi: {
-			value(code) {
-				if (code < 8) return 30 + code;
-				if (code < 16) return 90 + (code - 8);
-				let red;
-				let green;
-				let blue;
-				if (code >= 232) {
-					red = ((code - 232) * 10 + 8) / 255;
-					green = red;
-					blue = red;
-				} else {
-					code -= 16;
-					const remainder = code % 36;
-					red = Math.floor(code / 36) / 5;
-					green = Math.floor(remainder / 6) / 5;
-					blue = remainder % 6 / 5;
-				}
-				const value = Math.max(red, green, blue) * 2;
-				if (value === 0) return 30;
-				let result = 30 + (Math.round(blue) << 2 | Math.round(green) << 1 | Math.round(red));
-				if (value === 2) result += 60;
-				return result;
-			},
-			enumerable: false
-		},
-		rgbToAnsi: {
-			value: (red, green, blue) => styles.ansi256ToAnsi(styles.rgbToAnsi256(red, green, blue)),
-			enumerable: false
-		},
-		hexToAnsi: {
-			value: (hex) => styles.ansi256ToAnsi(styles.hexToAnsi256(hex)),
-			enumerable: false
-		}
-	});
-	return styles;
-}
-const ansiStyles = assembleStyles();
-const ambiguousRanges = [
-	161,
-	161,
-	164,
-	164,
-	167,
-	168,
-	170,
-	170,
-	173,
-	174,
-	176,
-	180,
-	182,
-	186,
-	188,
-	191,
-	198,
-	198,
-	208,
-	208,
-	215,
-	216,
-	222,
-	225,
-	230,
-	230,
-	232,
-	234,
-	236,
-	237,
-	240,
-	240,
-	242,
-	243,
-	247,
-	250,
-	252,
-	252,
-	254,
-	254,
-	257,
-	257,
-	273,
-	273,
-	275,
-	275,
-	283,
-	283,
-	294,
-	295,
-	299,
-	299,
-	305,
-	307,
-	312,
-	312,
-	319,
-	322,
-	324,
-	324,
-	328,
-	331,
-	333,
-	333,
-	338,
-	339,
-	358,
-	359,
-	363,
-	363,
-	462,
-	462,
-	464,
-	464,
-	466,
-	466,
-	468,
-	468,
-	470,
-	470,
-	472,
-	472,
-	474,
-	474,
-	476,
-	476,
-	593,
-	593,
-	609,
-	609,
-	708,
-	708,
-	711,
-	711,
-	713,
-	715,
-	717,
-	717,
-	720,
-	720,
-	728,
-	731,
-	733,
-	733,
-	735,
-	735,
-	768,
-	879,
-	913,
-	929,
-	931,
-	937,
-	945,
-	961,
-	963,
-	969,
-	1025,
-	1025,
-	1040,
-	1103,
-	1105,
-	1105,
-	8208,
-	8208,
-	8211,
-	8214,
-	8216,
-	8217,
-	8220,
-	8221,
-	8224,
-	8226,
-	8228,
-	8231,
-	8240,
-	8240,
-	8242,
-	8243,
-	8245,
-	8245,
-	8251,
-	8251,
-	8254,
-	8254,
-	8308,
-	8308,
-	8319,
-	8319,
-	8321,
-	8324,
-	8364,
-	8364,
-	8451,
-	8451,
-	8453,
-	8453,
-	8457,
-	8457,
-	8467,
-	8467,
-	8470,
-	8470,
-	8481,
-	8482,
-	8486,
-	8486,
-	8491,
-	8491,
-	8531,
-	8532,
-	8539,
-	8542,
-	8544,
-	8555,
-	8560,
-	8569,
-	8585,
-	8585,
-	8592,
-	8601,
-	8632,
-	8633,
-	8658,
-	8658,
-	8660,
-	8660,
-	8679,
-	8679,
-	8704,
-	8704,
-	8706,
-	8707,
-	8711,
-	8712,
-	8715,
-	8715,
-	8719,
-	8719,
-	8721,
-	8721,
-	8725,
-	8725,
-	8730,
-	8730,
-	8733,
-	8736,
-	8739,
-	8739,
-	8741,
-	8741,
-	8743,
-	8748,
-	8750,
-	8750,
-	8756,
-	8759,
-	8764,
-	8765,
-	8776,
-	8776,
-	8780,
-	8780,
-	8786,
-	8786,
-	8800,
-	8801,
-	8804,
-	8807,
-	8810,
-	8811,
-	8814,
-	8815,
-	8834,
-	8835,
-	8838,
-	8839,
-	8853,
-	8853,
-	8857,
-	8857,
-	8869,
-	8869,
-	8895,
-	8895,
-	8978,
-	8978,
-	9312,
-	9449,
-	9451,
-	9547,
-	9552,
-	9587,
-	9600,
-	9615,
-	9618,
-	9621,
-	9632,
-	9633,
-	9635,
-	9641,
-	9650,
-	9651,
-	9654,
-	9655,
-	9660,
-	9661,
-	9664,
-	9665,
-	9670,
-	9672,
-	9675,
-	9675,
-	9678,
-	9681,
-	9698,
-	9701,
-	9711,
-	9711,
-	9733,
-	9734,
-	9737,
-	9737,
-	9742,
-	9743,
-	9756,
-	9756,
-	9758,
-	9758,
-	9792,
-	9792,
-	9794,
-	9794,
-	9824,
-	9825,
-	9827,
-	9829,
-	9831,
-	9834,
-	9836,
-	9837,
-	9839,
-	9839,
-	9886,
-	9887,
-	9919,
-	9919,
-	9926,
-	9933,
-	9935,
-	9939,
-	9941,
-	9953,
-	9955,
-	9955,
-	9960,
-	9961,
-	9963,
-	9969,
-	9972,
-	9972,
-	9974,
-	9977,
-	9979,
-	9980,
-	9982,
-	9983,
-	10045,
-	10045,
-	10102,
-	10111,
-	11094,
-	11097,
-	12872,
-	12879,
-	57344,
-	63743,
-	65024,
-	65039,
-	65533,
-	65533,
-	127232,
-	127242,
-	127248,
-	127277,
-	127280,
-	127337,
-	127344,
-	127373,
-	127375,
-	127376,
-	127387,
-	127404,
-	917760,
-	917999,
-	983040,
-	1048573,
-	1048576,
-	1114109
-];
-const fullwidthRanges = [
-	12288,
-	12288,
-	65281,
-	65376,
-	65504,
-	65510
-];
-const wideRanges = [
-	4352,
-	4447,
-	8986,
-	8987,
-	9001,
-	9002,
-	9193,
-	9196,
-	9200,
-	9200,
-	9203,
-	9203,
-	9725,
-	9726,
-	9748,
-	9749,
-	9776,
-	9783,
-	9800,
-	9811,
-	9855,
-	9855,
-	9866,
-	9871,
-	9875,
-	9875,
-	9889,
-	9889,
-	9898,
-	9899,
-	9917,
-	9918,
-	9924,
-	9925,
-	9934,
-	9934,
-	9940,
-	9940,
-	9962,
-	9962,
-	9970,
-	9971,
-	9973,
-	9973,
-	9978,
-	9978,
-	9981,
-	9981,
-	9989,
-	9989,
-	9994,
-	9995,
-	10024,
-	10024,
-	10060,
-	10060,
-	10062,
-	10062,
-	10067,
-	10069,
-	10071,
-	10071,
-	10133,
-	10135,
-	10160,
-	10160,
-	10175,
-	10175,
-	11035,
-	11036,
-	11088,
-	11088,
-	11093,
-	11093,
-	11904,
-	11929,
-	11931,
-	12019,
-	12032,
-	12245,
-	12272,
-	12287,
-	12289,
-	12350,
-	12353,
-	12438,
-	12441,
-	12543,
-	12549,
-	12591,
-	12593,
-	12686,
-	12688,
-	12773,
-	12783,
-	12830,
-	12832,
-	12871,
-	12880,
-	42124,
-	42128,
-	42182,
-	43360,
-	43388,
-	44032,
-	55203,
-	63744,
-	64255,
-	65040,
-	65049,
-	65072,
-	65106,
-	65108,
-	65126,
-	65128,
-	65131,
-	94176,
-	94180,
-	94192,
-	94198,
-	94208,
-	101594,
-	101631,
-	101664,
-	101760,
-	101874,
-	101888,
-	102801,
-	102816,
-	102866,
-	110576,
-	110579,
-	110581,
-	110587,
-	110589,
-	110590,
-	110592,
-	110888,
-	110898,
-	110898,
-	110928,
-	110930,
-	110933,
-	110933,
-	110948,
-	110952,
-	110960,
-	111355,
-	119552,
-	119638,
-	119648,
-	119670,
-	126980,
-	126980,
-	127183,
-	127183,
-	127374,
-	127374,
-	127377,
-	127386,
-	127406,
-	127406,
-	127488,
-	127490,
-	127504,
-	127547,
-	127552,
-	127560,
-	127568,
-	127569,
-	127584,
-	127589,
-	127744,
-	127776,
-	127789,
-	127797,
-	127799,
-	127868,
-	127870,
-	127891,
-	127904,
-	127946,
-	127951,
-	127955,
-	127968,
-	127984,
-	127988,
-	127988,
-	127992,
-	128062,
-	128064,
-	128064,
-	128066,
-	128252,
-	128255,
-	128317,
-	128331,
-	128334,
-	128336,
-	128359,
-	128378,
-	128378,
-	128405,
-	128406,
-	128420,
-	128420,
-	128507,
-	128591,
-	128640,
-	128709,
-	128716,
-	128716,
-	128720,
-	128722,
-	128725,
-	128729,
-	128732,
-	128735,
-	128747,
-	128748,
-	128756,
-	128764,
-	128986,
-	128986,
-	128992,
-	129003,
-	129008,
-	129008,
-	129292,
-	129338,
-	129340,
-	129349,
-	129351,
-	129535,
-	129648,
-	129660,
-	129664,
-	129734,
-	129736,
-	129736,
-	129740,
-	129757,
-	129759,
-	129771,
-	129775,
-	129786,
-	131072,
-	196605,
-	196608,
-	262141
-];
-// node_modules/get-east-asian-width/utilities.js
-/**
-Binary search on a sorted flat array of [start, end] pairs.
-
-@param {number[]} ranges - Flat array of inclusive [start, end] range pairs, e.g. [0, 5, 10, 20].
-@param {number} codePoint - The value to search for.
-@returns {boolean} Whether the value falls within any of the ranges.
-*/
-const isInRange = (ranges, codePoint) => {
-	let low = 0;
-	let high = Math.floor(ranges.length / 2) - 1;
-	while (low <= high) {
-		const mid = Math.floor((low + high) / 2);
-		const i = mid * 2;
-		if (codePoint < ranges[i]) high = mid - 1;
-		else if (codePoint > ranges[i + 1]) low = mid + 1;
-		else return true;
-	}
-	return false;
-};
-// node_modules/get-east-asian-width/lookup.js
-const commonCjkCodePoint = 19968;
-const [wideFastPathStart, wideFastPathEnd] = /* #__PURE__ */ findWideFastPathRange(wideRanges);
-function findWideFastPathRange(ranges) {
-	let fastPathStart = ranges[0];
-	let fastPathEnd = ranges[1];
-	for (let index = 0; index < ranges.length; index += 2) {
-		const start = ranges[index];
-		const end = ranges[index + 1];
-		if (commonCjkCodePoint >= start && commonCjkCodePoint <= end) return [start, end];
-		if (end - start > fastPathEnd - fastPathStart) {
-			fastPathStart = start;
-			fastPathEnd = end;
-		}
-	}
-	return [fastPathStart, fastPathEnd];
-}
-const isAmbiguous = (codePoint) => {
-	if (codePoint < 161 || codePoint > 1114109) return false;
-	return isInRange(ambiguousRanges, codePoint);
-};
-const isFullwidth = (codePoint) => {
-	if (codePoint < 12288 || codePoint > 65510) return false;
-	return isInRange(fullwidthRanges, codePoint);
-};
-const isWide = (codePoint) => {
-	if (codePoint >= wideFastPathStart && codePoint <= wideFastPathEnd) return true;
-	if (codePoint < 4352 || codePoint > 262141) return false;
-	return isInRange(wideRanges, codePoint);
-};
-// node_modules/get-east-asian-width/index.js
-function validate(codePoint) {
-	if (!Number.isSafeInteger(codePoint)) throw new TypeError(`Expected a code point, got \`${typeof codePoint}\`.`);
-}
-function eastAsianWidth(codePoint, { ambiguousAsWide = false } = {}) {
-	validate(codePoint);
-	if (isFullwidth(codePoint) || isWide(codePoint) || ambiguousAsWide && isAmbiguous(codePoint)) return 2;
-	return 1;
-}
-// node_modules/is-fullwidth-code-point/index.js
-function isFullwidthCodePoint(codePoint) {
-	if (!Number.isInteger(codePoint)) return false;
-	return isFullwidth(codePoint) || isWide(codePoint);
-}
-// node_modules/slice-ansi/tokenize-ansi.js
-const ESCAPE_CODE_POINT = 27;
-const C1_DCS_CODE_POINT = 144;
-const C1_SOS_CODE_POINT = 152;
-const C1_CSI_CODE_POINT = 155;
-const C1_ST_CODE_POINT = 156;
-const C1_OSC_CODE_POINT = 157;
-const C1_PM_CODE_POINT = 158;
-const C1_APC_CODE_POINT = 159;
-const ESCAPES = /* @__PURE__ */ new Set([
-	ESCAPE_CODE_POINT,
-	C1_DCS_CODE_POINT,
-	C1_SOS_CODE_POINT,
-	C1_CSI_CODE_POINT,
-	C1_ST_CODE_POINT,
-	C1_OSC_CODE_POINT,
-	C1_PM_CODE_POINT,
-	C1_APC_CODE_POINT
-]);
-const ESCAPE = "\x1B";
-const ANSI_BELL = "\x07";
-const ANSI_CSI = "[";
-const ANSI_OSC = "]";
-const ANSI_DCS = "P";
-const ANSI_SOS = "X";
-const ANSI_PM = "^";
-const ANSI_APC = "_";
-const ANSI_SGR_TERMINATOR = "m";
-const ANSI_OSC_TERMINATOR = "\\";
-const ANSI_STRING_TERMINATOR = `${ESCAPE}${ANSI_OSC_TERMINATOR}`;
-const C1_OSC = "";
-const C1_STRING_TERMINATOR = "";
-const ANSI_HYPERLINK_ESC_PREFIX = `${ESCAPE}${ANSI_OSC}8;`;
-const ANSI_HYPERLINK_C1_PREFIX = `${C1_OSC}8;`;
-const ANSI_HYPERLINK_ESC_CLOSE = `${ANSI_HYPERLINK_ESC_PREFIX};`;
-const ANSI_HYPERLINK_C1_CLOSE = `${ANSI_HYPERLINK_C1_PREFIX};`;
-const CODE_POINT_0 = "0".codePointAt(0);
-const CODE_POINT_9 = "9".codePointAt(0);
-const CODE_POINT_SEMICOLON = ";".codePointAt(0);
-const CODE_POINT_COLON = ":".codePointAt(0);
-const CODE_POINT_CSI_PARAMETER_START = "0".codePointAt(0);
-const CODE_POINT_CSI_PARAMETER_END = "?".codePointAt(0);
-const CODE_POINT_CSI_INTERMEDIATE_START = " ".codePointAt(0);
-const CODE_POINT_CSI_INTERMEDIATE_END = "/".codePointAt(0);
-const CODE_POINT_CSI_FINAL_START = "@".codePointAt(0);
-const CODE_POINT_CSI_FINAL_END = "~".codePointAt(0);
-const REGIONAL_INDICATOR_SYMBOL_LETTER_A = 127462;
-const REGIONAL_INDICATOR_SYMBOL_LETTER_Z = 127487;
-const SGR_RESET_CODE = 0;
-const SGR_EXTENDED_FOREGROUND_CODE = 38;
-const SGR_DEFAULT_FOREGROUND_CODE = 39;
-const SGR_EXTENDED_BACKGROUND_CODE = 48;
-const SGR_DEFAULT_BACKGROUND_CODE = 49;
-const SGR_COLOR_TYPE_ANSI_256 = 5;
-const SGR_COLOR_TYPE_TRUECOLOR = 2;
-const SGR_ANSI_256_FRAGMENT_LENGTH = 3;
-const SGR_TRUECOLOR_FRAGMENT_LENGTH = 5;
-const SGR_ANSI_256_LAST_PARAMETER_OFFSET = 2;
-const SGR_TRUECOLOR_LAST_PARAMETER_OFFSET = 4;
-const VARIATION_SELECTOR_16_CODE_POINT = 65039;
-const COMBINING_ENCLOSING_KEYCAP_CODE_POINT = 8419;
-const EMOJI_PRESENTATION_GRAPHEME_REGEX = /\p{Emoji_Presentation}/u;
-const GRAPHEME_SEGMENTER = new Intl.Segmenter(void 0, { granularity: "grapheme" });
-const endCodeNumbers = /* @__PURE__ */ new Set();
-for (const [, end] of ansiStyles.codes) endCodeNumbers.add(end);
-function isSgrParameterCharacter(codePoint) {
-	return codePoint >= CODE_POINT_0 && codePoint <= CODE_POINT_9 || codePoint === CODE_POINT_SEMICOLON || codePoint === CODE_POINT_COLON;
-}
-function isCsiParameterCharacter(codePoint) {
-	return codePoint >= CODE_POINT_CSI_PARAMETER_START && codePoint <= CODE_POINT_CSI_PARAMETER_END;
-}
-function isCsiIntermediateCharacter(codePoint) {
-	return codePoint >= CODE_POINT_CSI_INTERMEDIATE_START && codePoint <= CODE_POINT_CSI_INTERMEDIATE_END;
-}
-function isCsiFinalCharacter(codePoint) {
-	return codePoint >= CODE_POINT_CSI_FINAL_START && codePoint <= CODE_POINT_CSI_FINAL_END;
-}
-function isRegionalIndicatorCodePoint(codePoint) {
-	return codePoint >= REGIONAL_INDICATOR_SYMBOL_LETTER_A && codePoint <= REGIONAL_INDICATOR_SYMBOL_LETTER_Z;
-}
-function createControlParseResult(code, endIndex) {
-	return {
-		token: {
-			type: "control",
-			code
-		},
-		endIndex
-	};
-}
-function isEmojiStyleGrapheme(grapheme) {
-	if (EMOJI_PRESENTATION_GRAPHEME_REGEX.test(grapheme)) return true;
-	for (const character of grapheme) {
-		const codePoint = character.codePointAt(0);
-		if (codePoint === VARIATION_SELECTOR_16_CODE_POINT || codePoint === COMBINING_ENCLOSING_KEYCAP_CODE_POINT) return true;
-	}
-	return false;
-}
-function getGraphemeWidth(grapheme) {
-	let regionalIndicatorCount = 0;
-	for (const character of grapheme) {
-		const codePoint = character.codePointAt(0);
-		if (isFullwidthCodePoint(codePoint)) return 2;
-		if (isRegionalIndicatorCodePoint(codePoint)) regionalIndicatorCount++;
-	}
-	if (regionalIndicatorCount >= 1) return 2;
-	if (isEmojiStyleGrapheme(grapheme)) return 2;
-	return 1;
-}
-function getSgrPrefix(code) {
-	if (code.startsWith("")) return "";
-	return `${ESCAPE}${ANSI_CSI}`;
-}
-function createSgrCode(prefix, values) {
-	return `${prefix}${values.join(";")}${ANSI_SGR_TERMINATOR}`;
-}
-function getSgrFragments(code) {
-	const fragments = [];
-	const sgrPrefix = getSgrPrefix(code);
-	let parameterString;
-	if (code.startsWith(`${ESCAPE}${ANSI_CSI}`)) parameterString = code.slice(2, -1);
-	else if (code.startsWith("")) parameterString = code.slice(1, -1);
-	else return fragments;
-	const rawCodes = parameterString.length === 0 ? [String(SGR_RESET_CODE)] : parameterString.split(";");
-	let index = 0;
-	while (index < rawCodes.length) {
-		const codeNumber = Number.parseInt(rawCodes[index], 10);
-		if (Number.isNaN(codeNumber)) {
-			index++;
-			continue;
-		}
-		if (codeNumber === SGR_RESET_CODE) {
-			fragments.push({ type: "reset" });
-			index++;
-			continue;
-		}
-		if (codeNumber === SGR_EXTENDED_FOREGROUND_CODE || codeNumber === SGR_EXTENDED_BACKGROUND_CODE) {
-			const colorType = Number.parseInt(rawCodes[index + 1], 10);
-			if (colorType === SGR_COLOR_TYPE_ANSI_256 && index + SGR_ANSI_256_LAST_PARAMETER_OFFSET < rawCodes.length) {
-				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_ANSI_256_FRAGMENT_LENGTH));
-				fragments.push({
-					type: "start",
-					code: openCode,
-					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
-				});
-				index += SGR_ANSI_256_FRAGMENT_LENGTH;
-				continue;
-			}
-			if (colorType === SGR_COLOR_TYPE_TRUECOLOR && index + SGR_TRUECOLOR_LAST_PARAMETER_OFFSET < rawCodes.length) {
-				const openCode = createSgrCode(sgrPrefix, rawCodes.slice(index, index + SGR_TRUECOLOR_FRAGMENT_LENGTH));
-				fragments.push({
-					type: "start",
-					code: openCode,
-					endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
-				});
-				index += SGR_TRUECOLOR_FRAGMENT_LENGTH;
-				continue;
-			}
-			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
-			fragments.push({
-				type: "start",
-				code: openCode,
-				endCode: ansiStyles.color.ansi(codeNumber === SGR_EXTENDED_FOREGROUND_CODE ? SGR_DEFAULT_FOREGROUND_CODE : SGR_DEFAULT_BACKGROUND_CODE)
-			});
-			index++;
-			continue;
-		}
-		if (endCodeNumbers.has(codeNumber)) {
-			fragments.push({
-				type: "end",
-				endCode: ansiStyles.color.ansi(codeNumber)
-			});
-			index++;
-			continue;
-		}
-		const mappedEndCode = ansiStyles.codes.get(codeNumber);
-		if (mappedEndCode !== void 0) {
-			const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
-			fragments.push({
-				type: "start",
-				code: openCode,
-				endCode: ansiStyles.color.ansi(mappedEndCode)
-			});
-			index++;
-			continue;
-		}
-		const openCode = createSgrCode(sgrPrefix, [rawCodes[index]]);
-		fragments.push({
-			type: "start",
-			code: openCode,
-			endCode: ansiStyles.reset.open
-		});
-		index++;
-	}
-	if (fragments.length === 0) fragments.push({ type: "reset" });
-	return fragments;
-}
-function parseCsiCode(string, index) {
-	const escapeCodePoint = string.codePointAt(index);
-	let sequenceStartIndex;
-	if (escapeCodePoint === ESCAPE_CODE_POINT) {
-		if (string[index + 1] !== ANSI_CSI) return;
-		sequenceStartIndex = index + 2;
-	} else if (escapeCodePoint === C1_CSI_CODE_POINT) sequenceStartIndex = index + 1;
-	else return;
-	let hasCanonicalSgrParameters = true;
-	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
-		const codePoint = string.codePointAt(sequenceIndex);
-		if (isCsiFinalCharacter(codePoint)) {
-			const code = string.slice(index, sequenceIndex + 1);
-			if (string[sequenceIndex] !== ANSI_SGR_TERMINATOR || !hasCanonicalSgrParameters) return createControlParseResult(code, sequenceIndex + 1);
-			return {
-				token: {
-					type: "sgr",
-					code,
-					fragments: getSgrFragments(code)
-				},
-				endIndex: sequenceIndex + 1
-			};
-		}
-		if (isCsiParameterCharacter(codePoint)) {
-			if (!isSgrParameterCharacter(codePoint)) hasCanonicalSgrParameters = false;
-			continue;
-		}
-		if (isCsiIntermediateCharacter(codePoint)) {
-			hasCanonicalSgrParameters = false;
-			continue;
-		}
-		const endIndex = sequenceIndex;
-		return createControlParseResult(string.slice(index, endIndex), endIndex);
-	}
-	return createControlParseResult(string.slice(index), string.length);
-}
-function parseHyperlinkCode(string, index) {
-	let hyperlinkPrefix;
-	let hyperlinkClose;
-	const codePoint = string.codePointAt(index);
-	if (codePoint === ESCAPE_CODE_POINT && string.startsWith(ANSI_HYPERLINK_ESC_PREFIX, index)) {
-		hyperlinkPrefix = ANSI_HYPERLINK_ESC_PREFIX;
-		hyperlinkClose = ANSI_HYPERLINK_ESC_CLOSE;
-	} else if (codePoint === C1_OSC_CODE_POINT && string.startsWith(ANSI_HYPERLINK_C1_PREFIX, index)) {
-		hyperlinkPrefix = ANSI_HYPERLINK_C1_PREFIX;
-		hyperlinkClose = ANSI_HYPERLINK_C1_CLOSE;
-	} else return;
-	const uriStart = string.indexOf(";", index + hyperlinkPrefix.length);
-	if (uriStart === -1) return createControlParseResult(string.slice(index), string.length);
-	for (let sequenceIndex = uriStart + 1; sequenceIndex < string.length; sequenceIndex++) {
-		const character = string[sequenceIndex];
-		if (character === ANSI_BELL) return {
-			token: {
-				type: "hyperlink",
-				code: string.slice(index, sequenceIndex + 1),
-				action: sequenceIndex === uriStart + 1 ? "close" : "open",
-				closePrefix: hyperlinkClose,
-				terminator: ANSI_BELL
-			},
-			endIndex: sequenceIndex + 1
-		};
-		if (character === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return {
-			token: {
-				type: "hyperlink",
-				code: string.slice(index, sequenceIndex + 2),
-				action: sequenceIndex === uriStart + 1 ? "close" : "open",
-				closePrefix: hyperlinkClose,
-				terminator: ANSI_STRING_TERMINATOR
-			},
-			endIndex: sequenceIndex + 2
-		};
-		if (character === C1_STRING_TERMINATOR) return {
-			token: {
-				type: "hyperlink",
-				code: string.slice(index, sequenceIndex + 1),
-				action: sequenceIndex === uriStart + 1 ? "close" : "open",
-				closePrefix: hyperlinkClose,
-				terminator: C1_STRING_TERMINATOR
-			},
-			endIndex: sequenceIndex + 1
-		};
-	}
-	return createControlParseResult(string.slice(index), string.length);
-}
-function parseControlStringCode(string, index) {
-	const codePoint = string.codePointAt(index);
-	let sequenceStartIndex;
-	let supportsBellTerminator = false;
-	switch (codePoint) {
-		case ESCAPE_CODE_POINT:
-			switch (string[index + 1]) {
-				case ANSI_OSC:
-					sequenceStartIndex = index + 2;
-					supportsBellTerminator = true;
-					break;
-				case ANSI_DCS:
-				case ANSI_SOS:
-				case ANSI_PM:
-				case ANSI_APC:
-					sequenceStartIndex = index + 2;
-					break;
-				case ANSI_OSC_TERMINATOR: return createControlParseResult(ANSI_STRING_TERMINATOR, index + 2);
-				default: return;
-			}
-			break;
-		case C1_OSC_CODE_POINT:
-			sequenceStartIndex = index + 1;
-			supportsBellTerminator = true;
-			break;
-		case C1_DCS_CODE_POINT:
-		case C1_SOS_CODE_POINT:
-		case C1_PM_CODE_POINT:
-		case C1_APC_CODE_POINT:
-			sequenceStartIndex = index + 1;
-			break;
-		case C1_ST_CODE_POINT: return createControlParseResult(C1_STRING_TERMINATOR, index + 1);
-		default: return;
-	}
-	for (let sequenceIndex = sequenceStartIndex; sequenceIndex < string.length; sequenceIndex++) {
-		if (supportsBellTerminator && string[sequenceIndex] === ANSI_BELL) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
-		if (string[sequenceIndex] === ESCAPE && string[sequenceIndex + 1] === ANSI_OSC_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 2), sequenceIndex + 2);
-		if (string[sequenceIndex] === C1_STRING_TERMINATOR) return createControlParseResult(string.slice(index, sequenceIndex + 1), sequenceIndex + 1);
-	}
-	return createControlParseResult(string.slice(index), string.length);
-}
-function parseAnsiCode(string, index) {
-	const codePoint = string.codePointAt(index);
-	if (codePoint === ESCAPE_CODE_POINT || codePoint === C1_OSC_CODE_POINT) {
-		const hyperlinkCode = parseHyperlinkCode(string, index);
-		if (hyperlinkCode) return hyperlinkCode;
-	}
-	const controlStringCode = parseControlStringCode(string, index);
-	if (controlStringCode) return controlStringCode;
-	return parseCsiCode(string, index);
-}
-function appendTrailingAnsiTokens(string, index, tokens) {
-	while (index < string.length) {
-		const nextCodePoint = string.codePointAt(index);
-		if (!ESCAPES.has(nextCodePoint)) break;
-		const escapeCode = parseAnsiCode(string, index);
-		if (!escapeCode) break;
-		tokens.push(escapeCode.token);
-		index = escapeCode.endIndex;
-	}
-	return index;
-}
-function parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments) {
-	const segment = graphemeSegments.containing(index);
-	if (!segment || segment.index !== index) return;
-	return {
-		token: {
-			type: "character",
-			value: segment.segment,
-			visibleWidth: getGraphemeWidth(segment.segment),
-			isGraphemeContinuation: false
-		},
-		endIndex: index + segment.segment.length
-	};
-}
-function collectVisibleCharacters(string) {
-	const visibleCharacters = [];
-	let index = 0;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				index = code.endIndex;
-				continue;
-			}
-		}
-		const value = String.fromCodePoint(codePoint);
-		visibleCharacters.push({
-			value,
-			visibleWidth: 1,
-			isGraphemeContinuation: false
-		});
-		index += value.length;
-	}
-	return visibleCharacters;
-}
-function applyGraphemeMetadata(visibleCharacters) {
-	if (visibleCharacters.length === 0) return;
-	const visibleString = visibleCharacters.map(({ value }) => value).join("");
-	const scalarOffsets = [];
-	let scalarOffset = 0;
-	for (const visibleCharacter of visibleCharacters) {
-		scalarOffsets.push(scalarOffset);
-		scalarOffset += visibleCharacter.value.length;
-	}
-	let scalarIndex = 0;
-	for (const segment of GRAPHEME_SEGMENTER.segment(visibleString)) {
-		while (scalarIndex < visibleCharacters.length && scalarOffsets[scalarIndex] < segment.index) scalarIndex++;
-		let graphemeIndex = scalarIndex;
-		let isFirstInGrapheme = true;
-		while (graphemeIndex < visibleCharacters.length && scalarOffsets[graphemeIndex] < segment.index + segment.segment.length) {
-			visibleCharacters[graphemeIndex].visibleWidth = isFirstInGrapheme ? getGraphemeWidth(segment.segment) : 0;
-			visibleCharacters[graphemeIndex].isGraphemeContinuation = !isFirstInGrapheme;
-			isFirstInGrapheme = false;
-			graphemeIndex++;
-		}
-		scalarIndex = graphemeIndex;
-	}
-}
-function tokenizeAnsiWithVisibleSegmentation(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
-	const tokens = [];
-	const visibleCharacters = collectVisibleCharacters(string);
-	applyGraphemeMetadata(visibleCharacters);
-	let index = 0;
-	let visibleCharacterIndex = 0;
-	let visibleCount = 0;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				tokens.push(code.token);
-				index = code.endIndex;
-				continue;
-			}
-		}
-		const value = String.fromCodePoint(codePoint);
-		const visibleCharacter = visibleCharacters[visibleCharacterIndex];
-		let visibleWidth = isFullwidthCodePoint(codePoint) ? 2 : value.length;
-		if (visibleCharacter) visibleWidth = visibleCharacter.visibleWidth;
-		const token = {
-			type: "character",
-			value,
-			visibleWidth,
-			isGraphemeContinuation: visibleCharacter ? visibleCharacter.isGraphemeContinuation : false
-		};
-		tokens.push(token);
-		index += value.length;
-		visibleCharacterIndex++;
-		visibleCount += token.visibleWidth;
-		if (visibleCount >= endCharacter) {
-			const nextVisibleCharacter = visibleCharacters[visibleCharacterIndex];
-			if (!nextVisibleCharacter || !nextVisibleCharacter.isGraphemeContinuation) {
-				index = appendTrailingAnsiTokens(string, index, tokens);
-				break;
-			}
-		}
-	}
-	return tokens;
-}
-function areValuesInSameGrapheme(leftValue, rightValue) {
-	const pair = `${leftValue}${rightValue}`;
-	const splitIndex = leftValue.length;
-	for (const segment of GRAPHEME_SEGMENTER.segment(pair)) {
-		if (segment.index === splitIndex) return false;
-		if (segment.index > splitIndex) return true;
-	}
-	return true;
-}
-function hasAnsiSplitContinuationAhead(string, startIndex, previousVisibleValue, graphemeSegments) {
-	if (!previousVisibleValue) return false;
-	let index = startIndex;
-	let hasAnsiCode = false;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				hasAnsiCode = true;
-				index = code.endIndex;
-				continue;
-			}
-		}
-		if (!hasAnsiCode) return false;
-		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
-		if (!characterToken) return true;
-		return areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value);
-	}
-	return false;
-}
-function tokenizeAnsi(string, { endCharacter = Number.POSITIVE_INFINITY } = {}) {
-	const tokens = [];
-	const graphemeSegments = GRAPHEME_SEGMENTER.segment(string);
-	let index = 0;
-	let visibleCount = 0;
-	let previousVisibleValue;
-	let hasAnsiSinceLastVisible = false;
-	while (index < string.length) {
-		const codePoint = string.codePointAt(index);
-		if (ESCAPES.has(codePoint)) {
-			const code = parseAnsiCode(string, index);
-			if (code) {
-				tokens.push(code.token);
-				index = code.endIndex;
-				hasAnsiSinceLastVisible = true;
-				continue;
-			}
-		}
-		const characterToken = parseCharacterTokenWithRawSegmentation(string, index, graphemeSegments);
-		if (!characterToken) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
-		if (hasAnsiSinceLastVisible && previousVisibleValue && areValuesInSameGrapheme(previousVisibleValue, characterToken.token.value)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
-		tokens.push(characterToken.token);
-		index = characterToken.endIndex;
-		visibleCount += characterToken.token.visibleWidth;
-		hasAnsiSinceLastVisible = false;
-		previousVisibleValue = characterToken.token.value;
-		if (visibleCount >= endCharacter) {
-			if (hasAnsiSplitContinuationAhead(string, index, previousVisibleValue, graphemeSegments)) return tokenizeAnsiWithVisibleSegmentation(string, { endCharacter });
-			index = appendTrailingAnsiTokens(string, index, tokens);
-			break;
-		}
-	}
-	return tokens;
-}
-// node_modules/slice-ansi/index.js
-function applySgrFragments(activeStyles, fragments) {
-	for (const fragment of fragments) switch (fragment.type) {
-		case "reset":
-			activeStyles.clear();
-			break;
-		case "end":
-			activeStyles.delete(fragment.endCode);
-			break;
-		case "start":
-			activeStyles.delete(fragment.endCode);
-			activeStyles.set(fragment.endCode, fragment.code);
-	}
-	return activeStyles;
-}
-function undoAnsiCodes(activeStyles) {
-	return [...activeStyles.keys()].reverse().join("");
-}
-function closeHyperlink(hyperlinkToken) {
-	return `${hyperlinkToken.closePrefix}${hyperlinkToken.terminator}`;
-}
-function shouldIncludeSgrAfterEnd(token, activeStyles) {
-	let hasStartFragment = false;
-	let hasClosingEffect = false;
-	for (const fragment of token.fragments) {
-		if (fragment.type === "start") {
-			hasStartFragment = true;
-			continue;
-		}
-		if (fragment.type === "reset" && activeStyles.size > 0) {
-			hasClosingEffect = true;
-			continue;
-		}
-		if (fragment.type === "end" && activeStyles.has(fragment.endCode)) hasClosingEffect = true;
-	}
-	return hasClosingEffect && !hasStartFragment;
-}
-function applySgrToken({ token, isPastEnd, activeStyles, returnValue, include, activeHyperlink, position }) {
-	if (isPastEnd && !shouldIncludeSgrAfterEnd(token, activeStyles)) return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-	activeStyles = applySgrFragments(activeStyles, token.fragments);
-	if (include) returnValue += token.code;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-function applyHyperlinkToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
-	if (isPastEnd && (token.action !== "close" || !activeHyperlink)) return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-	if (token.action === "open") activeHyperlink = token;
-	else if (token.action === "close") activeHyperlink = void 0;
-	if (include) returnValue += token.code;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-function applyControlToken({ token, isPastEnd, activeStyles, activeHyperlink, position, returnValue, include }) {
-	if (!isPastEnd && include) returnValue += token.code;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-function applyCharacterToken({ token, start, activeStyles, activeHyperlink, position, returnValue, include }) {
-	if (!include && position >= start && !token.isGraphemeContinuation) {
-		include = true;
-		returnValue = [...activeStyles.values()].join("");
-		if (activeHyperlink) returnValue += activeHyperlink.code;
-	}
-	if (include) returnValue += token.value;
-	position += token.visibleWidth;
-	return {
-		activeStyles,
-		activeHyperlink,
-		position,
-		returnValue,
-		include
-	};
-}
-const tokenHandlers = {
-	sgr: applySgrToken,
-	hyperlink: applyHyperlinkToken,
-	control: applyControlToken,
-	character: applyCharacterToken
-};
-function applyToken(parameters) {
-	const tokenHandler = tokenHandlers[parameters.token.type];
-	if (!tokenHandler) {
-		const { activeStyles, activeHyperlink, position, returnValue, include } = parameters;
-		return {
-			activeStyles,
-			activeHyperlink,
-			position,
-			returnValue,
-			include
-		};
-	}
-	return tokenHandler(parameters);
-}
-function createHasContinuationAheadMap(tokens) {
-	const hasContinuationAhead = Array.from({ length: tokens.length }, () => false);
-	let nextCharacterIsContinuation = false;
-	for (let tokenIndex = tokens.length - 1; tokenIndex >= 0; tokenIndex--) {
-		const token = tokens[tokenIndex];
-		hasContinuationAhead[tokenIndex] = nextCharacterIsContinuation;
-		if (token.type === "character") nextCharacterIsContinuation = Boolean(token.isGraphemeContinuation);
-	}
-	return hasContinuationAhead;
-}
-function sliceAnsi(string, start, end) {
-	const tokens = tokenizeAnsi(string, { endCharacter: end });
-	const hasContinuationAhead = createHasContinuationAheadMap(tokens);
-	let activeStyles = /* @__PURE__ */ new Map();
-	let activeHyperlink;
-	let position = 0;
-	let returnValue = "";
-	let include = false;
-	for (const [tokenIndex, token] of tokens.entries()) {
-		let isPastEnd = end !== void 0 && position >= end;
-		if (isPastEnd && token.type !== "character" && hasContinuationAhead[tokenIndex]) isPastEnd = false;
-		if (isPastEnd && token.type === "character" && !token.isGraphemeContinuation) break;
-		({activeStyles, activeHyperlink, position, returnValue, include} = applyToken({
-			token,
-			isPastEnd,
-			start,
-			activeStyles,
-			activeHyperlink,
-			position,
-			returnValue,
-			include
-		}));
-	}
-	if (!include) return "";
-	if (activeHyperlink) returnValue += closeHyperlink(activeHyperlink);
-	returnValue += undoAnsiCodes(activeStyles);
-	return returnValue;
-}
-// node_modules/ansi-regex/index.js
-const ST = String.raw`(?:\u001B\u005C|\u009C)`;
-const stringControls = String.raw`\u0018\u001A\u001B\u0080-\u009F`;
-const osc = String.raw`(?:\u001B\]|\u009D)[^\u0007${stringControls}]*(?:\u0007|${ST})`;
-const controlString = String.raw`(?:\u001B[PX^_k]|[\u0090\u0098\u009E\u009F])[^${stringControls}]*${ST}`;
-const pattern = `${String.raw`\u001B\](?:P[\dA-Fa-f]{7}|R)(?:\u0007|${ST})?`}|${osc}|${controlString}|${String.raw`(?:\u001B\[|\u009B)[\u0030-\u003F]*[\u0020-\u002F]*[\u0040-\u007E]`}|${String.raw`\u001B(?:[\u0020-\u002F]+[\u0030-\u007E]|[\dA-PR-TZcf-oq-uy=><~|}])`}`;
-function ansiRegex({ onlyFirst = false } = {}) {
-	return new RegExp(pattern, onlyFirst ? void 0 : "g");
-}
-// node_modules/strip-ansi/index.js
-const regex = ansiRegex();
-function stripAnsi(string) {
-	if (typeof string !== "string") throw new TypeError(`Expected a \`string\`, got \`${typeof string}\``);
-	if (!string.includes("\x1B") && !string.includes("")) return string;
-	return string.replace(regex, "");
-}
-// node_modules/string-width/index.js
-/**
-Logic:
-- Segment graphemes to match how terminals render clusters.
-- Width rules:
-1. Skip non-printing clusters (Default_Ignorable, Control, Format except spacing prepended concatenation marks like ARABIC NUMBER SIGN, pure nonspacing/enclosing Mark). Tabs are ignored by design. Lone surrogates are measured as U+FFFD, which is how they are written out.
-2. Clusters starting with an RGI emoji (\p{RGI_Emoji}), regional indicators, or a digit/#/* with VS16 are double-width, even with trailing extenders (e.g., a dangling ZWJ, an extra variation selector, or a spacing mark). Only a stray emoji modifier adds its own swatch width.
-A wide BMP emoji followed by VS15 (text presentation) is one column; anything after the VS15 is ignored.
-3. Minimally-qualified emoji ZWJ sequences (2+ Extended_Pictographic) are double-width, except that a stray emoji modifier after the sequence adds its own swatch width. An unqualified keycap (no VS16) is text, so it uses the width of its base.
-4. A cluster starting with Hangul (jamo or a precomposed syllable) is one syllable block with the width of its first code point (plus stray emoji modifiers), as in iTerm, Ghostty, and kitty.
-5. Otherwise sum the East Asian Width of every visible code point in the cluster: the base plus trailing spacing marks (including Thai/Lao AM), stray emoji modifiers, Indic conjunct consonants, and halfwidth dakuten/handakuten. Nothing after a ZWJ is counted.
-6. Spacing prepended concatenation marks (e.g., ARABIC NUMBER SIGN before digits) are one column each, unless the following glyph is wide (East Asian Wide or emoji, but not in VS15 text style), which takes them into its own cell.
-*/
-const segmenter = new Intl.Segmenter();
-const nonAsciiOrControlRegex = /[^\u{20}-\u{7E}]/v;
-const prependedConcatenationMarks = String.raw`\u{600}-\u{605}\u{6DD}\u{890}\u{891}\u{8E2}\u{110BD}\u{110CD}`;
-const prependedConcatenationMarksRegex = new RegExp(`^[${prependedConcatenationMarks}]+`, "v");
-const visibleCharacterRegex = new RegExp(String.raw`[^\p{Default_Ignorable_Code_Point}\p{Control}\p{Enclosing_Mark}\p{Nonspacing_Mark}[\p{Format}--[${prependedConcatenationMarks}]]]`, "v");
-const emojiPrefixRegex = /^(?:\p{RGI_Emoji}|\p{Regional_Indicator}{1,2}|[\d#*]\u{FE0F})/v;
-const textPresentationEmojiRegex = /^[\p{Emoji_Presentation}--[\u{10000}-\u{10FFFF}]]\u{FE0E}/v;
-function strayEmojiModifierCount(string, fromIndex) {
-	if (fromIndex >= string.length) return 0;
-	const modifierRegex = /(?<![\p{Emoji_Modifier_Base}\u{200D}])\p{Emoji_Modifier}/gv;
-	modifierRegex.lastIndex = fromIndex;
-	let count = 0;
-	while (modifierRegex.test(string)) count++;
-	return count;
-}
-const emojiZwjSequenceRegex = /\u{200D}\p{Extended_Pictographic}/v;
-function baseVisible(segment) {
-	const index = segment.search(visibleCharacterRegex);
-	return index === -1 ? void 0 : segment.slice(index);
-}
-function isHangul(codePoint) {
-	return codePoint >= 4352 && codePoint <= 4607 || codePoint >= 43360 && codePoint <= 43388 || codePoint >= 44032 && codePoint <= 55203 || codePoint >= 55216 && codePoint <= 55238 || codePoint >= 55243 && codePoint <= 55291;
-}
-function visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions) {
-	let width = 0;
-	for (const character of visibleSegment) {
-		if (character === "‍") break;
-		if (visibleCharacterRegex.test(character)) width += eastAsianWidth(character.codePointAt(0), eastAsianWidthOptions);
-	}
-	return width;
-}
-function clusterWidth(segment, eastAsianWidthOptions) {
-	const firstCodePoint = segment.codePointAt(0);
-	const marks = firstCodePoint === 69821 || firstCodePoint === 69837 || firstCodePoint >= 1536 && firstCodePoint <= 2303 ? prependedConcatenationMarksRegex.exec(segment) : void 0;
-	if (marks) {
-		const rest = segment.slice(marks[0].length);
-		const restWidth = clusterWidth(rest, eastAsianWidthOptions);
-		const visibleRest = baseVisible(rest);
-		return restWidth >= 2 && (eastAsianWidth(visibleRest.codePointAt(0), eastAsianWidthOptions) === 2 || emojiPrefixRegex.test(visibleRest) || emojiZwjSequenceRegex.test(visibleRest)) ? restWidth : [...marks[0]].length + restWidth;
-	}
-	const visibleSegment = baseVisible(segment);
-	if (visibleSegment === void 0) return 0;
-	if (isHangul(firstCodePoint)) return eastAsianWidth(firstCodePoint, eastAsianWidthOptions) + strayEmojiModifierCount(segment, 1) * 2;
-	if (textPresentationEmojiRegex.test(visibleSegment)) return 1;
-	const emoji = emojiPrefixRegex.exec(visibleSegment);
-	if (emoji) return 2 + strayEmojiModifierCount(visibleSegment, emoji[0].length) * 2;
-	const zwjSequence = emojiZwjSequenceRegex.exec(visibleSegment);
-	return zwjSequence ? 2 + strayEmojiModifierCount(visibleSegment, zwjSequence.index + zwjSequence[0].length) * 2 : visibleCodePointsWidth(visibleSegment, eastAsianWidthOptions);
-}
-function unicodeWidth(string, ambiguousIsNarrow) {
-	let width = 0;
-	const firstNonAsciiIndex = string.search(nonAsciiOrControlRegex);
-	if (firstNonAsciiIndex > 1) {
-		width = firstNonAsciiIndex - 1;
-		string = string.slice(width);
-	}
-	let suffixStart = string.length;
-	while (suffixStart > 0) {
-		const codePoint = string.codePointAt(suffixStart - 1);
-		if (codePoint < 32 || codePoint > 126) break;
-		suffixStart--;
-	}
-	if (suffixStart + 1 < string.length) {
-		width += string.length - suffixStart - 1;
-		string = string.slice(0, suffixStart + 1);
-	}
-	if (!/[^\u{20}-\u{7E}\u{4E00}-\u{9FFF}\u{AC00}-\u{D7A3}]/v.test(string)) return width + string.length + string.replaceAll(/[\u{20}-\u{7E}]/gv, "").length;
-	string = string.toWellFormed();
-	string = string.replaceAll(/(?<=[\u{16D63}-\u{16D6A}])[\u{16D63}-\u{16D6A}]+/gv, "");
-	const eastAsianWidthOptions = { ambiguousAsWide: !ambiguousIsNarrow };
-	for (const { segment } of segmenter.segment(string)) {
-		if (segment.length === 1) {
-			if (visibleCharacterRegex.test(segment)) width += eastAsianWidth(segment.codePointAt(0), eastAsianWidthOptions);
-			continue;
-		}
-		width += clusterWidth(segment, eastAsianWidthOptions);
-	}
-	return width;
-}
-function stringWidth(input, options = {}) {
-	if (typeof input !== "string" || input.length === 0) return 0;
-	const { ambiguousIsNarrow = true, countAnsiEscapeCodes = false } = options;
-	let string = input;
-	if (!countAnsiEscapeCodes && (string.includes("\x1B") || string.includes(""))) string = stripAnsi(string);
-	return nonAsciiOrControlRegex.test(string) ? unicodeWidth(string, ambiguousIsNarrow) : string.length;
-}
-// src/render/terminal.ts
-function painter(colour) {
-	return (style, text) => colour ? styleText(style, text, { validateStream: false }) : text;
-}
-/** Lines up the cells of each row by two spaces; the last cell of a row is as long as it likes. */
-function table(rows) {
-	const widths = [];
-	for (const row of rows) row.slice(0, -1).forEach((cell, column) => {
-		widths[column] = Math.max(widths[column] ?? 0, stringWidth(cell));
-	});
-	return rows.map((row) => row.map((cell, column) => column === row.length - 1 ? cell : cell + " ".repeat((widths[column] ?? 0) - stringWidth(cell))).join("  ").trimEnd());
-}
-/** The beginning of a line, as much of it as there are columns for. */
-function cutTo(line, columns) {
-	return stringWidth(line) <= columns ? line : `${sliceAnsi(line, 0, columns - 1)}…`;
-}
-/** "1 host", "3 hosts". */
-function count(number, noun) {
-	return `${number} ${noun}${number === 1 ? "" : "s"}`;
-}
-/** "12 B", "3.4 MiB". */
-function size(bytes) {
-	const units = [
-		"B",
-		"KiB",
-		"MiB",
-		"GiB",
-		"TiB"
-	];
-	let amount = bytes;
-	let unit = 0;
-	while (amount >= 1024 && unit < units.length - 1) {
-		amount /= 1024;
-		unit += 1;
-	}
-	return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
-}
-/** How many hosts there are of each kind, in the order of `kinds`: "4 hosts: 3 ok, 1 failed". */
-function tally(found, kinds) {
-	const parts = kinds.map((kind) => [found.filter((one) => one === kind).length, kind]).filter(([number]) => number > 0).map(([number, kind]) => `${number} ${kind}`);
-	return `${count(found.length, "host")}: ${parts.join(", ")}`;
-}
-function warnings(texts, paint) {
-	return texts.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`);
-}
 // src/commands/build/push.ts
 /** The Nix store that fleet.yaml names. @throws FleetError when it names none. */
 async function pushUrl(dir) {
@@ -32090,7 +32556,7 @@ async function pushTo(context, nix, { url, key, paths }) {
 		...pushed,
 		error
 	});
-	const cache = cacheDirectory(url);
+	const cache = cacheDirectory$1(url);
 	try {
 		if (cache !== null) await claimCache(cache, await sourceOf(context.env));
 		pushed = await push(nix, url, paths, {
@@ -32643,188 +33109,22 @@ function distrustOf({ publicKey }, fleet) {
 function nameOf(key) {
 	return key.replace(/:.*/, "");
 }
-// src/secrets/age.ts
-/** Larger than anything that is kept as a secret. */
-const MAX_SECRET = 1024 ** 2;
-/**
-* Encrypts to all of `recipients`. The result is text (age's armor), so that nothing that converts line ends can spoil it.
-* @throws UnavailableError when there is no age; HostError when it refuses.
-*/
-async function encrypt(value, recipients, signal) {
-	const result = await age([
-		"--encrypt",
-		"--armor",
-		...[...new Set(recipients.map(withoutName))].flatMap((recipient) => ["--recipient", recipient])
-	], value, signal);
-	if (result.status !== 0) throw new HostError(`age can't encrypt it: ${complaint(result)}`);
-	return result.stdout;
-}
-/**
-* Decrypts with one of the identities, files of private keys. For one with a passphrase, age asks on the terminal.
-* @throws UnavailableError when there is no age; HostError when none of the identities can read it, or it is damaged.
-*/
-async function decrypt(file, identities, signal) {
-	const pieces = [];
-	const result = await age(["--decrypt", ...identities.flatMap((identity) => ["--identity", identity])], file, signal, (data) => pieces.push(data));
-	if (result.status === 0) return Buffer.concat(pieces);
-	if (/no identity matched/.test(result.stderr)) throw new HostError(`it is not encrypted to ${identities.join(" or ")}`, { hint: "-i FILE says which private key to use: of an administrator whom it was encrypted to, or the host's own" });
-	throw new HostError(`age can't decrypt it: ${complaint(result)}`);
-}
-async function age(args, input, signal, onStdout = () => {}) {
-	try {
-		return await run("age", args, {
-			input,
-			signal,
-			maxOutput: 4 * MAX_SECRET,
-			onStdout
-		});
-	} catch (error) {
-		if (!(error instanceof UnavailableError)) throw error;
-		throw new UnavailableError("age was not found on this machine (no age in PATH)", {
-			hint: "install it: nix-shell -p age, apt install age, brew install age",
-			cause: error
-		});
-	}
-}
-/** What age says of a failure, without its name before it and its advice behind. */
-function complaint({ stderr, status }) {
-	const line = stderr.split("\n").find((candidate) => /^age: error: /.test(candidate));
-	return line === void 0 ? `exit status ${status}` : inertLine(line.replace(/^age: error: /, ""));
-}
-// src/secrets/files.ts
-/** Where the fleet's secrets are: `secrets/HOST/NAME.age`. A release has those of its host. */
-const SECRETS_DIR = "secrets";
-const SUFFIX = ".age";
-/** Armor makes a third more of it, and the header is small. */
-const MAX_FILE$1 = 2 * MAX_SECRET;
-const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
-/** Also the name of a file on the host, and of an attribute of `services.bento.secrets`. */
-function isSecretName(name) {
-	return NAME.test(name) && !name.endsWith(SUFFIX);
-}
-/** @throws FleetError for what is no name of a secret. */
-function checkSecretName(name) {
-	if (isSecretName(name)) return;
-	throw new FleetError(`a secret can't be called '${name}'`, { hint: name.endsWith(SUFFIX) ? `without ${SUFFIX} at its end, which the file gets by itself` : "lower-case letters, digits, '.', '_' and '-', a letter or digit first, at most 64" });
-}
-/** Relative to the fleet. */
-function secretFile(host, name) {
-	return path$2.posix.join(SECRETS_DIR, host, name + SUFFIX);
-}
-/**
-* What a host's secrets are called, sorted. Their files may have been made by others: not all of it need be a secret's name.
-* @throws FleetError where one of the directories is a link: what is written there would end up elsewhere.
-*/
-async function secretNames(fleet, host) {
-	for (const place of [SECRETS_DIR, path$2.posix.join(SECRETS_DIR, host)]) {
-		const info = await lstat$1(path$2.join(fleet, place)).catch(missing$1);
-		if (info === void 0) return [];
-		if (!info.isDirectory()) throw new FleetError("it is no directory", {
-			at: { file: place },
-			hint: `git rm ${place}`
-		});
-	}
-	return (await readdir$1(path$2.join(fleet, SECRETS_DIR, host))).filter((name) => name.endsWith(SUFFIX)).map((name) => name.slice(0, -4)).sort();
-}
-/** The directories below secrets/, which should all be hosts' names. */
-async function secretHosts(fleet) {
-	return (await readdir$1(path$2.join(fleet, "secrets"), { withFileTypes: true }).catch(missing$1) ?? []).filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
-}
-/**
-* The content of a secret's file.
-* @throws HostError for what isn't there, or is no regular file: a pull request may have put a link or a fifo there.
-*/
-async function readSecretFile(fleet, file) {
-	const refuse = (what, cause) => new HostError(what, {
-		at: { file },
-		...cause === void 0 ? {} : { cause }
-	});
-	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
-	const handle = await open$3(path$2.join(fleet, file), flags).catch((cause) => {
-		if (cause.code === "ELOOP") throw refuse("it is a link: bento secret works on the files themselves", cause);
-		throw refuse(`it can't be read (${cause.code})`, cause);
-	});
-	try {
-		const info = await handle.stat();
-		if (!info.isFile()) throw refuse("it is no regular file");
-		if (info.size > MAX_FILE$1) throw refuse(`it is larger than ${MAX_FILE$1 / 1024 ** 2} MiB`);
-		return await handle.readFile();
-	} finally {
-		await handle.close();
-	}
-}
-function missing$1(error) {
-	if (error.code !== "ENOENT") throw error;
-}
-// src/fleet/rendered.ts
-/** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
-const SERVER_FILE = "fleet.json";
-/** What every host's agent is set up from. It goes to all of them, so it names none. */
-const AGENT_FILE = "utils/bento.json";
-/** The files that are made from fleet.yaml and committed beside it: their paths, relative to the fleet, and texts. */
-function renderedFiles(fleet) {
-	return /* @__PURE__ */ new Map([[SERVER_FILE, json(serverSettings(fleet))], [AGENT_FILE, json(agentSettings(fleet))]]);
-}
-/** Those of `renderedFiles` that are missing or different on disk. A fleet without fleet.yaml has none. */
-async function staleFiles(fleet) {
-	if (fleet.file === null) return [];
-	const stale = [];
-	for (const [file, text] of renderedFiles(fleet)) if (await readFile$1(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
-	return stale;
-}
-function serverSettings(fleet) {
-	const { server } = fleet;
-	const cache = cacheOverSsh(fleet);
-	const hosts = fleet.hosts.flatMap((host) => host.key === null || server === null ? [] : [[host.name, {
-		login: loginOf(host, server),
-		key: host.key
-	}]]);
-	return {
-		version: 1,
-		server: server && {
-			root: server.root,
-			user: server.user,
-			publishers: server.publishers,
-			loginPrefix: server.loginPrefix,
-			...server.tree ? { tree: true } : {},
-			...cache === null ? {} : { cache }
-		},
-		hosts: Object.fromEntries(hosts),
-		...fleet.git === null ? {} : { trees: Object.fromEntries(fleet.hosts.filter(isShipped).map(treeOf)) }
+// src/commands/check/agent.ts
+/** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
+function agentProblem(host, { agent, agentHost, agentBuild }) {
+	if (!agent) return {
+		message: "Bento's agent is not in this configuration: after this release the host would never take another",
+		hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`
 	};
-}
-const isShipped = (host) => host.declared && host.deliver === "tree";
-/** What a host must know to stage its tree as it is staged here (utils/agent/fetchers/git.d/stage.sh). */
-function treeOf({ name, path, include, kind, attr, config, nixpkgs }) {
-	return [name, {
-		path,
-		include,
-		kind,
-		attr: kind === "flake" ? attr : config,
-		nixpkgs
-	}];
-}
-function agentSettings(fleet) {
-	const { server, git, signers, substituters } = fleet;
-	const cache = cacheOverSsh(fleet);
-	return {
-		version: 1,
-		server: server && {
-			address: server.address,
-			port: server.port,
-			loginPrefix: server.loginPrefix,
-			hostKeys: server.hostKeys
-		},
-		git,
-		signers,
-		substituters: substituters.map((substituter) => cache !== null && forwardTarget(substituter) === cache ? {
-			...substituter,
-			over: cache
-		} : substituter)
+	if (agentHost !== null && agentHost !== host.name) return {
+		message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
+		hint: `set services.bento.host = "${host.name}"`
 	};
-}
-function json(value) {
-	return `${JSON.stringify(value, null, 2)}\n`;
+	if (host.deliver === "system" && agentBuild === "source") return {
+		message: "it is delivered its system alone, and its agent would build from source, of which there is none",
+		hint: `set services.bento.build = "prebuilt"; or deliver: tree for ${host.name} in fleet.yaml`
+	};
+	return null;
 }
 // src/tree/nar-block.ts
 /** Bytes of a NAR that are put together at a time. */
@@ -33057,7 +33357,7 @@ async function pack(root, take) {
 	const feed = async () => {
 		for (const block of narOf(root, () => place)) {
 			nar.update(block);
-			await write$2(gzip, block);
+			await write$1(gzip, block);
 		}
 		gzip.end();
 	};
@@ -33085,7 +33385,7 @@ async function pack(root, take) {
 	};
 }
 /** When it is over, nobody looks at `block` any more. */
-function write$2(gzip, block) {
+function write$1(gzip, block) {
 	return new Promise((resolve, reject) => {
 		gzip.write(block, (error) => error ? reject(error) : resolve());
 	});
@@ -33834,7 +34134,7 @@ function keyOf$1({ url, hash }) {
 }
 // src/nix/search.ts
 /** Bytes of a file that is looked through; no Nix file that a person wrote is larger. */
-const MAX_FILE = 1024 ** 2;
+const MAX_FILE$1 = 1024 ** 2;
 /**
 * Every place in the Nix files of a tree where a pattern is, the file relative to the tree.
 *
@@ -33845,7 +34145,7 @@ function findInNixFiles(dir, pattern) {
 		recursive: true,
 		withFileTypes: true
 	}).filter((entry) => entry.isFile() && entry.name.endsWith(".nix")).map((entry) => path$2.join(entry.parentPath, entry.name)).sort().flatMap((file) => {
-		if (statSync(file).size > MAX_FILE) return [];
+		if (statSync(file).size > MAX_FILE$1) return [];
 		const text = readFileSync(file, "utf8");
 		return [...text.matchAll(pattern)].map(({ index }) => {
 			const lines = text.slice(0, index).split("\n");
@@ -33868,10 +34168,10 @@ const DIGITS = "0123456789abcdfghijklmnpqrsvwxyz";
 */
 function sourcePath(digest, storeDir, name = "source") {
 	const hash = Buffer.from(digest.replace(/^sha256-/, ""), "base64").toString("hex");
-	return `${storeDir}/${base32(folded$1(createHash("sha256").update(`source:sha256:${hash}:${storeDir}:${name}`).digest(), 20))}-${name}`;
+	return `${storeDir}/${base32(folded(createHash("sha256").update(`source:sha256:${hash}:${storeDir}:${name}`).digest(), 20))}-${name}`;
 }
 /** A hash made shorter, by XOR of what goes beyond `size` bytes. */
-function folded$1(hash, size) {
+function folded(hash, size) {
 	const result = Buffer.alloc(size);
 	hash.forEach((byte, index) => {
 		const at = index % size;
@@ -34134,10 +34434,11 @@ var EvaluationMemory = class {
 			return value;
 		} catch {}
 	}
+	/** Where nothing can be written, nothing is remembered, and that costs time alone. */
 	async remember(key, value) {
 		const content = JSON.stringify(value);
 		const code = this.#secret === null ? "" : `${authenticate(this.#secret, key, content).toString("hex")}\n`;
-		await writeFileAtomically(this.#file(key), `${content}\n${code}`);
+		await writeFileAtomically(this.#file(key), `${content}\n${code}`).catch(() => {});
 	}
 	/** A file's first line, when the second one is its code, or none is needed. */
 	#authentic(key, text) {
@@ -34147,9 +34448,9 @@ var EvaluationMemory = class {
 		const expected = authenticate(this.#secret, key, content);
 		return given.length === expected.length && timingSafeEqual(given, expected) ? content : void 0;
 	}
-	/** Forgets what has not been used for long; looks once a day. */
+	/** Forgets what has not been used for long; looks once a day. @throws what the file system says, where nothing can be written. */
 	async forgetOld(now = Date.now()) {
-		await mkdir$1(this.#dir, { recursive: true });
+		await makeDirectory(this.#dir);
 		const note = path$2.join(this.#dir, "looked-for-old");
 		if (now - await modified(note) < NOTE) return;
 		await writeFileAtomically(note, "");
@@ -34166,7 +34467,7 @@ var EvaluationMemory = class {
 async function readEntry(file) {
 	try {
 		var _usingCtx$8 = _usingCtx();
-		const handle = _usingCtx$8.a(await open$3(file, constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK));
+		const handle = _usingCtx$8.a(await open$3(file, constants$2.O_RDONLY | constants$2.O_NOFOLLOW | constants$2.O_NONBLOCK));
 		const info = await handle.stat();
 		if (!info.isFile() || info.size > MAX_SIZE$1) throw new Error(`${file} is no entry`);
 		const buffer = Buffer.alloc(info.size);
@@ -34203,6 +34504,200 @@ function memoryKey(nix, ...parts) {
 /** Whether evaluations of flakes depend on nothing but the flake: an overridden input may be anything. */
 function isPure(nix) {
 	return nix.passthrough.overrideInputs.length === 0;
+}
+// src/commands/evaluation.ts
+/** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
+async function withFlakeHosts(fleet, evaluator) {
+	const { nix, stager, limits } = evaluator;
+	const { known, missing } = await recall(evaluator, flakesOf(fleet), () => "hosts");
+	const staged = await stageAll(stager, missing);
+	const inspected = await inspectFlakes(nix, staged.flatMap((one) => "release" in one ? [one.release] : []), limits);
+	let next = 0;
+	for (const one of staged) {
+		const result = "release" in one ? inspected[next++] : void 0;
+		if (result?.ok) await remember(evaluator, known, one.host, "hosts", result.hosts);
+	}
+	return addFlakeHosts(fleet, async (flake) => known.get(flake) ?? null);
+}
+/** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
+async function evaluateFleet(evaluator, hosts) {
+	const { context, nix, stager, limits } = evaluator;
+	const isUsable = (one) => !evaluator.derivations || one.ok && existsSync(one.drv);
+	const { known, missing } = await recall(evaluator, hosts, systemOf, isUsable);
+	const staged = await stageAll(stager, missing);
+	const evaluable = staged.flatMap(({ host, ...one }) => "release" in one ? [{
+		host,
+		source: one.release
+	}] : []);
+	const results = /* @__PURE__ */ new Map();
+	for (const [host, evaluation] of known) results.set(host, {
+		...evaluation,
+		host,
+		remembered: true,
+		duration: 0
+	});
+	for (const { host, ...one } of staged) if ("failure" in one) results.set(host, {
+		host,
+		ok: false,
+		failure: one.failure,
+		warnings: [],
+		duration: 0,
+		remembered: false
+	});
+	let done = hosts.length - evaluable.length;
+	const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
+	progress();
+	const evaluations = await evaluateHosts(nix, evaluable, limits, () => {
+		done += 1;
+		progress();
+	});
+	context.output.done();
+	for (const [index, { host }] of evaluable.entries()) {
+		const evaluation = evaluations[index];
+		if (evaluation === void 0) continue;
+		results.set(host, {
+			...evaluation,
+			host,
+			remembered: false
+		});
+		if (evaluation.ok) await remember(evaluator, known, host, systemOf(host), evaluation);
+	}
+	return hosts.flatMap((host) => results.get(host) ?? []);
+}
+/** What, of a flake, an evaluation is of. */
+function systemOf(host) {
+	return `system ${host.attr}`;
+}
+/** What is remembered of hosts whose evaluation is pure, and the hosts of which nothing is. */
+async function recall(evaluator, hosts, what, isUsable = () => true) {
+	const known = /* @__PURE__ */ new Map();
+	await parallel(hosts, 16, async (host) => {
+		const key = await keyOf(evaluator, host, what(host));
+		const value = key === null ? void 0 : await evaluator.memory?.recall(key);
+		if (value !== void 0 && isUsable(value)) known.set(host, value);
+	});
+	return {
+		known,
+		missing: hosts.filter((host) => !known.has(host))
+	};
+}
+async function remember(evaluator, known, host, what, value) {
+	known.set(host, value);
+	const key = await keyOf(evaluator, host, what);
+	if (key !== null) await evaluator.memory?.remember(key, value);
+}
+/** The key under which an evaluation is remembered; null for one that isn't pure, or of what can't be staged. */
+async function keyOf({ nix, stager, memory }, host, what) {
+	if (memory === null || host.kind !== "flake" || !isPure(nix)) return null;
+	try {
+		return memoryKey(nix, await stager.identify(host), what);
+	} catch (error) {
+		if (error instanceof HostError) return null;
+		throw error;
+	}
+}
+/**
+* Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with
+* the same one is believed, and that also in further directories of BENTO_EVALUATIONS, which are separated by colons.
+*/
+function openMemory(env) {
+	const [directory = path$2.join(cacheDirectory(env), "evaluations"), ...others] = (env.BENTO_EVALUATIONS ?? "").split(":").filter((place) => place !== "");
+	return new EvaluationMemory(directory, env["BENTO_MEMORY_KEY"] || null, others);
+}
+/** Stages hosts. What is wrong with one is its own failure. */
+async function stageAll(stager, hosts) {
+	return parallel(hosts, availableParallelism(), async (host) => {
+		try {
+			return {
+				host,
+				release: await stager.stage(host)
+			};
+		} catch (error) {
+			if (error instanceof HostError) return {
+				host,
+				failure: failureOf(error)
+			};
+			throw error;
+		}
+	});
+}
+/** An error as a host's result carries it. */
+function failureOf(error) {
+	return {
+		message: error.message,
+		...error.at,
+		...error.hint === void 0 ? {} : { hint: error.hint }
+	};
+}
+// src/fleet/rendered.ts
+/** What the server is set up from (utils/fleet.nix, utils/server): the logins and their keys. */
+const SERVER_FILE = "fleet.json";
+/** What every host's agent is set up from. It goes to all of them, so it names none. */
+const AGENT_FILE = "utils/bento.json";
+/** The files that are made from fleet.yaml and committed beside it: their paths, relative to the fleet, and texts. */
+function renderedFiles(fleet) {
+	return /* @__PURE__ */ new Map([[SERVER_FILE, json(serverSettings(fleet))], [AGENT_FILE, json(agentSettings(fleet))]]);
+}
+/** Those of `renderedFiles` that are missing or different on disk. A fleet without fleet.yaml has none. */
+async function staleFiles(fleet) {
+	if (fleet.file === null) return [];
+	const stale = [];
+	for (const [file, text] of renderedFiles(fleet)) if (await readFile$1(path$2.join(fleet.dir, file), "utf8").catch(() => void 0) !== text) stale.push(file);
+	return stale;
+}
+function serverSettings(fleet) {
+	const { server } = fleet;
+	const cache = cacheOverSsh(fleet);
+	const hosts = fleet.hosts.flatMap((host) => host.key === null || server === null ? [] : [[host.name, {
+		login: loginOf(host, server),
+		key: host.key
+	}]]);
+	return {
+		version: 1,
+		server: server && {
+			root: server.root,
+			user: server.user,
+			publishers: server.publishers,
+			loginPrefix: server.loginPrefix,
+			...server.tree ? { tree: true } : {},
+			...cache === null ? {} : { cache }
+		},
+		hosts: Object.fromEntries(hosts),
+		...fleet.git === null ? {} : { trees: Object.fromEntries(fleet.hosts.filter(isShipped).map(treeOf)) }
+	};
+}
+const isShipped = (host) => host.declared && host.deliver === "tree";
+/** What a host must know to stage its tree as it is staged here (utils/agent/fetchers/git.d/stage.sh). */
+function treeOf({ name, path, include, kind, attr, config, nixpkgs }) {
+	return [name, {
+		path,
+		include,
+		kind,
+		attr: kind === "flake" ? attr : config,
+		nixpkgs
+	}];
+}
+function agentSettings(fleet) {
+	const { server, git, signers, substituters } = fleet;
+	const cache = cacheOverSsh(fleet);
+	return {
+		version: 1,
+		server: server && {
+			address: server.address,
+			port: server.port,
+			loginPrefix: server.loginPrefix,
+			hostKeys: server.hostKeys
+		},
+		git,
+		signers,
+		substituters: substituters.map((substituter) => cache !== null && forwardTarget(substituter) === cache ? {
+			...substituter,
+			over: cache
+		} : substituter)
+	};
+}
+function json(value) {
+	return `${JSON.stringify(value, null, 2)}\n`;
 }
 // src/tree/tracked.ts
 /** As many as Linux follows. */
@@ -34316,6 +34811,31 @@ function parentOf(file) {
 /** Whether `file` is `dir` or below it. */
 function isWithin(file, dir) {
 	return dir === "" || file === dir || file.startsWith(`${dir}/`);
+}
+/**
+* Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. The caller closes it.
+* @throws HostError when it is no such file.
+*/
+function openTracked(root, file) {
+	const flags = constants$2.O_RDONLY | constants$2.O_NOFOLLOW | constants$2.O_NONBLOCK;
+	const unusable = (cause) => new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
+		at: { file },
+		hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
+		cause
+	});
+	let descriptor;
+	try {
+		descriptor = openSync(`${root}/${file}`, flags);
+	} catch (cause) {
+		throw unusable(cause);
+	}
+	const info = fstatSync(descriptor);
+	if (info.isFile()) return {
+		descriptor,
+		size: info.size
+	};
+	closeSync(descriptor);
+	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
 }
 // src/tree/layout.ts
 /**
@@ -34495,15 +35015,70 @@ function submodule(file) {
 		hint: "use it as a flake input, or take its files into the repository"
 	});
 }
+// src/tree/write.ts
+/** Bytes in a release: more than any configuration has, since one is held in memory while it is sent. */
+const MAX_BYTES = 1024 ** 3;
+/** What is being copied. */
+const BLOCK = Buffer.alloc(262144);
+/**
+* Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
+* configuration takes ten times as long as copying them.
+* @throws HostError when a file can't be read, or all of them are too large.
+*/
+function writeRelease(entries, root, dir) {
+	let bytes = 0;
+	for (const entry of entries) {
+		const target = path$2.join(dir, entry.target);
+		switch (entry.kind) {
+			case "directory":
+				mkdirSync(target, { mode: 493 });
+				break;
+			case "link":
+				symlinkSync(entry.text, target);
+				break;
+			case "text":
+				writeFileSync(target, entry.text, {
+					mode: 420,
+					flag: "wx"
+				});
+				break;
+			case "file": bytes += copyTracked(root, entry.source, target, entry.executable, MAX_BYTES - bytes);
+		}
+	}
+}
+/** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
+function copyTracked(root, source, target, executable, limit) {
+	const { descriptor: from, size } = openTracked(root, source);
+	try {
+		if (size > limit) throw tooLarge(source);
+		const to = openSync(target, "wx", executable ? 493 : 420);
+		try {
+			for (let bytes = 0;;) {
+				const count = readSync(from, BLOCK);
+				if (count === 0) return bytes;
+				bytes += count;
+				if (bytes > limit) throw tooLarge(source);
+				writeFileSync(to, BLOCK.subarray(0, count));
+			}
+		} finally {
+			closeSync(to);
+		}
+	} finally {
+		closeSync(from);
+	}
+}
+/** That a release would have more than MAX_BYTES with this file, which is named relative to the repository. */
+function tooLarge(file) {
+	return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
+		at: { file },
+		hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
+	});
+}
 // src/tree/stage.ts
 /** In a release, the nixpkgs that a host without a flake is built with: `{ url, hash }`. */
 const PIN_FILE = "nixpkgs.json";
 /** In a release, the directory of the host's secrets. */
 const SECRETS = "secrets";
-/** More than any configuration has; a release is held in memory while it is sent. */
-const MAX_BYTES = 1024 ** 3;
-/** What is being copied. */
-const BLOCK = Buffer.alloc(262144);
 /** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
 var Stager = class Stager {
 	#root;
@@ -34661,7 +35236,7 @@ var Stager = class Stager {
 		const layout = await this.#layout(host);
 		await mkdir$1(dir, { recursive: true });
 		try {
-			write$1(layout.entries, this.#root, dir);
+			writeRelease(layout.entries, this.#root, dir);
 		} catch (error) {
 			throw error instanceof HostError ? this.#placed(error) : error;
 		}
@@ -34705,81 +35280,7 @@ var Stager = class Stager {
 		});
 	}
 };
-/**
-* Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
-* configuration takes ten times as long as copying them.
-*/
-function write$1(entries, root, dir) {
-	let bytes = 0;
-	for (const entry of entries) {
-		const target = path$2.join(dir, entry.target);
-		switch (entry.kind) {
-			case "directory":
-				mkdirSync(target, { mode: 493 });
-				break;
-			case "link":
-				symlinkSync(entry.text, target);
-				break;
-			case "text":
-				writeFileSync(target, entry.text, {
-					mode: 420,
-					flag: "wx"
-				});
-				break;
-			case "file": bytes += copyTracked(root, entry.source, target, entry.executable, MAX_BYTES - bytes);
-		}
-	}
-}
-/** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
-function copyTracked(root, source, target, executable, limit) {
-	const { descriptor: from, size } = openTracked(root, source);
-	try {
-		if (size > limit) throw tooLarge(source);
-		const to = openSync(target, "wx", executable ? 493 : 420);
-		try {
-			for (let bytes = 0;;) {
-				const count = readSync(from, BLOCK);
-				if (count === 0) return bytes;
-				bytes += count;
-				if (bytes > limit) throw tooLarge(source);
-				writeFileSync(to, BLOCK.subarray(0, count));
-			}
-		} finally {
-			closeSync(to);
-		}
-	} finally {
-		closeSync(from);
-	}
-}
-function tooLarge(file) {
-	return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
-		at: { file },
-		hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git"
-	});
-}
-/** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
-function openTracked(root, file) {
-	const flags = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
-	const unusable = (cause) => new HostError(`${file} is tracked by git, but can't be read as a file (${cause.code})`, {
-		at: { file },
-		hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
-		cause
-	});
-	let descriptor;
-	try {
-		descriptor = openSync(`${root}/${file}`, flags);
-	} catch (cause) {
-		throw unusable(cause);
-	}
-	const info = fstatSync(descriptor);
-	if (info.isFile()) return {
-		descriptor,
-		size: info.size
-	};
-	closeSync(descriptor);
-	throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
-}
-// src/commands/evaluation.ts
+// src/commands/open-fleet.ts
 /**
 * Loads the fleet in `dir`, as it is rendered.
 * @throws FleetError when it is wrong, or when a rendered file is stale.
@@ -34836,130 +35337,6 @@ async function openFleetAt({ fleet, repository }, commit) {
 	} finally {
 		await _usingCtx$7.d();
 	}
-}
-/** The fleet with the hosts that only Nix knows: the nixosConfigurations of its flakes. */
-async function withFlakeHosts(fleet, evaluator) {
-	const { nix, stager, limits } = evaluator;
-	const { known, missing } = await recall(evaluator, flakesOf(fleet), () => "hosts");
-	const staged = await stageAll(stager, missing);
-	const inspected = await inspectFlakes(nix, staged.flatMap((one) => "release" in one ? [one.release] : []), limits);
-	let next = 0;
-	for (const one of staged) {
-		const result = "release" in one ? inspected[next++] : void 0;
-		if (result?.ok) await remember(evaluator, known, one.host, "hosts", result.hosts);
-	}
-	return addFlakeHosts(fleet, async (flake) => known.get(flake) ?? null);
-}
-/** Evaluates hosts, as many at a time as the machine allows. One that fails costs the others nothing. */
-async function evaluateFleet(evaluator, hosts) {
-	const { context, nix, stager, limits } = evaluator;
-	const isUsable = (one) => !evaluator.derivations || one.ok && existsSync(one.drv);
-	const { known, missing } = await recall(evaluator, hosts, systemOf, isUsable);
-	const staged = await stageAll(stager, missing);
-	const evaluable = staged.flatMap(({ host, ...one }) => "release" in one ? [{
-		host,
-		source: one.release
-	}] : []);
-	const results = /* @__PURE__ */ new Map();
-	for (const [host, evaluation] of known) results.set(host, {
-		...evaluation,
-		host,
-		remembered: true,
-		duration: 0
-	});
-	for (const { host, ...one } of staged) if ("failure" in one) results.set(host, {
-		host,
-		ok: false,
-		failure: one.failure,
-		warnings: [],
-		duration: 0,
-		remembered: false
-	});
-	let done = hosts.length - evaluable.length;
-	const progress = () => context.output.progress(`evaluated ${done} of ${hosts.length} hosts`);
-	progress();
-	const evaluations = await evaluateHosts(nix, evaluable, limits, () => {
-		done += 1;
-		progress();
-	});
-	context.output.done();
-	for (const [index, { host }] of evaluable.entries()) {
-		const evaluation = evaluations[index];
-		if (evaluation === void 0) continue;
-		results.set(host, {
-			...evaluation,
-			host,
-			remembered: false
-		});
-		if (evaluation.ok) await remember(evaluator, known, host, systemOf(host), evaluation);
-	}
-	return hosts.flatMap((host) => results.get(host) ?? []);
-}
-/** What, of a flake, an evaluation is of. */
-function systemOf(host) {
-	return `system ${host.attr}`;
-}
-/** What is remembered of hosts whose evaluation is pure, and the hosts of which nothing is. */
-async function recall(evaluator, hosts, what, isUsable = () => true) {
-	const known = /* @__PURE__ */ new Map();
-	await parallel(hosts, 16, async (host) => {
-		const key = await keyOf(evaluator, host, what(host));
-		const value = key === null ? void 0 : await evaluator.memory?.recall(key);
-		if (value !== void 0 && isUsable(value)) known.set(host, value);
-	});
-	return {
-		known,
-		missing: hosts.filter((host) => !known.has(host))
-	};
-}
-async function remember(evaluator, known, host, what, value) {
-	known.set(host, value);
-	const key = await keyOf(evaluator, host, what);
-	if (key !== null) await evaluator.memory?.remember(key, value);
-}
-/** The key under which an evaluation is remembered; null for one that isn't pure, or of what can't be staged. */
-async function keyOf({ nix, stager, memory }, host, what) {
-	if (memory === null || host.kind !== "flake" || !isPure(nix)) return null;
-	try {
-		return memoryKey(nix, await stager.identify(host), what);
-	} catch (error) {
-		if (error instanceof HostError) return null;
-		throw error;
-	}
-}
-/**
-* Where evaluations are remembered: BENTO_EVALUATIONS, or below the user's caches. With BENTO_MEMORY_KEY, only what was remembered with
-* the same one is believed, and that also in further directories of BENTO_EVALUATIONS, which are separated by colons.
-*/
-function openMemory(env) {
-	const cache = env.XDG_CACHE_HOME || path$2.join(env.HOME || homedir(), ".cache");
-	const [directory = path$2.join(cache, "bento/evaluations"), ...others] = (env.BENTO_EVALUATIONS ?? "").split(":").filter((place) => place !== "");
-	return new EvaluationMemory(directory, env["BENTO_MEMORY_KEY"] || null, others);
-}
-/** Stages hosts. What is wrong with one is its own failure. */
-async function stageAll(stager, hosts) {
-	return parallel(hosts, availableParallelism(), async (host) => {
-		try {
-			return {
-				host,
-				release: await stager.stage(host)
-			};
-		} catch (error) {
-			if (error instanceof HostError) return {
-				host,
-				failure: failureOf(error)
-			};
-			throw error;
-		}
-	});
-}
-/** An error as a host's result carries it. */
-function failureOf(error) {
-	return {
-		message: error.message,
-		...error.at,
-		...error.hint === void 0 ? {} : { hint: error.hint }
-	};
 }
 // src/commands/check/base.ts
 /** The commit to compare with, null for none. */
@@ -35087,6 +35464,143 @@ function collapsed(files, others) {
 		found.add(prefixes.find((prefix) => !others.some((other) => isWithin(other, prefix))) ?? file);
 	}
 	return [...found].sort();
+}
+// src/secrets/age.ts
+/** Larger than anything that is kept as a secret. */
+const MAX_SECRET = 1024 ** 2;
+/**
+* Encrypts to all of `recipients`. The result is text (age's armor), so that nothing that converts line ends can spoil it.
+* @throws UnavailableError when there is no age; HostError when it refuses.
+*/
+async function encrypt(value, recipients, signal) {
+	const result = await age([
+		"--encrypt",
+		"--armor",
+		...[...new Set(recipients.map(withoutName))].flatMap((recipient) => ["--recipient", recipient])
+	], value, signal);
+	if (result.status !== 0) throw new HostError(`age can't encrypt it: ${complaint(result)}`);
+	return result.stdout;
+}
+/**
+* Decrypts with one of the identities, files of private keys. For one with a passphrase, age asks on the terminal.
+* @throws UnavailableError when there is no age; HostError when none of the identities can read it, or it is damaged.
+*/
+async function decrypt(file, identities, signal) {
+	const pieces = [];
+	const result = await age(["--decrypt", ...identities.flatMap((identity) => ["--identity", identity])], file, signal, (data) => pieces.push(data));
+	if (result.status === 0) return Buffer.concat(pieces);
+	if (/no identity matched/.test(result.stderr)) throw new HostError(`it is not encrypted to ${identities.join(" or ")}`, { hint: "-i FILE says which private key to use: of an administrator whom it was encrypted to, or the host's own" });
+	throw new HostError(`age can't decrypt it: ${complaint(result)}`);
+}
+async function age(args, input, signal, onStdout = () => {}) {
+	try {
+		return await run("age", args, {
+			input,
+			signal,
+			maxOutput: 4 * MAX_SECRET,
+			onStdout
+		});
+	} catch (error) {
+		if (!(error instanceof UnavailableError)) throw error;
+		throw new UnavailableError("age was not found on this machine (no age in PATH)", {
+			hint: "install it: nix-shell -p age, apt install age, brew install age",
+			cause: error
+		});
+	}
+}
+/** What age says of a failure, without its name before it and its advice behind. */
+function complaint({ stderr, status }) {
+	const line = stderr.split("\n").find((candidate) => /^age: error: /.test(candidate));
+	return line === void 0 ? `exit status ${status}` : inertLine(line.replace(/^age: error: /, ""));
+}
+// src/secrets/files.ts
+/** Where the fleet's secrets are: `secrets/HOST/NAME.age`. A release has those of its host. */
+const SECRETS_DIR = "secrets";
+const SUFFIX = ".age";
+/** Armor makes a third more of it, and the header is small. */
+const MAX_FILE = 2 * MAX_SECRET;
+const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
+/** Also the name of a file on the host, and of an attribute of `services.bento.secrets`. */
+function isSecretName(name) {
+	return NAME.test(name) && !name.endsWith(SUFFIX);
+}
+/** @throws FleetError for what is no name of a secret. */
+function checkSecretName(name) {
+	if (isSecretName(name)) return;
+	throw new FleetError(`a secret can't be called '${name}'`, { hint: name.endsWith(SUFFIX) ? `without ${SUFFIX} at its end, which the file gets by itself` : "lower-case letters, digits, '.', '_' and '-', a letter or digit first, at most 64" });
+}
+/** Relative to the fleet. */
+function secretFile(host, name) {
+	return path$2.posix.join(SECRETS_DIR, host, name + SUFFIX);
+}
+/**
+* What a host's secrets are called, sorted. Their files may have been made by others: not all of it need be a secret's name.
+* @throws FleetError where one of the directories is a link: what is written there would end up elsewhere.
+*/
+async function secretNames(fleet, host) {
+	for (const place of [SECRETS_DIR, path$2.posix.join(SECRETS_DIR, host)]) {
+		const info = await lstat$1(path$2.join(fleet, place)).catch(missing$1);
+		if (info === void 0) return [];
+		if (!info.isDirectory()) throw new FleetError("it is no directory", {
+			at: { file: place },
+			hint: `git rm ${place}`
+		});
+	}
+	return (await readdir$1(path$2.join(fleet, SECRETS_DIR, host))).filter((name) => name.endsWith(SUFFIX)).map((name) => name.slice(0, -4)).sort();
+}
+/** The directories below secrets/, which should all be hosts' names. */
+async function secretHosts(fleet) {
+	return (await readdir$1(path$2.join(fleet, "secrets"), { withFileTypes: true }).catch(missing$1) ?? []).filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort();
+}
+/**
+* The content of a secret's file.
+* @throws HostError for what isn't there, or is no regular file: a pull request may have put a link or a fifo there.
+*/
+async function readSecretFile(fleet, file) {
+	const refuse = (what, cause) => new HostError(what, {
+		at: { file },
+		...cause === void 0 ? {} : { cause }
+	});
+	const flags = constants$2.O_RDONLY | constants$2.O_NOFOLLOW | constants$2.O_NONBLOCK;
+	const handle = await open$3(path$2.join(fleet, file), flags).catch((cause) => {
+		if (cause.code === "ELOOP") throw refuse("it is a link: bento secret works on the files themselves", cause);
+		throw refuse(`it can't be read (${cause.code})`, cause);
+	});
+	try {
+		const info = await handle.stat();
+		if (!info.isFile()) throw refuse("it is no regular file");
+		if (info.size > MAX_FILE) throw refuse(`it is larger than ${MAX_FILE / 1024 ** 2} MiB`);
+		return await handle.readFile();
+	} finally {
+		await handle.close();
+	}
+}
+function missing$1(error) {
+	if (error.code !== "ENOENT") throw error;
+}
+// src/commands/check/secrets.ts
+/** A host refuses a release without a secret that its configuration declares, or with one that it can't decrypt. */
+async function secretWarnings(dir, stager, evaluated) {
+	const found = evaluated.map(async (one) => {
+		const { host } = one;
+		const needed = one.ok && one.agent ? one.secrets ?? [] : [];
+		const shipped = needed.length === 0 ? [] : await stager.secrets(host);
+		const warnings = needed.map(async (name) => {
+			const file = secretFile(host.name, name);
+			if (!shipped.includes(name)) return `services.bento.secrets.${name} has no ${file} in git, and the host will refuse the release: bento secret set ${host.name} ${name}`;
+			if (await isForAnother(dir, file, host)) return `${file} is not encrypted to the host's key, and the host will refuse the release: bento secret rekey ${host.name} ${name}`;
+			return [];
+		});
+		return [host, (await Promise.all(warnings)).flat()];
+	});
+	return new Map(await Promise.all(found));
+}
+/** Whether a secret's file says that the host isn't among its readers. */
+async function isForAnother(dir, file, { key }) {
+	if (key === null || !canReceive(key)) return false;
+	const content = await readSecretFile(dir, file).catch(() => null);
+	const readers = content === null ? null : readersIn(content);
+	return readers !== null && readersOf([key]).ssh.some((reader) => !readers.ssh.includes(reader));
 }
 // src/workflows/copies.ts
 /** The Action; a tag moves with each release of a major version. */
@@ -35403,8 +35917,11 @@ function groupOf(concurrency) {
 	return stringOf(typeof concurrency === "string" ? concurrency : keys(concurrency).group);
 }
 // src/workflows/rules/everywhere.ts
-/** An action by a tag or branch is whatever its owner, or who took over the owner, makes of it tomorrow. */
+/** An action by a tag or branch, and an image by a tag, is whatever its owner, or who took over the owner, makes of it tomorrow. */
 function pinned(workflow, { floating }) {
+	return [...pinnedActions(workflow, floating), ...workflow.jobs.flatMap(pinnedImages)];
+}
+function pinnedActions(workflow, floating) {
 	return workflow.jobs.flatMap((job) => [job, ...job.steps]).flatMap(({ path, keys: { uses } }) => {
 		if (typeof uses !== "string" || isPinned(uses)) return [];
 		const name = nameOnGitHub(uses, workflow.file);
@@ -35417,6 +35934,25 @@ function pinned(workflow, { floating }) {
 			hint
 		}];
 	});
+}
+/** Those that a job runs in, and beside. What an expression chooses isn't known. */
+function pinnedImages({ path, keys: { container, services } }) {
+	const imageOf = (value) => stringOf(typeof value === "string" ? value : keys(value).image);
+	return [{
+		at: [...path, "container"],
+		image: imageOf(container)
+	}, ...Object.entries(keys(services)).map(([name, one]) => ({
+		at: [
+			...path,
+			"services",
+			name
+		],
+		image: imageOf(one)
+	}))].filter(({ image }) => image !== "" && expressions(image).length === 0 && !/@sha256:[0-9a-f]{64}$/.test(image)).map(({ at, image }) => ({
+		path: at,
+		message: `the image ${image} is not pinned: who owns it can change what runs here`,
+		hint: "write its digest behind the name: NAME@sha256:…, 64 hex digits"
+	}));
 }
 /** `owner/name` of an action on github.com; empty for another server's, which may have anything by that name. */
 function nameOnGitHub(uses, file) {
@@ -35820,7 +36356,7 @@ async function copyWarnings(fleet, repository) {
 	try {
 		const dir = await realpath(fleet.dir);
 		const lock = await readLock$1(dir);
-		if (lock !== null && isNewer(lock.bento, packageVersion())) return [`bento init --update of Bento ${lock.bento} was here, and this is ${packageVersion()}: update this one`];
+		if (lock !== null && isNewer(lock.bento, packageVersion())) return [`what bento init copied is of Bento ${lock.bento}, and this is ${packageVersion()}: bring the command up to date`];
 		const originals = await copiedFiles(path$2.relative(repository.root, dir).split(path$2.sep).join("/") || ".");
 		return lock === null ? await unrecorded(dir, repository, originals) : await recorded(dir, repository, originals, lock);
 	} catch (error) {
@@ -35835,8 +36371,9 @@ async function recorded(dir, repository, originals, lock) {
 	const older = [];
 	for (const [file, id] of lock.files) if (now.get(file) !== id && (await presentAt(repository.root, path$2.join(dir, file))).kind === "file") older.push(file);
 	if (older.length === 0) return [];
-	const version = lock.bento === packageVersion() ? "another" : lock.bento;
-	return [`${named(older)} of Bento ${version} ${are(older)} here, and this is ${packageVersion()}: ${ADVICE}`];
+	const version = packageVersion();
+	const origin = lock.bento === version ? `another Bento ${version} than this` : `Bento ${lock.bento}, and this is ${version}`;
+	return [`${named(older)} ${are(older)} of ${origin}: ${ADVICE}`];
 }
 /** A fleet of before there was a record: whether it is older, or somebody's own, nobody knows. */
 async function unrecorded(dir, repository, originals) {
@@ -35869,7 +36406,11 @@ async function check(context, options) {
 		const base = await baseCommit(open, options, warnings);
 		const nix = await Nix.find(options.nix, context.signal);
 		const memory = openMemory(context.env);
-		await memory.forgetOld();
+		await memory.forgetOld().catch((thrown) => {
+			const error = machineError(thrown);
+			if (!(error instanceof UnavailableError)) throw error;
+			warnings.push(`evaluations are not remembered: ${error.message}`);
+		});
 		const evaluator = {
 			context,
 			nix,
@@ -35975,49 +36516,10 @@ function changeOf(now, before) {
 function needsReboot(before, after) {
 	return before.kernel !== after.kernel || before.initrd !== after.initrd || before.modules !== after.modules;
 }
-/** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
-function agentProblem(host, { agent, agentHost, agentBuild }) {
-	if (!agent) return {
-		message: "Bento's agent is not in this configuration: after this release the host would never take another",
-		hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`
-	};
-	if (agentHost !== null && agentHost !== host.name) return {
-		message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
-		hint: `set services.bento.host = "${host.name}"`
-	};
-	if (host.deliver === "system" && agentBuild === "source") return {
-		message: "it is delivered its system alone, and its agent would build from source, of which there is none",
-		hint: `set services.bento.build = "prebuilt"; or deliver: tree for ${host.name} in fleet.yaml`
-	};
-	return null;
-}
 /** What is to be said of the trees that could be staged. */
 async function stageWarnings(stager, evaluated) {
 	const staged = evaluated.filter(({ ok }) => ok);
 	return new Map(await Promise.all(staged.map(async ({ host }) => [host, await stager.warnings(host)])));
-}
-/** A host refuses a release without a secret that its configuration declares, or with one that it can't decrypt. */
-async function secretWarnings(dir, stager, evaluated) {
-	const found = evaluated.map(async (one) => {
-		const { host } = one;
-		const needed = one.ok && one.agent ? one.secrets ?? [] : [];
-		const shipped = needed.length === 0 ? [] : await stager.secrets(host);
-		const warnings = needed.map(async (name) => {
-			const file = secretFile(host.name, name);
-			if (!shipped.includes(name)) return `services.bento.secrets.${name} has no ${file} in git, and the host will refuse the release: bento secret set ${host.name} ${name}`;
-			if (await isForAnother(dir, file, host)) return `${file} is not encrypted to the host's key, and the host will refuse the release: bento secret rekey ${host.name} ${name}`;
-			return [];
-		});
-		return [host, (await Promise.all(warnings)).flat()];
-	});
-	return new Map(await Promise.all(found));
-}
-/** Whether a secret's file says that the host isn't among its readers. */
-async function isForAnother(dir, file, { key }) {
-	if (key === null || !canReceive(key)) return false;
-	const content = await readSecretFile(dir, file).catch(() => null);
-	const readers = content === null ? null : readersIn(content);
-	return readers !== null && readersOf([key]).ssh.some((reader) => !readers.ssh.includes(reader));
 }
 function undeclaredWarnings(fleet) {
 	if (fleet.file === null) return [];
@@ -36115,7 +36617,7 @@ async function build(context, options) {
 			isWhole,
 			isUnmerged: options.isUnmerged ?? false
 		});
-		const cache = url === null ? null : cacheDirectory(url);
+		const cache = url === null ? null : cacheDirectory$1(url);
 		if (cache !== null && document.push?.error === null) document.prunedCache = await pruneCacheOf(context, nix, cache, roots, more);
 		return {
 			...document,
@@ -36126,40 +36628,6 @@ async function build(context, options) {
 		_usingCtx$4.e = _;
 	} finally {
 		await _usingCtx$4.d();
-	}
-}
-// src/reports/gate.ts
-function gateOf(state) {
-	switch (state) {
-		case "up-to-date":
-		case "auto-updated":
-		case "reboot-pending": return "open";
-		case "pending":
-		case "applying":
-		case "new":
-		case "silent":
-		case "suspended":
-		case "inconclusive": return "wait";
-		case "failed":
-		case "rolled-back":
-		case "refused":
-		case "drifted":
-		case "unknown":
-		case "unreported": return "closed";
-	}
-}
-/** For people: why the next wave isn't published because of this host. */
-function gateReason({ state, reason, published }) {
-	const release = published === null ? "" : ` release ${published.sequence} of ${published.commit.slice(0, 12)}`;
-	const why = reason === null ? "" : `: ${reason}`;
-	switch (state) {
-		case "pending":
-		case "applying":
-		case "new": return `it has not reported yet what became of${release || " its release"}${why}`;
-		case "failed": return `it failed with${release}${why}`;
-		case "rolled-back": return `it rolled${release} back${why}`;
-		case "refused": return `it refused${release || " what was published"}${why}`;
-		default: return `it is ${state.replaceAll("-", " ")}${release && `, with${release}`}${why}`;
 	}
 }
 // src/commands/deploy/ancestry.ts
@@ -36605,11 +37073,11 @@ async function notYetWell(context, source, hosts, signers, wait) {
 		const names = waiting.map(({ name }) => name);
 		const others = names.length > 3 ? ` and ${names.length - 3} more` : "";
 		const text = `waiting for ${names.slice(0, 3).join(", ")}${others} to report`;
-		if (text !== said) context.output.info(`${text}, ${duration(left)} at most`);
+		if (text !== said) context.output.info(`${text}, ${duration$1(left)} at most`);
 		said = text;
-		context.output.progress(`${text}: ${duration(left)} left`);
+		context.output.progress(`${text}: ${duration$1(left)} left`);
 		try {
-			await setTimeout$2(Math.min(LOOK, left), void 0, { signal: context.signal });
+			await setTimeout$1(Math.min(LOOK, left), void 0, { signal: context.signal });
 		} catch {
 			throw new InterruptedError();
 		}
@@ -37026,372 +37494,6 @@ function firstError(stderr) {
 	const why = lines.slice(0, lines.indexOf(error ?? "")).filter((line) => !/^(?:|warning: .*)$/.test(line)).find((line) => /^(?:fatal|ssh|error|remote): (?!Could not read from remote)/.test(line));
 	return why === void 0 ? message : `git: ${why.replace(/^(?:fatal|error): /, "")}`;
 }
-// src/render/failure.ts
-/** Where a failure is, or undefined where nobody knows. */
-function locationOf(failure) {
-	const { file, line, column } = failure;
-	if (file === void 0) return void 0;
-	return {
-		file: inertLine(file),
-		...line === void 0 ? {} : { line },
-		...column === void 0 ? {} : { column }
-	};
-}
-/** A host's failure in lines: the place, the cause, what to do; with `trace` also all that the tool said. */
-function failureLines(failure, paint, trace) {
-	const at = locationOf(failure);
-	return [
-		at === void 0 ? inertLine(failure.message) : `${paint("bold", formatLocation(at))}: ${inertLine(failure.message)}`,
-		...failure.hint === void 0 ? [] : [paint("dim", `→ ${inertLine(failure.hint)}`)],
-		...trace && failure.trace !== void 0 ? inert(failure.trace).trimEnd().split("\n").map((line) => paint("dim", line)) : []
-	];
-}
-/** What is thrown, as text for a person. What a user can cause has no stack trace; a bug has. */
-function describeError(error, paint) {
-	if (!(error instanceof BentoError)) {
-		const text = error instanceof Error ? error.stack ?? error.message : String(error);
-		return `${paint("red", "error:")} this is a bug in Bento: ${inert(text)}`;
-	}
-	const place = error.at === void 0 ? "" : `${formatLocation(error.at)}: `;
-	const hint = error.hint === void 0 ? "" : `\n${paint("dim", `→ ${inert(error.hint)}`)}`;
-	return `${paint("red", "error:")} ${inert(place + error.message)}${hint}`;
-}
-// src/render/check.ts
-const MARKS$2 = {
-	ok: ["✓", "green"],
-	unchanged: ["·", "dim"],
-	changed: ["~", "cyan"],
-	failed: ["✗", "red"],
-	skipped: ["-", "dim"]
-};
-/** Packages that are named; the others are counted. */
-const MAX_PACKAGES = 8;
-/** Hosts of which the same is to be said, in the order in which the first of each stands. */
-function grouped(hosts) {
-	const groups = /* @__PURE__ */ new Map();
-	for (const host of hosts) {
-		const { status, packages, reboot, warnings, error } = host;
-		const key = status !== "changed" || packages === null || error !== null ? `host ${host.name}` : JSON.stringify([
-			status,
-			packages,
-			reboot,
-			warnings,
-			host.base === null
-		]);
-		groups.set(key, [...groups.get(key) ?? [], host]);
-	}
-	return [...groups.values()];
-}
-/** The names of a group: all of few, and the number of many. */
-function groupName(group) {
-	const names = group.map((host) => host.name);
-	return names.length <= 4 ? names.join(", ") : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
-}
-/** The table of a check or a build for a terminal. With `verbose`, failures carry the whole of what Nix said. */
-function renderCheck(document, paint, verbose) {
-	const groups = grouped(document.hosts);
-	const lines = table(groups.flatMap((group) => {
-		const [host] = group;
-		if (host === void 0) return [];
-		const [mark, style] = MARKS$2[host.status];
-		return [[
-			paint(style, mark),
-			groupName(group),
-			paint(style, host.status),
-			detail(host, document)
-		]];
-	})).flatMap((line, index) => {
-		const host = groups[index]?.[0];
-		return host === void 0 ? [line] : [line, ...below(host, paint, verbose).map((text) => `    ${text}`)];
-	});
-	const statuses = document.hosts.map((host) => host.status);
-	const compared = document.base === null ? "" : ` (compared with ${baseText(document.base)})`;
-	return [
-		...lines,
-		...warnings(document.warnings, paint),
-		...document.signedBy === void 0 ? [] : [`signed with ${inertLine(document.signedBy.replace(/:.*/, ""))}`],
-		...document.push === void 0 ? [] : pushLines(document.push, paint),
-		...(document.pruned ?? []).map(({ host, toplevel, hasLeft }) => `no longer kept: ${inertLine(toplevel)} (${inertLine(host)}${hasLeft ? ", which the fleet has no more" : ""})`),
-		...document.prunedCache?.paths ? [`removed from the cache: ${count(document.prunedCache.paths, "path")}, ${size(document.prunedCache.bytes)}`] : [],
-		"",
-		`${tally(statuses, [
-			"failed",
-			"changed",
-			"ok",
-			"unchanged",
-			"skipped"
-		])}${compared}`
-	].join("\n");
-}
-/** "pushed to file:///srv/cache: 12 paths, 3.4 MiB; signed there: 3 paths" */
-function pushText({ url, paths, bytes, signed, error }) {
-	if (error !== null) return `not pushed to ${inertLine(url)}`;
-	const what = paths === 0 ? "all of it was there" : `${count(paths, "path")}, ${size(bytes)}`;
-	const more = signed === 0 ? "" : `; signed there: ${count(signed, "path")}`;
-	return `pushed to ${inertLine(url)}: ${what}${more}`;
-}
-/** The same, and why it went no further. */
-function pushLines(push, paint) {
-	if (push.error === null) return [pushText(push)];
-	return [paint("red", pushText(push)), ...failureLines(push.error, paint, true).map((text) => `    ${text}`)];
-}
-/** A commit's name as short as git prints it; any other ref as it is. */
-function baseText(base) {
-	return /^[0-9a-f]{40}$/.test(base) ? base.slice(0, 12) : inertLine(base);
-}
-function detail(host, document) {
-	const parts = [document.command === "check" && host.status === "ok" && host.remembered ? "as remembered" : costText(host, document)];
-	if (host.status === "changed") parts.push(changeText(host));
-	if (host.reboot) parts.push("needs a reboot");
-	if (!host.reproducible && host.status !== "failed" && host.status !== "skipped") parts.push("not reproducible");
-	return parts.filter((text) => text !== "").join("; ");
-}
-/** "12 to build, 3 to fetch (1.2 MiB)", or nothing when all of it is there. */
-function planText({ plan }) {
-	if (plan === null) return "";
-	const download = plan.download === null || plan.download === 0 ? "" : ` (${size(plan.download)})`;
-	const parts = [plan.build > 0 ? `${plan.build} to build` : "", plan.fetch > 0 ? `${plan.fetch} to fetch${download}` : ""].filter((text) => text !== "");
-	return parts.length === 0 ? "nothing to build" : parts.join(", ");
-}
-/** What a host would cost, and of a build, what it has cost. */
-function costText(host, { command }) {
-	if (command === "check") return planText(host);
-	if (host.status === "failed" || host.status === "skipped") return "";
-	return planText(host).replace(/(\d) to build/, "$1 built").replace(/(\d) to fetch/, "$1 fetched");
-}
-/** "+curl 8.17.0, nginx 1.28 → 1.29", of a host that changes. */
-function changeText({ base, packages }) {
-	if (base === null) return "a new host";
-	if (packages === null) return "";
-	if (packages.length === 0) return "no package changes its version";
-	const named = packages.slice(0, MAX_PACKAGES).map(({ name, from, to }) => {
-		if (from === null) return `+${name} ${to}`;
-		if (to === null) return `-${name} ${from}`;
-		return `${name} ${from} → ${to}`;
-	});
-	const rest = packages.length - named.length;
-	return inertLine([...named, ...rest > 0 ? [`and ${count(rest, "more package")}`] : []].join(", "));
-}
-function below(host, paint, verbose) {
-	return [...host.error === null ? [] : failureLines(host.error, paint, verbose), ...host.warnings.map((text) => `${paint("yellow", "warning:")} ${inertLine(text)}`)];
-}
-// src/render/deploy.ts
-const MARKS$1 = {
-	published: ["✓", "green"],
-	unchanged: ["·", "dim"],
-	skipped: ["-", "yellow"],
-	failed: ["✗", "red"]
-};
-function renderDeploy(document, paint, verbose) {
-	const lines = table(document.hosts.map((host) => {
-		const [mark, style] = MARKS$1[host.status];
-		return [
-			paint(style, mark),
-			host.name,
-			paint(style, deployWord(host, document)),
-			deployDetail(host)
-		];
-	})).flatMap((line, index) => {
-		const error = document.hosts[index]?.error;
-		return error ? [line, ...failureLines(error, paint, verbose).map((text) => `    ${text}`)] : [line];
-	});
-	const statuses = document.hosts.map((host) => host.status);
-	return [
-		...lines,
-		...warnings(document.warnings, paint),
-		"",
-		tally(statuses, [
-			"failed",
-			"published",
-			"unchanged",
-			"skipped"
-		]) + (document.dryRun ? " (dry run: nothing was done)" : "")
-	].join("\n");
-}
-/** A dry run has published nothing. */
-function deployWord({ status }, { dryRun }) {
-	return dryRun && status === "published" ? "would be published" : status;
-}
-function deployDetail({ reason, sequence, commit }) {
-	if (reason !== null) return inertLine(reason);
-	return sequence === null ? "" : `release ${sequence} of ${(commit ?? "").slice(0, 12)}`;
-}
-// src/render/markdown.ts
-/**
-* Text as it is, on one line of GitHub's markdown: nothing in it is markup, a link, a mention or a reference. Each character that
-* markdown or HTML gives a meaning becomes an HTML entity. Mentions and references are looked for in what was rendered, where
-* an entity is the character again: a space without width keeps `@` and `#` apart from what they would refer to.
-*/
-function plain(text, limit = 500) {
-	return inertLine(text, limit).replace(/@(?=\w)|#(?=\d)/g, "$&​").replace(/[^\p{L}\p{N} .,;()/+=%-]|(?<=[wW]{3})\./gu, (letter) => `&#${letter.codePointAt(0)};`);
-}
-/** The same in the look of code. */
-function code(text, limit = 500) {
-	return `<code>${plain(text, limit)}</code>`;
-}
-/** A table; cells are markdown already. */
-function markdownTable(heading, rows) {
-	const line = (cells) => `| ${cells.join(" | ")} |`;
-	return [
-		line(heading),
-		line(heading.map(() => "---")),
-		...rows.map(line)
-	].join("\n");
-}
-/** Something long behind a line to click on; `text` is foreign. */
-function folded(title, text, limit) {
-	return `<details><summary>${title}</summary><pre>${clip(text, limit).replace(/(?![\t\n])[\p{Cc}\p{Bidi_Control}]/gu, "�").replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replace(/\n(?=\n)/g, "\n&#8203;")}</pre></details>`;
-}
-// src/render/status.ts
-/** What each state looks like, with and without colours. */
-const LOOKS = {
-	failed: ["✗", "red"],
-	"rolled-back": ["↩", "red"],
-	refused: ["⊘", "red"],
-	unknown: ["?", "red"],
-	silent: ["○", "red"],
-	inconclusive: ["~", "yellow"],
-	drifted: ["≠", "yellow"],
-	suspended: ["-", "yellow"],
-	"reboot-pending": ["!", "yellow"],
-	applying: ["▸", "cyan"],
-	pending: ["…", "cyan"],
-	new: ["+", "cyan"],
-	unreported: ["·", "cyan"],
-	"auto-updated": ["↑", "green"],
-	"up-to-date": ["✓", "green"]
-};
-/** The fleet as a table, worst first. `now` in milliseconds since 1970. */
-function renderStatus({ hosts }, paint, now) {
-	const states = hosts.map((host) => host.state);
-	return [
-		...statusTable(hosts, paint, now),
-		"",
-		tally(states, FLEET_STATES).replaceAll("-", " ")
-	].join("\n");
-}
-/** The lines of the table, the heading first. */
-function statusTable(hosts, paint, now) {
-	const rows = worstFirst(hosts).map((host) => {
-		const [mark, style] = look(host.state);
-		return [
-			paint(style, mark),
-			host.name,
-			paint(style, words(host.state)),
-			contactText(host, now),
-			releaseText(host),
-			host.reason === null ? "" : inertLine(host.reason)
-		];
-	});
-	return table([[
-		"",
-		"HOST",
-		"STATE",
-		"LAST CONTACT",
-		"PUBLISHED",
-		"REASON"
-	].map((text) => paint("dim", text)), ...rows]);
-}
-/** One host, and what became of its last attempts, newest first. */
-function renderHostStatus(host, paint, now) {
-	const [mark, style] = look(host.state);
-	const facts = [
-		["published", host.published && `${releaseText(host)}, release ${host.published.sequence} of ${host.published.issued}`],
-		["runs", host.running && `${inertLine(host.running.toplevel)}${releaseOf(host.running.sequence)}`],
-		["last contact", contactText(host, now)],
-		["agent", host.agent && inertLine(host.agent)],
-		["wave", host.wave === null ? null : String(host.wave)],
-		["groups", host.groups.join(", ") || null]
-	];
-	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
-	const lines = table(facts.flatMap(([name, value]) => value === null ? [] : [[`  ${paint("dim", name)}`, value]]));
-	return [
-		`${paint(style, mark)} ${paint("bold", host.name)} ${paint(style, words(host.state))}${reason}`,
-		...lines,
-		"",
-		...historyLines(host, paint)
-	].join("\n");
-}
-function historyLines({ history }, paint) {
-	if (history === null || history.length === 0) return ["No attempt is known."];
-	const rows = history.map((attempt) => [
-		attempt.received.replace(/T(\d\d:\d\d):.*$/, " $1"),
-		paint(attempt.outcome === "success" || attempt.outcome === "unchanged" ? "green" : "yellow", words(attempt.outcome)),
-		attempt.duration === null ? "" : took(attempt.duration),
-		`${attempt.commit?.slice(0, 12) ?? ""} ${inertLine(attempt.subject ?? "", 40)}`.trim(),
-		systemsText(attempt),
-		inertLine(attempt.reason ?? "")
-	]);
-	return table([[
-		"TIME (UTC)",
-		"OUTCOME",
-		"TOOK",
-		"COMMIT",
-		"SYSTEM",
-		"REASON"
-	].map((text) => paint("dim", text)), ...rows]);
-}
-/** "a1b2c3d4 → e5f6a7b8 nixos-system-router-26.05": the beginning of each hash, and the name of the newer one. */
-function systemsText({ from, to }) {
-	const [before, after] = [from, to].map((system) => system === null ? null : inertLine(path$2.posix.basename(system)));
-	const short = (name) => name.slice(0, 8);
-	const name = (after ?? before ?? "").slice(33, 73);
-	if (!before || !after || before === after) return `${short(after ?? before ?? "")} ${name}`.trim();
-	return `${short(before)} → ${short(after)} ${name}`.trim();
-}
-/** Seconds as "45 s", "12 min", "1 h 5 min". */
-function took(seconds) {
-	if (seconds < 60) return `${seconds} s`;
-	const minutes = Math.floor(seconds / 60);
-	if (minutes < 60) return `${minutes} min`;
-	return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-function releaseOf(sequence) {
-	return sequence === null ? "" : `, of release ${sequence}`;
-}
-/** A state or an outcome for people: "rolled back". */
-function words(state) {
-	return state.replaceAll("-", " ");
-}
-function worstFirst(hosts) {
-	const rank = (host) => FLEET_STATES.indexOf(host.state);
-	return [...hosts].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
-}
-function look(state) {
-	return LOOKS[state];
-}
-/** `now` in milliseconds since 1970. */
-function contactText({ lastContact }, now) {
-	if (lastContact === null) return "never";
-	const age = now - Date.parse(lastContact);
-	return age < 1e3 ? "just now" : `${duration(age)} ago`;
-}
-function releaseText({ published }) {
-	return published === null ? "nothing" : `${published.commit.slice(0, 12)} ${inertLine(published.subject, 40)}`;
-}
-/** What a terminal of this size shows of the fleet: the worst, as much as there is room for. */
-function watchLines(document, paint, { columns, rows, trouble, now }) {
-	const [heading = "", ...lines] = statusTable(document.hosts, paint, now);
-	const last = [tally(document.hosts.map((host) => host.state), FLEET_STATES).replaceAll("-", " "), paint("dim", `as of ${document.time.slice(11, 19)} UTC`)];
-	if (trouble !== "") last.push(paint("yellow", `! ${trouble}`));
-	const room = Math.max(0, rows - 2 - last.length);
-	const shown = lines.length <= room ? lines : lines.slice(0, Math.max(0, room - 1));
-	const left = lines.length - shown.length;
-	const more = left > 0 ? [paint("dim", `… and ${count(left, "host")} more`)] : [];
-	return [
-		heading,
-		...shown,
-		...more,
-		"",
-		...last
-	].slice(0, rows).map((line) => cutTo(line, columns));
-}
-/** "2026-11-23 12:00:00 router: up to date → failed: why" */
-function changeLine(time, before, host) {
-	const states = before === void 0 || before.state === host.state ? [host.state] : [before.state, host.state];
-	const reason = host.reason === null ? "" : `: ${inertLine(host.reason)}`;
-	return `${`${time.slice(0, 10)} ${time.slice(11, 19)}`} ${host.name}: ${states.map(words).join(" → ")}, ${releaseText(host)}${reason}`;
-}
 // src/commands/plan.ts
 /** Divides a fleet's hosts: among machines, for `check --shard`, and in time, for `deploy --wave`. */
 async function plan(context, options) {
@@ -37525,7 +37627,7 @@ const attempt = object({
 	sequence: nullable(int()),
 	commit: nullable(string()),
 	subject: nullable(string()),
-	outcome: _enum(OUTCOMES),
+	outcome: _enum(OUTCOMES$1),
 	reason: nullable(string()),
 	from: nullable(string()),
 	to: nullable(string()),
@@ -37613,11 +37715,14 @@ function notUpdated({ flakes }) {
 	return flakes.flatMap(({ file, error }) => error === null ? [] : [`${file} is as it was: ${error.message}`]);
 }
 async function readDocument(file) {
+	const text = await readFile$1(file, "utf8").catch((cause) => {
+		throw new FleetError(`${file} can't be read (${cause.code})`, { cause });
+	});
 	let value;
 	try {
-		value = JSON.parse(await readFile$1(file, "utf8"));
+		value = JSON.parse(text);
 	} catch (cause) {
-		throw new FleetError(`${file} can't be read as JSON`, { cause });
+		throw new FleetError(`${file} is not JSON`, { cause });
 	}
 	const isUpdate = value?.command === "flake-update";
 	const result = (isUpdate ? flakeUpdateDocumentSchema : checkDocumentSchema).safeParse(value);
@@ -37771,9 +37876,8 @@ const stateSchema = strictObject({
 });
 /** Where it is remembered what was told of a fleet, unless somebody says otherwise. */
 function defaultStateFile(env, fleet) {
-	const state = env.XDG_STATE_HOME || path$2.join(env.HOME || homedir(), ".local/state");
 	const id = createHash("sha256").update(fleet).digest("hex").slice(0, 16);
-	return path$2.join(state, "bento", `told-${path$2.basename(fleet)}-${id}.json`);
+	return path$2.join(stateDirectory(env), `told-${path$2.basename(fleet)}-${id}.json`);
 }
 /**
 * Runs the user's `command` for each host that got into trouble or out of it since the last time. What hosts say reaches it in
@@ -38007,4 +38111,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { DEFAULT_TIMEOUT as $, int as $n, packageRoot as $t, changeText as A, parsePackages as An, secretHosts as At, lockFor as B, parseWave as Bn, warnings as Bt, folded as C, Publishers as Cn, renderedFiles as Ct, deployWord as D, run as Dn, isSecretName as Dt, deployDetail as E, Nix as En, checkSecretName as Et, describeError as F, writeFileAtomically as Fn, count as Ft, failed as G, parseFleetFile as Gn, statusOptions as Gt, openAll as H, selectHosts as Hn, FleetStatus as Ht, failureLines as I, inert as In, painter as It, withArchive as J, canReceive as Jn, runGit as Jt, failing as K, hostName as Kn, waysOut as Kt, locationOf as L, inertLine as Ln, size as Lt, grouped as M, makeCacheKey as Mn, MAX_SECRET as Mt, pushText as N, temporaryDirectory as Nn, decrypt as Nt, renderDeploy as O, difference as On, readSecretFile as Ot, renderCheck as P, replaceFiles as Pn, encrypt as Pt, build as Q, boolean as Qn, parseDuration as Qt, flakeUpdate as R, findFleet as Rn, table as Rt, code as S, optionalKey as Sn, AGENT_FILE as St, plain as T, _usingCtx as Tn, SECRETS_DIR as Tt, published as U, splitPatterns as Un, parseFailOn as Ut, signAndPublish as V, parseShard as Vn, EACH as Vt, unchanged as W, FLEET_FILE as Wn, status as Wt, nextManifest as X, readersOf as Xn, failedHosts as Xt, isSameRelease as Y, readersIn as Yn, exitStatus as Yt, gateOf as Z, _enum as Zn, OUTCOMES as Zt, releaseText as _, PUBLISHER_KEY as _n, openFleet as _t, renderKeygen as a, flight as an, FleetError as ar, UTILS as at, watchLines as b, describeKey as bn, withFlakeHosts as bt, flakeUpdateMarkdown as c, requireSigner as cn, UnavailableError as cr, partOf as ct, deliverStatus as d, openPrivateKey as dn, require_async_disposable_stack as dr, originalWorkflows as dt, packageVersion as en, literal as er, check as et, report as f, Repository as fn, workflowCopies as ft, look as g, MissingKeysError as gn, loadRenderedFleet as gt, contactText as h, MEMORY_KEY as hn, failureOf as ht, renderInit as i, list as in, BentoError as ir, readLock$1 as it, costText as j, KEY_NAME as jn, secretNames as jt, baseText as k, packageChanges as kn, secretFile as kt, renderFlakeUpdate as l, storePath as ln, UnreachableError as lr, placeOf as lt, changeLine as m, GIT_KEY as mn, evaluateFleet as mt, renderHostEdit as n, SILENCE$2 as nn, string as nr, isNewer as nt, renderPlan as o, ignoreSftpError as on, HostError as or, copiedFiles as ot, plan as p, CACHE_KEY as pn, compareWith as pt, prepare as q, parseSshTarget as qn, shellWord as qt, renderHostList as r, SftpSession as rn, require_dist$2 as rr, lockText as rt, renderRender as s, open as sn, InterruptedError as sr, idOf as st, renderFiles as t, LOCK_DIRECTORY as tn, object as tr, LOCK_FILE as tt, onInterrupt as u, needsOpenSsh as un, formatLocation as ur, presentAt as ut, renderHostStatus as v, SECRETS$1 as vn, openFleetAt as vt, markdownTable as w, parallel as wn, staleFiles as wt, worstFirst as x, keysFromEnvironment as xn, archive as xt, renderStatus as y, SIGNING_KEY as yn, openMemory as yt, deploy as z, loadFleet as zn, tally as zt };
+export { loadRenderedFleet as $, table as $n, FLEET_FILE as $t, LOCK_FILE as A, renderStatus as An, LOCK_DIRECTORY as At, originalWorkflows as B, plain as Bn, openPrivateKey as Bt, prepare as C, optionalKey as Cn, status as Ct, build as D, look as Dn, runGit as Dt, nextManifest as E, contactText as En, shellWord as Et, copiedFiles as F, OUTCOMES$1 as Fn, ignoreSftpError as Ft, readSecretFile as G, changeText$1 as Gn, parallel as Gt, SECRETS_DIR as H, deployWord as Hn, run as Ht, idOf as I, parseDuration as In, open as It, secretNames as J, pushText as Jn, loadFleet as Jt, secretFile as K, costText as Kn, Repository as Kt, partOf as L, code as Ln, requireSigner as Lt, lockText as M, worstFirst as Mn, SftpSession as Mt, readLock$1 as N, exitStatus as Nn, list$1 as Nt, DEFAULT_TIMEOUT as O, releaseText as On, packageRoot as Ot, UTILS as P, failedHosts as Pn, flight as Pt, compareWith as Q, size as Qn, splitPatterns as Qt, placeOf as R, folded$1 as Rn, storePath as Rt, failing as S, keysFromEnvironment as Sn, parseFailOn as St, isSameRelease as T, changeLine as Tn, waysOut as Tt, checkSecretName as U, renderDeploy as Un, Publishers as Ut, workflowCopies as V, deployDetail as Vn, temporaryDirectory as Vt, isSecretName as W, baseText as Wn, _usingCtx as Wt, decrypt as X, count as Xn, parseShard as Xt, MAX_SECRET as Y, renderCheck as Yn, parseWave as Yt, encrypt as Z, painter as Zn, selectHosts as Zt, signAndPublish as _, MissingKeysError as _n, makeDirectory as _t, renderKeygen as a, readersIn as an, inert as ar, evaluateFleet as at, unchanged as b, SIGNING_KEY as bn, EACH as bt, flakeUpdateMarkdown as c, boolean as cn, FleetError as cr, withFlakeHosts as ct, deliverStatus as d, object as dn, UnavailableError as dr, Nix as dt, checkFleetText as en, tally as er, openFleet as et, report as f, string as fn, UnreachableError as fr, difference as ft, lockFor as g, MEMORY_KEY as gn, makeCacheKey as gt, deploy as h, GIT_KEY as hn, require_async_disposable_stack as hr, KEY_NAME as ht, renderInit as i, canReceive as in, locationOf as ir, staleFiles as it, isNewer as j, watchLines as jn, SILENCE$2 as jt, check as k, renderHostStatus as kn, packageVersion as kt, renderFlakeUpdate as l, int as ln, HostError as lr, archive as lt, flakeUpdate as m, CACHE_KEY as mn, machineError as mr, parsePackages as mt, renderHostEdit as n, hostName as nn, describeError as nr, AGENT_FILE as nt, renderPlan as o, readersOf as on, inertLine as or, failureOf as ot, plan as p, require_dist$2 as pn, formatLocation as pr, packageChanges as pt, secretHosts as q, grouped as qn, findFleet as qt, renderHostList as r, parseSshTarget as rn, failureLines as rr, renderedFiles as rt, renderRender as s, _enum as sn, BentoError as sr, openMemory as st, renderFiles as t, parseFleetFile as tn, warnings as tr, openFleetAt as tt, onInterrupt as u, literal as un, InterruptedError as ur, homeOf as ut, openAll as v, PUBLISHER_KEY as vn, replaceFiles as vt, withArchive as w, gateOf as wn, statusOptions as wt, failed as x, describeKey as xn, FleetStatus as xt, published as y, SECRETS$1 as yn, writeFileAtomically as yt, presentAt as z, markdownTable as zn, needsOpenSsh as zt };

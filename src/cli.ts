@@ -1,7 +1,8 @@
-import { Command } from "commander";
+import { Command, type Help } from "commander";
 import { addChangeCommands } from "./cli/changes.ts";
 import { addCheckCommands } from "./cli/check.ts";
 import { addDeployCommands } from "./cli/deploy.ts";
+import { environmentHelp } from "./cli/environment.ts";
 import { addFleetCommands } from "./cli/fleet.ts";
 import { addMachineCommands } from "./cli/machines.ts";
 import { common } from "./cli/options.ts";
@@ -21,14 +22,12 @@ export function program(): Command {
     .exitOverride()
     .addHelpText(
       "after",
-      `
+      ({ command }) => `
 Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, nothing was
 done; 3 a server or a tool could not be reached or run; 130 interrupted.
-Environment: BENTO_SSH_KEY or BENTO_SSH_KEY_FILE, the publisher's private key; BENTO_SIGNING_KEY or
-BENTO_SIGNING_KEY_FILE, the key that signs releases; BENTO_GIT_SSH_KEY or BENTO_GIT_SSH_KEY_FILE, the key to push
-releases to a git remote with, where git itself has none; BENTO_CACHE_KEY or BENTO_CACHE_KEY_FILE, the key that signs
-what was built; BENTO_MEMORY_KEY, a secret text: only evaluations that were remembered with it are believed;
-BENTO_EVALUATIONS, where they are, and after a colon where else they may be read; NAME, as --hosts; NO_COLOR.`,
+
+Environment:
+${environmentHelp(helpOf(command))}`,
     );
 
   addFleetCommands(bento);
@@ -51,4 +50,11 @@ BENTO_EVALUATIONS, where they are, and after a colon where else they may be read
       ),
     );
   return bento;
+}
+
+/** How help is laid out for who reads it. */
+function helpOf(command: Command): Help {
+  const help = command.createHelp();
+  help.prepareContext({ helpWidth: process.stdout.columns ?? 80 });
+  return help;
 }

@@ -60,6 +60,32 @@ export class InterruptedError extends BentoError {
   }
 }
 
+/** What a machine says no with, by Node's names for it. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EDQUOT: "the disk quota is used up",
+  EIO: "the disk failed",
+  EMFILE: "too many files are open",
+  ENAMETOOLONG: "the name is too long",
+  ENOSPC: "no space is left",
+  ENOTDIR: "a part of it is no directory",
+  EPERM: "not permitted",
+  EROFS: "the file system is read-only",
+};
+/** Of a directory that is to be made, so are these; elsewhere, something looked for a file that it should not have. */
+const MKDIR_REFUSALS: Readonly<Record<string, string>> = {
+  EEXIST: "there is a file",
+  ENOENT: "it can't be made there",
+};
+
+/** What was thrown; where the machine's file system has refused something, which is no bug, the error that says so. */
+export function machineError(thrown: unknown): unknown {
+  if (!(thrown instanceof Error) || thrown instanceof BentoError) return thrown;
+  const { code = "", syscall, path } = thrown as NodeJS.ErrnoException;
+  const why = REFUSALS[code] ?? (syscall === "mkdir" ? MKDIR_REFUSALS[code] : undefined);
+  return why === undefined || path === undefined ? thrown : new UnavailableError(`${path}: ${why}`, { cause: thrown });
+}
+
 /** `file:line:column`, as compilers print it, as far as it is known. */
 export function formatLocation(at: Location): string {
   return [at.file, at.line, at.column].filter((part) => part !== undefined).join(":");

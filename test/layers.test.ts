@@ -35,6 +35,8 @@ const MAY: Record<string, readonly string[]> = {
     "secrets",
     "platform",
   ],
+  /** The inputs of the Action, and what it tells GitHub. */
+  action: ["commands", "render", "fleet", "platform"],
   /** The options of the command line: what they mean for the commands, and how a command's document is shown. */
   cli: ["completion", "commands", "render", "fleet", "platform"],
 };

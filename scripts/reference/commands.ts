@@ -1,4 +1,5 @@
 import type { Command, Option } from "commander";
+import { ENVIRONMENT } from "../../src/cli/environment.ts";
 import { program } from "../../src/cli.ts";
 import { code, page, table } from "./markdown.ts";
 
@@ -14,6 +15,12 @@ export function commandsReference(): string {
     "Exit status: 0 done; 1 a host failed, the others were processed; 2 the fleet or the arguments are wrong, and nothing was done;\n" +
       "3 a server or a tool could not be reached or run; 130 interrupted.",
     ...commands.map((command) => section(command, shared)),
+    "## Environment",
+    table(
+      ["variable", ""],
+      ENVIRONMENT.map(({ name, what }) => [code(name), what]),
+    ),
+    "Files are in [files.md](files.md).",
   );
 }
 

@@ -1,4 +1,5 @@
 import type { Option } from "commander";
+import { ENVIRONMENT } from "../../src/cli/environment.ts";
 import { program } from "../../src/cli.ts";
 import { leaves, nameOf, sharedFlags, usageOf } from "./commands.ts";
 
@@ -39,22 +40,23 @@ export function manual(version: string): string {
     ...tagged("3", "A server or a tool could not be reached or run."),
     ...tagged("130", "Interrupted."),
     ".SH ENVIRONMENT",
-    ...tagged(bold("BENTO_SSH_KEY"), "The publisher's private key; or BENTO_SSH_KEY_FILE, its file."),
-    ...tagged(bold("BENTO_SIGNING_KEY"), "The key that signs releases; or BENTO_SIGNING_KEY_FILE, its file."),
-    ...tagged(
-      bold("BENTO_GIT_SSH_KEY"),
-      "The key to push releases to a git remote with, where git itself has none; or BENTO_GIT_SSH_KEY_FILE, its file.",
-    ),
-    ...tagged(bold("NAME"), "The same as --hosts."),
-    ...tagged(bold("NO_COLOR"), "The same as --no-color, when it is not empty."),
+    ...ENVIRONMENT.flatMap(({ name, what }) => tagged(bold(name), sentence(what))),
     ".SH FILES",
     ...tagged(
       bold("fleet.yaml"),
       "The fleet: where releases go, whose releases hosts take, and which hosts there are.",
     ),
     ...tagged(bold("fleet.json, utils/bento.json"), "What bento render makes of it; committed with it."),
+    ...tagged(
+      bold("bento.lock"),
+      "What bento init copied, and of which Bento: for bento init --update; committed with it.",
+    ),
+    ...tagged(bold("secrets/HOST/NAME.age"), "What HOST alone can read, and the administrators."),
     ...tagged(bold("$XDG_CACHE_HOME/bento"), "Evaluations that are remembered."),
-    ...tagged(bold("$XDG_STATE_HOME/bento"), "The gc roots of what was built, and the logs of builds that failed."),
+    ...tagged(
+      bold("$XDG_STATE_HOME/bento"),
+      "The gc roots of what was built, the logs of builds that failed, and what bento status has told.",
+    ),
     ".SH EXAMPLES",
     ...tagged("bento check --base main", "What this branch changes, host by host."),
     ...tagged("bento deploy --dry-run", "What would be published."),

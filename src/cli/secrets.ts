@@ -1,6 +1,8 @@
 import type { Command } from "commander";
 import { keygen } from "../commands/keygen.ts";
-import { secretEdit, secretList, secretRekey, secretRemove, secretSet } from "../commands/secret.ts";
+import { secretList } from "../commands/secret/list.ts";
+import { secretRekey } from "../commands/secret/rekey.ts";
+import { secretEdit, secretRemove, secretSet } from "../commands/secret.ts";
 import { splitPatterns } from "../fleet/select.ts";
 import { renderKeygen } from "../render/lists.ts";
 import { renderSecretEdit, renderSecretList } from "../render/secret.ts";

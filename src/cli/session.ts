@@ -1,7 +1,7 @@
 import path from "node:path";
 import type { Context } from "../commands/context.ts";
 import { SECRETS } from "../commands/keys.ts";
-import { BentoError } from "../errors.ts";
+import { BentoError, machineError } from "../errors.ts";
 import { findFleet } from "../fleet/load.ts";
 import { splitPatterns } from "../fleet/select.ts";
 import { onInterrupt } from "../platform/interrupt.ts";
@@ -60,8 +60,9 @@ export async function show<T extends ResultDocument>(
     const printed = options.json === true ? JSON.stringify(document, null, 2) : text(document, run);
     process.stdout.write(printed === "" || printed.endsWith("\n") ? printed : `${printed}\n`);
     process.exitCode = exitStatus(document);
-  } catch (error) {
+  } catch (thrown) {
     run.context.output.done();
+    const error = machineError(thrown);
     process.stderr.write(`${describeError(error, painterFor(process.stderr, options))}\n`);
     process.exitCode = error instanceof BentoError ? error.exitStatus : 70;
   }

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { machineError, UnavailableError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import { type Shard, selectHosts, shardOf } from "../fleet/select.ts";
 import { packageChanges } from "../nix/difference.ts";
@@ -7,23 +8,17 @@ import type { System } from "../nix/evaluate.ts";
 import { Nix, type NixPassthrough } from "../nix/nix.ts";
 import { planBuilds } from "../nix/plan.ts";
 import { parallel } from "../platform/parallel.ts";
-import type { BuildPlan, CheckDocument, CheckStatus, HostCheck, HostFailure } from "../results.ts";
-import { readSecretFile, secretFile } from "../secrets/files.ts";
-import { canReceive, readersIn, readersOf } from "../secrets/recipients.ts";
+import type { BuildPlan, CheckDocument, CheckStatus, HostCheck } from "../results.ts";
 import type { Stager } from "../tree/stage.ts";
+import { agentProblem } from "./check/agent.ts";
 import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./check/base.ts";
 import { includeWarnings } from "./check/include.ts";
+import { secretWarnings } from "./check/secrets.ts";
 import { workflowWarnings } from "./check/workflow-warnings.ts";
 import type { Context } from "./context.ts";
-import {
-  type EvaluatedHost,
-  evaluateFleet,
-  loadRenderedFleet,
-  openFleet,
-  openMemory,
-  withFlakeHosts,
-} from "./evaluation.ts";
+import { type EvaluatedHost, evaluateFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
 import { copyWarnings } from "./init/copy-warnings.ts";
+import { loadRenderedFleet, openFleet } from "./open-fleet.ts";
 
 export interface CheckOptions extends BaseOptions {
   /** The fleet's directory. */
@@ -54,7 +49,11 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   const base = await baseCommit(open, options, warnings);
   const nix = await Nix.find(options.nix, context.signal);
   const memory = openMemory(context.env);
-  await memory.forgetOld();
+  await memory.forgetOld().catch((thrown: unknown) => {
+    const error = machineError(thrown);
+    if (!(error instanceof UnavailableError)) throw error;
+    warnings.push(`evaluations are not remembered: ${error.message}`);
+  });
   const evaluator = {
     context,
     nix,
@@ -162,29 +161,6 @@ function needsReboot(before: System, after: System): boolean {
   return before.kernel !== after.kernel || before.initrd !== after.initrd || before.modules !== after.modules;
 }
 
-/** A machine that loses its agent, or whose agent asks for somebody else's release, never hears of the fleet again. */
-function agentProblem(host: Host, { agent, agentHost, agentBuild }: System): HostFailure | null {
-  if (!agent) {
-    return {
-      message: "Bento's agent is not in this configuration: after this release the host would never take another",
-      hint: `import ./utils/bento.nix and set services.bento.enable = true; or, if that is meant, agent: false for ${host.name} in fleet.yaml`,
-    };
-  }
-  if (agentHost !== null && agentHost !== host.name) {
-    return {
-      message: `the agent would ask for the releases of '${agentHost}', and this host is called '${host.name}' in the fleet`,
-      hint: `set services.bento.host = "${host.name}"`,
-    };
-  }
-  if (host.deliver === "system" && agentBuild === "source") {
-    return {
-      message: "it is delivered its system alone, and its agent would build from source, of which there is none",
-      hint: `set services.bento.build = "prebuilt"; or deliver: tree for ${host.name} in fleet.yaml`,
-    };
-  }
-  return null;
-}
-
 /** What is to be said of the trees that could be staged. */
 async function stageWarnings(
   stager: Stager,
@@ -192,39 +168,6 @@ async function stageWarnings(
 ): Promise<Map<Host, readonly string[]>> {
   const staged = evaluated.filter(({ ok }) => ok);
   return new Map(await Promise.all(staged.map(async ({ host }) => [host, await stager.warnings(host)] as const)));
-}
-
-/** A host refuses a release without a secret that its configuration declares, or with one that it can't decrypt. */
-async function secretWarnings(
-  dir: string,
-  stager: Stager,
-  evaluated: readonly EvaluatedHost[],
-): Promise<Map<Host, readonly string[]>> {
-  const found = evaluated.map(async (one) => {
-    const { host } = one;
-    const needed = one.ok && one.agent ? (one.secrets ?? []) : [];
-    const shipped = needed.length === 0 ? [] : await stager.secrets(host);
-    const warnings = needed.map(async (name) => {
-      const file = secretFile(host.name, name);
-      if (!shipped.includes(name)) {
-        return `services.bento.secrets.${name} has no ${file} in git, and the host will refuse the release: bento secret set ${host.name} ${name}`;
-      }
-      if (await isForAnother(dir, file, host)) {
-        return `${file} is not encrypted to the host's key, and the host will refuse the release: bento secret rekey ${host.name} ${name}`;
-      }
-      return [];
-    });
-    return [host, (await Promise.all(warnings)).flat()] as const;
-  });
-  return new Map(await Promise.all(found));
-}
-
-/** Whether a secret's file says that the host isn't among its readers. */
-async function isForAnother(dir: string, file: string, { key }: Host): Promise<boolean> {
-  if (key === null || !canReceive(key)) return false;
-  const content = await readSecretFile(dir, file).catch(() => null);
-  const readers = content === null ? null : readersIn(content);
-  return readers !== null && readersOf([key]).ssh.some((reader) => !readers.ssh.includes(reader));
 }
 
 function undeclaredWarnings(fleet: Fleet): string[] {

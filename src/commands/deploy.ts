@@ -14,9 +14,10 @@ import { type Planner, type PlanningOptions, planAll } from "./deploy/planning.t
 import { nothing, type Prepared, prepare, type Step } from "./deploy/prepare.ts";
 import { lockFor, signAndPublish } from "./deploy/publishing.ts";
 import { notYetWell } from "./deploy/rollout.ts";
-import { loadRenderedFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { openMemory, withFlakeHosts } from "./evaluation.ts";
 import { copyWarnings } from "./init/copy-warnings.ts";
 import { describeKey, keysFromEnvironment, PUBLISHER_KEY, SIGNING_KEY } from "./keys.ts";
+import { loadRenderedFleet, openFleet } from "./open-fleet.ts";
 import { waysOut } from "./ways-out.ts";
 
 export interface DeployOptions extends PlanningOptions {

@@ -10,15 +10,8 @@ import { storePath } from "../release/manifest.ts";
 import type { DiffDocument, HostDiff, HostStatus } from "../results.ts";
 import { compareWith } from "./check/base.ts";
 import type { Context } from "./context.ts";
-import {
-  type EvaluatedHost,
-  type Evaluator,
-  evaluateFleet,
-  type OpenFleet,
-  openFleet,
-  openMemory,
-  withFlakeHosts,
-} from "./evaluation.ts";
+import { type EvaluatedHost, type Evaluator, evaluateFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { type OpenFleet, openFleet } from "./open-fleet.ts";
 import { status } from "./status.ts";
 
 export interface DiffOptions {

@@ -1,86 +1,19 @@
 import { existsSync } from "node:fs";
-import { availableParallelism, homedir } from "node:os";
+import { availableParallelism } from "node:os";
 import path from "node:path";
-import { FleetError, HostError } from "../errors.ts";
+import { HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
-import { addFlakeHosts, flakesOf, loadFleet } from "../fleet/load.ts";
-import { staleFiles } from "../fleet/rendered.ts";
+import { addFlakeHosts, flakesOf } from "../fleet/load.ts";
 import type { JobLimits } from "../nix/batch.ts";
 import { type Evaluation, evaluateHosts, inspectFlakes } from "../nix/evaluate.ts";
 import type { Nix } from "../nix/nix.ts";
 import { EvaluationMemory, isPure, memoryKey } from "../nix/remembered-evaluations.ts";
-import { Repository } from "../platform/git.ts";
 import { parallel } from "../platform/parallel.ts";
-import { temporaryDirectory } from "../platform/temporary.ts";
+import { cacheDirectory } from "../platform/user-directories.ts";
 import type { HostFailure } from "../results.ts";
-import { type StagedRelease, Stager } from "../tree/stage.ts";
+import type { StagedRelease, Stager } from "../tree/stage.ts";
 import type { Context } from "./context.ts";
 import { MEMORY_KEY } from "./keys.ts";
-
-/** A fleet that is loaded and whose hosts can be staged: what check, build and deploy begin with. */
-export interface OpenFleet extends AsyncDisposable {
-  fleet: Fleet;
-  repository: Repository;
-  stager: Stager;
-  /** For people. */
-  warnings: string[];
-}
-
-/**
- * Loads the fleet in `dir`, as it is rendered.
- * @throws FleetError when it is wrong, or when a rendered file is stale.
- */
-export async function loadRenderedFleet(dir: string): Promise<Fleet> {
-  const fleet = await loadFleet(dir);
-  const stale = await staleFiles(fleet);
-  if (stale.length > 0) {
-    throw new FleetError(`${stale.join(" and ")} ${stale.length > 1 ? "are" : "is"} not what fleet.yaml says`, {
-      hint: "run 'bento render' and commit the result",
-    });
-  }
-  return fleet;
-}
-
-/**
- * Opens a fleet's repository.
- * @throws FleetError when there is none, or it is wrong.
- */
-export async function openFleet(fleet: Fleet, { dirty }: { dirty: boolean }): Promise<OpenFleet> {
-  const repository = await Repository.open(fleet.dir);
-  const temporary = await temporaryDirectory();
-  try {
-    const untracked = dirty ? await repository.untracked() : [];
-    const stager = await Stager.open(repository, fleet, path.join(temporary.path, "staged"), untracked);
-    const warnings =
-      untracked.length === 0
-        ? []
-        : [`--dirty: ${untracked.length} files that git doesn't track are taken in; a deploy will not have them`];
-    return { fleet, repository, stager, warnings, [Symbol.asyncDispose]: () => temporary[Symbol.asyncDispose]() };
-  } catch (error) {
-    await temporary[Symbol.asyncDispose]();
-    throw error;
-  }
-}
-
-/**
- * The same fleet as it is at a commit, checked out beside it.
- * @throws FleetError when it can't be loaded there.
- */
-export async function openFleetAt({ fleet, repository }: OpenFleet, commit: string): Promise<OpenFleet> {
-  await using resources = new AsyncDisposableStack();
-  const temporary = resources.use(await temporaryDirectory());
-  const there = resources.use(await repository.checkout(commit, path.join(temporary.path, "commit")));
-  const then = await loadFleet(path.join(there.root, path.relative(repository.root, fleet.dir)));
-  const stager = await Stager.open(there, then, path.join(temporary.path, "staged"));
-  const opened = resources.move();
-  return {
-    fleet: then,
-    repository: there,
-    stager,
-    warnings: [],
-    [Symbol.asyncDispose]: () => opened.disposeAsync(),
-  };
-}
 
 /** What evaluating a fleet's hosts takes. */
 export interface Evaluator {
@@ -199,9 +132,8 @@ async function keyOf({ nix, stager, memory }: Evaluator, host: Host, what: strin
  * the same one is believed, and that also in further directories of BENTO_EVALUATIONS, which are separated by colons.
  */
 export function openMemory(env: NodeJS.ProcessEnv): EvaluationMemory {
-  const cache = env.XDG_CACHE_HOME || path.join(env.HOME || homedir(), ".cache");
   const given = (env.BENTO_EVALUATIONS ?? "").split(":").filter((place) => place !== "");
-  const [directory = path.join(cache, "bento/evaluations"), ...others] = given;
+  const [directory = path.join(cacheDirectory(env), "evaluations"), ...others] = given;
   return new EvaluationMemory(directory, env[MEMORY_KEY] || null, others);
 }
 

@@ -11,7 +11,8 @@ import { writeFileAtomically } from "../platform/files.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import type { FlakeUpdate, FlakeUpdateDocument, HostFailure } from "../results.ts";
 import type { Context } from "./context.ts";
-import { type OpenFleet, openFleet, type StagedHost, stageAll } from "./evaluation.ts";
+import { type StagedHost, stageAll } from "./evaluation.ts";
+import { type OpenFleet, openFleet } from "./open-fleet.ts";
 
 export interface FlakeUpdateOptions {
   fleet: string;

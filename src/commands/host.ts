@@ -4,7 +4,7 @@ import path from "node:path";
 import { FleetError } from "../errors.ts";
 import { editFleetFile, type NewHost, withHost, withoutHost } from "../fleet/edit.ts";
 import { loadFleet } from "../fleet/load.ts";
-import { FLEET_FILE } from "../fleet/parse.ts";
+import { checkFleetText, FLEET_FILE } from "../fleet/parse.ts";
 import { selectHosts } from "../fleet/select.ts";
 import { writeFileAtomically } from "../platform/files.ts";
 import type { FileResult, HostEditDocument, HostListDocument } from "../results.ts";
@@ -45,15 +45,17 @@ export interface HostAddOptions extends NewHost {
 export async function hostAdd(context: Context, options: HostAddOptions): Promise<HostEditDocument> {
   const { fleet, name, keyFile, ...given } = options;
   const place = given.path ?? `hosts/${name}`;
+  const key = keyFile === undefined ? given.key : await readPublicKey(path.resolve(context.cwd, keyFile));
+  const entry = { ...given, ...(key === undefined ? {} : { key }) };
+  checkFleetText(withHost("", name, entry));
   const directory = path.join(fleet, place);
   if (!existsSync(path.join(directory, "flake.nix")) && !existsSync(path.join(directory, "configuration.nix"))) {
     throw new FleetError(`there is neither ${place}/configuration.nix nor ${place}/flake.nix`, {
       hint: `bring the machine's configuration into the fleet first: scp -r root@${name}:/etc/nixos ${place}`,
     });
   }
-  const key = keyFile === undefined ? given.key : await readPublicKey(path.resolve(context.cwd, keyFile));
   const before = await readFile(path.join(fleet, FLEET_FILE), "utf8").catch(() => "");
-  await editFleetFile(fleet, (text) => withHost(text, name, { ...given, ...(key === undefined ? {} : { key }) }));
+  await editFleetFile(fleet, (text) => withHost(text, name, entry));
   try {
     await loadFleet(fleet);
   } catch (error) {

@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from "node:fs";
-import { cp, mkdir, readFile, realpath } from "node:fs/promises";
+import { cp, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
-import { FLEET_FILE, parseFleetFile } from "../fleet/parse.ts";
+import { checkFleetText, FLEET_FILE } from "../fleet/parse.ts";
 import { fleetTemplate } from "../fleet/template.ts";
-import { writeFileAtomically } from "../platform/files.ts";
+import { makeDirectory, writeFileAtomically } from "../platform/files.ts";
 import { Repository } from "../platform/git.ts";
 import { packageRoot, packageVersion } from "../platform/package.ts";
 import { shellWord } from "../platform/shell-word.ts";
@@ -43,13 +43,18 @@ export async function init(context: Context, options: InitOptions): Promise<Init
   if (options.server === null && options.hostKeys.length > 0)
     throw new FleetError("--host-key says how to know a server, but there is no --server");
 
+  if (options.server !== null && options.hostKeys.length === 0)
+    throw new FleetError("--server needs the server's public host key, to pin it: --host-key", {
+      hint: `scp root@${options.server}:/etc/ssh/ssh_host_ed25519_key.pub server.pub, and then: --host-key "$(cat server.pub)"`,
+    });
+
   const text = fleetTemplate({
     server:
       options.server === null ? null : { address: options.server, port: options.port, hostKeys: options.hostKeys },
     publishers: await publicKeys(context, options.keys, "publisher"),
     signers: await publicKeys(context, options.keys, "signing"),
   });
-  parseFleetFile(text);
+  checkFleetText(text);
 
   // GitHub reads the workflows at a repository's top, and no others.
   const real = await realPlace(fleet);
@@ -62,7 +67,7 @@ export async function init(context: Context, options: InitOptions): Promise<Init
     });
   }
 
-  await mkdir(path.join(fleet, "hosts"), { recursive: true });
+  await makeDirectory(path.join(fleet, "hosts"));
   const files: FileResult[] = [];
   for (const name of UTILS) files.push(await copyOnce(path.join(packageRoot(), "utils", name), fleet, `utils/${name}`));
   const copied = { version: packageVersion(), fleet: place, originals: await originalWorkflows() };
@@ -140,7 +145,7 @@ async function publicKeys(context: Context, directory: string | null, name: stri
 async function copyOnce(source: string, fleet: string, file: string): Promise<FileResult> {
   const target = path.join(fleet, file);
   if (existsSync(target)) return { file, status: "unchanged" };
-  await mkdir(path.dirname(target), { recursive: true });
+  await makeDirectory(path.dirname(target));
   await cp(source, target, { recursive: true, errorOnExist: true, force: false });
   return { file, status: "written" };
 }

@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { FleetError } from "../errors.ts";
 import { KEY_NAME, makeCacheKey } from "../nix/cache-key.ts";
+import { makeDirectory } from "../platform/files.ts";
 import { Repository } from "../platform/git.ts";
 import { run } from "../platform/process.ts";
 import { needsOpenSsh } from "../release/keys.ts";
@@ -45,7 +46,7 @@ export async function keygen(context: Context, options: KeygenOptions): Promise<
         hint: "keys are never overwritten: choose another directory",
       });
   }
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeDirectory(directory, 0o700);
   const keys: KeygenDocument["keys"] = [];
   for (const name of names) {
     const file = path.join(directory, name);

@@ -4,7 +4,8 @@ import { Nix } from "../nix/nix.ts";
 import type { PlanDocument } from "../results.ts";
 import type { CheckOptions } from "./check.ts";
 import type { Context } from "./context.ts";
-import { loadRenderedFleet, openFleet, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { openMemory, withFlakeHosts } from "./evaluation.ts";
+import { loadRenderedFleet, openFleet } from "./open-fleet.ts";
 
 export interface PlanOptions extends Omit<CheckOptions, "shard" | "base"> {
   /** Into how many parts at most; null for none, for which Nix isn't needed. */

@@ -41,11 +41,14 @@ function notUpdated({ flakes }: Updates): string[] {
 }
 
 async function readDocument(file: string): Promise<CheckDocument | Updates> {
+  const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    throw new FleetError(`${file} can't be read (${cause.code})`, { cause });
+  });
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(file, "utf8"));
+    value = JSON.parse(text);
   } catch (cause) {
-    throw new FleetError(`${file} can't be read as JSON`, { cause });
+    throw new FleetError(`${file} is not JSON`, { cause });
   }
   const isUpdate = (value as { command?: unknown } | null)?.command === "flake-update";
   const result = (isUpdate ? flakeUpdateDocumentSchema : checkDocumentSchema).safeParse(value);

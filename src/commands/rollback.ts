@@ -16,9 +16,10 @@ import type { Context } from "./context.ts";
 import { openAll, published, unchanged } from "./deploy/planning.ts";
 import { failed, failing, prepare, type Step, type WithArchive, withArchive } from "./deploy/prepare.ts";
 import { lockFor, signAndPublish } from "./deploy/publishing.ts";
-import { loadRenderedFleet, type OpenFleet, openFleet, openFleetAt, openMemory, withFlakeHosts } from "./evaluation.ts";
+import { openMemory, withFlakeHosts } from "./evaluation.ts";
 import { describeKey, keysFromEnvironment, SIGNING_KEY } from "./keys.ts";
 import { oneHost } from "./one-host.ts";
+import { loadRenderedFleet, type OpenFleet, openFleet, openFleetAt } from "./open-fleet.ts";
 import { waysOut } from "./ways-out.ts";
 
 export interface RollbackOptions {

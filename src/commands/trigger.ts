@@ -56,7 +56,7 @@ export function reachableHost({ name, ssh }: Host): ReachableHost {
   const target = ssh === null ? null : parseSshTarget(ssh);
   if (target === null) {
     throw new FleetError(`fleet.yaml doesn't say how ${name} is reached`, {
-      hint: `ssh: root@ADDRESS, in its entry; or add it with bento host add ${name} --ssh`,
+      hint: "ssh: root@ADDRESS, in its entry",
     });
   }
   return { name, target };

@@ -133,7 +133,10 @@ function declaredHosts(dir: string, { content, locate }: ParsedFleet): Host[] {
         `${name}: there is no ${path.posix.join(place, kind === "flake" ? "" : config)}${kind === "flake" ? "/flake.nix" : ""}`,
         {
           at: locate(["hosts", name]),
-          hint: `add it, or take the host out: bento host remove ${name}`,
+          hint:
+            entry.path === undefined
+              ? `add it, or take the host out: bento host remove ${name}`
+              : `add it, or say in its path where it is; or take the host out: bento host remove ${name}`,
         },
       );
     }

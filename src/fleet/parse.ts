@@ -29,11 +29,13 @@ export function parseFleetFile(file: string): ParsedFleet {
     const { line, col } = lines.linePos(offset);
     return { file: FLEET_FILE, line, column: col };
   };
-  const syntax = document.errors.map((error) => ({
-    // Of a key that is there twice, yaml gives where the one before it ends.
-    at: place(error.code === "DUPLICATE_KEY" ? skipBlanks(text, error.pos[0]) : error.pos[0]),
-    text: firstLine(error.message),
-  }));
+  const syntax = document.errors.map((error) => {
+    if (error.code !== "DUPLICATE_KEY") return { at: place(error.pos[0]), text: firstLine(error.message) };
+    // yaml gives where the one before it ends.
+    const offset = skipBlanks(text, error.pos[0]);
+    const [key = ""] = /^[^\s:]*/.exec(text.slice(offset)) ?? [];
+    return { at: place(offset), text: `the key ${key} is there twice` };
+  });
   if (syntax.length > 0) throw problemsError(syntax);
 
   let value: unknown;
@@ -54,6 +56,21 @@ export function parseFleetFile(file: string): ParsedFleet {
   }
   if (!result.success || found.length > 0) throw problemsError(found);
   return { content: result.data, locate };
+}
+
+/**
+ * Looks at a text that is no fleet.yaml yet, but made of a command's options.
+ * @throws FleetError that says what is wrong, and not where: that would help nobody.
+ */
+export function checkFleetText(text: string): void {
+  try {
+    parseFleetFile(text);
+  } catch (error) {
+    if (!(error instanceof FleetError)) throw error;
+    throw new FleetError(error.message.replaceAll(new RegExp(`^${FLEET_FILE}:\\d+:\\d+: `, "gm"), ""), {
+      cause: error,
+    });
+  }
 }
 
 /** More than these are one mistake's echo. */
@@ -94,6 +111,13 @@ function problems(issue: z.core.$ZodIssue, locate: (path: readonly PropertyKey[]
   }
   if (issue.code === "invalid_value") {
     return [{ at: locate(issue.path), text: `${where} must be one of: ${issue.values.join(", ")}` }];
+  }
+  if (issue.code === "too_big" && issue.message.startsWith("Too big")) {
+    return [{ at: locate(issue.path), text: `${where} must be ${issue.maximum} at most` }];
+  }
+  if (issue.code === "too_small" && issue.message.startsWith("Too small")) {
+    const least = issue.origin === "int" || issue.origin === "number" ? `be ${issue.minimum} at least` : "not be empty";
+    return [{ at: locate(issue.path), text: `${where} must ${least}` }];
   }
   return [{ at: locate(issue.path), text: `${where} ${issue.message.replace(/^Invalid input: /, "")}` }];
 }

@@ -125,7 +125,7 @@ const cache = z.strictObject({
 
 /** A nixpkgs for hosts without flakes: a tarball, and its hash as `nix-prefetch-url --unpack` or a flake.lock has it. */
 const nixpkgsPin = z.strictObject({
-  url: z.url().describe("A tarball's."),
+  url: z.url("must be a URL, https://…").describe("A tarball's."),
   hash: z
     .string()
     .regex(/^sha256-[A-Za-z0-9+/]{43}=$/, "must be an SRI hash, 'sha256-…='")

@@ -1,8 +1,8 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, readdir, rm, stat, utimes } from "node:fs/promises";
+import { open, readdir, rm, stat, utimes } from "node:fs/promises";
 import path from "node:path";
-import { writeFileAtomically } from "../platform/files.ts";
+import { makeDirectory, writeFileAtomically } from "../platform/files.ts";
 import type { Nix } from "./nix.ts";
 import systemExpression from "./system.nix";
 
@@ -58,10 +58,11 @@ export class EvaluationMemory {
     return undefined;
   }
 
+  /** Where nothing can be written, nothing is remembered, and that costs time alone. */
   async remember(key: string, value: unknown): Promise<void> {
     const content = JSON.stringify(value);
     const code = this.#secret === null ? "" : `${authenticate(this.#secret, key, content).toString("hex")}\n`;
-    await writeFileAtomically(this.#file(key), `${content}\n${code}`);
+    await writeFileAtomically(this.#file(key), `${content}\n${code}`).catch(() => {});
   }
 
   /** A file's first line, when the second one is its code, or none is needed. */
@@ -73,9 +74,9 @@ export class EvaluationMemory {
     return given.length === expected.length && timingSafeEqual(given, expected) ? content : undefined;
   }
 
-  /** Forgets what has not been used for long; looks once a day. */
+  /** Forgets what has not been used for long; looks once a day. @throws what the file system says, where nothing can be written. */
   async forgetOld(now = Date.now()): Promise<void> {
-    await mkdir(this.#dir, { recursive: true });
+    await makeDirectory(this.#dir);
     const note = path.join(this.#dir, "looked-for-old");
     if (now - (await modified(note)) < NOTE) return;
     await writeFileAtomically(note, "");

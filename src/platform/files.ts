@@ -14,7 +14,8 @@ export async function writeFileAtomically(file: string, content: string | Buffer
     await rename(temporary, file);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    // Nobody knows the temporary name.
+    throw error instanceof Error && "path" in error ? Object.assign(error, { path: file }) : error;
   }
 }
 
@@ -93,14 +94,14 @@ async function removeEmpty(dir: string): Promise<void> {
  * Makes a directory and those above it, unless they are there. Node's own `recursive` tries for ever where a file system has
  * the parent, and says that it hasn't, as /proc does.
  */
-export async function makeDirectory(dir: string): Promise<void> {
+export async function makeDirectory(dir: string, mode = 0o777): Promise<void> {
   try {
-    await mkdir(dir);
+    await mkdir(dir, { mode });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" && path.dirname(dir) !== dir) {
-      await makeDirectory(path.dirname(dir));
-      await mkdir(dir).catch(unlessThere);
+      await makeDirectory(path.dirname(dir), mode);
+      await mkdir(dir, { mode }).catch(unlessThere);
     } else await unlessThere(error as NodeJS.ErrnoException);
   }
 

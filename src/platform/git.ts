@@ -138,13 +138,14 @@ export class Repository {
 
   /**
    * The commit a ref stands for.
-   * @throws FleetError when this clone doesn't have it.
+   * @throws FleetError when this clone doesn't have it, or has none at all.
    */
   async commitOf(ref: string): Promise<string> {
     try {
       // Without --quiet, since simple-git takes a failure that says nothing for a success.
       return (await this.#git.raw("rev-parse", "--verify", "--end-of-options", `${ref}^{commit}`)).trim();
     } catch (cause) {
+      await this.head();
       throw new FleetError(`git knows no commit '${ref}' here`, {
         hint: "git fetch it; on GitHub, check out with fetch-depth: 0",
         cause,

@@ -1,23 +1,14 @@
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  createReadStream,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, createReadStream } from "node:fs";
 import { mkdir, realpath } from "node:fs/promises";
 import path from "node:path";
 import { FleetError, HostError } from "../errors.ts";
 import type { Fleet, Host } from "../fleet/fleet.ts";
 import type { Repository, TrackedEntry } from "../platform/git.ts";
 import { Layout, type LayoutEntry, nodeOf } from "./layout.ts";
-import { type NarNode, type OpenFile, onDisk } from "./nar.ts";
-import { TrackedFiles } from "./tracked.ts";
+import { type NarNode, onDisk } from "./nar.ts";
+import { openTracked, TrackedFiles } from "./tracked.ts";
+import { MAX_BYTES, tooLarge, writeRelease } from "./write.ts";
 
 /** A host's release on disk: what is evaluated, and what is shipped, which are never two different things. */
 export interface StagedRelease {
@@ -47,10 +38,6 @@ export interface ReleaseContents {
 const PIN_FILE = "nixpkgs.json";
 /** In a release, the directory of the host's secrets. */
 const SECRETS = "secrets";
-/** More than any configuration has; a release is held in memory while it is sent. */
-const MAX_BYTES = 1024 ** 3;
-/** What is being copied. */
-const BLOCK = Buffer.alloc(256 * 1024);
 
 /** Makes releases of hosts below a temporary directory. Hosts whose releases are the same share one. */
 export class Stager {
@@ -233,7 +220,7 @@ export class Stager {
     const layout = await this.#layout(host);
     await mkdir(dir, { recursive: true });
     try {
-      write(layout.entries, this.#root, dir);
+      writeRelease(layout.entries, this.#root, dir);
     } catch (error) {
       throw error instanceof HostError ? this.#placed(error) : error;
     }
@@ -274,79 +261,4 @@ export class Stager {
       cause,
     });
   }
-}
-
-/**
- * Makes a release directory of what it is laid out to be. Nothing waits for another thread, which for the small files of a
- * configuration takes ten times as long as copying them.
- */
-function write(entries: readonly LayoutEntry[], root: string, dir: string): void {
-  let bytes = 0;
-  for (const entry of entries) {
-    const target = path.join(dir, entry.target);
-    switch (entry.kind) {
-      case "directory":
-        mkdirSync(target, { mode: 0o755 });
-        break;
-      case "link":
-        symlinkSync(entry.text, target);
-        break;
-      case "text":
-        writeFileSync(target, entry.text, { mode: 0o644, flag: "wx" });
-        break;
-      case "file":
-        bytes += copyTracked(root, entry.source, target, entry.executable, MAX_BYTES - bytes);
-    }
-  }
-}
-
-/** Copies a regular file that git tracks, of at most `limit` bytes, and gives its size. */
-function copyTracked(root: string, source: string, target: string, executable: boolean, limit: number): number {
-  const { descriptor: from, size } = openTracked(root, source);
-  try {
-    if (size > limit) throw tooLarge(source);
-    const to = openSync(target, "wx", executable ? 0o755 : 0o644);
-    try {
-      for (let bytes = 0; ; ) {
-        const count = readSync(from, BLOCK);
-        if (count === 0) return bytes;
-        bytes += count;
-        if (bytes > limit) throw tooLarge(source);
-        writeFileSync(to, BLOCK.subarray(0, count));
-      }
-    } finally {
-      closeSync(to);
-    }
-  } finally {
-    closeSync(from);
-  }
-}
-
-function tooLarge(file: string): HostError {
-  return new HostError(`the tree is larger than ${MAX_BYTES / 1024 ** 2} MiB, at ${file}`, {
-    at: { file },
-    hint: "fetch large files from a server (pkgs.fetchurl) instead of keeping them in git",
-  });
-}
-
-/** Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. */
-function openTracked(root: string, file: string): OpenFile {
-  // Opening must not wait for a writer, or follow a link.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const unusable = (cause: unknown) =>
-    new HostError(`${file} is tracked by git, but can't be read as a file (${(cause as NodeJS.ErrnoException).code})`, {
-      at: { file },
-      hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
-      cause,
-    });
-  let descriptor: number;
-  try {
-    descriptor = openSync(`${root}/${file}`, flags);
-  } catch (cause) {
-    throw unusable(cause);
-  }
-  const info = fstatSync(descriptor);
-  if (info.isFile()) return { descriptor, size: info.size };
-  closeSync(descriptor);
-  throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
 }

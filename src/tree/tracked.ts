@@ -1,7 +1,9 @@
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { readlink } from "node:fs/promises";
 import path from "node:path";
 import { HostError } from "../errors.ts";
 import type { TrackedEntry } from "../platform/git.ts";
+import type { OpenFile } from "./nar.ts";
 
 type Mode = TrackedEntry["mode"] | "directory";
 
@@ -146,4 +148,29 @@ export function parentOf(file: string): string {
 /** Whether `file` is `dir` or below it. */
 export function isWithin(file: string, dir: string): boolean {
   return dir === "" || file === dir || file.startsWith(`${dir}/`);
+}
+
+/**
+ * Opens a regular file that git tracks: on disk, a pull request may have put a fifo or a link in its place. The caller closes it.
+ * @throws HostError when it is no such file.
+ */
+export function openTracked(root: string, file: string): OpenFile {
+  // Opening must not wait for a writer, or follow a link.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const unusable = (cause: unknown) =>
+    new HostError(`${file} is tracked by git, but can't be read as a file (${(cause as NodeJS.ErrnoException).code})`, {
+      at: { file },
+      hint: `restore it (git checkout -- ${file}) or take it out (git rm ${file})`,
+      cause,
+    });
+  let descriptor: number;
+  try {
+    descriptor = openSync(`${root}/${file}`, flags);
+  } catch (cause) {
+    throw unusable(cause);
+  }
+  const info = fstatSync(descriptor);
+  if (info.isFile()) return { descriptor, size: info.size };
+  closeSync(descriptor);
+  throw new HostError(`${file} is tracked by git, but is no regular file`, { at: { file } });
 }

@@ -4,7 +4,10 @@ import { expect, test } from "vitest";
 import { packageRoot } from "../../src/platform/package.ts";
 import { definition } from "./runner.ts";
 
-const source = await readFile(path.join(packageRoot(), "src/action.ts"), "utf8");
+const sources = ["src/action.ts", "src/action/inputs.ts"].map((file) =>
+  readFile(path.join(packageRoot(), file), "utf8"),
+);
+const source = (await Promise.all(sources)).join("\n");
 const named = (call: RegExp) => [...new Set([...source.matchAll(call)].map((match) => match[1] ?? ""))].sort();
 
 test("action.yml has exactly the inputs that are read", async () => {

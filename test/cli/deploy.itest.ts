@@ -1,6 +1,7 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
+import { packageVersion } from "../../src/platform/package.ts";
 import type { DeployDocument } from "../../src/results.ts";
 import { scratch } from "../platform/scratch.ts";
 import { DEMO_HOSTS, type FleetRepository } from "../support/fleet.ts";
@@ -316,6 +317,18 @@ test("a host that the server has no place for fails alone", async () => {
   );
   expect(lineOf("nas", stdout)).toContain("published");
   expect(status).toBe(1);
+});
+
+test("what is of an older Bento in the fleet is deployed, and it is said how that is brought up to date", async () => {
+  await fleet.write("utils/bento.nix", "{ }\n");
+  const recorded = { "utils/bento.nix": `100644 ${"0".repeat(40)}` };
+  await fleet.write("bento.lock", JSON.stringify({ version: 1, bento: "0.0.1", files: recorded }));
+  await fleet.commit("An older Bento's");
+  const args = ["--no-eval", "--hosts", "router", "--dry-run"];
+  const warning = `utils/bento.nix is of Bento 0.0.1, and this is ${packageVersion()}: bento init --update brings it up to date, with --dry-run it says how`;
+  const { status, stdout } = await deploy(args);
+  expect([status, stdout.split("\n")]).toEqual([0, expect.arrayContaining([`warning: ${warning}`])]);
+  expect((await deployJson(args)).document.warnings).toEqual([warning]);
 });
 
 test("--dry-run says what would be done and changes nothing at all on the server", async () => {

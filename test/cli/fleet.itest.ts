@@ -128,7 +128,14 @@ test("init with something wrong makes nothing", async () => {
     [["--host-key", key], "--host-key says how to know a server, but there is no --server"],
     [["--server", "two words", "--host-key", key], "server.address must be a host name or an address"],
     [["--server", "fleet.example.org", "--host-key", "AAAA"], "is not an ssh public key"],
-    [["--server", "fleet.example.org"], "server.hostKeys needs at least one pinned host key"],
+    [
+      ["--server", "fleet.example.org"],
+      "--server needs the server's public host key, to pin it: --host-key\n→ scp root@",
+    ],
+    [
+      ["--server", "fleet.example.org", "--host-key", key, "--port", "70000"],
+      "error: server.port must be 65535 at most\n",
+    ],
     [["--keys", "nowhere"], "nowhere/publisher.pub can't be read (ENOENT)"],
   ] as const) {
     const { status, stdout, stderr } = await bento(["init", at, ...args], { cwd: dir.path });
@@ -136,6 +143,14 @@ test("init with something wrong makes nothing", async () => {
     expect([status, stdout]).toEqual([2, ""]);
     expect(existsSync(at)).toBe(false);
   }
+});
+
+test.each([
+  [["init", "/proc/bento"], "/proc/bento: it can't be made there"],
+  [["keygen", "/proc/bento"], "/proc/bento: it can't be made there"],
+  [["keygen", "/dev/null/bento"], "/dev/null/bento: a part of it is no directory"],
+])("%j: what the file system refuses is no bug, and isn't tried for ever", async (args, said) => {
+  expect(await bento(args)).toEqual({ status: 3, stdout: "", stderr: `error: ${said}\n` });
 });
 
 test("from nothing to a checked fleet: keygen, init, host add, check", async () => {
@@ -341,6 +356,9 @@ test("host add refuses what would be wrong, and leaves fleet.yaml as it is", asy
     [["printer", "--key", taken], /printer and nas have the same key|nas and printer have the same key/],
     [["printer", "--key-file", "/nonexistent"], /the key can't be read from \/nonexistent \(ENOENT\)/],
     [["Laser Printer", "--key", key], /must be a host name/],
+    // Not: to bring its configuration to where no host may have one.
+    [["Nobody", "--key", key], /^error: hosts\.Nobody must be a host name: /],
+    [["nobody", "--path", "/etc"], /^error: hosts\.nobody\.path must be a path inside the fleet, /],
     [["printer", "--group", "Ü"], /must be lower-case letters/],
   ] as const) {
     const { status, stdout, stderr } = await inFleet("host", "add", ...args);

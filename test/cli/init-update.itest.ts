@@ -307,7 +307,7 @@ test("check and deploy say once that a fleet has an older Bento's files, or a ne
     return check.document.warnings.filter((text) => /bento/i.test(text));
   };
   const version = packageVersion();
-  const said = `${CHECK} and 5 more of Bento ${OLDER} are here, and this is ${version}: bento init --update brings it up to date, with --dry-run it says how`;
+  const said = `${CHECK} and 5 more are of Bento ${OLDER}, and this is ${version}: bento init --update brings it up to date, with --dry-run it says how`;
   expect(await warnings()).toEqual([said]);
   // Somebody's own changes are no older version.
   await fleet.update();
@@ -315,9 +315,20 @@ test("check and deploy say once that a fleet has an older Bento's files, or a ne
   await fleet.commit();
   expect(await warnings()).toEqual([]);
   const lock = await fleet.read("bento.lock");
+  const { files } = JSON.parse(lock);
+  await fleet.write({
+    "bento.lock": JSON.stringify({
+      version: 1,
+      bento: version,
+      files: { ...files, [CHECK]: `100644 ${"0".repeat(40)}` },
+    }),
+  });
+  expect(await warnings()).toEqual([
+    `${CHECK} is of another Bento ${version} than this: bento init --update brings it up to date, with --dry-run it says how`,
+  ]);
   await fleet.write({ "bento.lock": lock.replace(version, "99.1.0") });
   expect(await warnings()).toEqual([
-    `bento init --update of Bento 99.1.0 was here, and this is ${version}: update this one`,
+    `what bento init copied is of Bento 99.1.0, and this is ${version}: bring the command up to date`,
   ]);
   await fleet.write({ "bento.lock": "{}" });
   expect(await warnings()).toEqual(["bento.lock is not as bento init has written it (git checkout -- bento.lock)"]);

@@ -47,6 +47,15 @@ test("a flake's host is evaluated once for the same files, and a host that is no
   expect(second.get("router")?.reproducible).toBe(false);
 });
 
+test("where nothing can be remembered, that is said, and all is evaluated", async () => {
+  const { document } = await bentoJson<CheckDocument>(["check", "--hosts", "nas"], {
+    ...options(),
+    env: { BENTO_EVALUATIONS: "/dev/null" },
+  });
+  expect(document.warnings).toEqual(["evaluations are not remembered: /dev/null: there is a file"]);
+  expect(document.hosts).toMatchObject([{ name: "nas", status: "ok", remembered: false }]);
+});
+
 test("a change is seen, committed or not, and only the host that it is in is evaluated", async () => {
   const before = await checked();
   await fleet.edit("hosts/nas/configuration.nix", "pkgs.postgresql", "pkgs.curl");

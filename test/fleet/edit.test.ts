@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { FleetError } from "../../src/errors.ts";
 import { editFleetFile, withHost, withoutHost } from "../../src/fleet/edit.ts";
 import { parseFleetFile } from "../../src/fleet/parse.ts";
+import { fleetTemplate } from "../../src/fleet/template.ts";
 import { scratch } from "../platform/scratch.ts";
 import { ED25519_1, ED25519_2, ED25519_3 } from "./keys.ts";
 
@@ -61,6 +62,12 @@ test.each([
   const edited = withHost(text, "web", { path: "machines/web" });
   expect(parseFleetFile(edited).content.hosts).toMatchObject({ web: { path: "machines/web" } });
   if (text.startsWith("#")) expect(edited).toContain("# to do");
+});
+
+test("the first hosts of a new fleet have lines of their own", () => {
+  const template = fleetTemplate({ server: null, publishers: [], signers: [] });
+  const two = withHost(withHost(template, "router", { key: ED25519_1 }), "nas", {});
+  expect(two.slice(two.indexOf("hosts:"))).toBe(`hosts:\n  router:\n    key: ${ED25519_1}\n  nas: {}\n`);
 });
 
 test("the last host of all", () => {

@@ -168,6 +168,16 @@ test.each<[string, string, string]>([
     "fleet.yaml:3:17: hosts.nas.groups.1 must be text",
   ],
   ["a port in quotes", `${server}  port: "22"\n`, "fleet.yaml:4:3: server.port must be a number"],
+  ["a port that is too high", `${server}  port: 70000\n`, "fleet.yaml:4:3: server.port must be 65535 at most"],
+  ["no port at all", `${server}  port: 0\n`, "fleet.yaml:4:3: server.port must be 1 at least"],
+  ["a rollout without waves", "rollout: []\n", "fleet.yaml:1:1: rollout must not be empty"],
+  ["a wave without hosts", "rollout:\n  - []\n", "fleet.yaml:2:5: rollout.0 must not be empty"],
+  ["an empty attribute", "hosts:\n  nas:\n    attr: ''\n", "fleet.yaml:3:5: hosts.nas.attr must not be empty"],
+  [
+    "a nixpkgs from nowhere",
+    `nixpkgs:\n  url: nixos-26.05\n  hash: "sha256-${"A".repeat(43)}="\n`,
+    "fleet.yaml:2:3: nixpkgs.url must be a URL, https://…",
+  ],
   ["a port in parts", `${server}  port: 22.5\n`, "fleet.yaml:4:3: server.port must be a whole number"],
   ["a whole file that is a list", "- a\n", "fleet.yaml:1:1: the file must be a set of keys"],
   ["a whole file that is text", "just text\n", "fleet.yaml:1:1: the file must be a set of keys"],
@@ -274,7 +284,7 @@ test("several problems at once, in the file's order, each with its place", () =>
 
 test.each<[string, string, RegExp]>([
   ["a tab", "hosts:\n\tnas:\n", /^fleet\.yaml:2:1: Tabs are not allowed as indentation$/],
-  ["a key twice", "hosts:\n  nas:\n  web:\n  nas:\n", /^fleet\.yaml:4:3: Map keys must be unique$/],
+  ["a key twice", "hosts:\n  nas:\n  web:\n  nas:\n", /^fleet\.yaml:4:3: the key nas is there twice$/],
   ["a list that isn't closed", "hosts:\n  nas: { groups: [a }\n", /^fleet\.yaml:2:\d+: /],
   ["a quote that isn't closed", 'hosts:\n  nas:\n    ssh: "root\n', /^fleet\.yaml:[34]:\d+: Missing closing "quote$/],
   ["a key without its colon", "hosts:\n  nas\n  web:\n", /^fleet\.yaml:2:3: /],

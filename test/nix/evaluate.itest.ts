@@ -1,18 +1,21 @@
 import { execFileSync } from "node:child_process";
-import { createReadStream, existsSync } from "node:fs";
-import { mkdir, readFile, symlink } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { InterruptedError, UnavailableError } from "../../src/errors.ts";
-import { type Evaluation, inspectFlakes } from "../../src/nix/evaluate.ts";
+import { inspectFlakes } from "../../src/nix/evaluate.ts";
 import { Nix, NO_PASSTHROUGH, nixString } from "../../src/nix/nix.ts";
-import { planBuild } from "../../src/nix/plan.ts";
-import { hostNamed } from "../fleet/host.ts";
-import type { Entry } from "../platform/scratch.ts";
-import { evaluateHost, IMPORT_FROM_DERIVATION, LIMITS } from "./evaluate-host.ts";
+import {
+  type EvaluateOptions,
+  evaluateHost,
+  evaluateTree,
+  type Files,
+  failureOf,
+  IMPORT_FROM_DERIVATION,
+  LIMITS,
+} from "./evaluate-host.ts";
 import { privateStore, type Store } from "./store.ts";
 
 let store: Store;
@@ -23,30 +26,8 @@ beforeAll(async () => {
 });
 afterAll(() => store.remove());
 
-/** Evaluates a host whose tree has these files, at its places as if it were hosts/web. */
-async function evaluate(
-  name: string,
-  files: Readonly<Record<string, Entry>>,
-  {
-    attr,
-    lock = true,
-    nixWith = nix,
-    inDir = name,
-  }: { attr?: string; lock?: boolean; nixWith?: Nix; inDir?: string } = {},
-) {
-  const treeDir = await store.tree(path.join(inDir, "tree"), files);
-  const kind = "flake.nix" in files ? "flake" : "channel";
-  if (kind === "flake" && lock && !("flake.lock" in files)) await store.lock(treeDir);
-  const host = hostNamed("web", { kind, attr: attr ?? "web" });
-  const source = { treeDir, origin: (file: string) => path.join("hosts/web", file) };
-  return { treeDir, host, source, result: await evaluateHost(nixWith, host, source, LIMITS) };
-}
-
-function failureOf(result: Evaluation) {
-  if (result.ok) throw new Error("it should have failed");
-  const { trace: _, ...failure } = result.failure;
-  return failure;
-}
+const evaluate = (name: string, files: Files, options: EvaluateOptions = {}) =>
+  evaluateTree(store, nix, name, files, options);
 
 const system = (modules: string) => `nixpkgs.lib.nixosSystem { system = "${store.system}"; modules = [ ${modules} ]; }`;
 
@@ -235,126 +216,6 @@ test.each([false, true])(
   },
 );
 
-// Files that aren't there
-
-const outside = {
-  message: "it uses ../../secret.nix, which is outside of hosts/web: it would be missing on the host",
-  hint: "link it in: ln -s ../../secret.nix hosts/web/secret.nix && git add hosts/web/secret.nix; then use ./secret.nix",
-  file: "hosts/web/configuration.nix",
-  line: 1,
-  column: 15,
-};
-
-test("an import out of a flake", async () => {
-  const { result } = await evaluate("outside-flake", {
-    "flake.nix": store.flake(`{ web = ${system("./configuration.nix")}; }`),
-    "configuration.nix": "{ imports = [ ../../secret.nix ]; }",
-  });
-  expect(failureOf(result)).toMatchObject(outside);
-});
-
-test("an import out of a host without a flake", async () => {
-  const { result } = await evaluate("outside-channel", { "configuration.nix": "{ imports = [ ../../secret.nix ]; }" });
-  expect(failureOf(result)).toMatchObject(outside);
-});
-
-test("a file of the machine itself is out of reach of a host without a flake", async () => {
-  const { result } = await evaluate("passwd", {
-    "configuration.nix": "{\n  networking.hostName = builtins.readFile /etc/hostname;\n}\n",
-  });
-  expect(failureOf(result)).toMatchObject({
-    message: "it uses /etc/hostname, which a host does not have",
-    file: "hosts/web/configuration.nix",
-    line: 2,
-  });
-});
-
-test("an import of what git doesn't track", async () => {
-  const files = { "configuration.nix": "{ imports = [ ./gone.nix ]; }" };
-  const flake = { ...files, "flake.nix": store.flake(`{ web = ${system("./configuration.nix")}; }`) };
-  for (const [index, tree] of [files, flake].entries()) {
-    const failure = failureOf((await evaluate(`untracked-${index}`, tree)).result);
-    expect(failure).toMatchObject({
-      message: "there is no hosts/web/gone.nix, or git doesn't track it",
-      hint: "if it is there: git add hosts/web/gone.nix",
-      file: "hosts/web/configuration.nix",
-      line: 1,
-    });
-  }
-});
-
-test("a host without a flake on a machine without a nixpkgs", async () => {
-  vi.stubEnv("NIX_PATH", "");
-  try {
-    const { result } = await evaluate("no-nixpkgs", { "configuration.nix": "{ }" });
-    expect(failureOf(result).hint).toBe(
-      "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…",
-    );
-    const passed = await Nix.find({ ...NO_PASSTHROUGH, searchPath: [`nixpkgs=${store.nixpkgs}`] });
-    expect((await evaluate("passed-nixpkgs", { "configuration.nix": "{ }" }, { nixWith: passed })).result.ok).toBe(
-      true,
-    );
-  } finally {
-    vi.unstubAllEnvs();
-  }
-});
-
-test.each([
-  ["NIX_PATH", "a file"],
-  ["-I", "a web server"],
-])("a nixpkgs that %s has as the tarball of %s", async (way, what) => {
-  const file = path.join(store.dir, "nixexprs.tar.gz");
-  execFileSync("tar", ["-C", store.dir, "-czf", file, "nixpkgs"]);
-  await using server = createServer((_, response) => createReadStream(file).pipe(response));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  const entry = `nixpkgs=${what === "a file" ? `file://${file}` : `http://127.0.0.1:${port}/nixexprs.tar.gz`}`;
-  // What else there is doesn't matter to whoever doesn't ask for it.
-  vi.stubEnv("NIX_PATH", `other=file:///gone.tar.gz:${way === "NIX_PATH" ? entry : "nixpkgs=file:///gone.tar.gz"}`);
-  try {
-    const searchPath = way === "-I" ? [entry] : [];
-    const nixWith = await Nix.find({ ...NO_PASSTHROUGH, searchPath });
-    const { result } = await evaluate(`tarball-${way}`, { "configuration.nix": "{ }" }, { nixWith });
-    expect(result).toMatchObject({ ok: true });
-  } finally {
-    vi.unstubAllEnvs();
-  }
-});
-
-test("a nixpkgs of the search path that can't be fetched", async () => {
-  vi.stubEnv("NIX_PATH", "nixpkgs=file:///gone/nixexprs.tar.gz");
-  try {
-    const { result } = await evaluate("tarball-gone", { "configuration.nix": "{ }" });
-    expect(failureOf(result)).toMatchObject({
-      message: expect.stringMatching(
-        /^the nixpkgs of the search path, nixpkgs=file:\/\/\/gone\/nixexprs\.tar\.gz, can't be had: \S/,
-      ),
-      hint: "NIX_PATH or -I says where it is; nixpkgs: { url, hash } in fleet.yaml pins one",
-    });
-  } finally {
-    vi.unstubAllEnvs();
-  }
-});
-
-test("the user's own channel is found where Nix looks when NIX_PATH isn't set", async () => {
-  const channels = path.join(store.dir, "home/.nix-defexpr/channels");
-  await mkdir(channels, { recursive: true });
-  await symlink(store.nixpkgs, path.join(channels, "nixpkgs"));
-  vi.stubEnv("NIX_PATH", undefined);
-  try {
-    expect((await evaluate("channel-of-user", { "configuration.nix": "{ }" })).result).toMatchObject({ ok: true });
-  } finally {
-    vi.unstubAllEnvs();
-  }
-});
-
-test("a configuration may ask for <nixos-config>", async () => {
-  const { result } = await evaluate("nixos-config", {
-    "configuration.nix": "{ networking.hostName = builtins.baseNameOf <nixos-config>; }",
-  });
-  expect(result).toMatchObject({ ok: true, toplevel: expect.stringContaining("nixos-system-configuration.nix-") });
-});
-
 // Which hosts a flake has
 
 test("the hosts of a flake, without evaluating them", async () => {
@@ -385,16 +246,6 @@ test("a flake that is broken says where", async () => {
 
 // Limits
 
-test("an evaluation without end is ended", async () => {
-  const { host, source } = await evaluate("slow", { "configuration.nix": "{ }" });
-  await store.write(
-    "slow/tree/configuration.nix",
-    "{ networking.hostName = builtins.head (builtins.filter (n: n < 0) (builtins.genList (n: n) 500000000)); }",
-  );
-  const result = await evaluateHost(nix, host, source, { timeout: 1_000 });
-  expect(failureOf(result).message).toBe("the evaluation took longer than 1 s and was ended");
-});
-
 test("interrupting ends an evaluation", async () => {
   const abort = new AbortController();
   const interruptible = await Nix.find(NO_PASSTHROUGH, abort.signal);
@@ -402,20 +253,6 @@ test("interrupting ends an evaluation", async () => {
   const running = evaluateHost(interruptible, host, source, LIMITS);
   abort.abort();
   await expect(running).rejects.toBeInstanceOf(InterruptedError);
-});
-
-// What it would cost
-
-test("a plan: what would be built, and nothing once it is", async () => {
-  const { result } = await evaluate("plan", {
-    "configuration.nix": "{ pkgs, ... }: { environment.systemPackages = [ pkgs.curl ]; }",
-  });
-  if (!result.ok) throw new Error(result.failure.message);
-  expect(await planBuild(nix, [result.drv])).toEqual({ build: 2, fetch: 0, download: 0, unpacked: 0 });
-  execFileSync("nix-store", ["--realise", result.drv], { stdio: "ignore" });
-  expect(await planBuild(nix, [result.drv])).toEqual({ build: 0, fetch: 0, download: 0, unpacked: 0 });
-  expect(await planBuild(nix, [])).toEqual({ build: 0, fetch: 0, download: 0, unpacked: 0 });
-  await expect(planBuild(nix, [path.join(store.dir, "nix/store/none.drv")])).rejects.toBeInstanceOf(UnavailableError);
 });
 
 test("a machine without Nix", async () => {

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { UnavailableError } from "../../src/errors.ts";
 import { Nix } from "../../src/nix/nix.ts";
 import { planBuild, planBuilds } from "../../src/nix/plan.ts";
 import { privateStore, type Store } from "./store.ts";
@@ -38,7 +39,16 @@ test("plans made together are those made one by one, before and after some of it
 });
 
 test("a single one, and none", async () => {
+  const nothing = { build: 0, fetch: 0, download: 0, unpacked: 0 };
   expect(await planBuilds(nix, [])).toEqual([]);
+  expect(await planBuild(nix, [])).toEqual(nothing);
   const drv = await system("d", "pkgs.htop");
-  expect(await planBuilds(nix, [drv])).toEqual([await planBuild(nix, [drv])]);
+  expect(await planBuild(nix, [drv])).toEqual({ ...nothing, build: 2 });
+  expect(await planBuilds(nix, [drv])).toEqual([{ ...nothing, build: 2 }]);
+  execFileSync("nix-store", ["--realise", drv], { stdio: "ignore" });
+  expect(await planBuild(nix, [drv])).toEqual(nothing);
+});
+
+test("what is no derivation has none", async () => {
+  await expect(planBuild(nix, [path.join(store.dir, "nix/store/none.drv")])).rejects.toBeInstanceOf(UnavailableError);
 });

@@ -99,9 +99,11 @@ test("head: the commit and the first line of its message", async () => {
 
 test("head of a repository without a commit says what to do", async () => {
   await using repo = await gitRepository();
-  const error = await thrownBy((await Repository.open(repo.dir)).head());
+  const repository = await Repository.open(repo.dir);
+  const error = await thrownBy(repository.head());
   expect(error).toBeInstanceOf(FleetError);
   expect([error.message, error.hint]).toEqual(["the repository has no commit yet", "git add -A && git commit"]);
+  expect((await thrownBy(repository.commitOf("HEAD"))).message).toBe(error.message);
 });
 
 test("commitOf: a branch, a tag, an abbreviation; and what this clone doesn't have", async () => {

@@ -50,6 +50,14 @@ done
 exec chroot "$root" "$@"
 `;
 
+/** What the old client calls, which believes any server. */
+export const SFTP = "sftp -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR";
+
+/** Where a host logs in, as sftp takes it. */
+export function legacyLogin(world: World, host: string): string {
+  return `${world.loginPrefix}${host}@${world.server.address}`;
+}
+
 /** The system that it came with. */
 export const FACTORY = "/nix/store/00000000000000000000000000000000-nixos-system-old-21.11";
 

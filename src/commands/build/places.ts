@@ -1,10 +1,11 @@
 import { createHash, createHmac, randomBytes } from "node:crypto";
 import { link, readdir, readFile, realpath, rm, stat, symlink } from "node:fs/promises";
-import { homedir, hostname } from "node:os";
+import { hostname } from "node:os";
 import path from "node:path";
 import { UnavailableError } from "../../errors.ts";
 import type { CacheSource } from "../../nix/prune-cache.ts";
 import { makeDirectory, writeFileAtomically } from "../../platform/files.ts";
+import { stateDirectory } from "../../platform/user-directories.ts";
 
 // What Bento keeps on the machine that it builds on.
 
@@ -96,8 +97,4 @@ async function secretIn(file: string): Promise<string> {
 /** The logs of builds that failed. */
 export function defaultLogs(env: NodeJS.ProcessEnv): string {
   return path.join(stateDirectory(env), "logs");
-}
-
-function stateDirectory(env: NodeJS.ProcessEnv): string {
-  return path.join(env.XDG_STATE_HOME || path.join(env.HOME || homedir(), ".local/state"), "bento");
 }

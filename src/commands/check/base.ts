@@ -4,7 +4,8 @@ import type { Fleet, Host } from "../../fleet/fleet.ts";
 import { addFlakeHosts } from "../../fleet/load.ts";
 import type { System } from "../../nix/evaluate.ts";
 import type { Stager } from "../../tree/stage.ts";
-import { type EvaluatedHost, type Evaluator, evaluateFleet, type OpenFleet, openFleetAt } from "../evaluation.ts";
+import { type EvaluatedHost, type Evaluator, evaluateFleet } from "../evaluation.ts";
+import { type OpenFleet, openFleetAt } from "../open-fleet.ts";
 
 export interface BaseOptions {
   /** A git ref to compare with. */

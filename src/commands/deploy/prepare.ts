@@ -7,7 +7,8 @@ import type { Candidate } from "../../release/plan.ts";
 import type { HostDeploy, HostFailure } from "../../results.ts";
 import { type Archive, archiveInto, narDigest } from "../../tree/nar.ts";
 import type { ReleaseContents } from "../../tree/stage.ts";
-import { type Evaluator, evaluateFleet, failureOf, type OpenFleet } from "../evaluation.ts";
+import { type Evaluator, evaluateFleet, failureOf } from "../evaluation.ts";
+import type { OpenFleet } from "../open-fleet.ts";
 
 /** A host on its way to being published, or out of the race with a result. */
 export type Step<T> = { host: Host; value: T } | { host: Host; result: HostDeploy };

@@ -17,7 +17,9 @@ export async function copyWarnings(fleet: Fleet, repository: Repository): Promis
     const dir = await realpath(fleet.dir);
     const lock = await readLock(dir);
     if (lock !== null && isNewer(lock.bento, packageVersion()))
-      return [`bento init --update of Bento ${lock.bento} was here, and this is ${packageVersion()}: update this one`];
+      return [
+        `what bento init copied is of Bento ${lock.bento}, and this is ${packageVersion()}: bring the command up to date`,
+      ];
     const originals = await copiedFiles(path.relative(repository.root, dir).split(path.sep).join("/") || ".");
     return lock === null
       ? await unrecorded(dir, repository, originals)
@@ -39,8 +41,10 @@ async function recorded(dir: string, repository: Repository, originals: readonly
       older.push(file);
   }
   if (older.length === 0) return [];
-  const version = lock.bento === packageVersion() ? "another" : lock.bento;
-  return [`${named(older)} of Bento ${version} ${are(older)} here, and this is ${packageVersion()}: ${ADVICE}`];
+  const version = packageVersion();
+  const origin =
+    lock.bento === version ? `another Bento ${version} than this` : `Bento ${lock.bento}, and this is ${version}`;
+  return [`${named(older)} ${are(older)} of ${origin}: ${ADVICE}`];
 }
 
 /** A fleet of before there was a record: whether it is older, or somebody's own, nobody knows. */

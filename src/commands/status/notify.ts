@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import path from "node:path";
 import { z } from "zod";
 import { FleetError, UnavailableError } from "../../errors.ts";
 import { writeFileAtomically } from "../../platform/files.ts";
 import { run } from "../../platform/process.ts";
+import { stateDirectory } from "../../platform/user-directories.ts";
 import { type Notification, notificationsOf, type Told, toldAfter } from "../../reports/notifications.ts";
 import { FLEET_STATES, type StatusDocument } from "../../results.ts";
 import type { Context } from "../context.ts";
@@ -17,9 +17,8 @@ const stateSchema = z.strictObject({ version: z.literal(1), told: z.record(z.str
 
 /** Where it is remembered what was told of a fleet, unless somebody says otherwise. */
 export function defaultStateFile(env: NodeJS.ProcessEnv, fleet: string): string {
-  const state = env.XDG_STATE_HOME || path.join(env.HOME || homedir(), ".local/state");
   const id = createHash("sha256").update(fleet).digest("hex").slice(0, 16);
-  return path.join(state, "bento", `told-${path.basename(fleet)}-${id}.json`);
+  return path.join(stateDirectory(env), `told-${path.basename(fleet)}-${id}.json`);
 }
 
 /**

@@ -1,10 +1,14 @@
 import type { Problem, RuleOptions } from "../rule.ts";
-import { expressions, isCheckout, keys, type Path, type Step, stringOf, type Workflow } from "../workflow.ts";
+import { expressions, isCheckout, type Job, keys, type Path, type Step, stringOf, type Workflow } from "../workflow.ts";
 
 // What no workflow that runs Bento should have, whatever it is for.
 
-/** An action by a tag or branch is whatever its owner, or who took over the owner, makes of it tomorrow. */
+/** An action by a tag or branch, and an image by a tag, is whatever its owner, or who took over the owner, makes of it tomorrow. */
 export function pinned(workflow: Workflow, { floating }: RuleOptions): Problem[] {
+  return [...pinnedActions(workflow, floating), ...workflow.jobs.flatMap(pinnedImages)];
+}
+
+function pinnedActions(workflow: Workflow, floating: readonly string[]): Problem[] {
   const used = workflow.jobs.flatMap((job) => [job, ...job.steps]);
   return used.flatMap(({ path, keys: { uses } }) => {
     if (typeof uses !== "string" || isPinned(uses)) return [];
@@ -14,6 +18,22 @@ export function pinned(workflow: Workflow, { floating }: RuleOptions): Problem[]
     const hint = "write the commit, 40 hex digits, and the version as a comment: uses: OWNER/NAME@COMMIT # v1.2.3";
     return [{ path: [...path, "uses"], message, hint }];
   });
+}
+
+/** Those that a job runs in, and beside. What an expression chooses isn't known. */
+function pinnedImages({ path, keys: { container, services } }: Job): Problem[] {
+  const imageOf = (value: unknown) => stringOf(typeof value === "string" ? value : keys(value).image);
+  const used = [
+    { at: [...path, "container"], image: imageOf(container) },
+    ...Object.entries(keys(services)).map(([name, one]) => ({ at: [...path, "services", name], image: imageOf(one) })),
+  ];
+  return used
+    .filter(({ image }) => image !== "" && expressions(image).length === 0 && !/@sha256:[0-9a-f]{64}$/.test(image))
+    .map(({ at, image }) => ({
+      path: at,
+      message: `the image ${image} is not pinned: who owns it can change what runs here`,
+      hint: "write its digest behind the name: NAME@sha256:…, 64 hex digits",
+    }));
 }
 
 /** `owner/name` of an action on github.com; empty for another server's, which may have anything by that name. */

@@ -1,17 +1,10 @@
-import { chmod, mkdir } from "node:fs/promises";
-import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFailed, test } from "vitest";
-import { makeCacheKey } from "../src/nix/cache-key.ts";
-import { shellWord } from "../src/platform/shell-word.ts";
-import type { CheckDocument, HostCheck } from "../src/results.ts";
-import { pullRequest, push } from "./action/events.ts";
-import { definition } from "./action/runner.ts";
-import { Cable } from "./support/booted.ts";
-import { ownStore } from "./support/booted-module.ts";
-import type { FleetRepository } from "./support/fleet.ts";
-import { type Exit, exec, start, succeed } from "./support/programs.ts";
-import { missing, RunnerMachine, type Service } from "./support/runner-machine.ts";
-import { World } from "./support/world.ts";
+import { makeCacheKey } from "../../src/nix/cache-key.ts";
+import { shellWord } from "../../src/platform/shell-word.ts";
+import type { CheckDocument } from "../../src/results.ts";
+import { succeed } from "../support/programs.ts";
+import { missing, type RunnerMachine } from "../support/runner-machine.ts";
+import { hostOf, RunnerWorld } from "./runner-world.ts";
 
 const needs = missing.length > 0 ? ` (needs ${missing.join(", ")})` : "";
 
@@ -21,172 +14,16 @@ const needs = missing.length > 0 ? ` (needs ${missing.join(", ")})` : "";
  * isn't there is GitHub, which here hands a job over HTTP to whatever asks for one.
  */
 describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
-  const resources = new AsyncDisposableStack();
-  const { secretKey, publicKey } = makeCacheKey("cache-1");
-  let world: World;
-  let cable: Cable;
+  let world: RunnerWorld;
   let runner: RunnerMachine;
-  let fleet: FleetRepository;
-  let remote: string;
 
   beforeAll(async () => {
-    cable = resources.use(await Cable.make());
-    world = resources.use(await World.make({ listen: cable.address }));
-    fleet = await world.makeFleet();
-    runner = resources.use(
-      await RunnerMachine.make(path.join(world.dir, "runner"), cable, { deploy: "fleet-deploy", pullRequests: null }),
-    );
-    // The flakes' only input, where their locks say that it is.
-    await succeed("cp", ["-a", "--parents", world.store.nixpkgs, runner.machine.path("/")]);
-    await chmod(runner.machine.path(world.dir), 0o755);
-    remote = await serve();
+    world = await RunnerWorld.make();
+    ({ runner } = world);
   }, 300_000);
-  afterAll(async () => resources.disposeAsync());
+  afterAll(async () => world?.[Symbol.asyncDispose]());
   beforeEach(() => onTestFailed(() => console.log(runner?.machine.log)));
 
-  /** The repository, for everybody on the cable. */
-  async function serve(): Promise<string> {
-    const port = "9418";
-    const options = [
-      `--base-path=${world.dir}`,
-      "--export-all",
-      "--reuseaddr",
-      `--listen=${cable.address}`,
-      `--port=${port}`,
-    ];
-    const daemon = start("git", ["daemon", ...options]);
-    resources.defer(() => void daemon.child.kill());
-    return `git://${cable.address}:${port}/fleet`;
-  }
-
-  const head = () => fleet.git("rev-parse", "HEAD");
-
-  /** Gives the nas another package, on a branch. */
-  async function change(branch: string, packageName: string): Promise<void> {
-    await fleet.git("checkout", "-q", "-b", branch);
-    const file = "hosts/nas/configuration.nix";
-    await fleet.write(
-      file,
-      (await fleet.read(file)).replace(/pkgs\.(?:postgresql|curl|nginx|git)/, `pkgs.${packageName}`),
-    );
-    await fleet.commit(`nas: ${packageName}`);
-  }
-  async function merge(branch: string): Promise<void> {
-    await fleet.git("checkout", "-q", "main");
-    await fleet.git("merge", "-q", "--no-ff", "-m", `Merge ${branch}`, branch);
-  }
-
-  /** A job with one step of the Action's, after a checkout of a commit. `before` is a step of shell before it. */
-  async function action(
-    service: Service,
-    {
-      commit,
-      event,
-      inputs,
-      before = "",
-    }: {
-      commit: string;
-      event: object;
-      inputs: Record<string, string>;
-      before?: string;
-    },
-  ) {
-    const { inputs: known } = await definition();
-    const given = Object.entries(known).map(([name, { default: otherwise = "" }]) => {
-      const value = inputs[name] ?? otherwise.replace(/^\$\{\{ .* \}\}$/, "");
-      return [`INPUT_${name.toUpperCase()}`, value] as const;
-    });
-    const script = `
-      git init -q .
-      git fetch -q "$REMOTE" '+refs/heads/*:refs/remotes/origin/*'
-      git checkout -q --detach "$COMMIT"
-      ${before}
-      export GITHUB_EVENT_PATH=$RUNNER_TEMP/event.json GITHUB_OUTPUT=$RUNNER_TEMP/output GITHUB_STEP_SUMMARY=$RUNNER_TEMP/summary
-      printf '%s' "$EVENT" > "$GITHUB_EVENT_PATH"
-      touch "$GITHUB_OUTPUT" "$GITHUB_STEP_SUMMARY"
-      status=0
-      /usr/local/bin/node /opt/bento/dist/index.js || status=$?
-      printf '\\n=====\\n'
-      if [ -e "$RUNNER_TEMP/bento-${inputs.command}.json" ]; then cat "$RUNNER_TEMP/bento-${inputs.command}.json"; fi
-      exit "$status"`;
-    const env = { REMOTE: remote, COMMIT: commit, EVENT: JSON.stringify(event), ...Object.fromEntries(given) };
-    const began = Date.now();
-    const { status, output } = await runner.job(service, script, env);
-    const [log = "", json = ""] = output.split("\n=====\n");
-    const document = (json === "" ? null : JSON.parse(json)) as CheckDocument;
-    return { status, log, document, seconds: (Date.now() - began) / 1000 };
-  }
-
-  const hosts = "nas,laptop-*";
-  async function pullRequestBuild(inputs: Record<string, string> = {}, more: { before?: string } = {}) {
-    const [commit, base] = [await head(), await fleet.git("rev-parse", "main")];
-    return action("bento", {
-      commit,
-      event: pullRequest(base, commit, "repository"),
-      inputs: { command: "build", hosts, comment: "false", ...inputs },
-      ...more,
-    });
-  }
-  /** Evaluates, and builds nothing; `before` is shell. */
-  async function pullRequestCheck({ before = "" } = {}) {
-    const commit = await head();
-    const inputs = { command: "check", hosts, comment: "false" };
-    const event = pullRequest(await fleet.git("rev-parse", "main"), commit, "repository");
-    return action("bento", { commit, event, inputs, before });
-  }
-  async function mergedBuild(inputs: Record<string, string> = {}) {
-    const commit = await head();
-    return action("bento-deploy", {
-      commit,
-      event: push(commit, commit),
-      inputs: {
-        command: "build",
-        hosts,
-        push: "file:///var/lib/bento-runner/cache",
-        "cache-key": secretKey,
-        ...inputs,
-      },
-    });
-  }
-
-  /** What a host does that has a store of its own in /nix, and knows the cache's address and its public key. */
-  async function onHost(name: string, script: string): Promise<Exit> {
-    const nix = path.join(world.dir, `host-${name}`);
-    await mkdir(path.join(nix, "store"), { recursive: true });
-    const settings = [
-      `substituters = http://${cable.peer}:5000`,
-      `trusted-public-keys = ${publicKey}`,
-      "sandbox = false",
-      "build-users-group =",
-      "max-jobs = 0",
-      "experimental-features = nix-command",
-    ];
-    const env = {
-      ...ownStore,
-      NIX_REMOTE: "local",
-      NIX_CONFIG: settings.join("\n"),
-      HOME: path.join(world.dir, "home"),
-    };
-    return exec("unshare", ["--mount", "sh", "-c", `mount --bind '${nix}' /nix && ${script}`], { env });
-  }
-
-  const of = (document: CheckDocument, name: string): HostCheck => {
-    const found = document.hosts.find((host) => host.name === name);
-    if (!found) throw new Error(`no ${name}`);
-    return found;
-  };
-
-  const closure = async (...paths: readonly (string | null)[]) =>
-    (await runner.machine.run(`nix-store --query --requisites ${paths.join(" ")}`)).split("\n");
-  /** The store paths that the cache has, with who has signed them. */
-  async function cached(): Promise<Map<string, string[]>> {
-    const text = await runner.machine.run("cat /var/lib/bento-runner/cache/*.narinfo");
-    const narinfos = text.split(/^(?=StorePath: )/m).map((narinfo) => {
-      const [, storePath = ""] = /^StorePath: (.*)$/m.exec(narinfo) ?? [];
-      return [storePath, [...narinfo.matchAll(/^Sig: ([^:]*):/gm)].map(([, key = ""]) => key)] as const;
-    });
-    return new Map(narinfos);
-  }
   const statuses = ({ hosts }: CheckDocument) => hosts.map(({ name, status }) => `${name} ${status}`);
   const remembered = ({ hosts }: CheckDocument) => hosts.map((host) => host.remembered);
   /** How many derivations were built for each. */
@@ -216,7 +53,7 @@ describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
         "-w",
         "%{http_code}",
         "--path-as-is",
-        `http://${cable.peer}:5000${place}`,
+        `http://${world.address}:5000${place}`,
       ]);
     for (const place of ["/", "/../state", "/..%2fstate", "/nix-cache-info"])
       expect(await get(place), place).toMatch(/^4/);
@@ -233,8 +70,8 @@ describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
   });
 
   test("a pull request's build isn't built again after the merge; what is signed is served, and a host with the public key has it", async () => {
-    await change("change", "curl");
-    const checked = await pullRequestBuild();
+    await world.change("change", "curl");
+    const checked = await world.pullRequestBuild();
     expect(statuses(checked.document), checked.log).toEqual([
       "laptop-anna unchanged",
       "laptop-ben unchanged",
@@ -242,25 +79,25 @@ describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
     ]);
     expect(built(checked.document)[2]).toBeGreaterThan(0);
     expect(checked.document.signedBy).toBeUndefined();
-    await merge("change");
+    await world.merge("change");
 
-    const merged = await mergedBuild();
+    const merged = await world.mergedBuild();
     expect(statuses(merged.document), merged.log).toEqual(["laptop-anna ok", "laptop-ben ok", "nas ok"]);
     // Nobody has told this job what the other has evaluated; but the builds are there.
     expect(remembered(merged.document)).toEqual([false, false, false]);
     expect(built(merged.document)[2]).toBe(0);
-    expect(of(merged.document, "nas").toplevel).toBe(of(checked.document, "nas").toplevel);
+    expect(hostOf(merged.document, "nas").toplevel).toBe(hostOf(checked.document, "nas").toplevel);
     expect(merged.document.push?.error).toBeNull();
     const systems = merged.document.hosts.map(({ toplevel }) => toplevel);
-    const paths = await cached();
-    expect([...paths.keys()].sort()).toEqual((await closure(...systems)).sort());
+    const paths = await world.cached();
+    expect([...paths.keys()].sort()).toEqual((await world.closure(...systems)).sort());
     expect(new Set([...paths.values()].flat())).toEqual(new Set(["cache-1"]));
 
-    const nas = of(merged.document, "nas").toplevel;
-    const fetched = await onHost("nas", `nix-store --realise ${nas} && nix-store --verify --check-contents`);
+    const nas = hostOf(merged.document, "nas").toplevel;
+    const fetched = await world.onHost("nas", `nix-store --realise ${nas} && nix-store --verify --check-contents`);
     expect(fetched.status, fetched.stderr).toBe(0);
-    expect(fetched.stderr).toContain(`copying path '${nas}' from 'http://${cable.peer}:5000'`);
-    const stranger = await onHost(
+    expect(fetched.stderr).toContain(`copying path '${nas}' from 'http://${world.address}:5000'`);
+    const stranger = await world.onHost(
       "stranger",
       `nix-store --realise ${nas} --option trusted-public-keys ${makeCacheKey("cache-1").publicKey}`,
     );
@@ -272,20 +109,20 @@ describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
 
   test("with a key that both have, the merge evaluates and builds nothing, and pushes what the cache hasn't", async () => {
     const key = { "memory-key": "what all who may push a branch may know" };
-    await change("remembered", "nginx");
-    const checked = await pullRequestBuild(key);
+    await world.change("remembered", "nginx");
+    const checked = await world.pullRequestBuild(key);
     expect(statuses(checked.document), checked.log).toEqual([
       "laptop-anna unchanged",
       "laptop-ben unchanged",
       "nas changed",
     ]);
-    await merge("remembered");
-    const merged = await mergedBuild(key);
+    await world.merge("remembered");
+    const merged = await world.mergedBuild(key);
     expect(statuses(merged.document), merged.log).toEqual(["laptop-anna ok", "laptop-ben ok", "nas ok"]);
     expect(remembered(merged.document)).toEqual([true, true, true]);
     expect(built(merged.document)).toEqual([0, 0, 0]);
     expect(merged.document.push).toMatchObject({ paths: 2, error: null });
-    const again = await mergedBuild(key);
+    const again = await world.mergedBuild(key);
     expect(remembered(again.document)).toEqual([true, true, true]);
     expect(again.document.push).toMatchObject({ paths: 0, error: null });
   }, 300_000);
@@ -371,17 +208,17 @@ describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
 
   test("an evaluation, an output and a derivation that a pull request's job puts in place are neither believed nor signed", async () => {
     const keys = ["what only main has", "what all who may push a branch may know"];
-    for (const key of keys) await mergedBuild({ "memory-key": key });
-    await change("poison", "git");
+    for (const key of keys) await world.mergedBuild({ "memory-key": key });
+    await world.change("poison", "git");
     // Its evaluations say that the nas' system is a laptop's; nothing is built. This job believes itself.
-    const evaluated = await pullRequestCheck();
-    const [nas, anna] = ["nas", "laptop-anna"].map((name) => of(evaluated.document, name));
+    const evaluated = await world.pullRequestCheck();
+    const [nas, anna] = ["nas", "laptop-anna"].map((name) => hostOf(evaluated.document, name));
     const poison = `
       cd "\${BENTO_EVALUATIONS%%:*}"
       sed -i 's|${nas?.drv}|${anna?.drv}|g; s|${nas?.toplevel}|${anna?.toplevel}|g' *.json
       cd "$GITHUB_WORKSPACE"`;
-    const poisoned = await pullRequestCheck({ before: poison });
-    expect(of(poisoned.document, "nas").toplevel).toBe(anna?.toplevel);
+    const poisoned = await world.pullRequestCheck({ before: poison });
+    expect(hostOf(poisoned.document, "nas").toplevel).toBe(anna?.toplevel);
     // The most that it could do: entries that have the name that the other job looks for, which has no code for them.
     const evaluations = "/var/lib/bento-runner/evaluations";
     const suffixes = await runner.machine.run(
@@ -427,17 +264,20 @@ describe.skipIf(needs !== "")(`a runner's machine${needs}`, () => {
     ).toEqual([]);
     expect(put.output).toMatch(/lacks a (?:valid )?signature/);
 
-    await merge("poison");
+    await world.merge("poison");
     for (const inputs of [...keys.map((key) => ({ "memory-key": key })), {}]) {
-      const merged = await mergedBuild(inputs);
+      const merged = await world.mergedBuild(inputs);
       expect(statuses(merged.document), merged.log).toEqual(["laptop-anna ok", "laptop-ben ok", "nas ok"]);
-      expect(of(merged.document, "nas").toplevel).toBe(theirs);
-      expect(of(merged.document, "nas").remembered).toBe(false);
+      expect(hostOf(merged.document, "nas").toplevel).toBe(theirs);
+      expect(hostOf(merged.document, "nas").remembered).toBe(false);
     }
-    const paths = await cached();
+    const paths = await world.cached();
     expect(paths.get(theirs)).toEqual(["cache-1"]);
     expect([...paths.keys()]).not.toContain(other);
-    const fetched = await onHost("nas", `nix-store --realise ${theirs} && cat ${theirs}/bin/switch-to-configuration`);
+    const fetched = await world.onHost(
+      "nas",
+      `nix-store --realise ${theirs} && cat ${theirs}/bin/switch-to-configuration`,
+    );
     expect(fetched.status, fetched.stderr).toBe(0);
     expect(fetched.stdout).not.toContain("echo evil");
   }, 300_000);
