@@ -149,6 +149,27 @@ async function sizeOf(nix: Nix, paths: readonly string[]): Promise<number> {
   return size;
 }
 
+/** Milliseconds for a look at whether Nix knows a kind of store. */
+const LOOK = 20_000;
+
+/**
+ * Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
+ * told before hours of building. Whether the store can be reached is found out later.
+ * @throws UnavailableError when it doesn't.
+ */
+export async function requireStoreKind(nix: Nix, url: string): Promise<void> {
+  if (!url.startsWith("s3:")) return;
+  const impatient = ["--option", "download-attempts", "1", "--option", "connect-timeout", "3"];
+  const { stderr } = await nix.run("nix", ["store", "ping", "--store", url, ...impatient], { timeout: LOOK });
+  if (!/don't know how to open|not built with/i.test(stderr)) return;
+  throw new UnavailableError(
+    `Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`,
+    {
+      hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it",
+    },
+  );
+}
+
 /**
  * The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
  * @throws FleetError for an address that is none.
