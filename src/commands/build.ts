@@ -101,7 +101,8 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   }
   if (url !== null) {
     document.push = await pushTo(context, nix, { url, key, paths });
-    if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
+    if (key === null && paths.length > 0)
+      warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
   }
 
   // 6. What is old goes.

@@ -7,7 +7,7 @@ import { makeDirectory, writeFileAtomically } from "../platform/files.ts";
 import { COPY_PATH, eventReader } from "./activity.ts";
 import type { CacheKey } from "./cache-key.ts";
 import { AFRESH, signInCache } from "./cache-signatures.ts";
-import { withoutColours } from "./failure-message.ts";
+import { lastSaid, withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
 /** What was copied to a cache; what was there already isn't counted. */
@@ -101,7 +101,7 @@ async function copy(
   onCopied: (path: string) => void,
 ): Promise<string | null> {
   const copying = new Map<number, string>();
-  const errors: string[] = [];
+  let error = "";
   let ssh = "";
   const read = eventReader((event) => {
     switch (event.kind) {
@@ -115,7 +115,7 @@ async function copy(
         return;
       }
       case "message":
-        if (event.level === 0) errors.push(withoutColours(event.text).trim());
+        if (event.level === 0 && lastSaid(event.text) !== "") error = withoutColours(event.text).trim();
         // Why there is no connection, ssh has said itself.
         else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
     }
@@ -125,7 +125,7 @@ async function copy(
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;
-  return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+  return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
 }
 
 /** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */

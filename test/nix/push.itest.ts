@@ -133,6 +133,28 @@ test("what won't pass is not tried again", async () => {
   }
 }, 60_000);
 
+test("a cache in a directory whose disk is full: that is the reason, and it is not tried again", async () => {
+  const disk = path.join(store.dir, "disk");
+  await mkdir(disk);
+  await succeed("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
+  try {
+    // All that Nix needs to know of a cache; and no room for more.
+    await writeFile(
+      path.join(disk, "nix-cache-info"),
+      `StoreDir: ${path.dirname(system)}\nWantMassQuery: 1\nPriority: 30\n`,
+    );
+    await exec("dd", ["if=/dev/zero", `of=${disk}/fill`, "bs=4k"]);
+    const retries: string[] = [];
+    const options = { signal, wait: 10, onRetry: (text: string) => retries.push(text) };
+    const { message } = await push(nix, `file://${disk}`, [system], options).catch((error) => error);
+    expect(message).toMatch(/could not be pushed to: .*No space left on device/);
+    expect(message).not.toContain("--show-trace");
+    expect(retries).toEqual([]);
+  } finally {
+    await succeed("umount", [disk]);
+  }
+}, 60_000);
+
 test("s3://: its settings, the key and what is in the environment reach Nix as they are", async () => {
   const url = "s3://fleet-cache?profile=ci&endpoint=127.0.0.1:9&scheme=http&region=eu-central-1";
   const { file, publicKey } = await cacheKey("s-1");
