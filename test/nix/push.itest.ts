@@ -122,6 +122,12 @@ test("what won't pass is not tried again", async () => {
   );
   expect(error).toBeInstanceOf(UnavailableError);
   expect(error.message).toMatch(/could not be pushed to: .*403/);
+  // As S3 answers that has no such bucket, and a web server that takes no uploads any more.
+  for (const status of [404, 501]) {
+    await using shows = await uploads(`shows-${status}`, (n) => (n > 3 ? status : null));
+    const options = { signal, wait: 10, onRetry: (text: string) => retries.push(text) };
+    await expect(push(nix, shows.url, [system], options)).rejects.toThrow(`${status}`);
+  }
   expect(retries).toEqual([]);
 
   // Nix names the address that it was given; whoever reads that gets no password of it.
