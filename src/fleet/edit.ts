@@ -20,6 +20,9 @@ export function withHost(text: string, name: string, host: NewHost): string {
     throw new FleetError(`there is a host '${name}' already`, { at: { file: FLEET_FILE } });
   }
   if (!isMap(document.get("hosts"))) document.set("hosts", document.createNode({}));
+  const hosts = document.get("hosts");
+  // `hosts: {}`, as bento init writes it, would make one line of them all.
+  if (isMap(hosts) && hosts.items.length === 0) hosts.flow = false;
   const { key, path: place, groups, ssh } = host;
   document.setIn(
     ["hosts", name],

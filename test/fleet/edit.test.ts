@@ -41,6 +41,10 @@ test("a new host comes last, and all else stays letter by letter", () => {
   );
 });
 
+test("the first host after bento init has lines of its own", () => {
+  expect(withHost("hosts: {}\n", "web", { ssh: "root@web" })).toBe("hosts:\n  web:\n    ssh: root@web\n");
+});
+
 test("a removed host goes with what was said about it, and all else stays letter by letter", () => {
   const without = withoutHost(withHost(FLEET, "web", {}), "web");
   expect(without).toBe(FLEET);
