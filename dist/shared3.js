@@ -4616,7 +4616,7 @@ function renderCheck(document, paint, verbose) {
 /** "pushed to file:///srv/cache: 12 paths, 3.4 MiB; signed there: 3 paths" */
 function pushText({ url, paths, bytes, signed, error }) {
 	if (error !== null) return `not pushed to ${inertLine(url)}`;
-	const what = paths === 0 ? "all of it was there" : `${count(paths, "path")}, ${size(bytes)}`;
+	const what = paths === 0 ? "nothing new" : `${count(paths, "path")}, ${size(bytes)}`;
 	const more = signed === 0 ? "" : `; signed there: ${count(signed, "path")}`;
 	return `pushed to ${inertLine(url)}: ${what}${more}`;
 }
@@ -31307,6 +31307,94 @@ function makeCacheKey(name) {
 		publicKey: `${name}:${half.toString("base64")}`
 	};
 }
+// src/nix/failure-message.ts
+/**
+* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
+* knows of the fleet.
+*/
+/** Where something is, as a line of its own below what is said of it. */
+const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
+function withoutColours(text) {
+	return text.replace(/\x1b\[[0-9;]*m/g, "");
+}
+/** What one of Nix's programs said last, in one line, but for the hint that old versions put below an error. */
+function lastSaid(text) {
+	return (withoutColours(text).split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("(use '--show-trace' ")).at(-1) ?? "").replace(/^error: */, "");
+}
+/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
+function withoutOurs(text) {
+	const kept = [];
+	let ours = false;
+	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
+		ours = true;
+		while (kept.at(-1)?.trim() === "") kept.pop();
+		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
+	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
+		ours = false;
+		kept.push(line);
+	}
+	return kept.join("\n");
+}
+/** The line with the innermost error's message. */
+function causeLine(lines) {
+	let found;
+	lines.forEach((line, index) => {
+		const below = lines[index + 1] ?? "";
+		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
+	});
+	return found;
+}
+function messageAt(lines, at) {
+	const block = messageBlock(lines, at);
+	const assertions = assertionsIn(block);
+	if (assertions.length > 0) return assertions.join("; ");
+	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
+	const [, reason] = /^Cannot build '.*'\.\n\s*Reason: (.*?)\.?$/m.exec(block.replace(/^\s*error:\s*/, "")) ?? [];
+	if (reason !== void 0) return `${first.replace(/\.$/, "")}: ${reason}`;
+	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
+	if (asserted) return `${asserted[1]} failed: ${first}`;
+	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
+	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
+	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
+	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
+}
+function assertionsIn(block) {
+	if (!/Failed assertions:/.test(block)) return [];
+	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
+}
+/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
+function definitionsIn(block) {
+	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
+}
+function knownIssues(lines, at) {
+	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
+	if (heading < 0) return [];
+	const rest = lines.slice(heading + 1);
+	const end = rest.findIndex((line) => !/^\s*- /.test(line));
+	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
+}
+/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
+function messageBlock(lines, at) {
+	const block = [lines[at] ?? ""];
+	for (const line of lines.slice(at + 1)) {
+		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
+		block.push(line);
+	}
+	return block.join("\n");
+}
+/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
+function frameAbove(lines, at) {
+	let start = at - 1;
+	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
+	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
+}
+function lastWords(lines, status) {
+	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
+}
+function refusedPackage(block) {
+	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
+	return older ?? newer;
+}
 // src/nix/difference.ts
 /** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
 const NOT_A_PACKAGE = /\.(?:tar(?:\.\w+)?|t[gbx]z|zip|patch(?:\.\w+)?|diff|gem|crate|whl|json|conf|sh|service|timer|socket|mount|rules|ini)$/;
@@ -31339,7 +31427,7 @@ async function packagesOf(nix, root) {
 		"--requisites",
 		root
 	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --query --requisites failed: ${lastSaid(run.stderr)}`);
 	return parsePackages(run.stdout);
 }
 /** The outputs of a package that are not its main one are the same package. */
@@ -31506,90 +31594,6 @@ function parseEvent(line) {
 		expected: second
 	};
 }
-// src/nix/failure-message.ts
-/**
-* What Nix printed of an error, taken apart as text: the innermost error's message, and the frames around it. Nothing here
-* knows of the fleet.
-*/
-/** Where something is, as a line of its own below what is said of it. */
-const AT = /^\s*(?:at|… .* located at|whose name attribute is located at) (\/.+?):(\d+):(\d+):?$/;
-function withoutColours(text) {
-	return text.replace(/\x1b\[[0-9;]*m/g, "");
-}
-/** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
-function withoutOurs(text) {
-	const kept = [];
-	let ours = false;
-	for (const line of text.split("\n")) if (/^\s*at «string»:\d+:\d+:?$/.test(line)) {
-		ours = true;
-		while (kept.at(-1)?.trim() === "") kept.pop();
-		if (/^\s*…/.test(kept.at(-1) ?? "")) kept.pop();
-	} else if (!ours || !/^\s*(?:$|\||\d+\|)/.test(line)) {
-		ours = false;
-		kept.push(line);
-	}
-	return kept.join("\n");
-}
-/** The line with the innermost error's message. */
-function causeLine(lines) {
-	let found;
-	lines.forEach((line, index) => {
-		const below = lines[index + 1] ?? "";
-		if (/^\s*error: *\S/.test(line) || /^\s*error: *$/.test(line) && /^\s*[^\s…]/.test(below)) found = index;
-	});
-	return found;
-}
-function messageAt(lines, at) {
-	const block = messageBlock(lines, at);
-	const assertions = assertionsIn(block);
-	if (assertions.length > 0) return assertions.join("; ");
-	const first = (block.replace(/^\s*error:\s*/, "").split("\n")[0] ?? "").replace(/ Definition values:$/, "").replace(/^(Package ‘[^’]+’|Refusing to evaluate package '[^']+') in \S+/, "$1").replace(/\.drv\^\w+'/, ".drv'");
-	const [, reason] = /^Cannot build '.*'\.\n\s*Reason: (.*?)\.?$/m.exec(block.replace(/^\s*error:\s*/, "")) ?? [];
-	if (reason !== void 0) return `${first.replace(/\.$/, "")}: ${reason}`;
-	const asserted = /^\s*… while evaluating the condition of the (assertion '.*')$/.exec(frameAbove(lines, at)[0] ?? "");
-	if (asserted) return `${asserted[1]} failed: ${first}`;
-	const conflicting = /^(.*has conflicting definition values):$/.exec(first);
-	if (conflicting) return `${conflicting[1]}: ${definitionsIn(block).join(", ")}`;
-	const issues = /marked as insecure/.test(first) ? knownIssues(lines, at) : [];
-	return issues.length === 0 ? first : `${first.replace(/\.$/, "")}: ${issues.join("; ")}`;
-}
-function assertionsIn(block) {
-	if (!/Failed assertions:/.test(block)) return [];
-	return [...block.matchAll(/^\s*- (.*)$/gm)].map((match) => match[1] ?? "");
-}
-/** The values that a message lists, each with its file: "- In `/…/configuration.nix': true". */
-function definitionsIn(block) {
-	return [...block.matchAll(/^\s*- In `(.*)': ?(.*)$/gm)].map(([, file, value]) => value === "" ? `in ${file}` : `${value} in ${file}`);
-}
-function knownIssues(lines, at) {
-	const heading = lines.findIndex((line, index) => index > at && /^\s*Known issues:$/.test(line));
-	if (heading < 0) return [];
-	const rest = lines.slice(heading + 1);
-	const end = rest.findIndex((line) => !/^\s*- /.test(line));
-	return rest.slice(0, end < 0 ? void 0 : end).map((line) => line.replace(/^\s*- /, ""));
-}
-/** The message and what belongs to it: up to an empty line, a position or the next frame of the trace. */
-function messageBlock(lines, at) {
-	const block = [lines[at] ?? ""];
-	for (const line of lines.slice(at + 1)) {
-		if (AT.test(line) || /^\s*…/.test(line) || line.trim() === "" && !/assertions/.test(block.join(""))) break;
-		block.push(line);
-	}
-	return block.join("\n");
-}
-/** The lines of the frame that leads to the error, in the versions that put the error last; none in 2.8. */
-function frameAbove(lines, at) {
-	let start = at - 1;
-	while (start >= 0 && !/^\s*(?:…|error:)/.test(lines[start] ?? "")) start -= 1;
-	return start >= 0 && /^\s*…/.test(lines[start] ?? "") ? lines.slice(start, at) : [];
-}
-function lastWords(lines, status) {
-	return lines.findLast((line) => line.trim() !== "")?.trim() ?? `Nix ended with status ${status} and said nothing`;
-}
-function refusedPackage(block) {
-	const [, older, newer] = /Package ‘([^’]+)’ in .*refusing to evaluate|Refusing to evaluate package '([^']+)'/.exec(block) ?? [];
-	return older ?? newer;
-}
 // src/nix/cache-signatures.ts
 /** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
 const AT_ONCE = 1e3;
@@ -31718,7 +31722,7 @@ function parts(paths) {
 	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
 }
 function failed$1(stderr) {
-	return new UnavailableError(`what is there can't be signed: ${(withoutColours(stderr).trim().split("\n").at(-1) ?? "").replace(/^error: */, "")}`);
+	return new UnavailableError(`what is there can't be signed: ${lastSaid(stderr)}`);
 }
 // src/nix/push.ts
 /** How often it is tried. */
@@ -31726,7 +31730,7 @@ const ATTEMPTS = 6;
 /** Milliseconds. */
 const WAIT = 2e3;
 /** What is no trouble of the network's, and is the same a minute later. */
-const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
+const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
 /**
 * Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
 * whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
@@ -31783,7 +31787,7 @@ async function signOthers(nix, address, key, paths, copied) {
 /** One run of Nix's: its error, or null. */
 async function copy$1(nix, url, paths, onCopied) {
 	const copying = /* @__PURE__ */ new Map();
-	const errors = [];
+	let error = "";
 	let ssh = "";
 	const read = eventReader((event) => {
 		switch (event.kind) {
@@ -31796,7 +31800,7 @@ async function copy$1(nix, url, paths, onCopied) {
 				if (path !== void 0) onCopied(path);
 				return;
 			}
-			case "message": if (event.level === 0) errors.push(withoutColours(event.text).trim());
+			case "message": if (event.level === 0 && lastSaid(event.text) !== "") error = withoutColours(event.text).trim();
 			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
 		}
 	});
@@ -31816,7 +31820,7 @@ async function copy$1(nix, url, paths, onCopied) {
 	});
 	read("\n");
 	if (status === 0) return null;
-	return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+	return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
 }
 /** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
 function isBinaryCache(url) {
@@ -31839,6 +31843,32 @@ async function sizeOf(nix, paths) {
 		for (const line of run.stdout.split("\n")) size += Number(line);
 	}
 	return size;
+}
+/** Milliseconds for a look at whether Nix knows a kind of store. */
+const LOOK$2 = 2e4;
+/**
+* Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
+* told before hours of building. Whether the store can be reached is found out later.
+* @throws UnavailableError when it doesn't.
+*/
+async function requireStoreKind(nix, url) {
+	if (!url.startsWith("s3:")) return;
+	const { stderr } = await nix.run("nix", [
+		"store",
+		"ping",
+		"--store",
+		url,
+		...[
+			"--option",
+			"download-attempts",
+			"1",
+			"--option",
+			"connect-timeout",
+			"3"
+		]
+	], { timeout: LOOK$2 });
+	if (!/don't know how to open|not built with/i.test(stderr)) return;
+	throw new UnavailableError(`Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`, { hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it" });
 }
 /**
 * The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
@@ -32046,7 +32076,7 @@ async function signClosures(nix, key, paths) {
 		...new Set(paths)
 	]);
 	if (/not privileged to add signatures/.test(run.stderr)) return false;
-	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
+	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${lastSaid(run.stderr)}`);
 	return true;
 }
 // src/nix/build-errors.ts
@@ -32116,7 +32146,7 @@ async function failuresOf({ output }, nix, outcomes, directory) {
 		const { culprits, message } = outcome;
 		const [first] = culprits;
 		if (first === void 0) {
-			failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
+			failures.set(host, { message: inertLine(message) });
 			continue;
 		}
 		const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";
@@ -32399,7 +32429,10 @@ async function closureHashes(nix, paths) {
 			"--requisites",
 			...paths.slice(begin, begin + 1e3)
 		]);
-		if (run.status !== 0) throw new UnavailableError(`what is kept can't be told: ${run.stderr.trim()}`);
+		if (run.status !== 0) {
+			const said = lastSaid(run.stderr);
+			throw new UnavailableError(`what is kept can't be told: ${said}`, { .../is not valid$/.test(said) ? { hint: "it has a gc root, and isn't in the store: build it again, or remove that root" } : {} });
+		}
 		for (const line of run.stdout.split("\n")) hashes.add(path$2.basename(line).slice(0, 32));
 	}
 	return hashes;
@@ -32666,7 +32699,7 @@ async function buildAll(nix, wanted, onEvent = () => {}) {
 			pending = rest;
 			continue;
 		}
-		const message = said.text.trim().split("\n").at(-1) || `nix-store --realise ended with status ${said.status}`;
+		const message = lastSaid(said.text) || `nix-store --realise ended with status ${said.status}`;
 		for (const one of rest) outcomes.set(one, {
 			kind: "failed",
 			culprits: [],
@@ -32712,7 +32745,7 @@ async function invalidPaths(nix, paths) {
 		"--print-invalid",
 		...new Set(paths)
 	]);
-	if (run.status !== 0) throw new UnavailableError(`the store can't be read: ${run.stderr.trim().split("\n").at(-1)}`);
+	if (run.status !== 0) throw new UnavailableError(`the store can't be read: ${lastSaid(run.stderr)}`);
 	return new Set(run.stdout.split("\n").filter((line) => line !== ""));
 }
 /** Why each of `missing` isn't there, of those of which that is known. */
@@ -32929,7 +32962,7 @@ async function planBuild(nix, drvs) {
 		"--dry-run",
 		...drvs
 	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${lastSaid(run.stderr)}`);
 	return parsePlan(run.stderr);
 }
 /**
@@ -32945,7 +32978,7 @@ async function planBuilds(nix, drvs) {
 		"--dry-run",
 		...drvs
 	]);
-	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+	if (run.status !== 0) throw new UnavailableError(`nix-store --realise --dry-run failed: ${lastSaid(run.stderr)}`);
 	const { build, fetch } = parsePlanPaths(run.stderr);
 	const graph = new DerivationGraph();
 	try {
@@ -36539,11 +36572,12 @@ async function build(context, options) {
 		const key = _usingCtx$4.a(source === void 0 ? null : await openCacheKey(source, describeKey(CACHE_KEY)));
 		const distrust = key === null ? null : distrustOf(key, await loadFleet(options.fleet));
 		if (distrust !== null) context.output.info(distrust);
+		const nix = await Nix.find(options.nix, context.signal);
+		if (url !== null) await requireStoreKind(nix, url);
 		const checked = await check(context, {
 			...options,
 			derivations: true
 		});
-		const nix = await Nix.find(options.nix, context.signal);
 		const targets = checked.hosts.flatMap((host) => {
 			const { drv, toplevel, status } = host;
 			return drv !== null && toplevel !== null && status !== "failed" && status !== "unchanged" ? [{
@@ -36605,7 +36639,7 @@ async function build(context, options) {
 				key,
 				paths
 			});
-			if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
+			if (key === null && paths.length > 0) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
 		}
 		if (!options.prune) return document;
 		await removeOldLogs(logs);

@@ -6,7 +6,7 @@ import { removeOldLogs } from "../nix/build-log.ts";
 import { openCacheKey } from "../nix/cache-key.ts";
 import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
-import { cacheDirectory, isBinaryCache, storeAddress } from "../nix/push.ts";
+import { cacheDirectory, isBinaryCache, requireStoreKind, storeAddress } from "../nix/push.ts";
 import { refreshRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
 import { parallel } from "../platform/parallel.ts";
@@ -48,8 +48,9 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   await using key = source === undefined ? null : await openCacheKey(source, describeKey(CACHE_KEY));
   const distrust = key === null ? null : distrustOf(key, await loadFleet(options.fleet));
   if (distrust !== null) context.output.info(distrust);
-  const checked = await check(context, { ...options, derivations: true });
   const nix = await Nix.find(options.nix, context.signal);
+  if (url !== null) await requireStoreKind(nix, url);
+  const checked = await check(context, { ...options, derivations: true });
   const targets = checked.hosts.flatMap((host): Target[] => {
     const { drv, toplevel, status } = host;
     const isDue = drv !== null && toplevel !== null && status !== "failed" && status !== "unchanged";
@@ -100,7 +101,8 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   }
   if (url !== null) {
     document.push = await pushTo(context, nix, { url, key, paths });
-    if (key === null) warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
+    if (key === null && paths.length > 0)
+      warnings.push(`what is pushed is not signed, and hosts take nothing unsigned: set ${CACHE_KEY}`);
   }
 
   // 6. What is old goes.

@@ -2,6 +2,7 @@ import { UnavailableError } from "../errors.ts";
 import { BUILD, eventReader, type NixEvent } from "./activity.ts";
 import { type BuildError, type Platform, parseBuildError } from "./build-errors.ts";
 import { DerivationGraph, UnreadableDerivation } from "./derivation.ts";
+import { lastSaid } from "./failure-message.ts";
 import { COLLISIONS, collided, type Nix } from "./nix.ts";
 
 /** A derivation, and the output of it that is wanted. */
@@ -65,7 +66,7 @@ export async function buildAll(
       pending = rest;
       continue;
     }
-    const message = said.text.trim().split("\n").at(-1) || `nix-store --realise ended with status ${said.status}`;
+    const message = lastSaid(said.text) || `nix-store --realise ended with status ${said.status}`;
     for (const one of rest) outcomes.set(one, { kind: "failed", culprits: [], message });
     break;
   }
@@ -100,7 +101,7 @@ export async function invalidPaths(nix: Nix, paths: readonly string[]): Promise<
   if (paths.length === 0) return new Set();
   const run = await nix.run("nix-store", ["--check-validity", "--print-invalid", ...new Set(paths)]);
   if (run.status !== 0) {
-    throw new UnavailableError(`the store can't be read: ${run.stderr.trim().split("\n").at(-1)}`);
+    throw new UnavailableError(`the store can't be read: ${lastSaid(run.stderr)}`);
   }
   return new Set(run.stdout.split("\n").filter((line) => line !== ""));
 }

@@ -3,7 +3,7 @@ import path from "node:path";
 import { UnavailableError } from "../errors.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import type { CacheKey } from "./cache-key.ts";
-import { withoutColours } from "./failure-message.ts";
+import { lastSaid, withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
 /** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
@@ -116,6 +116,5 @@ function parts(paths: readonly string[]): string[][] {
 }
 
 function failed(stderr: string): UnavailableError {
-  const said = withoutColours(stderr).trim().split("\n").at(-1) ?? "";
-  return new UnavailableError(`what is there can't be signed: ${said.replace(/^error: */, "")}`);
+  return new UnavailableError(`what is there can't be signed: ${lastSaid(stderr)}`);
 }

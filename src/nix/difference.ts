@@ -1,5 +1,6 @@
 import { UnavailableError } from "../errors.ts";
 import type { PackageChange } from "../results.ts";
+import { lastSaid } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
 /** What a derivation's build needs besides packages: sources, patches, hooks and the files that NixOS generates. */
@@ -32,7 +33,7 @@ type Packages = ReadonlyMap<string, ReadonlySet<string>>;
 async function packagesOf(nix: Nix, root: string): Promise<Packages> {
   const run = await nix.run("nix-store", ["--query", "--requisites", root]);
   if (run.status !== 0) {
-    throw new UnavailableError(`nix-store --query --requisites failed: ${run.stderr.trim().split("\n").at(-1)}`);
+    throw new UnavailableError(`nix-store --query --requisites failed: ${lastSaid(run.stderr)}`);
   }
   return parsePackages(run.stdout);
 }

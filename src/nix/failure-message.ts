@@ -11,6 +11,15 @@ export function withoutColours(text: string): string {
   return text.replace(/\x1b\[[0-9;]*m/g, "");
 }
 
+/** What one of Nix's programs said last, in one line, but for the hint that old versions put below an error. */
+export function lastSaid(text: string): string {
+  const lines = withoutColours(text).split("\n");
+  const said = lines
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("(use '--show-trace' "));
+  return (said.at(-1) ?? "").replace(/^error: */, "");
+}
+
 /** The text without the frames of what Bento itself gave to Nix to evaluate: an expression, which Nix calls «string». */
 export function withoutOurs(text: string): string {
   const kept: string[] = [];

@@ -1,6 +1,7 @@
 import { UnavailableError } from "../errors.ts";
 import type { BuildPlan } from "../results.ts";
 import { DerivationGraph, UnreadableDerivation } from "./derivation.ts";
+import { lastSaid } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
 /**
@@ -11,7 +12,7 @@ export async function planBuild(nix: Nix, drvs: readonly string[]): Promise<Buil
   if (drvs.length === 0) return { build: 0, fetch: 0, download: 0, unpacked: 0 };
   const run = await nix.run("nix-store", ["--realise", "--dry-run", ...drvs]);
   if (run.status !== 0) {
-    throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+    throw new UnavailableError(`nix-store --realise --dry-run failed: ${lastSaid(run.stderr)}`);
   }
   return parsePlan(run.stderr);
 }
@@ -26,7 +27,7 @@ export async function planBuilds(nix: Nix, drvs: readonly string[]): Promise<Bui
   if (drvs.length === 1) return [await planBuild(nix, [only])];
   const run = await nix.run("nix-store", ["--realise", "--dry-run", ...drvs]);
   if (run.status !== 0) {
-    throw new UnavailableError(`nix-store --realise --dry-run failed: ${run.stderr.trim().split("\n").at(-1)}`);
+    throw new UnavailableError(`nix-store --realise --dry-run failed: ${lastSaid(run.stderr)}`);
   }
   const { build, fetch } = parsePlanPaths(run.stderr);
   const graph = new DerivationGraph();

@@ -3,6 +3,7 @@ import path from "node:path";
 import { UnavailableError } from "../errors.ts";
 import { makeDirectory } from "../platform/files.ts";
 import { parallel } from "../platform/parallel.ts";
+import { lastSaid } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
 /** What was removed from a cache. */
@@ -178,7 +179,15 @@ async function closureHashes(nix: Nix, paths: readonly string[]): Promise<Set<st
   const hashes = new Set<string>();
   for (let begin = 0; begin < paths.length; begin += 1000) {
     const run = await nix.run("nix-store", ["--query", "--requisites", ...paths.slice(begin, begin + 1000)]);
-    if (run.status !== 0) throw new UnavailableError(`what is kept can't be told: ${run.stderr.trim()}`);
+    if (run.status !== 0) {
+      const said = lastSaid(run.stderr);
+      throw new UnavailableError(`what is kept can't be told: ${said}`, {
+        // As after a new installation of Nix, below a home with all that was kept.
+        ...(/is not valid$/.test(said)
+          ? { hint: "it has a gc root, and isn't in the store: build it again, or remove that root" }
+          : {}),
+      });
+    }
     for (const line of run.stdout.split("\n")) hashes.add(path.basename(line).slice(0, 32));
   }
   return hashes;

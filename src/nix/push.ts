@@ -7,7 +7,7 @@ import { makeDirectory, writeFileAtomically } from "../platform/files.ts";
 import { COPY_PATH, eventReader } from "./activity.ts";
 import type { CacheKey } from "./cache-key.ts";
 import { AFRESH, signInCache } from "./cache-signatures.ts";
-import { withoutColours } from "./failure-message.ts";
+import { lastSaid, withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
 /** What was copied to a cache; what was there already isn't counted. */
@@ -37,7 +37,7 @@ const ATTEMPTS = 6;
 const WAIT = 2_000;
 /** What is no trouble of the network's, and is the same a minute later. */
 const PERMANENT =
-  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error 40[0135]|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
+  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
 
 /**
  * Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
@@ -101,7 +101,7 @@ async function copy(
   onCopied: (path: string) => void,
 ): Promise<string | null> {
   const copying = new Map<number, string>();
-  const errors: string[] = [];
+  let error = "";
   let ssh = "";
   const read = eventReader((event) => {
     switch (event.kind) {
@@ -115,7 +115,7 @@ async function copy(
         return;
       }
       case "message":
-        if (event.level === 0) errors.push(withoutColours(event.text).trim());
+        if (event.level === 0 && lastSaid(event.text) !== "") error = withoutColours(event.text).trim();
         // Why there is no connection, ssh has said itself.
         else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
     }
@@ -125,7 +125,7 @@ async function copy(
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;
-  return (errors.at(-1)?.replace(/^error: */, "") || `nix copy ended with status ${status}`) + ssh;
+  return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
 }
 
 /** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
@@ -147,6 +147,27 @@ async function sizeOf(nix: Nix, paths: readonly string[]): Promise<number> {
     for (const line of run.stdout.split("\n")) size += Number(line);
   }
   return size;
+}
+
+/** Milliseconds for a look at whether Nix knows a kind of store. */
+const LOOK = 20_000;
+
+/**
+ * Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
+ * told before hours of building. Whether the store can be reached is found out later.
+ * @throws UnavailableError when it doesn't.
+ */
+export async function requireStoreKind(nix: Nix, url: string): Promise<void> {
+  if (!url.startsWith("s3:")) return;
+  const impatient = ["--option", "download-attempts", "1", "--option", "connect-timeout", "3"];
+  const { stderr } = await nix.run("nix", ["store", "ping", "--store", url, ...impatient], { timeout: LOOK });
+  if (!/don't know how to open|not built with/i.test(stderr)) return;
+  throw new UnavailableError(
+    `Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`,
+    {
+      hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it",
+    },
+  );
 }
 
 /**

@@ -1,5 +1,6 @@
 import { UnavailableError } from "../errors.ts";
 import type { CacheKey } from "./cache-key.ts";
+import { lastSaid } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
 
 /**
@@ -12,7 +13,7 @@ export async function signClosures(nix: Nix, key: CacheKey, paths: readonly stri
   const run = await nix.run("nix", ["store", "sign", "--recursive", "--key-file", key.file, ...new Set(paths)]);
   if (/not privileged to add signatures/.test(run.stderr)) return false;
   if (run.status !== 0) {
-    throw new UnavailableError(`what was built can't be signed: ${run.stderr.trim().split("\n").at(-1)}`);
+    throw new UnavailableError(`what was built can't be signed: ${lastSaid(run.stderr)}`);
   }
   return true;
 }

@@ -68,7 +68,7 @@ export function renderCheck(document: CheckDocument, paint: Paint, verbose: bool
 /** "pushed to file:///srv/cache: 12 paths, 3.4 MiB; signed there: 3 paths" */
 export function pushText({ url, paths, bytes, signed, error }: PushResult): string {
   if (error !== null) return `not pushed to ${inertLine(url)}`;
-  const what = paths === 0 ? "all of it was there" : `${count(paths, "path")}, ${size(bytes)}`;
+  const what = paths === 0 ? "nothing new" : `${count(paths, "path")}, ${size(bytes)}`;
   const more = signed === 0 ? "" : `; signed there: ${count(signed, "path")}`;
   return `pushed to ${inertLine(url)}: ${what}${more}`;
 }

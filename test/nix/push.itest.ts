@@ -8,8 +8,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { InterruptedError, UnavailableError } from "../../src/errors.ts";
 import { makeCacheKey } from "../../src/nix/cache-key.ts";
 import { Nix } from "../../src/nix/nix.ts";
-import { push } from "../../src/nix/push.ts";
-import { succeed } from "../support/programs.ts";
+import { push, requireStoreKind } from "../../src/nix/push.ts";
+import { recordingPath } from "../cli/bento.ts";
+import { exec, succeed } from "../support/programs.ts";
 import { privateStore, type Store } from "./store.ts";
 
 let store: Store;
@@ -39,13 +40,17 @@ async function cacheKey(name: string): Promise<{ file: string; publicKey: string
   return { file, publicKey };
 }
 
-/** A cache that takes uploads, as some HTTP servers do. `fails` says which uploads it refuses, by their number. */
-async function uploads(name: string, fails: (n: number) => number | null) {
-  const dir = path.join(store.dir, name);
+/**
+ * A cache that takes uploads, as some HTTP servers do, and as S3 does below the name of a bucket. `fails` says which uploads it refuses,
+ * by their number.
+ */
+async function uploads(name: string, fails: (n: number) => number | null, bucket = "") {
+  const top = path.join(store.dir, name);
+  const dir = path.join(top, bucket);
   await mkdir(path.join(dir, "nar"), { recursive: true });
   let count = 0;
   const server: Server = createServer(async (request, response) => {
-    const file = path.join(dir, new URL(request.url ?? "", "http://cache").pathname);
+    const file = path.join(top, new URL(request.url ?? "", "http://cache").pathname);
     const answer = (status: number) => response.writeHead(status).end();
     if (request.method !== "PUT") {
       const stream = createReadStream(file);
@@ -117,6 +122,12 @@ test("what won't pass is not tried again", async () => {
   );
   expect(error).toBeInstanceOf(UnavailableError);
   expect(error.message).toMatch(/could not be pushed to: .*403/);
+  // As S3 answers that has no such bucket, and a web server that takes no uploads any more.
+  for (const status of [404, 501]) {
+    await using shows = await uploads(`shows-${status}`, (n) => (n > 3 ? status : null));
+    const options = { signal, wait: 10, onRetry: (text: string) => retries.push(text) };
+    await expect(push(nix, shows.url, [system], options)).rejects.toThrow(`${status}`);
+  }
   expect(retries).toEqual([]);
 
   // Nix names the address that it was given; whoever reads that gets no password of it.
@@ -127,6 +138,78 @@ test("what won't pass is not tried again", async () => {
     expect(message).not.toMatch(/hun|ter2|ter%32/);
   }
 }, 60_000);
+
+test("a cache in a directory whose disk is full: that is the reason, and it is not tried again", async () => {
+  const disk = path.join(store.dir, "disk");
+  await mkdir(disk);
+  await succeed("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk]);
+  try {
+    // All that Nix needs to know of a cache; and no room for more.
+    await writeFile(
+      path.join(disk, "nix-cache-info"),
+      `StoreDir: ${path.dirname(system)}\nWantMassQuery: 1\nPriority: 30\n`,
+    );
+    await exec("dd", ["if=/dev/zero", `of=${disk}/fill`, "bs=4k"]);
+    const retries: string[] = [];
+    const options = { signal, wait: 10, onRetry: (text: string) => retries.push(text) };
+    const { message } = await push(nix, `file://${disk}`, [system], options).catch((error) => error);
+    expect(message).toMatch(/could not be pushed to: .*No space left on device/);
+    expect(message).not.toContain("--show-trace");
+    expect(retries).toEqual([]);
+  } finally {
+    await succeed("umount", [disk]);
+  }
+}, 60_000);
+
+test("s3://: its settings, the key and what is in the environment reach Nix as they are", async () => {
+  const url = "s3://fleet-cache?profile=ci&endpoint=127.0.0.1:9&scheme=http&region=eu-central-1";
+  const { file, publicKey } = await cacheKey("s-1");
+  const dir = path.join(store.dir, "recorded");
+  await mkdir(dir);
+  const recorder = await recordingPath(dir);
+  const before = process.env.PATH;
+  Object.assign(process.env, { PATH: recorder.PATH, AWS_ACCESS_KEY_ID: "AKIA0", AWS_SECRET_ACCESS_KEY: "0123/+=" });
+  try {
+    const pushing = push(nix, url, [system], { signal, wait: 1, key: { file, publicKey } });
+    await expect(pushing).rejects.toThrow(/^s3:\/\/fleet-cache\S+ could not be pushed to: /);
+  } finally {
+    process.env.PATH = before;
+    delete process.env.AWS_ACCESS_KEY_ID;
+    delete process.env.AWS_SECRET_ACCESS_KEY;
+  }
+  const seen = await recorder.seen();
+  expect(seen).toContain(` --to ${url}&secret-key=${encodeURIComponent(file)} ${system}`);
+  expect(seen).toMatch(/^AWS_ACCESS_KEY_ID=AKIA0$/m);
+  expect(seen).toMatch(/^AWS_SECRET_ACCESS_KEY=0123\/\+=$/m);
+}, 120_000);
+
+test("s3://, with a Nix that has it: signed, only what is missing, and signed later", async ({ skip }) => {
+  if (!(await hasS3())) skip("this Nix was built without S3");
+  await using cache = await uploads("buckets", () => null, "fleet-cache");
+  const url = `s3://fleet-cache?endpoint=127.0.0.1:${cache.port}&scheme=http&region=eu-central-1`;
+  await requireStoreKind(nix, url);
+  const [first, second] = [await cacheKey("s-1"), await cacheKey("s-2")];
+  expect(await push(nix, url, [system], { signal, key: first })).toMatchObject({ paths: 11, signed: 0 });
+  expect(await push(nix, url, [system], { signal, key: first })).toMatchObject({ paths: 0, signed: 0 });
+  expect(await push(nix, url, [system], { signal, key: second })).toMatchObject({ paths: 0, signed: 11 });
+  for (const text of await cache.texts()) expect(text.match(/^Sig: (s-.)/gm)).toEqual(["Sig: s-1", "Sig: s-2"]);
+}, 60_000);
+
+test("s3://, with a Nix that was built without: it is told before anything is built", async ({ skip }) => {
+  if (await hasS3()) skip("this Nix was built with S3");
+  const error = await requireStoreKind(nix, "s3://fleet-cache?region=eu").catch((error) => error);
+  expect(error).toBeInstanceOf(UnavailableError);
+  expect(error.message).toBe(
+    `Nix ${nix.version} on this machine can't push to s3://fleet-cache?region=eu: it was built without S3`,
+  );
+});
+
+/** Whether this machine's Nix was built with S3: Debian's is from 2.34 on. */
+async function hasS3(): Promise<boolean> {
+  const url = "s3://bucket?endpoint=127.0.0.1:9&scheme=http&region=eu";
+  const { stderr } = await exec("nix", ["store", "ping", "--store", url, "--option", "download-attempts", "1"]);
+  return !/don't know how to open/.test(stderr);
+}
 
 test("what an HTTP cache has unsigned, or by another key, is signed there; what it has of somebody else's making is not", async () => {
   await using cache = await uploads("signed-later", () => null);

@@ -5,8 +5,14 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { succeed } from "./programs.ts";
 
-/** What becomes of a request: the file; its first half; a byte now and then; no answer at all; the end of the connection; or this status. */
-export type Answer = "file" | "half" | "trickle" | "silence" | "hangup" | number;
+/**
+ * What becomes of a request: the file; its first half; a byte now and then; 40 kB a second; no answer at all; the end of the
+ * connection; or this status.
+ */
+export type Answer = "file" | "half" | "trickle" | "slow" | "silence" | "hangup" | number;
+
+/** Bytes, and milliseconds between them. */
+const PACES = { trickle: [1, 200], slow: [4_000, 100] } as const;
 
 const NIX = ["--extra-experimental-features", "nix-command"];
 
@@ -38,12 +44,17 @@ export class BinaryCache implements AsyncDisposable {
       if (typeof answer === "number") return response.writeHead(answer).end();
       const content = await readFile(path.join(dir, path.normalize(pathname))).catch(() => null);
       if (content === null) return response.writeHead(404).end();
-      if (answer === "trickle") {
+      if (answer === "trickle" || answer === "slow") {
         // What it is, so that nothing is wrong with it but the time that it takes.
         response.writeHead(200, { "content-length": content.length });
+        const [bytes, wait] = PACES[answer];
         let at = 0;
-        const trickle = setInterval(() => response.write(content.subarray(at, ++at)), 200);
-        return response.on("close", () => clearInterval(trickle));
+        const pace = setInterval(() => {
+          response.write(content.subarray(at, at + bytes));
+          at += bytes;
+          if (at >= content.length) response.end();
+        }, wait);
+        return response.on("close", () => clearInterval(pace));
       }
       return response.end(answer === "half" ? content.subarray(0, content.length / 2) : content);
     });

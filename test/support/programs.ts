@@ -99,7 +99,7 @@ function parentOf(pid: number): number {
 }
 
 /** Undefined when the process is gone. */
-function procFile(pid: number, file: string): string | undefined {
+export function procFile(pid: number, file: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`, "latin1");
   } catch {

@@ -44,6 +44,15 @@ in
         Seconds that a binary cache has for its first answer to an upgrade, and that it may be silent in a download.
       '';
     };
+    minimumSpeed = mkOption {
+      type = types.ints.unsigned;
+      default = 1000;
+      description = ''
+        Bytes a second, unpacked, that an upgrade's downloads must bring on the average of five minutes. Below that, the cache
+        that they come from is left out of that upgrade, as one that doesn't answer is; what has come stays. Lower it for a way
+        that is slower than a modem; 0 waits as long as something comes.
+      '';
+    };
   };
 
   config = mkIf cfg.enable {
@@ -51,6 +60,7 @@ in
       BENTO_CACHES = if cfg.caches.scope == "none" then "none" else "fleet";
       BENTO_CACHE_CONNECT_TIMEOUT = toString cfg.caches.connectTimeout;
       BENTO_CACHE_DEADLINE = toString cfg.caches.deadline;
+      BENTO_CACHE_SPEED = toString cfg.caches.minimumSpeed;
     };
 
     # fleet.yaml's binary caches, beside those that this machine has anyway: the lists are merged with NixOS's own. It isn't

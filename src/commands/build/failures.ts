@@ -32,7 +32,7 @@ export async function failuresOf(
     const { culprits, message } = outcome;
     const [first] = culprits;
     if (first === undefined) {
-      failures.set(host, { message: inertLine(message.replace(/^error: /, "")) });
+      failures.set(host, { message: inertLine(message) });
       continue;
     }
     const more = culprits.length > 1 ? ` (and ${culprits.length - 1} more that it needs)` : "";

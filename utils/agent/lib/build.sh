@@ -71,7 +71,12 @@ realise_or_build() {
   [ "${#cache_options[@]}" -gt 0 ] || use_caches
   [ -z "$manifest_toplevel" ] || [ "$BENTO_BUILD" = source ] || [ "${#caches[@]}" -eq 0 ] || say "building it here: $problem"
 
-  build_from_source "$1" "$root" && return
+  while :; do
+    build_from_source "$1" "$root" && return
+    # Each time with fewer of the fleet's caches; without them, nothing is too slow.
+    is_too_slow "$build_status" || break
+    leave_out_slow "$(too_slow)"
+  done
   # What is wrong with a cache is no fault of the release's. Once, so that a build that fails isn't repeated for each.
   if is_cache_to_blame && leave_out_troubled; then build_from_source "$1" "$root" && return; fi
   return 1
@@ -83,11 +88,12 @@ build_from_source() {
   build_status=0
   mark_log
   # Where a download fails, what it was for is built.
-  local options=("${cache_options[@]}" --option fallback true)
+  local options=("${cache_options[@]}" --option fallback true) patience
+  mapfile -t patience < <(nix_patience)
   if [ "$manifest_kind" = flake ]; then
     # In quotes, so that a dot is a part of the name; and a flake reference's fragment is percent-encoded.
-    logged watched "$BENTO_BUILD_SILENCE" nix_progress nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs "${options[@]}" \
-      --out-link "$root" \
+    logged watched "${patience[@]}" -- nix "${nix_flags[@]}" build --no-write-lock-file --no-update-lock-file --print-build-logs \
+      "${options[@]}" --out-link "$root" \
       "path:$tree#nixosConfigurations.\"${manifest_attr//%/%25}\".config.system.build.toplevel" || build_status=$?
   else
     if [ ! -f "$tree/$manifest_attr" ]; then
@@ -102,10 +108,13 @@ build_from_source() {
       fi
       search_path=nixpkgs=$pinned:$search_path
     fi
-    NIX_PATH=$search_path logged watched "$BENTO_BUILD_SILENCE" nix_progress \
+    NIX_PATH=$search_path logged watched "${patience[@]}" -- \
       nix-build '<nixpkgs/nixos>' -A system -I "nixos-config=$tree/$manifest_attr" "${options[@]}" --out-link "$root" || build_status=$?
   fi
-  if [ "$build_status" -eq 124 ]; then
+  if [ "$build_status" -eq 124 ] && [ "$ended_by" = download_speed ]; then
+    problem="its build was ended, as downloads for it were too slow: $(too_slow)"
+    return 1
+  elif [ "$build_status" -eq 124 ]; then
     problem="its build was ended: for $BENTO_BUILD_SILENCE s it has said nothing (services.bento.maxSilentTime.build) after: $(said_before_end)"
     return 1
   fi
@@ -136,7 +145,7 @@ pinned_nixpkgs() {
   local url hash
   url=$(jq -er '.url | strings' "$1") && hash=$(jq -er '.hash | strings' "$1") || return 1
   # shellcheck disable=SC2016 # the variables are Nix's
-  apart watched "$BENTO_BUILD_SILENCE" nix_progress nix-instantiate --eval --json --read-write-mode \
+  apart watched "$BENTO_BUILD_SILENCE" nix_progress -- nix-instantiate --eval --json --read-write-mode \
     --argstr url "$url" --argstr hash "$hash" \
     --expr '{ url, hash }: "${builtins.fetchTarball { inherit url; sha256 = hash; }}"' 2>> "${attempt_log:-/dev/null}" |
     jq -er .

@@ -69,19 +69,27 @@ nix_settings() {
 }
 
 # silence_of URL: prints why a cache is not to be asked, or nothing. Any answer of an HTTP server is one, but that it is
-# broken: what it means is Nix's to find out, which may have a password for it. Other kinds of stores are Nix's alone.
+# broken: what it means is Nix's to find out, which may have a password for it. Other kinds of stores are Nix's alone. It is asked for
+# what it will be asked for, where that is known: of a few bytes nobody sees that they come one by one.
 silence_of() {
-  local said status=0 base=${1%%\?*}
+  local said status=0 base=${1%%\?*} file=nix-cache-info
+  [ -z "$manifest_toplevel" ] || [ "$BENTO_BUILD" = source ] || file=$(narinfo_of "$manifest_toplevel")
   case $1 in http://* | https://*) ;; *) return 0 ;; esac
   command -v curl > /dev/null || return 0
   said=$(curl -q --silent --show-error --output /dev/null --write-out '%{http_code}' --max-time "$BENTO_CACHE_DEADLINE" \
-    --connect-timeout "$BENTO_CACHE_CONNECT_TIMEOUT" "${base%/}/nix-cache-info" 2>&1) || status=$?
+    --connect-timeout "$BENTO_CACHE_CONNECT_TIMEOUT" "${base%/}/$file" 2>&1) || status=$?
   if [ "$status" -ne 0 ]; then
     said=${said%%$'\n'*}
     echo "${said#curl: (*) }"
   elif [ "$said" -ge 500 ]; then
     echo "it answers with the status $said"
   fi
+}
+
+# narinfo_of STORE_PATH: the file in which a cache says of it that it is there.
+narinfo_of() {
+  local name=${1##*/}
+  echo "${name:0:32}.narinfo"
 }
 
 # leave_out URL WHY: for the rest of this attempt.
@@ -93,17 +101,63 @@ leave_out() {
   caches=("${kept[@]}")
 }
 
+# fleet_caches_in_use: prints those of the fleet's that are still asked, one a line.
+fleet_caches_in_use() {
+  local url own
+  for url in "${caches[@]}"; do
+    for own in "${fleet_caches[@]}"; do
+      if [ "${url%/}" = "${own%/}" ]; then echo "$url"; break; fi
+    done
+  done
+}
+
 # leave_out_fleet WHY: leaves out the fleet's caches, where Nix has waited for what they have as long as it may. Something comes now and
 # then, so Nix itself would wait for ever, and again in the build that is made instead.
 leave_out_fleet() {
-  local url own slow=()
-  for url in "${caches[@]}"; do
-    for own in "${fleet_caches[@]}"; do
-      if [ "${url%/}" = "${own%/}" ]; then slow+=("$url"); break; fi
-    done
-  done
-  for url in "${slow[@]}"; do leave_out "$url" "$1"; done
+  local url used
+  mapfile -t used < <(fleet_caches_in_use)
+  for url in "${used[@]}"; do leave_out "$url" "$1"; done
   set_cache_options
+}
+
+# nix_patience: prints what `watched` is told of a run of Nix's, one a line. How fast something comes is looked at where the fleet's
+# caches are asked: without them, nothing else would be left to do.
+nix_patience() {
+  printf '%s\n' "$BENTO_BUILD_SILENCE" nix_progress
+  [ "$BENTO_CACHE_SPEED" -eq 0 ] || [ -z "$(fleet_caches_in_use)" ] || printf '%s\n' "$BENTO_CACHE_SPEED_TIME" download_speed
+}
+
+# is_too_slow STATUS: whether Nix, which has ended with it, was ended since a download was.
+is_too_slow() { [ "$1" -eq 124 ] && [ "$ended_by" = download_speed ]; }
+
+too_slow() {
+  echo "less than $BENTO_CACHE_SPEED bytes a second came for $BENTO_CACHE_SPEED_TIME s (services.bento.caches.minimumSpeed)"
+}
+
+# leave_out_slow WHY: leaves out those of the fleet's caches from which something was coming when Nix was ended; where that isn't known,
+# all of them.
+leave_out_slow() {
+  local url base slow used found=
+  slow=$(coming_from)
+  mapfile -t used < <(fleet_caches_in_use)
+  for url in "${used[@]}"; do
+    base=${url%%\?*}
+    grep -qxF -- "${base%/}" <<< "$slow" || continue
+    leave_out "$url" "$1"
+    found=yes
+  done
+  [ -n "$found" ] || leave_out_fleet "$1"
+  set_cache_options
+}
+
+# coming_from: prints the caches from which paths were coming, since `mark_log`, that are not here now, as far as Nix has said so.
+coming_from() {
+  local stored url
+  while IFS=$'\t' read -r stored url; do
+    nix-store --check-validity "$stored" 2> /dev/null || echo "${url%/}"
+    # No more than these at the same time.
+  done < <(tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null |
+    sed -n "s/^copying path '\(\/[^']*\)' from '\([^'?]*\).*/\1\t\2/p" | tail -n 32)
 }
 
 # set_cache_options: what Nix is told of $caches. The lists are whole, since Nix 2.3 can't add to one of keys.

@@ -9,7 +9,7 @@ offline=
 # long as it takes, and SECONDS are those in which nothing comes.
 poll_server() {
   local status=0 said=$BENTO_RUN/fetcher.err within=(timeout --kill-after=5 "$2")
-  [ -z "${3:-}" ] || within=(watched "$2" fetched)
+  [ -z "${3:-}" ] || within=(watched "$2" fetched --)
   apart "${within[@]}" "$fetcher" poll > "$1" 2> "$said" || status=$?
   [ -z "$attempt_log" ] || [ ! -s "$said" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   case $status in

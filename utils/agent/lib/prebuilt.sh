@@ -3,23 +3,29 @@
 
 # realise_toplevel ROOT: into the store, with ROOT as its garbage collector root. Fails with $problem.
 realise_toplevel() {
-  local status=0
+  local status=0 patience
   # What is here already needs nobody.
   if ! nix-store --check-validity "$manifest_toplevel" 2> /dev/null; then
     use_caches
-    is_offered || return 1
-    mark_log
-    # No job and no builder: were there a derivation of it here, it still would not be built.
-    logged timeout --kill-after=10 "$BENTO_CACHE_TIMEOUT" nix-store --realise "$manifest_toplevel" "${cache_options[@]}" \
-      --option fallback false --max-jobs 0 --option builders '' --add-root "$1" --indirect || status=$?
+    while :; do
+      is_offered || return 1
+      mark_log
+      status=0
+      mapfile -t patience < <(nix_patience)
+      # No job and no builder: were there a derivation of it here, it still would not be built.
+      logged watched "${patience[@]}" -- nix-store --realise "$manifest_toplevel" "${cache_options[@]}" \
+        --option fallback false --max-jobs 0 --option builders '' --add-root "$1" --indirect || status=$?
+      # Another cache may have it, too. What has come stays.
+      is_too_slow "$status" || break
+      leave_out_slow "$(too_slow)"
+    done
   else
     logged nix-store --realise "$manifest_toplevel" --add-root "$1" --indirect || status=$?
   fi
   case $status in
     0) [ -x "$1/bin/switch-to-configuration" ] || { problem="$manifest_toplevel is no NixOS system"; return 1; } ;;
-    124 | 137)
-      problem="it was not fetched within $BENTO_CACHE_TIMEOUT s; what has come stays, and it goes on from there"
-      leave_out_fleet "it was too slow"
+    124)
+      problem="its download was ended: for $BENTO_BUILD_SILENCE s nothing came of it; what has come stays"
       return 1
       ;;
     *) distrusted || problem=$(no_space_or "$(nix_store_dir)" "it could not be fetched from $(told "${caches[@]}"): $(nix_error)"); return 1 ;;
@@ -28,7 +34,7 @@ realise_toplevel() {
 
 # is_offered: whether the caches have all of it, as far as they say, before any of it is downloaded. Fails with $problem.
 is_offered() {
-  local said=$BENTO_RUN/offered status=0 missing patience
+  local said=$BENTO_RUN/offered status=0 missing patience=$((40 * BENTO_CACHE_DEADLINE))
   problem="no cache has $manifest_toplevel"
   if [ "${#caches[@]}" -eq 0 ]; then
     problem+="${left_out:+: none answers ($left_out)}"
@@ -37,8 +43,6 @@ is_offered() {
   fi
   mark_log
   # Some hundreds of small answers, many at a time.
-  patience=$((40 * BENTO_CACHE_DEADLINE))
-  [ "$patience" -le "$BENTO_CACHE_TIMEOUT" ] || patience=$BENTO_CACHE_TIMEOUT
   apart timeout --kill-after=10 "$patience" nix-store --realise --dry-run "$manifest_toplevel" "${cache_options[@]}" \
     > "$said" 2>&1 || status=$?
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
@@ -78,8 +82,8 @@ distrusted() {
 
 # signers_of CACHE STORE_PATH: the names of the keys that the cache says have signed it.
 signers_of() {
-  local base=${1%%\?*} name=${2##*/}
+  local base=${1%%\?*}
   command -v curl > /dev/null || return 0
-  curl -q --silent --max-time "$BENTO_CACHE_DEADLINE" --max-filesize 65536 "${base%/}/${name:0:32}.narinfo" 2> /dev/null |
+  curl -q --silent --max-time "$BENTO_CACHE_DEADLINE" --max-filesize 65536 "${base%/}/$(narinfo_of "$2")" 2> /dev/null |
     sed -n 's/^Sig: \([^:]*\):.*/\1/p' | printable | head -n 5 | paste -sd, - || true
 }

@@ -8,7 +8,7 @@ fetch_release() {
   is_own_fetcher || patience=("$BENTO_FETCH_TIMEOUT" unknown_progress)
   remove_tree "$fresh"
   if has_files; then
-    apart watched "${patience[@]}" "$fetcher" fetch "$manifest" "$fresh" > "$said" 2>&1 || status=$?
+    apart watched "${patience[@]}" -- "$fetcher" fetch "$manifest" "$fresh" > "$said" 2>&1 || status=$?
   else
     mkdir "$fresh" 2> "$said" || status=$?
   fi

@@ -85,7 +85,7 @@ lock_newer() {
   fi
   for input in "${inputs[@]}"; do options+=(--update-input "$input"); done
   mark_log
-  logged watched "$BENTO_CACHE_TIMEOUT" nix_progress nix "${nix_flags[@]}" flake lock "${options[@]}" "path:$1/tree"
+  logged watched "$BENTO_BUILD_SILENCE" nix_progress -- nix "${nix_flags[@]}" flake lock "${options[@]}" "path:$1/tree"
 }
 
 # keep_lock: the lock file of what runs now.

@@ -58,11 +58,13 @@ load_settings() {
   export BENTO_FETCH_TIMEOUT=${BENTO_FETCH_TIMEOUT:-86400}
   export BENTO_BUILD_SILENCE=${BENTO_BUILD_SILENCE:-21600}
   # Whether the fleet's binary caches are asked beside this machine's own: fleet or none. Seconds for a connection to a
-  # cache; for its first answer, and for any silence of it; for the download of a system. (For newer inputs that is a silence.)
+  # cache; for its first answer, and for any silence of it.
   export BENTO_CACHES=${BENTO_CACHES:-fleet}
   export BENTO_CACHE_CONNECT_TIMEOUT=${BENTO_CACHE_CONNECT_TIMEOUT:-3}
   export BENTO_CACHE_DEADLINE=${BENTO_CACHE_DEADLINE:-15}
-  export BENTO_CACHE_TIMEOUT=${BENTO_CACHE_TIMEOUT:-14400}
+  # Bytes a second that its downloads must bring, on the average of so many seconds; 0 is any.
+  export BENTO_CACHE_SPEED=${BENTO_CACHE_SPEED:-1000}
+  export BENTO_CACHE_SPEED_TIME=${BENTO_CACHE_SPEED_TIME:-300}
   # Seconds before a release that failed is tried again, the first time; it doubles each time.
   export BENTO_BACKOFF=${BENTO_BACKOFF:-300}
   # Reports of this host that stay on the server.
@@ -96,7 +98,7 @@ load_settings() {
     BENTO_RECOVERY_TIMEOUT BENTO_CONNECT_TIMEOUT BENTO_GUARD_SLACK BENTO_POLL_TIMEOUT \
     BENTO_FETCH_SILENCE BENTO_FETCH_TIMEOUT BENTO_BUILD_SILENCE \
     BENTO_BACKOFF BENTO_KEEP_REPORTS BENTO_LAST_RESORT \
-    BENTO_CACHE_CONNECT_TIMEOUT BENTO_CACHE_DEADLINE BENTO_CACHE_TIMEOUT \
+    BENTO_CACHE_CONNECT_TIMEOUT BENTO_CACHE_DEADLINE BENTO_CACHE_SPEED BENTO_CACHE_SPEED_TIME \
     BENTO_SELF_UPDATE_INTERVAL BENTO_MIN_FREE_STORE BENTO_MIN_FREE_BOOT; do
     whole_number "$name"
   done

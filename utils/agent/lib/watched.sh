@@ -3,22 +3,37 @@
 # build that waits for something that never comes. A line may be slow, so no deadline can tell the two apart; what is looked at is
 # what has come of it.
 
-# watched SILENCE MEASURE COMMAND…: runs COMMAND in a session of its own, and so in a process group of its own, and ends all of that
-# when for SILENCE seconds nothing has changed in what MEASURE, a function that is given COMMAND's process id, prints. Fails with 124
-# then, and otherwise as COMMAND does. What COMMAND does ends with the agent, too, however that comes to its end.
+# Which measure, below, has ended what was watched last.
+ended_by=''
+
+# watched SILENCE MEASURE [SILENCE MEASURE]… -- COMMAND…: runs COMMAND in a session of its own, and so in a process group of its own, and
+# ends all of that when for SILENCE seconds nothing has changed in what MEASURE, a function that is given COMMAND's process id, prints.
+# Fails with 124 then, and otherwise as COMMAND does. What COMMAND does ends with the agent, too, however that comes to its end.
 watched() {
-  local silence=$1 measure=$2 status=0 self=$BASHPID child watcher note=$BENTO_RUN/silent
-  shift 2
+  local pairs=() watchers=() status=0 self=$BASHPID child note=$BENTO_RUN/silent
+  while [ "$1" != -- ]; do
+    pairs+=("$1" "$2")
+    shift 2
+  done
+  shift
+  ended_by=''
   [ ! -e "$note" ] || rm -f "$note"
   setsid "$@" < /dev/null &
   child=$!
-  watch "$child" "$silence" "$measure" "$self" "$note" < /dev/null > /dev/null 2>&1 &
-  watcher=$!
+  set -- "${pairs[@]}"
+  while [ $# -gt 0 ]; do
+    watch "$child" "$1" "$2" "$self" "$note" < /dev/null > /dev/null 2>&1 &
+    watchers+=("$!")
+    shift 2
+  done
   # What is killed below is nothing that this shell should tell of.
-  disown "$watcher"
+  disown "${watchers[@]}"
   wait "$child" || status=$?
-  kill -KILL "$watcher" 2> /dev/null || true
-  [ "$status" -eq 0 ] || [ ! -e "$note" ] || status=124
+  kill -KILL "${watchers[@]}" 2> /dev/null || true
+  if [ "$status" -ne 0 ] && [ -e "$note" ]; then
+    read -r ended_by < "$note" || true
+    status=124
+  fi
   return "$status"
 }
 
@@ -41,7 +56,7 @@ watch() {
     if [ "$now" = "$before" ]; then quiet=$((quiet + pause)); else quiet=0; fi
     pause=0 before=$now
     if [ "$quiet" -ge "$silence" ]; then
-      : > "$note"
+      echo "$measure" > "$note"
       break
     fi
   done
@@ -71,6 +86,32 @@ fetched() {
 
 # Of somebody else's nothing is known, so it is given a time for the whole.
 unknown_progress() { :; }
+
+# What has come of a download from a binary cache, in lots so large that one comes within a watcher's silence, $BENTO_CACHE_SPEED_TIME,
+# when it brings $BENTO_CACHE_SPEED bytes a second. What Nix has written is counted, unpacked; and its memory and what it computes, so
+# that nobody takes an evaluation for a download. What isn't one gets on.
+download_speed() {
+  local lot=$((BENTO_CACHE_SPEED * BENTO_CACHE_SPEED_TIME))
+  if ! is_downloading "$1"; then
+    uptime_seconds
+    return
+  fi
+  # Of a processor's time, a hundredth of a second each.
+  cat "/proc/$1/io" "/proc/$1/status" "/proc/$1/stat" 2> /dev/null | awk -v lot="$lot" -v tick="$BENTO_CACHE_SPEED" '
+    $1 == "wchar:" { bytes += $2 }
+    $1 == "VmHWM:" { bytes += $2 * 1024 }
+    /^[0-9]+ \(/ { sub(/.*\) /, ""); bytes += ($12 + $13) * tick / 4 }
+    END { printf "%d\n", bytes / lot }'
+}
+
+# is_downloading PID: whether that program is connected to somebody, and nothing works for it, such as a builder.
+is_downloading() {
+  ! grep -qsE "^PPid:[[:space:]]+$1\$" /proc/[0-9]*/status || return 1
+  { readlink "/proc/$1/fd/"*; cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6"; } 2> /dev/null | awk '
+    sub(/^socket:\[/, "") { own[$1 + 0]; next }
+    $4 == "01" && $10 in own { found = 1 }
+    END { exit !found }'
+}
 
 # What has come of Nix's work: what was said of it, and what Nix itself has written, such as a large path that it downloads, has got
 # into memory, as it does with a tarball, or was told by a daemon that does all of it.
