@@ -5,12 +5,13 @@
 
 # watched SILENCE MEASURE COMMAND…: runs COMMAND in a session of its own, and so in a process group of its own, and ends all of that
 # when for SILENCE seconds nothing has changed in what MEASURE, a function that is given COMMAND's process id, prints. Fails with 124
-# then, and otherwise as COMMAND does. What COMMAND does ends with the agent, too, however that comes to its end.
+# then, and otherwise as COMMAND does. What COMMAND does ends with the agent, too, however that comes to its end. Where memory runs out,
+# COMMAND is what the kernel ends first, and not what the machine is there for.
 watched() {
   local silence=$1 measure=$2 status=0 self=$BASHPID child watcher note=$BENTO_RUN/silent
   shift 2
   [ ! -e "$note" ] || rm -f "$note"
-  setsid "$@" < /dev/null &
+  expendable setsid "$@" < /dev/null &
   child=$!
   watch "$child" "$silence" "$measure" "$self" "$note" < /dev/null > /dev/null 2>&1 &
   watcher=$!
@@ -20,6 +21,12 @@ watched() {
   kill -KILL "$watcher" 2> /dev/null || true
   [ "$status" -eq 0 ] || [ ! -e "$note" ] || status=124
   return "$status"
+}
+
+# expendable COMMAND…: instead of the shell that it is called in.
+expendable() {
+  { echo 500 > /proc/self/oom_score_adj; } 2> /dev/null || true
+  exec "$@"
 }
 
 # watch CHILD SILENCE MEASURE PARENT NOTE: looks on, as a program of its own, so that it is there when the agent isn't any more. It
