@@ -2,7 +2,7 @@
 #
 #   services.bento.enable = true;
 #
-# It installs two units, bento-upgrade.service and bento-upgrade.timer, and the command bento-agent. The fleet's
+# It installs bento-upgrade.service with its timer, bento-emergency.service for a restart that went wrong, and the command bento-agent. The fleet's
 # settings come from bento.json beside this file, which `bento render` makes from fleet.yaml; what is particular to one
 # machine is set here. Works on NixOS 20.09 and everything since.
 { config, lib, pkgs, ... }:

@@ -18,7 +18,7 @@ import { World } from "../support/world.ts";
 
 const FETCHER = path.join(packageRoot(), "utils/agent/fetchers/git");
 const REFS = "refs/heads/bento/{host}";
-const hosts = ["alone", "rewound", "both", "exact", "lost", "damaged", "large", "foreign"];
+const hosts = ["alone", "rewound", "both", "exact", "lost", "damaged", "large", "foreign", "endless"];
 let world: World;
 let server: GitServer;
 let fleet: GitRepository;
@@ -291,6 +291,25 @@ test("a repository that a power cut has damaged is made anew", async () => {
     expect((await fetcher(machine, ["fetch", "/dev/null", into])).status).toBe(0);
     expect(await narDigest(into)).toBe(release.manifest.digest);
   }
+});
+
+test("a small commit that stands for more files than any disk has room for is not unpacked", async () => {
+  const machine = await machineOf("endless");
+  const release = await publish("endless", "");
+  const git = async (command: string) => (await succeed("sh", ["-c", `cd ${server.repository} && ${command}`])).trim();
+  let tree = await git("printf x | git hash-object -w --stdin | sed 's/.*/100644 blob &\\tx/' | git mktree");
+  for (let deep = 0; deep < 9; deep++) {
+    tree = await git(`for n in 0 1 2 3 4 5 6 7 8 9; do printf '040000 tree ${tree}\\t%s\\n' $n; done | git mktree`);
+  }
+  const envelope = await git("git rev-parse refs/heads/bento/endless:envelope");
+  const all = await git(`printf '100644 blob ${envelope}\\tenvelope\\n040000 tree ${tree}\\ttree\\n' | git mktree`);
+  await git(`git update-ref refs/heads/bento/endless $(git -c user.name=x -c user.email=x commit-tree -m x ${all})`);
+  expect((await fetcher(machine, ["poll"])).stdout).toBe(release.envelope);
+  const { status, stderr } = await machine.agent();
+  expect(stderr).toMatch(
+    /\nfailed: it could not be fetched: git: \S+ of \S+ has more files in it, or larger ones, than any release\n$/,
+  );
+  expect(status).toBe(1);
 });
 
 long("more than a release may have is not taken in", async () => {

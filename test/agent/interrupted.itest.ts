@@ -9,7 +9,7 @@ import { channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["guarded", "activating", "hanging", "confirming", "soon", "committing", "restarted", "slow"];
+const hosts = ["guarded", "activating", "hanging", "confirming", "soon", "committing", "restarted", "slow", "ended"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -141,6 +141,26 @@ test("killed during the confirmation: a next run before the guard's deadline put
   expect(status).toBe(1);
   expect(await machine.running()).toBe(machine.factory);
   expect((await readdir(machine.path("run/bento"))).filter((name) => name.startsWith("guard-"))).toEqual([]);
+});
+
+long("a release that ends its agent each time it is tried is not tried for ever", async () => {
+  const machine = await world.machine("ended");
+  await machine.healthCheck(
+    "ends",
+    `[ ! -e ${machine.path("etc/ends")} ] || kill -KILL $(cut -d' ' -f1 ${machine.path("run/bento/attempt")})`,
+  );
+  const { manifest } = await world.publish("ended", channelHost("ended", 'environment.etc."ends" = "1";'));
+  for (let times = 1; times <= 3; times++) {
+    await machine.agent({ BENTO_BACKOFF: "0" });
+    await rm(machine.path("etc/ends"));
+    const { stderr } = await machine.agent();
+    expect(stderr).toMatch(times < 3 ? /\ninconclusive: / : /\nrolled-back: .*; it came to that three times, so /);
+    if (times < 3) await machine.endBackoff();
+  }
+  expect((await machine.agent()).stderr).toBe(
+    `release ${manifest.sequence} cut this machine off before, and is not tried again\n`,
+  );
+  expect(await world.outcomes("ended")).toEqual(["inconclusive", "inconclusive", "rolled-back"]);
 });
 
 long("the agent killed, and then its guard while it goes back: the next run goes back from the start", async () => {

@@ -2,11 +2,12 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { narDigest } from "../../src/tree/nar.ts";
 import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
-import { channelHost } from "../support/release.ts";
+import { succeed } from "../support/programs.ts";
+import { buildChannelHost, channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["cut", "gone", "sick", "broken", "fails", "units", "boot"];
+const hosts = ["cut", "gone", "sick", "broken", "fails", "units", "boot", "replaced", "talks"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -107,6 +108,42 @@ test("a release that fails a health check is undone", async () => {
   expect(status).toBe(1);
   expect(await machine.running()).toBe(machine.factory);
   expect(await world.report("sick")).toMatchObject({ outcome: "rolled-back", sequence: manifest.sequence });
+});
+
+test.each([
+  ["is well", "exit 0"],
+  ["would be undone", "exit 1"],
+])(
+  "what somebody activates by hand before a release is confirmed that %s stays, and nothing else boots",
+  async (_, end) => {
+    const machine = await world.machine("replaced");
+    const [ran, boots] = [await machine.running(), await machine.bootDefault()];
+    const mine = channelHost("replaced", "environment.systemPackages = [ pkgs.git ];");
+    const system = await buildChannelHost(mine, world.dir);
+    await world.publish("replaced", channelHost("replaced", `environment.systemPackages = [ pkgs.curl ]; # ${end}`));
+    const runs = machine.path("run/current-system");
+    await machine.healthCheck(
+      "somebody",
+      `[ ${system} -ef ${runs} ] || ${system}/bin/switch-to-configuration test; ${end}`,
+    );
+    const { status, stderr } = await machine.agent(SHORT);
+    expect(stderr).toContain(`\ninconclusive: ${system} was activated by hand before it was confirmed, and stays\n`);
+    expect(status).toBe(1);
+    expect(await machine.running()).toBe(system);
+    expect([await machine.profile(), await machine.bootDefault()]).toEqual([boots, boots]);
+    expect(await machine.state("intent.json")).toBeUndefined();
+    await succeed(`${ran}/bin/switch-to-configuration`, ["test"], { env: machine.env });
+  },
+);
+
+test("a check that says something without end fills no disk", async () => {
+  const machine = await world.machine("talks");
+  const log = machine.path("state/attempt.log");
+  const talk = `head -c 80000000 /dev/zero | tr '\\0' x; until [ $(stat -c %s ${log}) -lt 70000000 ]; do sleep 0.1; done`;
+  await machine.healthCheck("talks", `${talk}; echo; echo 'that was all'; exit 1`);
+  await world.publish("talks", channelHost("talks", "environment.systemPackages = [ pkgs.git ];"));
+  const { stderr } = await machine.agent(SHORT);
+  expect(stderr).toMatch(/\nrolled-back: the health check talks failed: that was all\n$/);
 });
 
 long("what was undone can be tried again, when what was wrong is mended", async () => {

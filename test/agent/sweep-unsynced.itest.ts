@@ -1,3 +1,4 @@
+import { mkdir, readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LONG, powerLostIn, sweep } from "../support/cut-off.ts";
 import { long } from "../support/long.ts";
@@ -11,13 +12,16 @@ import { Swept } from "../support/swept.ts";
  * fleet was told of is what boots; and the next runs bring it to its release.
  */
 const DIRS = ["state", "profiles", "boot"];
+/** Where the boot loader is itself, where that is elsewhere. */
+const ESP = "esp";
 let swept: Swept;
 const disks: LosingDisk[] = [];
 beforeAll(async () => {
   swept = await Swept.make();
   const { machine, world } = swept;
   // The file system's journal may bring one file to the disk with another, but not with one of another file system.
-  for (const dir of DIRS) disks.push(await LosingDisk.make(world.dir, machine.path(dir)));
+  await mkdir(machine.path(ESP));
+  for (const dir of [...DIRS, ESP]) disks.push(await LosingDisk.make(world.dir, machine.path(dir)));
 });
 afterAll(async () => {
   kill(swept?.running() ?? []);
@@ -28,13 +32,15 @@ afterAll(async () => {
 test("an attempt whose end was reported, after which the power is lost: what it has brought is what boots", async () => {
   const { sftp } = swept.ways;
   await swept.converges(sftp, await swept.publish(sftp));
-  const commit = await swept.publish(sftp);
+  const esp = swept.machine.path(ESP);
+  const commit = await swept.publish(sftp, `system.bootScript = ''echo new > ${esp}/loader'';`);
   for (const disk of disks) await disk.sync();
-  expect((await swept.agent(sftp)).status).toBe(0);
+  expect((await swept.agent(sftp, { BENTO_BOOT_LOADER: esp })).status).toBe(0);
   await swept.comesToRest();
   for (const disk of disks) await disk.lose("unsynced");
   await swept.boots();
   expect(swept.numberOf(await swept.machine.running())).toBe(String(swept.releases));
+  expect(await readFile(`${esp}/loader`, "utf8")).toBe("new\n");
   await swept.converges(sftp, commit);
 });
 

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { bootstrap } from "../../src/commands/bootstrap.ts";
@@ -14,8 +14,17 @@ import {
 } from "../support/booted-module.ts";
 import { bootedWorld, describeBooted, prepareWith } from "../support/booted-world.ts";
 import type { KeyPair } from "../support/keys.ts";
+import { long } from "../support/long.ts";
 import { encrypt } from "../support/secrets.ts";
 import type { World } from "../support/world.ts";
+
+const NOBODY = "[Service]\nExecStartPre=\nExecStart=\nExecStart=/bin/sleep infinity\nStandardInput=null\n";
+/** As of fileSystems whose device isn't there; what stage 2 of NixOS waits for, too. */
+const NO_FILE_SYSTEM = `
+  cd /etc/systemd/system
+  printf '[Unit]\\nBefore=local-fs.target\\n[Mount]\\nWhat=none\\nWhere=/data\\nType=nothing\\n' > data.mount
+  mkdir -p local-fs.target.requires
+  ln -sf ../data.mount local-fs.target.requires/`;
 
 /** A machine that systemd has booted, with the units and the command that NixOS makes of services.bento. */
 describeBooted("on systemd", () => {
@@ -33,6 +42,11 @@ describeBooted("on systemd", () => {
     const first = await evaluate();
     await install(first);
     await machine.write("/etc/nixos/configuration.nix", configuration(first));
+    // What starts by default is nothing else than with its first process, and not what this machine starts.
+    await rm(machine.path("/etc/systemd/system/default.target.wants"), { recursive: true, force: true });
+    await symlink("bento-test.target", machine.path("/etc/systemd/system/default.target"));
+    // Its shell would find nobody to talk to, and end the emergency.
+    await machine.write("/etc/systemd/system/emergency.service.d/nobody.conf", NOBODY);
     await machine.boot();
     await installSystem(machine);
   }, 300_000);
@@ -126,11 +140,11 @@ describeBooted("on systemd", () => {
   test("one that ends its agent as well is undone by the guard, and told of by the next run", async () => {
     const before = await machine.run("readlink /run/current-system");
     // Whoever is to put this right can't be told any more.
-    const fatal = `ip link set ${cable.interface} down
+    const ends = `ip link set ${cable.interface} down
       systemctl stop bento-upgrade.timer
       systemctl kill --signal=KILL bento-upgrade.service`;
     const from = machine.logged;
-    const { manifest } = await publish(configuration(good, fatal));
+    const { manifest } = await publish(configuration(good, ends));
     await machine.says(/^bento-upgrade.service: Main process exited, code=killed/, from);
     expect((await machine.exec(`ip link show ${cable.interface} up`)).stdout).toBe("");
     await machine.says(
@@ -145,6 +159,43 @@ describeBooted("on systemd", () => {
 
     const mended = await publish(configuration(good, "echo mended"));
     await machine.says(new RegExp(`^up to date with release ${mended.manifest.sequence}$`));
+  });
+
+  const fatal = `${NO_FILE_SYSTEM}
+    systemctl daemon-reload
+    systemctl start local-fs.target default.target`;
+
+  /** It is out of it, and runs and boots what it did. */
+  async function isBack(before: string): Promise<void> {
+    expect(await machine.run("readlink /run/current-system")).toBe(before);
+    expect(await machine.run("readlink /boot/default")).toBe(before);
+    expect(await machine.run("systemctl is-active default.target bento-upgrade.timer")).toBe("active\nactive");
+    expect((await machine.exec("systemctl is-active emergency.target")).stdout).toBe("inactive\n");
+  }
+
+  test("one that sends it into emergency mode, where nothing runs any more, is undone", async () => {
+    const before = await machine.run("readlink /run/current-system");
+    const from = machine.logged;
+    const { manifest } = await publish(configuration(good, `${fatal} || exit 4`));
+    await machine.says(/^Reached target .*Emergency Mode/, from);
+    await machine.says(new RegExp(`^release ${manifest.sequence} cut this machine off before`), from);
+    expect(await world.report("far")).toMatchObject({
+      outcome: "rolled-back",
+      sequence: manifest.sequence,
+      reason: expect.stringMatching(/emergency mode/),
+    });
+    await isBack(before);
+  });
+
+  long("one that ends its agent as well is undone by the guard", async () => {
+    const before = await machine.run("readlink /run/current-system");
+    const from = machine.logged;
+    await publish(configuration(good, `${fatal} || systemctl kill --signal=KILL bento-upgrade.service`));
+    await machine.says(/^Reached target .*Emergency Mode/, from);
+    await machine.says(/^inconclusive: the upgrade was cut off before it was confirmed/, from);
+    await isBack(before);
+    const mended = await publish(configuration(good, "echo mended again"));
+    await machine.says(new RegExp(`^up to date with release ${mended.manifest.sequence}$`), from);
   });
 
   test("bootstrap takes over from the timer of the 2022 Bento, whoever hangs up meanwhile", async () => {
@@ -302,5 +353,29 @@ describeBooted("on systemd", () => {
     expect(await machine.run("readlink -f /nix/var/nix/profiles/system")).toBe(older);
     expect(await machine.run("readlink /boot/default")).toBe(older);
     expect(await status()).toMatchObject({ running: older, boots: older, startedApart: false });
+  });
+
+  test("a restart that ends in emergency mode is undone by another one", async () => {
+    const module = await evaluate('reboot.lastResort = 1; environment.BENTO_REBOOT_COMMAND = "/root/restart";');
+    await install(module);
+    await machine.write("/root/restart", '#!/bin/sh\necho "$1" > /root/why\n', 0o755);
+    const before = await machine.run("readlink -f /nix/var/nix/profiles/system");
+    const kernel = 'boot.kernelVersion = "7.0"; networking.hostName';
+    await machine.write("/etc/nixos/configuration.nix", configuration(module).replace("networking.hostName", kernel));
+    await machine.run(`export MACHINE=/ NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos
+      nix-build '<nixpkgs/nixos>' -A system -I nixos-config=/etc/nixos/configuration.nix --out-link /root/other
+      systemctl stop bento-upgrade.timer; flock /run/bento/lock true
+      ${module.command.path}/bin/bento-agent rollback -y --offline --to /root/other || true`);
+    const other = await machine.run("readlink /root/other");
+    expect(await machine.run("readlink /boot/default")).toBe(other);
+    const wants = "/etc/systemd/system/emergency.target.wants";
+    await machine.run(`mkdir -p ${wants}; ln -s ../bento-emergency.service ${wants}/; ${NO_FILE_SYSTEM}`);
+    await machine.powerOff();
+    const from = machine.logged;
+    await machine.boot(`ln -s ${other} /run/current-system; ln -s ${other} /run/booted-system`);
+    await machine.says(/^inconclusive: after a restart: the machine went into emergency mode, /, from);
+    await machine.run("until [ -e /root/why ]; do sleep 0.1; done");
+    expect(await machine.run("cat /root/why")).toContain(`restarted into ${before}, the last resort`);
+    expect(await machine.run("readlink /boot/default")).toBe(before);
   });
 });

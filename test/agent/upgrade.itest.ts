@@ -212,7 +212,10 @@ test("an executable of one's own can bring releases and take reports", async () 
   const machine = await world.machine("custom");
   const { manifest, envelope, archive } = await world.release(
     "custom",
-    channelHost("custom", "environment.systemPackages = [ pkgs.git ];"),
+    channelHost(
+      "custom",
+      "environment.systemPackages = [ pkgs.git ]; system.activationScript = ''cat /proc/self/oom_score_adj > $MACHINE/etc/own'';",
+    ),
   );
   const place = machine.path("place");
   await succeed("mkdir", ["-p", `${place}/reports`]);
@@ -223,7 +226,7 @@ test("an executable of one's own can bring releases and take reports", async () 
 set -eu
 case $1 in
   poll) cat ${place}/envelope ;;
-  fetch) test "$(jq -r .host "$2")" = "$BENTO_HOST"; gzip -dc ${place}/archive | nix-store --restore "$3" ;;
+  fetch) cat /proc/self/oom_score_adj > ${place}/expendable; test "$(jq -r .host "$2")" = "$BENTO_HOST"; gzip -dc ${place}/archive | nix-store --restore "$3" ;;
   report) shift; cp "$@" ${place}/reports/ ;;
 esac
 `;
@@ -233,6 +236,9 @@ esac
   expect(stderr).toMatch(/success\n$/);
   expect(status).toBe(0);
   expect(await machine.running()).toBe(manifest.toplevel);
+  // Where memory runs out the kernel ends what is fetched and built first, and what is activated as anything else.
+  expect(await readFile(`${place}/expendable`, "utf8")).toBe("500\n");
+  expect(await readFile(machine.path("etc/own"), "utf8")).toBe(await readFile("/proc/self/oom_score_adj", "utf8"));
   const latest = JSON.parse(await readFile(`${place}/reports/latest.json`, "utf8"));
   expect(latest).toMatchObject({ outcome: "success", sequence: manifest.sequence });
   const heartbeat = JSON.parse(await readFile(`${place}/reports/heartbeat.json`, "utf8"));

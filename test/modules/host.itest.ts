@@ -24,12 +24,26 @@ describe.skipIf(!nixpkgs)("a host", () => {
       return found as { units: Record<string, string>; command: string; inputs: string[] };
     });
 
-    test("has the two units, and nothing else of Bento's", async () => {
+    test("has its units, and nothing else of Bento's", async () => {
       const { units } = await router();
-      expect(Object.keys(units).sort()).toEqual(["bento-upgrade.service", "bento-upgrade.timer"]);
+      expect(Object.keys(units).sort()).toEqual([
+        "bento-emergency.service",
+        "bento-upgrade.service",
+        "bento-upgrade.timer",
+      ]);
+      expect(units["bento-emergency.service"]?.split("\n")).toEqual(
+        expect.arrayContaining([
+          "ConditionPathExists=/var/bento/trial.json",
+          "RequiresMountsFor=/boot",
+          "DefaultDependencies=false",
+        ]),
+      );
       expect(units["bento-upgrade.service"]?.split("\n")).toEqual(
         expect.arrayContaining([
-          "After=network-online.target",
+          "After=sysinit.target basic.target network-online.target",
+          "DefaultDependencies=false",
+          "IgnoreOnIsolate=true",
+          "Conflicts=shutdown.target",
           "Wants=network-online.target",
           "X-StopOnRemoval=false",
           "X-RestartIfChanged=false",
@@ -154,16 +168,18 @@ describe.skipIf(!nixpkgs)("a host", () => {
     const efi = 'boot.loader.efi.efiSysMountPoint = "/efi";';
     const mirrors = ["a", "b"].map((name) => `{ path = "/boot-${name}"; devices = [ "/dev/vd${name}" ]; }`);
     const places = {
-      [`boot.loader.systemd-boot.enable = true; ${efi}`]: "/efi",
-      [`boot.loader.grub = { efiSupport = true; device = "nodev"; }; ${efi}`]: "/boot",
-      [`boot.loader.grub.mirroredBoots = [ ${mirrors.join(" ")} ];`]: "/boot-a /boot-b",
-      "boot.loader.grub.enable = false; boot.loader.generic-extlinux-compatible.enable = true;": "/boot",
-      'boot.isContainer = true; services.bento.environment.BENTO_BOOT = "/mine";': "/mine",
+      [`boot.loader.systemd-boot.enable = true; ${efi}`]: ["/efi", ""],
+      [`boot.loader.grub = { efiSupport = true; device = "nodev"; }; ${efi}`]: ["/boot", "/efi"],
+      [`boot.loader.grub.mirroredBoots = [ ${mirrors.join(" ")} ];`]: ["/boot-a /boot-b", ""],
+      "boot.loader.grub.enable = false; boot.loader.generic-extlinux-compatible.enable = true;": ["/boot", ""],
+      'boot.isContainer = true; services.bento.environment.BENTO_BOOT = "/mine";': ["/mine", ""],
     };
-    const boots = await json(`map (machine: (import ${nixpkgs}/nixos { configuration = {
+    const boots = await json(`map (machine: let inherit ((import ${nixpkgs}/nixos { configuration = {
       imports = [ ${root}/utils/bento.nix machine ];
       services.bento.enable = true;
-    }; }).config.services.bento.environment.BENTO_BOOT) [ ${Object.keys(places)
+    }; }).config.services.bento) environment; in [ environment.BENTO_BOOT environment.BENTO_BOOT_LOADER ]) [ ${Object.keys(
+      places,
+    )
       .map((machine) => `{ ${machine} }`)
       .join(" ")} ]`);
     expect(boots).toEqual(Object.values(places));
@@ -248,6 +264,7 @@ describe.skipIf(!nixpkgs)("a host", () => {
     expect(Object.keys(units).sort()).toEqual([
       "bento-agent.socket",
       "bento-agent@.service",
+      "bento-emergency.service",
       "bento-page.socket",
       "bento-page@.service",
       "bento-secrets.service",

@@ -36,7 +36,7 @@ export const ownStore = Object.fromEntries(
 export async function evaluateModule(host: string, settings: string, more = ""): Promise<Module> {
   const expression = `let
       nixos = import ${nixpkgs}/nixos { configuration = {
-        imports = [ ${packageRoot()}/utils/bento.nix ];
+        imports = [ ${packageRoot()}/utils/bento.nix { services.bento.reboot.lastResort = lib.mkDefault 0; } ];
         boot.isContainer = true;
         networking.hostName = "${host}";
         services.openssh.enable = true;
@@ -46,7 +46,6 @@ export async function evaluateModule(host: string, settings: string, more = ""):
           interval = "*:*:0/3";
           confirm = { timeout = 8; settle = 1; };
           minimumFree = { store = 0; boot = 0; };
-          reboot.lastResort = 0;
           environment = {
             BENTO_ACTIVATION_TIMEOUT = "10"; BENTO_GUARD_SLACK = "1"; BENTO_RECOVERY_TIMEOUT = "30";
             BENTO_CONNECT_TIMEOUT = "3";
@@ -117,6 +116,8 @@ export function configurationWith(
     environment.etc = { ${etc.join("\n")} };
     environment.systemPackages = [ ${command ? agentPackage(command.path) : ""} ];
     system.activationScript = ''
+      # NixOS makes all of /etc, and leaves nothing there of the system before.
+      rm -rf /etc/systemd/system/*.requires
       ip address replace ${cable.peer}/24 dev ${cable.interface}
       ip address replace ${cable.peer6}/64 dev ${cable.interface} nodad
       ip link set ${cable.interface} up

@@ -73,6 +73,29 @@ in
     # What a restart has brought in proves itself soon after it, and not at the next quarter of an hour.
     systemd.timers.bento-upgrade.timerConfig.OnBootSec = "2min";
 
+    # A restart into what is new may end in emergency mode, where no timer runs: undone in the same way. What boots can be put back only
+    # where the boot loader's place is mounted.
+    systemd.services.bento-emergency = mkIf (cfg.reboot.lastResort > 0) {
+      description = "Undo a restart that ended in emergency mode";
+      wantedBy = [ "emergency.target" ];
+      before = [ "shutdown.target" ];
+      conflicts = [ "shutdown.target" ];
+      restartIfChanged = false;
+      unitConfig = {
+        DefaultDependencies = false;
+        IgnoreOnIsolate = true;
+        ConditionPathExists = "${cfg.environment.BENTO_STATE or "/var/bento"}/trial.json";
+        RequiresMountsFor = lib.splitString " " cfg.environment.BENTO_BOOT;
+      };
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${cfg.command}/bin/bento-agent upgrade";
+        TimeoutStartSec = "infinity";
+        SuccessExitStatus = 75;
+        LimitCORE = 0;
+      };
+    };
+
     assertions = [
       {
         assertion = cfg.reboot.policy == "window" -> cfg.reboot.window.lower != cfg.reboot.window.upper;

@@ -32,14 +32,18 @@ in
 
     systemd.services.bento-upgrade = {
       description = "Upgrade to the fleet's release for this machine";
-      after = [ "network-online.target" ];
+      after = [ "sysinit.target" "basic.target" "network-online.target" ];
       wants = [ "network-online.target" ];
+      # Where a new system sends the machine into emergency mode systemd ends everything, and what needs that. This must be left, to
+      # undo it; a shutdown alone ends it.
+      before = [ "shutdown.target" ];
+      conflicts = [ "shutdown.target" ];
 
       # It is this unit that activates a new system, so the activation must leave it alone, whether the new system has
       # it changed or doesn't have it any more.
       restartIfChanged = false;
       stopIfChanged = false;
-      unitConfig.X-StopOnRemoval = false;
+      unitConfig = { X-StopOnRemoval = false; IgnoreOnIsolate = true; DefaultDependencies = false; };
 
       # What this unit starts is not only the agent, but the activation, the boot loader's installer and builds, and
       # they inherit its limits. Therefore it can't have:
@@ -62,6 +66,8 @@ in
         SuccessExitStatus = 75;
         # A build that was killed for want of memory is a failed build; the agent lives on to say so.
         OOMPolicy = "continue";
+        # Before it comes to that, what this machine is there for would be pushed out of memory.
+        MemoryMax = "90%";
         RestrictRealtime = true;
         KeyringMode = "private";
         # A core of ssh's would have the key in it.

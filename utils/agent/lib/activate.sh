@@ -44,6 +44,7 @@ write_intent() { write_attempt intent.json "{ phase: \"$1\", guard: \"$guard\" }
 # activate_and_confirm: sets $outcome (activated, or how it ended) and $reason.
 activate_and_confirm() {
   local status=0 deadline before
+  bound_log
   before=$(secrets_in_use)
   name_guard
   deadline=$(($(awake_seconds) + BENTO_ACTIVATION_TIMEOUT + BENTO_CONFIRM_TIMEOUT + BENTO_GUARD_SLACK))
@@ -65,7 +66,7 @@ activate_and_confirm() {
   case $status in
     0 | 4)
       if own_secrets "$to" && restart_users_of_secrets "$to" "$before" "$secrets" &&
-        confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); then
+        confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)) && ! was_replaced; then
         # From here on the new system is right, whatever happens to this program; unless the guard was faster.
         if write_intent committing && disarm_guard; then
           outcome=activated
@@ -74,28 +75,43 @@ activate_and_confirm() {
         problem="the guard's deadline passed, or the state could not be written"
       fi
       reason="${reason:+$reason; }$problem"
+      if was_replaced && disarm_guard; then
+        outcome=inconclusive reason="$(running_system) was activated by hand before it was confirmed, and stays"
+        return
+      fi
       ;;
   esac
   say "$reason: going back to $from"
   go_back
 }
 
+# was_replaced: whether somebody has activated another system meanwhile. They had a reason, which nothing here undoes.
+was_replaced() {
+  local runs
+  runs=$(running_system)
+  [ "$runs" != "$to" ] && [ "$runs" != "$from" ]
+}
+
+# put_back: as ../guard does. Sets $status where the system's own program failed.
+put_back() {
+  restore_secrets
+  logged leave_emergency "$from" || true
+  switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
+  restart_for_restored
+}
+
 # go_back: the recorded path runs again, by this program or by the guard. Sets $outcome, and adds to $reason.
 go_back() {
   local status=0 again=
   if disarm_guard; then
-    restore_secrets
-    switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
-    restart_for_restored
+    put_back
   else
     wait_for_guard || { say "the guard was ended before it was done"; again=1; }
   fi
   # Once more, in case what failed was a passing thing, or the guard is gone.
   if [ "$(running_system)" != "$from" ] || [ -n "$again" ]; then
     end_activation
-    restore_secrets
-    switch_to "$from" test || { status=$?; say "going back ended with status $status: $(last_words)"; }
-    restart_for_restored
+    put_back
   fi
   if [ "$(running_system)" != "$from" ]; then
     outcome=stuck
@@ -156,7 +172,7 @@ commit() {
       why="no space is left in $place"
     fi
   done
-  if [ "$status" -eq 0 ] && ! make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}" "$BENTO_STATE"; then
+  if [ "$status" -eq 0 ] && ! make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}" "${loader_places[@]}" "$BENTO_STATE"; then
     status=5 why=$problem
   fi
   [ "$status" -ne 0 ] || return 0

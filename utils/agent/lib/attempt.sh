@@ -7,7 +7,7 @@ begin_attempt() {
   said_mark=0
   started=$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)
   guard='' slow='' in_contact='' from='' to='' problem='' reason='' restart='' resolved='' updating='' undo='' refusing=''
-  manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets='' ended=''
+  manifest_sequence='' manifest_digest='' manifest_commit='' manifest_toplevel='' secrets='' ended='' cut_off=''
   attempt_log=$BENTO_STATE/attempt.log
   # The log of one that has ended goes with its report.
   [ -e "$BENTO_STATE/ending.json" ] || : 2> /dev/null > "$attempt_log" || attempt_log=

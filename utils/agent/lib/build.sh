@@ -6,6 +6,7 @@ nix_flags=(--extra-experimental-features 'nix-command flakes')
 # build_release DIR: of the release in DIR. Fails with $problem.
 build_release() {
   local status=0 cut_off='' paths
+  bound_log
   if was_cut_off; then
     cut_off=yes
     say "an earlier attempt was cut off while the store was written to: looking at what is new in it"
@@ -118,6 +119,10 @@ build_from_source() {
     problem="its build was ended: for $BENTO_BUILD_SILENCE s it has said nothing (services.bento.maxSilentTime.build) after: $(said_before_end)"
     return 1
   fi
+  if [ "$build_status" -eq 137 ]; then
+    problem="its build was killed, as for want of memory, after: $(said_before_end)"
+    return 1
+  fi
   if [ "$build_status" -ne 0 ] || [ ! -e "$root/bin/switch-to-configuration" ]; then
     problem=$(no_space_or "$(nix_store_dir)" "it does not build: $(nix_error)")
     return 1
@@ -127,7 +132,7 @@ build_from_source() {
 
 # said_before_end: the last line of a build that was ended, but for what Nix says of that.
 said_before_end() {
-  tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | tail -c 20000 | printable | grep -v '^error: interrupted by the user' |
+  logged_since "$log_mark" | tail -c 20000 | printable | grep -v '^error: interrupted by the user' |
     tail -n 1 | grep . || echo 'nothing at all'
 }
 
@@ -135,7 +140,7 @@ said_before_end() {
 # can't reach.
 is_cache_to_blame() {
   [ "$build_status" -ne 0 ] && [ "$build_status" -ne 124 ] && [ "${#caches[@]}" -gt 0 ] || return 1
-  [ "$build_status" -eq 134 ] || tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | printable |
+  [ "$build_status" -eq 134 ] || logged_since "$log_mark" | printable |
     grep -qE "^(error|warning): .*(unable to download|substitut|timed out|binary cache|hash mismatch importing)"
 }
 

@@ -179,7 +179,7 @@ set_cache_options() {
 # is none.
 leave_out_troubled() {
   local url found=1 said
-  said=$(tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | printable |
+  said=$(logged_since "$log_mark" | printable |
     grep -E 'unable to|timed out|does not exist in binary cache|is not a valid|hash mismatch' || true)
   for url in "${caches[@]}"; do
     if [[ $said == *"${url%/}"* ]]; then

@@ -72,6 +72,11 @@ confirm() {
   # One pass has nothing to spread.
   [ "$BENTO_CONFIRM_PASSES" -le 1 ] || pause=$((BENTO_CONFIRM_SETTLE / (BENTO_CONFIRM_PASSES - 1)))
   while :; do
+    if is_emergency; then
+      # It doesn't end by itself. The network may be as it was, and yet nobody gets in.
+      problem='the machine went into emergency mode, as it does for a file system that can not be mounted'
+      return 1
+    fi
     left=$((deadline - $(awake_seconds)))
     if [ "$left" -gt 0 ] && proven "$left"; then
       passes=$((passes + 1))
@@ -111,9 +116,13 @@ prove() {
   exit "$status"
 }
 
-# will_poll: whether systemd understands when to. It refuses a timer that it doesn't, and then nobody would ask the server again.
-# Fails with $problem.
+# will_poll: whether systemd understands when to, and waits for it. It refuses a timer that it doesn't understand, and then nobody would
+# ask the server again. Fails with $problem.
 will_poll() {
+  if [ -n "$BENTO_UNIT" ] && [ -d /run/systemd/system ] && ! systemctl is-active --quiet "$BENTO_UNIT.timer"; then
+    problem="$BENTO_UNIT.timer does not run, so nobody would ask the server again"
+    return 1
+  fi
   [ -n "$BENTO_INTERVAL" ] && command -v systemd-analyze > /dev/null || return 0
   systemd-analyze calendar -- "$BENTO_INTERVAL" > /dev/null 2>&1 && return
   problem="services.bento.interval is no time that systemd understands: $BENTO_INTERVAL"

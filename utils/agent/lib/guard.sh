@@ -15,10 +15,14 @@ arm_guard() {
     note_secrets "$1" && : > "$guard/armed" || return 1
   local watcher=("$BASH" "$agent/guard" "$guard")
   if [ "$BENTO_GUARD" = systemd ]; then
-    local wait=$(($2 - $(awake_seconds)))
+    local wait=$(($2 - $(awake_seconds))) property properties=()
+    # Nothing but a shutdown ends it: not emergency mode, which ends all that it isn't told to leave, and what needs that.
+    for property in DefaultDependencies=no IgnoreOnIsolate=yes Conflicts=shutdown.target Before=shutdown.target; do
+      properties+=(--property="$property" --timer-property="$property")
+    done
     # A name of its own each time: one that failed before would be in the way.
     logged systemd-run --quiet --unit "bento-${guard##*/}" --on-active="$((wait > 1 ? wait : 1))" \
-      --timer-property=AccuracySec=1s --setenv=PATH="$PATH" -- "${watcher[@]}"
+      --timer-property=AccuracySec=1s "${properties[@]}" --setenv=PATH="$PATH" -- "${watcher[@]}"
   else
     # Without `apart`: in the background that would be one more shell, which waits for the guard and has the lock.
     setsid "${watcher[@]}" 9>&- < /dev/null > /dev/null 2>&1 &

@@ -68,7 +68,7 @@ is_offered() {
 # distrusted: whether it failed for want of a signature that this machine trusts, which no waiting mends. Sets $problem.
 distrusted() {
   local line stored cache keys
-  line=$(tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null | printable |
+  line=$(logged_since "$log_mark" | printable |
     grep -m 1 -E "not signed by any of the keys in 'trusted-public-keys'|lacks a (valid )?signature") || return 1
   stored=$(grep -oE -m 1 "'/[^']*'" <<< "$line" | sed -n "1s/'//gp")
   cache=$(sed -n "s/.* from '\([^']*\)'.*/\1/p" <<< "$line")

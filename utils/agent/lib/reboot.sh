@@ -101,7 +101,9 @@ resolve_trial() {
 # confirm_restart: networks and services may take longer to come up with a machine than to come back.
 confirm_restart() {
   local why
+  bound_log
   if confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT)); then return; fi
+  if is_emergency; then return 1; fi
   why=$problem
   if contact_returns || { ! may_be_offline && contact_comes_late; }; then
     confirm $(($(awake_seconds) + BENTO_CONFIRM_TIMEOUT))
@@ -116,6 +118,8 @@ confirm_restart() {
 # That is believed for a day, since a machine that has lost its power while it was offline may have a kernel now with which it
 # never comes back. Where nothing would be done about it anyway, it is believed for ever.
 may_be_offline() {
+  # There is no network in it, and nobody starts the agent a second time.
+  if is_emergency; then return 1; fi
   [ "$BENTO_LAST_RESORT" -gt 0 ] || return 0
   [ "$(read_state trial.json .offline)" = true ] && [ "$(uptime_seconds)" -lt 86400 ]
 }
@@ -167,7 +171,7 @@ boot_again() {
     return 1
   fi
   # A restart that is about to come is orderly; the power may still be lost before it.
-  make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}"
+  make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}" "${loader_places[@]}"
 }
 
 # last_resort_helps: whether a restart would bring $from back.

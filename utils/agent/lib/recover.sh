@@ -53,6 +53,7 @@ resolve_in_same_boot() {
     complete
   fi
   local again=
+  if was_replaced && disarm_guard; then finish inconclusive "the upgrade was cut off, and $(running_system), which was activated by hand, stays"; fi
   reason='the upgrade was cut off before it was confirmed'
   if [ "$(running_system)" = "$from" ]; then
     if disarm_guard; then
@@ -70,6 +71,11 @@ resolve_in_same_boot() {
     [ -z "$restart" ] || finish "$outcome" "$reason"
   fi
   reason="$reason; the system before it runs again"
+  # Each time costs what the guard waits, and what runs here.
+  cut_off=1
+  if [ -z "$undo" ] && [ "$(times_cut_off)" -ge 3 ]; then
+    finish rolled-back "$reason; it came to that three times, so it is what ends its own upgrade"
+  fi
   # The guard has put it back, and nobody has seen yet whether that was enough.
   if last_resort_helps && ! contact "$BENTO_POLL_TIMEOUT" && ! contact_comes_late; then resort; fi
   finish inconclusive "$reason"

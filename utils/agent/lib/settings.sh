@@ -70,11 +70,13 @@ load_settings() {
   # Reports of this host that stay on the server.
   export BENTO_KEEP_REPORTS=${BENTO_KEEP_REPORTS:-50}
   # KiB that must be free where the store is, and where kernels are, before anything is built or activated. BENTO_BOOT names the
-  # places where the boot loader keeps kernels, separated by spaces.
+  # places where the boot loader keeps kernels, separated by spaces, and BENTO_BOOT_LOADER where it is itself, if that is elsewhere.
   export BENTO_MIN_FREE_STORE=${BENTO_MIN_FREE_STORE:-524288}
   export BENTO_MIN_FREE_BOOT=${BENTO_MIN_FREE_BOOT:-32768}
   export BENTO_BOOT=${BENTO_BOOT:-/boot}
+  export BENTO_BOOT_LOADER=${BENTO_BOOT_LOADER:-}
   read -ra boot_places <<< "$BENTO_BOOT"
+  read -ra loader_places <<< "$BENTO_BOOT_LOADER"
   # When this machine may be restarted: never, now (when it is needed), or in the window, from one time of day to
   # another. BENTO_REBOOT_COMMAND is an executable that restarts it, which is told why.
   export BENTO_REBOOT=${BENTO_REBOOT:-never}

@@ -6,7 +6,8 @@
 #                  of the one whose system was another
 #   bad.json       [ { sequence, digest, toplevel, why } ]: releases that cut the machine off, or that somebody has undone,
 #                  never tried again
-#   retry.json     { sequence, failures, bootId, until, started }: when a failed release may be tried again, in uptime seconds
+#   retry.json     { sequence, failures, cutOff, bootId, until, started }: when a failed release may be tried again, in uptime
+#                  seconds; cutOff of the failures were an agent that was killed before the confirmation
 #   refused.json   { envelope }: the hash of the last envelope that was refused, so that it is reported once
 #   building       the boot in which the store is written to, see lib/store.sh
 #   intent.json    what is being activated, from what; there only while that is going on
@@ -188,17 +189,26 @@ remember_applied() {
 # Twice as long after each failure, six hours at most, and up to a quarter more, so that a fleet doesn't come back at
 # once. The same attempt counts once.
 remember_failure() {
-  local failures=0 wait exponent
+  local failures=0 cut wait exponent
   [ "$(read_state retry.json .started)" != "$started" ] || return 0
   if [ "$(sequence_of retry.json)" = "$manifest_sequence" ]; then failures=$(read_state retry.json .failures); fi
   [[ $failures =~ ^[0-9]{1,4}$ ]] || failures=0
+  cut=$(times_cut_off)
   exponent=$((failures < 10 ? failures : 10))
   wait=$((BENTO_BACKOFF << exponent))
   [ "$wait" -le 21600 ] || wait=21600
   wait=$((wait + RANDOM % (wait / 4 + 1)))
-  jq -n --argjson sequence "$manifest_sequence" --argjson failures $((failures + 1)) --arg bootId "$(boot_id)" \
+  jq -n --argjson sequence "$manifest_sequence" --argjson failures $((failures + 1)) --argjson cut "$cut" --arg bootId "$(boot_id)" \
     --argjson until $(($(uptime_seconds) + wait)) --arg started "$started" \
-    '{ sequence: $sequence, failures: $failures, bootId: $bootId, until: $until, started: $started }' | write_state retry.json
+    '{ sequence: $sequence, failures: $failures, cutOff: $cut, bootId: $bootId, until: $until, started: $started }' | write_state retry.json
+}
+
+# times_cut_off: how often the release has ended with its agent killed, this time included where $cut_off says so.
+times_cut_off() {
+  local times=0
+  if [ "$(sequence_of retry.json)" = "$manifest_sequence" ]; then times=$(read_state retry.json .cutOff); fi
+  [[ $times =~ ^[0-9]{1,4}$ ]] || times=0
+  echo $((times + ${cut_off:-0}))
 }
 
 # Prints the seconds that a failed release still has to wait, or nothing.

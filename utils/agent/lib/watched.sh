@@ -8,7 +8,8 @@ ended_by=''
 
 # watched SILENCE MEASURE [SILENCE MEASURE]… -- COMMAND…: runs COMMAND in a session of its own, and so in a process group of its own, and
 # ends all of that when for SILENCE seconds nothing has changed in what MEASURE, a function that is given COMMAND's process id, prints.
-# Fails with 124 then, and otherwise as COMMAND does. What COMMAND does ends with the agent, too, however that comes to its end.
+# Fails with 124 then, and otherwise as COMMAND does. What COMMAND does ends with the agent, too, however that comes to its end. Where
+# memory runs out, COMMAND is what the kernel ends first, and not what the machine is there for.
 watched() {
   local pairs=() watchers=() status=0 self=$BASHPID child note=$BENTO_RUN/silent
   while [ "$1" != -- ]; do
@@ -18,7 +19,7 @@ watched() {
   shift
   ended_by=''
   [ ! -e "$note" ] || rm -f "$note"
-  setsid "$@" < /dev/null &
+  expendable setsid "$@" < /dev/null &
   child=$!
   set -- "${pairs[@]}"
   while [ $# -gt 0 ]; do
@@ -35,6 +36,12 @@ watched() {
     status=124
   fi
   return "$status"
+}
+
+# expendable COMMAND…: instead of the shell that it is called in.
+expendable() {
+  { echo 500 > /proc/self/oom_score_adj; } 2> /dev/null || true
+  exec "$@"
 }
 
 # watch CHILD SILENCE MEASURE PARENT NOTE: looks on, as a program of its own, so that it is there when the agent isn't any more. It

@@ -24,17 +24,30 @@ for name in $etcNames; do
 done
 
 printf '%s\n' "$switchInhibitors" > "$out/switch-inhibitors"
-printf '%s' "$activationScript" > "$out/activate"
 printf '#!/bin/sh\n' > "$out/init"
 printf '%s' "$bootScript" > "$out/install-bootloader"
 
-cat > "$out/bin/switch-to-configuration" << EOF
+for program in activate bin/switch-to-configuration; do
+  cat > "$out/$program" << EOF
 #!/bin/sh
 # Acts on the machine in \$MACHINE: etc/, run/current-system, boot/default.
 set -eu
 out='$out'
 : "\${MACHINE:?the directory of the machine to switch}"
 EOF
+done
+
+cat >> "$out/activate" << 'EOF'
+mkdir -p "$MACHINE/run" "$MACHINE/etc"
+(cd "$out/etc" && find . -type l) | while IFS= read -r file; do
+  mkdir -p "$MACHINE/etc/$(dirname "$file")"
+  cp "$out/etc/$file" "$MACHINE/etc/$file.new" && mv "$MACHINE/etc/$file.new" "$MACHINE/etc/$file"
+done
+ln -sfn "$out" "$MACHINE/run/current-system.new"
+mv -T "$MACHINE/run/current-system.new" "$MACHINE/run/current-system"
+EOF
+printf '%s' "$activationScript" >> "$out/activate"
+
 cat >> "$out/bin/switch-to-configuration" << 'EOF'
 check() {
   running=$MACHINE/run/current-system/switch-inhibitors
@@ -44,16 +57,6 @@ check() {
     exit 1
   fi
 }
-activate() {
-  mkdir -p "$MACHINE/run" "$MACHINE/etc"
-  (cd "$out/etc" && find . -type l) | while IFS= read -r file; do
-    mkdir -p "$MACHINE/etc/$(dirname "$file")"
-    cp "$out/etc/$file" "$MACHINE/etc/$file.new" && mv "$MACHINE/etc/$file.new" "$MACHINE/etc/$file"
-  done
-  ln -sfn "$out" "$MACHINE/run/current-system.new"
-  mv -T "$MACHINE/run/current-system.new" "$MACHINE/run/current-system"
-  . "$out/activate"
-}
 install_bootloader() {
   mkdir -p "$MACHINE/boot"
   . "$out/install-bootloader"
@@ -61,11 +64,11 @@ install_bootloader() {
   mv -T "$MACHINE/boot/default.new" "$MACHINE/boot/default"
 }
 case "${1:-}" in
-  test) check; activate ;;
+  test) check; "$out/activate" ;;
   boot) install_bootloader ;;
-  switch) check; install_bootloader; activate ;;
+  switch) check; install_bootloader; "$out/activate" ;;
   dry-activate) ;;
   *) echo "usage: switch-to-configuration switch|boot|test|dry-activate" >&2; exit 1 ;;
 esac
 EOF
-chmod +x "$out/bin/switch-to-configuration"
+chmod +x "$out/activate" "$out/bin/switch-to-configuration"
