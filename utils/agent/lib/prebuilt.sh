@@ -34,7 +34,7 @@ realise_toplevel() {
 
 # is_offered: whether the caches have all of it, as far as they say, before any of it is downloaded. Fails with $problem.
 is_offered() {
-  local said=$BENTO_RUN/offered status=0 missing patience=$((40 * BENTO_CACHE_DEADLINE))
+  local said=$BENTO_RUN/offered status=0 missing limit=$((40 * BENTO_CACHE_DEADLINE))
   problem="no cache has $manifest_toplevel"
   if [ "${#caches[@]}" -eq 0 ]; then
     problem+="${left_out:+: none answers ($left_out)}"
@@ -43,11 +43,11 @@ is_offered() {
   fi
   mark_log
   # Some hundreds of small answers, many at a time.
-  apart timeout --kill-after=10 "$patience" nix-store --realise --dry-run "$manifest_toplevel" "${cache_options[@]}" \
+  apart timeout --kill-after=10 "$limit" nix-store --realise --dry-run "$manifest_toplevel" "${cache_options[@]}" \
     > "$said" 2>&1 || status=$?
   [ -z "$attempt_log" ] || cat "$said" 2> /dev/null >> "$attempt_log" || true
   if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
-    problem="what the caches have could not be found out within $patience s"
+    problem="what the caches have could not be found out within $limit s"
     leave_out_fleet "it was too slow"
     return 1
   elif [ "$status" -ne 0 ]; then
