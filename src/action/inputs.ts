@@ -10,7 +10,7 @@ import {
   SECRETS,
   SIGNING_KEY,
 } from "../commands/keys.ts";
-import { parseFailOn } from "../commands/status.ts";
+import { parseFailOn } from "../commands/status/arguments.ts";
 import { parseDuration } from "../duration.ts";
 import { FleetError } from "../errors.ts";
 import { parseShard, splitPatterns } from "../fleet/select.ts";

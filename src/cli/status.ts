@@ -1,7 +1,8 @@
 import type { Command } from "commander";
+import { statusOptions } from "../commands/status/arguments.ts";
 import { deliverStatus, type StatusOutlets } from "../commands/status/outlets.ts";
 import { watch } from "../commands/status/watch.ts";
-import { status, statusOptions } from "../commands/status.ts";
+import { status } from "../commands/status.ts";
 import { parseDuration } from "../duration.ts";
 import { HostError } from "../errors.ts";
 import { Screen } from "../platform/screen.ts";

@@ -210,7 +210,13 @@ async function interpret(result: JobResult, { host, source }: Evaluable, limits:
 /** Whether a flake has to be evaluated by itself for the truth of its lock file, which a batch doesn't check. */
 function doubtsLock(result: JobResult, { host, source }: Evaluable): boolean {
   if (host.kind !== "flake") return false;
-  if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr);
+  // An input without an entry needs no second look, which would go to the network for it.
+  if (!result.ok)
+    return (
+      result.reason === "failed" &&
+      /lock/.test(result.stderr) &&
+      !/cannot update (?:unlocked )?flake input/.test(result.stderr)
+    );
   const { inputs } = result.value as { inputs?: string[] };
   return inputs !== undefined && lockedInputs(source.treeDir).some((name) => !inputs.includes(name));
 }

@@ -70,7 +70,7 @@ export function explainFailure(
 export function warningsIn(stderr: string, { dirs, origin }: Pick<TreePlaces, "dirs" | "origin">): string[] {
   const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
   const ours =
-    /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
+    /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry|you don't have Internet access|retrying in \d+ ms/;
   return [...new Set([...found].map((match) => match[1] ?? ""))]
     .filter((text) => text !== "" && !ours.test(text))
     .slice(0, 50)
@@ -88,18 +88,17 @@ function hintFor(rest: string, text: string, host: Pick<Host, "kind" | "path">):
   if (refused !== undefined && /marked as insecure/.test(text)) {
     return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
   }
+  if (/unable to download '.*': .*(?:resolve host|connect to|timed? ?out)/i.test(text))
+    return { hint: "it has to be fetched, and can't be from here: is there a network, and is the address right?" };
   const lock = `nix flake lock ./${host.path}`;
   if (
-    /requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(
+    /requires lock file changes|cannot update (?:unlocked|the lock|flake input)|is not locked|lock file .* (?:out of date|needs)/i.test(
       text,
     )
   ) {
     return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
   }
-  if (
-    /in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) &&
-    host.kind === "flake"
-  ) {
+  if (/in pure eval(?:uation)? mode|unlocked/i.test(text) && host.kind === "flake") {
     return {
       hint: `a flake sees only its locked inputs: run '${lock}' and commit it`,
     };

@@ -153,6 +153,10 @@ test("a flake without its lock isn't given one", async () => {
     "its flake.lock is missing or stale: run 'nix flake lock ./hosts/web' and commit it",
   );
   expect(existsSync(path.join(treeDir, "flake.lock"))).toBe(false);
+  // And the network isn't asked for what it would be.
+  const elsewhere = store.flake("{ web = 1; }").replace(/"path:.*"/, '"http://127.0.0.1:1/nixpkgs.tar.gz"');
+  const { result: far } = await evaluate("no-lock-far", { "flake.nix": elsewhere }, { lock: false });
+  expect(failureOf(far).hint).toBe(failureOf(result).hint);
 });
 
 test("a lock that doesn't fit its flake any more is left alone", async () => {

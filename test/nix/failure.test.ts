@@ -131,6 +131,14 @@ test.each([
   );
 });
 
+test("what can't be fetched without a network", async () => {
+  const text = "error: unable to download 'https://example.org/a.tar.gz': Couldn't resolve host name (6)\n";
+  expect(await explain(text)).toEqual({
+    message: "unable to download 'https://example.org/a.tar.gz': Couldn't resolve host name (6)",
+    hint: "it has to be fetched, and can't be from here: is there a network, and is the address right?",
+  });
+});
+
 test("what had to be built for the evaluation, and why it wasn't, in the words of 2.34", async () => {
   const drv = `/nix/store/${"3".repeat(32)}-broken-1.0.drv`;
   const text = `error:
@@ -192,6 +200,8 @@ evaluation warning: 'system' has been renamed
 warning: unknown setting 'x'
 warning: Git tree '/x' is dirty
 warning: not writing modified lock file of flake 'path:/x'
+warning: you don't have Internet access; disabling some network-dependent features
+warning: error: unable to download 'https://x/y': Couldn't resolve host name (6); retrying in 298 ms
 warning: ignoring untrusted flake configuration setting 'extra-substituters'
 trace: warning: The option 'a' has been renamed to 'b'.
 trace: not a warning

@@ -228,6 +228,20 @@ test("what can't be used changes nothing, and says why", async () => {
   }
 });
 
+test("arguments that can't be used, too", async () => {
+  const whole = fleetJson(fleet, ["late", "nas", "router"]);
+  const before = snapshot();
+  const port = await tryProvision(whole, ["--port", "ssh"]);
+  expect(port).toEqual({ status: 2, stdout: "", stderr: "provision: --port must be a number, not 'ssh'\n" });
+  const gone = await exec("bash", [script("provision"), at("gone.json"), at("sshd")]);
+  expect(gone).toEqual({
+    status: 2,
+    stdout: "",
+    stderr: `provision: there is no ${at("gone.json")}, or it can't be read\n`,
+  });
+  expect(snapshot()).toEqual(before);
+});
+
 test("on another machine, such as a new container, the same logins have the same numbers", async () => {
   await provision(fleetJson(fleet, ["late", "nas", "router"]));
   const before = snapshot();

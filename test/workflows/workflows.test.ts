@@ -177,6 +177,14 @@ test("fleets of one repository share no file, workflow, group, artifact or branc
   ]);
 });
 
+test("who may open issues runs once at a time, so that no two open the same one", () => {
+  const opening = [...own, ...copies].filter(([, text]) => /^ +issues: write$/m.test(text));
+  expect(opening.map(([file]) => path.basename(file))).toEqual(["status.yml", "bento-status.yml"]);
+  for (const [file, text] of opening) {
+    expect(parsed(file, text).top.concurrency, file).toMatchObject({ "cancel-in-progress": false });
+  }
+});
+
 test("the comment's workflow is started by the check's, and by its name", () => {
   const [check, comment] = [
     workflowCopies({ version, fleet: ".", originals })[`${DIRECTORY}/bento-check.yml`],
