@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { $ as loadRenderedFleet, $n as table, $t as FLEET_FILE, A as LOCK_FILE, An as renderStatus, At as LOCK_DIRECTORY, B as originalWorkflows, Bt as openPrivateKey, C as prepare, Ct as status, D as build, Dt as runGit, E as nextManifest, Et as shellWord, F as copiedFiles, Fn as OUTCOMES, Ft as ignoreSftpError, G as readSecretFile, Gt as parallel, H as SECRETS_DIR, Ht as run, I as idOf, In as parseDuration, It as open$1, J as secretNames, Jt as loadFleet, K as secretFile, Kt as Repository, L as partOf, Lt as requireSigner, M as lockText, Mt as SftpSession, N as readLock, Nn as exitStatus, Nt as list$1, O as DEFAULT_TIMEOUT, Ot as packageRoot, P as UTILS, Pt as flight, Q as compareWith, Qn as size, Qt as splitPatterns, R as placeOf, Rt as storePath, S as failing, Sn as keysFromEnvironment, T as isSameRelease, Tn as changeLine, Tt as waysOut, U as checkSecretName, Un as renderDeploy, Ut as Publishers, V as workflowCopies, Vt as temporaryDirectory, W as isSecretName, Wn as baseText, Wt as _usingCtx, X as decrypt, Xn as count, Xt as parseShard, Y as MAX_SECRET, Yn as renderCheck, Yt as parseWave, Z as encrypt, Zn as painter, Zt as selectHosts, _ as signAndPublish, _t as makeDirectory, a as renderKeygen, an as readersIn, ar as inert, at as evaluateFleet, b as unchanged, bn as SIGNING_KEY, c as flakeUpdateMarkdown, cn as boolean, cr as FleetError, ct as withFlakeHosts, d as deliverStatus, dn as object, dr as UnavailableError, dt as Nix, en as checkFleetText, er as tally, et as openFleet, f as report, fn as string, fr as UnreachableError, ft as difference$1, g as lockFor, gt as makeCacheKey, h as deploy, hr as require_async_disposable_stack, ht as KEY_NAME, i as renderInit, in as canReceive, it as staleFiles, j as isNewer, jn as watchLines, jt as SILENCE$1, k as check, kn as renderHostStatus, kt as packageVersion, l as renderFlakeUpdate, ln as int, lr as HostError, lt as archive, m as flakeUpdate, mr as machineError, mt as parsePackages, n as renderHostEdit, nn as hostName, nr as describeError, nt as AGENT_FILE, o as renderPlan, on as readersOf, or as inertLine, ot as failureOf, p as plan, pn as require_dist, pt as packageChanges, q as secretHosts, qt as findFleet, r as renderHostList, rn as parseSshTarget, rr as failureLines, rt as renderedFiles, s as renderRender, sn as _enum, sr as BentoError, st as openMemory, t as renderFiles, tn as parseFleetFile, tr as warnings, tt as openFleetAt, u as onInterrupt, un as literal$1, ur as InterruptedError, ut as homeOf, v as openAll, vn as PUBLISHER_KEY, vt as replaceFiles, w as withArchive, wt as statusOptions, x as failed$2, xn as describeKey, xt as FleetStatus, y as published, yn as SECRETS, yt as writeFileAtomically, z as presentAt, zt as needsOpenSsh } from "./shared3.js";
+import { $ as loadRenderedFleet, $n as table, $t as FLEET_FILE, A as LOCK_FILE, An as renderStatus, At as LOCK_DIRECTORY, B as originalWorkflows, Bt as openPrivateKey, C as prepare, Ct as FleetStatus, D as build, Dt as runGit, E as nextManifest, Et as shellWord, F as copiedFiles, Fn as OUTCOMES, Ft as ignoreSftpError, G as readSecretFile, Gt as parallel, H as SECRETS_DIR, Ht as run, I as idOf, In as parseDuration, It as open$1, J as secretNames, Jt as loadFleet, K as secretFile, Kt as Repository, L as partOf, Lt as requireSigner, M as lockText, Mt as SftpSession, N as readLock, Nn as exitStatus, Nt as list$1, O as DEFAULT_TIMEOUT, Ot as packageRoot, P as UTILS, Pt as flight, Q as compareWith, Qn as size, Qt as splitPatterns, R as placeOf, Rt as storePath, S as failing, Sn as keysFromEnvironment, T as isSameRelease, Tn as changeLine, Tt as waysOut, U as checkSecretName, Un as renderDeploy, Ut as Publishers, V as workflowCopies, Vt as temporaryDirectory, W as isSecretName, Wn as baseText, Wt as _usingCtx, X as decrypt, Xn as count, Xt as parseShard, Y as MAX_SECRET, Yn as renderCheck, Yt as parseWave, Z as encrypt, Zn as painter, Zt as selectHosts, _ as signAndPublish, _t as makeDirectory, a as renderKeygen, an as readersIn, ar as inert, at as evaluateFleet, b as unchanged, bn as SIGNING_KEY, c as flakeUpdateMarkdown, cn as boolean, cr as FleetError, ct as withFlakeHosts, d as deliverStatus, dn as object, dr as UnavailableError, dt as Nix, en as checkFleetText, er as tally, et as openFleet, f as report, fn as string, fr as UnreachableError, ft as difference$1, g as lockFor, gt as makeCacheKey, h as deploy, hr as require_async_disposable_stack, ht as KEY_NAME, i as renderInit, in as canReceive, it as staleFiles, j as isNewer, jn as watchLines, jt as SILENCE$1, k as check, kn as renderHostStatus, kt as packageVersion, l as renderFlakeUpdate, ln as int, lr as HostError, lt as archive, m as flakeUpdate, mr as machineError, mt as parsePackages, n as renderHostEdit, nn as hostName, nr as describeError, nt as AGENT_FILE, o as renderPlan, on as readersOf, or as inertLine, ot as failureOf, p as plan, pn as require_dist, pt as packageChanges, q as secretHosts, qt as findFleet, r as renderHostList, rn as parseSshTarget, rr as failureLines, rt as renderedFiles, s as renderRender, sn as _enum, sr as BentoError, st as openMemory, t as renderFiles, tn as parseFleetFile, tr as warnings, tt as openFleetAt, u as onInterrupt, un as literal$1, ur as InterruptedError, ut as homeOf, v as openAll, vn as PUBLISHER_KEY, vt as replaceFiles, w as withArchive, wt as status, x as failed$2, xn as describeKey, xt as statusOptions, y as published, yn as SECRETS, yt as writeFileAtomically, z as presentAt, zt as needsOpenSsh } from "./shared3.js";
 import { access, copyFile, cp, mkdir, readFile, readdir, realpath, rm, statfs, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -2986,6 +2986,22 @@ function withPairs(args) {
 	}
 	return joined;
 }
+// src/commands/diff/nothing.ts
+/** What is told of a host before it is compared with anything. */
+function nothing({ host, ...now }) {
+	return {
+		name: host.name,
+		status: now.ok ? "unchanged" : "failed",
+		from: null,
+		to: now.ok ? now.toplevel : null,
+		sequence: null,
+		lastContact: null,
+		packages: null,
+		size: null,
+		reason: null,
+		error: now.ok ? null : now.failure
+	};
+}
 // src/nix/closure.ts
 /** Paths whose sizes are asked for at once; a command line has no room for more than some thousands. */
 const AT_ONCE$1 = 1e3;
@@ -3053,100 +3069,13 @@ function parsePathInfo(text) {
 		bytes
 	};
 }
-// src/commands/diff.ts
+// src/commands/diff/running.ts
 /** Milliseconds for what one substituter says of one closure. */
 const CACHE_TIMEOUT = 3e4;
 /**
-* Says which packages of hosts would be others than those that they run, by their heartbeats, if what the repository has were
-* deployed; with `base`, others than at that commit.
-* @throws FleetError, UnavailableError; what can't be told of a single host is in its result.
+* Compares what hosts say that they run with what was evaluated of them: in this store, else by what it takes to build both, else by
+* what substituters say.
 */
-async function diff(context, options) {
-	try {
-		var _usingCtx$6 = _usingCtx();
-		const loaded = await loadFleet(options.fleet);
-		if (options.base === null && loaded.server === null) throw new FleetError("without a server there is nobody to ask what hosts run", { hint: "--base REF compares with what the repository had at a commit" });
-		const open = _usingCtx$6.a(await openFleet(loaded, options));
-		const commit = options.base === null ? null : await open.repository.commitOf(options.base);
-		const nix = await Nix.find(options.nix, context.signal);
-		const memory = openMemory(context.env);
-		const evaluator = {
-			context,
-			nix,
-			stager: open.stager,
-			memory,
-			derivations: true,
-			limits: options
-		};
-		const fleet = await withFlakeHosts(open.fleet, evaluator);
-		const all = options.base === null ? fleet.hosts.filter(({ declared }) => declared) : fleet.hosts;
-		const hosts = selectHosts(all, options.hosts);
-		const names = hosts.map(({ name }) => name);
-		const said = commit === null ? await status(context, {
-			fleet: options.fleet,
-			hosts: names,
-			failOn: null,
-			attempts: null
-		}) : null;
-		const statuses = new Map(said?.hosts.map((host) => [host.name, host]));
-		const evaluated = await evaluateFleet(evaluator, hosts);
-		const found = commit === null ? await againstRunning({
-			evaluator,
-			open,
-			substituters: loaded.substituters.map(({ url }) => url)
-		}, evaluated, statuses) : await againstCommit(evaluator, open, commit, evaluated);
-		context.output.done();
-		return {
-			version: 1,
-			command: "diff",
-			base: options.base,
-			warnings: [...open.warnings, ...fleet.warnings],
-			hosts: found
-		};
-	} catch (_) {
-		_usingCtx$6.e = _;
-	} finally {
-		await _usingCtx$6.d();
-	}
-}
-function nothing({ host, ...now }) {
-	return {
-		name: host.name,
-		status: now.ok ? "unchanged" : "failed",
-		from: null,
-		to: now.ok ? now.toplevel : null,
-		sequence: null,
-		lastContact: null,
-		packages: null,
-		size: null,
-		reason: null,
-		error: now.ok ? null : now.failure
-	};
-}
-/** By what it takes to build the systems. */
-async function againstCommit(evaluator, open, commit, evaluated) {
-	const compared = await compareWith(evaluator, open, commit, evaluated);
-	return parallel(compared, 4, async ({ now, before }) => {
-		const result = nothing(now);
-		if (!now.ok) return result;
-		if (before === null) return {
-			...result,
-			status: "changed",
-			reason: "there was no such host, or it could not be evaluated"
-		};
-		const found = {
-			...result,
-			from: before.toplevel
-		};
-		if (before.toplevel === now.toplevel) return found;
-		const packages = await packageChanges(evaluator.nix, before.drv, now.drv);
-		return {
-			...found,
-			status: "changed",
-			packages
-		};
-	});
-}
 async function againstRunning(around, evaluated, statuses) {
 	const { nix } = around.evaluator;
 	const results = /* @__PURE__ */ new Map();
@@ -3247,6 +3176,84 @@ function failed$1(result, message, hint) {
 			hint
 		}
 	};
+}
+// src/commands/diff.ts
+/**
+* Says which packages of hosts would be others than those that they run, by their heartbeats, if what the repository has were
+* deployed; with `base`, others than at that commit.
+* @throws FleetError, UnavailableError; what can't be told of a single host is in its result.
+*/
+async function diff(context, options) {
+	try {
+		var _usingCtx$6 = _usingCtx();
+		const loaded = await loadFleet(options.fleet);
+		if (options.base === null && loaded.server === null) throw new FleetError("without a server there is nobody to ask what hosts run", { hint: "--base REF compares with what the repository had at a commit" });
+		const open = _usingCtx$6.a(await openFleet(loaded, options));
+		const commit = options.base === null ? null : await open.repository.commitOf(options.base);
+		const nix = await Nix.find(options.nix, context.signal);
+		const memory = openMemory(context.env);
+		const evaluator = {
+			context,
+			nix,
+			stager: open.stager,
+			memory,
+			derivations: true,
+			limits: options
+		};
+		const fleet = await withFlakeHosts(open.fleet, evaluator);
+		const all = options.base === null ? fleet.hosts.filter(({ declared }) => declared) : fleet.hosts;
+		const hosts = selectHosts(all, options.hosts);
+		const names = hosts.map(({ name }) => name);
+		const said = commit === null ? await status(context, {
+			fleet: options.fleet,
+			hosts: names,
+			failOn: null,
+			attempts: null
+		}) : null;
+		const statuses = new Map(said?.hosts.map((host) => [host.name, host]));
+		const evaluated = await evaluateFleet(evaluator, hosts);
+		const found = commit === null ? await againstRunning({
+			evaluator,
+			open,
+			substituters: loaded.substituters.map(({ url }) => url)
+		}, evaluated, statuses) : await againstCommit(evaluator, open, commit, evaluated);
+		context.output.done();
+		return {
+			version: 1,
+			command: "diff",
+			base: options.base,
+			warnings: [...open.warnings, ...fleet.warnings],
+			hosts: found
+		};
+	} catch (_) {
+		_usingCtx$6.e = _;
+	} finally {
+		await _usingCtx$6.d();
+	}
+}
+/** By what it takes to build the systems. */
+async function againstCommit(evaluator, open, commit, evaluated) {
+	const compared = await compareWith(evaluator, open, commit, evaluated);
+	return parallel(compared, 4, async ({ now, before }) => {
+		const result = nothing(now);
+		if (!now.ok) return result;
+		if (before === null) return {
+			...result,
+			status: "changed",
+			reason: "there was no such host, or it could not be evaluated"
+		};
+		const found = {
+			...result,
+			from: before.toplevel
+		};
+		if (before.toplevel === now.toplevel) return found;
+		const packages = await packageChanges(evaluator.nix, before.drv, now.drv);
+		return {
+			...found,
+			status: "changed",
+			packages
+		};
+	});
 }
 // src/render/diff.ts
 const MARKS = {

@@ -5678,6 +5678,33 @@ const SECRETS$1 = [
 	CACHE_KEY,
 	MEMORY_KEY
 ];
+// src/fleet/suggest.ts
+/** The candidate nearest to `word`, when it is near enough to have been meant. */
+function nearest(word, candidates) {
+	const allowed = Math.max(1, Math.floor(word.length / 3));
+	let best;
+	for (const candidate of candidates) {
+		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
+			candidate,
+			distance
+		};
+	}
+	return best?.candidate;
+}
+/** Levenshtein's distance: single letters added, dropped or exchanged. */
+function editDistance(a, b) {
+	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+	for (let i = 1; i <= a.length; i++) {
+		const current = [i];
+		for (let j = 1; j <= b.length; j++) {
+			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
+		}
+		previous = current;
+	}
+	return previous[b.length] ?? 0;
+}
 // src/fleet/cache-over-ssh.ts
 /**
 * What of a cache's URL the server connects hosts to: `127.0.0.1:5000`, `[::1]:5000`, as sshd's PermitOpen has it. Null unless it is
@@ -17987,33 +18014,6 @@ function withPort(user, address, port) {
 		address,
 		port: number
 	} : null;
-}
-// src/fleet/suggest.ts
-/** The candidate nearest to `word`, when it is near enough to have been meant. */
-function nearest(word, candidates) {
-	const allowed = Math.max(1, Math.floor(word.length / 3));
-	let best;
-	for (const candidate of candidates) {
-		const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
-		if (distance <= allowed && (best === void 0 || distance < best.distance)) best = {
-			candidate,
-			distance
-		};
-	}
-	return best?.candidate;
-}
-/** Levenshtein's distance: single letters added, dropped or exchanged. */
-function editDistance(a, b) {
-	let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
-	for (let i = 1; i <= a.length; i++) {
-		const current = [i];
-		for (let j = 1; j <= b.length; j++) {
-			const exchange = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-			current.push(Math.min(exchange, (previous[j] ?? 0) + 1, (current[j - 1] ?? 0) + 1));
-		}
-		previous = current;
-	}
-	return previous[b.length] ?? 0;
 }
 // src/fleet/store-url.ts
 /** What the addresses of Nix stores begin with that systems can be copied to and fetched from (nix help-stores). */
@@ -30966,11 +30966,7 @@ async function waysOut(context, { dir, server, git }) {
 	}
 }
 // src/commands/status.ts
-/** Of one host that somebody looks at, and of each on a page. */
-const ONE = {
-	count: 20,
-	log: 1e6
-};
+/** Of each host on a page. */
 const EACH = {
 	count: 10,
 	log: 2e4
@@ -31092,6 +31088,12 @@ async function addSubjects(hosts, dir) {
 	}
 	for (const attempt of attempts) attempt.subject = attempt.commit && known.get(attempt.commit) || null;
 }
+// src/commands/status/arguments.ts
+/** Of one host that somebody looks at. */
+const ONE = {
+	count: 20,
+	log: 1e6
+};
 /** @throws FleetError for options that make no sense together. */
 function statusOptions(fleet, hosts, given) {
 	const { host } = given;
@@ -33819,16 +33821,17 @@ function explainFailure(run, { dirs, origin, find }, host) {
 /** The warnings of an evaluation: `trace: warning: …` from NixOS, and Nix's own. */
 function warningsIn(stderr, { dirs, origin }) {
 	const found = withoutColours(stderr).matchAll(/^(?:trace: |evaluation )?warning: (.*)$/gm);
-	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry/;
+	const ours = /creating lock file|not writing modified lock file|Git tree .* is dirty|ignoring untrusted|unknown setting|the group 'nixbld'|error: SQLite database|Nix search path entry|you don't have Internet access|retrying in \d+ ms/;
 	return [...new Set([...found].map((match) => match[1] ?? ""))].filter((text) => text !== "" && !ours.test(text)).slice(0, 50).map((text) => text.replace(PATH, (file) => inFleet(file, dirs, origin) ?? file));
 }
 function hintFor(rest, text, host) {
 	const refused = refusedPackage(text);
 	if (refused !== void 0 && /unfree license/.test(text)) return { hint: `nixpkgs.config.allowUnfreePredicate = pkg: builtins.elem (lib.getName pkg) [ "${refused.replace(/-\d.*$/, "")}" ]; would allow it` };
 	if (refused !== void 0 && /marked as insecure/.test(text)) return { hint: `nixpkgs.config.permittedInsecurePackages = [ "${refused}" ]; would allow it` };
+	if (/unable to download '.*': .*(?:resolve host|connect to|timed? ?out)/i.test(text)) return { hint: "it has to be fetched, and can't be from here: is there a network, and is the address right?" };
 	const lock = `nix flake lock ./${host.path}`;
-	if (/requires lock file changes|cannot update (?:unlocked|the lock)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
-	if (/in pure eval(?:uation)? mode|cannot update flake input .* in pure mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
+	if (/requires lock file changes|cannot update (?:unlocked|the lock|flake input)|is not locked|lock file .* (?:out of date|needs)/i.test(text)) return { hint: `its flake.lock is missing or stale: run '${lock}' and commit it` };
+	if (/in pure eval(?:uation)? mode|unlocked/i.test(text) && host.kind === "flake") return { hint: `a flake sees only its locked inputs: run '${lock}' and commit it` };
 	if (/attribute '(?:getFlake|fetchTree)' missing|experimental Nix feature 'flakes' is disabled/.test(text)) return { hint: "a host without a flake.nix can't use flakes in a check, where they could read any file of this machine; fetchTarball and fetchGit can be used, or --option experimental-features 'nix-command flakes' allows it" };
 	if (/allow-import-from-derivation/.test(text)) return { hint: "it builds something in order to evaluate (import-from-derivation), which a check doesn't allow" };
 	if (/file 'nixpkgs(?:\/nixos)?' was not found in the Nix search path/.test(text)) return { hint: "a host without a flake needs a nixpkgs: set NIX_PATH=nixpkgs=… or pass -I nixpkgs=…" };
@@ -34371,7 +34374,7 @@ async function interpret(result, { host, source }, limits) {
 /** Whether a flake has to be evaluated by itself for the truth of its lock file, which a batch doesn't check. */
 function doubtsLock(result, { host, source }) {
 	if (host.kind !== "flake") return false;
-	if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr);
+	if (!result.ok) return result.reason === "failed" && /lock/.test(result.stderr) && !/cannot update (?:unlocked )?flake input/.test(result.stderr);
 	const { inputs } = result.value;
 	return inputs !== void 0 && lockedInputs$1(source.treeDir).some((name) => !inputs.includes(name));
 }
@@ -38145,4 +38148,4 @@ function renderHostEdit(document, paint) {
 		...warnings(document.warnings, paint)
 	].join("\n");
 }
-export { loadRenderedFleet as $, table as $n, FLEET_FILE as $t, LOCK_FILE as A, renderStatus as An, LOCK_DIRECTORY as At, originalWorkflows as B, plain as Bn, openPrivateKey as Bt, prepare as C, optionalKey as Cn, status as Ct, build as D, look as Dn, runGit as Dt, nextManifest as E, contactText as En, shellWord as Et, copiedFiles as F, OUTCOMES$1 as Fn, ignoreSftpError as Ft, readSecretFile as G, changeText$1 as Gn, parallel as Gt, SECRETS_DIR as H, deployWord as Hn, run as Ht, idOf as I, parseDuration as In, open as It, secretNames as J, pushText as Jn, loadFleet as Jt, secretFile as K, costText as Kn, Repository as Kt, partOf as L, code as Ln, requireSigner as Lt, lockText as M, worstFirst as Mn, SftpSession as Mt, readLock$1 as N, exitStatus as Nn, list$1 as Nt, DEFAULT_TIMEOUT as O, releaseText as On, packageRoot as Ot, UTILS as P, failedHosts as Pn, flight as Pt, compareWith as Q, size as Qn, splitPatterns as Qt, placeOf as R, folded$1 as Rn, storePath as Rt, failing as S, keysFromEnvironment as Sn, parseFailOn as St, isSameRelease as T, changeLine as Tn, waysOut as Tt, checkSecretName as U, renderDeploy as Un, Publishers as Ut, workflowCopies as V, deployDetail as Vn, temporaryDirectory as Vt, isSecretName as W, baseText as Wn, _usingCtx as Wt, decrypt as X, count as Xn, parseShard as Xt, MAX_SECRET as Y, renderCheck as Yn, parseWave as Yt, encrypt as Z, painter as Zn, selectHosts as Zt, signAndPublish as _, MissingKeysError as _n, makeDirectory as _t, renderKeygen as a, readersIn as an, inert as ar, evaluateFleet as at, unchanged as b, SIGNING_KEY as bn, EACH as bt, flakeUpdateMarkdown as c, boolean as cn, FleetError as cr, withFlakeHosts as ct, deliverStatus as d, object as dn, UnavailableError as dr, Nix as dt, checkFleetText as en, tally as er, openFleet as et, report as f, string as fn, UnreachableError as fr, difference as ft, lockFor as g, MEMORY_KEY as gn, makeCacheKey as gt, deploy as h, GIT_KEY as hn, require_async_disposable_stack as hr, KEY_NAME as ht, renderInit as i, canReceive as in, locationOf as ir, staleFiles as it, isNewer as j, watchLines as jn, SILENCE$2 as jt, check as k, renderHostStatus as kn, packageVersion as kt, renderFlakeUpdate as l, int as ln, HostError as lr, archive as lt, flakeUpdate as m, CACHE_KEY as mn, machineError as mr, parsePackages as mt, renderHostEdit as n, hostName as nn, describeError as nr, AGENT_FILE as nt, renderPlan as o, readersOf as on, inertLine as or, failureOf as ot, plan as p, require_dist$2 as pn, formatLocation as pr, packageChanges as pt, secretHosts as q, grouped as qn, findFleet as qt, renderHostList as r, parseSshTarget as rn, failureLines as rr, renderedFiles as rt, renderRender as s, _enum as sn, BentoError as sr, openMemory as st, renderFiles as t, parseFleetFile as tn, warnings as tr, openFleetAt as tt, onInterrupt as u, literal as un, InterruptedError as ur, homeOf as ut, openAll as v, PUBLISHER_KEY as vn, replaceFiles as vt, withArchive as w, gateOf as wn, statusOptions as wt, failed as x, describeKey as xn, FleetStatus as xt, published as y, SECRETS$1 as yn, writeFileAtomically as yt, presentAt as z, markdownTable as zn, needsOpenSsh as zt };
+export { loadRenderedFleet as $, table as $n, FLEET_FILE as $t, LOCK_FILE as A, renderStatus as An, LOCK_DIRECTORY as At, originalWorkflows as B, plain as Bn, openPrivateKey as Bt, prepare as C, optionalKey as Cn, FleetStatus as Ct, build as D, look as Dn, runGit as Dt, nextManifest as E, contactText as En, shellWord as Et, copiedFiles as F, OUTCOMES$1 as Fn, ignoreSftpError as Ft, readSecretFile as G, changeText$1 as Gn, parallel as Gt, SECRETS_DIR as H, deployWord as Hn, run as Ht, idOf as I, parseDuration as In, open as It, secretNames as J, pushText as Jn, loadFleet as Jt, secretFile as K, costText as Kn, Repository as Kt, partOf as L, code as Ln, requireSigner as Lt, lockText as M, worstFirst as Mn, SftpSession as Mt, readLock$1 as N, exitStatus as Nn, list$1 as Nt, DEFAULT_TIMEOUT as O, releaseText as On, packageRoot as Ot, UTILS as P, failedHosts as Pn, flight as Pt, compareWith as Q, size as Qn, splitPatterns as Qt, placeOf as R, folded$1 as Rn, storePath as Rt, failing as S, keysFromEnvironment as Sn, EACH as St, isSameRelease as T, changeLine as Tn, waysOut as Tt, checkSecretName as U, renderDeploy as Un, Publishers as Ut, workflowCopies as V, deployDetail as Vn, temporaryDirectory as Vt, isSecretName as W, baseText as Wn, _usingCtx as Wt, decrypt as X, count as Xn, parseShard as Xt, MAX_SECRET as Y, renderCheck as Yn, parseWave as Yt, encrypt as Z, painter as Zn, selectHosts as Zt, signAndPublish as _, MissingKeysError as _n, makeDirectory as _t, renderKeygen as a, readersIn as an, inert as ar, evaluateFleet as at, unchanged as b, SIGNING_KEY as bn, parseFailOn as bt, flakeUpdateMarkdown as c, boolean as cn, FleetError as cr, withFlakeHosts as ct, deliverStatus as d, object as dn, UnavailableError as dr, Nix as dt, checkFleetText as en, tally as er, openFleet as et, report as f, string as fn, UnreachableError as fr, difference as ft, lockFor as g, MEMORY_KEY as gn, makeCacheKey as gt, deploy as h, GIT_KEY as hn, require_async_disposable_stack as hr, KEY_NAME as ht, renderInit as i, canReceive as in, locationOf as ir, staleFiles as it, isNewer as j, watchLines as jn, SILENCE$2 as jt, check as k, renderHostStatus as kn, packageVersion as kt, renderFlakeUpdate as l, int as ln, HostError as lr, archive as lt, flakeUpdate as m, CACHE_KEY as mn, machineError as mr, parsePackages as mt, renderHostEdit as n, hostName as nn, describeError as nr, AGENT_FILE as nt, renderPlan as o, readersOf as on, inertLine as or, failureOf as ot, plan as p, require_dist$2 as pn, formatLocation as pr, packageChanges as pt, secretHosts as q, grouped as qn, findFleet as qt, renderHostList as r, parseSshTarget as rn, failureLines as rr, renderedFiles as rt, renderRender as s, _enum as sn, BentoError as sr, openMemory as st, renderFiles as t, parseFleetFile as tn, warnings as tr, openFleetAt as tt, onInterrupt as u, literal as un, InterruptedError as ur, homeOf as ut, openAll as v, PUBLISHER_KEY as vn, replaceFiles as vt, withArchive as w, gateOf as wn, status as wt, failed as x, describeKey as xn, statusOptions as xt, published as y, SECRETS$1 as yn, writeFileAtomically as yt, presentAt as z, markdownTable as zn, needsOpenSsh as zt };
