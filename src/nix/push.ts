@@ -29,12 +29,18 @@ export interface PushOptions {
   key?: Pick<CacheKey, "file" | "publicKey">;
   /** Milliseconds before the first retry; each further one waits twice as long. */
   wait?: number;
+  /** Milliseconds that an attempt may take before a time-out ends it all. */
+  patience?: number;
 }
 
 /** How often it is tried. */
 const ATTEMPTS = 6;
 /** Milliseconds. */
 const WAIT = 2_000;
+/** Milliseconds. Nix itself has then waited for an answer five times. */
+const PATIENCE = 5 * 60_000;
+/** For a connection. Nix would wait for minutes, five times; an `--option` of the user's comes after it. */
+const CONNECT = ["--option", "connect-timeout", "15"];
 /** What is no trouble of the network's, and is the same a minute later. */
 const PERMANENT =
   /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
@@ -53,6 +59,7 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
   const address = storeAddress(url);
   if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path.dirname(first));
   for (let attempt = 1; ; attempt++) {
+    const begun = performance.now();
     const error = await copy(nix, withKey(address, options.key), paths, (path) => {
       copied.add(path);
       onProgress(copied.size);
@@ -61,7 +68,8 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
       const signed = options.key === undefined ? 0 : await signOthers(nix, address, options.key, paths, copied);
       return { paths: copied.size, bytes: await sizeOf(nix, [...copied]), signed };
     }
-    if (attempt >= ATTEMPTS || PERMANENT.test(error)) {
+    const isMute = /timed out|timeout/i.test(error) && performance.now() - begun > (options.patience ?? PATIENCE);
+    if (attempt >= ATTEMPTS || isMute || PERMANENT.test(error)) {
       throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, {
         hint: "what was copied is there: the next push goes on with the rest",
       });
@@ -121,7 +129,7 @@ async function copy(
     }
   });
   // Without -v, 2.26 doesn't say which paths it copies.
-  const args = ["copy", "-v", "--log-format", "internal-json", ...AFRESH, "--to", url, ...new Set(paths)];
+  const args = ["copy", "-v", "--log-format", "internal-json", ...AFRESH, ...CONNECT, "--to", url, ...new Set(paths)];
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;

@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { InterruptedError, UnavailableError } from "../../src/errors.ts";
 import { makeCacheKey } from "../../src/nix/cache-key.ts";
-import { Nix } from "../../src/nix/nix.ts";
+import { Nix, NO_PASSTHROUGH } from "../../src/nix/nix.ts";
 import { push, requireStoreKind } from "../../src/nix/push.ts";
 import { recordingPath } from "../cli/bento.ts";
 import { exec, succeed } from "../support/programs.ts";
@@ -42,9 +42,9 @@ async function cacheKey(name: string): Promise<{ file: string; publicKey: string
 
 /**
  * A cache that takes uploads, as some HTTP servers do, and as S3 does below the name of a bucket. `fails` says which uploads it refuses,
- * by their number.
+ * by their number, and which it never answers.
  */
-async function uploads(name: string, fails: (n: number) => number | null, bucket = "") {
+async function uploads(name: string, fails: (n: number) => number | "silence" | null, bucket = "") {
   const top = path.join(store.dir, name);
   const dir = path.join(top, bucket);
   await mkdir(path.join(dir, "nar"), { recursive: true });
@@ -65,7 +65,7 @@ async function uploads(name: string, fails: (n: number) => number | null, bucket
     const failure = fails(count++);
     if (failure !== null) {
       request.resume();
-      answer(failure);
+      if (failure !== "silence") answer(failure);
       return;
     }
     await mkdir(path.dirname(file), { recursive: true });
@@ -234,6 +234,21 @@ test("what an HTTP cache has unsigned, or by another key, is signed there; what 
   expect(error.message).toContain(`it has other builds of 1 of these paths`);
   expect(error.message).toContain(system);
   expect(await readFile(path.join(store.dir, "signed-later", narinfo), "utf8")).toBe(theirs);
+}, 60_000);
+
+test("a server that takes an upload and says no more: Nix's own attempts are enough", async () => {
+  await using cache = await uploads("silent", (n) => (n > 0 ? "silence" : null));
+  const retries: string[] = [];
+  const options = { signal, wait: 10, patience: 1_000, onRetry: (text: string) => retries.push(text) };
+  const impatient = await Nix.find({
+    ...NO_PASSTHROUGH,
+    options: [
+      ["stalled-download-timeout", "1"],
+      ["download-attempts", "1"],
+    ],
+  });
+  await expect(push(impatient, cache.url, [system], options)).rejects.toThrow(/could not be pushed to: .*time/i);
+  expect(retries).toEqual([]);
 }, 60_000);
 
 test("interrupted while it waits, it ends", async () => {
