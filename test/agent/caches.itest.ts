@@ -7,7 +7,7 @@ import type { Manifest } from "../../src/release/manifest.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
-import { exec, succeed } from "../support/programs.ts";
+import { exec, kill, start, succeed } from "../support/programs.ts";
 import { buildChannelHost, type Content, channelHost, forgetSystems } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
@@ -292,6 +292,23 @@ test("one that trickles is left for another one that has it, too, and with none 
   expect(stderr).toMatch(/\nbuilding it here: no cache has \S+ yet \(asked: \S+; not asked: \S+: less than /);
   expect(stderr).toMatch(/\nsuccess\n$/);
   expect(await machine.running()).toBe(built);
+});
+
+long("one that trickles is left, too, where a daemon does Nix's work", async () => {
+  const machine = await machineWith();
+  const content = next();
+  const toplevel = await pushed(content);
+  await published(content);
+  cache.answer = trickles;
+  const daemon = start("nix-daemon", ["--daemon"]);
+  try {
+    const { stderr } = await machine.agent({ ...impatient, NIX_REMOTE: "daemon" });
+    expect(stderr).toContain(`\nthe cache ${cache.url} is left out of this attempt: ${TOO_SLOW}`);
+    expect(stderr).toMatch(/\nsuccess\n$/);
+    expect(await machine.running()).toBe(toplevel);
+  } finally {
+    kill([daemon.pid]);
+  }
 });
 
 test("source: what trickles is built instead", async () => {
