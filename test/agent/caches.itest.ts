@@ -261,9 +261,9 @@ for (const [what, run] of [
     expect(await machine.running()).toBe(toplevel);
   });
 
-const TOO_SLOW = "less than 1000 bytes a second came for 4 s";
-/** Four seconds stand for five minutes. */
-const impatient = { BENTO_CACHE_SPEED_TIME: "4" };
+const TOO_SLOW = "less than 1000 bytes a second came for 2 s";
+/** Two seconds stand for five minutes. */
+const impatient = { BENTO_CACHE_SPEED_TIME: "2" };
 const trickles = (request: string) => (request.startsWith("/nar/") ? "trickle" : "file");
 
 test("one that trickles is left for another one that has it, too, and with none for a build", async () => {
@@ -311,7 +311,7 @@ long("one that trickles is left, too, where a daemon does Nix's work", async () 
   }
 });
 
-test("source: what trickles is built instead", async () => {
+long("source: what trickles is built instead", async () => {
   const machine = await machineWith();
   const content = next();
   const toplevel = await pushed(content);
@@ -331,7 +331,7 @@ test("one that is slow, and gets on, is waited for", async () => {
   await published(content);
   cache.answer = (request) => (request.startsWith("/nar/") ? "slow" : "file");
   const begun = performance.now();
-  const { stderr } = await machine.agent({ ...impatient, BENTO_BUILD: "prebuilt" });
+  const { stderr } = await machine.agent({ BENTO_CACHE_SPEED_TIME: "4", BENTO_BUILD: "prebuilt" });
   expect(stderr).toMatch(/\nsuccess\n$/);
   expect(await machine.running()).toBe(toplevel);
   expect(performance.now() - begun).toBeGreaterThan(7_000);
@@ -343,7 +343,7 @@ test("one that comes to say what it has byte by byte is left at once", async () 
   const toplevel = await pushed(content);
   await published(content);
   cache.answer = (request) => (request.endsWith(".narinfo") ? "trickle" : "file");
-  const { stderr } = await machine.agent({ BENTO_CACHE_DEADLINE: "2" });
+  const { stderr } = await machine.agent({ BENTO_CACHE_DEADLINE: "1" });
   expect(stderr).toMatch(/\nthe cache http:\S+ is left out of this attempt: .*timed out/);
   expect(stderr).toMatch(/\nsuccess\n$/);
   expect(await machine.running()).toBe(toplevel);
