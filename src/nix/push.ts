@@ -43,7 +43,7 @@ const PATIENCE = 5 * 60_000;
 const CONNECT = ["--option", "connect-timeout", "15"];
 /** What is no trouble of the network's, and is the same a minute later. */
 const PERMANENT =
-  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
+  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|stores with prefix|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
 
 /**
  * Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there

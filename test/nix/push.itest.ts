@@ -128,6 +128,16 @@ test("what won't pass is not tried again", async () => {
     const options = { signal, wait: 10, onRetry: (text: string) => retries.push(text) };
     await expect(push(nix, shows.url, [system], options)).rejects.toThrow(`${status}`);
   }
+  // A directory that is the cache of another store's paths.
+  const foreign = path.join(store.dir, "foreign");
+  await mkdir(foreign);
+  await writeFile(path.join(foreign, "nix-cache-info"), "StoreDir: /other/store\n");
+  const toForeign = push(nix, `file://${foreign}`, [system], {
+    signal,
+    wait: 10,
+    onRetry: (text) => retries.push(text),
+  });
+  await expect(toForeign).rejects.toThrow("/other/store");
   expect(retries).toEqual([]);
 
   // Nix names the address that it was given; whoever reads that gets no password of it.
