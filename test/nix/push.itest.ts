@@ -180,7 +180,8 @@ test("s3://: its settings, the key and what is in the environment reach Nix as t
   const before = process.env.PATH;
   Object.assign(process.env, { PATH: recorder.PATH, AWS_ACCESS_KEY_ID: "AKIA0", AWS_SECRET_ACCESS_KEY: "0123/+=" });
   try {
-    const pushing = push(nix, url, [system], { signal, wait: 1, key: { file, publicKey } });
+    const impatient = await Nix.find({ ...NO_PASSTHROUGH, options: [["download-attempts", "1"]] });
+    const pushing = push(impatient, url, [system], { signal, wait: 1, key: { file, publicKey } });
     await expect(pushing).rejects.toThrow(/^s3:\/\/fleet-cache\S+ could not be pushed to: /);
   } finally {
     process.env.PATH = before;
