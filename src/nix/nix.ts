@@ -1,5 +1,6 @@
 import { UnavailableError } from "../errors.ts";
 import { type RunOptions, type RunResult, run } from "../platform/process.ts";
+import { lastSaid } from "./failure-message.ts";
 
 /** What a user passes through to Nix. */
 export interface NixPassthrough {
@@ -27,9 +28,9 @@ export class Nix {
 
   /** @throws UnavailableError when Nix is missing or too old. */
   static async find(passthrough: NixPassthrough = NO_PASSTHROUGH, signal?: AbortSignal): Promise<Nix> {
-    let version: string;
+    let said: RunResult;
     try {
-      version = (await run("nix-store", ["--version"], signal ? { signal } : {})).stdout.trim().split(" ").at(-1) ?? "";
+      said = await run("nix-store", ["--version"], signal ? { signal } : {});
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       throw new UnavailableError("Nix was not found on this machine (no nix-store in PATH)", {
@@ -37,6 +38,9 @@ export class Nix {
         cause: error,
       });
     }
+    // Old versions open the store first, which may be on a full disk.
+    if (said.status !== 0) throw new UnavailableError(`Nix doesn't work on this machine: ${lastSaid(said.stderr)}`);
+    const version = said.stdout.trim().split(" ").at(-1) ?? "";
     const [major = 0, minor = 0] = version.split(".").map(Number);
     if (major < 2 || (major === 2 && minor < 8)) {
       throw new UnavailableError(`Nix ${version} is too old: 2.8 is the first that works`);

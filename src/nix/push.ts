@@ -1,14 +1,14 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { FleetError, InterruptedError, UnavailableError } from "../errors.ts";
-import { storeUrlProblem } from "../fleet/store-url.ts";
+import { InterruptedError, UnavailableError } from "../errors.ts";
 import { makeDirectory, writeFileAtomically } from "../platform/files.ts";
 import { COPY_PATH, eventReader } from "./activity.ts";
 import type { CacheKey } from "./cache-key.ts";
 import { AFRESH, signInCache } from "./cache-signatures.ts";
 import { lastSaid, withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
+import { hidden, isBinaryCache, shown, storeAddress } from "./store-address.ts";
 
 /** What was copied to a cache; what was there already isn't counted. */
 export interface Pushed {
@@ -29,15 +29,21 @@ export interface PushOptions {
   key?: Pick<CacheKey, "file" | "publicKey">;
   /** Milliseconds before the first retry; each further one waits twice as long. */
   wait?: number;
+  /** Milliseconds that an attempt may take before a time-out ends it all. */
+  patience?: number;
 }
 
 /** How often it is tried. */
 const ATTEMPTS = 6;
 /** Milliseconds. */
 const WAIT = 2_000;
+/** Milliseconds. Nix itself has then waited for an answer five times. */
+const PATIENCE = 5 * 60_000;
+/** For a connection. Nix would wait for minutes, five times; an `--option` of the user's comes after it. */
+const CONNECT = ["--option", "connect-timeout", "15"];
 /** What is no trouble of the network's, and is the same a minute later. */
 const PERMANENT =
-  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
+  /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|stores with prefix|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
 
 /**
  * Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
@@ -53,6 +59,7 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
   const address = storeAddress(url);
   if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path.dirname(first));
   for (let attempt = 1; ; attempt++) {
+    const begun = performance.now();
     const error = await copy(nix, withKey(address, options.key), paths, (path) => {
       copied.add(path);
       onProgress(copied.size);
@@ -61,7 +68,8 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
       const signed = options.key === undefined ? 0 : await signOthers(nix, address, options.key, paths, copied);
       return { paths: copied.size, bytes: await sizeOf(nix, [...copied]), signed };
     }
-    if (attempt >= ATTEMPTS || PERMANENT.test(error)) {
+    const isMute = /timed out|timeout/i.test(error) && performance.now() - begun > (options.patience ?? PATIENCE);
+    if (attempt >= ATTEMPTS || isMute || PERMANENT.test(error)) {
       throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, {
         hint: "what was copied is there: the next push goes on with the rest",
       });
@@ -121,16 +129,11 @@ async function copy(
     }
   });
   // Without -v, 2.26 doesn't say which paths it copies.
-  const args = ["copy", "-v", "--log-format", "internal-json", ...AFRESH, "--to", url, ...new Set(paths)];
+  const args = ["copy", "-v", "--log-format", "internal-json", ...AFRESH, ...CONNECT, "--to", url, ...new Set(paths)];
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;
   return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
-}
-
-/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
-export function isBinaryCache(url: string): boolean {
-  return /^(?:file|s3|https?):/.test(url);
 }
 
 /** Nix takes the path of the key's file as a setting of the store. */
@@ -147,55 +150,6 @@ async function sizeOf(nix: Nix, paths: readonly string[]): Promise<number> {
     for (const line of run.stdout.split("\n")) size += Number(line);
   }
   return size;
-}
-
-/** Milliseconds for a look at whether Nix knows a kind of store. */
-const LOOK = 20_000;
-
-/**
- * Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
- * told before hours of building. Whether the store can be reached is found out later.
- * @throws UnavailableError when it doesn't.
- */
-export async function requireStoreKind(nix: Nix, url: string): Promise<void> {
-  if (!url.startsWith("s3:")) return;
-  const impatient = ["--option", "download-attempts", "1", "--option", "connect-timeout", "3"];
-  const { stderr } = await nix.run("nix", ["store", "ping", "--store", url, ...impatient], { timeout: LOOK });
-  if (!/don't know how to open|not built with/i.test(stderr)) return;
-  throw new UnavailableError(
-    `Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`,
-    {
-      hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it",
-    },
-  );
-}
-
-/**
- * The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
- * @throws FleetError for an address that is none.
- */
-export function storeAddress(url: string): string {
-  const problem = storeUrlProblem(url);
-  if (problem !== null) {
-    throw new FleetError(`'${shown(url)}' is no address of a Nix store: it ${problem}`, {
-      hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org",
-    });
-  }
-  const address = new URL(url);
-  if (address.protocol !== "file:") return url;
-  // Versions of Nix don't agree on what %20 means there.
-  if (address.host !== "" || address.pathname.includes("%")) {
-    throw new FleetError(`'${url}' is no directory that can be a cache`, {
-      hint: "an absolute path without spaces and special characters, such as file:///srv/cache",
-    });
-  }
-  if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
-  return address.href;
-}
-
-/** Where a cache is that is a directory; null for any other. */
-export function cacheDirectory(url: string): string | null {
-  return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
 }
 
 /**
@@ -215,45 +169,4 @@ async function describeCache(directory: string, storeDir: string): Promise<void>
   await writeFileAtomically(file, `${begin}${missing.join("\n")}\n`).catch((error: NodeJS.ErrnoException) => {
     throw new UnavailableError(`${file} can't be written (${error.code})`);
   });
-}
-
-/** An address without a password or a token in it, for people. */
-export function shown(url: string): string {
-  const login = loginIn(url);
-  if (login === null) return url;
-  const { before, user, password, after } = login;
-  // A name alone is a token, but with ssh.
-  const name = password === null && /^https?:/.test(url) ? "…" : user;
-  return `${before}${name}${password === null ? "" : ":…"}@${after}`;
-}
-
-/** What Nix says of an address has it in it, as it was written or as a URL has it. */
-function hidden(text: string, url: string): string {
-  const login = loginIn(url);
-  const written = login?.password ?? (/^https?:/.test(url) ? login?.user : undefined);
-  let without = text;
-  for (const secret of written ? spellings(written) : []) without = without.replaceAll(secret, "…");
-  return without.split("\n").join(" ");
-}
-
-/** What stands before the last `@` of an address' authority; of one that is malformed, before its last `@`, since a password may be why. */
-function loginIn(url: string): { before: string; user: string; password: string | null; after: string } | null {
-  const pattern = URL.canParse(url) ? /^([^/]*:\/\/)([^/?#]*)@(.*)$/s : /^([^/]*:\/\/)(.*)@(.*)$/s;
-  const [, before, login, after] = pattern.exec(url) ?? [];
-  if (before === undefined || login === undefined || after === undefined) return null;
-  const [, user = "", password] = /^([^:]*)(?::(.*))?$/s.exec(login) ?? [];
-  return { before, user, password: password ?? null, after };
-}
-
-/** The longest first, since one may be in another. */
-function spellings(secret: string): string[] {
-  const address = new URL("http://host");
-  address.password = secret;
-  let plain = secret;
-  try {
-    plain = decodeURIComponent(secret);
-  } catch {
-    // What can't be decoded is as it is.
-  }
-  return [...new Set([secret, plain, address.password, encodeURIComponent(plain)])].sort((a, b) => b.length - a.length);
 }

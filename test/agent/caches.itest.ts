@@ -7,7 +7,7 @@ import type { Manifest } from "../../src/release/manifest.ts";
 import { BinaryCache } from "../support/binary-cache.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
-import { exec, succeed } from "../support/programs.ts";
+import { exec, kill, start, succeed } from "../support/programs.ts";
 import { buildChannelHost, type Content, channelHost, forgetSystems } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
@@ -261,9 +261,9 @@ for (const [what, run] of [
     expect(await machine.running()).toBe(toplevel);
   });
 
-const TOO_SLOW = "less than 1000 bytes a second came for 4 s";
-/** Four seconds stand for five minutes. */
-const impatient = { BENTO_CACHE_SPEED_TIME: "4" };
+const TOO_SLOW = "less than 1000 bytes a second came for 2 s";
+/** Two seconds stand for five minutes. */
+const impatient = { BENTO_CACHE_SPEED_TIME: "2" };
 const trickles = (request: string) => (request.startsWith("/nar/") ? "trickle" : "file");
 
 test("one that trickles is left for another one that has it, too, and with none for a build", async () => {
@@ -289,12 +289,31 @@ test("one that trickles is left for another one that has it, too, and with none 
   await published(second);
   const { stderr } = await machine.agent(impatient);
   expect(stderr).toContain(`\nthe cache ${cache.url}/ is left out of this attempt: ${TOO_SLOW}`);
-  expect(stderr).toMatch(/\nbuilding it here: no cache has \S+ yet \(asked: \S+; not asked: \S+: less than /);
+  expect(stderr).toMatch(
+    /\nbuilding it here: its download was too slow, .*; now no cache has \S+ yet \(asked: \S+; not asked: \S+: less than /,
+  );
   expect(stderr).toMatch(/\nsuccess\n$/);
   expect(await machine.running()).toBe(built);
 });
 
-test("source: what trickles is built instead", async () => {
+long("one that trickles is left, too, where a daemon does Nix's work", async () => {
+  const machine = await machineWith();
+  const content = next();
+  const toplevel = await pushed(content);
+  await published(content);
+  cache.answer = trickles;
+  const daemon = start("nix-daemon", ["--daemon"]);
+  try {
+    const { stderr } = await machine.agent({ ...impatient, NIX_REMOTE: "daemon" });
+    expect(stderr).toContain(`\nthe cache ${cache.url} is left out of this attempt: ${TOO_SLOW}`);
+    expect(stderr).toMatch(/\nsuccess\n$/);
+    expect(await machine.running()).toBe(toplevel);
+  } finally {
+    kill([daemon.pid]);
+  }
+});
+
+long("source: what trickles is built instead", async () => {
   const machine = await machineWith();
   const content = next();
   const toplevel = await pushed(content);
@@ -314,7 +333,7 @@ test("one that is slow, and gets on, is waited for", async () => {
   await published(content);
   cache.answer = (request) => (request.startsWith("/nar/") ? "slow" : "file");
   const begun = performance.now();
-  const { stderr } = await machine.agent({ ...impatient, BENTO_BUILD: "prebuilt" });
+  const { stderr } = await machine.agent({ BENTO_CACHE_SPEED_TIME: "4", BENTO_BUILD: "prebuilt" });
   expect(stderr).toMatch(/\nsuccess\n$/);
   expect(await machine.running()).toBe(toplevel);
   expect(performance.now() - begun).toBeGreaterThan(7_000);
@@ -326,7 +345,7 @@ test("one that comes to say what it has byte by byte is left at once", async () 
   const toplevel = await pushed(content);
   await published(content);
   cache.answer = (request) => (request.endsWith(".narinfo") ? "trickle" : "file");
-  const { stderr } = await machine.agent({ BENTO_CACHE_DEADLINE: "2" });
+  const { stderr } = await machine.agent({ BENTO_CACHE_DEADLINE: "1" });
   expect(stderr).toMatch(/\nthe cache http:\S+ is left out of this attempt: .*timed out/);
   expect(stderr).toMatch(/\nsuccess\n$/);
   expect(await machine.running()).toBe(toplevel);

@@ -147,6 +147,9 @@ test("without Nix, or git, there is nothing to check with", async () => {
   const noNix = await check([], { PATH: withoutNix });
   expect([noNix.status, noNix.stdout]).toEqual([3, ""]);
   expect(noNix.stderr).toMatch(/^error: Nix was not found on this machine \(no nix-store in PATH\)\n→ install it.*\n$/);
+  // A store that can't be opened: old versions don't even say which they are.
+  const { stdout, stderr } = await check([], { NIX_STATE_DIR: "/dev/null/nix" });
+  expect(`${stdout}${stderr}`).toContain("/dev/null");
   const withoutGit = await pathWith(path.join(dir.path, "b"), ["nix", "nix-store", "nix-instantiate"]);
   expect(await check([], { PATH: withoutGit })).toEqual({
     status: 3,

@@ -7,8 +7,9 @@ import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { InterruptedError, UnavailableError } from "../../src/errors.ts";
 import { makeCacheKey } from "../../src/nix/cache-key.ts";
-import { Nix } from "../../src/nix/nix.ts";
-import { push, requireStoreKind } from "../../src/nix/push.ts";
+import { Nix, NO_PASSTHROUGH } from "../../src/nix/nix.ts";
+import { push } from "../../src/nix/push.ts";
+import { requireStoreKind } from "../../src/nix/store-address.ts";
 import { recordingPath } from "../cli/bento.ts";
 import { exec, succeed } from "../support/programs.ts";
 import { privateStore, type Store } from "./store.ts";
@@ -42,9 +43,9 @@ async function cacheKey(name: string): Promise<{ file: string; publicKey: string
 
 /**
  * A cache that takes uploads, as some HTTP servers do, and as S3 does below the name of a bucket. `fails` says which uploads it refuses,
- * by their number.
+ * by their number, and which it never answers.
  */
-async function uploads(name: string, fails: (n: number) => number | null, bucket = "") {
+async function uploads(name: string, fails: (n: number) => number | "silence" | null, bucket = "") {
   const top = path.join(store.dir, name);
   const dir = path.join(top, bucket);
   await mkdir(path.join(dir, "nar"), { recursive: true });
@@ -65,7 +66,7 @@ async function uploads(name: string, fails: (n: number) => number | null, bucket
     const failure = fails(count++);
     if (failure !== null) {
       request.resume();
-      answer(failure);
+      if (failure !== "silence") answer(failure);
       return;
     }
     await mkdir(path.dirname(file), { recursive: true });
@@ -128,6 +129,16 @@ test("what won't pass is not tried again", async () => {
     const options = { signal, wait: 10, onRetry: (text: string) => retries.push(text) };
     await expect(push(nix, shows.url, [system], options)).rejects.toThrow(`${status}`);
   }
+  // A directory that is the cache of another store's paths.
+  const foreign = path.join(store.dir, "foreign");
+  await mkdir(foreign);
+  await writeFile(path.join(foreign, "nix-cache-info"), "StoreDir: /other/store\n");
+  const toForeign = push(nix, `file://${foreign}`, [system], {
+    signal,
+    wait: 10,
+    onRetry: (text) => retries.push(text),
+  });
+  await expect(toForeign).rejects.toThrow("/other/store");
   expect(retries).toEqual([]);
 
   // Nix names the address that it was given; whoever reads that gets no password of it.
@@ -170,7 +181,8 @@ test("s3://: its settings, the key and what is in the environment reach Nix as t
   const before = process.env.PATH;
   Object.assign(process.env, { PATH: recorder.PATH, AWS_ACCESS_KEY_ID: "AKIA0", AWS_SECRET_ACCESS_KEY: "0123/+=" });
   try {
-    const pushing = push(nix, url, [system], { signal, wait: 1, key: { file, publicKey } });
+    const impatient = await Nix.find({ ...NO_PASSTHROUGH, options: [["download-attempts", "1"]] });
+    const pushing = push(impatient, url, [system], { signal, wait: 1, key: { file, publicKey } });
     await expect(pushing).rejects.toThrow(/^s3:\/\/fleet-cache\S+ could not be pushed to: /);
   } finally {
     process.env.PATH = before;
@@ -234,6 +246,21 @@ test("what an HTTP cache has unsigned, or by another key, is signed there; what 
   expect(error.message).toContain(`it has other builds of 1 of these paths`);
   expect(error.message).toContain(system);
   expect(await readFile(path.join(store.dir, "signed-later", narinfo), "utf8")).toBe(theirs);
+}, 60_000);
+
+test("a server that takes an upload and says no more: Nix's own attempts are enough", async () => {
+  await using cache = await uploads("silent", (n) => (n > 0 ? "silence" : null));
+  const retries: string[] = [];
+  const options = { signal, wait: 10, patience: 1_000, onRetry: (text: string) => retries.push(text) };
+  const impatient = await Nix.find({
+    ...NO_PASSTHROUGH,
+    options: [
+      ["stalled-download-timeout", "1"],
+      ["download-attempts", "1"],
+    ],
+  });
+  await expect(push(impatient, cache.url, [system], options)).rejects.toThrow(/could not be pushed to: .*time/i);
+  expect(retries).toEqual([]);
 }, 60_000);
 
 test("interrupted while it waits, it ends", async () => {

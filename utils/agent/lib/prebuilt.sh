@@ -3,12 +3,12 @@
 
 # realise_toplevel ROOT: into the store, with ROOT as its garbage collector root. Fails with $problem.
 realise_toplevel() {
-  local status=0 patience
+  local status=0 patience slow=
   # What is here already needs nobody.
   if ! nix-store --check-validity "$manifest_toplevel" 2> /dev/null; then
     use_caches
     while :; do
-      is_offered || return 1
+      is_offered || { problem=$slow$problem; return 1; }
       mark_log
       status=0
       mapfile -t patience < <(nix_patience)
@@ -18,6 +18,7 @@ realise_toplevel() {
       # Another cache may have it, too. What has come stays.
       is_too_slow "$status" || break
       leave_out_slow "$(too_slow)"
+      slow='its download was too slow, and what has come of it stays; now '
     done
   else
     logged nix-store --realise "$manifest_toplevel" --add-root "$1" --indirect || status=$?

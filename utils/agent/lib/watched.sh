@@ -98,17 +98,31 @@ unknown_progress() { :; }
 # when it brings $BENTO_CACHE_SPEED bytes a second. What Nix has written is counted, unpacked; and its memory and what it computes, so
 # that nobody takes an evaluation for a download. What isn't one gets on.
 download_speed() {
-  local lot=$((BENTO_CACHE_SPEED * BENTO_CACHE_SPEED_TIME))
-  if ! is_downloading "$1"; then
+  local lot=$((BENTO_CACHE_SPEED * BENTO_CACHE_SPEED_TIME)) worker told=
+  worker=$(worker_of "$1")
+  if ! is_downloading "$worker"; then
     uptime_seconds
     return
   fi
+  # What a daemon has written to who waits for it is news of every byte, and counts for nothing.
+  [ "$worker" = "$1" ] || told="/proc/$1/io"
   # Of a processor's time, a hundredth of a second each.
-  cat "/proc/$1/io" "/proc/$1/status" "/proc/$1/stat" 2> /dev/null | awk -v lot="$lot" -v tick="$BENTO_CACHE_SPEED" '
-    $1 == "wchar:" { bytes += $2 }
-    $1 == "VmHWM:" { bytes += $2 * 1024 }
-    /^[0-9]+ \(/ { sub(/.*\) /, ""); bytes += ($12 + $13) * tick / 4 }
-    END { printf "%d\n", bytes / lot }'
+  cat ${told:+"$told"} "/proc/$worker/io" "/proc/$worker/status" "/proc/$worker/stat" 2> /dev/null |
+    awk -v told="$told" -v lot="$lot" -v tick="$BENTO_CACHE_SPEED" '
+      $1 == "rchar:" && told { bytes -= $2; told = "" }
+      $1 == "wchar:" { bytes += $2 }
+      $1 == "VmHWM:" { bytes += $2 * 1024 }
+      /^[0-9]+ \(/ { sub(/.*\) /, ""); bytes += ($12 + $13) * tick / 4 }
+      END { printf "%d\n", bytes / lot }'
+}
+
+# worker_of PID: the process of Nix's daemon that works for it, of which it is an argument, where NIX_REMOTE says so; itself otherwise.
+worker_of() {
+  local file
+  while read -r file; do
+    [ "$(cat "${file%cmdline}comm" 2> /dev/null)" != nix-daemon ] || { echo "${file//[!0-9]/}"; return; }
+  done < <(grep -lsxzF -- "$1" /proc/[0-9]*/cmdline)
+  echo "$1"
 }
 
 # is_downloading PID: whether that program is connected to somebody, and nothing works for it, such as a builder.
