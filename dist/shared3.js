@@ -28403,7 +28403,7 @@ function speakAtOnce(protocol) {
 }
 // src/publish/sftp/probe.ts
 /** Milliseconds after which a server that doesn't answer what it should refuse is taken to have refused it. */
-const PATIENCE$1 = 1e4;
+const PATIENCE$2 = 1e4;
 /** The reason of a refused channel when the server tried, and nobody listened: then it was willing. */
 const CONNECT_FAILED = 2;
 /** Whether the server runs a command for this login: then it has a shell. */
@@ -28433,7 +28433,7 @@ async function forwards(client) {
 }
 async function answer(ask) {
 	const { promise, resolve } = Promise.withResolvers();
-	const patience = setTimeout(() => resolve(false), PATIENCE$1);
+	const patience = setTimeout(() => resolve(false), PATIENCE$2);
 	ask(resolve);
 	return promise.finally(() => clearTimeout(patience));
 }
@@ -29811,7 +29811,7 @@ var SftpPublisher = class SftpPublisher {
 // src/reports/logs.ts
 const BY = "reported by the Bento of 2022";
 /** It polls every quarter of an hour, and says nothing when there is nothing new. */
-const PATIENCE = 27e5;
+const PATIENCE$1 = 27e5;
 /** `date +%Y%m%d-%H%M`, the system's store path without its directory, what became of it, and, unless 2022's own scripts did it, of which release. */
 const NAME$1 = /^\d{8}-\d{4}_([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+._?=-]{1,150})_(success|failure|rollback|autoupdate)(?:_(\d{1,16}))?\.log\.gz$/;
 const OUTCOMES = {
@@ -29840,7 +29840,7 @@ function statusOfLogs(known) {
 			...heard,
 			sync: "pending"
 		};
-		if (waiting > PATIENCE) return {
+		if (waiting > PATIENCE$1) return {
 			...pending,
 			state: "silent",
 			health: "silent",
@@ -31467,9 +31467,9 @@ var Nix = class Nix {
 	}
 	/** @throws UnavailableError when Nix is missing or too old. */
 	static async find(passthrough = NO_PASSTHROUGH, signal) {
-		let version;
+		let said;
 		try {
-			version = (await run("nix-store", ["--version"], signal ? { signal } : {})).stdout.trim().split(" ").at(-1) ?? "";
+			said = await run("nix-store", ["--version"], signal ? { signal } : {});
 		} catch (error) {
 			if (!(error instanceof UnavailableError)) throw error;
 			throw new UnavailableError("Nix was not found on this machine (no nix-store in PATH)", {
@@ -31477,6 +31477,8 @@ var Nix = class Nix {
 				cause: error
 			});
 		}
+		if (said.status !== 0) throw new UnavailableError(`Nix doesn't work on this machine: ${lastSaid(said.stderr)}`);
+		const version = said.stdout.trim().split(" ").at(-1) ?? "";
 		const [major = 0, minor = 0] = version.split(".").map(Number);
 		if (major < 2 || major === 2 && minor < 8) throw new UnavailableError(`Nix ${version} is too old: 2.8 is the first that works`);
 		return new Nix(version, passthrough, signal);
@@ -31516,440 +31518,6 @@ function collided(status, stderr) {
 /** A Nix string literal. */
 function nixString(text) {
 	return `"${text.replace(/[\\"]/g, "\\$&").replaceAll("\r", "\\r").replaceAll("${", "\\${")}"`;
-}
-// src/nix/activity.ts
-/** Kinds of results (`ResultType`). */
-const LOG_LINE = 101;
-const PROGRESS = 105;
-const SET_EXPECTED = 106;
-/** A line that is longer is nobody's log, and is left out. */
-const MAX_LINE = 1048576;
-/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
-function eventReader(onEvent) {
-	let rest = "";
-	let isTooLong = false;
-	return (piece) => {
-		const lines = (rest + piece).split("\n");
-		rest = lines.pop() ?? "";
-		for (const line of lines) {
-			const event = isTooLong ? void 0 : parseEvent(line);
-			isTooLong = false;
-			if (event !== void 0) onEvent(event);
-		}
-		if (rest.length > MAX_LINE) {
-			rest = "";
-			isTooLong = true;
-		}
-	};
-}
-/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
-function parseEvent(line) {
-	if (line === "") return void 0;
-	if (!line.startsWith("@nix ")) return {
-		kind: "message",
-		level: /^error:/.test(line) ? 0 : 1,
-		text: line
-	};
-	let said;
-	try {
-		said = JSON.parse(line.slice(5)) ?? {};
-	} catch {
-		return;
-	}
-	const { action, id, type, level } = said;
-	const fields = Array.isArray(said.fields) ? said.fields : [];
-	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
-		kind: "message",
-		level,
-		text: said.msg
-	};
-	if (typeof id !== "number") return void 0;
-	if (action === "stop") return {
-		kind: "stop",
-		id
-	};
-	if (typeof type !== "number") return void 0;
-	const [first, second] = fields;
-	if (action === "start") return {
-		kind: "start",
-		id,
-		type,
-		path: typeof first === "string" ? first : ""
-	};
-	if (action !== "result") return void 0;
-	if (type === LOG_LINE && typeof first === "string") return {
-		kind: "log",
-		id,
-		line: first
-	};
-	if (typeof first !== "number" || typeof second !== "number") return void 0;
-	if (type === PROGRESS) return {
-		kind: "progress",
-		id,
-		done: first,
-		expected: second
-	};
-	if (type === SET_EXPECTED) return {
-		kind: "expected",
-		id,
-		type: first,
-		expected: second
-	};
-}
-// src/nix/cache-signatures.ts
-/** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
-const AT_ONCE = 1e3;
-/**
-* Signs what a binary cache has already, where hosts that trust the key alone wouldn't take it: pushed without a key, or with
-* another one. What is signed is what this machine's store has: where the cache has something else under the same name, it
-* gets no signature, whoever has put it there. `paths` are closures whole. Gives how many were signed.
-* @throws UnavailableError when some can't be, or the cache can't be asked.
-*/
-async function signInCache(nix, cache, key, paths) {
-	const unsigned = await untrusted(nix, cache, key, paths);
-	if (unsigned.length === 0) return 0;
-	await copySignatures(nix, cache, key, unsigned);
-	const left = await untrusted(nix, cache, key, unsigned);
-	const [first] = left;
-	if (first === void 0) return unsigned.length;
-	throw new UnavailableError(`it has other builds of ${left.length} of these paths, which another key has signed, or none: such as ${first}`, { hint: "they get no signature of this build's; take them out, or begin a new cache" });
-}
-/** Those that the cache has, and a host that trusts this key alone would refuse. Nothing that is remembered counts. */
-async function untrusted(nix, cache, { publicKey }, paths) {
-	const options = [
-		"--no-contents",
-		"--sigs-needed",
-		"1",
-		"--option",
-		"trusted-public-keys",
-		publicKey
-	];
-	const found = [];
-	for (const some of parts(paths)) {
-		const run = await nix.run("nix", [
-			"store",
-			"verify",
-			...options,
-			...AFRESH,
-			"--store",
-			cache,
-			...some
-		]);
-		const said = withoutColours(run.stderr);
-		const refused = [...said.matchAll(/^path '([^'\n]+)' is untrusted$/gm)].flatMap(([, stored]) => stored ?? []);
-		if (run.status !== 0 && !(run.status === 2 && refused.length > 0)) throw failed$1(said);
-		found.push(...refused);
-	}
-	return found;
-}
-/** Whatever was asked of a cache before: it may have been emptied, or filled by somebody else, since. */
-const AFRESH = [
-	"--option",
-	"narinfo-cache-positive-ttl",
-	"0",
-	"--option",
-	"narinfo-cache-negative-ttl",
-	"0"
-];
-/**
-* Signs these paths in a cache of narinfos alone, made of what this machine's store knows, and has Nix copy the signatures,
-* which it does only where size, hash and references are the same. So it needs no right to sign in either store.
-*/
-async function copySignatures(nix, cache, { file }, paths) {
-	try {
-		var _usingCtx$12 = _usingCtx();
-		const temporary = _usingCtx$12.a(await temporaryDirectory());
-		const own = `file://${path$2.join(temporary.path, "narinfos")}`;
-		await mkdir$1(path$2.join(temporary.path, "narinfos"));
-		for (const some of parts(paths)) {
-			const known = await nix.run("nix-store", ["--dump-db", ...some]);
-			if (known.status !== 0) throw failed$1(known.stderr);
-			for (const [name, text] of narinfos(known.stdout)) await writeFile$1(path$2.join(temporary.path, "narinfos", name), text);
-			for (const args of [[
-				"sign",
-				"--key-file",
-				file,
-				"--store",
-				own,
-				...some
-			], [
-				"copy-sigs",
-				...AFRESH,
-				"--substituter",
-				own,
-				"--store",
-				cache,
-				...some
-			]]) {
-				const run = await nix.run("nix", ["store", ...args]);
-				if (run.status !== 0) throw failed$1(run.stderr);
-			}
-		}
-	} catch (_) {
-		_usingCtx$12.e = _;
-	} finally {
-		await _usingCtx$12.d();
-	}
-}
-/** Names and texts of narinfos, from what `nix-store --dump-db` prints: path, hash, size, deriver, and references, a line each. */
-function narinfos(registration) {
-	const found = [];
-	const lines = registration.split("\n");
-	const next = () => lines.shift() ?? "";
-	while (lines.length > 1) {
-		const [stored, hash, size] = [
-			next(),
-			next(),
-			next()
-		];
-		next();
-		const references = Array.from({ length: Number(next()) }, () => path$2.basename(next()));
-		const fields = {
-			StorePath: stored,
-			URL: "nar/none",
-			Compression: "none",
-			FileHash: `sha256:${hash.replace(/^sha256:/, "")}`,
-			FileSize: size,
-			NarHash: `sha256:${hash.replace(/^sha256:/, "")}`,
-			NarSize: size,
-			References: references.join(" ")
-		};
-		const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
-		found.push([`${path$2.basename(stored).slice(0, 32)}.narinfo`, text.join("")]);
-	}
-	return found;
-}
-function parts(paths) {
-	const all = [...new Set(paths)];
-	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
-}
-function failed$1(stderr) {
-	return new UnavailableError(`what is there can't be signed: ${lastSaid(stderr)}`);
-}
-// src/nix/push.ts
-/** How often it is tried. */
-const ATTEMPTS = 6;
-/** Milliseconds. */
-const WAIT = 2e3;
-/** What is no trouble of the network's, and is the same a minute later. */
-const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
-/**
-* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
-* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
-* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
-*/
-async function push(nix, url, paths, options) {
-	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
-	/** What was under way when an attempt ended is copied again by the next. */
-	const copied = /* @__PURE__ */ new Set();
-	const [first] = paths;
-	if (first === void 0) return {
-		paths: 0,
-		bytes: 0,
-		signed: 0
-	};
-	const address = storeAddress(url);
-	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
-	for (let attempt = 1;; attempt++) {
-		const error = await copy$1(nix, withKey(address, options.key), paths, (path) => {
-			copied.add(path);
-			onProgress(copied.size);
-		});
-		if (error === null) {
-			const signed = options.key === void 0 ? 0 : await signOthers(nix, address, options.key, paths, copied);
-			return {
-				paths: copied.size,
-				bytes: await sizeOf(nix, [...copied]),
-				signed
-			};
-		}
-		if (attempt >= ATTEMPTS || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
-		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
-		onRetry(hidden(error, url), wait);
-		await setTimeout$1(wait, void 0, { signal }).catch(() => {
-			throw new InterruptedError();
-		});
-	}
-}
-/** Signs what was there before. A key that the address names is its user's own business. */
-async function signOthers(nix, address, key, paths, copied) {
-	if (withKey(address, key) === address) return 0;
-	const run = await nix.run("nix-store", [
-		"--query",
-		"--requisites",
-		...new Set(paths)
-	]);
-	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
-	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
-		if (!(error instanceof UnavailableError)) throw error;
-		const more = error.hint === void 0 ? {} : { hint: error.hint };
-		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
-	});
-}
-/** One run of Nix's: its error, or null. */
-async function copy$1(nix, url, paths, onCopied) {
-	const copying = /* @__PURE__ */ new Map();
-	let error = "";
-	let ssh = "";
-	const read = eventReader((event) => {
-		switch (event.kind) {
-			case "start":
-				if (event.type === 100) copying.set(event.id, event.path);
-				return;
-			case "stop": {
-				const path = copying.get(event.id);
-				copying.delete(event.id);
-				if (path !== void 0) onCopied(path);
-				return;
-			}
-			case "message": if (event.level === 0 && lastSaid(event.text) !== "") error = withoutColours(event.text).trim();
-			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
-		}
-	});
-	const args = [
-		"copy",
-		"-v",
-		"--log-format",
-		"internal-json",
-		...AFRESH,
-		"--to",
-		url,
-		...new Set(paths)
-	];
-	const { status } = await nix.run("nix", args, {
-		onStderr: read,
-		keepNothing: true
-	});
-	read("\n");
-	if (status === 0) return null;
-	return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
-}
-/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
-function isBinaryCache(url) {
-	return /^(?:file|s3|https?):/.test(url);
-}
-/** Nix takes the path of the key's file as a setting of the store. */
-function withKey(address, key) {
-	if (key === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
-	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
-}
-/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
-async function sizeOf(nix, paths) {
-	let size = 0;
-	for (let begin = 0; begin < paths.length; begin += 1e3) {
-		const run = await nix.run("nix-store", [
-			"--query",
-			"--size",
-			...paths.slice(begin, begin + 1e3)
-		]);
-		for (const line of run.stdout.split("\n")) size += Number(line);
-	}
-	return size;
-}
-/** Milliseconds for a look at whether Nix knows a kind of store. */
-const LOOK$2 = 2e4;
-/**
-* Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
-* told before hours of building. Whether the store can be reached is found out later.
-* @throws UnavailableError when it doesn't.
-*/
-async function requireStoreKind(nix, url) {
-	if (!url.startsWith("s3:")) return;
-	const { stderr } = await nix.run("nix", [
-		"store",
-		"ping",
-		"--store",
-		url,
-		...[
-			"--option",
-			"download-attempts",
-			"1",
-			"--option",
-			"connect-timeout",
-			"3"
-		]
-	], { timeout: LOOK$2 });
-	if (!/don't know how to open|not built with/i.test(stderr)) return;
-	throw new UnavailableError(`Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`, { hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it" });
-}
-/**
-* The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
-* @throws FleetError for an address that is none.
-*/
-function storeAddress(url) {
-	const problem = storeUrlProblem(url);
-	if (problem !== null) throw new FleetError(`'${shown(url)}' is no address of a Nix store: it ${problem}`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
-	const address = new URL(url);
-	if (address.protocol !== "file:") return url;
-	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
-	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
-	return address.href;
-}
-/** Where a cache is that is a directory; null for any other. */
-function cacheDirectory$1(url) {
-	return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
-}
-/**
-* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
-* that they ask it before cache.nixos.org, whose priority is 40.
-*/
-async function describeCache(directory, storeDir) {
-	await makeDirectory(directory).catch((error) => {
-		throw new UnavailableError(`${directory} can't be made (${error.code})`);
-	});
-	const file = path$2.join(directory, "nix-cache-info");
-	const text = await readFile$1(file, "utf8").catch(() => "");
-	const missing = [
-		`StoreDir: ${storeDir}`,
-		"WantMassQuery: 1",
-		"Priority: 30"
-	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
-	if (missing.length === 0) return;
-	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
-		throw new UnavailableError(`${file} can't be written (${error.code})`);
-	});
-}
-/** An address without a password or a token in it, for people. */
-function shown(url) {
-	const login = loginIn(url);
-	if (login === null) return url;
-	const { before, user, password, after } = login;
-	return `${before}${password === null && /^https?:/.test(url) ? "…" : user}${password === null ? "" : ":…"}@${after}`;
-}
-/** What Nix says of an address has it in it, as it was written or as a URL has it. */
-function hidden(text, url) {
-	const login = loginIn(url);
-	const written = login?.password ?? (/^https?:/.test(url) ? login?.user : void 0);
-	let without = text;
-	for (const secret of written ? spellings(written) : []) without = without.replaceAll(secret, "…");
-	return without.split("\n").join(" ");
-}
-/** What stands before the last `@` of an address' authority; of one that is malformed, before its last `@`, since a password may be why. */
-function loginIn(url) {
-	const [, before, login, after] = (URL.canParse(url) ? /^([^/]*:\/\/)([^/?#]*)@(.*)$/s : /^([^/]*:\/\/)(.*)@(.*)$/s).exec(url) ?? [];
-	if (before === void 0 || login === void 0 || after === void 0) return null;
-	const [, user = "", password] = /^([^:]*)(?::(.*))?$/s.exec(login) ?? [];
-	return {
-		before,
-		user,
-		password: password ?? null,
-		after
-	};
-}
-/** The longest first, since one may be in another. */
-function spellings(secret) {
-	const address = new URL("http://host");
-	address.password = secret;
-	let plain = secret;
-	try {
-		plain = decodeURIComponent(secret);
-	} catch {}
-	return [.../* @__PURE__ */ new Set([
-		secret,
-		plain,
-		address.password,
-		encodeURIComponent(plain)
-	])].sort((a, b) => b.length - a.length);
 }
 // src/nix/roots.ts
 /**
@@ -32000,11 +31568,11 @@ const BUILDING = ".building-";
 */
 async function keepOnceBuilt(nix, directory, storePaths) {
 	try {
-		var _usingCtx$11 = _usingCtx();
+		var _usingCtx$12 = _usingCtx();
 		if (storePaths.length === 0) return { [Symbol.asyncDispose]: async () => {} };
 		await makeDirectory(directory);
 		const dir = await mkdtemp(path$2.join(directory, BUILDING));
-		const cleanup = _usingCtx$11.a(new AsyncDisposableStack());
+		const cleanup = _usingCtx$12.a(new AsyncDisposableStack());
 		cleanup.defer(() => rm$1(dir, {
 			recursive: true,
 			force: true
@@ -32019,9 +31587,9 @@ async function keepOnceBuilt(nix, directory, storePaths) {
 		const made = cleanup.move();
 		return { [Symbol.asyncDispose]: () => made.disposeAsync() };
 	} catch (_) {
-		_usingCtx$11.e = _;
+		_usingCtx$12.e = _;
 	} finally {
-		await _usingCtx$11.d();
+		await _usingCtx$12.d();
 	}
 }
 async function registerLinks(nix, dir, count) {
@@ -32080,6 +31648,96 @@ async function signClosures(nix, key, paths) {
 	if (/not privileged to add signatures/.test(run.stderr)) return false;
 	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${lastSaid(run.stderr)}`);
 	return true;
+}
+// src/nix/store-address.ts
+/**
+* The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
+* @throws FleetError for an address that is none.
+*/
+function storeAddress(url) {
+	const problem = storeUrlProblem(url);
+	if (problem !== null) throw new FleetError(`'${shown(url)}' is no address of a Nix store: it ${problem}`, { hint: "such as file:///srv/cache, s3://bucket, ssh-ng://cache.example.org or https://cache.example.org" });
+	const address = new URL(url);
+	if (address.protocol !== "file:") return url;
+	if (address.host !== "" || address.pathname.includes("%")) throw new FleetError(`'${url}' is no directory that can be a cache`, { hint: "an absolute path without spaces and special characters, such as file:///srv/cache" });
+	if (!address.searchParams.has("compression")) address.searchParams.set("compression", "zstd");
+	return address.href;
+}
+/** Where a cache is that is a directory; null for any other. */
+function cacheDirectory$1(url) {
+	return url.startsWith("file:") ? new URL(storeAddress(url)).pathname : null;
+}
+/** Whether it is a binary cache, whose paths are signed by whoever uploads them; others are stores, with a Nix of their own. */
+function isBinaryCache(url) {
+	return /^(?:file|s3|https?):/.test(url);
+}
+/** Milliseconds for a look at whether Nix knows a kind of store. */
+const LOOK$2 = 2e4;
+/**
+* Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
+* told before hours of building. Whether the store can be reached is found out later.
+* @throws UnavailableError when it doesn't.
+*/
+async function requireStoreKind(nix, url) {
+	if (!url.startsWith("s3:")) return;
+	const { stderr } = await nix.run("nix", [
+		"store",
+		"ping",
+		"--store",
+		url,
+		...[
+			"--option",
+			"download-attempts",
+			"1",
+			"--option",
+			"connect-timeout",
+			"3"
+		]
+	], { timeout: LOOK$2 });
+	if (!/don't know how to open|not built with/i.test(stderr)) return;
+	throw new UnavailableError(`Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`, { hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it" });
+}
+/** An address without a password or a token in it, for people. */
+function shown(url) {
+	const login = loginIn(url);
+	if (login === null) return url;
+	const { before, user, password, after } = login;
+	return `${before}${password === null && /^https?:/.test(url) ? "…" : user}${password === null ? "" : ":…"}@${after}`;
+}
+/** What Nix says of an address has it in it, as it was written or as a URL has it. */
+function hidden(text, url) {
+	const login = loginIn(url);
+	const written = login?.password ?? (/^https?:/.test(url) ? login?.user : void 0);
+	let without = text;
+	for (const secret of written ? spellings(written) : []) without = without.replaceAll(secret, "…");
+	return without.split("\n").join(" ");
+}
+/** What stands before the last `@` of an address' authority; of one that is malformed, before its last `@`, since a password may be why. */
+function loginIn(url) {
+	const [, before, login, after] = (URL.canParse(url) ? /^([^/]*:\/\/)([^/?#]*)@(.*)$/s : /^([^/]*:\/\/)(.*)@(.*)$/s).exec(url) ?? [];
+	if (before === void 0 || login === void 0 || after === void 0) return null;
+	const [, user = "", password] = /^([^:]*)(?::(.*))?$/s.exec(login) ?? [];
+	return {
+		before,
+		user,
+		password: password ?? null,
+		after
+	};
+}
+/** The longest first, since one may be in another. */
+function spellings(secret) {
+	const address = new URL("http://host");
+	address.password = secret;
+	let plain = secret;
+	try {
+		plain = decodeURIComponent(secret);
+	} catch {}
+	return [.../* @__PURE__ */ new Set([
+		secret,
+		plain,
+		address.password,
+		encodeURIComponent(plain)
+	])].sort((a, b) => b.length - a.length);
 }
 // src/nix/build-errors.ts
 const DRV = /'(\/[^'\n]+\.drv)'/;
@@ -32528,12 +32186,12 @@ async function systemsInUse(context, fleet, isUnmerged, warnings) {
 	const hosts = fleet.hosts.filter((host) => host.declared);
 	try {
 		try {
-			var _usingCtx$10 = _usingCtx();
-			const ways = _usingCtx$10.a(await waysOut(context, {
+			var _usingCtx$11 = _usingCtx();
+			const ways = _usingCtx$11.a(await waysOut(context, {
 				...fleet,
 				git: fleet.server === null ? fleet.git : null
 			}));
-			const publishers = _usingCtx$10.a(await Publishers.open(ways.list));
+			const publishers = _usingCtx$11.a(await Publishers.open(ways.list));
 			for (const { name, state, running, published } of await statusesOf(publishers.statusSource, hosts, fleet.signers)) {
 				const wanted = [running?.toplevel, published?.toplevel].filter((system) => typeof system === "string");
 				if (running === null && state === "unknown") known.set(name, "unknown");
@@ -32541,9 +32199,9 @@ async function systemsInUse(context, fleet, isUnmerged, warnings) {
 			}
 			return known;
 		} catch (_) {
-			_usingCtx$10.e = _;
+			_usingCtx$11.e = _;
 		} finally {
-			await _usingCtx$10.d();
+			await _usingCtx$11.d();
 		}
 	} catch (error) {
 		if (!(error instanceof UnavailableError)) throw error;
@@ -32569,6 +32227,362 @@ async function removeAbandoned(roots) {
 			force: true
 		});
 	}
+}
+// src/nix/activity.ts
+/** Kinds of results (`ResultType`). */
+const LOG_LINE = 101;
+const PROGRESS = 105;
+const SET_EXPECTED = 106;
+/** A line that is longer is nobody's log, and is left out. */
+const MAX_LINE = 1048576;
+/** Gives a function that takes pieces of stderr, and calls `onEvent` for each whole line that says something. */
+function eventReader(onEvent) {
+	let rest = "";
+	let isTooLong = false;
+	return (piece) => {
+		const lines = (rest + piece).split("\n");
+		rest = lines.pop() ?? "";
+		for (const line of lines) {
+			const event = isTooLong ? void 0 : parseEvent(line);
+			isTooLong = false;
+			if (event !== void 0) onEvent(event);
+		}
+		if (rest.length > MAX_LINE) {
+			rest = "";
+			isTooLong = true;
+		}
+	};
+}
+/** One line; what is no event, as a warning from before Nix has read its options, is a message. */
+function parseEvent(line) {
+	if (line === "") return void 0;
+	if (!line.startsWith("@nix ")) return {
+		kind: "message",
+		level: /^error:/.test(line) ? 0 : 1,
+		text: line
+	};
+	let said;
+	try {
+		said = JSON.parse(line.slice(5)) ?? {};
+	} catch {
+		return;
+	}
+	const { action, id, type, level } = said;
+	const fields = Array.isArray(said.fields) ? said.fields : [];
+	if (action === "msg" && typeof said.msg === "string" && typeof level === "number") return {
+		kind: "message",
+		level,
+		text: said.msg
+	};
+	if (typeof id !== "number") return void 0;
+	if (action === "stop") return {
+		kind: "stop",
+		id
+	};
+	if (typeof type !== "number") return void 0;
+	const [first, second] = fields;
+	if (action === "start") return {
+		kind: "start",
+		id,
+		type,
+		path: typeof first === "string" ? first : ""
+	};
+	if (action !== "result") return void 0;
+	if (type === LOG_LINE && typeof first === "string") return {
+		kind: "log",
+		id,
+		line: first
+	};
+	if (typeof first !== "number" || typeof second !== "number") return void 0;
+	if (type === PROGRESS) return {
+		kind: "progress",
+		id,
+		done: first,
+		expected: second
+	};
+	if (type === SET_EXPECTED) return {
+		kind: "expected",
+		id,
+		type: first,
+		expected: second
+	};
+}
+// src/nix/cache-signatures.ts
+/** Paths that Nix is asked about at once; a command line has no room for more than some thousands. */
+const AT_ONCE = 1e3;
+/**
+* Signs what a binary cache has already, where hosts that trust the key alone wouldn't take it: pushed without a key, or with
+* another one. What is signed is what this machine's store has: where the cache has something else under the same name, it
+* gets no signature, whoever has put it there. `paths` are closures whole. Gives how many were signed.
+* @throws UnavailableError when some can't be, or the cache can't be asked.
+*/
+async function signInCache(nix, cache, key, paths) {
+	const unsigned = await untrusted(nix, cache, key, paths);
+	if (unsigned.length === 0) return 0;
+	await copySignatures(nix, cache, key, unsigned);
+	const left = await untrusted(nix, cache, key, unsigned);
+	const [first] = left;
+	if (first === void 0) return unsigned.length;
+	throw new UnavailableError(`it has other builds of ${left.length} of these paths, which another key has signed, or none: such as ${first}`, { hint: "they get no signature of this build's; take them out, or begin a new cache" });
+}
+/** Those that the cache has, and a host that trusts this key alone would refuse. Nothing that is remembered counts. */
+async function untrusted(nix, cache, { publicKey }, paths) {
+	const options = [
+		"--no-contents",
+		"--sigs-needed",
+		"1",
+		"--option",
+		"trusted-public-keys",
+		publicKey
+	];
+	const found = [];
+	for (const some of parts(paths)) {
+		const run = await nix.run("nix", [
+			"store",
+			"verify",
+			...options,
+			...AFRESH,
+			"--store",
+			cache,
+			...some
+		]);
+		const said = withoutColours(run.stderr);
+		const refused = [...said.matchAll(/^path '([^'\n]+)' is untrusted$/gm)].flatMap(([, stored]) => stored ?? []);
+		if (run.status !== 0 && !(run.status === 2 && refused.length > 0)) throw failed$1(said);
+		found.push(...refused);
+	}
+	return found;
+}
+/** Whatever was asked of a cache before: it may have been emptied, or filled by somebody else, since. */
+const AFRESH = [
+	"--option",
+	"narinfo-cache-positive-ttl",
+	"0",
+	"--option",
+	"narinfo-cache-negative-ttl",
+	"0"
+];
+/**
+* Signs these paths in a cache of narinfos alone, made of what this machine's store knows, and has Nix copy the signatures,
+* which it does only where size, hash and references are the same. So it needs no right to sign in either store.
+*/
+async function copySignatures(nix, cache, { file }, paths) {
+	try {
+		var _usingCtx$10 = _usingCtx();
+		const temporary = _usingCtx$10.a(await temporaryDirectory());
+		const own = `file://${path$2.join(temporary.path, "narinfos")}`;
+		await mkdir$1(path$2.join(temporary.path, "narinfos"));
+		for (const some of parts(paths)) {
+			const known = await nix.run("nix-store", ["--dump-db", ...some]);
+			if (known.status !== 0) throw failed$1(known.stderr);
+			for (const [name, text] of narinfos(known.stdout)) await writeFile$1(path$2.join(temporary.path, "narinfos", name), text);
+			for (const args of [[
+				"sign",
+				"--key-file",
+				file,
+				"--store",
+				own,
+				...some
+			], [
+				"copy-sigs",
+				...AFRESH,
+				"--substituter",
+				own,
+				"--store",
+				cache,
+				...some
+			]]) {
+				const run = await nix.run("nix", ["store", ...args]);
+				if (run.status !== 0) throw failed$1(run.stderr);
+			}
+		}
+	} catch (_) {
+		_usingCtx$10.e = _;
+	} finally {
+		await _usingCtx$10.d();
+	}
+}
+/** Names and texts of narinfos, from what `nix-store --dump-db` prints: path, hash, size, deriver, and references, a line each. */
+function narinfos(registration) {
+	const found = [];
+	const lines = registration.split("\n");
+	const next = () => lines.shift() ?? "";
+	while (lines.length > 1) {
+		const [stored, hash, size] = [
+			next(),
+			next(),
+			next()
+		];
+		next();
+		const references = Array.from({ length: Number(next()) }, () => path$2.basename(next()));
+		const fields = {
+			StorePath: stored,
+			URL: "nar/none",
+			Compression: "none",
+			FileHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			FileSize: size,
+			NarHash: `sha256:${hash.replace(/^sha256:/, "")}`,
+			NarSize: size,
+			References: references.join(" ")
+		};
+		const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}\n`);
+		found.push([`${path$2.basename(stored).slice(0, 32)}.narinfo`, text.join("")]);
+	}
+	return found;
+}
+function parts(paths) {
+	const all = [...new Set(paths)];
+	return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
+}
+function failed$1(stderr) {
+	return new UnavailableError(`what is there can't be signed: ${lastSaid(stderr)}`);
+}
+// src/nix/push.ts
+/** How often it is tried. */
+const ATTEMPTS = 6;
+/** Milliseconds. */
+const WAIT = 2e3;
+/** Milliseconds. Nix itself has then waited for an answer five times. */
+const PATIENCE = 3e5;
+/** For a connection. Nix would wait for minutes, five times; an `--option` of the user's comes after it. */
+const CONNECT = [
+	"--option",
+	"connect-timeout",
+	"15"
+];
+/** What is no trouble of the network's, and is the same a minute later. */
+const PERMANENT = /don't know how to open|not a valid URI|invalid URI|unknown store|permission denied|access denied|AccessDenied|Forbidden|HTTP error (?:4(?!08|2[59])\d\d|501)|No space left|stores with prefix|lacks a (?:valid )?signature|signature by a trusted key|is not a valid store path|host key verification failed|not support|read-only|bad\/illegal format/i;
+/**
+* Copies store paths, and all that they need, to a Nix store: each path once, and only those that it hasn't. A path is there
+* whole or not at all, so whatever ends it, the next time it goes on where it was. Trouble that may pass is waited out.
+* @throws UnavailableError when the store can't be reached or refuses; FleetError for an address that is none.
+*/
+async function push(nix, url, paths, options) {
+	const { signal, onProgress = () => {}, onRetry = () => {} } = options;
+	/** What was under way when an attempt ended is copied again by the next. */
+	const copied = /* @__PURE__ */ new Set();
+	const [first] = paths;
+	if (first === void 0) return {
+		paths: 0,
+		bytes: 0,
+		signed: 0
+	};
+	const address = storeAddress(url);
+	if (address.startsWith("file:")) await describeCache(new URL(address).pathname, path$2.dirname(first));
+	for (let attempt = 1;; attempt++) {
+		const begun = performance.now();
+		const error = await copy$1(nix, withKey(address, options.key), paths, (path) => {
+			copied.add(path);
+			onProgress(copied.size);
+		});
+		if (error === null) {
+			const signed = options.key === void 0 ? 0 : await signOthers(nix, address, options.key, paths, copied);
+			return {
+				paths: copied.size,
+				bytes: await sizeOf(nix, [...copied]),
+				signed
+			};
+		}
+		const isMute = /timed out|timeout/i.test(error) && performance.now() - begun > (options.patience ?? PATIENCE);
+		if (attempt >= ATTEMPTS || isMute || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
+		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
+		onRetry(hidden(error, url), wait);
+		await setTimeout$1(wait, void 0, { signal }).catch(() => {
+			throw new InterruptedError();
+		});
+	}
+}
+/** Signs what was there before. A key that the address names is its user's own business. */
+async function signOthers(nix, address, key, paths, copied) {
+	if (withKey(address, key) === address) return 0;
+	const run = await nix.run("nix-store", [
+		"--query",
+		"--requisites",
+		...new Set(paths)
+	]);
+	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
+	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
+		if (!(error instanceof UnavailableError)) throw error;
+		const more = error.hint === void 0 ? {} : { hint: error.hint };
+		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
+	});
+}
+/** One run of Nix's: its error, or null. */
+async function copy$1(nix, url, paths, onCopied) {
+	const copying = /* @__PURE__ */ new Map();
+	let error = "";
+	let ssh = "";
+	const read = eventReader((event) => {
+		switch (event.kind) {
+			case "start":
+				if (event.type === 100) copying.set(event.id, event.path);
+				return;
+			case "stop": {
+				const path = copying.get(event.id);
+				copying.delete(event.id);
+				if (path !== void 0) onCopied(path);
+				return;
+			}
+			case "message": if (event.level === 0 && lastSaid(event.text) !== "") error = withoutColours(event.text).trim();
+			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
+		}
+	});
+	const args = [
+		"copy",
+		"-v",
+		"--log-format",
+		"internal-json",
+		...AFRESH,
+		...CONNECT,
+		"--to",
+		url,
+		...new Set(paths)
+	];
+	const { status } = await nix.run("nix", args, {
+		onStderr: read,
+		keepNothing: true
+	});
+	read("\n");
+	if (status === 0) return null;
+	return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
+}
+/** Nix takes the path of the key's file as a setting of the store. */
+function withKey(address, key) {
+	if (key === void 0 || !isBinaryCache(address) || /[?&]secret-keys?=/.test(address)) return address;
+	return `${address}${address.includes("?") ? "&" : "?"}secret-key=${encodeURIComponent(key.file)}`;
+}
+/** Bytes of store paths, unpacked. Some versions of Nix don't say while they copy. */
+async function sizeOf(nix, paths) {
+	let size = 0;
+	for (let begin = 0; begin < paths.length; begin += 1e3) {
+		const run = await nix.run("nix-store", [
+			"--query",
+			"--size",
+			...paths.slice(begin, begin + 1e3)
+		]);
+		for (const line of run.stdout.split("\n")) size += Number(line);
+	}
+	return size;
+}
+/**
+* Makes nix-cache-info of a cache in a directory, or adds what Nix leaves out: that hosts may ask for many paths at once, and
+* that they ask it before cache.nixos.org, whose priority is 40.
+*/
+async function describeCache(directory, storeDir) {
+	await makeDirectory(directory).catch((error) => {
+		throw new UnavailableError(`${directory} can't be made (${error.code})`);
+	});
+	const file = path$2.join(directory, "nix-cache-info");
+	const text = await readFile$1(file, "utf8").catch(() => "");
+	const missing = [
+		`StoreDir: ${storeDir}`,
+		"WantMassQuery: 1",
+		"Priority: 30"
+	].filter((line) => !new RegExp(`^${line.replace(/:.*/, "")}:`, "m").test(text));
+	if (missing.length === 0) return;
+	await writeFileAtomically(file, `${text === "" || text.endsWith("\n") ? text : `${text}\n`}${missing.join("\n")}\n`).catch((error) => {
+		throw new UnavailableError(`${file} can't be written (${error.code})`);
+	});
 }
 // src/commands/build/push.ts
 /** The Nix store that fleet.yaml names. @throws FleetError when it names none. */
