@@ -160,6 +160,16 @@ long(
     expect((await machine.agent(settings)).stderr).toMatch(/\nsuccess\n/);
     expect(await machine.running()).toBe(release.manifest.toplevel);
     expect(await machine.state("bad.json")).toBeUndefined();
+
+    // What comes to that twice is not tried, and restarted out of, for ever.
+    await machine.restart();
+    await cutOff();
+    expect((await machine.agent(resort)).stderr).toMatch(/, the last resort\n/);
+    await machine.restart();
+    for (let poll = 0; poll < 3; poll++) expect((await machine.agent(resort)).status).toBe(75);
+    await connect();
+    expect((await machine.agent(settings)).stderr).toMatch(/^rolled-back: it cut this machine off, until a restart /m);
+    expect((await machine.agent(settings)).stderr).toMatch(/ cut this machine off before, and is not tried again\n$/);
   },
-  240_000,
+  360_000,
 );

@@ -3,12 +3,13 @@ import { mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
-import { exec, succeed } from "../support/programs.ts";
+import { memoryGroup } from "../support/memory-group.ts";
+import { exec, start, succeed } from "../support/programs.ts";
 import { type Content, channelHost } from "../support/release.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["full", "narrow", "store", "boot"];
+const hosts = ["full", "narrow", "store", "boot", "endless"];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -81,6 +82,19 @@ long("a disk that gets full while the release is fetched leaves nothing half don
   await machine.endBackoff();
   expect((await machine.agent()).status).toBe(0);
   expect(await machine.running()).toBe(manifest.toplevel);
+});
+
+test("an evaluation that takes all memory is ended for it, and it is the agent that says so", async ({ skip }) => {
+  using group = memoryGroup(256 * 1024 ** 2);
+  if (!group) return skip("no control group with a limit of memory can be made");
+  const machine = await world.machine("endless");
+  const endless = 'builtins.concatStringsSep "" (builtins.genList (n: "number " + toString n) 100000000)';
+  await world.publish("endless", channelHost("endless", `environment.etc.endless = ${endless};`), { evaluate: false });
+  const { done } = start("sh", ["-c", `${group.enter}; exec bash ${machine.agentFile} upgrade`], { env: machine.env });
+  const { status, stderr } = await done;
+  expect(stderr).toMatch(/\nfailed: its build was killed, as for want of memory, after: .*\n$/);
+  expect(status).toBe(1);
+  expect(await world.report("endless")).toMatchObject({ outcome: "failed" });
 });
 
 long("too little room in the store ends the attempt before anything is built", async () => {

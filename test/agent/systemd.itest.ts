@@ -187,6 +187,18 @@ describeBooted("on systemd", () => {
     await isBack(before);
   });
 
+  test("one after which its timer doesn't run is undone: nobody would ask the server again", async () => {
+    const before = await machine.run("readlink /run/current-system");
+    const from = machine.logged;
+    const { manifest } = await publish(configuration(good, "systemctl stop bento-upgrade.timer"));
+    await machine.says(new RegExp(`^release ${manifest.sequence} cut this machine off before`), from);
+    expect(await world.report("far")).toMatchObject({
+      outcome: "rolled-back",
+      reason: "bento-upgrade.timer does not run, so nobody would ask the server again",
+    });
+    await isBack(before);
+  });
+
   long("one that ends its agent as well is undone by the guard", async () => {
     const before = await machine.run("readlink /run/current-system");
     const from = machine.logged;

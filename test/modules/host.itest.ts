@@ -34,6 +34,7 @@ describe.skipIf(!nixpkgs)("a host", () => {
       expect(units["bento-emergency.service"]?.split("\n")).toEqual(
         expect.arrayContaining([
           "ConditionPathExists=/var/bento/trial.json",
+          "RequiresMountsFor=/var/bento",
           "RequiresMountsFor=/boot",
           "DefaultDependencies=false",
         ]),

@@ -8,6 +8,8 @@ let
   # Where somebody sits at the machine, a restart takes away what they are doing.
   isGraphical = config.services.xserver.enable or false || config.services.displayManager.enable or false;
 
+  state = cfg.environment.BENTO_STATE or "/var/bento";
+
   time = types.strMatching "([01][0-9]|2[0-3]):[0-5][0-9]";
 in
 {
@@ -55,7 +57,7 @@ in
       description = ''
         Minutes without contact after which this machine is restarted into the system before, when an upgrade has cut it
         off and going back to that system didn't help, or when a restart into a new system has. 0 never does. This is for
-        what an activation leaves behind in the kernel; it is done once for each release. A machine that had no contact
+        what an activation leaves behind in the kernel; it is done twice for a release at most. A machine that had no contact
         before a restart either is merely offline, and has a day: what the restart has brought in is judged as soon as
         there is contact.
       '';
@@ -84,8 +86,8 @@ in
       unitConfig = {
         DefaultDependencies = false;
         IgnoreOnIsolate = true;
-        ConditionPathExists = "${cfg.environment.BENTO_STATE or "/var/bento"}/trial.json";
-        RequiresMountsFor = lib.splitString " " cfg.environment.BENTO_BOOT;
+        ConditionPathExists = "${state}/trial.json";
+        RequiresMountsFor = [ state ] ++ lib.splitString " " cfg.environment.BENTO_BOOT;
       };
       serviceConfig = {
         Type = "oneshot";

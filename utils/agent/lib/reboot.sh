@@ -7,7 +7,8 @@
 #   trial.json         what the next restart brings in, { staged, offline, waits }: whether it could not even be activated before;
 #                      whether the last poll before the restart had no contact; whether there was none after it yet
 #   last-resort.json   a release that cut the machine off so that only a restart could help, and the polls since then
-#                      that found nobody, { misses }
+#                      that found nobody, { misses, again, over }: whether it is the second time for that release; whether it was
+#                      the network
 #
 # Both have beside that what intent.json has; see write_attempt in lib/state.sh.
 
@@ -186,17 +187,19 @@ contact_comes_late() {
 
 # resort: `finish` will restart the machine, and whether that helps tells what was to blame. Adds to $reason.
 resort() {
+  local again=false
   reason="$reason; restarted into $from, the last resort"
-  write_attempt last-resort.json '{ misses: 0 }' || true
+  if [ "$(read_state last-resort.json .over)" = true ] && [ "$(sequence_of last-resort.json)" = "$manifest_sequence" ]; then again=true; fi
+  write_attempt last-resort.json "{ misses: 0, again: $again }" || true
   restart=1
 }
 
 # judge_last_resort CONTACT: a poll after the restart had it (yes) or didn't (no). Contact that is back with the restart
-# says that it was the release; contact that comes much later, that it was the network.
+# says that it was the release; contact that comes much later, that it was the network; unless it comes to that twice.
 judge_last_resort() {
   local misses
   has_attempt last-resort.json || return 0
-  [ "$(read_state last-resort.json .bootId)" != "$(boot_id)" ] || return 0
+  [ "$(read_state last-resort.json .bootId)" != "$(boot_id)" ] && [ "$(read_state last-resort.json .over)" != true ] || return 0
   misses=$(read_state last-resort.json .misses)
   [[ $misses =~ ^[0-9]{1,4}$ ]] || misses=0
   if [ "$1" = no ]; then
@@ -204,8 +207,8 @@ judge_last_resort() {
       write_state last-resort.json || true
     return
   fi
-  if [ "$misses" -gt 2 ]; then
-    rm -f "$BENTO_STATE/last-resort.json"
+  if [ "$misses" -gt 2 ] && [ "$(read_state last-resort.json .again)" != true ]; then
+    jq '.over = true' "$BENTO_STATE/last-resort.json" 2> /dev/null | write_state last-resort.json || true
     return
   fi
   read_attempt last-resort.json

@@ -53,7 +53,9 @@ resolve_in_same_boot() {
     complete
   fi
   local again=
-  if was_replaced && disarm_guard; then finish inconclusive "the upgrade was cut off, and $(running_system), which was activated by hand, stays"; fi
+  if was_replaced && { disarm_guard || [ -e "$guard/disarmed" ]; }; then
+    finish inconclusive "the upgrade was cut off, and $(running_system), which was activated by hand, stays"
+  fi
   reason='the upgrade was cut off before it was confirmed'
   if [ "$(running_system)" = "$from" ]; then
     if disarm_guard; then
