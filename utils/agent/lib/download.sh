@@ -27,7 +27,10 @@ download_speed() {
 worker_of() {
   local file
   while read -r file; do
-    [ "$(cat "${file%cmdline}comm" 2> /dev/null)" != nix-daemon ] || { echo "${file//[!0-9]/}"; return; }
+    if grep -qszE '(^|/)nix-daemon$' "$file"; then
+      echo "${file//[!0-9]/}"
+      return
+    fi
   done < <(grep -lsxzF -- "$1" /proc/[0-9]*/cmdline)
   echo "$1"
 }
