@@ -1,3 +1,4 @@
+import path from "node:path";
 import { expect, test } from "vitest";
 import type { CheckDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
@@ -63,6 +64,28 @@ test("a host that was broken at the base is compared with nothing", async () => 
   const { status, document } = await checkJson("--base", "HEAD~1", "--hosts", "router");
   expect(hostIn(document, "router")).toMatchObject({ status: "changed", base: null, packages: null });
   expect(status).toBe(0);
+});
+
+test("a fleet that is new: at the base there was no directory for it", async () => {
+  await fleet.write("infra/hosts/printer/configuration.nix", configuration("printer"));
+  await fleet.commit("A fleet within");
+  const { document } = await bentoJson<CheckDocument>(["check", "--base", "HEAD~1"], {
+    cwd: path.join(fleet.dir, "infra"),
+  });
+  expect(document.hosts).toMatchObject([{ name: "printer", status: "changed", base: null }]);
+});
+
+test("who mends a fleet.yaml that was wrong at the base isn't told that it is", async () => {
+  await fleet.edit("fleet.yaml", "hosts:\n", "hosts:\n  gone: {}\n");
+  await fleet.commit("A mistake");
+  await fleet.git("revert", "--no-edit", "HEAD");
+  const { status, document } = await checkJson("--base", "HEAD~1", "--hosts", "router");
+  expect(document.warnings).toEqual([
+    expect.stringMatching(
+      /^nothing is compared, since the fleet is wrong at [0-9a-f]{12}: fleet\.yaml:\d+:3: gone: there is no hosts\/gone\//,
+    ),
+  ]);
+  expect([status, document.base, hostIn(document, "router").status]).toEqual([0, null, "ok"]);
 });
 
 test("a base that git doesn't know is a mistake, and not no comparison", async () => {

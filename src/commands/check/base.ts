@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { FleetError } from "../../errors.ts";
+import { FleetError, formatLocation } from "../../errors.ts";
 import type { Fleet, Host } from "../../fleet/fleet.ts";
 import { addFlakeHosts } from "../../fleet/load.ts";
 import type { System } from "../../nix/evaluate.ts";
@@ -86,6 +86,27 @@ export async function compareWith(
     if (old?.ok) comparison.before = old;
   }
   return compared;
+}
+
+/**
+ * The same; null, with a warning, where the fleet was so wrong at that commit that it can't be loaded: who mends it must not be told
+ * that it is.
+ */
+export async function compareIfLoadable(
+  evaluator: Evaluator,
+  open: OpenFleet,
+  commit: string,
+  now: readonly EvaluatedHost[],
+  warnings: string[],
+): Promise<Comparison[] | null> {
+  try {
+    return await compareWith(evaluator, open, commit, now);
+  } catch (error) {
+    if (!(error instanceof FleetError)) throw error;
+    const at = error.at === undefined ? "" : `${formatLocation(error.at)}: `;
+    warnings.push(`nothing is compared, since the fleet is wrong at ${commit.slice(0, 12)}: ${at}${error.message}`);
+    return null;
+  }
 }
 
 /** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
