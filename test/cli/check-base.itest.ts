@@ -75,6 +75,18 @@ test("a fleet that is new: at the base there was no directory for it", async () 
   expect(document.hosts).toMatchObject([{ name: "printer", status: "changed", base: null }]);
 });
 
+test("a host that leaves the fleet is named, whichever hosts are checked", async () => {
+  expect((await bento(["host", "remove", "nas"], { cwd: fleet.dir })).status).toBe(0);
+  await fleet.commit("No more nas");
+  const { document } = await checkJson("--base", "HEAD~1", "--hosts", "router");
+  expect(document.warnings.filter((text) => text.includes("leaves"))).toEqual([
+    "nas leaves the fleet: it gets no more releases, and no login where the server is set up again",
+  ]);
+  expect((await checkJson("--base", "HEAD", "--hosts", "router")).document.warnings).not.toContainEqual(
+    expect.stringContaining("leaves"),
+  );
+});
+
 test("who mends a fleet.yaml that was wrong at the base isn't told that it is", async () => {
   await fleet.edit("fleet.yaml", "hosts:\n", "hosts:\n  gone: {}\n");
   await fleet.commit("A mistake");
