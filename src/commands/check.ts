@@ -11,7 +11,7 @@ import { parallel } from "../platform/parallel.ts";
 import type { BuildPlan, CheckDocument, CheckStatus, HostCheck } from "../results.ts";
 import type { Stager } from "../tree/stage.ts";
 import { agentProblem } from "./check/agent.ts";
-import { type BaseOptions, baseCommit, type Comparison, compareWith } from "./check/base.ts";
+import { type BaseOptions, baseCommit, type Comparison, compareIfLoadable } from "./check/base.ts";
 import { includeWarnings } from "./check/include.ts";
 import { secretWarnings } from "./check/secrets.ts";
 import { workflowWarnings } from "./check/workflow-warnings.ts";
@@ -69,18 +69,17 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   const evaluated = await evaluateFleet(evaluator, hosts);
 
   // 3. What was before.
-  const compared: Comparison[] =
-    base === null
-      ? evaluated.map((now) => ({ now, before: null }))
-      : await compareWith(evaluator, open, base, evaluated);
+  const comparisons = base === null ? null : await compareIfLoadable(evaluator, open, base, evaluated, warnings);
+  const compared: Comparison[] = comparisons ?? evaluated.map((now) => ({ now, before: null }));
+  const isCompared = comparisons !== null;
 
   // 4. What that means for each host: what it would cost, what is different, and what it sees of the others.
   const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
   const staged = await stageWarnings(open.stager, evaluated);
   const lacking = await secretWarnings(fleet.dir, open.stager, evaluated);
-  const plans = await planned(nix, compared, base !== null);
+  const plans = await planned(nix, compared, isCompared);
   const checks = await parallel(compared, availableParallelism(), (comparison) =>
-    hostCheck(nix, comparison, base !== null, plans.get(comparison) ?? null, [
+    hostCheck(nix, comparison, isCompared, plans.get(comparison) ?? null, [
       ...(shown.get(comparison.now.host) ?? []),
       ...(lacking.get(comparison.now.host) ?? []),
       ...(staged.get(comparison.now.host) ?? []),
@@ -89,7 +88,7 @@ export async function check(context: Context, options: CheckOptions): Promise<Ch
   return {
     version: 1,
     command: "check",
-    base: base === null ? null : options.base,
+    base: isCompared ? options.base : null,
     warnings: [
       ...warnings,
       ...fleet.warnings,

@@ -3,6 +3,7 @@ import { FleetError } from "../errors.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { loadFleet } from "../fleet/load.ts";
 import { staleFiles } from "../fleet/rendered.ts";
+import { makeDirectory } from "../platform/files.ts";
 import { Repository } from "../platform/git.ts";
 import { temporaryDirectory } from "../platform/temporary.ts";
 import { Stager } from "../tree/stage.ts";
@@ -60,7 +61,10 @@ export async function openFleetAt({ fleet, repository }: OpenFleet, commit: stri
   await using resources = new AsyncDisposableStack();
   const temporary = resources.use(await temporaryDirectory());
   const there = resources.use(await repository.checkout(commit, path.join(temporary.path, "commit")));
-  const then = await loadFleet(path.join(there.root, path.relative(repository.root, fleet.dir)));
+  const dir = path.join(there.root, path.relative(repository.root, fleet.dir));
+  // One that came later had no hosts then.
+  await makeDirectory(dir);
+  const then = await loadFleet(dir);
   const stager = await Stager.open(there, then, path.join(temporary.path, "staged"));
   const opened = resources.move();
   return {

@@ -105,11 +105,10 @@ async function readFleetFile(dir: string): Promise<ParsedFleet | null> {
   try {
     text = await readFile(path.join(dir, FLEET_FILE), "utf8");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
-    throw new FleetError(`it can't be read (${(error as NodeJS.ErrnoException).code})`, {
-      at: { file: FLEET_FILE },
-      cause: error,
-    });
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return null;
+    if (code === "ENOTDIR") throw new FleetError(`${dir} is a file, and a fleet is a directory`, { cause: error });
+    throw new FleetError(`it can't be read (${code})`, { at: { file: FLEET_FILE }, cause: error });
   }
   return parseFleetFile(text);
 }

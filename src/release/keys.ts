@@ -22,7 +22,7 @@ export async function openPrivateKey(source: KeySource, what: string): Promise<P
   const text = "content" in source ? source.content : await readKey(source.file, what);
   const copy = await temporarySecretFile("key", text.replaceAll("\r", "").trim());
   try {
-    const publicKey = await publicHalf(copy.path, what);
+    const publicKey = await publicHalf(copy.path, text, what);
     return { file: copy.path, publicKey, [Symbol.asyncDispose]: () => copy[Symbol.asyncDispose]() };
   } catch (error) {
     await copy[Symbol.asyncDispose]();
@@ -36,7 +36,8 @@ async function readKey(file: string, what: string): Promise<string> {
   });
 }
 
-async function publicHalf(file: string, what: string): Promise<string> {
+/** `text` is what is in the file. */
+async function publicHalf(file: string, text: string, what: string): Promise<string> {
   // An empty passphrase on the command line, so that nothing ever asks for one on somebody's terminal.
   const result = await run("ssh-keygen", ["-y", "-P", "", "-f", file]).catch(needsOpenSsh);
   if (result.status === 0) return result.stdout.trim().split(" ").slice(0, 2).join(" ");
@@ -45,9 +46,15 @@ async function publicHalf(file: string, what: string): Promise<string> {
       hint: "use a key without one, kept as a secret: bento keygen makes it",
     });
   }
-  throw new FleetError(`${what} is not an OpenSSH private key`, {
-    hint: "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends",
-  });
+  throw new FleetError(`${what} is not an OpenSSH private key`, { hint: whatIsMeant(text) });
+}
+
+/** What to do about a text that is no private key. */
+function whatIsMeant(text: string): string {
+  if (/^\s*(?:ssh-|ecdsa-)\S+ /.test(text)) return "it is a public key: the private one is in the file without .pub";
+  if (/^[~/.][^\n]*\s*$/.test(text))
+    return "it looks like a file's path, which goes into the variable that has _FILE behind its name; this one is for the key itself";
+  return "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends";
 }
 
 export function needsOpenSsh(error: unknown): never {

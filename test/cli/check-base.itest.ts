@@ -1,3 +1,4 @@
+import path from "node:path";
 import { expect, test } from "vitest";
 import type { CheckDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
@@ -63,6 +64,40 @@ test("a host that was broken at the base is compared with nothing", async () => 
   const { status, document } = await checkJson("--base", "HEAD~1", "--hosts", "router");
   expect(hostIn(document, "router")).toMatchObject({ status: "changed", base: null, packages: null });
   expect(status).toBe(0);
+});
+
+test("a fleet that is new: at the base there was no directory for it", async () => {
+  await fleet.write("infra/hosts/printer/configuration.nix", configuration("printer"));
+  await fleet.commit("A fleet within");
+  const { document } = await bentoJson<CheckDocument>(["check", "--base", "HEAD~1"], {
+    cwd: path.join(fleet.dir, "infra"),
+  });
+  expect(document.hosts).toMatchObject([{ name: "printer", status: "changed", base: null }]);
+});
+
+test("a host that leaves the fleet is named, whichever hosts are checked", async () => {
+  expect((await bento(["host", "remove", "nas"], { cwd: fleet.dir })).status).toBe(0);
+  await fleet.commit("No more nas");
+  const { document } = await checkJson("--base", "HEAD~1", "--hosts", "router");
+  expect(document.warnings.filter((text) => text.includes("leaves"))).toEqual([
+    "nas leaves the fleet: it gets no more releases, and no login where the server is set up again",
+  ]);
+  expect((await checkJson("--base", "HEAD", "--hosts", "router")).document.warnings).not.toContainEqual(
+    expect.stringContaining("leaves"),
+  );
+});
+
+test("who mends a fleet.yaml that was wrong at the base isn't told that it is", async () => {
+  await fleet.edit("fleet.yaml", "hosts:\n", "hosts:\n  gone: {}\n");
+  await fleet.commit("A mistake");
+  await fleet.git("revert", "--no-edit", "HEAD");
+  const { status, document } = await checkJson("--base", "HEAD~1", "--hosts", "router");
+  expect(document.warnings).toEqual([
+    expect.stringMatching(
+      /^nothing is compared, since the fleet is wrong at [0-9a-f]{12}: fleet\.yaml:\d+:3: gone: there is no hosts\/gone\//,
+    ),
+  ]);
+  expect([status, document.base, hostIn(document, "router").status]).toEqual([0, null, "ok"]);
 });
 
 test("a base that git doesn't know is a mistake, and not no comparison", async () => {

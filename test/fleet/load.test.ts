@@ -1,4 +1,4 @@
-import { mkdir, symlink } from "node:fs/promises";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { FleetError, formatLocation } from "../../src/errors.ts";
@@ -36,6 +36,13 @@ async function complaint(files: Readonly<Record<string, Entry>>) {
 }
 
 // ---- What there is
+
+test("a file in the place of a fleet", async () => {
+  await using dir = await scratch();
+  const file = path.join(dir.path, "fleet.yaml");
+  await writeFile(file, "");
+  await expect(loadFleet(file)).rejects.toThrow(`${file} is a file, and a fleet is a directory`);
+});
 
 test("without a fleet.yaml: what is below hosts/, of both kinds, by name", async () => {
   const fleet = await load({

@@ -95,7 +95,6 @@ test.each<[string, () => string]>([
   ["nothing", () => ""],
   ["white space", () => " \n\n"],
   ["a password", () => "correct horse battery staple"],
-  ["the public half", () => key("ed25519").publicKey],
   ["one line, its line ends lost", () => key("ed25519").text.replaceAll("\n", " ")],
   ["half a key", () => key("ed25519").text.slice(0, 200)],
   ["a key with a letter changed", () => key("ed25519").text.replace(/b3BlbnNzaC/, "b3BlbnNzaD")],
@@ -103,6 +102,19 @@ test.each<[string, () => string]>([
   const error = await refusal({ content: content() });
   expect(error.message).toBe("the signing key is not an OpenSSH private key");
   expect(error.hint).toContain("-----BEGIN OPENSSH PRIVATE KEY-----");
+});
+
+test("what is given instead of a key: its public half, or the path of its file", async () => {
+  const half = await refusal({ content: `${key("ed25519").publicKey} signing\n` });
+  expect([half.message, half.hint]).toEqual([
+    "the signing key is not an OpenSSH private key",
+    "it is a public key: the private one is in the file without .pub",
+  ]);
+  for (const content of ["/home/ada/bento-keys/signing", "~/bento-keys/signing\n", "./signing"]) {
+    expect((await refusal({ content })).hint, content).toMatch(
+      /^it looks like a file's path, .* _FILE behind its name/,
+    );
+  }
 });
 
 test("a file that isn't there, and one that is a directory", async () => {

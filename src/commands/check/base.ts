@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { FleetError } from "../../errors.ts";
+import { FleetError, formatLocation } from "../../errors.ts";
 import type { Fleet, Host } from "../../fleet/fleet.ts";
 import { addFlakeHosts } from "../../fleet/load.ts";
 import type { System } from "../../nix/evaluate.ts";
@@ -48,6 +48,15 @@ export async function compareWith(
   now: readonly EvaluatedHost[],
 ): Promise<Comparison[]> {
   await using base = await openFleetAt(open, commit);
+  return compareAt(evaluator, base, commit, now);
+}
+
+async function compareAt(
+  evaluator: Evaluator,
+  base: OpenFleet,
+  commit: string,
+  now: readonly EvaluatedHost[],
+): Promise<Comparison[]> {
   const { stager } = base;
   const atBase = { ...evaluator, stager };
 
@@ -86,6 +95,41 @@ export async function compareWith(
     if (old?.ok) comparison.before = old;
   }
   return compared;
+}
+
+/**
+ * The same, with warnings of hosts that the fleet has no more; null, with a warning, where the fleet was so wrong at that commit that it
+ * can't be loaded: who mends it must not be told that it is.
+ */
+export async function compareIfLoadable(
+  evaluator: Evaluator,
+  open: OpenFleet,
+  commit: string,
+  now: readonly EvaluatedHost[],
+  warnings: string[],
+): Promise<Comparison[] | null> {
+  let opened: OpenFleet;
+  try {
+    opened = await openFleetAt(open, commit);
+  } catch (error) {
+    if (!(error instanceof FleetError)) throw error;
+    const at = error.at === undefined ? "" : `${formatLocation(error.at)}: `;
+    warnings.push(`nothing is compared, since the fleet is wrong at ${commit.slice(0, 12)}: ${at}${error.message}`);
+    return null;
+  }
+  await using base = opened;
+  warnings.push(...leavers(base.fleet, open.fleet));
+  return await compareAt(evaluator, base, commit, now);
+}
+
+/** Hosts that had an entry in fleet.yaml, and have none any more: nothing else says so of them. */
+function leavers(before: Fleet, after: Fleet): string[] {
+  const stay = new Set(after.hosts.filter(({ declared }) => declared).map(({ name }) => name));
+  return before.hosts
+    .filter(({ name, declared }) => declared && !stay.has(name))
+    .map(
+      ({ name }) => `${name} leaves the fleet: it gets no more releases, and no login where the server is set up again`,
+    );
 }
 
 /** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
