@@ -18535,8 +18535,10 @@ async function readFleetFile(dir) {
 	try {
 		text = await readFile$1(path$2.join(dir, FLEET_FILE), "utf8");
 	} catch (error) {
-		if (error.code === "ENOENT") return null;
-		throw new FleetError(`it can't be read (${error.code})`, {
+		const { code } = error;
+		if (code === "ENOENT") return null;
+		if (code === "ENOTDIR") throw new FleetError(`${dir} is a file, and a fleet is a directory`, { cause: error });
+		throw new FleetError(`it can't be read (${code})`, {
 			at: { file: FLEET_FILE },
 			cause: error
 		});
@@ -23127,9 +23129,10 @@ async function temporarySecretFile(name, content) {
 * @throws FleetError for a key that is malformed, protected by a passphrase, or can't be read. Its text is never part of it.
 */
 async function openPrivateKey(source, what) {
-	const copy = await temporarySecretFile("key", ("content" in source ? source.content : await readKey$1(source.file, what)).replaceAll("\r", "").trim());
+	const text = "content" in source ? source.content : await readKey$1(source.file, what);
+	const copy = await temporarySecretFile("key", text.replaceAll("\r", "").trim());
 	try {
-		const publicKey = await publicHalf$1(copy.path, what);
+		const publicKey = await publicHalf$1(copy.path, text, what);
 		return {
 			file: copy.path,
 			publicKey,
@@ -23145,7 +23148,8 @@ async function readKey$1(file, what) {
 		throw new FleetError(`${what} can't be read from ${file} (${error.code})`);
 	});
 }
-async function publicHalf$1(file, what) {
+/** `text` is what is in the file. */
+async function publicHalf$1(file, text, what) {
 	const result = await run("ssh-keygen", [
 		"-y",
 		"-P",
@@ -23155,7 +23159,13 @@ async function publicHalf$1(file, what) {
 	]).catch(needsOpenSsh);
 	if (result.status === 0) return result.stdout.trim().split(" ").slice(0, 2).join(" ");
 	if (/incorrect passphrase/i.test(result.stderr)) throw new FleetError(`${what} is protected by a passphrase`, { hint: "use a key without one, kept as a secret: bento keygen makes it" });
-	throw new FleetError(`${what} is not an OpenSSH private key`, { hint: "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends" });
+	throw new FleetError(`${what} is not an OpenSSH private key`, { hint: whatIsMeant(text) });
+}
+/** What to do about a text that is no private key. */
+function whatIsMeant(text) {
+	if (/^\s*(?:ssh-|ecdsa-)\S+ /.test(text)) return "it is a public key: the private one is in the file without .pub";
+	if (/^[~/.][^\n]*\s*$/.test(text)) return "it looks like a file's path, which goes into the variable that has _FILE behind its name; this one is for the key itself";
+	return "it begins with -----BEGIN OPENSSH PRIVATE KEY----- and is given whole, with its line ends";
 }
 function needsOpenSsh(error) {
 	if (error instanceof UnavailableError) throw new UnavailableError("OpenSSH was not found on this machine (no ssh-keygen in PATH)", { cause: error });
@@ -35372,7 +35382,9 @@ async function openFleetAt({ fleet, repository }, commit) {
 		const resources = _usingCtx$7.a(new AsyncDisposableStack());
 		const temporary = resources.use(await temporaryDirectory());
 		const there = resources.use(await repository.checkout(commit, path$2.join(temporary.path, "commit")));
-		const then = await loadFleet(path$2.join(there.root, path$2.relative(repository.root, fleet.dir)));
+		const dir = path$2.join(there.root, path$2.relative(repository.root, fleet.dir));
+		await makeDirectory(dir);
+		const then = await loadFleet(dir);
 		const stager = await Stager.open(there, then, path$2.join(temporary.path, "staged"));
 		const opened = resources.move();
 		return {
@@ -35407,49 +35419,81 @@ async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 async function compareWith(evaluator, open, commit, now) {
 	try {
 		var _usingCtx$6 = _usingCtx();
-		const base = _usingCtx$6.a(await openFleetAt(open, commit));
-		const { stager } = base;
-		const atBase = {
-			...evaluator,
-			stager
-		};
-		const hosts = await hostsAt(base.fleet, now);
-		const others = [];
-		for (const [{ host, ok }, then] of hosts) if (then !== void 0 && !(ok && await isSame(evaluator.stager, host, stager, then))) others.push(then);
-		evaluator.context.output.info(`comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`);
-		const evaluated = new Map((await evaluateFleet(atBase, others)).map((result) => [result.host, result]));
-		const systemThen = (result, then) => {
-			if (then === void 0) return null;
-			const before = evaluated.get(then);
-			if (before === void 0) return result.ok ? result : null;
-			return before.ok ? before : null;
-		};
-		const compared = hosts.map(([result, then]) => ({
-			now: result,
-			then,
-			before: systemThen(result, then)
-		}));
-		const isGone = ({ now, before }) => now.ok && before !== null && now.toplevel !== before.toplevel && !(existsSync(now.drv) && existsSync(before.drv));
-		const gone = compared.filter(isGone);
-		const again = await evaluateFleet({
-			...evaluator,
-			memory: null
-		}, gone.map(({ now }) => now.host));
-		const thenAgain = await evaluateFleet({
-			...atBase,
-			memory: null
-		}, gone.flatMap(({ then }) => then ?? []));
-		for (const [index, comparison] of gone.entries()) {
-			const [fresh, old] = [again[index], thenAgain[index]];
-			if (fresh !== void 0) comparison.now = fresh;
-			if (old?.ok) comparison.before = old;
-		}
-		return compared;
+		return compareAt(evaluator, _usingCtx$6.a(await openFleetAt(open, commit)), commit, now);
 	} catch (_) {
 		_usingCtx$6.e = _;
 	} finally {
 		await _usingCtx$6.d();
 	}
+}
+async function compareAt(evaluator, base, commit, now) {
+	const { stager } = base;
+	const atBase = {
+		...evaluator,
+		stager
+	};
+	const hosts = await hostsAt(base.fleet, now);
+	const others = [];
+	for (const [{ host, ok }, then] of hosts) if (then !== void 0 && !(ok && await isSame(evaluator.stager, host, stager, then))) others.push(then);
+	evaluator.context.output.info(`comparing with ${commit.slice(0, 12)}: ${others.length} of ${now.length} hosts differ in their files`);
+	const evaluated = new Map((await evaluateFleet(atBase, others)).map((result) => [result.host, result]));
+	const systemThen = (result, then) => {
+		if (then === void 0) return null;
+		const before = evaluated.get(then);
+		if (before === void 0) return result.ok ? result : null;
+		return before.ok ? before : null;
+	};
+	const compared = hosts.map(([result, then]) => ({
+		now: result,
+		then,
+		before: systemThen(result, then)
+	}));
+	const isGone = ({ now, before }) => now.ok && before !== null && now.toplevel !== before.toplevel && !(existsSync(now.drv) && existsSync(before.drv));
+	const gone = compared.filter(isGone);
+	const again = await evaluateFleet({
+		...evaluator,
+		memory: null
+	}, gone.map(({ now }) => now.host));
+	const thenAgain = await evaluateFleet({
+		...atBase,
+		memory: null
+	}, gone.flatMap(({ then }) => then ?? []));
+	for (const [index, comparison] of gone.entries()) {
+		const [fresh, old] = [again[index], thenAgain[index]];
+		if (fresh !== void 0) comparison.now = fresh;
+		if (old?.ok) comparison.before = old;
+	}
+	return compared;
+}
+/**
+* The same, with warnings of hosts that the fleet has no more; null, with a warning, where the fleet was so wrong at that commit that it
+* can't be loaded: who mends it must not be told that it is.
+*/
+async function compareIfLoadable(evaluator, open, commit, now, warnings) {
+	try {
+		var _usingCtx3 = _usingCtx();
+		let opened;
+		try {
+			opened = await openFleetAt(open, commit);
+		} catch (error) {
+			if (!(error instanceof FleetError)) throw error;
+			const at = error.at === void 0 ? "" : `${formatLocation(error.at)}: `;
+			warnings.push(`nothing is compared, since the fleet is wrong at ${commit.slice(0, 12)}: ${at}${error.message}`);
+			return null;
+		}
+		const base = _usingCtx3.a(opened);
+		warnings.push(...leavers(base.fleet, open.fleet));
+		return await compareAt(evaluator, base, commit, now);
+	} catch (_) {
+		_usingCtx3.e = _;
+	} finally {
+		await _usingCtx3.d();
+	}
+}
+/** Hosts that had an entry in fleet.yaml, and have none any more: nothing else says so of them. */
+function leavers(before, after) {
+	const stay = new Set(after.hosts.filter(({ declared }) => declared).map(({ name }) => name));
+	return before.hosts.filter(({ name, declared }) => declared && !stay.has(name)).map(({ name }) => `${name} leaves the fleet: it gets no more releases, and no login where the server is set up again`);
 }
 /** The hosts of the same names at the base; one found only in a flake is taken to have been there. */
 async function hostsAt(base, now) {
@@ -36471,15 +36515,17 @@ async function check(context, options) {
 		};
 		const fleet = await withFlakeHosts(open.fleet, evaluator);
 		const evaluated = await evaluateFleet(evaluator, shardOf(selectHosts(fleet.hosts, options.hosts), options.shard));
-		const compared = base === null ? evaluated.map((now) => ({
+		const comparisons = base === null ? null : await compareIfLoadable(evaluator, open, base, evaluated, warnings);
+		const compared = comparisons ?? evaluated.map((now) => ({
 			now,
 			before: null
-		})) : await compareWith(evaluator, open, base, evaluated);
+		}));
+		const isCompared = comparisons !== null;
 		const shown = await includeWarnings(evaluator, evaluated, fleet.hosts);
 		const staged = await stageWarnings(open.stager, evaluated);
 		const lacking = await secretWarnings(fleet.dir, open.stager, evaluated);
-		const plans = await planned(nix, compared, base !== null);
-		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, base !== null, plans.get(comparison) ?? null, [
+		const plans = await planned(nix, compared, isCompared);
+		const checks = await parallel(compared, availableParallelism(), (comparison) => hostCheck$1(nix, comparison, isCompared, plans.get(comparison) ?? null, [
 			...shown.get(comparison.now.host) ?? [],
 			...lacking.get(comparison.now.host) ?? [],
 			...staged.get(comparison.now.host) ?? []
@@ -36487,7 +36533,7 @@ async function check(context, options) {
 		return {
 			version: 1,
 			command: "check",
-			base: base === null ? null : options.base,
+			base: isCompared ? options.base : null,
 			warnings: [
 				...warnings,
 				...fleet.warnings,
