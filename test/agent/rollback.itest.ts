@@ -136,13 +136,13 @@ test.each([
   },
 );
 
-test("a check that says something without end fills no disk", async () => {
+long("a check that says something without end fills no disk", async () => {
   const machine = await world.machine("talks");
   const log = machine.path("state/attempt.log");
   const talk = `head -c 80000000 /dev/zero | tr '\\0' x; until [ $(stat -c %s ${log}) -lt 70000000 ]; do sleep 0.1; done`;
   await machine.healthCheck("talks", `${talk}; echo; echo 'that was all'; exit 1`);
   await world.publish("talks", channelHost("talks", "environment.systemPackages = [ pkgs.git ];"));
-  const { stderr } = await machine.agent(SHORT);
+  const { stderr } = await machine.agent({ BENTO_CONFIRM_TIMEOUT: "30" });
   expect(stderr).toMatch(/\nrolled-back: the health check talks failed: that was all\n$/);
 });
 
