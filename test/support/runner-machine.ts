@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, rm, symlink } from "node:fs/promises";
+import { mkdir, readFile, rm, symlink } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
@@ -221,7 +221,8 @@ export class RunnerMachine implements AsyncDisposable {
     await installFiles(machine, evaluated);
     await machine.write("/var/lib/secrets/github-runner", "github_pat_of_the_machine", 0o600);
     // Where a runner finds the Action that a job uses.
-    for (const part of ["dist", "utils", "action.yml", "package.json"]) {
+    const { files } = JSON.parse(await readFile(path.join(packageRoot(), "package.json"), "utf8")) as { files: string[] };
+    for (const part of [...files, "package.json"]) {
       await machine.copyTree(path.join(packageRoot(), part), `/opt/bento/${part}`);
     }
     await machine.copyTree(process.execPath, "/usr/local/bin/node");
