@@ -117,6 +117,10 @@ test("an agent that doesn't run, or whose settings are wrong, is undone", async 
   expect((await machine.agent(SHORT)).stderr).toMatch(/^rolled-back: .*gone: No such file or directory$/m);
   await world.publish("broken", withAgent(machine, { BENTO_HEALTH_CHECKS: "/gone" }));
   expect((await machine.agent(SHORT)).stderr).toMatch(/^rolled-back: BENTO_HEALTH_CHECKS is no directory: \/gone$/m);
+  await mkdir(machine.path("etc/nix"));
+  await writeFile(machine.path("etc/nix/nix.conf"), "nonsense\n");
+  await world.publish("broken", withAgent(machine, { NIX_CONF_DIR: machine.path("etc/nix") }));
+  expect((await machine.agent(SHORT)).stderr).toMatch(/^rolled-back: its Nix does not work: error: .*nonsense/m);
 });
 
 test("a system without an agent is never activated on a machine that has one", async () => {

@@ -96,6 +96,7 @@ describe.each(ways.filter(([name]) => isTold(name)))("%s: an attempt", (name, co
         });
       } finally {
         await succeed("umount", [state]);
+        await rm(`${state}.there`, { recursive: true });
       }
     },
     LONG,

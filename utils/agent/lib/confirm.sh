@@ -110,7 +110,7 @@ prove() {
   fi
   own_places
   attempt_log=$BENTO_RUN/prove.log
-  if will_poll && can_poll && accepts "${1:-}" && healthy; then status=0; fi
+  if will_poll && can_poll && accepts "${1:-}" && can_build && healthy; then status=0; fi
   scrub 2> /dev/null < "$attempt_log" >&2 || true
   [ "$status" -eq 0 ] || printf '%s\n' "$problem" >&2
   exit "$status"
@@ -133,6 +133,14 @@ will_poll() {
 can_poll() {
   contact "$BENTO_POLL_TIMEOUT" && return
   problem="$problem (asked by the new system's own agent)"
+  return 1
+}
+
+# can_build: whether its Nix gets as far as the store, without which the next release can't be had. Fails with $problem.
+can_build() {
+  local said=$BENTO_RUN/nix.err
+  nix-store --check-validity "$(running_system)" 2> "$said" && return
+  problem="its Nix does not work: $({ grep -m 1 '^error: ' "$said" || tail -n 1 "$said"; } | printable)"
   return 1
 }
 
