@@ -34201,10 +34201,7 @@ const MAX_FILE$1 = 1024 ** 2;
 * @param pattern with the flag g.
 */
 function findInNixFiles(dir, pattern) {
-	return readdirSync(dir, {
-		recursive: true,
-		withFileTypes: true
-	}).filter((entry) => entry.isFile() && entry.name.endsWith(".nix")).map((entry) => path$2.join(entry.parentPath, entry.name)).sort().flatMap((file) => {
+	return nixFiles(dir).sort().flatMap((file) => {
 		if (statSync(file).size > MAX_FILE$1) return [];
 		const text = readFileSync(file, "utf8");
 		return [...text.matchAll(pattern)].map(({ index }) => {
@@ -34215,6 +34212,14 @@ function findInNixFiles(dir, pattern) {
 				column: (lines.at(-1)?.length ?? 0) + 1
 			};
 		});
+	});
+}
+/** Node's own way to go down a tree follows symlinks, also those that lead to a directory around them, and so does it without end. */
+function nixFiles(dir) {
+	return readdirSync(dir, { withFileTypes: true }).flatMap((entry) => {
+		const file = path$2.join(dir, entry.name);
+		if (entry.isDirectory()) return nixFiles(file);
+		return entry.isFile() && entry.name.endsWith(".nix") ? [file] : [];
 	});
 }
 // src/nix/store-path.ts

@@ -10,9 +10,7 @@ const MAX_FILE = 1024 ** 2;
  * @param pattern with the flag g.
  */
 export function findInNixFiles(dir: string, pattern: RegExp): { file: string; line: number; column: number }[] {
-  return readdirSync(dir, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith(".nix"))
-    .map((entry) => path.join(entry.parentPath, entry.name))
+  return nixFiles(dir)
     .sort()
     .flatMap((file) => {
       if (statSync(file).size > MAX_FILE) return [];
@@ -22,4 +20,13 @@ export function findInNixFiles(dir: string, pattern: RegExp): { file: string; li
         return { file: path.relative(dir, file), line: lines.length, column: (lines.at(-1)?.length ?? 0) + 1 };
       });
     });
+}
+
+/** Node's own way to go down a tree follows symlinks, also those that lead to a directory around them, and so does it without end. */
+function nixFiles(dir: string): string[] {
+  return readdirSync(dir, { withFileTypes: true }).flatMap((entry) => {
+    const file = path.join(dir, entry.name);
+    if (entry.isDirectory()) return nixFiles(file);
+    return entry.isFile() && entry.name.endsWith(".nix") ? [file] : [];
+  });
 }

@@ -60,6 +60,10 @@ const trees: Record<string, Hostile> = {
     message: /^hosts\/link-loop\/[ab] -> [ab]: a loop of symlinks$/,
     file: "a",
   },
+  // For who followed them there would be no end of directories.
+  "links-to-themselves": {
+    files: { ...well, a: { link: "." }, b: { link: "." } },
+  },
   "link-to-itself": {
     files: { ...well, deep: { link: "../link-to-itself" } },
     message: /./,

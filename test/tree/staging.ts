@@ -21,16 +21,17 @@ export const stage = async (repo: GitRepository, host: Host = web, fleet?: strin
   (await stagerOf(repo, fleet)).stage(host);
 
 /** Everything below a directory: what `writeTree` would be given to make it. */
-export async function read(dir: string): Promise<Record<string, Entry>> {
+export async function read(dir: string, below = dir): Promise<Record<string, Entry>> {
   const found: Record<string, Entry> = {};
-  for (const entry of await readdir(dir, { withFileTypes: true, recursive: true })) {
-    const file = path.join(entry.parentPath, entry.name);
+  for (const entry of await readdir(below, { withFileTypes: true })) {
+    const file = path.join(below, entry.name);
     const name = path.relative(dir, file);
-    if (entry.isSymbolicLink()) found[name] = { link: await readlink(file) };
+    if (entry.isDirectory()) Object.assign(found, await read(dir, file));
+    else if (entry.isSymbolicLink()) found[name] = { link: await readlink(file) };
     else if (entry.isFile()) {
       const text = await readFile(file, "utf8");
       found[name] = ((await stat(file)).mode & 0o100) === 0 ? text : { executable: text };
-    } else if (!entry.isDirectory()) throw new Error(`${file} is neither a file, a directory nor a symlink`);
+    } else throw new Error(`${file} is neither a file, a directory nor a symlink`);
   }
   return found;
 }
