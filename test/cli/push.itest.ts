@@ -3,7 +3,6 @@ import path from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import type { DeployDocument, PushDocument, StatusDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
-import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { exec, succeed } from "../support/programs.ts";
 import { ShellAccess } from "../support/shell-access.ts";
@@ -102,44 +101,40 @@ test("again, there is nothing to do", async () => {
   expect(status).toBe(0);
 });
 
-long(
-  "one that cuts the host off is undone there, also while nobody is connected; the next one mends it",
-  async () => {
-    const before = await nas.running();
-    await fleet.edit(
-      "hosts/nas/configuration.nix",
-      "  networking.hostName",
-      '  networking.gateway = "127.0.0.9";\n  networking.hostName',
-    );
-    await declareSecret("two");
-    await fleet.commit("nas: another gateway");
-    const running = await startBento(args(), options());
-    let shown = "";
-    running.child.stderr?.on("data", (data) => {
-      shown += data;
-    });
-    await vi.waitFor(() => expect(shown).toContain("activating"), { timeout: 60_000 });
-    // Its network goes with it, and comes back when the host has gone back.
-    await shell.cut();
-    await vi.waitFor(async () => expect(await nas.state("last.json")).toMatchObject({ outcome: "rolled-back" }), {
-      timeout: 60_000,
-    });
-    await shell.start();
-    const { status, stdout, stderr } = await running.finished;
-    expect(stdout).toMatch(/^✗ {2}nas {2}rolled back {2}release \d+: no contact: /);
-    expect(stderr).toContain("the upgrade goes on there");
-    expect(status).toBe(1);
-    expect(await nas.running()).toBe(before);
-    expect(await readFile(nas.path("run/bento-secrets/token"), "utf8")).toBe("one");
-    expect(await stateOfNas()).toMatchObject({ state: "rolled-back" });
+test("one that cuts the host off is undone there, also while nobody is connected; the next one mends it", async () => {
+  const before = await nas.running();
+  await fleet.edit(
+    "hosts/nas/configuration.nix",
+    "  networking.hostName",
+    '  networking.gateway = "127.0.0.9";\n  networking.hostName',
+  );
+  await declareSecret("two");
+  await fleet.commit("nas: another gateway");
+  const running = await startBento(args(), options());
+  let shown = "";
+  running.child.stderr?.on("data", (data) => {
+    shown += data;
+  });
+  await vi.waitFor(() => expect(shown).toContain("activating"), { timeout: 60_000 });
+  // Its network goes with it, and comes back when the host has gone back.
+  await shell.cut();
+  await vi.waitFor(async () => expect(await nas.state("last.json")).toMatchObject({ outcome: "rolled-back" }), {
+    timeout: 60_000,
+  });
+  await shell.start();
+  const { status, stdout, stderr } = await running.finished;
+  expect(stdout).toMatch(/^✗ {2}nas {2}rolled back {2}release \d+: no contact: /);
+  expect(stderr).toContain("the upgrade goes on there");
+  expect(status).toBe(1);
+  expect(await nas.running()).toBe(before);
+  expect(await readFile(nas.path("run/bento-secrets/token"), "utf8")).toBe("one");
+  expect(await stateOfNas()).toMatchObject({ state: "rolled-back" });
 
-    await fleet.git("revert", "--no-edit", "HEAD");
-    const mended = await bentoJson<PushDocument>(args(), options());
-    expect(mended.document.hosts).toMatchObject([{ status: "ok", running: before }]);
-    expect(await stateOfNas()).toMatchObject({ state: "up-to-date" });
-  },
-  120_000,
-);
+  await fleet.git("revert", "--no-edit", "HEAD");
+  const mended = await bentoJson<PushDocument>(args(), options());
+  expect(mended.document.hosts).toMatchObject([{ status: "ok", running: before }]);
+  expect(await stateOfNas()).toMatchObject({ state: "up-to-date" });
+}, 120_000);
 
 test("what doesn't build, or isn't committed, is neither published nor activated", async () => {
   const before = await nas.running();

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import type { DeployDocument, PlanDocument } from "../../src/results.ts";
 import type { FleetRepository } from "../support/fleet.ts";
-import { long } from "../support/long.ts";
 import { withFleet } from "../support/with-fleet.ts";
 import type { World } from "../support/world.ts";
 import { bento, bentoJson, lineOf, startBento } from "./bento.ts";
@@ -70,7 +69,7 @@ test("nor before they have reported that they are well", async () => {
   expect(status).toBe(1);
 });
 
-long("--wait waits until they have", async () => {
+test("--wait waits until they have", async () => {
   const running = await startBento(["deploy", "--wave", "2", "--wait", "10m"], { cwd: fleet.dir, env: env() });
   let said = "";
   await new Promise<void>((resolve) => {
