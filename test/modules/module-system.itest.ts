@@ -29,7 +29,7 @@ test.skipIf(!nixpkgs)("the modules do with a module system alone, and every opti
      ]`,
   );
   expect([host.failed, server.failed]).toEqual([[], []]);
-  expect(Object.keys(host.units)).toEqual(["bento-upgrade"]);
+  expect(Object.keys(host.units)).toEqual(["bento-emergency", "bento-upgrade"]);
   expect(host.sockets).toEqual({});
   expect(desk.failed).toEqual([]);
   expect(desk.sockets["bento-page"].socketConfig.ListenStream).toEqual(["127.0.0.1:51337"]);
