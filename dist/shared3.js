@@ -31498,20 +31498,21 @@ var Nix = class Nix {
 	* set no options (`nixConfig`), and evaluation builds nothing (import-from-derivation is off).
 	*/
 	async run(program, args, options = {}) {
-		const common = [
-			...program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [],
-			...program === "nix" ? [
-				"--option",
-				"accept-flake-config",
-				"false"
-			] : [],
-			...this.passthrough.options.flatMap(([name, value]) => [
-				"--option",
-				name,
-				value
-			])
-		];
-		const attempt = () => run(program, [...args, ...common], {
+		const features = program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [];
+		const common = [...program === "nix" ? [
+			"--option",
+			"accept-flake-config",
+			"false"
+		] : [], ...this.passthrough.options.flatMap(([name, value]) => [
+			"--option",
+			name,
+			value
+		])];
+		const attempt = () => run(program, [
+			...features,
+			...args,
+			...common
+		], {
 			...options,
 			...this.#signal ? { signal: this.#signal } : {}
 		});

@@ -57,14 +57,15 @@ export class Nix {
     args: readonly string[],
     options: RunOptions = {},
   ): Promise<RunResult> {
+    // First: Nix 2.34 reads `--override-input` as the flake's address that it is, and refuses it where flakes aren't allowed yet.
+    const features = program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : [];
     const common = [
-      ...(program === "nix" ? ["--extra-experimental-features", "nix-command flakes"] : []),
       // What a flake sets for itself comes over the options given here, and actions that install Nix often accept it.
       ...(program === "nix" ? ["--option", "accept-flake-config", "false"] : []),
       ...this.passthrough.options.flatMap(([name, value]) => ["--option", name, value]),
     ];
     const attempt = () =>
-      run(program, [...args, ...common], { ...options, ...(this.#signal ? { signal: this.#signal } : {}) });
+      run(program, [...features, ...args, ...common], { ...options, ...(this.#signal ? { signal: this.#signal } : {}) });
     let result = await attempt();
     // Who follows what is printed has heard of the first attempt already, and decides for itself.
     const tries = options.onStderr === undefined ? COLLISIONS : 0;
