@@ -65,7 +65,10 @@ export class Nix {
       ...this.passthrough.options.flatMap(([name, value]) => ["--option", name, value]),
     ];
     const attempt = () =>
-      run(program, [...features, ...args, ...common], { ...options, ...(this.#signal ? { signal: this.#signal } : {}) });
+      run(program, [...features, ...args, ...common], {
+        ...options,
+        ...(this.#signal ? { signal: this.#signal } : {}),
+      });
     let result = await attempt();
     // Who follows what is printed has heard of the first attempt already, and decides for itself.
     const tries = options.onStderr === undefined ? COLLISIONS : 0;

@@ -44,7 +44,7 @@ export async function evaluateModule(host: string, settings: string, more = ""):
           enable = true;
           configFile = ${settings};
           interval = "*:*:0/3";
-          confirm = { timeout = 8; settle = 1; };
+          confirm = { timeout = 20; settle = 1; };
           minimumFree = { store = 0; boot = 0; };
           environment = {
             BENTO_ACTIVATION_TIMEOUT = "10"; BENTO_GUARD_SLACK = "1"; BENTO_RECOVERY_TIMEOUT = "30";

@@ -221,7 +221,9 @@ export class RunnerMachine implements AsyncDisposable {
     await installFiles(machine, evaluated);
     await machine.write("/var/lib/secrets/github-runner", "github_pat_of_the_machine", 0o600);
     // Where a runner finds the Action that a job uses.
-    const { files } = JSON.parse(await readFile(path.join(packageRoot(), "package.json"), "utf8")) as { files: string[] };
+    const { files } = JSON.parse(await readFile(path.join(packageRoot(), "package.json"), "utf8")) as {
+      files: string[];
+    };
     for (const part of [...files, "package.json"]) {
       await machine.copyTree(path.join(packageRoot(), part), `/opt/bento/${part}`);
     }
