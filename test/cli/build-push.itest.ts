@@ -302,7 +302,7 @@ test("where the daemon lets nobody sign in its store, what is uploaded is signed
   // A Nix that refuses as a daemon does whose client it doesn't trust; everything else is the real one's.
   const bin = await makeDir("distrust");
   const real = await succeed("sh", ["-c", "command -v nix"]);
-  const script = `#!/bin/sh\ncase "$1 $2" in "store sign") echo "error: you are not privileged to add signatures" >&2; exit 1 ;; esac\nexec ${real} "$@"\n`;
+  const script = `#!/bin/sh\ncase " $* " in *" store sign "*) echo "error: you are not privileged to add signatures" >&2; exit 1 ;; esac\nexec ${real} "$@"\n`;
   await writeFile(path.join(bin, "nix"), script, { mode: 0o755 });
   const env = { BENTO_CACHE_KEY: secretKey, PATH: `${bin}:${process.env.PATH}` };
   const cache = cacheDir("signed-on-the-way");
