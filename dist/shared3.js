@@ -35425,7 +35425,7 @@ async function baseCommit({ repository }, { base, baseOptional }, warnings) {
 async function compareWith(evaluator, open, commit, now) {
 	try {
 		var _usingCtx$6 = _usingCtx();
-		return compareAt(evaluator, _usingCtx$6.a(await openFleetAt(open, commit)), commit, now);
+		return await compareAt(evaluator, _usingCtx$6.a(await openFleetAt(open, commit)), commit, now);
 	} catch (_) {
 		_usingCtx$6.e = _;
 	} finally {

@@ -48,7 +48,7 @@ export async function compareWith(
   now: readonly EvaluatedHost[],
 ): Promise<Comparison[]> {
   await using base = await openFleetAt(open, commit);
-  return compareAt(evaluator, base, commit, now);
+  return await compareAt(evaluator, base, commit, now);
 }
 
 async function compareAt(
