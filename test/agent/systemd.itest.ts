@@ -376,7 +376,7 @@ describeBooted("on systemd", () => {
     await machine.write("/etc/nixos/configuration.nix", configuration(module).replace("networking.hostName", kernel));
     await machine.run(`export MACHINE=/ NIX_PATH=nixpkgs=/nix/var/nix/profiles/per-user/root/channels/nixos
       nix-build '<nixpkgs/nixos>' -A system -I nixos-config=/etc/nixos/configuration.nix --out-link /root/other
-      systemctl stop bento-upgrade.timer; flock /run/bento/lock true
+      systemctl stop bento-upgrade.timer; until ! systemctl is-active bento-upgrade.service | grep -q activating; do sleep 0.1; done
       ${module.command.path}/bin/bento-agent rollback -y --offline --to /root/other || true`);
     const other = await machine.run("readlink /root/other");
     expect(await machine.run("readlink /boot/default")).toBe(other);

@@ -178,7 +178,10 @@ export class BootedMachine implements AsyncDisposable {
       `until init=$(pgrep --parent ${pid}) && [ -e /proc/$init/root/run/systemd/private ]; do sleep 0.1; done; echo $init`,
     ];
     this.#init = Number(await Promise.race([succeed("bash", wait), ended]));
-    await this.run("systemctl is-system-running --wait || systemctl is-active emergency.target");
+    // Asked again and again, since --wait may not hear of a start that ends in emergency mode.
+    await this.run(
+      "until systemctl is-system-running | grep -qE '^(running|degraded|maintenance)$'; do sleep 0.1; done",
+    );
     // It has none when it is started again: that was gone with its first process.
     if (this.#boots === 0) await succeed("ip", ["link", "set", this.#cable.interface, "netns", String(this.#init)]);
     this.#boots += 1;
