@@ -156,7 +156,7 @@ coming_from() {
   while IFS=$'\t' read -r stored url; do
     nix-store --check-validity "$stored" 2> /dev/null || echo "${url%/}"
     # No more than these at the same time.
-  done < <(tail -c "+$((log_mark + 1))" "$attempt_log" 2> /dev/null |
+  done < <(logged_since "$log_mark" |
     sed -n "s/^copying path '\(\/[^']*\)' from '\([^'?]*\).*/\1\t\2/p" | tail -n 32)
 }
 
