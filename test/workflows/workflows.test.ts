@@ -177,11 +177,33 @@ test("fleets of one repository share no file, workflow, group, artifact or branc
   ]);
 });
 
-test("who may open issues runs once at a time, so that no two open the same one", () => {
-  const opening = [...own, ...copies].filter(([, text]) => /^ +issues: write$/m.test(text));
-  expect(opening.map(([file]) => path.basename(file))).toEqual(["status.yml", "bento-status.yml"]);
+test("who opens issues, pull requests or comments runs once at a time, so that no two open the same one", () => {
+  // Who calls one leaves it to what it calls.
+  const opening = [...own, ...copies].filter(([file, text]) =>
+    parsed(file, text).jobs.some(
+      ({ steps, keys: { permissions } }) =>
+        steps.length > 0 && ["issues", "pull-requests"].some((right) => keys(permissions)[right] === "write"),
+    ),
+  );
+  const names = ["comment.yml", "status.yml", "update.yml"];
+  expect(opening.map(([file]) => path.basename(file))).toEqual([...names, ...names.map((name) => `bento-${name}`)]);
   for (const [file, text] of opening) {
-    expect(parsed(file, text).top.concurrency, file).toMatchObject({ "cancel-in-progress": false });
+    expect(parsed(file, text).top.concurrency, file).toMatchObject({
+      "cancel-in-progress": file.endsWith("update.yml"),
+    });
+  }
+});
+
+test("the check that branch protection asks for is never skipped, which would count as passed", () => {
+  for (const [file, text] of [...own, ...copies].filter(([name]) => name.endsWith("check.yml"))) {
+    const [report] = parsed(file, text).jobs.filter(({ id }) => id === "report");
+    expect(report?.keys.if, file).toBe("${{ always() }}");
+    const [first] = report?.steps ?? [];
+    expect(first?.keys, file).toEqual({
+      name: expect.anything(),
+      if: "${{ needs.check.result != 'success' && needs.check.result != 'failure' }}",
+      run: "exit 1",
+    });
   }
 });
 
