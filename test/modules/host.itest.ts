@@ -165,22 +165,24 @@ describe.skipIf(!nixpkgs)("a host", () => {
     );
   });
 
-  test("kernels are where the boot loader keeps them", async () => {
+  test("kernels are where the boot loader keeps them, and only systemd-boot starts one once", async () => {
     const efi = 'boot.loader.efi.efiSysMountPoint = "/efi";';
     const mirrors = ["a", "b"].map((name) => `{ path = "/boot-${name}"; devices = [ "/dev/vd${name}" ]; }`);
     const places = {
-      [`boot.loader.systemd-boot.enable = true; ${efi}`]: ["/efi", ""],
-      [`boot.loader.grub = { efiSupport = true; device = "nodev"; }; ${efi}`]: ["/boot", "/efi"],
-      [`boot.loader.grub.mirroredBoots = [ ${mirrors.join(" ")} ];`]: ["/boot-a /boot-b", ""],
-      "boot.loader.grub.enable = false; boot.loader.generic-extlinux-compatible.enable = true;": ["/boot", ""],
-      'boot.isContainer = true; services.bento.environment.BENTO_BOOT = "/mine";': ["/mine", ""],
+      [`boot.loader.systemd-boot.enable = true; ${efi}`]: ["/efi", "", true],
+      "boot.loader.systemd-boot.enable = true; services.bento.reboot.once = false;": ["/boot", "", false],
+      [`boot.loader.grub = { efiSupport = true; device = "nodev"; }; ${efi}`]: ["/boot", "/efi", false],
+      [`boot.loader.grub.mirroredBoots = [ ${mirrors.join(" ")} ];`]: ["/boot-a /boot-b", "", false],
+      "boot.loader.grub.enable = false; boot.loader.generic-extlinux-compatible.enable = true;": ["/boot", "", false],
+      'boot.isContainer = true; services.bento.environment.BENTO_BOOT = "/mine";': ["/mine", "", false],
     };
-    const boots = await json(`map (machine: let inherit ((import ${nixpkgs}/nixos { configuration = {
-      imports = [ ${root}/utils/bento.nix machine ];
-      services.bento.enable = true;
-    }; }).config.services.bento) environment; in [ environment.BENTO_BOOT environment.BENTO_BOOT_LOADER ]) [ ${Object.keys(
-      places,
-    )
+    const boots = await json(`map (machine: let
+      inherit ((import ${nixpkgs}/nixos { configuration = {
+        imports = [ ${root}/utils/bento.nix machine ];
+        services.bento.enable = true;
+      }; }).config) services systemd;
+      inherit (services.bento.environment) BENTO_BOOT BENTO_BOOT_LOADER;
+    in [ BENTO_BOOT BENTO_BOOT_LOADER (systemd.services ? bento-boot-once) ]) [ ${Object.keys(places)
       .map((machine) => `{ ${machine} }`)
       .join(" ")} ]`);
     expect(boots).toEqual(Object.values(places));

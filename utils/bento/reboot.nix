@@ -10,6 +10,10 @@ let
 
   state = cfg.environment.BENTO_STATE or "/var/bento";
 
+  loader = config.boot.loader or { };
+  # What takes systemd-boot's place has systemd-boot start what it makes.
+  isSystemdBoot = loader.systemd-boot.enable or false || config.boot.lanzaboote.enable or false;
+
   time = types.strMatching "([01][0-9]|2[0-3]):[0-5][0-9]";
 in
 {
@@ -50,6 +54,18 @@ in
       '';
     };
 
+    once = mkOption {
+      type = types.bool;
+      default = isSystemdBoot;
+      defaultText = "true where the boot loader is systemd-boot";
+      description = ''
+        Whether a system with another kernel, initrd or modules is started once only, until it has proved itself: should it not come up, the
+        next start is into the system before. systemd-boot can do that. So that there is a next start without anybody at the machine, let a
+        kernel that panics restart it: boot.kernelParams = [ "panic=30" "boot.panic_on_fail" ]. It is told to the boot loader when the machine
+        is about to stop, in EFI variables; where that can't be done, it is started as ever.
+      '';
+    };
+
     lastResort = mkOption {
       type = types.ints.between 0 1440;
       default = if isGraphical then 0 else 15;
@@ -74,6 +90,24 @@ in
 
     # What a restart has brought in proves itself soon after it, and not at the next quarter of an hour.
     systemd.timers.bento-upgrade.timerConfig.OnBootSec = "2min";
+
+    # Does nothing but when the machine stops.
+    systemd.services.bento-boot-once = mkIf cfg.reboot.once {
+      description = "Have a system on trial started once";
+      wantedBy = [ "multi-user.target" ];
+      restartIfChanged = false;
+      unitConfig = {
+        X-StopOnRemoval = false;
+        RequiresMountsFor = [ state ] ++ lib.splitString " " cfg.environment.BENTO_BOOT;
+      };
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStop = "${cfg.command}/bin/bento-agent boot-once";
+        TimeoutStopSec = 30;
+        LimitCORE = 0;
+      };
+    };
 
     # A restart into what is new may end in emergency mode, where no timer runs: undone in the same way. What boots can be put back only
     # where the boot loader's place is mounted.

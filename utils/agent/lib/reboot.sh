@@ -35,6 +35,7 @@ inhibitors() {
 # note_trial: called before $to becomes what boots. What is put back, should that go wrong, is known to boot.
 note_trial() {
   local known=$from staged=true
+  end_boot_once
   if [ "$(running_system)" = "$to" ]; then staged=false; fi
   if [ "$staged" = false ] && ! needs_reboot; then
     rm -f "$BENTO_STATE/trial.json"
@@ -68,7 +69,10 @@ stage() {
 # one.
 resolve_trial() {
   local booted staged
-  has_attempt trial.json || return 0
+  if ! has_attempt trial.json; then
+    end_boot_once
+    return
+  fi
   [ "$(read_state trial.json .bootId)" != "$(boot_id)" ] || return 0
   read_attempt trial.json
   staged=$(read_state trial.json .staged)
@@ -80,6 +84,7 @@ resolve_trial() {
   if [ "$(read_state trial.json .waits)" = true ] && may_be_offline && is_offline; then wait_for_contact; fi
   say "this machine was restarted into release $manifest_sequence"
   if confirm_restart; then
+    end_boot_once
     resolved=trial.json
     [ "$staged" != true ] || finish success 'it took effect with a restart'
     rm -f "$BENTO_STATE/trial.json"
@@ -88,7 +93,11 @@ resolve_trial() {
   reason="after a restart: $problem"
   if may_be_offline && is_offline; then wait_for_contact; fi
   resolved=trial.json
-  if [ "$BENTO_LAST_RESORT" -eq 0 ]; then finish failed "$reason"; fi
+  if [ "$BENTO_LAST_RESORT" -eq 0 ]; then
+    # It stays.
+    end_boot_once
+    finish failed "$reason"
+  fi
   # With contact it isn't the network.
   if contact "$BENTO_POLL_TIMEOUT"; then
     boot_again "$from" && restart=1
@@ -134,6 +143,8 @@ is_offline() {
 
 # wait_for_contact: what is on trial stays so until there is contact, with which it can be judged.
 wait_for_contact() {
+  # It has come up; what is left to see doesn't stay away for a start more.
+  end_boot_once
   [ "$(read_state trial.json .waits)" = true ] || change_trial '.waits = true'
   say "release $manifest_sequence is confirmed when there is contact, which there wasn't since the restart: ${problem#no contact: }"
   exit 75
@@ -153,15 +164,18 @@ change_trial() { jq "$1" "$BENTO_STATE/trial.json" 2> /dev/null | write_state tr
 
 # trial_was_avoided BOOTED: the machine booted another system.
 trial_was_avoided() {
+  local once=''
   resolved=trial.json
+  [ ! -e "$BENTO_STATE/boot-once.json" ] || once=', as is done when a system does not come up'
   if [ "$(booting_system)" = "$to" ]; then
     # The boot loader, or somebody at the machine, has had a reason.
     boot_again "$1" || say "$problem"
-    finish rolled-back "the machine was restarted, and booted $1 instead"
+    finish rolled-back "the machine was restarted, and booted $1 instead$once"
   elif [ "$1" = "$from" ]; then
     finish inconclusive "the machine was restarted before it could be made the boot default; $(running_system) runs"
   fi
   # Somebody has made another system the boot default since.
+  end_boot_once
   rm -f "$BENTO_STATE/trial.json"
 }
 
@@ -172,7 +186,8 @@ boot_again() {
     return 1
   fi
   # A restart that is about to come is orderly; the power may still be lost before it.
-  make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}" "${loader_places[@]}"
+  make_durable "$(dirname "$BENTO_PROFILE")" "${boot_places[@]}" "${loader_places[@]}" || return 1
+  end_boot_once
 }
 
 # last_resort_helps: whether a restart would bring $from back.

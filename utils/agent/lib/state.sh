@@ -13,6 +13,7 @@
 #   intent.json    what is being activated, from what; there only while that is going on
 #   ending.json    how an attempt has ended, while that is being remembered and reported; see finish in lib/attempt.sh
 #   trial.json, last-resort.json   see lib/reboot.sh
+#   boot-once.json see lib/boot-once.sh
 #   undo.json      see lib/undo.sh
 #   suspended.json see lib/suspend.sh
 #   self-update.*  see lib/self-update.sh
