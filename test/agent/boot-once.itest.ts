@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(async () => world?.[Symbol.asyncDispose]());
 
-// The machine whose boot loader this would tell is the one that the tests run on; on a machine of its own it is in kernel.itest.ts.
+// The machine whose boot loader this would tell is the one that the tests run on; on a machine of its own it is in kernels.itest.ts.
 describe("with systemd-boot, what is on trial is started once", () => {
   let machine: Machine;
   let settings: Record<string, string>;
