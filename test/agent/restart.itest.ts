@@ -94,15 +94,16 @@ test("a restart that comes within a minute is not asked for again, which would p
   const bin = machine.path("stand-ins");
   const calls = machine.path("calls");
   await mkdir(bin);
-  await writeFile(path.join(bin, "shutdown"), `#!/bin/sh\necho "$*" >> ${calls}\n`, { mode: 0o755 });
+  for (const name of ["shutdown", "kexec"])
+    await writeFile(path.join(bin, name), `#!/bin/sh\necho "$*" >> ${calls}\n`, { mode: 0o755 });
   await world.publish("soon", channelHost("soon", kernel("6.18.3")));
   // What logind writes down of it, in a /run that nobody else sees.
   const agent = machine.path("agent");
   const write = `mount -t tmpfs none /run && mkdir -p /run/systemd/shutdown && printf "$SCHEDULED" > /run/systemd/shutdown/scheduled`;
   await writeFile(agent, `exec unshare -m sh -c '${write}; exec bash "$@"' sh ${machine.agentFile} "$@"\n`);
-  const asks = async (scheduled: string) => {
+  const asks = async (scheduled: string, settings = {}) => {
     await rm(calls, { force: true });
-    const env = { BENTO_REBOOT: "now", PATH: `${bin}:${process.env.PATH}`, SCHEDULED: scheduled };
+    const env = { BENTO_REBOOT: "now", PATH: `${bin}:${process.env.PATH}`, SCHEDULED: scheduled, ...settings };
     const { status, stderr } = await machine.agent(env, ["upgrade"], agent);
     expect(status, stderr).toBe(0);
     expect(stderr).toMatch(/\nrestarting this machine: a restart is needed/);
@@ -111,6 +112,7 @@ test("a restart that comes within a minute is not asked for again, which would p
   const at = (seconds: number) => `USEC=${Date.now() + seconds * 1000}000\\nWARN_WALL=1\\nMODE=`;
   expect(await asks("")).toBe(true);
   expect(await asks(`${at(50)}reboot\\n`)).toBe(false);
+  expect(await asks(`${at(50)}reboot\\n`, { BENTO_REBOOT_KEXEC: "1" })).toBe(false);
   // Not so soon, or not a restart, is what somebody else has asked for.
   expect(await asks(`${at(3600)}reboot\\n`)).toBe(true);
   expect(await asks(`${at(50)}poweroff\\n`)).toBe(true);

@@ -262,9 +262,7 @@ restart_machine() {
   say "restarting this machine: $1"
   if [ -n "$BENTO_REBOOT_COMMAND" ]; then
     logged "$BENTO_REBOOT_COMMAND" "$1" || say "$BENTO_REBOOT_COMMAND failed: $(last_words)"
-  elif [ "$BENTO_REBOOT_KEXEC" = 1 ] && restart_with_kexec; then
-    return
-  elif restart_is_coming; then
+  elif restart_is_coming || { [ "$BENTO_REBOOT_KEXEC" = 1 ] && restart_with_kexec; }; then
     return
   else
     # A minute for those who are logged in, as system.autoUpgrade gives them.
