@@ -87,6 +87,19 @@ test("how it is restarted: with kexec where that can be, and otherwise a minute 
   await standIn("shutdown", 1);
   await standIn("systemctl", 0);
   expect(await restartWith({})).toEqual([`shutdown -r +1 ${why}`, "systemctl reboot"]);
+
+  // Out of what has failed it is an ordinary one.
+  await standIn("kexec", 0);
+  await standIn("shutdown", 0);
+  await machine.restart();
+  await machine.healthCheck("job", "exit 1");
+  await rm(calls);
+  const failed = await machine.agent({
+    ...{ BENTO_REBOOT: "now", PATH: `${bin}:${process.env.PATH}`, ...kexec },
+    ...{ BENTO_LAST_RESORT: "1", BENTO_CONFIRM_TIMEOUT: "10" },
+  });
+  expect(failed.stderr).toMatch(/^rolled-back: after a restart: the health check job failed: /m);
+  expect(await readFile(calls, "utf8")).toMatch(/^shutdown -r \+1 Bento: after a restart: .*\n$/);
 });
 
 test("a restart that comes within a minute is not asked for again, which would put it off for another one", async () => {

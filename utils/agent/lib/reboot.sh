@@ -257,12 +257,13 @@ restart_is_coming() {
   [ "$left" -le 60 ] && [ "$left" -ge -60 ]
 }
 
-# restart_machine WHY: asks for it; what asked goes on until it is ended.
+# restart_machine WHY [AFRESH]: asks for it; what asked goes on until it is ended. AFRESH is out of what has failed: not with kexec,
+# which takes over what the failed kernel has made of the hardware, and can't be seen to fail.
 restart_machine() {
   say "restarting this machine: $1"
   if [ -n "$BENTO_REBOOT_COMMAND" ]; then
     logged "$BENTO_REBOOT_COMMAND" "$1" || say "$BENTO_REBOOT_COMMAND failed: $(last_words)"
-  elif restart_is_coming || { [ "$BENTO_REBOOT_KEXEC" = 1 ] && restart_with_kexec; }; then
+  elif restart_is_coming || { [ -z "${2:-}" ] && [ "$BENTO_REBOOT_KEXEC" = 1 ] && restart_with_kexec; }; then
     return
   else
     # A minute for those who are logged in, as system.autoUpgrade gives them.
