@@ -1,15 +1,27 @@
 import { existsSync, readFileSync } from "node:fs";
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, readlink, rm, symlink } from "node:fs/promises";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { Hold } from "../support/hold.ts";
 import { long } from "../support/long.ts";
 import type { Machine } from "../support/machine.ts";
 import { familyOf, kill, processesWith, type Running, succeed } from "../support/programs.ts";
 import { channelHost } from "../support/release.ts";
+import { kernel } from "../support/restarts.ts";
 import { World } from "../support/world.ts";
 
 let world: World;
-const hosts = ["guarded", "activating", "hanging", "confirming", "soon", "committing", "restarted", "slow", "ended"];
+const hosts = [
+  "guarded",
+  "activating",
+  "hanging",
+  "confirming",
+  "soon",
+  "committing",
+  "restarted",
+  "unlinked",
+  "slow",
+  "ended",
+];
 beforeAll(async () => {
   world = await World.make({ hosts });
 });
@@ -245,6 +257,33 @@ test("power lost before the confirmation: the old system boots, and the next run
   );
   expect(status).toBe(1);
   expect(await machine.profile()).toBe(machine.factory);
+});
+
+test("power lost while the boot loader is told of another kernel: that is told once, also where the profile's link was not on the disk yet", async () => {
+  const machine = await world.machine("unlinked");
+  await using hold = await Hold.make(machine, "boot");
+  const profile = machine.path("profiles/system");
+  const before = await readlink(profile);
+  const { manifest } = await world.publish(
+    "unlinked",
+    channelHost("unlinked", `${kernel("6.18.2")} system.bootScript = ''${hold.script}'';`),
+  );
+  const attempt = machine.startAgent();
+  await hold.reached();
+  await killOutright(attempt);
+  await hold.forget();
+  await rm(profile);
+  await symlink(before, profile);
+  await machine.restart();
+
+  const cut = await machine.agent();
+  expect(cut.stderr).toBe(
+    `an upgrade to release ${manifest.sequence} was cut off\n` +
+      `inconclusive: the machine was restarted during the upgrade; ${machine.factory} runs\n`,
+  );
+  expect(await machine.profile()).toBe(machine.factory);
+  const { stderr } = await machine.agent();
+  expect(stderr).toMatch(new RegExp(`^release ${manifest.sequence} failed before, and is tried again in \\d+ s\n$`));
 });
 
 test("an activation that takes too long is ended and undone", async () => {

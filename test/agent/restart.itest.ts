@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -8,7 +9,7 @@ import { World } from "../support/world.ts";
 
 let world: World;
 beforeAll(async () => {
-  world = await World.make({ hosts: ["ways", "kernel", "inhibited", "avoided", "fails"] });
+  world = await World.make({ hosts: ["ways", "soon", "kernel", "inhibited", "avoided", "fails"] });
 });
 afterAll(async () => world?.[Symbol.asyncDispose]());
 
@@ -86,6 +87,50 @@ test("how it is restarted: with kexec where that can be, and otherwise a minute 
   await standIn("shutdown", 1);
   await standIn("systemctl", 0);
   expect(await restartWith({})).toEqual([`shutdown -r +1 ${why}`, "systemctl reboot"]);
+
+  // Out of what has failed it is an ordinary one.
+  await standIn("kexec", 0);
+  await standIn("shutdown", 0);
+  await machine.restart();
+  await machine.healthCheck("job", "exit 1");
+  await rm(calls);
+  const failed = await machine.agent({
+    ...{ BENTO_REBOOT: "now", PATH: `${bin}:${process.env.PATH}`, ...kexec },
+    ...{ BENTO_LAST_RESORT: "1", BENTO_CONFIRM_TIMEOUT: "10" },
+  });
+  expect(failed.stderr).toMatch(/^rolled-back: after a restart: the health check job failed: /m);
+  expect(await readFile(calls, "utf8")).toMatch(/^shutdown -r \+1 Bento: after a restart: .*\n$/);
+});
+
+test("a restart that comes within a minute is not asked for again, which would put it off for another one", async () => {
+  const machine = await world.machine("soon");
+  const bin = machine.path("stand-ins");
+  const calls = machine.path("calls");
+  await mkdir(bin);
+  for (const name of ["shutdown", "kexec"])
+    await writeFile(path.join(bin, name), `#!/bin/sh\necho "$*" >> ${calls}\n`, { mode: 0o755 });
+  await world.publish("soon", channelHost("soon", kernel("6.18.3")));
+  // What logind writes down of it, in a /run that nobody else sees.
+  const agent = machine.path("agent");
+  const write = `mount -t tmpfs none /run && mkdir -p /run/systemd/shutdown && printf "$SCHEDULED" > /run/systemd/shutdown/scheduled`;
+  await writeFile(agent, `exec unshare -m sh -c '${write}; exec bash "$@"' sh ${machine.agentFile} "$@"\n`);
+  const asks = async (scheduled: string, settings = {}) => {
+    await rm(calls, { force: true });
+    const env = { BENTO_REBOOT: "now", PATH: `${bin}:${process.env.PATH}`, SCHEDULED: scheduled, ...settings };
+    const { status, stderr } = await machine.agent(env, ["upgrade"], agent);
+    expect(status, stderr).toBe(0);
+    expect(stderr).toMatch(/\nrestarting this machine: a restart is needed/);
+    return existsSync(calls);
+  };
+  const at = (seconds: number) => `USEC=${Date.now() + seconds * 1000}000\\nWARN_WALL=1\\nMODE=`;
+  expect(await asks("")).toBe(true);
+  expect(await asks(`${at(50)}reboot\\n`)).toBe(false);
+  expect(await asks(`${at(50)}reboot\\n`, { BENTO_REBOOT_KEXEC: "1" })).toBe(false);
+  // Not so soon, or not a restart, is what somebody else has asked for.
+  expect(await asks(`${at(3600)}reboot\\n`)).toBe(true);
+  expect(await asks(`${at(50)}poweroff\\n`)).toBe(true);
+  // One that came to nothing.
+  expect(await asks(`${at(-3600)}reboot\\n`)).toBe(true);
 });
 
 test("a system that can't be switched to while the machine runs takes effect at the next restart", async () => {

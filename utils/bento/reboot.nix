@@ -50,7 +50,8 @@ in
       default = false;
       description = ''
         Whether to restart with kexec, which leaves out the firmware and the boot loader. Set it where those take long,
-        and where the hardware is known to survive it. Where there is no kexec-tools, or it fails, it is an ordinary restart.
+        and where the hardware is known to survive it. It is done at once, without the minute's notice. Where there is no
+        kexec-tools, or it fails, it is an ordinary restart; and always where it leads out of a system that has failed.
       '';
     };
 

@@ -215,7 +215,7 @@ finish() {
   deliver
   notify "$outcome" "$reason"
   if [ -n "$restart" ]; then
-    restart_machine "$reason"
+    restart_machine "$reason" afresh
     [ "$unreported" = 0 ] || rm -f "$BENTO_STATE/ending.json"
   else
     # Also one that an earlier release has made due. Without contact the machine stays as it is: it is by contact that what a restart

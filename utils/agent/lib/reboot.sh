@@ -257,12 +257,28 @@ in_window() {
   fi
 }
 
-# restart_machine WHY: asks for it; what asked goes on until it is ended.
+# restart_is_coming: whether logind restarts this machine within a minute. Who asks for that once more puts it off for another one, and
+# a machine that polls every minute, or that somebody asks to, would never come to it.
+restart_is_coming() {
+  local line mode='' at='' left
+  while IFS= read -r line; do
+    case $line in
+      MODE=*) mode=${line#MODE=} ;;
+      USEC=*) at=${line#USEC=} ;;
+    esac
+  done 2> /dev/null < /run/systemd/shutdown/scheduled || return 1
+  [ "$mode" = reboot ] && [[ $at =~ ^[0-9]{7,17}$ ]] || return 1
+  left=$((${at%??????} - $(utc %s)))
+  [ "$left" -le 60 ] && [ "$left" -ge -60 ]
+}
+
+# restart_machine WHY [AFRESH]: asks for it; what asked goes on until it is ended. AFRESH is out of what has failed: not with kexec,
+# which takes over what the failed kernel has made of the hardware, and can't be seen to fail.
 restart_machine() {
   say "restarting this machine: $1"
   if [ -n "$BENTO_REBOOT_COMMAND" ]; then
     logged "$BENTO_REBOOT_COMMAND" "$1" || say "$BENTO_REBOOT_COMMAND failed: $(last_words)"
-  elif [ "$BENTO_REBOOT_KEXEC" = 1 ] && restart_with_kexec; then
+  elif restart_is_coming || { [ -z "${2:-}" ] && [ "$BENTO_REBOOT_KEXEC" = 1 ] && restart_with_kexec; }; then
     return
   else
     # A minute for those who are logged in, as system.autoUpgrade gives them.

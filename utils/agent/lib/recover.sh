@@ -97,9 +97,12 @@ resolve_after_restart() {
   # it has booted with the secrets from before, unless the new ones were kept by then.
   if [ "$1" = committing ] && [ "$(running_system)" = "$to" ] && ! { [ "$from" = "$to" ] && has_unkept_secrets "$to"; }; then complete; fi
   # A profile that was set while the boot loader wasn't told: what runs is what boots.
-  if [ "$1" = committing ] && [ "$(booting_system)" = "$to" ] && [ "$(running_system)" = "$from" ]; then
-    logged nix-env --profile "$BENTO_PROFILE" --set "$from" || say "the profile could not be put back: $(last_words)"
-    rm -f "$BENTO_STATE/trial.json"
+  if [ "$1" = committing ] && [ "$(running_system)" = "$from" ]; then
+    if [ "$(booting_system)" = "$to" ]; then
+      logged nix-env --profile "$BENTO_PROFILE" --set "$from" || say "the profile could not be put back: $(last_words)"
+    fi
+    # The same where that was not even on the disk yet: what is told of it is told now.
+    if [ "$(read_state trial.json .to)" = "$to" ]; then rm -f "$BENTO_STATE/trial.json"; fi
   fi
   finish inconclusive "the machine was restarted during the upgrade; $(running_system) runs"
 }
