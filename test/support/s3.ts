@@ -7,8 +7,26 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type Refusal, refusalOf } from "./aws-signature.ts";
+import { exec } from "./programs.ts";
 
 export const REGION = "eu-central-1";
+
+/** Why a test is skipped with a Nix that doesn't do it. */
+export const NO_S3 = "this Nix was built without S3";
+export const NO_LOGIN = "this Nix was built without logins for S3";
+
+/** What this machine's Nix makes of buckets: Debian's has them from 2.34 on, and logs in to none. `dir` is for what it takes to see. */
+export async function nixWithS3(dir: string): Promise<{ hasS3: boolean; logsIn: boolean }> {
+  await using bucket = await Bucket.start(path.join(dir, "bucket"), "probe", { logins: { AKIAPROBE: "secret" } });
+  const env = {
+    AWS_ACCESS_KEY_ID: "AKIAPROBE",
+    AWS_SECRET_ACCESS_KEY: "secret",
+    XDG_CACHE_HOME: path.join(dir, "cache"),
+  };
+  const args = ["--extra-experimental-features", "nix-command", "store", "ping", "--store", bucket.url];
+  const { stderr } = await exec("nix", args, { env });
+  return { hasS3: !/don't know how to open/.test(stderr), logsIn: bucket.answered.some(({ by }) => by !== null) };
+}
 
 export interface BucketOptions {
   /** Secrets by the ids of their keys: whoever has one may read and write, and nobody else. Without it everybody may. */
@@ -36,6 +54,12 @@ export class Bucket implements AsyncDisposable {
   /** From now on. */
   logins: Readonly<Record<string, string>> | null;
   isListable: boolean;
+  /** Whether it is broken for this key. */
+  breaks: (key: string) => boolean = () => false;
+  /** Of the logins, those that may only read. */
+  readers: readonly string[] = [];
+  /** Where it is, also once it is gone. */
+  endpoint = "";
   readonly #name: string;
   readonly #server: Server;
 
@@ -55,11 +79,8 @@ export class Bucket implements AsyncDisposable {
     const bucket = new Bucket(dir, name, options);
     bucket.#server.listen(0, "127.0.0.1");
     await once(bucket.#server, "listening");
+    bucket.endpoint = `127.0.0.1:${(bucket.#server.address() as AddressInfo).port}`;
     return bucket;
-  }
-
-  get endpoint(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   /** As Nix has it. */
@@ -102,8 +123,17 @@ export class Bucket implements AsyncDisposable {
     if (bucket !== this.#name) {
       return refuse({ status: 404, code: "NoSuchBucket", message: "The specified bucket does not exist" });
     }
+    if (this.breaks(key)) {
+      return refuse({
+        status: 500,
+        code: "InternalError",
+        message: "We encountered an internal error. Please try again.",
+      });
+    }
     const file = path.join(this.dir, decodeURIComponent(key));
+    const denied = { status: 403, code: "AccessDenied", message: "Access Denied" };
     if (method === "PUT") {
+      if (by !== null && this.readers.includes(by)) return refuse(denied);
       await mkdir(path.dirname(file), { recursive: true });
       const part = `${file}.${this.answered.length}.part`;
       const hash = createHash("sha256");
@@ -123,8 +153,7 @@ export class Bucket implements AsyncDisposable {
       (found) => (found.isFile() ? found.size : null),
       () => null,
     );
-    if (size === null && !this.isListable)
-      return refuse({ status: 403, code: "AccessDenied", message: "Access Denied" });
+    if (size === null && !this.isListable) return refuse(denied);
     if (size === null) return refuse({ status: 404, code: "NoSuchKey", message: "The specified key does not exist." });
     note(200);
     response.writeHead(200, { "content-length": size });
