@@ -8,7 +8,7 @@ import { packageChanges } from "../nix/difference.ts";
 import { Nix } from "../nix/nix.ts";
 import { refreshRoots } from "../nix/roots.ts";
 import { signClosures } from "../nix/sign.ts";
-import { cacheDirectory, isBinaryCache, requireStoreKind, storeAddress } from "../nix/store-address.ts";
+import { cacheDirectory, isBinaryCache, requireStore, storeAddress } from "../nix/store-address.ts";
 import { parallel } from "../platform/parallel.ts";
 import type { CheckDocument, HostCheck } from "../results.ts";
 import { failuresOf, unbuildableWarnings } from "./build/failures.ts";
@@ -49,7 +49,7 @@ export async function build(context: Context, options: BuildOptions): Promise<Ch
   const distrust = key === null ? null : distrustOf(key, await loadFleet(options.fleet));
   if (distrust !== null) context.output.info(distrust);
   const nix = await Nix.find(options.nix, context.signal);
-  if (url !== null) await requireStoreKind(nix, url);
+  if (url !== null) await requireStore(nix, url);
   const checked = await check(context, { ...options, derivations: true });
   const targets = checked.hosts.flatMap((host): Target[] => {
     const { drv, toplevel, status } = host;

@@ -8,6 +8,7 @@ import type { CacheKey } from "./cache-key.ts";
 import { AFRESH, signInCache } from "./cache-signatures.ts";
 import { lastSaid, withoutColours } from "./failure-message.ts";
 import type { Nix } from "./nix.ts";
+import { LOGGED_OUT, s3Refusal } from "./s3-refusal.ts";
 import { hidden, isBinaryCache, shown, storeAddress } from "./store-address.ts";
 
 /** What was copied to a cache; what was there already isn't counted. */
@@ -69,6 +70,9 @@ export async function push(nix: Nix, url: string, paths: readonly string[], opti
       return { paths: copied.size, bytes: await sizeOf(nix, [...copied]), signed };
     }
     const isMute = /timed out|timeout/i.test(error) && performance.now() - begun > (options.patience ?? PATIENCE);
+    const refusal = s3Refusal(error, address);
+    if (refusal !== null)
+      throw new UnavailableError(`${shown(url)} could not be pushed to: ${refusal.message}`, refusal);
     if (attempt >= ATTEMPTS || isMute || PERMANENT.test(error)) {
       throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, {
         hint: "what was copied is there: the next push goes on with the rest",
@@ -96,6 +100,9 @@ async function signOthers(
   const others = run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line));
   return signInCache(nix, address, key, others).catch((error) => {
     if (!(error instanceof UnavailableError)) throw error;
+    const refusal = s3Refusal(error.message, address);
+    if (refusal !== null)
+      throw new UnavailableError(`${shown(address)} is not wholly signed: ${refusal.message}`, refusal);
     const more = error.hint === undefined ? {} : { hint: error.hint };
     throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
   });
@@ -111,6 +118,7 @@ async function copy(
   const copying = new Map<number, string>();
   let error = "";
   let ssh = "";
+  let login = "";
   const read = eventReader((event) => {
     switch (event.kind) {
       case "start":
@@ -126,6 +134,7 @@ async function copy(
         if (event.level === 0 && lastSaid(event.text) !== "") error = withoutColours(event.text).trim();
         // Why there is no connection, ssh has said itself.
         else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
+        else if (event.text.includes(LOGGED_OUT)) login = `; Nix has no login for it (${LOGGED_OUT})`;
     }
   });
   // Without -v, 2.26 doesn't say which paths it copies.
@@ -133,7 +142,7 @@ async function copy(
   const { status } = await nix.run("nix", args, { onStderr: read, keepNothing: true });
   read("\n");
   if (status === 0) return null;
-  return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
+  return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh + login;
 }
 
 /** Nix takes the path of the key's file as a setting of the store. */

@@ -1,6 +1,8 @@
 import { FleetError, UnavailableError } from "../errors.ts";
 import { storeUrlProblem } from "../fleet/store-url.ts";
+import { temporaryDirectory } from "../platform/temporary.ts";
 import type { Nix } from "./nix.ts";
+import { s3Refusal } from "./s3-refusal.ts";
 
 // The address of a Nix store that is pushed to: what Nix is given, and what people are shown of it.
 
@@ -41,21 +43,29 @@ export function isBinaryCache(url: string): boolean {
 const LOOK = 20_000;
 
 /**
- * Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
- * told before hours of building. Whether the store can be reached is found out later.
+ * Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3, and whether a
+ * bucket is there that lets it in; so that it is told before hours of building. What may pass until then is found out later.
  * @throws UnavailableError when it doesn't.
  */
-export async function requireStoreKind(nix: Nix, url: string): Promise<void> {
+export async function requireStore(nix: Nix, url: string): Promise<void> {
   if (!url.startsWith("s3:")) return;
   const impatient = ["--option", "download-attempts", "1", "--option", "connect-timeout", "3"];
-  const { stderr } = await nix.run("nix", ["store", "ping", "--store", url, ...impatient], { timeout: LOOK });
-  if (!/don't know how to open|not built with/i.test(stderr)) return;
-  throw new UnavailableError(
-    `Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`,
-    {
-      hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it",
-    },
-  );
+  // Nix remembers for a week that it was let in.
+  await using memory = await temporaryDirectory();
+  const { status, stderr } = await nix.run("nix", ["store", "ping", "--store", url, ...impatient], {
+    env: { XDG_CACHE_HOME: memory.path },
+    timeout: LOOK,
+  });
+  if (/don't know how to open|not built with/i.test(stderr)) {
+    throw new UnavailableError(
+      `Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`,
+      {
+        hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it",
+      },
+    );
+  }
+  const refusal = status === 0 ? null : s3Refusal(stderr, url);
+  if (refusal !== null) throw new UnavailableError(`${shown(url)} can't be pushed to: ${refusal.message}`, refusal);
 }
 
 /** An address without a password or a token in it, for people. */

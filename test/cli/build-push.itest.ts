@@ -6,6 +6,7 @@ import type { CheckDocument } from "../../src/results.ts";
 import { issueComment, pullRequest, push as pushEvent, workflowRun } from "../action/events.ts";
 import { runStep } from "../action/runner.ts";
 import { exec, kill, succeed } from "../support/programs.ts";
+import { Bucket, NO_LOGIN, NO_S3, nixWithS3 } from "../support/s3.ts";
 import { bento, bentoJson, type RunningBento, recordingPath, startBento } from "./bento.ts";
 import { type BuildFleet, buildFleet } from "./build-fleet.ts";
 
@@ -33,7 +34,7 @@ const build = (args: readonly string[], env: Record<string, string | undefined> 
 const narinfos = (dir: string) => readdirSync(dir).filter((name) => name.endsWith(".narinfo"));
 
 /** Fetches a system into a store of its own, that trusts `key` and nothing else. */
-function fetchFrom(url: string, system: string, store: string, key: string) {
+function fetchFrom(url: string, system: string, store: string, key: string, login: Record<string, string> = {}) {
   const options = [
     ["substituters", url],
     ["trusted-public-keys", key],
@@ -46,7 +47,7 @@ function fetchFrom(url: string, system: string, store: string, key: string) {
     XDG_CACHE_HOME: path.join(root, "cache"),
   };
   return exec("nix", ["copy", "--from", url, "--to", `local?root=${root}`, ...options, system], {
-    env: { ...env, NIX_STORE_DIR: process.env.NIX_STORE_DIR },
+    env: { ...env, ...login, NIX_STORE_DIR: process.env.NIX_STORE_DIR },
   });
 }
 
@@ -173,6 +174,42 @@ test("a cache that can't be pushed to: the builds are kept, and it is said which
     expect([exit.status, exit.stderr]).toEqual([2, expect.stringContaining(said)]);
     expect(exit.stderr).not.toContain("hun");
   }
+});
+
+test("to a bucket, with a login: what was built is there, and who may read it takes it", async ({ skip }) => {
+  if (!(await nixWithS3(await makeDir("probed"))).logsIn) skip(NO_LOGIN);
+  const login = { AWS_ACCESS_KEY_ID: "AKIAEXAMPLE", AWS_SECRET_ACCESS_KEY: "wJalr/XUtn+FEMI=" };
+  const logins = { [login.AWS_ACCESS_KEY_ID]: login.AWS_SECRET_ACCESS_KEY, AKIAREADER: "reader" };
+  await using bucket = await Bucket.start(cacheDir("bucket"), "fleet-cache", { logins });
+  bucket.readers = ["AKIAREADER"];
+  const args = ["--hosts", "alpha,beta", "--push", bucket.url];
+  const { document, status, stdout, stderr } = await build(args, { ...login, BENTO_CACHE_KEY: secretKey });
+  expect([status, stderr]).toEqual([0, expect.any(String)]);
+  expect(document.push).toMatchObject({ url: bucket.url, paths: narinfos(bucket.dir).length, error: null });
+  expect(`${stdout}${stderr}`).not.toContain(login.AWS_SECRET_ACCESS_KEY);
+  expect((await build(args, { ...login, BENTO_CACHE_KEY: secretKey })).document.push).toMatchObject({ paths: 0 });
+
+  const reader = { AWS_ACCESS_KEY_ID: "AKIAREADER", AWS_SECRET_ACCESS_KEY: "reader" };
+  const system = document.hosts[1]?.toplevel ?? "";
+  const fetched = await fetchFrom(bucket.url, system, "of-a-bucket", publicKey, reader);
+  expect([fetched.status, fetched.stderr]).toEqual([0, expect.any(String)]);
+  await succeed("test", ["-e", path.join(cacheDir("of-a-bucket"), "nix/store", path.basename(system))]);
+});
+
+test("to a bucket that doesn't let it in: told before anything is built", async ({ skip }) => {
+  if (!(await nixWithS3(await makeDir("probed-too"))).hasS3) skip(NO_S3);
+  await using bucket = await Bucket.start(cacheDir("closed"), "closed", { logins: {} });
+  await fleet.set("iota", "p.shared (p.big 70)");
+  const login = { AWS_ACCESS_KEY_ID: "AKIAEXAMPLE", AWS_SECRET_ACCESS_KEY: "wJalr/XUtn+FEMI=" };
+  const args = ["build", "--hosts", "iota", "--push", bucket.url];
+  const exit = await bento(args, { cwd: fleet.dir, env: { ...fleet.env, ...login } });
+  expect([exit.status, exit.stderr]).toEqual([
+    3,
+    expect.stringContaining(`${bucket.url} can't be pushed to: its server refuses `),
+  ]);
+  expect(exit.stderr).toContain("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or else those of [default]");
+  expect(exit.stderr).not.toContain("building");
+  expect(bucket.answered).toHaveLength(1);
 });
 
 test("where nothing is built, nothing is said to be signed", async () => {

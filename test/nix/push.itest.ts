@@ -6,12 +6,10 @@ import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { InterruptedError, UnavailableError } from "../../src/errors.ts";
-import { makeCacheKey } from "../../src/nix/cache-key.ts";
 import { Nix, NO_PASSTHROUGH } from "../../src/nix/nix.ts";
 import { push } from "../../src/nix/push.ts";
-import { requireStoreKind } from "../../src/nix/store-address.ts";
-import { recordingPath } from "../cli/bento.ts";
 import { exec, succeed } from "../support/programs.ts";
+import { cacheKey, systemOfParts } from "./pushing.ts";
 import { privateStore, type Store } from "./store.ts";
 
 let store: Store;
@@ -20,38 +18,22 @@ let system: string;
 beforeAll(async () => {
   store = await privateStore();
   nix = await Nix.find();
-  const one = (n: number) =>
-    `(derivation { name = "part-${n}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo ${n} > $out" ]; })`;
-  const parts = Array.from({ length: 10 }, (_, n) => one(n)).join(" ");
-  const drv = await succeed("nix-instantiate", [
-    "-E",
-    `derivation { name = "all"; system = builtins.currentSystem; parts = [ ${parts} ]; builder = "/bin/sh"; args = [ "-c" "echo $parts > $out" ]; }`,
-  ]);
-  system = await succeed("nix-store", ["--realise", drv]);
+  system = await systemOfParts();
 });
 afterAll(() => store.remove());
 
 const signal = new AbortController().signal;
 
-/** A key of that name, and its file. */
-async function cacheKey(name: string): Promise<{ file: string; publicKey: string }> {
-  const { secretKey, publicKey } = makeCacheKey(name);
-  const file = path.join(store.dir, `${name}.key`);
-  await writeFile(file, secretKey);
-  return { file, publicKey };
-}
-
 /**
- * A cache that takes uploads, as some HTTP servers do, and as S3 does below the name of a bucket. `fails` says which uploads it refuses,
- * by their number, and which it never answers.
+ * A cache that takes uploads, as some HTTP servers do. `fails` says which uploads it refuses, by their number, and which it never
+ * answers.
  */
-async function uploads(name: string, fails: (n: number) => number | "silence" | null, bucket = "") {
-  const top = path.join(store.dir, name);
-  const dir = path.join(top, bucket);
+async function uploads(name: string, fails: (n: number) => number | "silence" | null) {
+  const dir = path.join(store.dir, name);
   await mkdir(path.join(dir, "nar"), { recursive: true });
   let count = 0;
   const server: Server = createServer(async (request, response) => {
-    const file = path.join(top, new URL(request.url ?? "", "http://cache").pathname);
+    const file = path.join(dir, new URL(request.url ?? "", "http://cache").pathname);
     const answer = (status: number) => response.writeHead(status).end();
     if (request.method !== "PUT") {
       const stream = createReadStream(file);
@@ -79,7 +61,6 @@ async function uploads(name: string, fails: (n: number) => number | "silence" | 
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}?compression=zstd`,
-    port,
     narinfos,
     /** What it says of each path. */
     texts: async () => Promise.all((await narinfos()).map((file) => readFile(path.join(dir, file), "utf8"))),
@@ -172,60 +153,9 @@ test("a cache in a directory whose disk is full: that is the reason, and it is n
   }
 }, 60_000);
 
-test("s3://: its settings, the key and what is in the environment reach Nix as they are", async () => {
-  const url = "s3://fleet-cache?profile=ci&endpoint=127.0.0.1:9&scheme=http&region=eu-central-1";
-  const { file, publicKey } = await cacheKey("s-1");
-  const dir = path.join(store.dir, "recorded");
-  await mkdir(dir);
-  const recorder = await recordingPath(dir);
-  const before = process.env.PATH;
-  Object.assign(process.env, { PATH: recorder.PATH, AWS_ACCESS_KEY_ID: "AKIA0", AWS_SECRET_ACCESS_KEY: "0123/+=" });
-  try {
-    const impatient = await Nix.find({ ...NO_PASSTHROUGH, options: [["download-attempts", "1"]] });
-    const pushing = push(impatient, url, [system], { signal, wait: 1, key: { file, publicKey } });
-    await expect(pushing).rejects.toThrow(/^s3:\/\/fleet-cache\S+ could not be pushed to: /);
-  } finally {
-    process.env.PATH = before;
-    delete process.env.AWS_ACCESS_KEY_ID;
-    delete process.env.AWS_SECRET_ACCESS_KEY;
-  }
-  const seen = await recorder.seen();
-  expect(seen).toContain(` --to ${url}&secret-key=${encodeURIComponent(file)} ${system}`);
-  expect(seen).toMatch(/^AWS_ACCESS_KEY_ID=AKIA0$/m);
-  expect(seen).toMatch(/^AWS_SECRET_ACCESS_KEY=0123\/\+=$/m);
-}, 120_000);
-
-test("s3://, with a Nix that has it: signed, only what is missing, and signed later", async ({ skip }) => {
-  if (!(await hasS3())) skip("this Nix was built without S3");
-  await using cache = await uploads("buckets", () => null, "fleet-cache");
-  const url = `s3://fleet-cache?endpoint=127.0.0.1:${cache.port}&scheme=http&region=eu-central-1`;
-  await requireStoreKind(nix, url);
-  const [first, second] = [await cacheKey("s-1"), await cacheKey("s-2")];
-  expect(await push(nix, url, [system], { signal, key: first })).toMatchObject({ paths: 11, signed: 0 });
-  expect(await push(nix, url, [system], { signal, key: first })).toMatchObject({ paths: 0, signed: 0 });
-  expect(await push(nix, url, [system], { signal, key: second })).toMatchObject({ paths: 0, signed: 11 });
-  for (const text of await cache.texts()) expect(text.match(/^Sig: (s-.)/gm)).toEqual(["Sig: s-1", "Sig: s-2"]);
-}, 60_000);
-
-test("s3://, with a Nix that was built without: it is told before anything is built", async ({ skip }) => {
-  if (await hasS3()) skip("this Nix was built with S3");
-  const error = await requireStoreKind(nix, "s3://fleet-cache?region=eu").catch((error) => error);
-  expect(error).toBeInstanceOf(UnavailableError);
-  expect(error.message).toBe(
-    `Nix ${nix.version} on this machine can't push to s3://fleet-cache?region=eu: it was built without S3`,
-  );
-});
-
-/** Whether this machine's Nix was built with S3: Debian's is from 2.34 on. */
-async function hasS3(): Promise<boolean> {
-  const url = "s3://bucket?endpoint=127.0.0.1:9&scheme=http&region=eu";
-  const { stderr } = await exec("nix", ["store", "ping", "--store", url, "--option", "download-attempts", "1"]);
-  return !/don't know how to open/.test(stderr);
-}
-
 test("what an HTTP cache has unsigned, or by another key, is signed there; what it has of somebody else's making is not", async () => {
   await using cache = await uploads("signed-later", () => null);
-  const [first, second] = [await cacheKey("c-1"), await cacheKey("c-2")];
+  const [first, second] = [await cacheKey(store.dir, "c-1"), await cacheKey(store.dir, "c-2")];
   const [toAll, toOne] = [
     { signal, key: first },
     { signal, key: second },

@@ -74,7 +74,11 @@ nix_settings() {
 silence_of() {
   local said status=0 base=${1%%\?*} file=nix-cache-info
   [ -z "$manifest_toplevel" ] || [ "$BENTO_BUILD" = source ] || file=$(narinfo_of "$manifest_toplevel")
-  case $1 in http://* | https://*) ;; *) return 0 ;; esac
+  case $1 in
+    http://* | https://*) ;;
+    s3://*) refusal_of "$1"; return ;;
+    *) return 0 ;;
+  esac
   command -v curl > /dev/null || return 0
   said=$(curl -q --silent --show-error --output /dev/null --write-out '%{http_code}' --max-time "$BENTO_CACHE_DEADLINE" \
     --connect-timeout "$BENTO_CACHE_CONNECT_TIMEOUT" "${base%/}/$file" 2>&1) || status=$?
@@ -84,6 +88,27 @@ silence_of() {
   elif [ "$said" -ge 500 ]; then
     echo "it answers with the status $said"
   fi
+}
+
+# refusal_of URL: the same of an s3:// bucket, for which Nix alone has the login. It is asked with a memory of its own, since Nix believes
+# for a week that it is let in, and takes a 403 for a cache that has nothing. A daemon has a login of its own.
+refusal_of() {
+  local said status=0 memory code
+  [ "${NIX_REMOTE:-}" != daemon ] || return 0
+  memory=$(mktemp -d "$BENTO_RUN/memory.XXXXXX") || return 0
+  said=$(XDG_CACHE_HOME=$memory timeout --kill-after=5 "$BENTO_CACHE_DEADLINE" nix "${nix_flags[@]}" store ping --store "$1" \
+    --option connect-timeout "$BENTO_CACHE_CONNECT_TIMEOUT" --option download-attempts 1 2>&1 > /dev/null) || status=$?
+  rm -rf "$memory"
+  # Nix 2.3 has another name for it, and who knows the next one's.
+  if [ "$status" -eq 0 ] || [[ $said == *'not a recognised command'* ]]; then return 0; fi
+  if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+    echo "it has not answered within $BENTO_CACHE_DEADLINE s"
+    return
+  fi
+  # What the server itself says of it is in its answer, which Nix prints below.
+  code=$(sed -n 's/.*<Code>\([A-Za-z]*\)<.*/\1/p' <<< "$said" | tail -n 1)
+  said=$(grep '^ *error: .' <<< "$said" | tail -n 1 || echo "${said##*$'\n'}")
+  echo "${said#*error: }${code:+ ($code)}"
 }
 
 # narinfo_of STORE_PATH: the file in which a cache says of it that it is there.

@@ -84,7 +84,18 @@ distrusted() {
 # signers_of CACHE STORE_PATH: the names of the keys that the cache says have signed it.
 signers_of() {
   local base=${1%%\?*}
-  command -v curl > /dev/null || return 0
-  curl -q --silent --max-time "$BENTO_CACHE_DEADLINE" --max-filesize 65536 "${base%/}/$(narinfo_of "$2")" 2> /dev/null |
-    sed -n 's/^Sig: \([^:]*\):.*/\1/p' | printable | head -n 5 | paste -sd, - || true
+  {
+    case $1 in
+      http://* | https://*)
+        command -v curl > /dev/null || return 0
+        curl -q --silent --max-time "$BENTO_CACHE_DEADLINE" --max-filesize 65536 "${base%/}/$(narinfo_of "$2")" |
+          sed -n 's/^Sig: \([^:]*\):.*/\1/p'
+        ;;
+      # To others Nix alone has the login.
+      *)
+        timeout --kill-after=5 "$BENTO_CACHE_DEADLINE" nix "${nix_flags[@]}" path-info --sigs --store "$1" "$2" |
+          grep -oE '[^[:space:]:]+:[A-Za-z0-9+/]{86}==' | sed 's/:.*//'
+        ;;
+    esac
+  } 2> /dev/null | printable | head -n 5 | paste -sd, - || true
 }
