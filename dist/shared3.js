@@ -2798,7 +2798,7 @@ var InterruptedError = class extends BentoError {
 	}
 };
 /** What a machine says no with, by Node's names for it. */
-const REFUSALS = {
+const REFUSALS$1 = {
 	EACCES: "permission denied",
 	EDQUOT: "the disk quota is used up",
 	EIO: "the disk failed",
@@ -2818,7 +2818,7 @@ const MKDIR_REFUSALS = {
 function machineError(thrown) {
 	if (!(thrown instanceof Error) || thrown instanceof BentoError) return thrown;
 	const { code = "", syscall, path } = thrown;
-	const why = REFUSALS[code] ?? (syscall === "mkdir" ? MKDIR_REFUSALS[code] : void 0);
+	const why = REFUSALS$1[code] ?? (syscall === "mkdir" ? MKDIR_REFUSALS[code] : void 0);
 	return why === void 0 || path === void 0 ? thrown : new UnavailableError(`${path}: ${why}`, { cause: thrown });
 }
 /** `file:line:column`, as compilers print it, as far as it is known. */
@@ -22798,8 +22798,8 @@ var Publishers = class Publishers {
 	/** @throws UnavailableError, UnreachableError when no way is open. */
 	static async open(ways) {
 		try {
-			var _usingCtx$17 = _usingCtx();
-			const resources = _usingCtx$17.a(new AsyncDisposableStack());
+			var _usingCtx$18 = _usingCtx();
+			const resources = _usingCtx$18.a(new AsyncDisposableStack());
 			const reachable = /* @__PURE__ */ new Map();
 			const unreachable = /* @__PURE__ */ new Map();
 			for (const { name, open } of ways) try {
@@ -22812,9 +22812,9 @@ var Publishers = class Publishers {
 			if (reachable.size === 0 && first !== void 0) throw first;
 			return new Publishers(reachable, unreachable, resources.move());
 		} catch (_) {
-			_usingCtx$17.e = _;
+			_usingCtx$18.e = _;
 		} finally {
-			await _usingCtx$17.d();
+			await _usingCtx$18.d();
 		}
 	}
 	/**
@@ -23395,9 +23395,9 @@ function sequenceOf(text) {
 }
 async function isSigned(payload, signature, signers) {
 	try {
-		var _usingCtx$16 = _usingCtx();
+		var _usingCtx$17 = _usingCtx();
 		if (isPlainlySigned(payload, signature, "bento-release", signers)) return true;
-		const dir = _usingCtx$16.a(await temporaryDirectory());
+		const dir = _usingCtx$17.a(await temporaryDirectory());
 		const allowed = path$2.join(dir.path, "allowed_signers");
 		const signatureFile = path$2.join(dir.path, "signature");
 		await writeFile$1(allowed, allowedSigners(signers));
@@ -23416,9 +23416,9 @@ async function isSigned(payload, signature, signers) {
 			signatureFile
 		], { input: payload }).catch(needsOpenSsh)).status === 0;
 	} catch (_) {
-		_usingCtx$16.e = _;
+		_usingCtx$17.e = _;
 	} finally {
-		await _usingCtx$16.d();
+		await _usingCtx$17.d();
 	}
 }
 /** The lines of an allowed_signers file (ssh-keygen(1)). */
@@ -23616,8 +23616,8 @@ async function fetchFile(session, file, size, into) {
 	const { requests } = session;
 	return await session.withHandle(() => requests.open(file, "r"), async (handle) => {
 		try {
-			var _usingCtx$15 = _usingCtx();
-			const copy = _usingCtx$15.a(await open$3(into, "w", 384));
+			var _usingCtx$16 = _usingCtx();
+			const copy = _usingCtx$16.a(await open$3(into, "w", 384));
 			try {
 				const stats = await requests.fstat(handle);
 				if (!stats.isFile() || stats.size !== size) return false;
@@ -23636,9 +23636,9 @@ async function fetchFile(session, file, size, into) {
 				await requests.close(handle);
 			}
 		} catch (_) {
-			_usingCtx$15.e = _;
+			_usingCtx$16.e = _;
 		} finally {
-			await _usingCtx$15.d();
+			await _usingCtx$16.d();
 		}
 	}).catch(ignoreSftpError) ?? false;
 }
@@ -30935,8 +30935,8 @@ function hintFor$1(problem) {
 */
 async function waysOut(context, { dir, server, git }) {
 	try {
-		var _usingCtx$14 = _usingCtx();
-		const keys = _usingCtx$14.a(new AsyncDisposableStack());
+		var _usingCtx$15 = _usingCtx();
+		const keys = _usingCtx$15.a(new AsyncDisposableStack());
 		const list = [];
 		if (server !== null) {
 			const [source] = keysFromEnvironment(context.env, PUBLISHER_KEY);
@@ -30970,9 +30970,9 @@ async function waysOut(context, { dir, server, git }) {
 			[Symbol.asyncDispose]: () => opened.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$14.e = _;
+		_usingCtx$15.e = _;
 	} finally {
-		await _usingCtx$14.d();
+		await _usingCtx$15.d();
 	}
 }
 // src/commands/status.ts
@@ -30989,12 +30989,12 @@ const SILENCE = 15e3;
 */
 async function status(context, options) {
 	try {
-		var _usingCtx$13 = _usingCtx();
-		return await _usingCtx$13.a(await FleetStatus.open(context, options)).read();
+		var _usingCtx$14 = _usingCtx();
+		return await _usingCtx$14.a(await FleetStatus.open(context, options)).read();
 	} catch (_) {
-		_usingCtx$13.e = _;
+		_usingCtx$14.e = _;
 	} finally {
-		await _usingCtx$13.d();
+		await _usingCtx$14.d();
 	}
 }
 /** The fleet, looked at once or again and again over one connection. */
@@ -31579,11 +31579,11 @@ const BUILDING = ".building-";
 */
 async function keepOnceBuilt(nix, directory, storePaths) {
 	try {
-		var _usingCtx$12 = _usingCtx();
+		var _usingCtx$13 = _usingCtx();
 		if (storePaths.length === 0) return { [Symbol.asyncDispose]: async () => {} };
 		await makeDirectory(directory);
 		const dir = await mkdtemp(path$2.join(directory, BUILDING));
-		const cleanup = _usingCtx$12.a(new AsyncDisposableStack());
+		const cleanup = _usingCtx$13.a(new AsyncDisposableStack());
 		cleanup.defer(() => rm$1(dir, {
 			recursive: true,
 			force: true
@@ -31598,9 +31598,9 @@ async function keepOnceBuilt(nix, directory, storePaths) {
 		const made = cleanup.move();
 		return { [Symbol.asyncDispose]: () => made.disposeAsync() };
 	} catch (_) {
-		_usingCtx$12.e = _;
+		_usingCtx$13.e = _;
 	} finally {
-		await _usingCtx$12.d();
+		await _usingCtx$13.d();
 	}
 }
 async function registerLinks(nix, dir, count) {
@@ -31660,6 +31660,66 @@ async function signClosures(nix, key, paths) {
 	if (run.status !== 0) throw new UnavailableError(`what was built can't be signed: ${lastSaid(run.stderr)}`);
 	return true;
 }
+// src/nix/s3-refusal.ts
+/** The first that fits counts. What is said is to follow "could not be pushed to: ". */
+const REFUSALS = [
+	{
+		said: /SignatureDoesNotMatch|request signature we calculated does not match/,
+		is: "its server refuses the login: the secret key is wrong",
+		mend: "login"
+	},
+	{
+		said: /InvalidAccessKeyId|Access Key Id you provided does not exist/,
+		is: "its server refuses the login: it knows no such access key",
+		mend: "login"
+	},
+	{
+		said: /ExpiredToken|InvalidToken|provided token (?:has expired|is malformed)/,
+		is: "its server refuses the login: the session token is no longer valid",
+		mend: "login"
+	},
+	{
+		said: /RequestTimeTooSkewed|difference between the request time and/,
+		is: "its server refuses the login: this machine's clock is wrong",
+		mend: "clock"
+	},
+	{
+		said: /NoSuchBucket|specified bucket does not exist/,
+		is: "there is no such bucket",
+		mend: "bucket"
+	},
+	{
+		said: /AuthorizationHeaderMalformed|PermanentRedirect|IllegalLocationConstraint|region '[^']*' is wrong|must be addressed using the specified endpoint/,
+		is: "the bucket is in another region",
+		mend: "bucket"
+	},
+	{
+		said: /AccessDenied|Access Denied|HTTP error 40[13]\b/,
+		is: "its server refuses access: the login has no right to it, or there is none",
+		mend: "rights"
+	}
+];
+/** In Nix's warning when it asks without a login, as it has none. */
+const LOGGED_OUT = "AWS authentication failed";
+/** What a text of Nix's says of a bucket's refusal, which nothing but a change of something mends; null for anything else. */
+function s3Refusal(text, url) {
+	if (!url.startsWith("s3:")) return null;
+	const found = REFUSALS.find(({ said }) => said.test(text));
+	if (found === void 0) return null;
+	const is = found.mend === "rights" && text.includes("AWS authentication failed") ? "its server refuses access, and Nix has no login" : found.is;
+	const [, code] = /<Code>(\w+)<\/Code>/.exec(text) ?? [];
+	const login = `AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or else those of [${new URL(url).searchParams.get("profile") ?? "default"}] in ~/.aws/credentials`;
+	const mends = {
+		login: `the login is ${login}`,
+		clock: "set the clock, or have it set",
+		bucket: "correct its name, ?region=… or &endpoint=… in the address",
+		rights: `the login is ${login}; it needs s3:ListBucket, s3:GetObject and s3:PutObject. Debian's Nix logs in nowhere`
+	};
+	return {
+		message: code === void 0 ? is : `${is} (${code})`,
+		hint: mends[found.mend]
+	};
+}
 // src/nix/store-address.ts
 /**
 * The address that Nix is given: a directory's paths are packed with zstd, which takes a thirtieth of the time that xz takes.
@@ -31685,28 +31745,41 @@ function isBinaryCache(url) {
 /** Milliseconds for a look at whether Nix knows a kind of store. */
 const LOOK$2 = 2e4;
 /**
-* Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3; so that it is
-* told before hours of building. Whether the store can be reached is found out later.
+* Looks whether this Nix knows the kind of store at all, where it may have been built without, as Debian's is without S3, and whether a
+* bucket is there that lets it in; so that it is told before hours of building. What may pass until then is found out later.
 * @throws UnavailableError when it doesn't.
 */
-async function requireStoreKind(nix, url) {
-	if (!url.startsWith("s3:")) return;
-	const { stderr } = await nix.run("nix", [
-		"store",
-		"ping",
-		"--store",
-		url,
-		...[
+async function requireStore(nix, url) {
+	try {
+		var _usingCtx$12 = _usingCtx();
+		if (!url.startsWith("s3:")) return;
+		const impatient = [
 			"--option",
 			"download-attempts",
 			"1",
 			"--option",
 			"connect-timeout",
 			"3"
-		]
-	], { timeout: LOOK$2 });
-	if (!/don't know how to open|not built with/i.test(stderr)) return;
-	throw new UnavailableError(`Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`, { hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it" });
+		];
+		const memory = _usingCtx$12.a(await temporaryDirectory());
+		const { status, stderr } = await nix.run("nix", [
+			"store",
+			"ping",
+			"--store",
+			url,
+			...impatient
+		], {
+			env: { XDG_CACHE_HOME: memory.path },
+			timeout: LOOK$2
+		});
+		if (/don't know how to open|not built with/i.test(stderr)) throw new UnavailableError(`Nix ${nix.version} on this machine can't push to ${shown(url)}: it was built without S3`, { hint: "take it from nixos.org or NixOS: Debian's was built without, and from 2.34 on without a login for it" });
+		const refusal = status === 0 ? null : s3Refusal(stderr, url);
+		if (refusal !== null) throw new UnavailableError(`${shown(url)} can't be pushed to: ${refusal.message}`, refusal);
+	} catch (_) {
+		_usingCtx$12.e = _;
+	} finally {
+		await _usingCtx$12.d();
+	}
 }
 /** An address without a password or a token in it, for people. */
 function shown(url) {
@@ -32495,6 +32568,8 @@ async function push(nix, url, paths, options) {
 			};
 		}
 		const isMute = /timed out|timeout/i.test(error) && performance.now() - begun > (options.patience ?? PATIENCE);
+		const refusal = s3Refusal(error, address);
+		if (refusal !== null) throw new UnavailableError(`${shown(url)} could not be pushed to: ${refusal.message}`, refusal);
 		if (attempt >= ATTEMPTS || isMute || PERMANENT.test(error)) throw new UnavailableError(`${shown(url)} could not be pushed to: ${hidden(error, url)}`, { hint: "what was copied is there: the next push goes on with the rest" });
 		const wait = (options.wait ?? WAIT) * 2 ** (attempt - 1);
 		onRetry(hidden(error, url), wait);
@@ -32514,6 +32589,8 @@ async function signOthers(nix, address, key, paths, copied) {
 	if (run.status !== 0) throw new UnavailableError(`what is needed can't be told: ${run.stderr.trim()}`);
 	return signInCache(nix, address, key, run.stdout.split("\n").filter((line) => line !== "" && !copied.has(line))).catch((error) => {
 		if (!(error instanceof UnavailableError)) throw error;
+		const refusal = s3Refusal(error.message, address);
+		if (refusal !== null) throw new UnavailableError(`${shown(address)} is not wholly signed: ${refusal.message}`, refusal);
 		const more = error.hint === void 0 ? {} : { hint: error.hint };
 		throw new UnavailableError(`${shown(address)} is not wholly signed: ${hidden(error.message, address)}`, more);
 	});
@@ -32523,6 +32600,7 @@ async function copy$1(nix, url, paths, onCopied) {
 	const copying = /* @__PURE__ */ new Map();
 	let error = "";
 	let ssh = "";
+	let login = "";
 	const read = eventReader((event) => {
 		switch (event.kind) {
 			case "start":
@@ -32536,6 +32614,7 @@ async function copy$1(nix, url, paths, onCopied) {
 			}
 			case "message": if (event.level === 0 && lastSaid(event.text) !== "") error = withoutColours(event.text).trim();
 			else if (/^(?:\S+@\S+: |ssh: |Host key|kex_)/.test(event.text)) ssh = `: ${event.text.trim()}`;
+			else if (event.text.includes("AWS authentication failed")) login = `; Nix has no login for it (${LOGGED_OUT})`;
 		}
 	});
 	const args = [
@@ -32555,7 +32634,7 @@ async function copy$1(nix, url, paths, onCopied) {
 	});
 	read("\n");
 	if (status === 0) return null;
-	return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh;
+	return (error.replace(/^error:\s*/, "") || `nix copy ended with status ${status}`) + ssh + login;
 }
 /** Nix takes the path of the key's file as a setting of the store. */
 function withKey(address, key) {
@@ -36642,7 +36721,7 @@ async function build(context, options) {
 		const distrust = key === null ? null : distrustOf(key, await loadFleet(options.fleet));
 		if (distrust !== null) context.output.info(distrust);
 		const nix = await Nix.find(options.nix, context.signal);
-		if (url !== null) await requireStoreKind(nix, url);
+		if (url !== null) await requireStore(nix, url);
 		const checked = await check(context, {
 			...options,
 			derivations: true
