@@ -27,6 +27,9 @@ export const missing: readonly string[] = [
     : ["systemd and systemd-nspawn"]),
 ];
 
+/** A machine's files, before it boots. */
+export type MachineFiles = Pick<BootedMachine, "path" | "write" | "copy" | "copyTree" | "standIn">;
+
 /** Nix with the store that NixOS has, and not with the world's. */
 export const ownStore = Object.fromEntries(
   ["NIX_STORE_DIR", "NIX_STATE_DIR", "NIX_LOG_DIR", "NIX_CONF_DIR", "NIX_REMOTE"].map((name) => [name, undefined]),
@@ -36,20 +39,24 @@ export const ownStore = Object.fromEntries(
 export async function evaluateModule(host: string, settings: string, more = ""): Promise<Module> {
   const expression = `let
       nixos = import ${nixpkgs}/nixos { configuration = {
-        imports = [ ${packageRoot()}/utils/bento.nix { services.bento.reboot.lastResort = lib.mkDefault 0; } ];
+        imports = [ ${packageRoot()}/utils/bento.nix {
+          services.bento = {
+            reboot.lastResort = lib.mkDefault 0;
+            interval = lib.mkDefault "*:*:0/3";
+            confirm = lib.mapAttrs (_: lib.mkDefault) { timeout = 20; settle = 1; };
+            environment = lib.mapAttrs (_: lib.mkDefault) {
+              BENTO_ACTIVATION_TIMEOUT = "10"; BENTO_GUARD_SLACK = "1"; BENTO_RECOVERY_TIMEOUT = "30";
+              BENTO_CONNECT_TIMEOUT = "3";
+            };
+          };
+        } ];
         boot.isContainer = true;
         networking.hostName = "${host}";
         services.openssh.enable = true;
         services.bento = {
           enable = true;
           configFile = ${settings};
-          interval = "*:*:0/3";
-          confirm = { timeout = 20; settle = 1; };
           minimumFree = { store = 0; boot = 0; };
-          environment = {
-            BENTO_ACTIVATION_TIMEOUT = "10"; BENTO_GUARD_SLACK = "1"; BENTO_RECOVERY_TIMEOUT = "30";
-            BENTO_CONNECT_TIMEOUT = "3";
-          };
           ${more}
         };
       }; };
@@ -70,13 +77,13 @@ export async function evaluateModule(host: string, settings: string, more = ""):
 }
 
 /** Puts what the units and the command name into the machine's store. */
-export async function installModule(machine: BootedMachine, { units, command }: Module): Promise<void> {
+export async function installModule(machine: MachineFiles, { units, command }: Module): Promise<void> {
   await machine.write(`${command.path}/bin/bento-agent`, command.text, 0o755);
   await installNamed(machine, `${command.text}${Object.values(units).join("")}`);
 }
 
 /** Puts what a text names into the machine's store, as far as it isn't there. */
-export async function installNamed(machine: BootedMachine, text: string): Promise<void> {
+export async function installNamed(machine: MachineFiles, text: string): Promise<void> {
   const named = new Set(text.match(/\/nix\/store\/[0-9a-z]{32}-[\w+._?=-]+/g));
   for (const storePath of named) {
     if (existsSync(machine.path(storePath))) continue;
@@ -87,7 +94,7 @@ export async function installNamed(machine: BootedMachine, text: string): Promis
 }
 
 /** A package with the command. */
-function agentPackage(command: string): string {
+export function agentPackage(command: string): string {
   return `(derivation {
       name = "bento-agent";
       system = builtins.currentSystem;
@@ -131,7 +138,7 @@ export function configurationWith(
 
 /** What every machine needs to begin with: Nix that asks nobody, the tiny nixpkgs as its channel, and its host key. */
 export async function prepareMachine(
-  machine: BootedMachine,
+  machine: MachineFiles,
   hostKey: { text: string; publicKey: string },
 ): Promise<void> {
   await machine.write("/etc/nix/nix.conf", "sandbox = false\nbuild-users-group =\nsubstituters =\n");

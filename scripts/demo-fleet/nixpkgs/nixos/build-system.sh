@@ -24,7 +24,7 @@ for name in $etcNames; do
 done
 
 printf '%s\n' "$switchInhibitors" > "$out/switch-inhibitors"
-printf '#!/bin/sh\n' > "$out/init"
+printf '#!/bin/sh\n%s' "$initScript" > "$out/init"
 printf '%s' "$bootScript" > "$out/install-bootloader"
 
 for program in activate bin/switch-to-configuration; do
@@ -71,4 +71,4 @@ case "${1:-}" in
   *) echo "usage: switch-to-configuration switch|boot|test|dry-activate" >&2; exit 1 ;;
 esac
 EOF
-chmod +x "$out/activate" "$out/bin/switch-to-configuration"
+chmod +x "$out/init" "$out/activate" "$out/bin/switch-to-configuration"

@@ -36,10 +36,10 @@ let
       builtins.concatMap collect (definitions.imports or [ ]) ++ [ (removeAttrs definitions [ "imports" ]) ];
 
   defaults = {
-    boot = { kernelVersion = "6.18.1"; kernelParams = [ "loglevel=4" ]; };
+    boot = { kernelVersion = "6.18.1"; files = null; kernelParams = [ "loglevel=4" ]; };
     environment = { systemPackages = [ ]; etc = { }; };
     networking = { hostName = "nixos"; gateway = "127.0.0.1"; };
-    system = { stateVersion = "26.05"; activationScript = ""; bootScript = ""; switch.inhibitors = { }; };
+    system = { stateVersion = "26.05"; activationScript = ""; bootScript = ""; initScript = ""; switch.inhibitors = { }; };
   };
   defined = unforce (builtins.foldl' merge defaults (builtins.concatMap collect modules));
 
@@ -51,7 +51,7 @@ let
     inherit name system;
     builder = "/bin/sh";
     args = [ ./build-system.sh ];
-    inherit (defined.system) activationScript bootScript stateVersion;
+    inherit (defined.system) activationScript bootScript initScript stateVersion;
     # Links to what may be the same in many systems, as in NixOS.
     kernel = part "linux";
     initrd = part "initrd";
@@ -64,7 +64,9 @@ let
     etcTexts = map (text: builtins.toFile "etc-file" text) (builtins.attrValues etc);
   };
   # Store paths that are others when the kernel is another one.
-  part = name: builtins.toFile name defined.boot.kernelVersion;
+  part = name:
+    if defined.boot.files == null then builtins.toFile name defined.boot.kernelVersion
+    else "${/. + "${defined.boot.files}/${name}"}";
   build = {
     inherit toplevel;
     kernel.outPath = part "linux";
