@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { packageRoot } from "../../src/platform/package.ts";
 import type { BootedMachine, Cable } from "./booted.ts";
+import type { MachineFiles } from "./machine-files.ts";
 import { succeed } from "./programs.ts";
 
 /**
@@ -26,9 +27,6 @@ export const missing: readonly string[] = [
     ? []
     : ["systemd and systemd-nspawn"]),
 ];
-
-/** A machine's files, before it boots. */
-export type MachineFiles = Pick<BootedMachine, "path" | "write" | "copy" | "copyTree" | "standIn">;
 
 /** Nix with the store that NixOS has, and not with the world's. */
 export const ownStore = Object.fromEntries(

@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { cp, mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface, type Interface } from "node:readline";
+import { MachineFiles } from "./machine-files.ts";
 import { type Exit, exec, kill, type Running, start, succeed } from "./programs.ts";
 
 /** Where there are trees of control groups that systemd uses: of version 1, of 2, or both. */
@@ -92,7 +93,7 @@ async function takeNetwork(kind: (inner: string) => readonly string[]): Promise<
  * A machine on which systemd is the first process: a container with this machine's own programs, whose changes of its files are
  * gone with it, a Nix store of its own, and nothing running but systemd and its journal.
  */
-export class BootedMachine implements AsyncDisposable {
+export class BootedMachine extends MachineFiles implements AsyncDisposable {
   readonly #dir: string;
   readonly #name: string;
   readonly #group = `bento-test-${randomUUID()}`;
@@ -104,6 +105,7 @@ export class BootedMachine implements AsyncDisposable {
   readonly #log: string[] = [];
 
   private constructor(dir: string, name: string, cable: Cable) {
+    super();
     this.#dir = dir;
     this.#name = name;
     this.#cable = cable;
@@ -126,28 +128,6 @@ export class BootedMachine implements AsyncDisposable {
   /** Where a file of its is, seen from here. */
   path(file: string): string {
     return file.startsWith("/nix/") ? path.join(this.#dir, file) : path.join(this.#dir, "root", file);
-  }
-
-  async write(file: string, text: string, mode = 0o644): Promise<void> {
-    await mkdir(path.dirname(this.path(file)), { recursive: true });
-    await rm(this.path(file), { force: true });
-    await writeFile(this.path(file), text, { mode });
-  }
-
-  /** Puts a directory of this machine there. */
-  async copyTree(dir: string, place: string): Promise<void> {
-    await cp(dir, this.path(place), { recursive: true, verbatimSymlinks: true });
-  }
-
-  /** Puts a store path of this machine into its store. */
-  async copy(storePath: string): Promise<void> {
-    await cp(storePath, this.path(storePath), { recursive: true, verbatimSymlinks: true });
-  }
-
-  /** What stands for a package: this machine's programs. */
-  async standIn(storePath: string): Promise<void> {
-    await mkdir(this.path(storePath), { recursive: true });
-    await symlink("/usr/bin", this.path(`${storePath}/bin`));
   }
 
   /** As NixOS's second stage does, `stage` is run before systemd, which takes its place as the first process. */

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { existsSync, readdirSync } from "node:fs";
 import { chmod, cp, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { MachineFiles } from "./booted-module.ts";
 import { all } from "./long.ts";
+import { MachineFiles } from "./machine-files.ts";
 import { succeed } from "./programs.ts";
 
 /**
@@ -83,10 +83,11 @@ const WANTED = ["dbus", "systemd-journald", "systemd-logind"];
  * The disk of a machine that is to boot: as on a NixOS that was installed by hand, all of it is one ext4, and what starts it is
  * before that.
  */
-export class VirtualDisk implements MachineFiles, AsyncDisposable {
+export class VirtualDisk extends MachineFiles implements AsyncDisposable {
   readonly #dir: string;
 
   private constructor(dir: string) {
+    super();
     this.#dir = dir;
   }
 
@@ -108,25 +109,6 @@ export class VirtualDisk implements MachineFiles, AsyncDisposable {
 
   path(file: string): string {
     return path.join(this.#dir, "root", file);
-  }
-
-  async write(file: string, text: string, mode = 0o644): Promise<void> {
-    await mkdir(path.dirname(this.path(file)), { recursive: true });
-    await rm(this.path(file), { force: true });
-    await writeFile(this.path(file), text, { mode });
-  }
-
-  async copyTree(dir: string, place: string): Promise<void> {
-    await cp(dir, this.path(place), { recursive: true, verbatimSymlinks: true });
-  }
-
-  async copy(storePath: string): Promise<void> {
-    await this.copyTree(storePath, storePath);
-  }
-
-  async standIn(storePath: string): Promise<void> {
-    await mkdir(this.path(storePath), { recursive: true });
-    await symlink("/usr/bin", this.path(`${storePath}/bin`));
   }
 
   /** By unit, the targets that want it: the links that NixOS makes beside its units. */

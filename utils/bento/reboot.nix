@@ -92,15 +92,13 @@ in
     # What a restart has brought in proves itself soon after it, and not at the next quarter of an hour.
     systemd.timers.bento-upgrade.timerConfig.OnBootSec = "2min";
 
-    # Does nothing but when the machine stops.
+    # Does nothing but when the machine stops, while file systems are still mounted. None is required: a boot loader's place that is
+    # mounted when it is needed stays like that, and where it can't be had, the restart is as ever.
     systemd.services.bento-boot-once = mkIf cfg.reboot.once {
       description = "Have a system on trial started once";
       wantedBy = [ "multi-user.target" ];
       restartIfChanged = false;
-      unitConfig = {
-        X-StopOnRemoval = false;
-        RequiresMountsFor = [ state ] ++ lib.splitString " " cfg.environment.BENTO_BOOT;
-      };
+      unitConfig.X-StopOnRemoval = false;
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
